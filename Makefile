@@ -1,0 +1,55 @@
+# make setup       a virtual environment in .venv with everything the main job needs (a second call is instant)
+# make quickstart  collect six Meta-World tasks, train both phases, evaluate on unseen goals, write the report
+# make test        the tests; make test-slow: the slow ones; make check: format, lint, types
+# make bench       every speed claim, measured in one run
+PYTHON ?= python3
+EXTRAS ?= metaworld,dev
+
+BIN := .venv/bin
+# The interpreter itself, also where PYTHON lives in a virtual environment, and its version.
+INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+STAMP := .venv/ready-$(VERSION)-$(EXTRAS)
+# One thread a process: test workers and simulator workers share the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8
+
+.PHONY: setup quickstart test test-slow check bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(VERSION)" || { echo "error: no Python interpreter '$(PYTHON)': make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python $(VERSION) is too old, 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@if [ -x $(BIN)/python ] && [ "$$($(BIN)/python -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])')" = "$(VERSION)" ]; then :; else rm -rf .venv; $(INTERPRETER) -m venv .venv; fi
+	@rm -f .venv/ready-*
+	$(BIN)/python -m pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+quickstart: setup
+	@scripts/system_package.sh renderer
+	$(BIN)/understudy quickstart
+
+test: setup
+	@scripts/system_package.sh renderer
+	@scripts/system_package.sh browser
+	$(PYTEST)
+
+test-slow: setup
+	@scripts/system_package.sh renderer
+	@scripts/system_package.sh browser
+	$(PYTEST) -m slow
+
+check: setup
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/pyright
+
+bench: setup
+	@scripts/system_package.sh renderer
+	mkdir -p bench
+	$(BIN)/understudy bench --output bench/results.jsonl
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,147 @@
+"""A trained model as an agent: a prompt is encoded once, a frame once, a chunk of actions planned at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from understudy.data.transforms import StateNormaliser
+from understudy.data.windows import WindowConfig
+from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
+from understudy.models.control_transformer import ControlTransformerConfig, Tokens
+from understudy.models.prompts import PromptTokens
+from understudy.objectives.behaviour_cloning import BehaviourCloning
+from understudy.objectives.system import ObjectiveConfig, System
+from understudy.serialisation import from_jsonable
+from understudy.types import Observation, Prompt, UserError
+
+
+@dataclass(frozen=True)
+class Carry:
+    """One slot's memory. prompt_tokens: of `prompt`, encoded once. past: observation and action tokens of the steps
+    before the current one, oldest first. visual, state: tokens of the current step's observation. done: its actions
+    so far, in [-1, 1]; planned: those that are still to come. decisions: how many chunks were planned.
+    """
+
+    prompt: Prompt | None
+    prompt_tokens: PromptTokens | None
+    past: tuple[Tokens, ...] = ()
+    visual: Tensor | None = None
+    state: Tensor | None = None
+    done: tuple[np.ndarray, ...] = ()
+    planned: tuple[np.ndarray, ...] = ()
+    decisions: int = 0
+
+
+class PolicyAgent:
+    """Acts with a system's behaviour cloning. Tokens of past frames are kept in `carry`, so that a step costs the
+    encoding of one frame and a pass of the decoder over the window; the decoder reads the window anew because a
+    sliding key-value cache would let it see farther back than it did in training.
+    """
+
+    def __init__(self, system: System, info: CheckpointInfo, *, seed: int = 0):
+        policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+        if not isinstance(policy, BehaviourCloning):
+            raise UserError("this run learned no policy: it has no behaviour_cloning objective (a phase I run?)")
+        self.system, self.model, self.policy = system.eval(), system.model, policy
+        self.info, self.seed = info, seed
+        self.interface, self.environment = info.spec, info.environment
+        self.prompted = self.model.prompt_encoder is not None
+        self._normaliser = StateNormaliser.from_statistics(info.statistics["observation.state"])
+
+    def needs_observation(self, carry: Carry | None) -> bool:
+        return carry is None or not carry.planned
+
+    @torch.inference_mode()
+    def act(
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
+    ) -> tuple[np.ndarray, Carry]:
+        """See `agents.base.Agent`. explore: sample from the bins; a continuous policy has no spread to sample from.
+
+        Raises UserError for a prompt given to an unprompted agent, none given to a prompted one, or an observation
+        that does not fit the embodiment.
+        """
+        if carry is None or carry.prompt != prompt:
+            carry = self._begin(prompt)
+        if not carry.planned:
+            if observation is None:
+                raise ValueError("act needs an observation here; see needs_observation")
+            carry = self._plan(carry, observation, explore)
+        action, *planned = carry.planned
+        carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
+        return self.interface.action.denormalise(action), carry
+
+    def _begin(self, prompt: Prompt | None) -> Carry:
+        if prompt is not None and not self.prompted:
+            raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
+        if prompt is None and self.prompted:
+            raise UserError('this agent needs a prompt: Prompt("open the drawer")')
+        return Carry(prompt, self.model.encode_prompt((prompt,)) if prompt else None)
+
+    def _plan(self, carry: Carry, observation: Observation, explore: bool) -> Carry:
+        """Take in one observation and plan the next chunk of actions."""
+        past = carry.past
+        if carry.visual is not None and carry.state is not None:
+            step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
+            past = (*past, step)[-(self.model.steps - 1) :] if self.model.steps > 1 else ()
+        visual, state = self._embed_observation(observation)
+        steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
+        window = Tokens(*(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action")))
+        outputs = self.model.decode(window, "causal", prompt=carry.prompt_tokens)
+        last = Tokens(outputs.visual[:, -1:], outputs.state[:, -1:], outputs.action[:, -1:])
+        chunk = self.policy.head.decode(self.policy.read(last), self._generator(carry) if explore else None)
+        planned = tuple(chunk[0, 0].float().cpu().numpy())
+        return replace(carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1)
+
+    def _embed_observation(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """One frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
+        self._check(observation)
+        embedding = self.model.embedding
+        visual = [
+            embedding.visual(rearrange(self._tensor(observation["images"][name]), "h w c -> 1 c h w"), name)
+            for name in embedding.cameras
+        ]
+        state = self._tensor(self._normaliser(observation["state"]).astype(np.float32))[None, None]
+        real = torch.ones(1, state.shape[-1], dtype=torch.bool, device=state.device)
+        return torch.cat(visual, dim=1)[:, None], embedding.embed_state(state, real)
+
+    def _embed_actions(self, actions: tuple[np.ndarray, ...]) -> Tensor:
+        action = self._tensor(np.stack(actions))[None, None]
+        return self.model.action_embedding(action, torch.ones_like(action, dtype=torch.bool))
+
+    def _check(self, observation: Observation) -> None:
+        expected = {f"images[{name!r}]": (*size, 3) for name, size in self.interface.cameras.items()}
+        expected["state"] = (self.interface.state_dimension,)
+        given = {f"images[{name!r}]": np.shape(image) for name, image in observation["images"].items()}
+        given["state"] = np.shape(observation["state"])
+        if given != expected:
+            raise UserError(f"observation has {given}; this agent was trained on {expected}")
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(next(self.model.parameters()).device)
+
+    def _generator(self, carry: Carry) -> torch.Generator:
+        device = next(self.model.parameters()).device
+        return torch.Generator(device).manual_seed(hash((self.seed, carry.decisions)) % 2**63)
+
+
+def load(path: str | Path, device: str = "cpu") -> PolicyAgent:
+    """The agent of a run folder or a checkpoint folder. Raises UserError where weights or files do not fit."""
+    folder = resolve(path)
+    info = load_info(folder)
+    system = System.build(
+        from_jsonable(ControlTransformerConfig, info.model),
+        from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),  # type: ignore[type-abstract]
+        info.spec,
+        from_jsonable(WindowConfig, info.window),
+    )
+    load_weights(system, folder)
+    return PolicyAgent(system.to(device), info)
+

@@ -1,0 +1,72 @@
+"""The command line: a table of commands, each a thin module, and the one place where errors become a line."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import understudy
+from understudy.types import UserError
+
+COMMANDS = {
+    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
+    "doctor": "what works on this machine, what is missing, and the command that mends it",
+    "collect": "record demonstrations of tasks into a dataset",
+    "data": "look at a dataset: `understudy data info PATH`",
+    "train": "train one phase of a method on a dataset",
+    "evaluate": "success of an agent on goals it never saw, or the difference between two results",
+    "report": "one HTML file that shows what a run can do, with videos",
+    "bench": "measure the speed claims, both sides in one run",
+}
+_MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in _MACHINE_ERRORS:
+            raise
+        return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"understudy {understudy.__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        from understudy.cli.parsing import closest
+
+        raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
+    return importlib.import_module(f"understudy.cli.{name}").main(rest) or 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        f"usage: understudy COMMAND [FLAGS]\n\n{understudy.__doc__}\n\ncommands:\n{rows}\n\n"
+        "`understudy COMMAND --help` documents every flag. `understudy --version` prints the version."
+    )

@@ -1,0 +1,73 @@
+"""Folders that are made aside and take their name in one step, so that nothing half-made bears it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import shutil
+import socket
+from pathlib import Path
+
+from understudy.types import UserError
+
+
+def temporary_folder(path: Path) -> Path:
+    """A fresh hidden folder beside `path`; those that killed processes of this machine left there are removed."""
+    prefix = f".{path.name}.partial-{socket.gethostname()}-"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{prefix}*"):
+        if not _alive(int(left.name.removeprefix(prefix).split("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    return folder
+
+
+def put_in_place(folder: Path, path: Path) -> bool:
+    """Give `folder` the name `path`. False, with nothing changed, if something bears it already."""
+    try:
+        if not path.exists():
+            folder.rename(path)
+            return True
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+    return False
+
+
+def replace_folder(folder: Path, path: Path) -> None:
+    """Give `folder` the name `path` and remove what bore it; both names hold a whole folder at every moment."""
+    _exchange(folder, path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """A UserError if the disk is full, else the error itself."""
+    if error.errno == errno.ENOSPC or "No space left on device" in str(error):
+        return UserError(f"disk full while writing {path}")
+    return error
+
+
+def _exchange(one: Path, other: Path) -> None:
+    library = ctypes.CDLL(None)
+    if hasattr(library, "renameat2"):
+        at_working_directory, exchange = -100, 2
+        names = os.fsencode(one), os.fsencode(other)
+        if library.renameat2(at_working_directory, names[0], at_working_directory, names[1], exchange) == 0:
+            return
+    aside = one.with_name(f"{one.name}.old")  # without the system's exchange: two renames
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

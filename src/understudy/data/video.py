@@ -1,0 +1,87 @@
+"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode episodes, join them, read frames."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from understudy.types import UserError
+
+
+def encode_video(frames: np.ndarray, fps: float) -> bytes:
+    """uint8 (T, h, w, 3) frames to an mp4 (libsvtav1, yuv420p, g=2, crf=30) in memory. Lossy."""
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder writes to stderr unless told to keep to errors
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+class VideoWriter:
+    """One mp4 to which encoded episodes are joined without encoding them again."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(path), "w", format="mp4")
+        self._stream: av.VideoStream | None = None
+        self._fps = fps
+        self.frames = 0
+        self.bytes = 0
+
+    def add(self, video: bytes, length: int) -> tuple[float, float]:
+        """Join an episode of `length` frames. Returns the seconds at which it begins and ends in this file."""
+        with av.open(io.BytesIO(video)) as source:
+            if self._stream is None:
+                self._stream = self._container.add_stream_from_template(source.streams.video[0], opaque=True)
+            first = round(self.frames / self._fps / source.streams.video[0].time_base)
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.pts, packet.dts = packet.pts + first, packet.dts + first
+                    packet.stream = self._stream
+                    self._container.mux(packet)
+        begin = self.frames / self._fps
+        self.frames += length
+        self.bytes += len(video)
+        return begin, self.frames / self._fps
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -> np.ndarray:
+    """The frames shown at the given times, ascending, of an mp4: uint8 (n, h, w, 3).
+
+    Raises UserError naming the file if it is torn, or has no frame within half a frame's time of one asked for.
+    """
+    found: list[np.ndarray] = []
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.time_base is not None
+            container.seek(max(0, int((seconds[0] - 0.5 / fps) / stream.time_base)), stream=stream)
+            for frame in container.decode(stream):
+                time = float(frame.pts * stream.time_base)
+                if time > seconds[len(found)] - 0.5 / fps:
+                    if time > seconds[len(found)] + 0.5 / fps:
+                        break
+                    found.append(frame.to_ndarray(format="rgb24"))
+                if len(found) == len(seconds):
+                    return np.stack(found)
+    except (av.FFmpegError, IndexError) as error:
+        raise UserError(f"{path} cannot be read as video: {error}") from error
+    raise UserError(f"{path} has no frame at {seconds[len(found)]:.3f} s")
+
+
+def _rate(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(10_000)

@@ -1,0 +1,176 @@
+"""Batches of windows in an order that is a pure function of (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.permutation import mix, permute
+from understudy.data.rows import RowFile
+from understudy.data.transforms import StateNormaliser
+from understudy.types import Batch, Prompt, UserError
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """steps: observations a window. chunk: actions after each, so observations are `chunk` frames apart.
+
+    paraphrases: prompts are drawn from a task's sentence and training paraphrases, instead of its sentence.
+    """
+
+    steps: int = 4
+    chunk: int = 4
+    paraphrases: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("chunk", self.chunk)):
+            if value < 1:
+                raise UserError(f"window's {name} is {value}; it must be at least 1")
+
+
+class Windows:
+    """Every frame of the chosen episodes begins one window; steps beyond the episode's end are masked and zero.
+
+    features: camera to the visual tokens (num_frames, n, d) of a frozen encoder, a memory-mapped array that is
+    read by position; they then stand in for images. Nothing here grows with the dataset but two integers an
+    episode. Raises UserError if an episode is not in the dataset.
+    """
+
+    def __init__(
+        self,
+        dataset: EpisodeDataset,
+        cache: FrameCache,
+        config: WindowConfig,
+        *,
+        seed: int,
+        episodes: Sequence[int] | None = None,
+        features: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.dataset, self.cache, self.config, self.seed = dataset, cache, config, seed
+        chosen = np.arange(dataset.num_episodes) if episodes is None else np.asarray(episodes, dtype=np.int64)
+        if not len(chosen) or chosen.min() < 0 or chosen.max() >= dataset.num_episodes:
+            raise UserError(f"episodes are to be chosen from 0 to {dataset.num_episodes - 1}; got {list(chosen)}")
+        self._first_frames = dataset.starts[chosen]
+        lengths = dataset.starts[chosen + 1] - self._first_frames
+        self._window_starts = np.concatenate([[0], lengths.cumsum()])
+        self.num_windows = int(self._window_starts[-1])
+        self._features = None if features is None else {name: _rows(array) for name, array in features.items()}
+        self._prompts = [_prompts(dataset, number, config.paraphrases) for number in range(len(dataset.tasks))]
+        self._normaliser = StateNormaliser.of(dataset.statistics, dataset.spec.state_dimension)
+
+    def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch of training step `step`: `batch_size` windows, of which this rank draws its equal share.
+
+        Steps walk through a permutation of all windows, another one each epoch. Raises UserError if the ranks
+        cannot share a batch equally.
+        """
+        if batch_size % world_size:
+            raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
+        share = batch_size // world_size
+        places = np.arange(rank * share, (rank + 1) * share) + step * batch_size
+        windows = self.order(places)
+        episodes = np.searchsorted(self.dataset.starts, windows, side="right") - 1
+        return self._assemble(windows, episodes, self._draw_prompts(places, episodes))
+
+    def order(self, places: np.ndarray) -> np.ndarray:
+        """The windows drawn at places 0, 1, 2, ... since training began, each named by its first frame: int64."""
+        epochs, within = np.divmod(places, self.num_windows)
+        drawn = np.empty(len(places), np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            key = int(mix(np.asarray([epoch]), self.seed)[0])
+            drawn[here] = permute(within[here], self.num_windows, key)
+        episodes = np.searchsorted(self._window_starts, drawn, side="right") - 1
+        return self._first_frames[episodes] + drawn - self._window_starts[episodes]
+
+    def describe(self, window: int) -> str:
+        """Where a window, named as in `Batch.window`, comes from; frames count within the episode, end excluded."""
+        episode = int(np.searchsorted(self.dataset.starts, window, side="right")) - 1
+        first = int(window - self.dataset.starts[episode])
+        last = min(first + self.config.steps * self.config.chunk, self.dataset.length(episode))
+        task = self.dataset.tasks[self.dataset.episode_task[episode]]
+        return f"episode {episode} ({task.name}), frames {first}-{last}"
+
+    def _draw_prompts(self, places: np.ndarray, episodes: np.ndarray) -> tuple[Prompt, ...]:
+        draws = mix(places, ~self.seed).tolist()
+        tasks = self.dataset.episode_task[episodes].tolist()
+        return tuple(
+            self._prompts[task][draw % len(self._prompts[task])] for task, draw in zip(tasks, draws, strict=True)
+        )
+
+    def _assemble(self, windows: np.ndarray, episodes: np.ndarray, prompts: tuple[Prompt, ...]) -> Batch:
+        steps, chunk, spec = self.config.steps, self.config.chunk, self.dataset.spec
+        begins, ends = self.dataset.starts[episodes], self.dataset.starts[episodes + 1]
+        frames = windows[:, None] + np.arange(steps * chunk)
+        chunk_mask = (frames < ends[:, None]).reshape(-1, steps, chunk)
+        mask = chunk_mask[:, :, 0]
+        numbers = self._read_numbers(windows, chunk_mask)
+        parts = {name: numbers[..., columns] for name, columns in self.cache.columns.items()}
+        real = chunk_mask[..., None]
+        timestep = np.minimum(frames[:, ::chunk], ends[:, None] - 1) - begins[:, None]
+        images, features = self._read_visual(np.ascontiguousarray(frames[:, ::chunk]), mask)
+        return Batch(
+            images=images,
+            features=features,
+            state=_tensor(self._normaliser(parts["state"][:, :, 0]) * mask[..., None]),
+            action=_tensor(spec.action.normalise(parts["action"]) * real),
+            expert_action=_tensor(spec.action.normalise(parts["expert_action"]) * real),
+            reward=_tensor(parts["reward"][..., 0].sum(axis=2)),
+            timestep=_tensor(timestep),
+            mask=_tensor(mask),
+            chunk_mask=_tensor(chunk_mask),
+            state_mask=torch.ones(len(windows), spec.state_dimension, dtype=torch.bool),
+            action_mask=torch.ones(len(windows), spec.action.dimension, dtype=torch.bool),
+            prompt=prompts,
+            window=_tensor(windows),
+        )
+
+    def _read_numbers(self, windows: np.ndarray, chunk_mask: np.ndarray) -> np.ndarray:
+        """float32 (b, t, k, columns), zero beyond the episode's end."""
+        file, (count, steps, chunk) = self.cache.numbers, chunk_mask.shape
+        span = min(steps * chunk, file.count)
+        begins = np.minimum(windows, file.count - span)  # a run that would leave the file begins earlier
+        runs = np.empty((count, span, *file.shape), file.dtype)
+        file.gather(begins, runs, np.arange(count), length=span)
+        wanted = np.minimum((windows - begins)[:, None] + np.arange(steps * chunk), span - 1)
+        aligned = np.take_along_axis(runs, wanted[..., None], axis=1).reshape(count, steps, chunk, -1)
+        return np.where(chunk_mask[..., None], aligned, np.float32(0))
+
+    def _read_visual(self, frames: np.ndarray, mask: np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        if self._features is not None:
+            return {}, {name: _gather(rows, frames, mask) for name, rows in self._features.items()}
+        return {name: _gather(rows, frames, mask) for name, rows in self.cache.images.items()}, {}
+
+
+def _gather(rows: RowFile | np.ndarray, frames: np.ndarray, mask: np.ndarray) -> Tensor:
+    """Rows of `frames` (b, t) as a tensor (b, t, ...), zero where `mask` is false."""
+    shape = rows.shape if isinstance(rows, RowFile) else rows.shape[1:]
+    out = np.empty((frames.size, *shape), rows.dtype)
+    slots = np.flatnonzero(mask)
+    wanted = frames.reshape(-1)[slots]
+    if isinstance(rows, RowFile):
+        rows.gather(wanted, out, slots)
+    else:
+        out[slots] = rows[wanted]
+    out[~mask.reshape(-1)] = 0
+    return torch.from_numpy(out).view(*frames.shape, *shape)
+
+
+def _rows(array: np.ndarray) -> RowFile | np.ndarray:
+    file = RowFile.of(array)
+    return array if file is None else file
+
+
+def _prompts(dataset: EpisodeDataset, number: int, paraphrases: bool) -> list[Prompt]:
+    task = dataset.tasks[number]
+    return [Prompt(sentence) for sentence in (task.sentence, *(task.paraphrases if paraphrases else ()))]
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,114 @@
+"""One evaluated episode: what an evaluating worker does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from understudy.agents.policy_agent import PolicyAgent, load
+from understudy.envs import instructions
+from understudy.envs.base import EnvConfig, Environment
+from understudy.evaluation.results import EpisodeRecord
+from understudy.rollout.environments import Split, environment
+from understudy.rollout.loop import EpisodeResult, Step, rollout
+from understudy.rollout.seeds import derive_seed
+from understudy.rollout.video import write_video
+from understudy.types import Prompt, UserError
+
+Prompts = Literal["sentence", "held_out"]
+
+VIDEO_FRAMES_PER_SECOND = 20
+_SECONDS_AFTER_SUCCESS = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs."""
+
+    checkpoint: Path
+    environment: EnvConfig
+    seed: int
+    split: Split
+    prompts: Prompts
+    device: str
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Episode `index` of a task. video: a folder where its video goes, or None."""
+
+    task: str
+    index: int
+    config: EvaluationConfig
+    video: Path | None = None
+
+
+def run_episode(job: EvaluationJob) -> EpisodeRecord:
+    """Run one episode to its end: a pure function of the job, whichever process runs it.
+
+    Raises UserError if the environment is of another embodiment than the agent.
+    """
+    config = job.config
+    agent = _agent(config.checkpoint, config.device)
+    env = environment(job.task, config.environment, config.split)
+    if different := agent.interface.differences(env.interface):
+        raise UserError(f"{job.task} has another embodiment than the agent ({'; '.join(different)})")
+    prompt = _prompt(job, agent)
+    camera = None if job.video is None else _Camera(env)
+    seed = derive_seed("evaluate", config.seed, job.task, job.index)
+    result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera)
+    if job.video is not None and camera is not None:
+        write_video(job.video / video_name(result), camera.frames, fps=camera.frames_per_second)
+    return EpisodeRecord(
+        task=job.task,
+        index=job.index,
+        seed=seed,
+        prompt=None if prompt is None else prompt.sentence,
+        success_any=result.success_any,
+        success_last=result.success_last,
+        return_=result.return_,
+        length=result.length,
+    )
+
+
+def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
+    """<task with / as _>/<success|failure>-<seed>.mp4"""
+    outcome = "success" if episode.success_any else "failure"
+    return f"{episode.task.replace('/', '_')}/{outcome}-{episode.seed}.mp4"
+
+
+class _Camera:
+    """Films an episode in real time, at about 20 frames a second, until a second after it is solved."""
+
+    def __init__(self, env: Environment) -> None:
+        rate = env.interface.action.control_rate_hz
+        self.stride = max(1, round(rate / VIDEO_FRAMES_PER_SECOND))
+        self.frames_per_second = rate / self.stride
+        self.frames: list[np.ndarray] = []
+        self._env = env
+        self._steps_left: float = np.inf
+
+    def __call__(self, step: Step) -> None:
+        if step.success and self._steps_left == np.inf:
+            self._steps_left = _SECONDS_AFTER_SUCCESS * self.frames_per_second * self.stride
+        if self._steps_left > 0 and step.index % self.stride == 0:
+            self.frames.append(self._env.render())
+        self._steps_left -= 1
+
+
+def _prompt(job: EvaluationJob, agent: PolicyAgent) -> Prompt | None:
+    if not agent.prompted:
+        return None
+    known = instructions(job.task)
+    if job.config.prompts == "sentence":
+        return Prompt(known.sentence)
+    return Prompt(known.held_out[job.index % len(known.held_out)])
+
+
+@lru_cache(maxsize=1)
+def _agent(checkpoint: Path, device: str) -> PolicyAgent:
+    return load(checkpoint, device=device)

@@ -1,0 +1,197 @@
+"""Evaluates an agent on goals it never saw, with several processes; resumable, the same result however it is run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from understudy import envs
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, Prompts, run_episode, video_name
+from understudy.evaluation.provenance import code_commit, file_hash, package_versions
+from understudy.evaluation.results import EpisodeRecord, Result
+from understudy.models.checkpoint import CheckpointInfo, load_info, resolve
+from understudy.rollout.claim import claim, write_atomically
+from understudy.rollout.environments import Split
+from understudy.rollout.progress import progress_bar
+from understudy.rollout.workers import Affinity, default_workers, stream
+from understudy.serialisation import from_jsonable, to_jsonable
+from understudy.types import UserError
+
+EPISODES = "episodes.jsonl"
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    episodes: int = 20,
+    seed: int = 0,
+    workers: int | None = None,
+    videos: int = 0,
+    prompts: Prompts = "sentence",
+    max_steps: int | None = None,
+    split: Split = "evaluation",
+    output: str | Path | None = None,
+    resume: bool = True,
+    device: str = "cpu",
+) -> Result:
+    """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
+
+    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. prompts: each task's
+    sentence, or its paraphrases kept from training. max_steps: None for the suite's horizon; episodes run to it, so
+    that success at the last step means something. videos: of each task film the first so many successes and failures.
+
+    Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
+    goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
+    holds episodes.jsonl, results.json and videos/; a second call does only what is missing there, `resume=False`
+    begins anew. Raises UserError for unknown tasks or bad values, another embodiment, or a folder of another
+    evaluation.
+    """
+    checkpoint = resolve(run)
+    info = load_info(checkpoint)
+    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    _check(episodes, videos, prompts, max_steps, split)
+    environment = from_jsonable(EnvConfig, dict(info.environment))
+    if max_steps is not None:
+        environment = replace(environment, max_steps=max_steps)
+    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device)
+    folder = Path(run) / "evaluation" if output is None else Path(output)
+    if not resume:
+        _discard(folder)
+    conditions = _conditions(config, info)
+    with claim(folder, conditions):
+        asked = [(task, index) for task in chosen for index in range(episodes)]
+        workers = default_workers() if workers is None else workers
+        records = _run_missing(folder, config, asked, workers)
+        _film(folder, config, records, videos, workers)
+        provenance = conditions | {"tasks": list(chosen), "episodes": episodes}
+        provenance |= {"simulators": _simulators(chosen), "commit": code_commit(), "versions": package_versions()}
+        result = Result(tuple(records), provenance)
+        result.save(folder)
+    return result
+
+
+def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str) -> None:
+    for name, value, least in (("episodes", episodes, 1), ("videos", videos, 0), ("max_steps", max_steps, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}; expected at least {least}")
+    for name, value, choices in (("prompts", prompts, get_args(Prompts)), ("split", split, get_args(Split))):
+        if value not in choices:
+            raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
+
+
+def _conditions(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
+    """What decides an episode's outcome beside its task and index, and the run's own provenance; JSON values."""
+    trained = dict(info.provenance)
+    return {
+        "checkpoint": str(config.checkpoint),
+        "weights": file_hash(config.checkpoint / "model.safetensors"),
+        "config_hash": trained.get("config_hash"),
+        "dataset_fingerprint": trained.get("dataset_fingerprint"),
+        "training": trained,
+        "environment": to_jsonable(config.environment),
+        "seeds": {"evaluation": config.seed, "training": trained.get("seed")},
+        "split": config.split,
+        "prompts": config.prompts,
+        "max_steps": config.environment.max_steps,
+        "device": config.device,
+    }
+
+
+def _simulators(tasks: Sequence[str]) -> dict[str, Any]:
+    return {suite: envs.versions(suite) for suite in dict.fromkeys(task.partition("/")[0] for task in tasks)}
+
+
+def _discard(folder: Path) -> None:
+    for name in (EPISODES, "results.json", "manifest.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "videos", ignore_errors=True)
+
+
+def _run_missing(
+    folder: Path, config: EvaluationConfig, asked: Sequence[tuple[str, int]], workers: int
+) -> list[EpisodeRecord]:
+    """The records of the episodes asked for, in their order. Each is on disk before the next one is waited for."""
+    path = folder / EPISODES
+    known = {(record.task, record.index): record for record in _read_records(path)}
+    jobs = [EvaluationJob(task, index, config) for task, index in asked if (task, index) not in known]
+    with progress_bar("evaluating", len(asked)) as bar:
+        seconds, steps = time.monotonic(), 0
+        for record in _run(jobs, workers):
+            _append(path, record)
+            known[record.task, record.index] = record
+            steps += record.length
+            done = [known[key] for key in asked if key in known]
+            success = sum(episode.success_any for episode in done) / len(done)
+            note = f"success {success:.2f}, {steps / (time.monotonic() - seconds):.0f} steps/s"
+            bar.show(len(done), note)
+            bar.summary = f"evaluated {len(jobs)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
+    _write_records(path, [known[key] for key in sorted(known)])
+    return [known[key] for key in asked]
+
+
+def _film(
+    folder: Path, config: EvaluationConfig, records: Sequence[EpisodeRecord], videos: int, workers: int
+) -> None:
+    """Run the first `videos` successes and failures of each task once more, this time before a camera.
+
+    Which episodes these are is known only now, and filming all of them would cost several times as much.
+    """
+    chosen: list[EpisodeRecord] = []
+    for task in dict.fromkeys(record.task for record in records):
+        for outcome in (True, False):
+            chosen += [record for record in records if record.task == task and record.success_any == outcome][:videos]
+    missing = [record for record in chosen if not (folder / "videos" / video_name(record)).exists()]
+    jobs = [EvaluationJob(record.task, record.index, config, folder / "videos") for record in missing]
+    expected = {(record.task, record.index): record for record in missing}
+    with progress_bar("filming", len(jobs)) as bar:
+        for count, record in enumerate(_run(jobs, workers)):
+            first = expected[record.task, record.index]
+            assert record == first, f"an episode came out differently when it was filmed: {first}, {record}"
+            bar.show(count + 1, "")
+
+
+def _run(jobs: Sequence[EvaluationJob], workers: int) -> Iterator[EpisodeRecord]:
+    """Records as they are finished, each worker staying with a task as long as it has episodes left."""
+    affinity = Affinity()
+    waiting: dict[str, list[EvaluationJob]] = {}
+    for job in jobs:
+        waiting.setdefault(job.task, []).append(job)
+
+    def next_job(worker: int) -> EvaluationJob | None:
+        task = affinity.choose(worker, {task: len(left) for task, left in waiting.items()})
+        return None if task is None else waiting[task].pop(0)
+
+    with closing(stream(run_episode, next_job, workers=workers)) as finished:
+        for _, record in finished:
+            yield record
+
+
+def _read_records(path: Path) -> list[EpisodeRecord]:
+    """Whole lines only: what a kill cut off is done again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    try:
+        return [EpisodeRecord.from_dict(json.loads(line)) for line in lines if line.endswith("\n")]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} has a line that is no episode ({error}); delete it or choose another output") from None
+
+
+def _append(path: Path, record: EpisodeRecord) -> None:
+    """One line in one write, after a newline where a kill left a line unfinished."""
+    line = (json.dumps(record.to_dict()) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file:
+        file.write(line)
+
+
+def _write_records(path: Path, records: Sequence[EpisodeRecord]) -> None:
+    write_atomically(path, "".join(json.dumps(record.to_dict()) + "\n" for record in records).encode())

@@ -1,0 +1,86 @@
+"""What a report tells of a run: its result, its phases and their metrics, its data, its videos, read from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from understudy.evaluation.results import Result
+from understudy.types import UserError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run on the way to the agent: its folder, its config.json, the rows of its metrics.jsonl."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report tells. phases: the evaluated run last. dataset: its info.json, or empty where it is gone.
+
+    videos: of some episodes, by (task, seed). collection: how the dataset was recorded, or empty.
+    """
+
+    run: Path
+    result: Result
+    phases: list[Phase]
+    videos: Mapping[tuple[str, int], Path]
+    dataset: Mapping[str, Any]
+    collection: Mapping[str, Any]
+
+
+def gather(run: Path) -> Evidence:
+    """Read all that the report of `run` tells."""
+    if not run.is_dir():
+        raise UserError(f"no run folder {run}")
+    result = Result.load(run / "evaluation")
+    phases = list(_phases(run))[::-1]
+    data = Path(str(_find(phases[-1].config, "data")))
+    return Evidence(
+        run=run,
+        result=result,
+        phases=phases,
+        videos=_videos(run / "evaluation" / "videos", result),
+        dataset=_read_json(data / "meta" / "info.json", optional=True),
+        collection=_read_json(data / "meta" / "collection.json", optional=True),
+    )
+
+
+def _phases(run: Path) -> Iterator[Phase]:
+    """The run, then the run it started from, and so on; a folder that is gone or was seen ends the chain."""
+    folder: Path | None = run
+    seen: set[Path] = set()
+    while folder is not None and folder.resolve() not in seen and (folder / "config.json").exists():
+        seen.add(folder.resolve())
+        config = _read_json(folder / "config.json")
+        yield Phase(folder, config, _read_lines(folder / "metrics.jsonl"))
+        folder = Path(config["start_from"]) if config.get("start_from") else None
+
+
+def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
+    if optional and not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file, or none; a last line torn by a kill is left out."""
+    rows = []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines) - 1:
+                raise UserError(f"{path}: line {number + 1} is not JSON") from None
+    return rows

@@ -1,0 +1,143 @@
+"""DualMind (Wei et al. 2023, arXiv 2307.07909): self-supervised dynamics first, prompted imitation second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from understudy.data.windows import WindowConfig
+from understudy.models.actions import BinnedActionConfig
+from understudy.models.control_transformer import ControlTransformerConfig
+from understudy.models.encoders import ConvEncoderConfig, ViTConfig
+from understudy.models.prompts import PretrainedTextConfig, PromptConfig
+from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
+from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
+from understudy.objectives.inverse_dynamics import InverseDynamicsConfig
+from understudy.objectives.masked_hindsight import MaskedHindsightConfig
+from understudy.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
+
+_PROMPT = ("model.prompt_encoder.*", "model.prompt_blocks.*", "objectives.behaviour_cloning.*")
+_DECODER = (
+    "model.embedding.state.*",
+    "model.action_embedding.*",
+    "model.slot_embedding.*",
+    "model.step_embedding.*",
+    "model.blocks.*",
+    "model.norm.*",
+)
+
+
+def trained_parts(variant: int, *, layers: int) -> tuple[str, ...]:
+    """Patterns of the parameters that phase II trains, by the paper's variant.
+
+    1: prompt, its attention and the head. 2: also the upper half of the blocks. 3: all but the vision encoder.
+    4: everything (no pattern).
+    """
+    upper = tuple(f"model.blocks.{index}.*" for index in range(layers // 2, layers))
+    variants = {1: _PROMPT, 2: (*_PROMPT, *upper), 3: (*_PROMPT, *_DECODER), 4: ()}
+    return variants[variant]
+
+
+def phase1_laptop() -> TrainConfig:
+    """Phase I for 64 px and two cores: 1 M parameters, a convolutional stem, continuous chunks of four actions."""
+    return TrainConfig(
+        method="dualmind",
+        phase="phase1",
+        window=WindowConfig(steps=4, chunk=4),
+        model=ControlTransformerConfig(),
+        objectives={
+            "forward_dynamics": ForwardDynamicsConfig(),
+            "inverse_dynamics": InverseDynamicsConfig(),
+            "masked_hindsight": MaskedHindsightConfig(),
+        },
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=50),
+        steps=600,
+        batch_size=64,
+    )
+
+
+def phase2_laptop() -> TrainConfig:
+    """Phase II for two cores: the vision encoder frozen and its tokens cached, all else trained (variant 3)."""
+    first = phase1_laptop()
+    return replace(
+        first,
+        phase="phase2",
+        model=replace(first.model, prompt=PromptConfig()),
+        objectives={"behaviour_cloning": BehaviourCloningConfig()},
+        train_only=trained_parts(3, layers=first.model.layers),
+        new_parameters=_PROMPT,
+        cache_features=True,
+        steps=2000,
+    )
+
+
+def phase1_debug() -> TrainConfig:
+    """Seconds: for tests."""
+    return _debug(phase1_laptop())
+
+
+def phase2_debug() -> TrainConfig:
+    """Seconds: for tests."""
+    return _debug(phase2_laptop())
+
+
+def phase1_base() -> TrainConfig:
+    """The paper's configuration: ViT-B/16 at 224 px, 8 visual tokens, 8 blocks of width 512, 256 bins, six steps."""
+    return TrainConfig(
+        method="dualmind",
+        phase="phase1",
+        window=WindowConfig(steps=6, chunk=1),
+        model=ControlTransformerConfig(
+            encoder=ViTConfig(),
+            visual_tokens=8,
+            token_maps=1,
+            width=512,
+            layers=8,
+            heads=8,
+            dropout=0.1,
+            action=BinnedActionConfig(),
+        ),
+        objectives={
+            "forward_dynamics": ForwardDynamicsConfig(),
+            "inverse_dynamics": InverseDynamicsConfig(attention="inverse", hidden=1024),
+            "masked_hindsight": MaskedHindsightConfig(hidden=1024),
+        },
+        optimizer=OptimizerConfig(learning_rate=5e-5, warmup_steps=1000),
+        augmentation=AugmentationConfig(resized_crop=(0.8, 1.0), brightness=0.2),
+        precision="bf16",
+        steps=100_000,
+        batch_size=16,
+    )
+
+
+def phase2_base() -> TrainConfig:
+    """Phase II of the paper: prompt attention, prompt projection and head (variant 1), a frozen CLIP text encoder."""
+    first = phase1_base()
+    return replace(
+        first,
+        phase="phase2",
+        model=replace(first.model, prompt=PromptConfig(PretrainedTextConfig())),
+        objectives={"behaviour_cloning": BehaviourCloningConfig(hidden=512)},
+        train_only=trained_parts(1, layers=first.model.layers),
+        new_parameters=_PROMPT,
+        cache_features=True,
+    )
+
+
+def _debug(config: TrainConfig) -> TrainConfig:
+    model = replace(
+        config.model,
+        encoder=ConvEncoderConfig(width=32, layers=((16, 8, 8),)),
+        width=32,
+        layers=2,
+        token_maps=1,
+        visual_tokens=2,
+    )
+    return replace(
+        config,
+        model=model,
+        window=WindowConfig(steps=3, chunk=2),
+        train_only=trained_parts(3, layers=2) if config.train_only else (),
+        optimizer=replace(config.optimizer, warmup_steps=5),
+        steps=20,
+        batch_size=8,
+    )

@@ -1,0 +1,107 @@
+"""Chunks of actions to tokens and back: continuous values, or bins decoded at their centres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from understudy.nn.bins import Bins
+from understudy.nn.mlp import mlp
+
+
+@dataclass(frozen=True)
+class ContinuousActionConfig:
+    """Actions as real numbers, learned by a Huber loss whose corner is at `huber` (in units of half the range)."""
+
+    huber: float = 0.1
+
+
+@dataclass(frozen=True)
+class BinnedActionConfig:
+    """Actions as bins a dimension, learned by cross-entropy. mu: mu-law companding, 0 for none.
+
+    soft_targets: the deviation, in bins, of a Gaussian over bins as target; 0 for one hot.
+    """
+
+    bins: int = 256
+    mu: float = 1.7
+    soft_targets: float = 0.0
+
+
+ActionConfig = ContinuousActionConfig | BinnedActionConfig
+
+
+class ActionEmbedding(nn.Module):
+    """A chunk of k actions to one token; actions that are not real take no part.
+
+    Bins are embedded a dimension, squashed by tanh, joined and projected, as in DualMind.
+    """
+
+    def __init__(self, config: ActionConfig, width: int, *, chunk: int, dimension: int):
+        super().__init__()
+        self.bins = Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        values = chunk * dimension
+        if isinstance(config, BinnedActionConfig):
+            part = max(width // values, 4)
+            self.tables = nn.Parameter(torch.randn(values, config.bins, part) * 0.02)
+            self.project: nn.Module = nn.Linear(values * part, width)
+        else:
+            self.project = mlp([2 * values, width, width])
+
+    def forward(
+        self, action: Float[Tensor, "b t k a"], real: Bool[Tensor, "b t k a"]
+    ) -> Float[Tensor, "b t d"]:
+        """action: in [-1, 1]. real: real actions and real dimensions."""
+        values, real = rearrange(action, "b t k a -> b t (k a)"), rearrange(real, "b t k a -> b t (k a)")
+        if self.bins is None:
+            return self.project(torch.cat([values * real, real.to(values.dtype)], dim=-1))
+        index = self.bins.encode(values)
+        embedded = self.tables[torch.arange(index.shape[-1], device=index.device), index].tanh() * real[..., None]
+        return self.project(rearrange(embedded, "b t v e -> b t (v e)"))
+
+
+class ActionHead(nn.Module):
+    """Features to a chunk of k actions: `forward` gives parameters, `loss` compares them, `decode` makes actions."""
+
+    def __init__(self, config: ActionConfig, width: int, *, hidden: int, chunk: int, dimension: int):
+        super().__init__()
+        self.config, self.chunk, self.dimension = config, chunk, dimension
+        self.bins = Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        self.values = config.bins if isinstance(config, BinnedActionConfig) else 1
+        self.layers = mlp([width, hidden, chunk * dimension * self.values])
+
+    def forward(self, features: Float[Tensor, "b t f"]) -> Float[Tensor, "b t k a v"]:
+        """v: the logits of an action's bins, or its one value."""
+        return rearrange(
+            self.layers(features), "b t (k a v) -> b t k a v", k=self.chunk, a=self.dimension, v=self.values
+        )
+
+    def loss(
+        self, parameters: Float[Tensor, "b t k a v"], action: Float[Tensor, "b t k a"]
+    ) -> Float[Tensor, "b t k a"]:
+        """Huber loss (divided by its corner, so that far errors cost as their absolute value), or cross-entropy."""
+        if isinstance(self.config, ContinuousActionConfig):
+            corner = self.config.huber
+            return F.huber_loss(parameters[..., 0].float(), action, reduction="none", delta=corner) / corner
+        assert self.bins is not None
+        logits = parameters.float().log_softmax(dim=-1)
+        if self.config.soft_targets:
+            return -(self.bins.soft_targets(action, self.config.soft_targets) * logits).sum(-1)
+        return -logits.gather(-1, self.bins.encode(action)[..., None])[..., 0]
+
+    def decode(
+        self, parameters: Float[Tensor, "b t k a v"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b t k a"]:
+        """The action, in [-1, 1]; the most likely bin's centre, or with a generator a sample of the bins."""
+        if self.bins is None:
+            return parameters[..., 0].clamp(-1, 1)
+        if generator is None:
+            return self.bins.decode(parameters.argmax(dim=-1))
+        probabilities = parameters.float().softmax(dim=-1)
+        index = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
+        return self.bins.decode(index.view(parameters.shape[:-1]))

@@ -1,0 +1,159 @@
+"""The control transformer: observations and actions of several steps, one token stream, an optional prompt.
+
+A step is the visual tokens of every camera, one state token and one action token. Parameters only; what is learned
+from the outputs stands in `objectives`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import pack, rearrange, unpack
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig
+from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
+from understudy.models.pretrained import load_vit
+from understudy.models.prompts import PromptConfig, PromptEncoder, PromptTokens
+from understudy.nn.masks import AttentionPattern, attention_pattern
+from understudy.nn.mlp import mlp
+from understudy.nn.token_learner import TokenLearner
+from understudy.nn.transformer import Block, CrossBlock
+from understudy.types import Batch, Prompt, Spec
+
+
+@dataclass(frozen=True)
+class ControlTransformerConfig:
+    """Sizes of a control transformer. token_maps: attention maps a visual token. prompt: None for an unprompted one."""
+
+    encoder: EncoderConfig = ConvEncoderConfig()
+    visual_tokens: int = 4
+    token_maps: int = 4
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    dropout: float = 0.0
+    action: ActionConfig = ContinuousActionConfig()
+    prompt: PromptConfig | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What goes into the decoder, or comes out. visual: (b, t, v, d), state and action: (b, t, d)."""
+
+    visual: Float[Tensor, "b t v d"]
+    state: Float[Tensor, "b t d"]
+    action: Float[Tensor, "b t d"]
+
+    @property
+    def observation(self) -> Float[Tensor, "b t o d"]:
+        """The tokens of each step's observation: visual, then state."""
+        return torch.cat([self.visual, self.state[:, :, None]], dim=2)
+
+
+class ObservationEmbedding(nn.Module):
+    """Images and state to observation tokens; a camera's frame becomes a few visual tokens."""
+
+    def __init__(self, config: ControlTransformerConfig, spec: Spec):
+        super().__init__()
+        self.cameras = tuple(spec.cameras)
+        self.encoders = nn.ModuleDict({name: build_encoder(config.encoder, spec.cameras[name]) for name in self.cameras})
+        self.token_learners = nn.ModuleDict(
+            {name: TokenLearner(config.encoder.width, config.visual_tokens, maps=config.token_maps) for name in self.cameras}
+        )
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(config.encoder.width, config.width) for name in self.cameras}
+        )
+        self.state = mlp([2 * spec.state_dimension, config.width, config.width])
+
+    def visual(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
+        """The visual tokens of frames of one camera."""
+        patches = self.encoders[camera](images)
+        return self.projections[camera](self.token_learners[camera](patches))
+
+    def embed_visual(self, batch: Batch) -> Float[Tensor, "b t v d"]:
+        """Visual tokens of every camera, encoded here, or taken from the batch where it brings them."""
+        if batch.features:
+            return torch.cat([batch.features[name].to(self.dtype) for name in self.cameras], dim=2)
+        tokens = []
+        for name in self.cameras:
+            frames, shape = pack([batch.images[name]], "* c h w")
+            tokens += unpack(self.visual(frames, name), shape, "* v d")
+        return torch.cat(tokens, dim=2)
+
+    def embed_state(self, state: Float[Tensor, "b t s"], real: Bool[Tensor, "b s"]) -> Float[Tensor, "b t d"]:
+        """The state token; dimensions that are not real are zero, and marked as absent."""
+        real = real[:, None].expand(state.shape)
+        return self.state(torch.cat([state * real, real.to(state.dtype)], dim=-1))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+
+class ControlTransformer(nn.Module):
+    """See the module. spec: the embodiment; chunk: actions a step; steps: the longest window."""
+
+    def __init__(self, config: ControlTransformerConfig, spec: Spec, *, chunk: int, steps: int):
+        super().__init__()
+        self.config, self.spec, self.chunk, self.steps = config, spec, chunk, steps
+        self.visual_tokens = config.visual_tokens * len(spec.cameras)
+        self.embedding = ObservationEmbedding(config, spec)
+        self.action_embedding = ActionEmbedding(config.action, config.width, chunk=chunk, dimension=spec.action.dimension)
+        self.slot_embedding = nn.Embedding(self.visual_tokens + 2, config.width)
+        self.step_embedding = nn.Embedding(steps, config.width)
+        for embedding in (self.slot_embedding, self.step_embedding):
+            nn.init.normal_(embedding.weight, std=0.02)
+        self.blocks = nn.ModuleList(Block(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.prompt_encoder = PromptEncoder(config.prompt, config.width) if config.prompt else None
+        self.prompt_blocks = nn.ModuleList(
+            CrossBlock(config.width, config.heads, dropout=config.dropout) for _ in self.blocks if config.prompt
+        )
+
+    def load_pretrained(self) -> None:
+        """Start the image encoders from the pretrained weights that the config names, if it names any."""
+        encoder = self.config.encoder
+        for module in self.embedding.encoders.values():
+            if isinstance(encoder, ViTConfig) and encoder.pretrained and isinstance(module, ViT):
+                load_vit(module, encoder.pretrained)
+
+    def embed(self, batch: Batch) -> Tokens:
+        """A batch's tokens, before any step knows of another."""
+        real = batch.chunk_mask[..., None] & batch.action_mask[:, None, None, :]
+        return Tokens(
+            visual=self.embedding.embed_visual(batch),
+            state=self.embedding.embed_state(batch.state, batch.state_mask),
+            action=self.action_embedding(batch.action, real),
+        )
+
+    def encode_prompt(self, prompts: tuple[Prompt, ...]) -> PromptTokens | None:
+        """The prompts' tokens, or None where the model takes no prompt."""
+        return self.prompt_encoder(prompts) if self.prompt_encoder else None
+
+    def decode(
+        self,
+        tokens: Tokens,
+        attention: AttentionPattern,
+        *,
+        mask: Bool[Tensor, "b t"] | None = None,
+        prompt: PromptTokens | None = None,
+    ) -> Tokens:
+        """Run the blocks. attention: who sees whom (nn.masks). mask: real steps, needed where the future is seen."""
+        b, t = tokens.state.shape[:2]
+        assert t <= self.steps, (t, self.steps)
+        x = torch.cat([tokens.observation, tokens.action[:, :, None]], dim=2)
+        x = x + self.slot_embedding.weight + self.step_embedding.weight[:t, None]
+        x = rearrange(x, "b t n d -> b (t n) d")
+        allowed = attention_pattern(attention, steps=t, visual=self.visual_tokens, device=x.device)
+        if attention == "full" and mask is not None:
+            allowed = allowed & mask.repeat_interleave(self.visual_tokens + 2, dim=1)[:, None, None, :]
+        for index, block in enumerate(self.blocks):
+            if prompt is not None:
+                x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
+            x = block(x, allowed)
+        x = rearrange(self.norm(x), "b (t n) d -> b t n d", t=t)
+        return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
+

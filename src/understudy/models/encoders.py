@@ -1,0 +1,96 @@
+"""Image encoders: uint8 pixels to patch tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from understudy.nn.transformer import Block
+from understudy.types import UserError
+
+
+@dataclass(frozen=True)
+class ConvEncoderConfig:
+    """A convolutional stem for small images. layers: (channels, kernel, stride) each."""
+
+    width: int = 128
+    layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 3, 1))
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A vision transformer (Dosovitskiy et al. 2021). pretrained: a `transformers` ViT's folder or Hub id to start from."""
+
+    width: int = 768
+    patch: int = 16
+    layers: int = 12
+    heads: int = 12
+    dropout: float = 0.0
+    pretrained: str | None = None
+
+
+EncoderConfig = ConvEncoderConfig | ViTConfig
+
+
+def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> nn.Module:
+    """An encoder of images of `size` (height, width) pixels: uint8 (n, 3, h, w) to (n, patches, config.width)."""
+    if isinstance(config, ViTConfig):
+        return ViT(config.width, config.patch, config.layers, config.heads, config.dropout, size)
+    return ConvEncoder(config.width, config.layers, size)
+
+
+def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Pixel values 0..255 to -1..1."""
+    return images.float() / 127.5 - 1
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions, then a linear map to tokens with learned positions."""
+
+    def __init__(self, width: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
+        super().__init__()
+        stack: list[nn.Module] = []
+        channels, (height, breadth) = 3, size
+        for channels_out, kernel, stride in layers:
+            padding = (kernel - stride + 1) // 2 if kernel > stride else 0
+            stack += [nn.Conv2d(channels, channels_out, kernel, stride, padding), nn.GELU()]
+            channels = channels_out
+            height, breadth = ((n + 2 * padding - kernel) // stride + 1 for n in (height, breadth))
+        self.size = size
+        self.convolutions = nn.Sequential(*stack)
+        self.project = nn.Linear(channels, width)
+        self.position_embedding = nn.Parameter(torch.randn(height * breadth, width) * 0.02)
+        self.grid = (height, breadth)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
+        assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
+        features = rearrange(self.convolutions(pixels(images)), "n c h w -> n (h w) c")
+        return self.project(features) + self.position_embedding
+
+
+class ViT(nn.Module):
+    """A vision transformer; its class token takes part and is dropped at the end, as patch tokens are what is asked."""
+
+    def __init__(self, width: int, patch: int, layers: int, heads: int, dropout: float, size: tuple[int, int]):
+        super().__init__()
+        if size[0] % patch or size[1] % patch:
+            raise UserError(f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}")
+        self.size = size
+        self.grid = (size[0] // patch, size[1] // patch)
+        self.patch_embedding = nn.Conv2d(3, width, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position_embedding = nn.Parameter(torch.randn(1 + self.grid[0] * self.grid[1], width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
+        assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
+        patches = rearrange(self.patch_embedding(pixels(images)), "n d h w -> n (h w) d")
+        x = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1) + self.position_embedding
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)[:, 1:]

@@ -1,0 +1,110 @@
+"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP or T5 text encoder as it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from understudy.models.encoders import ViT
+from understudy.types import UserError
+
+_RENAMED = (
+    (r"^embeddings\.cls_token$", "class_token"),
+    (r"^embeddings\.position_embeddings$", "position_embedding"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding."),
+    (r"^layernorm\.", "norm."),
+    (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
+    (r"\.layernorm_before\.", ".attention_norm."),
+    (r"\.layernorm_after\.", ".feed_forward_norm."),
+    (r"\.attention\.q_proj\.", ".attention.query."),
+    (r"\.attention\.o_proj\.", ".attention.output."),
+    (r"\.mlp\.fc1\.", ".feed_forward.0."),
+    (r"\.mlp\.fc2\.", ".feed_forward.2."),
+)
+
+
+def load_vit(vit: ViT, source: str) -> None:
+    """Copy the weights of the `transformers` ViTModel at `source` (a folder or a cached Hub id) into `vit`.
+
+    Raises UserError if `transformers` or the weights are missing, or if a shape differs.
+    """
+    model = _from_pretrained("ViTModel", source, add_pooling_layer=False)
+    weights = _renamed(model.state_dict())
+    ours = vit.state_dict()
+    for name, tensor in weights.items():
+        if name not in ours or ours[name].shape != tensor.shape:
+            expected = tuple(ours[name].shape) if name in ours else "absent"
+            raise UserError(f"{source}: weight {name} has shape {tuple(tensor.shape)}; this model's is {expected}")
+    vit.load_state_dict(weights)
+    for block in [*vit.blocks, vit]:
+        for layer in block.children():
+            if isinstance(layer, nn.LayerNorm):
+                layer.eps = model.config.layer_norm_eps
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State of a `transformers` ViT under our names, with key and value projections joined."""
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    renamed["position_embedding"] = renamed["position_embedding"][0]
+    for name in [name for name in renamed if ".k_proj." in name]:
+        value = renamed.pop(name.replace(".k_proj.", ".v_proj."))
+        renamed[name.replace(".k_proj.", ".key_value.")] = torch.cat([renamed.pop(name), value])
+    return renamed
+
+
+class PretrainedText(nn.Module):
+    """A frozen text encoder of `transformers` (CLIP or T5): sentences to their word tokens' last hidden states."""
+
+    def __init__(self, source: str, max_words: int):
+        super().__init__()
+        kind = _from_pretrained_config(source).model_type
+        classes = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "t5": "T5EncoderModel"}
+        if kind not in classes:
+            raise UserError(f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}")
+        self.encoder = _from_pretrained(classes[kind], source).requires_grad_(False).eval()
+        self.tokenizer = _from_pretrained("AutoTokenizer", source)
+        self.width: int = self.encoder.config.hidden_size
+        self.max_words = max_words
+
+    @torch.no_grad()
+    def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        words = self.tokenizer(
+            list(sentences), padding=True, truncation=True, max_length=self.max_words, return_tensors="pt"
+        ).to(self.encoder.device)
+        hidden = self.encoder(**words).last_hidden_state
+        return hidden.float(), words["attention_mask"].bool()
+
+    def train(self, mode: bool = True) -> PretrainedText:
+        """Frozen: stays in evaluation mode."""
+        return super().train(False)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError("pretrained encoders need transformers: pip install 'understudy[pretrained]'") from error
+    return transformers
+
+
+def _from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
+    try:
+        return getattr(_transformers(), kind).from_pretrained(source, **arguments)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no {kind} weights at {source!r} on this machine or the Hub: {_first_line(error)}") from error
+
+
+def _from_pretrained_config(source: str) -> Any:
+    return _from_pretrained("AutoConfig", source)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,102 @@
+"""Prompts to prompt tokens: a small text encoder trained with the agent, or a frozen pretrained one."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from understudy.models.pretrained import PretrainedText
+from understudy.nn.transformer import Block
+from understudy.types import Prompt
+
+
+@dataclass(frozen=True)
+class SmallTextConfig:
+    """Words hashed into `vocabulary` embeddings and a small transformer, trained with the agent; no download."""
+
+    width: int = 128
+    layers: int = 1
+    heads: int = 4
+    vocabulary: int = 4096
+    max_words: int = 24
+
+
+@dataclass(frozen=True)
+class PretrainedTextConfig:
+    """A frozen CLIP or T5 text encoder of `transformers`: a folder or Hub id."""
+
+    source: str = "openai/clip-vit-base-patch32"
+    max_words: int = 77
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """How prompts become tokens."""
+
+    text: SmallTextConfig | PretrainedTextConfig = SmallTextConfig()
+
+
+@dataclass(frozen=True)
+class PromptTokens:
+    """tokens: (b, p, d). mask: bool (b, p), real tokens; every row has at least one."""
+
+    tokens: Float[Tensor, "b p d"]
+    mask: Bool[Tensor, "b p"]
+
+    def __post_init__(self) -> None:
+        assert self.tokens.shape[:2] == self.mask.shape, (tuple(self.tokens.shape), tuple(self.mask.shape))
+
+
+class PromptEncoder(nn.Module):
+    """Prompts to tokens of the decoder's width, several a prompt: one a word."""
+
+    def __init__(self, config: PromptConfig, width: int):
+        super().__init__()
+        if isinstance(config.text, PretrainedTextConfig):
+            self.text: nn.Module = PretrainedText(config.text.source, config.text.max_words)
+        else:
+            text = config.text
+            self.text = SmallText(text.width, text.layers, text.heads, text.vocabulary, text.max_words)
+        self.project = nn.Linear(self.text.width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, prompts: tuple[Prompt, ...]) -> PromptTokens:
+        """Equal sentences of a batch are encoded once."""
+        sentences = tuple(dict.fromkeys(prompt.sentence for prompt in prompts))
+        hidden, mask = self.text(sentences)
+        tokens = self.norm(self.project(hidden))
+        rows = torch.tensor([sentences.index(prompt.sentence) for prompt in prompts], device=tokens.device)
+        return PromptTokens(tokens[rows], mask[rows])
+
+
+class SmallText(nn.Module):
+    """A bag of hashed word embeddings in their order, through a few transformer blocks."""
+
+    def __init__(self, width: int, layers: int, heads: int, vocabulary: int, max_words: int):
+        super().__init__()
+        self.width, self.vocabulary, self.max_words = width, vocabulary, max_words
+        self.word_embedding = nn.Embedding(vocabulary, width)
+        self.position_embedding = nn.Embedding(max_words, width)
+        nn.init.normal_(self.position_embedding.weight, std=0.02)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+
+    def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        words = [self._words(sentence) for sentence in sentences]
+        device = self.word_embedding.weight.device
+        longest = max(len(row) for row in words)
+        index = torch.tensor([row + [0] * (longest - len(row)) for row in words], device=device)
+        mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in words], device=device)
+        x = self.word_embedding(index) + self.position_embedding.weight[:longest]
+        for block in self.blocks:
+            x = block(x, mask[:, None, None, :])
+        return x, mask
+
+    def _words(self, sentence: str) -> list[int]:
+        """At least one word a sentence: an empty one is the word ""."""
+        words = re.findall(r"[a-z0-9]+", sentence.lower())[: self.max_words] or [""]
+        return [zlib.crc32(word.encode()) % self.vocabulary for word in words]

@@ -1,0 +1,35 @@
+"""Who may attend to whom in a sequence of steps, each of observation tokens (visual, then state) and an action token."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+AttentionPattern = Literal["causal", "inverse", "visual", "full"]
+
+
+def attention_pattern(
+    pattern: AttentionPattern, *, steps: int, visual: int, device: torch.device | None = None
+) -> Bool[Tensor, "l l"]:
+    """The mask (query, key) over steps * (visual + 2) tokens, True where attention is allowed.
+
+    causal: observation tokens of step t see the observations up to t, all of them, and the actions before t; the
+    action token sees these and itself. inverse: the same, but observation tokens of t do not see the action of
+    t - 1, so that it can be predicted from them. visual: inverse, and visual tokens see visual tokens alone, so
+    that nothing but pixels tells the action. full: everything sees everything.
+    """
+    width = visual + 2
+    token = torch.arange(steps * width, device=device)
+    step, slot = token // width, token % width
+    is_action, is_visual = slot == width - 1, slot < visual
+    query, key = step[:, None], step[None, :]
+    if pattern == "full":
+        return torch.ones(len(token), len(token), dtype=torch.bool, device=device)
+    sees_actions_before = torch.where(is_action[:, None], query + 1, query - (pattern != "causal") * 1)
+    allowed = torch.where(is_action[None, :], key < sees_actions_before, key <= query)
+    if pattern == "visual":
+        allowed &= ~is_visual[:, None] | is_visual[None, :]
+    return allowed

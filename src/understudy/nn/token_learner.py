@@ -1,0 +1,30 @@
+"""TokenLearner: many patch tokens to a few, each a weighted mean over positions (Ryoo et al. 2021, arXiv 2106.11297)."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, einsum, nn
+
+from understudy.nn.mlp import mlp
+
+
+class TokenLearner(nn.Module):
+    """num_tokens learned tokens; each has `maps` attention maps, one for each equal part of its channels."""
+
+    def __init__(self, width: int, num_tokens: int, *, maps: int = 1, hidden: int = 64):
+        super().__init__()
+        if width % maps:
+            raise ValueError(f"width {width} is not a multiple of maps {maps}")
+        self.num_tokens, self.maps = num_tokens, maps
+        self.norm = nn.LayerNorm(width)
+        self.score = mlp([width, hidden, num_tokens * maps])
+
+    def attention(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n m p"]:
+        """Where each token looks: weights over positions that sum to 1."""
+        scores = self.score(self.norm(patches))
+        return rearrange(scores, "b p (n m) -> b n m p", n=self.num_tokens).softmax(dim=-1)
+
+    def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n d"]:
+        values = rearrange(patches, "b p (m c) -> b m p c", m=self.maps)
+        return rearrange(einsum("bnmp,bmpc->bnmc", self.attention(patches), values), "b n m c -> b n (m c)")

@@ -1,0 +1,77 @@
+"""Pre-norm transformer layers over `scaled_dot_product_attention`; masks are arguments, True where attention is allowed."""
+
+from __future__ import annotations
+
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from understudy.nn.mlp import mlp
+
+
+class Attention(nn.Module):
+    """Multi-head attention from `x` to `context` (to `x` itself where no context is given)."""
+
+    def __init__(self, width: int, heads: int, *, context_width: int | None = None, dropout: float = 0.0):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width or width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b q d"],
+        mask: Bool[Tensor, "..."] | None = None,
+        context: Float[Tensor, "b k c"] | None = None,
+    ) -> Float[Tensor, "b q d"]:
+        """mask: bool, broadcastable to (b, heads, q, k)."""
+        query = rearrange(self.query(x), "b q (h d) -> b h q d", h=self.heads)
+        key, value = rearrange(
+            self.key_value(x if context is None else context), "b k (two h d) -> two b h k d", two=2, h=self.heads
+        )
+        dropout = self.dropout if self.training else 0.0
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        return self.output(rearrange(attended, "b h q d -> b q (h d)"))
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward, each behind a layer norm and around a residual connection."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout=dropout)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = mlp([width, expansion * width, width])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None) -> Float[Tensor, "b l d"]:
+        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class CrossBlock(nn.Module):
+    """Attention to a prompt and feed-forward; both begin as the identity, so that adding the layer changes nothing."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, dropout=dropout)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = mlp([width, expansion * width, width])
+        self.dropout = nn.Dropout(dropout)
+        for last in (self.attention.output, self.feed_forward[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(
+        self, x: Float[Tensor, "b l d"], prompt: Float[Tensor, "b p d"], mask: Bool[Tensor, "b p"]
+    ) -> Float[Tensor, "b l d"]:
+        """mask: which prompt tokens are real."""
+        attended = self.attention(self.attention_norm(x), mask[:, None, None, :], prompt)
+        x = x + self.dropout(attended)
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))

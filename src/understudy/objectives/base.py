@@ -1,0 +1,68 @@
+"""What every objective is: a head with a prediction and a loss, over passes of the model that objectives share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from understudy.models.actions import ActionHead
+from understudy.models.control_transformer import ControlTransformer, Tokens
+from understudy.nn.masks import AttentionPattern
+from understudy.types import Batch, Loss
+
+
+@dataclass
+class Passes:
+    """A batch's way through the model: embedded once, decoded once for each pattern of attention that is asked for.
+
+    generator: the source of all randomness of the objectives in this pass.
+    """
+
+    model: ControlTransformer
+    batch: Batch
+    generator: torch.Generator
+    _embedded: Tokens | None = None
+    _decoded: dict[tuple[AttentionPattern, bool], Tokens] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> Tokens:
+        """The tokens before the decoder."""
+        if self._embedded is None:
+            self._embedded = self.model.embed(self.batch)
+        return self._embedded
+
+    def decoded(self, attention: AttentionPattern, *, prompted: bool = False) -> Tokens:
+        """The decoder's outputs; prompted: with the batch's prompts."""
+        key = (attention, prompted)
+        if key not in self._decoded:
+            prompt = self.model.encode_prompt(self.batch.prompt) if prompted else None
+            self._decoded[key] = self.model.decode(self.embedded, attention, mask=self.batch.mask, prompt=prompt)
+        return self._decoded[key]
+
+
+class Objective(nn.Module):
+    """One loss. Subclasses have a `predict`, apart from the loss, so that tests can ask what it may not see."""
+
+    def forward(self, passes: Passes) -> Loss:
+        """The loss, unreduced, with its mask."""
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+    def after_step(self, model: ControlTransformer) -> None:
+        """Called after each optimiser step: the place where averages move."""
+
+    def set_progress(self, fraction: float) -> None:
+        """Called before each step with the part of training that is done, in [0, 1]."""
+
+
+def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead:
+    """A head for the model's chunks of actions, over features of `width`."""
+    return ActionHead(
+        model.config.action, width, hidden=hidden, chunk=model.chunk, dimension=model.spec.action.dimension
+    )
+
+
+def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
+    """bool (b, t, k, a): real steps, real actions, real dimensions."""
+    return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[:, None, None, :]

@@ -1,0 +1,80 @@
+"""Masked hindsight control: hidden actions from what came before and after (DualMind, phase I; SMART, 2301.09816)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from understudy.models.control_transformer import ControlTransformer, Tokens
+from understudy.objectives.base import Objective, Passes, action_head, action_mask
+from understudy.types import Batch, Loss
+
+
+@dataclass(frozen=True)
+class MaskedHindsightConfig:
+    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at the end of training
+    (at least one action); observations: how many observations are hidden for each hidden action."""
+
+    weight: float = 1.0
+    hidden_from: float = 0.0
+    hidden_to: float = 1.0
+    observations: float = 0.5
+    hidden: int = 256
+
+
+class MaskedHindsight(Objective):
+    """Hide k actions and k' observations of each window, drawn for every window by itself; full attention; the loss
+    is on the hidden actions alone. The decoder sees a learned mask token in their place."""
+
+    progress: Tensor
+
+    def __init__(self, config: MaskedHindsightConfig, model: ControlTransformer):
+        super().__init__()
+        self.config = config
+        width = model.config.width
+        self.hidden_action = nn.Parameter(torch.randn(width) * 0.02)
+        self.hidden_observation = nn.Parameter(torch.randn(model.visual_tokens + 1, width) * 0.02)
+        self.head = action_head(model, width, config.hidden)
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+
+    def set_progress(self, fraction: float) -> None:
+        self.progress.fill_(fraction)
+
+    def counts(self, steps: int) -> tuple[int, int]:
+        """How many of `steps` actions and observations are hidden now."""
+        part = self.config.hidden_from + (self.config.hidden_to - self.config.hidden_from) * float(self.progress)
+        actions = min(max(round(part * steps), 1), steps)
+        return actions, int(self.config.observations * actions)
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
+        """Which actions and which observations are hidden, among the real steps of each window."""
+        actions, observations = self.counts(batch.mask.shape[1])
+        return _choose(batch.mask, actions, generator), _choose(batch.mask, observations, generator)
+
+    def predict(
+        self, passes: Passes, hidden_actions: Bool[Tensor, "b t"], hidden_observations: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t k a v"]:
+        """Parameters of every action; those of hidden actions were not seen."""
+        seen = passes.embedded
+        tokens = Tokens(
+            visual=torch.where(hidden_observations[..., None, None], self.hidden_observation[:-1], seen.visual),
+            state=torch.where(hidden_observations[..., None], self.hidden_observation[-1], seen.state),
+            action=torch.where(hidden_actions[..., None], self.hidden_action, seen.action),
+        )
+        return self.head(passes.model.decode(tokens, "full", mask=passes.batch.mask).action)
+
+    def forward(self, passes: Passes) -> Loss:
+        hidden_actions, hidden_observations = self.draw(passes.batch, passes.generator)
+        loss = self.head.loss(self.predict(passes, hidden_actions, hidden_observations), passes.batch.action)
+        mask = action_mask(passes.batch) & hidden_actions[..., None, None]
+        return Loss(loss, mask, {"hidden_part": hidden_actions.float().mean()})
+
+
+def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
+    """`count` of the real steps of each row (all, where it has fewer), uniformly."""
+    draws = torch.rand(real.shape, generator=generator, device=generator.device).to(real.device)
+    ranks = draws.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)
+    return (ranks < count) & real

@@ -1,0 +1,121 @@
+"""One attempt of an expert at a task, recorded and staged: what a collecting worker does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from understudy.agents.expert_agent import ExpertAgent, Noise
+from understudy.envs import instructions
+from understudy.envs.base import EnvConfig, Environment
+from understudy.rollout.environments import environment
+from understudy.rollout.loop import EpisodeResult, Step, rollout
+from understudy.rollout.seeds import derive_seed
+from understudy.rollout.staging import stage
+from understudy.types import Episode, Spec
+
+# An attempt still unsolved after this many steps may well fail, so the rest is simulated before it is rendered.
+PATIENT_STEPS = 150
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What decides every byte of a collected dataset. episodes: successes kept of each task.
+
+    images: "png" or "video". keep_failures: keep the attempts that failed on the way to those successes as well.
+    """
+
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int
+    environment: EnvConfig
+    noise: Noise
+    images: str
+    keep_failures: bool
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Attempt `number` (0, 1, ...) at a task, to be staged under `staging`."""
+
+    task: str
+    number: int
+    config: CollectConfig
+    staging: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an attempt: frames is its length in steps, interface the embodiment it was made with."""
+
+    success: bool
+    frames: int
+    interface: Spec
+
+
+def run_attempt(attempt: Attempt) -> Outcome:
+    """Make one attempt and stage it: a pure function of (config.seed, task, number), whichever process runs it."""
+    config = attempt.config
+    env = environment(attempt.task, config.environment, "train")
+    episode, result = record(env, attempt)
+    success, interface = result.success_any, env.interface
+    stage(attempt.staging, attempt.task, attempt.number, success=success, episode=episode, interface=interface)
+    return Outcome(success, result.length, interface)
+
+
+def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeResult]:
+    """The recorded episode, cut at its first success, and its outcome; None for a failure that is not to be kept."""
+    config = attempt.config
+    seed = derive_seed("collect", config.seed, attempt.task, attempt.number)
+    noisy = is_noisy(attempt.number, config.noise.fraction)
+    agent = ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
+
+    def attempted(max_steps: int, steps: list[Step] | None) -> EpisodeResult:
+        on_step, observe = (None, False) if steps is None else (steps.append, True)
+        return rollout(
+            env,
+            agent,
+            seed=seed,
+            prompt=None,
+            explore=noisy,
+            max_steps=max_steps,
+            on_step=on_step,
+            always_observe=observe,
+            stop_on_success=True,
+        )
+
+    recorded: list[Step] = []
+    patience = env.max_steps if config.keep_failures else min(PATIENT_STEPS, env.max_steps)
+    result = attempted(patience, recorded)
+    if not result.success_any and patience < env.max_steps:
+        result = attempted(env.max_steps, None)
+        if result.success_any:
+            recorded.clear()
+            result = attempted(env.max_steps, recorded)
+    kept = result.success_any or config.keep_failures
+    return (_episode(attempt.task, seed, recorded) if kept else None), result
+
+
+def is_noisy(number: int, fraction: float) -> bool:
+    """Whether attempt `number` is a noisy one: `fraction` of them are, evenly spread."""
+    return math.floor((number + 1) * fraction) > math.floor(number * fraction)
+
+
+def _episode(task: str, seed: int, steps: list[Step]) -> Episode:
+    observations = [step.observation for step in steps]
+    first = observations[0]
+    assert first is not None
+    return Episode(
+        task=task,
+        sentence=instructions(task).sentence,
+        seed=seed,
+        images={name: np.stack([o["images"][name] for o in observations if o is not None]) for name in first["images"]},
+        state=np.stack([o["state"] for o in observations if o is not None]),
+        action=np.stack([step.action for step in steps]),
+        expert_action=np.stack([step.carry.expert_action for step in steps]),
+        reward=np.array([step.reward for step in steps], np.float32),
+        success=np.array([step.success for step in steps]),
+    )

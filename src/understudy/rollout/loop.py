@@ -1,0 +1,81 @@
+"""The one loop in which an agent meets an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from understudy.agents.base import Agent
+from understudy.types import Observation, Prompt
+
+if TYPE_CHECKING:
+    from understudy.envs.base import Environment
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened in one step: the observation (None if nobody asked), then the action, then what came of it.
+
+    carry: the agent's memory after acting. action: float32 (a,), as executed. success: solved after the action.
+    """
+
+    index: int
+    observation: Observation | None
+    carry: Any
+    action: np.ndarray
+    reward: float
+    success: bool
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """One episode's outcome. length: steps taken; first_success: index of the first solved step, None if never.
+
+    return_: the sum of rewards. success_any, success_last: solved after any step, after the last step.
+    """
+
+    task: str
+    seed: int
+    success_any: bool
+    success_last: bool
+    return_: float
+    length: int
+    first_success: int | None
+
+
+def rollout(
+    env: Environment,
+    agent: Agent,
+    *,
+    seed: int,
+    prompt: Prompt | None,
+    explore: bool,
+    max_steps: int | None = None,
+    on_step: Callable[[Step], None] | None = None,
+    always_observe: bool = False,
+    stop_on_success: bool = False,
+) -> EpisodeResult:
+    """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
+
+    An observation is rendered only when the agent needs it, or every step with `always_observe`. `on_step` is called
+    after every step, before the next one begins. `stop_on_success` ends the episode after its first solved step.
+    """
+    limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
+    env.begin(seed)
+    carry, return_, success, first_success, index = None, 0.0, False, None, -1
+    for index in range(limit):
+        observation = env.observe() if always_observe or agent.needs_observation(carry) else None
+        action, carry = agent.act(carry, observation, prompt, explore=explore)
+        reward, terminated, truncated, info = env.advance(action)
+        return_ += float(reward)
+        success = bool(info["success"])
+        if success and first_success is None:
+            first_success = index
+        if on_step is not None:
+            on_step(Step(index, observation, carry, action, float(reward), success))
+        if terminated or truncated or (success and stop_on_success):
+            break
+    return EpisodeResult(env.task, seed, first_success is not None, success, return_, index + 1, first_success)

@@ -1,0 +1,230 @@
+"""The records that every layer passes to the next: specs, contracts, episodes, prompts, batches and losses.
+
+Arrays of an `Episode` are numpy; tensors of a `Batch` and a `Loss` are torch. This module imports neither a
+simulator nor torch, so that simulator workers stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UserError(ValueError):
+    """Bad input by the user. The command line prints it in one line and exits with code 2."""
+
+
+class Observation(TypedDict):
+    """What an environment shows at one step, and what an agent reads.
+
+    images: camera name to uint8 (height, width, 3). state: float32 (state_dimension,), in the simulator's units.
+    """
+
+    images: dict[str, np.ndarray]
+    state: np.ndarray
+
+
+@dataclass(frozen=True)
+class ActionContract:
+    """What an action means: stored with data and checkpoint, compared at train, evaluate and serve.
+
+    low, high: bounds a dimension; the model sees actions scaled from them to [-1, 1].
+    control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a gripper.
+    """
+
+    representation: str
+    frame: str
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    control_rate_hz: float
+    gripper: str | None = None
+
+    def __post_init__(self) -> None:
+        assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
+
+    @property
+    def dimension(self) -> int:
+        return len(self.names)
+
+    def normalise(self, action: np.ndarray) -> np.ndarray:
+        """Scale actions (..., a) from [low, high] to [-1, 1], float32."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return (2 * (action - low) / (high - low) - 1).astype(np.float32)
+
+    def denormalise(self, action: np.ndarray) -> np.ndarray:
+        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32."""
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        return (low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ActionContract:
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One embodiment: what it is called, what it observes, what it does.
+
+    cameras: name to (height, width) in pixels. state_names: one name a state dimension.
+    """
+
+    embodiment: str
+    cameras: Mapping[str, tuple[int, int]]
+    state_names: tuple[str, ...]
+    action: ActionContract
+
+    @property
+    def state_dimension(self) -> int:
+        return len(self.state_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "embodiment": self.embodiment,
+            "cameras": {name: list(size) for name, size in self.cameras.items()},
+            "state_names": list(self.state_names),
+            "action": self.action.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Spec:
+        return cls(
+            embodiment=values["embodiment"],
+            cameras={name: (int(size[0]), int(size[1])) for name, size in values["cameras"].items()},
+            state_names=tuple(values["state_names"]),
+            action=ActionContract.from_dict(values["action"]),
+        )
+
+    def differences(self, other: Spec) -> list[str]:
+        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree."""
+        ours, theirs = self.to_dict(), other.to_dict()
+        ours.update({f"action.{key}": value for key, value in ours.pop("action").items()})
+        theirs.update({f"action.{key}": value for key, value in theirs.pop("action").items()})
+        return [f"{key}: {ours[key]}, {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """How an agent is told its task: a sentence."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One trajectory of T steps. Row t of every array belongs together: observation t, then action t.
+
+    images: camera to uint8 (T, h, w, 3). state: float32 (T, s). action: float32 (T, a), as executed.
+    expert_action: float32 (T, a), what the expert wanted before noise; what imitation learns.
+    reward: float32 (T,), received after action t. success: bool (T,), task solved after action t.
+    task: "suite/task". sentence: the instruction. seed: the environment's reset seed.
+    """
+
+    task: str
+    sentence: str
+    seed: int
+    images: Mapping[str, np.ndarray]
+    state: np.ndarray
+    action: np.ndarray
+    expert_action: np.ndarray
+    reward: np.ndarray
+    success: np.ndarray
+
+    def __post_init__(self) -> None:
+        arrays = {name: getattr(self, name) for name in ("action", "expert_action", "reward", "success")} | self.images
+        for name, array in arrays.items():
+            assert len(array) == len(self.state), (name, array.shape, self.state.shape)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of t model steps. One model step is one observation and the chunk of k actions taken after it,
+    so consecutive observations of a window are k environment steps apart (k = 1: every step).
+
+    images: camera to uint8 (b, t, c, h, w); empty where `features` stand in for them.
+    features: camera to visual tokens (b, t, n, d) of a frozen encoder; empty where images are given.
+    state: (b, t, s), normalised. action: (b, t, k, a), executed, in [-1, 1]; expert_action: the same shape,
+    what imitation learns. reward: (b, t), summed over the chunk. timestep: int64 (b, t), environment step.
+    mask: bool (b, t), real steps. chunk_mask: bool (b, t, k), real actions. state_mask: bool (b, s) and
+    action_mask: bool (b, a), real dimensions. prompt: b prompts. window: int64 (b,), identity in the dataset.
+    """
+
+    images: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
+    state: Tensor
+    action: Tensor
+    expert_action: Tensor
+    reward: Tensor
+    timestep: Tensor
+    mask: Tensor
+    chunk_mask: Tensor
+    state_mask: Tensor
+    action_mask: Tensor
+    prompt: tuple[Prompt, ...]
+    window: Tensor
+
+    def __post_init__(self) -> None:
+        b, t, k, a = self.action.shape
+        s = self.state.shape[-1]
+        expected = {
+            "state": (b, t, s),
+            "expert_action": (b, t, k, a),
+            "reward": (b, t),
+            "timestep": (b, t),
+            "mask": (b, t),
+            "chunk_mask": (b, t, k),
+            "state_mask": (b, s),
+            "action_mask": (b, a),
+            "window": (b,),
+        }
+        for name, shape in expected.items():
+            assert tuple(getattr(self, name).shape) == shape, (name, tuple(getattr(self, name).shape), shape)
+        for name, tensor in [*self.images.items(), *self.features.items()]:
+            assert tuple(tensor.shape[:2]) == (b, t), (name, tuple(tensor.shape), (b, t))
+        assert len(self.prompt) == b, (len(self.prompt), b)
+
+    def __len__(self) -> int:
+        return len(self.window)
+
+    def to(self, device: Any) -> Batch:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Mapping):
+                moved[item.name] = {name: tensor.to(device) for name, tensor in value.items()}
+            elif item.name != "prompt":
+                moved[item.name] = value.to(device)
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss before averaging, with the mask of the elements that count, both of one shape.
+
+    metrics: scalars to log beside it, already averaged, without gradient.
+    """
+
+    value: Tensor
+    mask: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.value.shape == self.mask.shape, (tuple(self.value.shape), tuple(self.mask.shape))
+
+    def mean(self) -> Tensor:
+        """The average over elements that count; 0 where none does."""
+        weight = self.mask.to(self.value.dtype)
+        return (self.value * weight).sum() / weight.sum().clamp(min=1)

@@ -1,0 +1,73 @@
+"""Small made-up episodes for the tests of the data layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from understudy.types import ActionContract, Episode, Spec
+
+FPS = 80.0
+TASKS = (
+    TaskEntry("toy/reach", "reach the red ball", ("touch the red ball", "go to the red ball")),
+    TaskEntry("toy/push", "push the block", ("move the block away",)),
+)
+ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
+
+
+def make_spec(size: int = 16, cameras: tuple[str, ...] = ("front",)) -> Spec:
+    action = ActionContract("delta_position", "world", ("x", "y"), (-1.0, -2.0), (1.0, 2.0), FPS, None)
+    return Spec("toy", {camera: (size, size) for camera in cameras}, ("hand_x", "hand_y", "gripper"), action)
+
+
+def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | None = None) -> Episode:
+    """Smooth pictures (so that video keeps them), random numbers; half of the episodes are noisy."""
+    spec = spec or make_spec()
+    rng = np.random.default_rng(seed)
+    entry = TASKS[seed % 2 if task is None else task]
+    action = rng.uniform(-1, 1, (length, spec.action.dimension)).astype(np.float32)
+    noise = 0.1 if seed % 2 else 0.0
+    return Episode(
+        task=entry.name,
+        sentence=entry.sentence,
+        seed=seed,
+        images={camera: _pictures(rng, length, size) for camera, size in spec.cameras.items()},
+        state=rng.normal(size=(length, spec.state_dimension)).astype(np.float32),
+        action=action,
+        expert_action=(action - noise).astype(np.float32),
+        reward=rng.uniform(size=length).astype(np.float32),
+        success=np.arange(length) >= length - 2,
+    )
+
+
+def write(path: Path, episodes: list[Episode], spec: Spec | None = None, images: str = "png") -> EpisodeDataset:
+    with DatasetWriter(
+        path, spec or make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT, images=images
+    ) as writer:
+        for episode in episodes:
+            writer.add(episode)
+    return EpisodeDataset.open(path)
+
+
+def assert_equal(one: Episode, other: Episode) -> None:
+    assert (one.task, one.sentence, one.seed) == (other.task, other.sentence, other.seed)
+    for name in ("state", "action", "expert_action", "reward", "success"):
+        left, right = getattr(one, name), getattr(other, name)
+        assert left.dtype == right.dtype, (name, left.dtype, right.dtype)
+        np.testing.assert_array_equal(left, right)
+    assert one.images.keys() == other.images.keys()
+    for camera in one.images:
+        np.testing.assert_array_equal(one.images[camera], other.images[camera])
+
+
+def _pictures(rng: np.random.Generator, length: int, size: tuple[int, int]) -> np.ndarray:
+    """The value of a pixel tells the frame's number within the episode: red of the first pixel."""
+    height, width = size
+    rows, columns = np.mgrid[0:height, 0:width]
+    offset = int(rng.integers(0, 60))
+    frames = np.empty((length, height, width, 3), np.uint8)
+    for step in range(length):
+        frames[step] = np.stack([np.full_like(rows, step % 256), rows + offset, columns + offset], axis=-1)
+    return frames

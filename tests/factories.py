@@ -1,0 +1,97 @@
+"""Small specs, batches and systems for tests, drawn from explicit generators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from understudy.data.windows import WindowConfig
+from understudy.models.control_transformer import ControlTransformerConfig
+from understudy.models.encoders import ConvEncoderConfig
+from understudy.models.prompts import PromptConfig, SmallTextConfig
+from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
+from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
+from understudy.objectives.inverse_dynamics import InverseDynamicsConfig
+from understudy.objectives.masked_hindsight import MaskedHindsightConfig
+from understudy.objectives.system import System
+from understudy.types import ActionContract, Batch, Prompt, Spec
+
+SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
+SENTENCES = ("reach the red ball", "close the drawer gently", "open it")
+OBJECTIVES = {
+    "forward_dynamics": ForwardDynamicsConfig(),
+    "inverse_dynamics": InverseDynamicsConfig(hidden=16),
+    "masked_hindsight": MaskedHindsightConfig(hidden=16),
+    "behaviour_cloning": BehaviourCloningConfig(hidden=16),
+}
+
+
+def make_spec(*, cameras: tuple[str, ...] = ("front",), action: int = ACTION) -> Spec:
+    contract = ActionContract(
+        representation="velocity",
+        frame="world",
+        names=tuple(f"a{index}" for index in range(action)),
+        low=(-2.0,) * action,
+        high=(2.0,) * action,
+        control_rate_hz=10.0,
+    )
+    states = tuple(f"s{index}" for index in range(STATE))
+    return Spec("toy", {name: (SIZE, SIZE) for name in cameras}, states, contract)
+
+
+def make_model_config(**changes: Any) -> ControlTransformerConfig:
+    small = ControlTransformerConfig(
+        encoder=ConvEncoderConfig(width=8, layers=((8, 4, 4),)),
+        visual_tokens=2,
+        token_maps=2,
+        width=16,
+        layers=2,
+        heads=2,
+        prompt=PromptConfig(SmallTextConfig(width=8, heads=2, vocabulary=64)),
+    )
+    return replace(small, **changes)
+
+
+def make_system(*, objectives: Any = None, spec: Spec | None = None, seed: int = 0, **changes: Any) -> System:
+    torch.manual_seed(seed)
+    window = WindowConfig(steps=STEPS, chunk=CHUNK)
+    system = System.build(make_model_config(**changes), objectives or OBJECTIVES, spec or make_spec(), window)
+    with torch.no_grad():  # prompt layers begin as the identity; let them speak, as after some training
+        for block in system.model.prompt_blocks:
+            for last in (block.attention.output, block.feed_forward[-1]):
+                last.weight.normal_(std=0.1)
+    return system
+
+
+def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **changes: Any) -> Batch:
+    spec, generator = spec or make_spec(), torch.Generator().manual_seed(seed)
+    action = spec.action.dimension
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator) * 2 - 1
+
+    whole = Batch(
+        images={
+            name: torch.randint(0, 256, (size, STEPS, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+            for name in spec.cameras
+        },
+        features={},
+        state=uniform(size, STEPS, STATE),
+        action=uniform(size, STEPS, CHUNK, action),
+        expert_action=uniform(size, STEPS, CHUNK, action),
+        reward=uniform(size, STEPS),
+        timestep=torch.arange(STEPS).expand(size, STEPS) * CHUNK,
+        mask=torch.ones(size, STEPS, dtype=torch.bool),
+        chunk_mask=torch.ones(size, STEPS, CHUNK, dtype=torch.bool),
+        state_mask=torch.ones(size, STATE, dtype=torch.bool),
+        action_mask=torch.ones(size, action, dtype=torch.bool),
+        prompt=tuple(Prompt(SENTENCES[index % len(SENTENCES)]) for index in range(size)),
+        window=torch.arange(size),
+    )
+    return replace(whole, **changes)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,71 @@
+"""Weights of `transformers` models, written to a folder as a user has them, run in ours to the same result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from understudy.models.encoders import ViT, pixels
+from understudy.models.pretrained import PretrainedText, load_vit
+from understudy.types import UserError
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def vit_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8
+    )
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def clip_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    words = ["<|startoftext|>", "<|endoftext|>"]
+    letters = [letter + end for letter in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
+    vocabulary = {word: index for index, word in enumerate(letters + words)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    transformers.CLIPTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(tmp_path)
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        eos_token_id=vocabulary["<|endoftext|>"], bos_token_id=vocabulary["<|startoftext|>"], pad_token_id=0,
+    )  # fmt: skip
+    transformers.CLIPTextModel(config).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_vit_computes_what_transformers_does(vit_folder):
+    ours = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
+    load_vit(ours, str(vit_folder))
+    theirs = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = theirs(pixels(images)).last_hidden_state[:, 1:]
+        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_vit_of_another_size_is_refused(vit_folder):
+    with pytest.raises(UserError, match="position_embedding has shape"):
+        load_vit(ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(64, 64)), str(vit_folder))
+
+
+def test_missing_weights_are_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="no ViTModel weights at") as error:
+        load_vit(ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32)), str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_text_encoder_is_frozen_and_gives_several_tokens(clip_folder):
+    text = PretrainedText(str(clip_folder), max_words=24).train()
+    hidden, mask = text(("open the drawer", "open"))
+    assert hidden.shape == (2, 15, 16) and mask.sum(dim=1).tolist() == [15, 6]  # letters, start and end
+    assert not any(module.training for module in text.modules())
+    assert not any(parameter.requires_grad for parameter in text.parameters())
+    assert not hidden.requires_grad and not torch.allclose(hidden[0, 1], hidden[0, 2])

@@ -1,0 +1,138 @@
+"""What holds for every objective: finite, trains something, ignores padding, cannot see its answer, no aliased target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
+from understudy.objectives import system as systems
+from understudy.objectives.base import Passes
+from understudy.types import Batch
+
+NAMES = sorted(OBJECTIVES)
+
+
+def only(name: str, **changes):
+    return make_system(objectives={name: OBJECTIVES[name]}, **changes)
+
+
+def differentiable(batch: Batch) -> Batch:
+    """The batch with state and action as leaves whose gradient can be asked."""
+    return replace(batch, state=batch.state.clone().requires_grad_(), action=batch.action.clone().requires_grad_())
+
+
+def sensitivity(output: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
+    """bool (t,): of which steps of `leaf` (b, t, ...) the output depends."""
+    (gradient,) = torch.autograd.grad(output.square().sum(), leaf, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        return torch.zeros(leaf.shape[1], dtype=torch.bool)
+    return gradient.abs().flatten(2).sum(dim=(0, 2)) > 0
+
+
+def test_every_objective_is_tested():
+    assert {type(config) for config in OBJECTIVES.values()} == set(systems.OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_is_finite_and_trains_head_and_model(name):
+    system = only(name)
+    loss = system.losses(make_batch(), generator())[name]
+    assert loss.value.isfinite().all() and loss.mean() > 0
+    loss.mean().backward()
+    trained = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
+    assert any(key.startswith("model.blocks") for key in trained)
+    assert any(key.startswith("model.embedding.encoders") for key in trained)
+    assert any(key.startswith(f"objectives.{name}.head") for key in trained)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_falls_when_trained(name):
+    system, batch = only(name), make_batch(8)
+    optimizer = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = system.losses(batch, generator())[name].mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0], losses[:: len(losses) - 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padded_steps_and_dimensions_do_not_matter(name):
+    spec = make_spec(action=3)
+    system = only(name, spec=spec).eval()
+    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]])
+    batch = make_batch(spec=spec, mask=mask, action_mask=torch.tensor([[True, True, False]] * 3))
+    batch = replace(batch, chunk_mask=batch.chunk_mask & mask[..., None])
+    other = make_batch(seed=1, spec=spec)
+    real = mask[..., None, None] & batch.action_mask[:, None, None, :]
+    changed = replace(
+        batch,
+        images={key: torch.where(mask[..., None, None, None], image, other.images[key]) for key, image in batch.images.items()},
+        state=torch.where(mask[..., None], batch.state, other.state),
+        action=torch.where(real, batch.action, other.action),
+        expert_action=torch.where(real, batch.expert_action, other.expert_action),
+    )
+    losses = [system.losses(item, generator())[name].mean().item() for item in (batch, changed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_targets_share_no_memory_with_what_is_trained(name):
+    system = only(name)
+    trained = {parameter.data_ptr() for parameter in system.parameters() if parameter.requires_grad}
+    frozen = {parameter.data_ptr() for parameter in system.parameters() if not parameter.requires_grad}
+    assert not trained & frozen
+
+
+def test_forward_dynamics_cannot_see_the_next_observation():
+    system, batch = only("forward_dynamics"), differentiable(make_batch())
+    predicted = system.objectives["forward_dynamics"].predict(Passes(system.model, batch, generator()))
+    for step in range(STEPS - 1):
+        expected = [t <= step for t in range(STEPS)]
+        assert sensitivity(predicted[:, step], batch.state).tolist() == expected
+        assert sensitivity(predicted[:, step], batch.action).tolist() == expected
+
+
+@pytest.mark.parametrize("attention", ["visual", "inverse"])
+def test_inverse_dynamics_cannot_see_its_action(attention):
+    config = replace(OBJECTIVES["inverse_dynamics"], attention=attention)
+    system = make_system(objectives={"inverse_dynamics": config})
+    batch = differentiable(make_batch())
+    predicted = system.objectives["inverse_dynamics"].predict(Passes(system.model, batch, generator()))
+    for step in range(STEPS - 1):
+        assert not sensitivity(predicted[:, step], batch.action)[step:].any()
+        seen = sensitivity(predicted[:, step], batch.state)
+        assert seen.tolist() == ([False] * STEPS if attention == "visual" else [t <= step + 1 for t in range(STEPS)])
+
+
+def test_inverse_dynamics_refuses_an_attention_that_shows_its_answer():
+    with pytest.raises(ValueError, match="see its answer"):
+        make_system(objectives={"inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], attention="causal")})
+
+
+def test_masked_hindsight_cannot_see_what_is_hidden():
+    system, batch = only("masked_hindsight"), differentiable(make_batch())
+    objective = system.objectives["masked_hindsight"]
+    hidden_actions = torch.tensor([False, True, False, True]).expand(3, -1)
+    hidden_observations = torch.tensor([False, False, True, False]).expand(3, -1)
+    predicted = objective.predict(Passes(system.model, batch, generator()), hidden_actions, hidden_observations)
+    assert sensitivity(predicted, batch.action).tolist() == [True, False, True, False]
+    assert sensitivity(predicted, batch.state).tolist() == [True, True, False, True]
+
+
+def test_behaviour_cloning_sees_the_past_and_the_prompt_alone():
+    system, batch = only("behaviour_cloning"), differentiable(make_batch())
+    objective = system.objectives["behaviour_cloning"]
+    predicted = objective.predict(Passes(system.model, batch, generator()))
+    for step in range(STEPS):
+        assert sensitivity(predicted[:, step], batch.state).tolist() == [t <= step for t in range(STEPS)]
+        assert sensitivity(predicted[:, step], batch.action).tolist() == [t < step for t in range(STEPS)]
+    told_otherwise = replace(batch, prompt=batch.prompt[1:] + batch.prompt[:1])
+    assert not torch.allclose(predicted, objective.predict(Passes(system.model, told_otherwise, generator())))
+    relabelled = replace(batch, expert_action=-batch.expert_action)
+    assert torch.equal(predicted, objective.predict(Passes(system.model, relabelled, generator())))

@@ -1,0 +1,114 @@
+"""Layers point one way: a file imports its own layer or a lower one, and importing the package stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import understudy
+
+PACKAGE = Path(understudy.__file__).parent
+LAYERS = (
+    ("types", "serialisation"),
+    ("nn",),
+    ("data",),
+    ("envs",),
+    ("models",),
+    ("objectives",),
+    ("planners",),
+    ("agents",),
+    ("rollout",),
+    ("evaluation",),
+    ("training",),
+    ("methods",),
+    ("studies",),
+    ("benchmarks",),
+    ("serving",),
+    ("cli",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_layers(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, layer) of every import of ours, wherever in the file it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            modules = [node.module or ""]
+            if modules == ["understudy"]:
+                modules = [f"understudy.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            head, _, rest = module.partition(".")
+            if head == "understudy" and rest.partition(".")[0] in RANK:
+                yield node.lineno, rest.partition(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_its_own_layer_or_a_lower_one(path: Path) -> None:
+    if path == PACKAGE / "__init__.py" or path == PACKAGE / "__main__.py":
+        pytest.skip("the package's front names every layer, lazily")
+    layer = layer_of(path)
+    assert layer in RANK, f"{layer} is in no layer; layers: {', '.join(RANK)}"
+    for line, other in imported_layers(ast.parse(path.read_text())):
+        assert RANK[other] <= RANK[layer], f"{path}:{line}: {layer} imports {other}, which stands above it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_opens_with_a_sentence_that_says_what_it_is(path: Path) -> None:
+    source = path.read_text()
+    if source.strip():
+        docstring = ast.get_docstring(ast.parse(source))
+        assert docstring, path
+        assert docstring.split("\n\n")[0].rstrip().endswith((".", ":")), docstring.split("\n")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_drawer_for_odds_and_ends(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "helpers", "helper", "misc", "common"}
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "too_heavy"),
+    [
+        ("import understudy, understudy.cli", {"torch", "numpy", "mujoco", "metaworld", "gymnasium", "pyarrow"}),
+        ("import understudy.types, understudy.serialisation", {"torch", "mujoco", "metaworld"}),
+        ("import understudy.envs, understudy.data.dataset, understudy.rollout.collect", {"torch", "mujoco"}),
+    ],
+)
+def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
+    assert not modules_loaded_by(statement) & too_heavy
+
+
+def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
+    code = (
+        "import os, random, numpy as np; before = dict(os.environ), random.getstate(), np.random.get_state()[1].tolist()\n"
+        "import understudy, understudy.cli, understudy.envs, understudy.data.dataset, understudy.training.train\n"
+        "after = dict(os.environ), random.getstate(), np.random.get_state()[1].tolist()\n"
+        "print(before == after)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "True"
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in understudy.__all__:
+        assert getattr(understudy, name) is not None

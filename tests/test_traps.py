@@ -1,0 +1,140 @@
+"""One test for each thing that released code of the DualMind family gets wrong; the letters are those of docs/dualmind.md."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
+from torch import nn
+from understudy.nn.bins import Bins
+from understudy.objectives.base import Passes
+from understudy.training.update import total_loss
+
+
+def test_a_forward_target_is_a_separate_detached_average():
+    system = make_system(objectives={"forward_dynamics": OBJECTIVES["forward_dynamics"]})
+    objective, online = system.objectives["forward_dynamics"], system.model.embedding
+    system.losses(make_batch(), generator())["forward_dynamics"].mean().backward()
+    assert all(parameter.grad is None for parameter in objective.target.parameters())
+    before = [parameter.clone() for parameter in objective.target.parameters()]
+    with torch.no_grad():
+        for parameter in online.parameters():
+            parameter.add_(1.0)
+    system.after_step()
+    for old, new, source in zip(before, objective.target.parameters(), online.parameters(), strict=True):
+        torch.testing.assert_close(new, old + objective.config.target_rate * (source - old))
+
+
+def test_a_online_target_lets_tokens_collapse_and_the_average_does_not():
+    def spread(target: str) -> float:
+        """How much target tokens differ between frames, relative to the start, after training on forward dynamics."""
+        config = replace(OBJECTIVES["forward_dynamics"], target=target)
+        system = make_system(objectives={"forward_dynamics": config})
+        optimizer = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], lr=3e-3)
+        spreads = []
+        for step in range(80):
+            loss = system.losses(make_batch(8, seed=step), generator())["forward_dynamics"]
+            spreads.append(loss.metrics["target_deviation"].item())
+            optimizer.zero_grad()
+            loss.mean().backward()
+            optimizer.step()
+            system.after_step()
+        return spreads[-1] / spreads[0]
+
+    assert spread("online") < 0.5 * spread("ema")
+
+
+def test_b_every_layer_acts_on_the_output_of_the_one_before():
+    system = make_system().eval()
+    batch = make_batch()
+
+    def policy() -> torch.Tensor:
+        return system.objectives["behaviour_cloning"].predict(Passes(system.model, batch, generator()))
+
+    whole = policy()
+    for block in [*system.model.blocks, *system.model.prompt_blocks]:
+        kept = {name: value.clone() for name, value in block.state_dict().items()}
+        with torch.no_grad():
+            block.feed_forward[-1].weight.add_(0.1)
+        assert not torch.allclose(policy(), whole)
+        block.load_state_dict(kept)
+
+
+def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
+    alone = make_system(objectives={"behaviour_cloning": OBJECTIVES["behaviour_cloning"]})
+    joint = make_system()
+    joint.load_state_dict({**joint.state_dict(), **alone.state_dict()})
+    alone.eval(), joint.eval()
+    single = total_loss(alone.losses(make_batch(), generator()), alone.weights)
+    losses = joint.losses(make_batch(), generator())
+    assert losses["behaviour_cloning"].mean().item() == pytest.approx(single.item(), rel=1e-5)
+    assert total_loss(losses, joint.weights).item() == pytest.approx(
+        sum(joint.weights[name] * loss.mean().item() for name, loss in losses.items()), rel=1e-5
+    )
+
+
+def test_f_padded_action_dimensions_bear_no_loss():
+    spec = make_spec(action=6)
+    batch = make_batch(spec=spec, action_mask=torch.tensor([[True, True, False, False, False, False]] * 3))
+    for loss in (make_system(spec=spec).losses(batch, generator())[name] for name in OBJECTIVES if name != "forward_dynamics"):
+        assert loss.mask[..., :2].any() and not loss.mask[..., 2:].any()
+
+
+def test_g_a_prompt_is_several_tokens_and_attention_chooses_among_them():
+    system = make_system().eval()
+    prompt = system.model.encode_prompt(make_batch().prompt)
+    assert (prompt.mask.sum(dim=1) >= 2).all()
+    block = system.model.prompt_blocks[0]
+    queries = torch.randn(3, 5, system.model.config.width, generator=generator())
+    attended = block.attention(queries, prompt.mask[:, None, None, :], prompt.tokens)
+    assert attended.std(dim=1).mean() > 1e-3  # over one key, every query would get the same value
+
+
+def test_h_bins_decode_to_their_centres():
+    bins = Bins(4)
+    np.testing.assert_allclose(bins.centres, [-0.75, -0.25, 0.25, 0.75])
+    for mu in (0.0, 1.7):
+        bins = Bins(256, mu=mu)
+        index = torch.arange(256)
+        assert torch.equal(bins.encode(bins.decode(index)), index)
+        values = torch.linspace(-1, 1, 10_001)
+        errors = bins.decode(bins.encode(values)) - values
+        assert errors.abs().max() < 0.01 and abs(errors.mean()) < 1e-4
+
+
+def test_k_every_window_draws_its_own_mask():
+    system = make_system(objectives={"masked_hindsight": OBJECTIVES["masked_hindsight"]})
+    objective, batch = system.objectives["masked_hindsight"], make_batch(64)
+    system.set_progress(0.5)
+    actions, observations = objective.draw(batch, generator())
+    assert (actions.sum(dim=1) == STEPS // 2).all() and (observations.sum(dim=1) == STEPS // 4).all()
+    assert len({tuple(row.tolist()) for row in actions}) == 6  # all ways to choose 2 of 4
+    counts = []
+    for progress in (0.0, 0.5, 1.0):
+        system.set_progress(progress)
+        counts.append(objective.counts(STEPS))
+    assert counts == [(1, 0), (2, 1), (4, 2)]
+
+
+def test_l_a_frame_and_a_prompt_are_encoded_once(make_agent, observations):
+    agent, prompt = make_agent()
+    calls = {"frames": 0, "prompts": 0}
+    encoder = agent.model.embedding.encoders["front"]
+
+    def count(name: str):
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            calls[name] += len(inputs[0])
+
+        return hook
+
+    encoder.register_forward_pre_hook(count("frames"))
+    agent.model.prompt_encoder.register_forward_pre_hook(count("prompts"))
+    carry, seen = None, 0
+    for observation in observations(20):
+        needed = agent.needs_observation(carry)
+        seen += needed
+        _, carry = agent.act(carry, observation if needed else None, prompt, explore=False)
+    assert calls == {"frames": seen, "prompts": 1} and seen == 10
