@@ -8,7 +8,7 @@ from collections.abc import Iterator
 # The hook wraps modules as they are imported, so it must stand before the first import of understudy.
 from jaxtyping import install_import_hook
 
-install_import_hook("understudy", "beartype.beartype")
+install_import_hook("understudy", "typechecking.check")
 
 import pytest  # noqa: E402
 

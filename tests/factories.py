@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from understudy.agents.policy_agent import PolicyAgent
+from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.data.windows import WindowConfig
+from understudy.models.checkpoint import CheckpointInfo
 from understudy.models.control_transformer import ControlTransformerConfig
 from understudy.models.encoders import ConvEncoderConfig
 from understudy.models.prompts import PromptConfig, SmallTextConfig
@@ -16,7 +21,8 @@ from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsightConfig
 from understudy.objectives.system import System
-from understudy.types import ActionContract, Batch, Prompt, Spec
+from understudy.serialisation import to_jsonable
+from understudy.types import ActionContract, Batch, Observation, Prompt, Spec
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
 SENTENCES = ("reach the red ball", "close the drawer gently", "open it")
@@ -91,6 +97,32 @@ def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **chan
         window=torch.arange(size),
     )
     return replace(whole, **changes)
+
+
+def make_agent(**changes: Any) -> PolicyAgent:
+    """An untrained policy; its states have mean 0.5 and deviation 2."""
+    objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
+    moments = FeatureStatistics(
+        count=10, min=(-5.0,) * STATE, max=(5.0,) * STATE, mean=(0.5,) * STATE, std=(2.0,) * STATE
+    )
+    info = CheckpointInfo(
+        spec=make_spec(),
+        environment={},
+        statistics=Statistics({"observation.state": moments}),
+        tasks=(),
+        model=to_jsonable(make_model_config(**changes)),
+        objectives=to_jsonable(objectives),
+        window=to_jsonable(WindowConfig(steps=STEPS, chunk=CHUNK)),
+        provenance={},
+    )
+    return PolicyAgent(make_system(objectives=objectives, **changes), info)
+
+
+def make_observations(count: int, *, seed: int = 0) -> Iterator[Observation]:
+    draw = np.random.default_rng(seed)
+    for _ in range(count):
+        image = draw.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+        yield {"images": {"front": image}, "state": draw.normal(size=STATE).astype(np.float32)}
 
 
 def generator(seed: int = 0) -> torch.Generator:

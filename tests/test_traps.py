@@ -7,11 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
+from factories import (
+    OBJECTIVES,
+    STEPS,
+    generator,
+    make_agent,
+    make_batch,
+    make_model_config,
+    make_observations,
+    make_spec,
+    make_system,
+)
 from torch import nn
+from understudy.data.windows import WindowConfig
 from understudy.nn.bins import Bins
 from understudy.objectives.base import Passes
-from understudy.training.update import total_loss
+from understudy.training.config import TrainConfig
+from understudy.training.distributed import Ranks
+from understudy.training.update import Learner
+from understudy.types import Prompt
 
 
 def test_a_forward_target_is_a_separate_detached_average():
@@ -63,17 +77,24 @@ def test_b_every_layer_acts_on_the_output_of_the_one_before():
         block.load_state_dict(kept)
 
 
+def test_c_dropout_is_off_when_acting():
+    agent = make_agent(dropout=0.5)
+    observation, prompt = next(make_observations(1)), Prompt("open the drawer")
+    actions = [agent.act(None, observation, prompt, explore=False)[0] for _ in range(3)]
+    assert np.array_equal(actions[0], actions[1]) and np.array_equal(actions[0], actions[2])
+
+
 def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
-    alone = make_system(objectives={"behaviour_cloning": OBJECTIVES["behaviour_cloning"]})
-    joint = make_system()
-    joint.load_state_dict({**joint.state_dict(), **alone.state_dict()})
-    alone.eval(), joint.eval()
-    single = total_loss(alone.losses(make_batch(), generator()), alone.weights)
-    losses = joint.losses(make_batch(), generator())
-    assert losses["behaviour_cloning"].mean().item() == pytest.approx(single.item(), rel=1e-5)
-    assert total_loss(losses, joint.weights).item() == pytest.approx(
-        sum(joint.weights[name] * loss.mean().item() for name, loss in losses.items()), rel=1e-5
-    )
+    def step(objectives: dict) -> dict[str, float]:
+        config = TrainConfig("toy", "toy", WindowConfig(), make_model_config(), objectives)
+        learner = Learner(make_system(objectives=objectives), config, Ranks(), torch.device("cpu"))
+        return dict(learner.step(0, {0: make_batch()}).losses)
+
+    cloning = replace(OBJECTIVES["behaviour_cloning"], weight=3.0)
+    alone, joint = step({"behaviour_cloning": cloning}), step(OBJECTIVES | {"behaviour_cloning": cloning})
+    assert alone["loss"] == pytest.approx(3 * alone["loss/behaviour_cloning"], rel=1e-5)
+    others = sum(value for name, value in joint.items() if name not in ("loss", "loss/behaviour_cloning"))
+    assert joint["loss"] == pytest.approx(others + 3 * joint["loss/behaviour_cloning"], rel=1e-5)
 
 
 def test_f_padded_action_dimensions_bear_no_loss():
@@ -119,8 +140,8 @@ def test_k_every_window_draws_its_own_mask():
     assert counts == [(1, 0), (2, 1), (4, 2)]
 
 
-def test_l_a_frame_and_a_prompt_are_encoded_once(make_agent, observations):
-    agent, prompt = make_agent()
+def test_l_a_frame_and_a_prompt_are_encoded_once():
+    agent, prompt = make_agent(), Prompt("open the drawer")
     calls = {"frames": 0, "prompts": 0}
     encoder = agent.model.embedding.encoders["front"]
 
@@ -133,7 +154,7 @@ def test_l_a_frame_and_a_prompt_are_encoded_once(make_agent, observations):
     encoder.register_forward_pre_hook(count("frames"))
     agent.model.prompt_encoder.register_forward_pre_hook(count("prompts"))
     carry, seen = None, 0
-    for observation in observations(20):
+    for observation in make_observations(20):
         needed = agent.needs_observation(carry)
         seen += needed
         _, carry = agent.act(carry, observation if needed else None, prompt, explore=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
 
 def make_spec(size: int = 16, cameras: tuple[str, ...] = ("front",)) -> Spec:
     action = ActionContract("delta_position", "world", ("x", "y"), (-1.0, -2.0), (1.0, 2.0), FPS, None)
-    return Spec("toy", {camera: (size, size) for camera in cameras}, ("hand_x", "hand_y", "gripper"), action)
+    return Spec("toy", dict.fromkeys(cameras, (size, size)), ("hand_x", "hand_y", "gripper"), action)
 
 
 def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | None = None) -> Episode:
@@ -42,7 +43,9 @@ def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | N
     )
 
 
-def write(path: Path, episodes: list[Episode], spec: Spec | None = None, images: str = "png") -> EpisodeDataset:
+def write(
+    path: Path, episodes: list[Episode], spec: Spec | None = None, images: Literal["png", "video"] = "png"
+) -> EpisodeDataset:
     with DatasetWriter(
         path, spec or make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT, images=images
     ) as writer:
@@ -63,11 +66,11 @@ def assert_equal(one: Episode, other: Episode) -> None:
 
 
 def _pictures(rng: np.random.Generator, length: int, size: tuple[int, int]) -> np.ndarray:
-    """The value of a pixel tells the frame's number within the episode: red of the first pixel."""
+    """A slope in green and blue; red tells the step by more than compression changes."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
     offset = int(rng.integers(0, 60))
     frames = np.empty((length, height, width, 3), np.uint8)
     for step in range(length):
-        frames[step] = np.stack([np.full_like(rows, step % 256), rows + offset, columns + offset], axis=-1)
+        frames[step] = np.stack([np.full_like(rows, 9 * step % 256), rows + offset, columns + offset], axis=-1)
     return frames

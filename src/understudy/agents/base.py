@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from understudy.types import Observation, Prompt, Spec
 
 
+@runtime_checkable
 class Agent(Protocol):
     """All memory is in `carry`, one a slot: an agent never knows how many environments run beside it.
 

@@ -1,16 +1,13 @@
-"""An environment's scripted expert as an agent, with noise that lasts over time so that it visits and mends mistakes."""
+"""An environment's scripted expert as an agent, with lasting noise so that it errs and shows how to recover."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from understudy.envs.base import Environment
 from understudy.types import Observation, Prompt
-
-if TYPE_CHECKING:
-    from understudy.envs.base import Environment
 
 
 @dataclass(frozen=True)

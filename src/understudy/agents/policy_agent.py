@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +53,7 @@ class PolicyAgent:
         self.info, self.seed = info, seed
         self.interface, self.environment = info.spec, info.environment
         self.prompted = self.model.prompt_encoder is not None
-        self._normaliser = StateNormaliser.from_statistics(info.statistics["observation.state"])
+        self._normaliser = StateNormaliser.of(info.statistics, info.spec.state_dimension)
 
     def needs_observation(self, carry: Carry | None) -> bool:
         return carry is None or not carry.planned
@@ -129,7 +128,7 @@ class PolicyAgent:
 
     def _generator(self, carry: Carry) -> torch.Generator:
         device = next(self.model.parameters()).device
-        return torch.Generator(device).manual_seed(hash((self.seed, carry.decisions)) % 2**63)
+        return torch.Generator(device).manual_seed((self.seed << 32) + carry.decisions)
 
 
 def load(path: str | Path, device: str = "cpu") -> PolicyAgent:

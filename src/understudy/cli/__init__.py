@@ -28,19 +28,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(arguments)
+        return run_command(arguments)
     except UserError as error:
         return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
         return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command, which sees these arguments in `sys.argv`, as provenance records them. Errors are raised."""
+    before = sys.argv
+    sys.argv = ["understudy", *arguments]
+    try:
+        return _dispatch(list(arguments))
+    finally:
+        sys.argv = before
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ from understudy.types import UserError
 
 if TYPE_CHECKING:
     from understudy.evaluation.results import Result
+    from understudy.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Options:
     """Folder of the results; None: RUN/evaluation."""
 
     compare: tuple[Path, Path] | None = None
-    """Two evaluated runs, or their results.json: print the difference of the second and the first, with its interval."""
+    """Two evaluated runs A B: print the difference A - B of their success with its interval."""
 
     allow_mismatch: bool = False
     """Compare although simulator, renderer or settings differ."""
@@ -82,4 +84,55 @@ def main(arguments: Sequence[str]) -> int:
         resume=True,
     )
     print_result(result)
+    return 0
+
+
+def print_result(result: Result) -> None:
+    """The table of success with intervals, on stdout."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("task", "episodes", *(name for name, _ in _COLUMNS), title="success")
+    for task, found in result.per_task.items():
+        count = sum(episode.task == task for episode in result.episodes)
+        table.add_row(escape(task), str(count), *(text(found) for _, text in _COLUMNS))
+    if len(result.tasks) > 1:
+        table.add_section()
+        table.add_row("mean", str(len(result.episodes)), *(text(result.aggregate) for _, text in _COLUMNS), style="bold")
+    Console().print(table)
+
+
+def _success(name: str) -> Callable[[Mapping[str, Interval]], str]:
+    def text(found: Mapping[str, Interval]) -> str:
+        return f"{found[name].mean:.2f} \\[{found[name].low:.2f}, {found[name].high:.2f}]"
+
+    return text
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Interval]], str]], ...] = (
+    ("success at any step", _success("success_any")),
+    ("at the last", _success("success_last")),
+    ("return", lambda found: f"{found['return'].mean:.1f}"),
+    ("steps", lambda found: f"{found['length'].mean:.0f}"),
+)
+
+
+def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from understudy.evaluation.results import compare
+
+    found = compare(a, b, allow_mismatch=allow_mismatch)
+    for mismatch in found.mismatches:
+        print(f"warning: the results differ in {mismatch}", file=sys.stderr)
+    table = Table("task", "difference", "probability that A is better", title=f"success: A {a} against B {b}")
+    for name, difference in [*found.per_task.items(), ("mean", found.difference)]:
+        bounds = f"{difference.mean:+.2f} \\[{difference.low:+.2f}, {difference.high:+.2f}]"
+        table.add_row(escape(name), bounds, f"{difference.probability:.2f}")
+    console = Console()
+    console.print(table)
+    console.print(f"A {found.a.mean:.2f}, B {found.b.mean:.2f}, over {len(found.per_task)} tasks")
     return 0

@@ -375,7 +375,7 @@ class _reading:
             raise UserError(f"{self._file} is missing")
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, pa.ArrowException | OSError):
+        if error is not None and isinstance(error, pa.ArrowException | OSError):
             raise UserError(f"{self._file} cannot be read as parquet: {_one_line(error)}") from error
 
 

@@ -21,7 +21,7 @@ class FrameFiles:
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
-        self.place = (0, -1)
+        self.place: tuple[int, int] = (0, -1)
         self._writer: pq.ParquetWriter | None = None
         self._bytes = 0
 
@@ -46,8 +46,9 @@ class FrameFiles:
         self.place = layout.next_file(*self.place)
         path = self._folder / layout.DATA.format(chunk_index=self.place[0], file_index=self.place[1])
         path.parent.mkdir(parents=True, exist_ok=True)
+        statistics: Any = list(layout.STANDARD)  # of pictures they would be copies
         self._writer = pq.ParquetWriter(
-            path, self._schema, compression="snappy", use_dictionary=False, write_statistics=list(layout.STANDARD)
+            path, self._schema, compression="snappy", use_dictionary=False, write_statistics=statistics
         )
         self._bytes = 0
 
@@ -69,7 +70,7 @@ class VideoFiles:
 
     def __init__(self, folder: Path, key: str, fps: float) -> None:
         self._folder, self._key, self._fps = folder, key, fps
-        self.place = (0, -1)
+        self.place: tuple[int, int] = (0, -1)
         self._writer: VideoWriter | None = None
 
     def add(self, frames: np.ndarray) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class EpisodeFile:
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
-        self.place = (0, 0)
+        self.place: tuple[int, int] = (0, 0)
         self._rows: list[dict[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
 

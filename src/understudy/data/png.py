@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DIFFERENCE_TO_ROW_ABOVE = 2  # the PNG filter "Up"
+
 
 def encode_png(frame: np.ndarray) -> bytes:
-    """uint8 (h, w, 3) to PNG. Equal frames give equal bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+    """uint8 (h, w, 3) to PNG; equal frames give equal bytes.
+
+    One filter for all rows and zlib's fastest level: a third of Pillow's time at about its size.
+    """
+    height, width, channels = frame.shape
+    assert frame.dtype == np.uint8 and channels == 3, (frame.dtype, frame.shape)
+    pixels = np.ascontiguousarray(frame).reshape(height, width * 3)
+    rows = np.empty((height, 1 + width * 3), np.uint8)
+    rows[:, 0] = _DIFFERENCE_TO_ROW_ABOVE
+    rows[0, 1:] = pixels[0]
+    np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits a channel, RGB
+    content = zlib.compress(rows.data, level=1)
+    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 
 
 def decode_png(content: bytes) -> np.ndarray:
     """A PNG (or any picture Pillow reads) to uint8 (h, w, 3). Raises OSError or ValueError if it is torn."""
     with Image.open(io.BytesIO(content)) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))

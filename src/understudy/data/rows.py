@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from understudy.types import UserError
 
@@ -17,9 +18,7 @@ from understudy.types import UserError
 class RowFile:
     """`count` rows of one shape and dtype, from byte `offset` of a file on. Safe across threads and processes."""
 
-    def __init__(
-        self, path: str | Path, shape: Sequence[int], dtype: np.dtype[Any] | str, count: int, offset: int = 0
-    ) -> None:
+    def __init__(self, path: str | Path, shape: Sequence[int], dtype: DTypeLike, count: int, offset: int = 0) -> None:
         self.path, self.shape, self.dtype, self.count, self.offset = (
             Path(path),
             tuple(shape),
@@ -33,8 +32,9 @@ class RowFile:
     @classmethod
     def of(cls, array: np.ndarray) -> RowFile | None:
         """The file behind a whole memory-mapped array; None for any other array, and for a view of one."""
-        whole = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
-        if not whole or array.filename is None:
+        if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap) or array.filename is None:
+            return None
+        if not array.flags.c_contiguous:
             return None
         return cls(array.filename, array.shape[1:], array.dtype, len(array), array.offset)
 
@@ -45,7 +45,7 @@ class RowFile:
         """
         size = self.row_bytes * length
         assert out.flags.c_contiguous and out.dtype == self.dtype and out.nbytes == len(out) * size, (out.shape, size)
-        view = memoryview(out).cast("B")
+        view = out.data.cast("B")
         file, preadv = self._open(), os.preadv
         begins = (slots * size).tolist()
         places = (rows * self.row_bytes + self.offset).tolist()
@@ -65,7 +65,7 @@ class RowFile:
         """Put rows in place, into a file opened for writing by `create`."""
         assert values.dtype == self.dtype and values.shape[1:] == self.shape, (values.dtype, values.shape)
         assert self._file is not None
-        content = memoryview(np.ascontiguousarray(values)).cast("B")
+        content = np.ascontiguousarray(values).data.cast("B")
         place = self.offset + start * self.row_bytes
         while content:
             written = os.pwrite(self._file, content, place)

@@ -85,10 +85,9 @@ class RunningStatistics:
 
     def update(self, values: np.ndarray) -> None:
         """Take in (n, d) values, or (n,) of a scalar."""
-        values = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+        values = np.asarray(values, dtype=np.float64).reshape(len(values), len(self._mean))
         if not len(values):
             return
-        assert values.shape[1] == len(self._mean), (values.shape, self._mean.shape)
         self._keep_sample(values)
         mean = values.mean(axis=0)
         total = self.count + len(values)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from understudy.types import UserError
 
@@ -41,12 +42,14 @@ class VideoWriter:
 
     def add(self, video: bytes, length: int) -> tuple[float, float]:
         """Join an episode of `length` frames. Returns the seconds at which it begins and ends in this file."""
-        with av.open(io.BytesIO(video)) as source:
+        with av.open(io.BytesIO(video), "r") as source:
+            shown = source.streams.video[0]
             if self._stream is None:
-                self._stream = self._container.add_stream_from_template(source.streams.video[0], opaque=True)
-            first = round(self.frames / self._fps / source.streams.video[0].time_base)
-            for packet in source.demux(video=0):
-                if packet.size:
+                self._stream = self._container.add_stream_from_template(shown, opaque=True)
+            assert shown.time_base is not None
+            first = round(Fraction(self.frames) / _rate(self._fps) / shown.time_base)
+            for packet in source.demux(shown):
+                if packet.pts is not None and packet.dts is not None:
                     packet.pts, packet.dts = packet.pts + first, packet.dts + first
                     packet.stream = self._stream
                     self._container.mux(packet)
@@ -66,11 +69,12 @@ def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -
     """
     found: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), "r") as container:
             stream = container.streams.video[0]
             assert stream.time_base is not None
             container.seek(max(0, int((seconds[0] - 0.5 / fps) / stream.time_base)), stream=stream)
             for frame in container.decode(stream):
+                assert frame.pts is not None
                 time = float(frame.pts * stream.time_base)
                 if time > seconds[len(found)] - 0.5 / fps:
                     if time > seconds[len(found)] + 0.5 / fps:
@@ -78,7 +82,7 @@ def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -
                     found.append(frame.to_ndarray(format="rgb24"))
                 if len(found) == len(seconds):
                     return np.stack(found)
-    except (av.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise UserError(f"{path} cannot be read as video: {error}") from error
     raise UserError(f"{path} has no frame at {seconds[len(found)]:.3f} s")
 

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from understudy.data import layout
-from understudy.data.layout import TaskEntry
 from understudy.data.files import EpisodeFile, FrameFiles, VideoFiles
+from understudy.data.layout import TaskEntry
 from understudy.data.png import encode_png
 from understudy.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from understudy.data.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows

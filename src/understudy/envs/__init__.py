@@ -1,0 +1,87 @@
+"""Environments by name: "suite/task". A suite is a file in `suites/`; naming its tasks needs no simulator."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+from understudy.envs.base import EnvConfig, Environment, Instructions, Split
+from understudy.types import UserError
+
+__all__ = ["EnvConfig", "Environment", "Instructions", "expand", "instructions", "make", "suite_names", "versions"]
+
+
+def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") -> Environment:  # noqa: B008, frozen
+    """The environment of a task such as "metaworld/reach", with goals of one split of its goal space.
+
+    UserError on an unknown suite, task, camera or split, and where the suite's simulator or a renderer is missing.
+    """
+    suite, name = _find(task)
+    module = _suite(suite)
+    if name not in module.TASKS:
+        raise UserError(f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first")
+    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"{suite} needs {', '.join(missing)}: pip install 'understudy[{module.EXTRA}]'")
+    return module.make(name, config, split)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Tasks in order, without repeats: a split such as "metaworld/mt10" becomes its tasks. UserError on no such name."""
+    tasks: list[str] = []
+    for full in names:
+        suite, name = _find(full)
+        tasks += [f"{suite}/{task}" for task in _suite(suite).SPLITS.get(name, (name,))]
+    return list(dict.fromkeys(tasks))
+
+
+def instructions(task: str) -> Instructions:
+    """The sentences of a task. UserError on no such task."""
+    suite, name = _find(task)
+    if name not in _suite(suite).TASKS:
+        raise UserError(f"{task} is a split: each of its tasks has a sentence of its own")
+    return _suite(suite).INSTRUCTIONS[name]
+
+
+@cache
+def suite_names() -> list[str]:
+    """The suites there are. A file whose name has an underscore is a part of one."""
+    package = importlib.import_module("understudy.envs.suites")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name)
+
+
+def versions(task: str) -> dict[str, str]:
+    """Versions of the simulator packages behind a task or suite, and what renders, for provenance."""
+    module = _suite(task.partition("/")[0])
+    found = {package: metadata.version(package) for package in module.PACKAGES}
+    return {**found, "renderer": module.renderer()}
+
+
+def _find(task: str) -> tuple[str, str]:
+    suite, _, name = task.partition("/")
+    if suite not in suite_names():
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {_choices(suite, suite_names())}")
+    known = [*_suite(suite).TASKS, *_suite(suite).SPLITS]
+    if name not in known:
+        raise UserError(f"unknown task {task!r}; {_choices(task, [f'{suite}/{each}' for each in known])}")
+    return suite, name
+
+
+def _suite(name: str) -> ModuleType:
+    if name not in suite_names():
+        raise UserError(f"unknown suite {name!r}; {_choices(name, suite_names())}")
+    return importlib.import_module(f"understudy.envs.suites.{name}")
+
+
+def _choices(wrong: str, known: Sequence[str]) -> str:
+    """Close matches first, then the rest."""
+    close = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
+    rest = [name for name in known if name not in close]
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"{guess}choices: {', '.join([*close, *rest])}"

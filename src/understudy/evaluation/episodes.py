@@ -11,9 +11,9 @@ import numpy as np
 
 from understudy.agents.policy_agent import PolicyAgent, load
 from understudy.envs import instructions
-from understudy.envs.base import EnvConfig, Environment
+from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.evaluation.results import EpisodeRecord
-from understudy.rollout.environments import Split, environment
+from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from understudy import envs
-from understudy.envs.base import EnvConfig
+from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, Prompts, run_episode, video_name
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.models.checkpoint import CheckpointInfo, load_info, resolve
 from understudy.rollout.claim import claim, write_atomically
-from understudy.rollout.environments import Split
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import from_jsonable, to_jsonable
@@ -67,16 +67,15 @@ def evaluate(
     folder = Path(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
-    conditions = _conditions(config, info)
+    conditions = _conditions(config, info, chosen)
     with claim(folder, conditions):
         asked = [(task, index) for task in chosen for index in range(episodes)]
         workers = default_workers() if workers is None else workers
         records = _run_missing(folder, config, asked, workers)
-        _film(folder, config, records, videos, workers)
-        provenance = conditions | {"tasks": list(chosen), "episodes": episodes}
-        provenance |= {"simulators": _simulators(chosen), "commit": code_commit(), "versions": package_versions()}
+        provenance = conditions | _origin(config, info) | {"tasks": list(chosen), "episodes": episodes}
         result = Result(tuple(records), provenance)
         result.save(folder)
+        _film(folder, config, records, videos, workers)
     return result
 
 
@@ -89,26 +88,32 @@ def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, spli
             raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
 
 
-def _conditions(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
-    """What decides an episode's outcome beside its task and index, and the run's own provenance; JSON values."""
-    trained = dict(info.provenance)
+def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Any]:
+    """What decides an episode's outcome beside its task and index, as JSON values."""
     return {
-        "checkpoint": str(config.checkpoint),
         "weights": file_hash(config.checkpoint / "model.safetensors"),
-        "config_hash": trained.get("config_hash"),
-        "dataset_fingerprint": trained.get("dataset_fingerprint"),
-        "training": trained,
         "environment": to_jsonable(config.environment),
-        "seeds": {"evaluation": config.seed, "training": trained.get("seed")},
+        "seeds": {"evaluation": config.seed, "training": info.provenance.get("seed")},
         "split": config.split,
         "prompts": config.prompts,
         "max_steps": config.environment.max_steps,
         "device": config.device,
+        "versions": package_versions(),
+        "simulators": {suite: envs.versions(suite) for suite in {task.partition("/")[0]: None for task in tasks}},
     }
 
 
-def _simulators(tasks: Sequence[str]) -> dict[str, Any]:
-    return {suite: envs.versions(suite) for suite in dict.fromkeys(task.partition("/")[0] for task in tasks)}
+def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
+    """Which code, run and data the agent comes from, as JSON values."""
+    trained = dict(info.provenance)
+    return {
+        "commit": code_commit(),
+        "checkpoint": str(config.checkpoint),
+        "config_hash": trained.get("config_hash"),
+        "dataset_fingerprint": trained.get("dataset_fingerprint"),
+        "training": trained,
+        "python": platform.python_version(),
+    }
 
 
 def _discard(folder: Path) -> None:
@@ -123,6 +128,8 @@ def _run_missing(
     """The records of the episodes asked for, in their order. Each is on disk before the next one is waited for."""
     path = folder / EPISODES
     known = {(record.task, record.index): record for record in _read_records(path)}
+    if known:
+        _write_records(path, list(known.values()))  # without the line that a kill cut off
     jobs = [EvaluationJob(task, index, config) for task, index in asked if (task, index) not in known]
     with progress_bar("evaluating", len(asked)) as bar:
         seconds, steps = time.monotonic(), 0
@@ -139,9 +146,7 @@ def _run_missing(
     return [known[key] for key in asked]
 
 
-def _film(
-    folder: Path, config: EvaluationConfig, records: Sequence[EpisodeRecord], videos: int, workers: int
-) -> None:
+def _film(folder: Path, config: EvaluationConfig, records: Sequence[EpisodeRecord], videos: int, workers: int) -> None:
     """Run the first `videos` successes and failures of each task once more, this time before a camera.
 
     Which episodes these are is known only now, and filming all of them would cost several times as much.
@@ -186,7 +191,7 @@ def _read_records(path: Path) -> list[EpisodeRecord]:
 
 
 def _append(path: Path, record: EpisodeRecord) -> None:
-    """One line in one write, after a newline where a kill left a line unfinished."""
+    """Add one line in one write."""
     line = (json.dumps(record.to_dict()) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file:

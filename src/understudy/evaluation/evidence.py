@@ -11,7 +11,6 @@ from typing import Any
 from understudy.evaluation.results import Result
 from understudy.types import UserError
 
-
 @dataclass(frozen=True)
 class Phase:
     """One run on the way to the agent: its folder, its config.json, the rows of its metrics.jsonl."""
@@ -42,7 +41,7 @@ def gather(run: Path) -> Evidence:
         raise UserError(f"no run folder {run}")
     result = Result.load(run / "evaluation")
     phases = list(_phases(run))[::-1]
-    data = Path(str(_find(phases[-1].config, "data")))
+    data = Path(phases[-1].config["data"]) if phases else Path()
     return Evidence(
         run=run,
         result=result,
@@ -51,6 +50,13 @@ def gather(run: Path) -> Evidence:
         dataset=_read_json(data / "meta" / "info.json", optional=True),
         collection=_read_json(data / "meta" / "collection.json", optional=True),
     )
+
+
+def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
+    """Files <task with / as _>/<success|failure>-<seed>.mp4 by the episode they show."""
+    found = {(path.parent.name, path.stem.rpartition("-")[2]): path for path in sorted(folder.glob("*/*-*.mp4"))}
+    keys = {(episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed)) for episode in result.episodes}
+    return {episode: found[key] for episode, key in keys.items() if key in found}
 
 
 def _phases(run: Path) -> Iterator[Phase]:

@@ -1,9 +1,8 @@
-"""Where a result comes from: code, run, data, versions, renderer, seeds."""
+"""Where a result comes from: code and versions."""
 
 from __future__ import annotations
 
 import hashlib
-import platform
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,8 +14,8 @@ PACKAGES = ("understudy", "torch", "numpy", "gymnasium")
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions by package name, and Python's."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+    """Installed versions by package name."""
+    return {name: metadata.version(name) for name in packages}
 
 
 def code_commit() -> str | None:

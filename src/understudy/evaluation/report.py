@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from string import Template
 
 from understudy.evaluation import report_sections as sections
 from understudy.evaluation.evidence import gather
+from understudy.rollout.claim import write_atomically
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -24,7 +24,5 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     )
     path = run / "report.html" if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, page.encode())
     return path

@@ -22,7 +22,7 @@ class Interval:
     high: float
 
 
-def wilson(successes: float, trials: int, confidence: float = CONFIDENCE) -> Interval:
+def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's score interval of a success rate (Wilson 1927), honest at 0 and at 1. Raises ValueError for 0 trials."""
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes of {trials} trials")

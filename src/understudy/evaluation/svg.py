@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 _WIDTH, _HEIGHT = 460.0, 230.0
@@ -24,38 +25,62 @@ def interval_bar(mean: float, low: float, high: float, *, width: float = 180, he
     )
 
 
-def line_chart(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x_label: str) -> str:
-    """Lines of name to (x, y) on one logarithmic y axis where all y are positive, else on a linear one.
+Line = tuple[Sequence[float], Sequence[float]]
+
+
+def line_chart(lines: Mapping[str, Line], dashed: Mapping[str, Line], *, title: str, x_label: str) -> str:
+    """Lines of name to (x, y); a dashed line has the colour of the line of its name. The y axis is logarithmic where
+    the values are positive and span a factor of five.
 
     Points that are not finite are left out. Returns a figure with a legend; a chart of nothing says so.
     """
-    kept = {name: [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)] for name, (x, y) in lines.items()}
-    kept = {name: _thin(points) for name, points in kept.items() if points}
-    if not kept:
+    solid, broken = _finite(lines), _finite(dashed)
+    points = [point for chosen in (solid, broken) for line in chosen.values() for point in line]
+    if not points:
         return f"<figure><figcaption>{escape(title)}: nothing recorded</figcaption></figure>"
-    every_x = [x for points in kept.values() for x, _ in points]
-    every_y = [y for points in kept.values() for _, y in points]
-    logarithmic = min(every_y) > 0 and max(every_y) / min(every_y) > 5
-    scale = math.log10 if logarithmic else float
-    x_range, y_range = _spread(min(every_x), max(every_x)), _spread(scale(min(every_y)), scale(max(every_y)))
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - x_range[0]) / (x_range[1] - x_range[0])
-        up = (scale(y) - y_range[0]) / (y_range[1] - y_range[0])
-        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
-
-    y_ticks = _log_ticks(*y_range) if logarithmic else _ticks(*y_range)
-    parts = [_grid_row(place(x_range[0], tick)[1], tick) for tick in y_ticks]
-    parts += [_grid_column(place(tick, every_y[0])[0], tick) for tick in _ticks(*x_range)]
-    parts.append(f'<text x="{_WIDTH - _RIGHT:g}" y="{_HEIGHT - 3:g}" text-anchor="end">{escape(x_label)}</text>')
-    for index, points in enumerate(kept.values()):
-        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (place(*point) for point in points))
-        parts.append(f'<path class="line c{index % 6}" d="M{path}"/>')
-    legend = "".join(f'<li class="c{index % 6}">{escape(name)}</li>' for index, name in enumerate(kept))
+    scale = _Scale.around(points)
+    parts = [_grid_row(scale.place(points[0][0], tick)[1], tick) for tick in scale.y_ticks()]
+    parts += [_grid_column(scale.place(tick, points[0][1])[0], tick) for tick in _ticks(*scale.x)]
+    parts.append(f'<text x="{_WIDTH - _RIGHT:g}" y="{_HEIGHT - 2:g}" text-anchor="end">{escape(x_label)}</text>')
+    colours = {name: f"c{index % 6}" for index, name in enumerate(dict.fromkeys([*solid, *broken]))}
+    for style, chosen in (("line", solid), ("line dashed", broken)):
+        for name, line in chosen.items():
+            path = "L".join(f"{x:.1f} {y:.1f}" for x, y in (scale.place(*point) for point in line))
+            parts.append(f'<path class="{style} {colours[name]}" d="M{path}"/>')
+    legend = "".join(f'<li class="{colour}">{escape(name)}</li>' for name, colour in colours.items())
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" '
         f'role="img" aria-label="{escape(title)}">{"".join(parts)}</svg><ul class="legend">{legend}</ul></figure>'
     )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From values to the drawing's units. y: a range of log10 values where `logarithmic`."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    logarithmic: bool
+
+    @classmethod
+    def around(cls, points: Sequence[tuple[float, float]]) -> _Scale:
+        x, y = [x for x, _ in points], [y for _, y in points]
+        logarithmic = min(y) > 0 and max(y) / min(y) > 5
+        y = [math.log10(value) for value in y] if logarithmic else y
+        return cls(_spread(min(x), max(x)), _spread(min(y), max(y)), logarithmic)
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = ((math.log10(y) if self.logarithmic else y) - self.y[0]) / (self.y[1] - self.y[0])
+        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
+
+    def y_ticks(self) -> list[float]:
+        return _log_ticks(*self.y) if self.logarithmic else _ticks(*self.y)
+
+
+def _finite(lines: Mapping[str, Line]) -> dict[str, list[tuple[float, float]]]:
+    kept = {name: [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(b)] for name, (x, y) in lines.items()}
+    return {name: _thin(points) for name, points in kept.items() if points}
 
 
 def _grid_row(y: float, tick: float) -> str:

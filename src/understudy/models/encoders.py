@@ -17,8 +17,8 @@ from understudy.types import UserError
 class ConvEncoderConfig:
     """A convolutional stem for small images. layers: (channels, kernel, stride) each."""
 
-    width: int = 128
-    layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 3, 1))
+    width: int = 64
+    layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2))
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,27 @@ def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return images.float() / 127.5 - 1
 
 
+def coordinates(height: int, width: int, dimension: int, *, octaves: float = 3.0) -> Float[Tensor, "p d"]:
+    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of twice its side."""
+    if dimension % 4:
+        raise ValueError(f"dimension {dimension} is not a multiple of 4")
+    frequencies = torch.pi / 2 * 2 ** torch.linspace(0, octaves, dimension // 4)
+
+    def waves(cells: int) -> Tensor:
+        angles = ((torch.arange(cells) + 0.5) / cells * 2 - 1)[:, None] * frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    rows, columns = waves(height)[:, None], waves(width)[None]
+    grid = torch.cat([rows.expand(-1, width, -1), columns.expand(height, -1, -1)], dim=-1)
+    return rearrange(grid, "h w d -> (h w) d")
+
+
 class ConvEncoder(nn.Module):
-    """Convolutions, then a linear map to tokens with learned positions."""
+    """Convolutions, then a linear map to tokens with learned positions.
+
+    Positions begin as sines and cosines of the coordinates, as large as the features: a pooled token then says where
+    something is from the first step on. Small random ones leave the localisation of small goals at chance for long.
+    """
 
     def __init__(self, width: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
         super().__init__()
@@ -63,8 +82,8 @@ class ConvEncoder(nn.Module):
         self.size = size
         self.convolutions = nn.Sequential(*stack)
         self.project = nn.Linear(channels, width)
-        self.position_embedding = nn.Parameter(torch.randn(height * breadth, width) * 0.02)
         self.grid = (height, breadth)
+        self.position_embedding = nn.Parameter(coordinates(height, breadth, width))
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)

@@ -61,8 +61,8 @@ def _require_same(folder: Path, manifest: Mapping[str, Any]) -> None:
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
     begun, asked = json.loads(path.read_text()), _plain(manifest)
-    keys = begun.keys() | asked.keys()
-    different = [f"{key}: {begun.get(key)}, {asked.get(key)}" for key in sorted(keys) if begun.get(key) != asked.get(key)]
+    keys = sorted(key for key in begun.keys() | asked.keys() if begun.get(key) != asked.get(key))
+    different = [f"{key}: {begun.get(key)}, {asked.get(key)}" for key in keys]
     if different:
         raise UserError(
             f"{folder} was begun with other settings ({'; '.join(different)}); "

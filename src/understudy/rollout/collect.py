@@ -15,7 +15,7 @@ from understudy import envs
 from understudy.agents.expert_agent import Noise
 from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from understudy.envs.base import EnvConfig
-from understudy.rollout.attempts import Attempt, CollectConfig, Outcome, run_attempt
+from understudy.rollout.attempts import Attempt, CollectConfig, run_attempt
 from understudy.rollout.claim import claim, holds, write_atomically
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.staging import clear_torn, load, staged
@@ -44,9 +44,10 @@ def collect(
 
     Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the dataset depends
     neither on `workers` (None: one a core) nor on kills: finished attempts wait in `<output>.partial`, from which
-    the same call continues (unless `resume` is False: then it begins anew). Failed attempts are counted in `meta/collection.json`; `keep_failures` keeps those made
-    on the way as episodes too. Raises UserError for unknown tasks or bad values, if `output` exists, if
-    `<output>.partial` was begun with other settings, or if an expert keeps failing.
+    the same call continues (with `resume=False` it begins anew). Failed attempts are counted in
+    `meta/collection.json`; `keep_failures` keeps those made on the way as episodes too. Raises UserError for unknown
+    tasks or bad values, if `output` exists, if `<output>.partial` was begun with other settings, or if an expert
+    keeps failing.
     """
     chosen = CollectConfig(
         tasks=tuple(dict.fromkeys(envs.expand(tasks))),

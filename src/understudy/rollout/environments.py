@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
 
 from understudy.envs import make
-from understudy.envs.base import EnvConfig, Environment
+from understudy.envs.base import EnvConfig, Environment, Split
 
 KEPT = 2
-
-Split = Literal["train", "validation", "evaluation"]
 
 _open: OrderedDict[tuple[str, EnvConfig, Split], Environment] = OrderedDict()
 

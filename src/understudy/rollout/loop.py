@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from understudy.agents.base import Agent
+from understudy.envs.base import Environment
 from understudy.types import Observation, Prompt
-
-if TYPE_CHECKING:
-    from understudy.envs.base import Environment
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""The commands that lead to a run again, from what the run and its data recorded."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from understudy.evaluation.evidence import Evidence, Phase
+
+
+def reproduction(evidence: Evidence) -> str:
+    """Shell commands, one a line: collect, train each phase, evaluate, report."""
+    result = evidence.result
+    lines = []
+    if commit := result.provenance.get("commit"):
+        lines.append(f"git checkout {shlex.quote(str(commit).removesuffix('+changes'))}")
+        if str(commit).endswith("+changes"):
+            lines.append("# the working tree had changes beyond this commit")
+    if evidence.collection and evidence.phases:
+        lines.append(_collect(evidence.collection, evidence.phases[-1].config["data"]))
+    lines += [_train(phase) for phase in evidence.phases]
+    lines.append(_evaluate(evidence))
+    lines.append(_join("understudy", "report", evidence.run))
+    return "\n".join(lines)
+
+
+def _collect(collection: Mapping[str, Any], output: str) -> str:
+    environment, noise = collection["environment"], collection["noise"]
+    words: list[Any] = ["understudy", "collect", *collection["tasks"], "--episodes", collection["episodes"]]
+    words += ["--image-size", environment["image_size"], "--goal", environment["goal"], "--state", environment["state"]]
+    words += ["--cameras", *environment["cameras"]] if environment["cameras"] else []
+    words += ["--faithful-rendering"] if environment["faithful_rendering"] else []
+    for name in ("fraction", "deviation", "correlation"):
+        words += [f"--noise-{name}", noise[name]]
+    words += ["--images", collection["images"], "--seed", collection["seed"]]
+    words += ["--keep-failures"] if collection["keep_failures"] else []
+    return _join(*words, "--output", output)
+
+
+def _train(phase: Phase) -> str:
+    """The command line that began the run, or where its configuration stands if none did."""
+    arguments = phase.config.get("provenance", {}).get("arguments") or [""]
+    if Path(arguments[0]).name != "understudy":
+        return f"# {phase.folder} was trained from Python; its configuration: {phase.folder / 'config.json'}"
+    return _join("understudy", *(word for word in arguments[1:] if word != "--resume"))
+
+
+def _evaluate(evidence: Evidence) -> str:
+    result, provenance = evidence.result, evidence.result.provenance
+    words: list[Any] = ["understudy", "evaluate", evidence.run, "--tasks", *result.tasks]
+    words += ["--episodes", provenance["episodes"], "--seed", provenance["seeds"]["evaluation"]]
+    words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
+    words += ["--max-steps", provenance["max_steps"]] if provenance["max_steps"] is not None else []
+    return _join(*words, "--videos", _videos_a_verdict(evidence))
+
+
+def _videos_a_verdict(evidence: Evidence) -> int:
+    counts: dict[tuple[str, str], int] = {}
+    for (task, _), path in evidence.videos.items():
+        key = (task, path.stem.partition("-")[0])
+        counts[key] = counts.get(key, 0) + 1
+    return max(counts.values(), default=0)
+
+
+def _join(*words: Any) -> str:
+    return shlex.join(map(str, words))

@@ -1,0 +1,147 @@
+"""What a training run is: one frozen record, which methods compose and the loop reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from understudy.data.windows import WindowConfig
+from understudy.models.control_transformer import ControlTransformerConfig
+from understudy.objectives.system import ObjectiveConfig
+from understudy.types import UserError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW under a warm-up and a cosine."""
+
+    learning_rate: float = 3e-4
+    """The highest learning rate, reached after the warm-up."""
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the averages of gradients and of their squares."""
+
+    weight_decay: float = 0.1
+    """Of matrices; norms, biases and embeddings have none."""
+
+    clip_norm: float = 1.0
+    """The largest norm of all gradients together."""
+
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises from zero in a line."""
+
+    final_fraction: float = 0.1
+    """The learning rate at the last step, as a part of the highest."""
+
+    accumulation: int = 1
+    """Parts into which a batch is cut to save memory; each counts alike."""
+
+    def __post_init__(self) -> None:
+        _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        _require("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
+        _require("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
+        _require("optimizer.final_fraction", self.final_fraction, 0 <= self.final_fraction <= 1, "in [0, 1]")
+        _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Changes of a window's images, the same for all its steps; the defaults change nothing."""
+
+    shift_pixels: int = 0
+    """Largest random shift, in pixels."""
+
+    resized_crop: tuple[float, float] = (1.0, 1.0)
+    """Smallest and largest part of the side that is kept and stretched back."""
+
+    brightness: float = 0.0
+    """Largest relative change of brightness."""
+
+    def __post_init__(self) -> None:
+        _require("augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0")
+        low, high = self.resized_crop
+        _require("augmentation.resized_crop", self.resized_crop, 0 < low <= high <= 1, "0 < low <= high <= 1")
+        _require("augmentation.brightness", self.brightness, 0 <= self.brightness < 1, "in [0, 1)")
+
+    @property
+    def changes_something(self) -> bool:
+        return self != AugmentationConfig()
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run: a phase of a method."""
+
+    method: str
+    """The method's name, for people."""
+
+    phase: str
+    """The phase's name, for people."""
+
+    window: WindowConfig
+    model: ControlTransformerConfig
+    objectives: Mapping[str, ObjectiveConfig]
+    """Losses by name, each with its weight."""
+
+    train_only: tuple[str, ...] = ()
+    """Patterns of the parameters that are trained; all others are frozen. Empty: all are trained."""
+
+    new_parameters: tuple[str, ...] = ()
+    """Patterns of parameters that the run we start from may lack."""
+
+    cache_features: bool = False
+    """Compute the visual tokens of frozen encoders once, for the whole dataset, and train on these."""
+
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    steps: int = 1000
+    """Optimiser steps."""
+
+    batch_size: int = 64
+    """Windows an optimiser step, whatever the processes and the accumulation."""
+
+    ema_decay: float = 0.0
+    """Decay a step of the average of weights that is evaluated; 0: the weights themselves are."""
+
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products in bfloat16, weights and losses in float32."""
+
+    compile: bool = False
+    """Compile transformer blocks with torch.compile; needs a C++ compiler on a CPU."""
+
+    processes: int = 1
+    """Processes that share each batch, on a CPU; other devices use one."""
+
+    validation_fraction: float = 0.05
+    """Part of each task's episodes that is held out for the validation loss."""
+
+    validate_every_steps: int = 200
+    """Steps between validation losses."""
+
+    checkpoint_every_steps: int = 200
+    """Steps between checkpoints: the most that a kill can cost."""
+
+    log_every_steps: int = 20
+    """Steps between rows of metrics.jsonl, over which losses are averaged."""
+
+    seed: int = 0
+    """Of initial weights, order of windows, dropout, masks and augmentation."""
+
+    def __post_init__(self) -> None:
+        _require("objectives", dict(self.objectives), bool(self.objectives), "at least one loss")
+        for name in ("steps", "batch_size", "processes"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        for name in ("validate_every_steps", "checkpoint_every_steps", "log_every_steps"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
+        _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction < 1, "in [0, 1)")
+        parts = self.processes * self.optimizer.accumulation
+        expected = f"a multiple of processes x accumulation = {parts}"
+        _require("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
+
+
+def _require(name: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UserError(f"{name} is {value!r}; expected {expected}")

@@ -1,0 +1,218 @@
+"""THE training loop, for every method: draw, step, log, validate, save."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from understudy.data.windows import Windows
+from understudy.models.checkpoint import CheckpointInfo
+from understudy.rollout.progress import progress_bar
+from understudy.rollout.seeds import derive_seed
+from understudy.training import checkpoint
+from understudy.training.augmentation import augment
+from understudy.training.config import TrainConfig
+from understudy.training.distributed import Ranks
+from understudy.training.metrics import Meter, Metrics
+from understudy.training.update import Learner, NonFiniteError, StepReport
+from understudy.types import Batch, UserError
+
+VALIDATION_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that a process trains with. validation: windows of held-out episodes, or None. output: the run's folder."""
+
+    config: TrainConfig
+    learner: Learner
+    windows: Windows
+    validation: Windows | None
+    info: CheckpointInfo
+    output: Path
+    ranks: Ranks
+
+
+def fit(course: Course, start: int, meter: Meter) -> None:
+    """Train from step `start` to the last. Only rank 0 logs, validates and writes.
+
+    SIGINT or SIGTERM ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss that is
+    not finite raises UserError naming the step, the loss and the windows; the state before it is kept.
+    """
+    if not course.ranks.first:
+        _follow(course, start)
+        return
+    config, pace = course.config, _Pace(course.config.batch_size)
+    with (
+        Metrics(course.output, start) as metrics,
+        interruption() as asked,
+        progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
+    ):
+        for step, parts in drawn_ahead(course, start):
+            report = _step_or_explain(course, step, parts, stop=asked(), meter=meter)
+            done, last = step + 1, step + 1 == config.steps
+            meter.add(dict(report.losses) | dict(report.metrics) | {"gradient_norm": report.gradient_norm})
+            pace.tick()
+            bar.show(done, _note(report, pace))
+            row = _row(course, report, done, meter, pace)
+            if row:
+                metrics.write({"step": done} | row)
+            if last or report.stop or done % config.checkpoint_every_steps == 0:
+                checkpoint.save(course.output, done, course.learner, meter, course.info)
+            if report.stop and not last:
+                raise _interrupted(course, done)
+            pace.resume()
+        bar.summary = _summary(course, start, pace)
+
+
+def drawn_ahead(course: Course, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """Each step with this rank's parts of its batch; the next step's are drawn by a thread meanwhile."""
+    steps = range(start, course.config.steps)
+    with ThreadPoolExecutor(1) as thread:
+        ahead = [thread.submit(draw, course, step) for step in steps[:1]]
+        for step in steps:
+            parts = ahead.pop().result()
+            if step + 1 in steps:
+                ahead.append(thread.submit(draw, course, step + 1))
+            yield step, parts
+
+
+def draw(course: Course, step: int) -> dict[int, Batch]:
+    """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step)."""
+    config, ranks = course.config, course.ranks
+    parts = config.optimizer.accumulation
+    drawn = {}
+    for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
+        batch = course.windows.batch(step, config.batch_size, rank=number, world_size=ranks.world * parts)
+        generator = torch.Generator().manual_seed(derive_seed("augmentation", config.seed, step, number))
+        drawn[number] = augment(batch, config.augmentation, generator)
+    return drawn
+
+
+def validate(course: Course) -> dict[str, float]:
+    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by."""
+    assert course.validation is not None
+    size = min(course.config.batch_size, course.validation.num_windows)
+    batches = min(VALIDATION_BATCHES, math.ceil(course.validation.num_windows / size))
+    averages = course.learner.averages
+    sums: dict[str, list[float]] = {}
+    with averages.applied() if averages is not None else contextlib.nullcontext():
+        for number in range(batches):
+            losses = course.learner.evaluate(number, course.validation.batch(number, size))
+            for name, loss in losses.items():
+                total, count = sums.setdefault(name, [0.0, 0.0])
+                weight = loss.mask.float()
+                sums[name] = [total + float((loss.value.float() * weight).sum()), count + float(weight.sum())]
+    return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
+
+
+@contextlib.contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether SIGINT or SIGTERM came; a second one acts as without us."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        came.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Pace:
+    """Windows a second, of training alone: time between `tick` and `resume` (validating, saving) does not count."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.seconds, self.steps = batch_size, 0.0, 0
+        self._since = time.monotonic()
+        self._marked = (0, 0.0)
+
+    def tick(self) -> None:
+        self.seconds += time.monotonic() - self._since
+        self.steps += 1
+
+    def resume(self) -> None:
+        self._since = time.monotonic()
+
+    def rate(self) -> float:
+        """Since the last `mark`."""
+        steps, seconds = self.steps - self._marked[0], self.seconds - self._marked[1]
+        return steps * self.batch_size / max(seconds, 1e-9)
+
+    def mark(self) -> None:
+        self._marked = (self.steps, self.seconds)
+
+
+def _follow(course: Course, start: int) -> None:
+    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop."""
+    for step, parts in drawn_ahead(course, start):
+        try:
+            if course.learner.step(step, parts).stop:
+                return
+        except NonFiniteError:
+            return  # rank 0 tells of it
+
+
+def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
+    """What is to be logged now, if anything."""
+    config, row = course.config, {}
+    last = done == config.steps
+    if last or done % config.log_every_steps == 0:
+        row = meter.take() | {"learning_rate": report.learning_rate, "samples_per_second": pace.rate()}
+        pace.mark()
+    if course.validation is not None and (last or done % config.validate_every_steps == 0):
+        row |= validate(course)
+    return row
+
+
+def _step_or_explain(course: Course, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter) -> StepReport:
+    try:
+        return course.learner.step(step, parts, stop=stop)
+    except NonFiniteError as error:
+        kept = checkpoint.save(course.output, step, course.learner, meter, course.info)
+        windows = [course.windows.describe(window) for window in error.windows]
+        more = f" and {len(windows) - 4} more windows" if len(windows) > 4 else ""
+        raise UserError(
+            f"step {step}: {error} in {'; '.join(windows[:4])}{more}. The state before this step is kept in {kept}; "
+            "look at this data, lower the learning rate, or use precision fp32"
+        ) from error
+
+
+def _note(report: StepReport, pace: _Pace) -> str:
+    parts = [f"{name.removeprefix('loss/')} {value:.4f}" for name, value in report.losses.items()]
+    return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
+
+
+def _summary(course: Course, start: int, pace: _Pace) -> str:
+    config = course.config
+    if start >= config.steps:
+        return f"{config.method} {config.phase}: all {config.steps} steps were done before"
+    rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
+    return f"{config.method} {config.phase}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
+
+
+def _interrupted(course: Course, done: int) -> KeyboardInterrupt:
+    print(
+        f"\nstopped after step {done} of {course.config.steps}; --resume continues from {course.output}",
+        file=sys.stderr,
+    )
+    return KeyboardInterrupt()

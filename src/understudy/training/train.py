@@ -1,0 +1,249 @@
+"""Train one phase: from a config and a dataset to a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import Windows
+from understudy.evaluation.provenance import code_commit, package_versions
+from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
+from understudy.objectives.system import System
+from understudy.rollout.seeds import derive_seed
+from understudy.serialisation import content_hash, from_jsonable, to_jsonable
+from understudy.training import checkpoint, run_folder
+from understudy.training.config import AugmentationConfig, TrainConfig
+from understudy.training.distributed import Ranks, join, launch, threads_for
+from understudy.training.frozen_features import frozen_features, require_frozen
+from understudy.training.loop import Course, fit
+from understudy.training.metrics import Meter
+from understudy.training.optimizer import train_only
+from understudy.training.update import Learner
+from understudy.types import UserError
+
+_ENOUGH_EPISODES = 10
+_MAY_DIFFER = {"prompt", "dropout", "pretrained"}
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data: str | Path,
+    output: str | Path,
+    start_from: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Train `config` on the dataset at `data`; the run's folder `output` is returned.
+
+    start_from: a run or checkpoint whose weights this one begins with, and whose scale of states it keeps.
+    resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
+    never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
+
+    Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
+    """
+    output, place = Path(output), choose_device(device)
+    run_folder.require_free(output, resume=resume)
+    dataset = EpisodeDataset.open(data)
+    resumes = resume and (output / run_folder.CONFIG).exists()
+    if resumes:
+        start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
+    origin = None if start_from is None else resolve(start_from)
+    with _reproducible(place):
+        system, info = prepare(config, dataset, origin)
+        with run_folder.hold(output):
+            if not resumes:
+                run_folder.write_config(output, config, _facts(data, start_from, info))
+            _train(config, dataset, output, system, info, place)
+    return output
+
+
+def train_as_worker(assignment: Mapping[str, Any]) -> None:
+    """The part of a process other than rank 0; see `distributed.launch`."""
+    config = from_jsonable(TrainConfig, assignment["config"])
+    dataset = EpisodeDataset.open(assignment["data"])
+    start_from = assignment["start_from"]
+    place = torch.device("cpu")
+    with _reproducible(place), threads_for(assignment["world"]):
+        ranks = join(assignment["rank"], assignment["world"], assignment["port"])
+        system, info = prepare(config, dataset, start_from and Path(start_from))
+        _fit(config, dataset, Path(assignment["output"]), system, info, place, ranks)
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of that name. Raises UserError for one that is unknown or not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} is not there; choices: auto, cpu, cuda, cuda:N, mps") from error
+    return device
+
+
+def prepare(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> tuple[System, CheckpointInfo]:
+    """The system before its first step, and what a checkpoint will say of it. origin: a checkpoint to begin with.
+
+    Raises UserError where config, dataset and origin do not fit one another.
+    """
+    torch.manual_seed(derive_seed("weights", config.seed))
+    system = System.build(config.model, config.objectives, dataset.spec, config.window)
+    info = CheckpointInfo(
+        spec=dataset.spec,
+        environment=dataset.environment,
+        statistics=dataset.statistics,
+        tasks=tuple(dataset.tasks),
+        model=to_jsonable(config.model),
+        objectives=to_jsonable(config.objectives),
+        window=to_jsonable(config.window),
+        provenance=provenance(config, dataset, origin),
+    )
+    if origin is None:
+        system.model.load_pretrained()
+    else:
+        info = _begin_with(origin, system, config, info)
+    train_only(system, config.train_only)
+    if config.cache_features:
+        require_frozen(system)
+    return system, info
+
+
+def provenance(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> dict[str, Any]:
+    """Where a run's weights come from, as JSON values."""
+    return {
+        "commit": code_commit(),
+        "versions": package_versions(),
+        "python": platform.python_version(),
+        "config_hash": content_hash(config),
+        "seed": config.seed,
+        "dataset_fingerprint": dataset.fingerprint,
+        "start_from": origin and dict(load_info(origin).provenance),
+        "arguments": sys.argv,
+    }
+
+
+def split_episodes(episode_task: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Episodes to train on and episodes held out: of each task `fraction`, at least one if it has ten, none if it
+    has fewer. A pure function of its arguments."""
+    held_out: list[int] = []
+    for task in np.unique(episode_task):
+        episodes = np.flatnonzero(episode_task == task)
+        count = max(1, round(fraction * len(episodes))) if fraction and len(episodes) >= _ENOUGH_EPISODES else 0
+        order = np.random.default_rng(derive_seed("validation", seed, int(task))).permutation(len(episodes))
+        held_out += episodes[order[:count]].tolist()
+    everything = np.arange(len(episode_task))
+    return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
+
+
+def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> CheckpointInfo:
+    """Load the weights of a checkpoint; the info then has its statistics, since its weights expect their scale."""
+    theirs = load_info(origin)
+    if differences := theirs.spec.differences(info.spec):
+        raise UserError(f"the dataset is of another embodiment than {origin}: {'; '.join(differences)}")
+    differences = _model_differences(dict(theirs.model), dict(info.model))
+    if differences:
+        raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
+    dropped = [f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives]
+    load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
+    return replace(info, statistics=theirs.statistics)
+
+
+def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str]:
+    """What two models' configs disagree in, beside what weights do not depend on."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return [] if theirs == ours else [f"{where} was {theirs!r}, is {ours!r}"]
+    keys = sorted((theirs.keys() | ours.keys()) - _MAY_DIFFER)
+    return [text for key in keys for text in _model_differences(theirs.get(key), ours.get(key), f"{where}.{key}")]
+
+
+def _facts(data: str | Path, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
+    """What config.json holds beside the config."""
+    origin = None if start_from is None else str(Path(start_from).resolve())
+    return {"data": str(Path(data).resolve()), "start_from": origin, "provenance": dict(info.provenance)}
+
+
+def _train(
+    config: TrainConfig,
+    dataset: EpisodeDataset,
+    output: Path,
+    system: System,
+    info: CheckpointInfo,
+    place: torch.device,
+) -> None:
+    """Decode frames and encode them, so that workers find them; then train with as many processes as asked for."""
+    cache = FrameCache.open(dataset)
+    if config.cache_features:
+        if config.augmentation.changes_something:
+            print("cache_features: augmentation is off, since encoded frames cannot be augmented", file=sys.stderr)
+        _features(config, dataset, cache, system.to(place))
+    begun = run_folder.read_config(output)[1]
+    assignment = {
+        "config": to_jsonable(config),
+        "data": str(dataset.path.resolve()),
+        "output": str(output.resolve()),
+        "start_from": begun["start_from"] and str(resolve(begun["start_from"]).resolve()),
+    }
+    with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
+        _fit(config, dataset, output, system, info, place, ranks)
+
+
+def _fit(
+    config: TrainConfig,
+    dataset: EpisodeDataset,
+    output: Path,
+    system: System,
+    info: CheckpointInfo,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    cache = FrameCache.open(dataset)
+    features = _features(config, dataset, cache, system.to(place)) if config.cache_features else None
+    if config.cache_features:
+        config = replace(config, augmentation=AugmentationConfig())
+    learner = Learner(system, config, ranks, place)
+    last = checkpoint.last(output)
+    start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
+    for tensor in system.state_dict().values():
+        ranks.share(tensor)
+    scaled = copy.copy(dataset)
+    scaled.statistics = info.statistics
+    training, held_out = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
+
+    def windows(episodes: np.ndarray) -> Windows:
+        return Windows(scaled, cache, config.window, seed=config.seed, episodes=episodes.tolist(), features=features)
+
+    validation = windows(held_out) if len(held_out) and ranks.first else None
+    fit(Course(config, learner, windows(training), validation, info, output, ranks), start, meter)
+
+
+def _features(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, system: System) -> dict[str, np.ndarray]:
+    return frozen_features(system, dataset, cache, encoder=config.model.encoder, precision=config.precision)
+
+
+@contextlib.contextmanager
+def _reproducible(place: torch.device) -> Iterator[None]:
+    """The caller's random state is left as it was; on a CPU only algorithms that repeat to the bit are used."""
+    before = torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        try:
+            if place.type == "cpu":
+                torch.use_deterministic_algorithms(True, warn_only=True)
+                settings.fill_uninitialized_memory = False
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            settings.fill_uninitialized_memory = fill

@@ -1,0 +1,116 @@
+"""The trained policy as an agent: memory in its carry, the same answer as the model's own pass, clear refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+from factories import CHUNK, SIZE, STEPS, generator, make_agent, make_batch, make_observations, make_system
+
+from understudy.agents.policy_agent import PolicyAgent
+from understudy.models.actions import BinnedActionConfig
+from understudy.objectives.base import Passes
+from understudy.types import Prompt, UserError
+
+OPEN, CLOSE = Prompt("open the drawer"), Prompt("close the drawer")
+
+
+def act_along(agent: PolicyAgent, seed: int, prompt: Prompt, *, steps: int, explore: bool = False) -> np.ndarray:
+    carry, actions = None, []
+    for observation in make_observations(steps, seed=seed):
+        action, carry = agent.act(carry, observation, prompt, explore=explore)
+        actions.append(action)
+    return np.stack(actions)
+
+
+def test_sixteen_slots_side_by_side_act_as_each_alone():
+    agent, prompts = make_agent(), [OPEN, CLOSE] * 8
+    alone = [act_along(agent, seed, prompt, steps=12) for seed, prompt in enumerate(prompts)]
+    carries: list = [None] * 16
+    together: list[list[np.ndarray]] = [[] for _ in range(16)]
+    for observations in zip(*(make_observations(12, seed=seed) for seed in range(16)), strict=True):
+        for slot, observation in enumerate(observations):
+            action, carries[slot] = agent.act(carries[slot], observation, prompts[slot], explore=False)
+            together[slot].append(action)
+    assert all(np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True))
+
+
+def test_acting_is_the_models_pass_over_the_same_window():
+    agent, steps = make_agent(), STEPS * CHUNK
+    observations = list(make_observations(steps))
+    actions = act_along(agent, 0, OPEN, steps=steps)
+    seen = observations[::CHUNK]
+    images = rearrange(torch.from_numpy(np.stack([o["images"]["front"] for o in seen])), "t h w c -> 1 t c h w")
+    states = torch.from_numpy(np.stack([(o["state"] - 0.5) / 2 for o in seen]))[None]
+    done = torch.from_numpy(agent.interface.action.normalise(actions)).view(1, STEPS, CHUNK, -1)
+    batch = replace(make_batch(1), images={"front": images}, state=states, action=done, prompt=(OPEN,))
+    with torch.no_grad():
+        expected = agent.policy.head.decode(agent.policy.predict(Passes(agent.model, batch, generator())))
+    np.testing.assert_allclose(done, expected, atol=1e-5)
+
+
+def test_memory_reaches_back_one_window_and_no_further():
+    agent, steps = make_agent(), (STEPS + 3) * CHUNK
+    observations = list(make_observations(steps))
+
+    def last_action(changed: int | None) -> np.ndarray:
+        carry, action = None, np.zeros(0)
+        for index, observation in enumerate(observations):
+            if index == changed:
+                observation = observation | {"state": observation["state"] + 1}
+            action, carry = agent.act(carry, observation, OPEN, explore=False)
+        return action
+
+    plain = last_action(None)
+    assert np.array_equal(last_action(1), plain)  # not looked at: within a chunk
+    assert not np.array_equal(last_action(steps - STEPS * CHUNK), plain)
+
+
+def test_the_carry_is_never_changed_in_place():
+    agent = make_agent()
+    first, *rest = make_observations(6)
+    _, carry = agent.act(None, first, OPEN, explore=False)
+    branches = []
+    for _ in range(2):
+        branch = carry
+        for observation in rest:
+            action, branch = agent.act(branch, observation, OPEN, explore=False)
+        branches.append(action)
+    assert np.array_equal(*branches)
+
+
+def test_actions_are_in_the_contracts_units_and_bounds():
+    actions = act_along(make_agent(), 0, OPEN, steps=8)
+    assert actions.dtype == np.float32 and np.abs(actions).max() <= 2.0
+
+
+def test_exploring_samples_from_bins_and_repeats_with_its_seed():
+    agent = make_agent(action=BinnedActionConfig(bins=16))
+    greedy = act_along(agent, 0, OPEN, steps=8)
+    explored = [act_along(agent, 0, OPEN, steps=8, explore=True) for _ in range(2)]
+    assert np.array_equal(*explored) and not np.array_equal(explored[0], greedy)
+
+
+def test_a_prompt_for_an_unprompted_agent_is_refused():
+    with pytest.raises(UserError, match="prompt 'open the drawer' given to an unprompted agent"):
+        make_agent(prompt=None).act(None, next(make_observations(1)), OPEN, explore=False)
+    with pytest.raises(UserError, match="needs a prompt"):
+        make_agent().act(None, next(make_observations(1)), None, explore=False)
+
+
+def test_an_observation_of_another_embodiment_is_refused():
+    observation = next(make_observations(1))
+    observation["images"] = {"wrist": np.zeros((SIZE, SIZE, 3), np.uint8)}
+    with pytest.raises(UserError, match="trained on"):
+        make_agent().act(None, observation, OPEN, explore=False)
+
+
+def test_a_system_without_policy_is_refused():
+    agent = make_agent()
+    objectives = {name: system for name, system in make_system().objectives.items() if name != "behaviour_cloning"}
+    agent.system.objectives = torch.nn.ModuleDict(objectives)
+    with pytest.raises(UserError, match="learned no policy"):
+        PolicyAgent(agent.system, agent.info)

@@ -1,0 +1,234 @@
+"""A dataset reads back what was written, in the LeRobotDataset v3.0 layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from data.synthetic import ENVIRONMENT, FPS, TASKS, assert_equal, make_episode, make_spec, write
+
+from understudy.data import layout
+from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry, append
+from understudy.types import UserError
+
+EPISODES = [make_episode(seed, 5 + seed) for seed in range(5)]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    return write(tmp_path_factory.mktemp("toy") / "set", EPISODES)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_episodes_come_back_as_they_were(dataset: EpisodeDataset) -> None:
+    assert dataset.num_episodes == 5 and dataset.num_frames == sum(map(len, EPISODES))
+    assert dataset.starts.tolist() == np.cumsum([0, *map(len, EPISODES)]).tolist()
+    assert dataset.episode_task.tolist() == [0, 1, 0, 1, 0]
+    assert dataset.spec == make_spec() and dataset.tasks == TASKS and dataset.environment == ENVIRONMENT
+    for index in (3, 0, 4, 1, 2):
+        assert_equal(dataset.episode(index), EPISODES[index])
+
+
+def test_two_cameras_no_state_and_one_action(tmp_path: Path) -> None:
+    spec = make_spec(cameras=("front", "wrist"))
+    action = type(spec.action)("torque", "joint", ("u",), (-1.0,), (1.0,), FPS)
+    spec = type(spec)("toy", spec.cameras, (), action)
+    episode = make_episode(1, 6, spec)
+    assert_equal(write(tmp_path / "set", [episode], spec).episode(0), episode)
+
+
+def test_equal_episodes_give_equal_bytes(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    again = write(tmp_path / "again", EPISODES)
+    assert contents(again.path) == contents(dataset.path)
+    assert again.fingerprint == dataset.fingerprint
+
+
+def test_fingerprint_follows_content(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    fewer = write(tmp_path / "fewer", EPISODES[:-1])
+    assert fewer.fingerprint != dataset.fingerprint
+
+
+def test_layout_is_lerobots(dataset: EpisodeDataset) -> None:
+    assert contents(dataset.path).keys() == {
+        "README.md",
+        "meta/info.json",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "data/chunk-000/file-000.parquet",
+    }
+    info = json.loads((dataset.path / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0" and info["fps"] == 80 and info["video_path"] is None
+    assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (5, dataset.num_frames, 2)
+    assert info["splits"] == {"train": "0:5"} and info["chunks_size"] == 1000
+    assert info["features"]["observation.images.front"] == {
+        "dtype": "image",
+        "shape": [16, 16, 3],
+        "names": ["height", "width", "channels"],
+    }
+    assert info["features"]["timestamp"] == {"dtype": "float32", "shape": [1], "names": None}
+
+
+def test_tasks_carry_a_pandas_index(dataset: EpisodeDataset) -> None:
+    table = pq.read_table(dataset.path / "meta/tasks.parquet")
+    described = json.loads(table.schema.metadata[b"pandas"])
+    assert described["index_columns"] == ["task"]
+    assert table["task"].to_pylist() == [task.sentence for task in TASKS]
+    assert table["task_index"].to_pylist() == [0, 1] and str(table.schema.field("task_index").type) == "int64"
+
+
+def test_frames_lie_a_row_group_an_episode(dataset: EpisodeDataset) -> None:
+    file = pq.ParquetFile(dataset.path / "data/chunk-000/file-000.parquet")
+    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == list(map(len, EPISODES))
+    assert file.metadata.row_group(0).column(0).compression == "SNAPPY"
+    table = file.read()
+    assert str(table.schema.field("observation.state").type).startswith("fixed_size_list<element: float")
+    assert str(table.schema.field("action").type).endswith("[2]")
+    assert str(table.schema.field("next.reward").type) == "float"
+    assert table["index"].to_pylist() == list(range(dataset.num_frames))
+    assert table["frame_index"].to_pylist() == [step for episode in EPISODES for step in range(len(episode))]
+    np.testing.assert_allclose(table["timestamp"], np.asarray(table["frame_index"]) / FPS, rtol=1e-6)
+    assert [bool(done) for done in table["next.done"].to_pylist()] == [
+        step == len(episode) - 1 for episode in EPISODES for step in range(len(episode))
+    ]
+    picture = table["observation.images.front"][0].as_py()
+    assert picture["path"] == "frame-000000.png" and picture["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
+    rows = pq.read_table(dataset.path / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    for index, (row, episode) in enumerate(zip(rows, EPISODES, strict=True)):
+        assert row["episode_index"] == index and row["tasks"] == [episode.sentence] and row["length"] == len(episode)
+        assert row["dataset_to_index"] - row["dataset_from_index"] == len(episode)
+        assert row["seed"] == episode.seed and row["noisy"] == bool(episode.seed % 2)
+        np.testing.assert_allclose(row["stats/observation.state/mean"], episode.state.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(row["stats/action/q90"], np.quantile(episode.action, 0.9, axis=0), rtol=1e-5)
+        assert row["stats/action/count"] == [len(episode)]
+        assert np.shape(row["stats/observation.images.front/mean"]) == (3, 1, 1)
+
+
+def test_statistics_are_those_of_all_frames(dataset: EpisodeDataset) -> None:
+    states = np.concatenate([episode.state for episode in EPISODES]).astype(np.float64)
+    found = dataset.statistics["observation.state"]
+    np.testing.assert_allclose(found.mean, states.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(found.std, states.std(0), rtol=1e-9)
+    np.testing.assert_allclose(found.q99, np.quantile(states, 0.99, axis=0), rtol=1e-9)
+    assert found.count == dataset.num_frames
+
+
+def test_files_roll_over_at_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "DATA_FILE_MEGABYTES", 0.003)
+    monkeypatch.setattr(layout, "FILES_PER_CHUNK", 2)
+    rolled = write(tmp_path / "rolled", EPISODES)
+    files = sorted(name for name in contents(rolled.path) if name.startswith("data"))
+    assert len(files) > 2 and files[:3] == [f"data/chunk-00{n // 2}/file-00{n % 2}.parquet" for n in range(3)]
+    for index, episode in enumerate(EPISODES):
+        assert_equal(rolled.episode(index), episode)
+
+
+def test_appending_equals_writing_at_once_but_for_files(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    first = write(tmp_path / "grown", EPISODES[:2])
+    added = TaskEntry("toy/wave", "wave")
+    with append(first.path, first.spec, fps=FPS, tasks=[added], environment=ENVIRONMENT) as writer:
+        for episode in EPISODES[2:]:
+            writer.add(episode)
+        assert EpisodeDataset.open(first.path).fingerprint == first.fingerprint
+    grown = EpisodeDataset.open(first.path)
+    assert grown.tasks == (*TASKS, added) and grown.statistics == dataset.statistics
+    for index, episode in enumerate(EPISODES):
+        assert_equal(grown.episode(index), episode)
+    assert grown.fingerprint != first.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["grown"]
+
+
+def test_append_refuses_another_embodiment(tmp_path: Path) -> None:
+    made = write(tmp_path / "set", EPISODES[:1])
+    with pytest.raises(UserError, match=r"cameras.*16.*32"):
+        append(made.path, make_spec(32), fps=FPS, tasks=TASKS, environment=ENVIRONMENT)
+    with pytest.raises(UserError, match="fps: 80, 20"):
+        append(made.path, make_spec(), fps=20.0, tasks=TASKS, environment=ENVIRONMENT)
+
+
+def test_failure_leaves_nothing_and_append_failure_leaves_the_old(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}) as writer,
+    ):
+        writer.add(EPISODES[0])
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    made = write(tmp_path / "set", EPISODES[:1])
+    before = contents(made.path)
+    with (
+        pytest.raises(ZeroDivisionError),
+        append(made.path, make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer,
+    ):
+        writer.add(EPISODES[1])
+        raise ZeroDivisionError
+    assert contents(made.path) == before and [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    import socket
+    import subprocess
+
+    process = subprocess.Popen(["true"])
+    process.wait()
+    left = tmp_path / f".set.partial-{socket.gethostname()}-{process.pid}-00"
+    left.mkdir()
+    (left / "part").write_text("torn")
+    write(tmp_path / "set", EPISODES[:1])
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_refusals_name_what_is_wrong(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"exists; choose another"):
+        DatasetWriter(dataset.path, make_spec(), fps=FPS, tasks=TASKS, environment={})
+    with (
+        pytest.raises(UserError, match="no episodes"),
+        DatasetWriter(tmp_path / "none", make_spec(), fps=FPS, tasks=TASKS, environment={}),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_episodes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    good = EPISODES[0]
+    bad = {
+        "not among": replace(good, task="toy/other"),
+        "sentence": replace(good, sentence="do it"),
+        "state has shape": replace(good, state=good.state[:, :2]),
+        "holds NaN": replace(good, action=np.full_like(good.action, np.nan)),
+        "cameras": replace(good, images={}),
+        "uint8": replace(good, images={"front": good.images["front"].astype(np.float32)}),
+        "no steps": make_episode(0, 0),
+    }
+    with DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}) as writer:
+        for message, episode in bad.items():
+            with pytest.raises(ValueError, match=message):
+                writer.add(episode)
+        writer.add(good)
+    assert EpisodeDataset.open(tmp_path / "set").num_episodes == 1
+
+
+def test_summary_is_plain_json(dataset: EpisodeDataset) -> None:
+    summary = json.loads(json.dumps(dataset.summary()))
+    assert summary["episodes"] == 5 and summary["images"] == "image"
+    assert summary["tasks"]["toy/reach"]["episodes"] == 3 and summary["tasks"]["toy/reach"]["success"] == 1.0
+    assert summary["tasks"]["toy/push"]["noisy_episodes"] == 2
+
+
+def test_an_opened_dataset_travels_to_another_process(dataset: EpisodeDataset) -> None:
+    dataset.episode(0)
+    assert_equal(pickle.loads(pickle.dumps(dataset)).episode(1), EPISODES[1])

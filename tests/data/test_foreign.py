@@ -1,0 +1,74 @@
+"""Datasets that others wrote in the same layout open too, as far as they tell what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from data.synthetic import FPS, make_episode, make_spec, write
+
+from understudy.data.dataset import EpisodeDataset, append
+from understudy.data.frames import FrameCache
+from understudy.data.windows import WindowConfig, Windows
+from understudy.types import UserError
+
+EPISODES = [make_episode(seed, 6 + seed) for seed in range(3)]
+OURS = ("action.expert", "next.success", "next.done", "next.reward")
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> EpisodeDataset:
+    """Ours, without what is only ours, in row groups that cut through episodes, images declared channels first."""
+    path = write(tmp_path / "set", EPISODES).path
+    info = json.loads((path / "meta/info.json").read_text())
+    del info["understudy"]
+    info["robot_type"], info["anything"] = "arm", {"else": 1}
+    info["features"] = {name: item for name, item in info["features"].items() if name not in OURS}
+    info["features"]["action"]["names"] = {"motors": ["shoulder", "elbow"]}
+    info["features"]["observation.state"]["names"] = None
+    info["features"]["observation.images.front"] |= {"shape": [3, 16, 16], "names": ["channels", "height", "width"]}
+    (path / "meta/info.json").write_text(json.dumps(info))
+    rewrite(path / "data/chunk-000/file-000.parquet", OURS, row_group_size=4)
+    ours = ("seed", "noisy", "task_index", "stats/next.success/max")
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", ours, row_group_size=100)
+    return EpisodeDataset.open(path)
+
+
+def rewrite(file: Path, without: tuple[str, ...], row_group_size: int) -> None:
+    pq.write_table(pq.read_table(file).drop_columns(list(without)), file, row_group_size=row_group_size)
+
+
+def test_spec_is_derived(foreign: EpisodeDataset) -> None:
+    spec, actions = foreign.spec, np.concatenate([episode.action for episode in EPISODES])
+    assert spec.embodiment == "arm" and spec.cameras == {"front": (16, 16)}
+    assert spec.state_names == ("state_0", "state_1", "state_2")
+    assert spec.action.names == ("shoulder", "elbow") and spec.action.representation == "unknown"
+    np.testing.assert_allclose(spec.action.low, actions.min(0), atol=1e-6)
+    np.testing.assert_allclose(spec.action.high, actions.max(0), atol=1e-6)
+    assert spec.action.control_rate_hz == FPS and foreign.environment == {}
+    assert [task.name for task in foreign.tasks] == ["unknown/0", "unknown/1"]
+
+
+def test_episodes_are_read_across_row_groups(foreign: EpisodeDataset) -> None:
+    for index, expected in enumerate(EPISODES):
+        found = foreign.episode(index)
+        assert found.sentence == expected.sentence and found.seed == -1
+        np.testing.assert_array_equal(found.images["front"], expected.images["front"])
+        np.testing.assert_array_equal(found.state, expected.state)
+        np.testing.assert_array_equal(found.expert_action, expected.action)
+        assert not found.reward.any() and not found.success.any()
+    assert foreign.summary()["tasks"]["unknown/0"]["success"] is None
+
+
+def test_windows_are_drawn_from_it(foreign: EpisodeDataset, tmp_path: Path) -> None:
+    windows = Windows(foreign, FrameCache.open(foreign, tmp_path / "cache"), WindowConfig(2, 2), seed=0)
+    batch = windows.batch(0, 8)
+    assert batch.action[batch.chunk_mask].abs().max() <= 1.001
+
+
+def test_it_cannot_be_appended_to(foreign: EpisodeDataset) -> None:
+    with pytest.raises(UserError, match="not written by understudy"):
+        append(foreign.path, make_spec(), fps=FPS, tasks=(), environment={})

@@ -1,0 +1,73 @@
+"""Datasets whose images are videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from data.synthetic import ENVIRONMENT, FPS, TASKS, make_episode, make_spec, write
+
+from understudy.data import layout
+from understudy.data.dataset import EpisodeDataset, append
+from understudy.data.frames import FrameCache
+from understudy.types import UserError
+
+SPEC = make_spec(64)
+EPISODES = [make_episode(seed, length, SPEC) for seed, length in enumerate((7, 1, 12, 5))]
+VIDEO = "videos/observation.images.front/chunk-000/file-{:03d}.mp4"
+
+
+def assert_close(dataset: EpisodeDataset) -> None:
+    for index, episode in enumerate(EPISODES):
+        found = dataset.episode(index)
+        np.testing.assert_array_equal(found.action, episode.action)
+        shown, meant = found.images["front"].astype(int), episode.images["front"].astype(int)
+        assert shown.shape == meant.shape and np.abs(shown - meant).mean() < 4
+        order = [int(np.abs(meant - frame).mean(axis=(1, 2, 3)).argmin()) for frame in shown]
+        assert order == list(range(len(episode)))
+
+
+def test_episodes_share_one_mp4(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "set", EPISODES, SPEC, images="video")
+    assert_close(dataset)
+    with av.open(str(dataset.path / VIDEO.format(0))) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.pix_fmt == "yuv420p" and stream.codec_context.name == "libdav1d"
+        frames = list(container.decode(stream))
+    assert len(frames) == dataset.num_frames
+    np.testing.assert_allclose([float(frame.time or 0) for frame in frames], np.arange(len(frames)) / FPS, atol=1e-4)
+    assert dataset.info["features"]["observation.images.front"]["info"]["video.codec"] == "av1"
+    assert dataset.summary()["images"] == "video"
+
+
+def test_some_rows_are_those_of_all(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "set", EPISODES, SPEC, images="video")
+    whole = dataset.frames(2, "front")
+    np.testing.assert_array_equal(dataset.frames(2, "front", [1, 5, 6, 11]), whole[[1, 5, 6, 11]])
+
+
+def test_videos_roll_over_and_are_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "VIDEO_FILE_MEGABYTES", 0.002)
+    first = write(tmp_path / "set", EPISODES[:2], SPEC, images="video")
+    with append(first.path, SPEC, fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer:
+        for episode in EPISODES[2:]:
+            writer.add(episode)
+    dataset = EpisodeDataset.open(first.path)
+    assert (dataset.path / VIDEO.format(2)).is_file()
+    assert_close(dataset)
+    again = write(tmp_path / "again", EPISODES, SPEC, images="video")
+    assert (again.path / VIDEO.format(0)).read_bytes() == (dataset.path / VIDEO.format(0)).read_bytes()
+
+
+def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "set", EPISODES, SPEC, images="video")
+    video = dataset.path / VIDEO.format(0)
+    content = video.read_bytes()
+    video.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"file-000.mp4"):
+        FrameCache.open(EpisodeDataset.open(dataset.path), tmp_path / "cache")
+    video.unlink()
+    with pytest.raises(UserError, match=r"file-000.mp4 is missing"):
+        EpisodeDataset.open(dataset.path)

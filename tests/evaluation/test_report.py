@@ -1,0 +1,244 @@
+"""The report says what the result says, carries everything in itself, and opens in a browser without a complaint."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy.evaluation import report_sections
+from understudy.evaluation.report import write_report
+from understudy.evaluation.results import EpisodeRecord, Result
+from understudy.rollout.video import write_video
+from understudy.types import UserError
+
+NASTY = "metaworld/<script>alert('x')</script>&amp;"
+TASKS = ("metaworld/reach", "metaworld/door-open", NASTY)
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
+
+
+def make_run(folder: Path) -> Path:
+    """Two phases, an evaluation of three tasks with videos, and the dataset they were trained on."""
+    data, first, second = folder / "data", folder / "phase1", folder / "phase2"
+    make_dataset(data)
+    make_phase(first, "phase1", ["forward_dynamics", "inverse_dynamics", "masked_hindsight"], data, None)
+    make_phase(second, "phase2", ["behaviour_cloning"], data, first)
+    generator = np.random.default_rng(0)
+    episodes = []
+    for task in TASKS:
+        for index in range(20):
+            success = bool(generator.random() < 0.8)
+            told = f'please do "{task}" <now>'
+            episodes.append(EpisodeRecord(task, index, 1000 + index, told, success, success, 12.5 * index, 60 + index))
+    provenance = {
+        "commit": "0123abc+changes",
+        "split": "evaluation",
+        "episodes": 20,
+        "prompts": "sentence",
+        "max_steps": None,
+        "seeds": {"evaluation": 7, "training": 0},
+        "environment": {"image_size": 64, "cameras": []},
+        "simulators": {"metaworld": {"metaworld": "3.1.1", "mujoco": "3.3.0", "renderer": "egl"}},
+        "note": "<b>not bold</b>",
+    }
+    result = Result(tuple(episodes), provenance)
+    (second / "evaluation").mkdir()
+    result.save(second / "evaluation")
+    for task in TASKS:
+        mine = [episode for episode in episodes if episode.task == task]
+        for success in (True, False):
+            for episode in [episode for episode in mine if episode.success_any == success][:2]:
+                make_video(second / "evaluation" / "videos" / video_name(episode), episode.seed)
+    return second
+
+
+def video_name(episode: EpisodeRecord) -> str:
+    verdict = "success" if episode.success_any else "failure"
+    return f"{episode.task.replace('/', '_')}/{verdict}-{episode.seed}.mp4"
+
+
+def make_dataset(folder: Path) -> None:
+    (folder / "meta").mkdir(parents=True)
+    spec = {"cameras": {"corner": [64, 64]}, "state_names": ["hand_x", "hand_y", "hand_z", "gripper"]}
+    ours = {"spec": spec, "tasks": [{"name": task, "sentence": "do it"} for task in TASKS]}
+    info = {"total_episodes": 150, "total_frames": 12345, "understudy": ours}
+    environment = {"image_size": 64, "cameras": [], "goal": "visible", "state": "full", "faithful_rendering": False}
+    noise = {"fraction": 0.5, "deviation": 0.4, "correlation": 0.9}
+    collection = {"tasks": list(TASKS), "episodes": 50, "seed": 3, "environment": environment, "noise": noise}
+    collection |= {"images": "png", "keep_failures": False}
+    (folder / "meta" / "info.json").write_text(json.dumps(info))
+    (folder / "meta" / "collection.json").write_text(json.dumps(collection))
+
+
+def make_phase(folder: Path, phase: str, losses: list[str], data: Path, start_from: Path | None) -> None:
+    folder.mkdir(parents=True)
+    config = {"method": "dualmind", "phase": phase, "steps": 600, "batch_size": 64, "seed": 0}
+    config |= {"train_only": ["model.blocks.*"] if start_from else [], "data": str(data)}
+    config |= {"objectives": {name: {"weight": 1.0} for name in losses}}
+    config |= {"start_from": str(start_from) if start_from else None}
+    arguments = ["/usr/bin/understudy", "train", f"dualmind/{phase}-laptop", "--data", str(data), "--resume"]
+    config |= {"provenance": {"arguments": arguments if start_from else ["train.py"]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    rows = [
+        {"step": step} | {f"loss/{name}": math.exp(-step / 200 - k) for k, name in enumerate(losses)}
+        for step in range(20, 620, 20)
+    ]
+    rows += [{"step": 600, "gradient_norm": 1.0} | {f"validation/{name}": 0.1 for name in losses}]
+    lines = [json.dumps(row) for row in rows]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 62')  # torn by a kill
+
+
+def make_video(path: Path, seed: int, frames: int = 20) -> None:
+    shades = np.linspace(0, 255, 128, dtype=np.uint8)
+    pictures = [np.stack([np.roll(np.tile(shades, (128, 1)), 4 * t + seed, 1)] * 3, -1) for t in range(frames)]
+    write_video(path, pictures, fps=20)
+
+
+class Text(HTMLParser):
+    """A page's tags, with their attributes, and the cells of its success table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def test_report_is_one_light_file_that_asks_for_nothing(page: str) -> None:
+    parsed = Text()
+    parsed.feed(page)
+    sources = [value for _, items in parsed.tags for name, value in items.items() if name in ("src", "href")]
+    assert len(sources) > 10
+    assert all(value is not None and value.startswith("data:") for value in sources)
+    assert "http" not in re.sub(r'http-equiv', "", page)
+    assert len(page) < 10_000_000
+
+
+def test_what_files_say_is_text_and_never_markup(page: str) -> None:
+    parsed = Text()
+    parsed.feed(page)
+    assert [tag for tag, _ in parsed.tags].count("script") == 1
+    assert ("b", {}) not in parsed.tags
+    assert "alert('x')" in parsed.text
+    assert "<b>not bold</b>" in parsed.text
+
+
+def test_rows_say_what_the_result_says(run: Path, page: str) -> None:
+    result = Result.load(run)
+    table = re.search(r'<table id="success">(.*?)</table>', page, re.DOTALL)
+    assert table is not None
+    rows = re.findall(r"<tr class=.*?</tr>", table.group(1), re.DOTALL)
+    assert len(rows) == len(TASKS) + 1
+    expected = [*result.per_task.values(), result.aggregate]
+    for row, found in zip(rows, expected, strict=True):
+        success = found["success_any"]
+        shown = f"{100 * success.mean:.0f} % [{100 * success.low:.0f}, {100 * success.high:.0f}]"
+        assert shown in re.sub(r"<[^>]*>", "", row)
+
+
+def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
+    parsed = Text()
+    parsed.feed(page)
+    lines = [shlex.split(line) for line in parsed.text.splitlines() if line.startswith("understudy ")]
+    assert [line[1] for line in lines] == ["collect", "train", "evaluate", "report"]
+    assert NASTY in lines[0]
+    assert NASTY in lines[2]
+    assert lines[1][-2:] == ["--data", lines[0][-1]]
+    assert lines[2][lines[2].index("--seed") + 1] == "7"
+    assert "phase1 was trained from Python" in parsed.text
+    assert "# the working tree had changes beyond this commit" in parsed.text
+
+
+def test_videos_stay_within_the_budget_and_show_every_task(run: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert page.count("<video") == len(list((run / "evaluation" / "videos").glob("*/*.mp4")))
+    sizes = [path.stat().st_size for path in (run / "evaluation" / "videos").glob("*/*.mp4")]
+    monkeypatch.setattr(report_sections, "VIDEO_BUDGET", 4 * max(sizes))
+    shorter = write_report(run, run / "short.html").read_text(encoding="utf-8")
+    assert 4 <= shorter.count("<video") < page.count("<video")
+    assert "more video" in shorter
+    assert shorter.count("No video was kept") == 0
+
+
+def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match="understudy evaluate") as caught:
+        write_report(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no run folder"):
+        write_report(tmp_path / "nothing")
+    assert not list(tmp_path.glob("**/*.html"))
+
+
+def test_a_report_stands_without_the_data_and_the_first_phase(run: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "moved"
+    shutil.copytree(run, alone)
+    config = json.loads((alone / "config.json").read_text())
+    config |= {"data": str(tmp_path / "gone"), "start_from": str(tmp_path / "gone too")}
+    (alone / "config.json").write_text(json.dumps(config))
+    text = write_report(alone).read_text(encoding="utf-8")
+    assert "behaviour_cloning" in text
+    assert "forward_dynamics" not in text
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    if BROWSER is None:
+        pytest.skip("no Chromium: sudo apt-get install -y chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+def wait_until(tab, condition: str) -> None:
+    """Playwright's own waiting evaluates text in the page, which the page's policy forbids."""
+    for _ in range(200):
+        if tab.evaluate(condition):
+            return
+        tab.wait_for_timeout(50)
+    raise AssertionError(condition)
+
+
+def test_the_page_works_in_a_browser(run: Path, page: str, browser) -> None:
+    complaints, requests = [], []
+    tab = browser.new_page()
+    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto((run / "report.html").resolve().as_uri())
+    wait_until(tab, "[...document.querySelectorAll('video')].every((video) => video.readyState >= 2)")
+    videos = tab.locator("video").all()
+    assert len(videos) == page.count("<video")
+    videos[-1].scroll_into_view_if_needed()
+    wait_until(tab, "[...document.querySelectorAll('video')].at(-1).currentTime > 0")
+    rows = tab.locator("#success tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rows] == [*TASKS, "mean over tasks"]
+    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []

@@ -1,0 +1,130 @@
+"""Results: summaries, the file, and comparisons that refuse what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from understudy.evaluation.results import EpisodeRecord, Result, compare
+from understudy.evaluation.statistics import mean_success, stratified_bootstrap, wilson
+from understudy.types import UserError
+
+TASKS = ("pointmass/reach", "pointmass/corner")
+
+
+def make_result(rate: float, *, seed: int = 0, tasks: tuple[str, ...] = TASKS, **provenance: Any) -> Result:
+    rng = np.random.default_rng(seed)
+    episodes = []
+    for task in tasks:
+        for index in range(30):
+            solved = bool(rng.random() < rate)
+            kept = bool(solved and rng.random() < 0.5)
+            outcome = (solved, kept, float(rng.normal()), 50 + index)
+            episodes.append(EpisodeRecord(task, index, 100 + index, "go", *outcome))
+    settings = {"tasks": list(tasks), "split": "evaluation", "seeds": {"evaluation": 0, "training": seed}}
+    return Result(tuple(episodes), settings | {"simulators": {"pointmass": {"numpy": "2.3"}}} | provenance)
+
+
+def test_summaries_are_those_of_the_episodes() -> None:
+    result = make_result(0.7)
+    solved = [np.array([e.success_any for e in result.episodes if e.task == task]) for task in TASKS]
+    returns = [np.array([e.return_ for e in result.episodes if e.task == task]) for task in TASKS]
+    assert result.per_task[TASKS[1]]["success_any"] == wilson(int(solved[1].sum()), 30)
+    assert result.aggregate["success_any"] == mean_success(solved)
+    assert result.aggregate["return"] == stratified_bootstrap(returns)
+    assert result.aggregate["success_last"].mean < result.aggregate["success_any"].mean
+    assert result.aggregate["length"].mean == pytest.approx(64.5)
+
+
+@pytest.mark.parametrize("below", ["", "evaluation", "evaluation/results.json"])
+def test_a_saved_result_is_read_back_from_its_file_or_folders(tmp_path: Path, below: str) -> None:
+    result = make_result(0.5)
+    (tmp_path / "evaluation").mkdir()
+    result.save(tmp_path / "evaluation")
+    assert Result.load(tmp_path / below) == result
+
+
+def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
+    make_result(0.5).save(tmp_path)
+    values = json.loads((tmp_path / "results.json").read_text())
+    assert values.keys() == {"aggregate", "per_task", "episodes", "provenance"}
+    for summary in (values["aggregate"], *(values["per_task"][task] for task in TASKS)):
+        assert summary.keys() - {"tasks"} == {"success_any", "success_last", "return", "length", "episodes"}
+        assert summary["success_any"].keys() == {"mean", "low", "high"}
+        assert summary["success_any"]["low"] < summary["success_any"]["mean"] < summary["success_any"]["high"]
+    assert values["aggregate"]["episodes"] == len(values["episodes"]) == 60
+    episode = {"task", "index", "seed", "prompt", "success_any", "success_last", "return", "length"}
+    assert values["episodes"][0].keys() == episode
+
+
+def test_a_missing_or_a_foreign_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no results\.json; evaluate it first: understudy evaluate"):
+        Result.load(tmp_path)
+    (tmp_path / "results.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"results\.json is not the result of an evaluation"):
+        Result.load(tmp_path)
+
+
+def test_a_comparison_says_who_is_better_and_where() -> None:
+    a, b = make_result(0.9, seed=1), make_result(0.4, seed=2)
+    found = compare(a, b)
+    assert found.difference.mean == pytest.approx(found.a.mean - found.b.mean)
+    assert 0 < found.difference.low < found.difference.mean < found.difference.high
+    assert found.difference.probability > 0.999
+    assert found.per_task.keys() == set(TASKS)
+    reverse = compare(b, a)
+    assert reverse.difference.mean == pytest.approx(-found.difference.mean)
+    assert reverse.difference.probability < 0.001
+    assert compare(a, b, measure="return").difference.low < 0
+
+
+def test_what_may_differ_between_compared_results() -> None:
+    a = make_result(0.9, seed=1, commit="1", config_hash="x", dataset_fingerprint="y", weights="z")
+    b = make_result(0.9, seed=2, commit="2", config_hash="u", dataset_fingerprint="v", weights="w")
+    assert compare(a, b).mismatches == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"split": "train"}, "split: evaluation, train"),
+        ({"seeds": {"evaluation": 1}}, "seeds.evaluation: 0, 1"),
+        ({"simulators": {"pointmass": {"numpy": "2.4"}}}, "simulators.pointmass.numpy: 2.3, 2.4"),
+        ({"versions": {"torch": "3"}}, "versions.torch: None, 3"),
+        ({"environment": {"goal": "hidden"}}, "environment.goal: None, hidden"),
+    ],
+)
+def test_results_of_other_conditions_are_refused_by_name(changed: dict[str, Any], named: str) -> None:
+    a, b = make_result(0.9, seed=1), make_result(0.4, seed=2, **changed)
+    with pytest.raises(UserError) as refused:
+        compare(a, b)
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+    allowed = compare(a, b, allow_mismatch=True)
+    assert allowed.mismatches == (named,)
+    assert allowed.difference.mean > 0
+
+
+def test_other_tasks_are_compared_on_those_in_common_if_allowed() -> None:
+    a, b = make_result(0.9, tasks=TASKS), make_result(0.9, tasks=TASKS[1:])
+    with pytest.raises(UserError, match="tasks: "):
+        compare(a, b)
+    assert compare(a, b, allow_mismatch=True).per_task.keys() == {TASKS[1]}
+    with pytest.raises(UserError, match="no task in common"):
+        compare(make_result(0.9, tasks=TASKS[:1]), b, allow_mismatch=True)
+
+
+def test_an_unknown_measure_is_refused_with_the_choices() -> None:
+    with pytest.raises(UserError, match=r"unknown measure 'joy'; choices: success_any, success_last, return, length"):
+        compare(make_result(0.5), make_result(0.5), measure="joy")
+
+
+def test_a_records_line_is_read_back() -> None:
+    record = make_result(0.5).episodes[3]
+    assert EpisodeRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert EpisodeRecord.from_dict(replace(record, prompt=None).to_dict()).prompt is None

@@ -1,0 +1,117 @@
+"""Intervals against scipy, published values, and by how often they cover the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from understudy.evaluation.statistics import (
+    difference,
+    difference_of_success,
+    mean_success,
+    probability_of_improvement,
+    stratified_bootstrap,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (5, 10), (10, 10), (20, 20), (81, 263), (1, 1)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_agrees_with_scipy(successes: int, trials: int, confidence: float) -> None:
+    expected = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    found = wilson(successes, trials, confidence)
+    assert found.mean == successes / trials
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_of_ten_of_ten_and_of_newcombes_example() -> None:
+    assert wilson(10, 10).low == pytest.approx(0.7225, abs=1e-4)
+    assert wilson(10, 10).high == 1.0
+    found = wilson(81, 263)  # Newcombe 1998, table I
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_rejects_impossible_counts(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match=f"{successes} successes of {trials}"):
+        wilson(successes, trials)
+
+
+def test_bootstrap_of_one_stratum_agrees_with_scipy() -> None:
+    values = np.random.default_rng(0).gamma(2.0, size=40)
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    found = stratified_bootstrap([values])
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.02)
+
+
+def test_bootstrap_counts_tasks_alike_and_never_draws_across_them() -> None:
+    found = stratified_bootstrap([np.zeros(100), np.ones(4)])
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
+def test_bootstrap_is_reproducible() -> None:
+    strata = [np.arange(5.0), np.arange(9.0)]
+    assert stratified_bootstrap(strata, seed=3) == stratified_bootstrap(strata, seed=3)
+    assert stratified_bootstrap(strata, seed=3) != stratified_bootstrap(strata, seed=4)
+
+
+def test_mean_success_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    rates = np.array([0.95, 0.9, 0.8, 0.6, 0.9, 0.7])
+    covered = 0
+    for repetition in range(200):
+        found = mean_success([rng.random(20) < rate for rate in rates], seed=repetition)
+        covered += found.low <= rates.mean() <= found.high
+    assert 180 <= covered <= 199
+
+
+def test_mean_success_of_only_successes_is_not_certain() -> None:
+    found = mean_success([np.ones(20, bool)] * 6)
+    assert (found.mean, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(wilson(120, 120).low)
+
+
+def test_difference_of_two_agents() -> None:
+    rng = np.random.default_rng(0)
+    good = [rng.random(50) < 0.9 for _ in range(4)]
+    poor = [rng.random(50) < 0.5 for _ in range(4)]
+    found = difference_of_success(good, poor)
+    assert found.low < 0.4 < found.high
+    assert found.low > 0
+    assert found.probability > 0.999
+    same = difference_of_success(good, good)
+    assert same.mean == 0
+    assert same.low < 0 < same.high
+    assert same.probability == pytest.approx(0.5, abs=0.03)
+
+
+def test_difference_agrees_with_the_normal_approximation() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(1.0, 1.0, 400), rng.normal(0.0, 2.0, 300)
+    error = np.sqrt(a.var() / 400 + b.var() / 300)
+    found = difference([a], [b])
+    assert found.mean == pytest.approx(a.mean() - b.mean())
+    assert (found.low, found.high) == pytest.approx((found.mean - 1.96 * error, found.mean + 1.96 * error), abs=0.02)
+
+
+def test_difference_where_both_always_succeed_is_newcombes() -> None:
+    found = difference_of_success([np.ones(10, bool)], [np.ones(10, bool)])
+    assert (found.mean, found.probability) == (0.0, 0.5)
+    assert (found.low, found.high) == pytest.approx((-0.2775, 0.2775), abs=1e-4)
+
+
+def test_difference_needs_the_same_tasks() -> None:
+    with pytest.raises(ValueError, match="1 tasks against 2"):
+        difference([np.ones(3)], [np.ones(3)] * 2)
+
+
+def test_probability_of_improvement_is_the_mann_whitney_statistic() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, 12), rng.integers(0, 4, 9)
+    expected = scipy.stats.mannwhitneyu(a, b).statistic / (12 * 9)
+    assert probability_of_improvement([a], [b]) == pytest.approx(expected)
+    assert probability_of_improvement([a, np.ones(3)], [b, np.ones(3)]) == pytest.approx((expected + 0.5) / 2)

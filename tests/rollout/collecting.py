@@ -1,0 +1,29 @@
+"""Collections that tests make, kill and compare, on two numpy tasks."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from understudy.agents.expert_agent import Noise
+from understudy.data.dataset import EpisodeDataset
+from understudy.envs.base import EnvConfig
+from understudy.rollout.collect import collect
+
+TASKS = ("pointmass/reach", "pointmass/avoid")
+SMALL = EnvConfig(image_size=16)
+
+
+def collect_small(output: Path, *, workers: int = 2, episodes: int = 6, seed: int = 0) -> EpisodeDataset:
+    return collect(TASKS, episodes=episodes, output=output, config=SMALL, noise=Noise(), seed=seed, workers=workers)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """File name to hash of its content, for all files of a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+if __name__ == "__main__":
+    collect_small(Path(sys.argv[1]), workers=int(sys.argv[2]), episodes=int(sys.argv[3]))

@@ -1,0 +1,208 @@
+"""Collection: the same bytes from any number of workers and after any kill; failures counted; noise as promised."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rollout.collecting import TASKS, collect_small, digest
+
+from understudy.agents.expert_agent import Noise
+from understudy.data.dataset import EpisodeDataset
+from understudy.envs.base import EnvConfig
+from understudy.rollout.attempts import is_noisy
+from understudy.rollout.collect import Ledger, collect
+from understudy.types import UserError
+
+EPISODES = 6
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one undisturbed worker collects."""
+    folder = tmp_path_factory.mktemp("reference") / "data"
+    collect_small(folder, workers=1, episodes=EPISODES)
+    return folder
+
+
+def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: Path) -> None:
+    dataset = collect_small(tmp_path / "data", episodes=EPISODES)
+    assert [entry.name for entry in dataset.tasks] == list(TASKS)
+    assert dataset.num_episodes == EPISODES * len(TASKS)
+    for index in range(dataset.num_episodes):
+        episode = dataset.episode(index)
+        assert episode.task == TASKS[index // EPISODES]
+        assert episode.success[-1]
+        assert not episode.success[:-1].any()
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(reference: Path, tmp_path: Path) -> None:
+    collect_small(tmp_path / "data", workers=3, episodes=EPISODES)
+    assert digest(tmp_path / "data") == digest(reference)
+
+
+def test_another_seed_gives_other_episodes(reference: Path, tmp_path: Path) -> None:
+    dataset = collect_small(tmp_path / "data", episodes=EPISODES, seed=1)
+    assert dataset.fingerprint != EpisodeDataset.open(reference).fingerprint
+
+
+def test_collecting_after_kills_gives_the_same_bytes(reference: Path, tmp_path: Path) -> None:
+    kills = kill_until_done(tmp_path / "data", kills=2, seed=0)
+    assert kills == 2
+    assert digest(tmp_path / "data") == digest(reference)
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+@pytest.mark.slow
+def test_collecting_after_twenty_kills_gives_the_same_bytes(tmp_path: Path) -> None:
+    collect_small(tmp_path / "whole", workers=2, episodes=200)
+    kills = kill_until_done(tmp_path / "data", kills=20, seed=1, episodes=200)
+    assert kills == 20
+    assert digest(tmp_path / "data") == digest(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "whole"]
+
+
+def test_a_kill_between_the_dataset_and_the_clean_up_is_mended(reference: Path, tmp_path: Path) -> None:
+    output, staging = tmp_path / "data", tmp_path / "data.partial"
+    collect_small(output, episodes=EPISODES)
+    manifest = json.loads((output / "meta" / "collection.json").read_text())
+    del manifest["attempts"]
+    staging.mkdir()
+    (staging / "manifest.json").write_text(json.dumps(manifest))
+    assert collect_small(output, episodes=EPISODES).num_episodes == EPISODES * len(TASKS)
+    assert digest(output) == digest(reference)
+    assert not staging.exists()
+
+
+def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    output.mkdir()
+    with pytest.raises(UserError, match="data exists; choose another output"):
+        collect_small(output)
+    assert list(tmp_path.iterdir()) == [output]
+    output.rmdir()
+    start = subprocess.Popen(command(output, 100), stderr=subprocess.DEVNULL)
+    wait_for_attempts(output, 1, start)
+    start.kill()
+    start.wait()
+    with pytest.raises(UserError, match=r"data\.partial was begun with other settings \(seed: 0, 5\)"):
+        collect_small(output, episodes=100, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ["pointmass/moon"]}, "pointmass/moon"),
+        ({"tasks": []}, "no tasks"),
+        ({"episodes": 0}, "0 episodes a task"),
+        ({"noise": Noise(fraction=1.5)}, "noise fraction is 1.5; expected 0 to 1"),
+        ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
+        ({"noise": Noise(deviation=-1.0)}, "noise deviation is -1.0"),
+        ({"workers": 0}, "0 workers"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    arguments: dict[str, object] = {"tasks": TASKS, "episodes": 1, "output": tmp_path / "data"} | changes
+    with pytest.raises(UserError) as refused:
+        collect(**arguments)  # type: ignore[arg-type]
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_of_the_attempts_are_noisy_and_keep_the_clean_action(reference: Path) -> None:
+    dataset = EpisodeDataset.open(reference)
+    noisy = []
+    for index in range(dataset.num_episodes):
+        episode = dataset.episode(index)
+        assert np.abs(episode.action).max() <= 1
+        assert np.abs(episode.expert_action).max() <= 1
+        noisy.append(not np.array_equal(episode.action, episode.expert_action))
+    assert 0 < sum(noisy) <= len(noisy) // 2
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.0, 0), (0.25, 10), (0.5, 20), (1.0, 40)])
+def test_noisy_attempts_are_spread_evenly(fraction: float, count: int) -> None:
+    chosen = [is_noisy(number, fraction) for number in range(40)]
+    assert sum(chosen) == count
+    assert sum(chosen[:20]) == count // 2
+
+
+def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
+    """Few steps make an expert fail at far goals."""
+    config = EnvConfig(image_size=16, max_steps=12)
+    only, every = (
+        collect(TASKS[:1], episodes=4, output=tmp_path / str(keep), config=config, keep_failures=keep, workers=2)
+        for keep in (False, True)
+    )
+    counted = json.loads((only.path / "meta" / "collection.json").read_text())["attempts"][TASKS[0]]
+    assert counted["failures"] > 0
+    assert counted["attempts"] == counted["failures"] + 4
+    assert only.num_episodes == 4
+    assert every.num_episodes == counted["attempts"]
+    ends = [bool(every.episode(index).success[-1]) for index in range(every.num_episodes)]
+    assert sum(ends) == 4
+    assert ends[-1]
+
+
+def test_an_expert_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 attempts; gave up"):
+        collect(TASKS[:1], episodes=2, output=tmp_path / "data", config=EnvConfig(image_size=16, max_steps=1))
+
+
+def test_no_attempt_is_made_that_is_not_needed() -> None:
+    """Two at a time, the second and fourth attempt fail, results come in the wrong order."""
+    outcomes = [True, False, True, False, True, True, True]
+    ledger, running, started = Ledger({}), [], 0
+    while ledger.missing(3) or running:
+        while len(running) < 2 and ledger.missing(3):
+            running.append(ledger.start_next())
+            started += 1
+        number = running.pop()
+        ledger.finish(number, outcomes[number])
+    assert started == 5
+    assert ledger.finished == dict(enumerate(outcomes[:5]))
+
+
+def test_a_resumed_ledger_fills_its_holes_first() -> None:
+    ledger = Ledger({0: True, 3: False})
+    assert [ledger.start_next() for _ in range(3)] == [1, 2, 4]
+
+
+def command(output: Path, episodes: int, workers: int = 2) -> list[str]:
+    script = Path(__file__).with_name("collecting.py")
+    return [sys.executable, str(script), str(output), str(workers), str(episodes)]
+
+
+def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPISODES) -> int:
+    """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns the kills that hit."""
+    generator = random.Random(seed)
+    hit = 0
+    for kill in range(kills):
+        process = subprocess.Popen(command(output, episodes), stderr=subprocess.DEVNULL)
+        share = (kill + generator.random()) / kills
+        wait_for_attempts(output, int(share * episodes * len(TASKS)), process)
+        time.sleep(generator.random() * 0.01)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            hit += 1
+        process.wait()
+    subprocess.run(command(output, episodes), check=True, stderr=subprocess.DEVNULL)
+    return hit
+
+
+def wait_for_attempts(output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 60) -> None:
+    staging = output.with_name(f"{output.name}.partial")
+    deadline = time.monotonic() + timeout_seconds
+    while len(list(staging.glob("*/*.npz"))) < max(count, 1) and process.poll() is None:
+        assert time.monotonic() < deadline, f"{count} attempts in {staging} never came"
+        time.sleep(0.002)
