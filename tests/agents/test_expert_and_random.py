@@ -67,13 +67,13 @@ def test_noise_has_the_deviation_and_correlation_it_says() -> None:
     env = make_env(0)
     noise = Noise(deviation=0.4, correlation=0.9)
     agent, carry, drawn = ExpertAgent(env, noise, seed=1), None, []
-    for _ in range(40_000):
+    for _ in range(10_000):
         _, carry = agent.act(carry, None, None, explore=True)
         drawn.append(carry.noise)
     values = np.stack(drawn)
-    np.testing.assert_allclose(values.std(axis=0), 0.4, rtol=0.05)
-    np.testing.assert_allclose((values[1:] * values[:-1]).mean(axis=0) / values.var(axis=0), 0.9, atol=0.01)
-    np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.05)
+    np.testing.assert_allclose(values.std(axis=0), 0.4, rtol=0.1)
+    np.testing.assert_allclose((values[1:] * values[:-1]).mean(axis=0) / values.var(axis=0), 0.9, atol=0.02)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.1)
 
 
 def test_the_first_steps_noise_is_as_large_as_any() -> None:

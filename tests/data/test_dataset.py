@@ -224,9 +224,10 @@ def test_episodes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 def test_summary_is_plain_json(dataset: EpisodeDataset) -> None:
     summary = json.loads(json.dumps(dataset.summary()))
-    assert summary["episodes"] == 5 and summary["images"] == "image"
-    assert summary["tasks"]["toy/reach"]["episodes"] == 3 and summary["tasks"]["toy/reach"]["success"] == 1.0
-    assert summary["tasks"]["toy/push"]["noisy_episodes"] == 2
+    assert summary["episodes"] == 5 and summary["images"] == "png"
+    reach, push = summary["tasks"]
+    assert reach["task"] == "toy/reach" and reach["episodes"] == 3 and reach["success"] == 1.0
+    assert push["noisy_episodes"] == 2 and push["frames"] == 14
 
 
 def test_an_opened_dataset_travels_to_another_process(dataset: EpisodeDataset) -> None:

@@ -60,7 +60,7 @@ def test_episodes_are_read_across_row_groups(foreign: EpisodeDataset) -> None:
         np.testing.assert_array_equal(found.state, expected.state)
         np.testing.assert_array_equal(found.expert_action, expected.action)
         assert not found.reward.any() and not found.success.any()
-    assert foreign.summary()["tasks"]["unknown/0"]["success"] is None
+    assert foreign.summary()["tasks"][0]["success"] is None
 
 
 def test_windows_are_drawn_from_it(foreign: EpisodeDataset, tmp_path: Path) -> None:

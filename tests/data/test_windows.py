@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
+from understudy.data.statistics import Statistics
 from understudy.data.windows import WindowConfig, Windows
 from understudy.types import Batch, UserError
 
@@ -123,6 +125,14 @@ def test_a_subset_of_episodes_yields_only_its_windows(dataset: EpisodeDataset, c
         Windows(dataset, cache, WindowConfig(), seed=0, episodes=[4])
     with pytest.raises(UserError, match="chosen"):
         Windows(dataset, cache, WindowConfig(), seed=0, episodes=[])
+
+
+def test_states_may_keep_another_datasets_statistics(dataset: EpisodeDataset, cache: FrameCache) -> None:
+    state = replace(dataset.statistics["observation.state"], mean=(0.0, 0.0, 0.0), std=(1.0, 2.0, 4.0))
+    other = Statistics({"observation.state": state})
+    batch = Windows(dataset, cache, WindowConfig(1, 1), seed=0, statistics=other).batch(0, 8)
+    states = np.concatenate([episode.state for episode in EPISODES])[batch.window.numpy()]
+    np.testing.assert_allclose(batch.state[:, 0], states / [1, 2, 4], rtol=1e-5)
 
 
 def test_prompts_vary_and_can_be_held_to_the_sentence(dataset: EpisodeDataset, cache: FrameCache) -> None:

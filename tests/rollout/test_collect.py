@@ -90,7 +90,7 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
         collect_small(output)
     assert list(tmp_path.iterdir()) == [output]
     output.rmdir()
-    start = subprocess.Popen(command(output, 100), stderr=subprocess.DEVNULL)
+    start = subprocess.Popen(command(output, 100), stderr=subprocess.DEVNULL, env=environment())
     wait_for_attempts(output, 1, start)
     start.kill()
     start.wait()
@@ -183,12 +183,16 @@ def command(output: Path, episodes: int, workers: int = 2) -> list[str]:
     return [sys.executable, str(script), str(output), str(workers), str(episodes)]
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPISODES) -> int:
     """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns the kills that hit."""
     generator = random.Random(seed)
     hit = 0
     for kill in range(kills):
-        process = subprocess.Popen(command(output, episodes), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(output, episodes), stderr=subprocess.DEVNULL, env=environment())
         share = (kill + generator.random()) / kills
         wait_for_attempts(output, int(share * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.01)
@@ -196,7 +200,7 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
             os.kill(process.pid, signal.SIGKILL)
             hit += 1
         process.wait()
-    subprocess.run(command(output, episodes), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command(output, episodes), check=True, stderr=subprocess.DEVNULL, env=environment())
     return hit
 
 

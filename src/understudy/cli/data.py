@@ -41,36 +41,42 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(summary, indent=2))
     else:
-        _print_summary(options.path, summary)
+        _print_summary(summary)
     return 0
 
 
-def _print_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console, facts = Console(), Table("", "", title=str(path), title_justify="left", show_header=False, box=None)
-    for key, value in summary.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            _print_rows(console, key, value)
-        else:
-            facts.add_row(key.replace("_", " "), _text(value))
-    console.print(facts)
-
-
-def _print_rows(console: Any, title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    """Facts as a list, then each list of records as a table."""
+    from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*(key.replace("_", " ") for key in rows[0]), title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(escape(_text(value)) for value in row.values()))
-    console.print(table)
+    from understudy.cli.console import console
+
+    tables = {key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])}
+    facts = Table(box=None, show_header=False)
+    for key, value in _flat({key: value for key, value in summary.items() if key not in tables}).items():
+        facts.add_row(key.replace("_", " "), escape(_text(value)))
+    console().print(facts)
+    for rows in tables.values():
+        table = Table(*(key.replace("_", " ") for key in rows[0]), box=SIMPLE)
+        for row in rows:
+            table.add_row(*(escape(_text(value)) for value in row.values()))
+        console().print(table)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {_text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value))
+        return ", ".join(map(_text, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

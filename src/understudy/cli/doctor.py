@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.cli.parsing import parse
+from understudy.envs.rendering import APT
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ def _renderer() -> Check:
     if result.returncode == 0:
         return Check("renderer", True, result.stdout.strip().splitlines()[-1])
     reason = (result.stderr.strip().splitlines() or [f"ended with code {result.returncode}"])[-1]
-    mend = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-    return Check("renderer", False, reason, mend=_extra("metaworld") if "understudy[" in reason else mend)
+    return Check("renderer", False, reason, mend=_extra("metaworld") if "understudy[" in reason else APT)
 
 
 def _simulator(package: str, extra: str, *, required: bool) -> Callable[[], Check]:
@@ -167,16 +167,18 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 def _print(checks: Sequence[Check]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("", "what", "found", "mend it with", box=None, title_justify="left")
+    from understudy.cli.console import console
+
+    table = Table(box=None, show_header=False)
     for check in checks:
         mark = "[green]ok[/]" if check.works else "[red]missing[/]" if check.required else "[yellow]optional[/]"
-        table.add_row(mark, check.name, escape(check.detail), escape("" if check.works else check.mend))
-    console = Console()
-    console.print(table)
+        table.add_row(mark, check.name, escape(check.detail))
+    console().print(table)
     broken = [check.name for check in checks if check.required and not check.works]
-    verdict = f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here."
-    console.print(verdict)
+    print(f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here.")
+    for check in checks:
+        if not check.works:
+            print(f"{check.name}: {check.mend}")

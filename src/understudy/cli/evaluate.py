@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -89,50 +89,46 @@ def main(arguments: Sequence[str]) -> int:
 
 def print_result(result: Result) -> None:
     """The table of success with intervals, on stdout."""
-    from rich.console import Console
-    from rich.markup import escape
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    table = Table("task", "episodes", *(name for name, _ in _COLUMNS), title="success")
+    from understudy.cli.console import console
+
+    table = Table(box=SIMPLE)
+    for name in ("task", "success", "at the end", "return", "steps"):
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for task, found in result.per_task.items():
-        count = sum(episode.task == task for episode in result.episodes)
-        table.add_row(escape(task), str(count), *(text(found) for _, text in _COLUMNS))
+        table.add_row(*_cells(task, found))
     if len(result.tasks) > 1:
         table.add_section()
-        table.add_row("mean", str(len(result.episodes)), *(text(result.aggregate) for _, text in _COLUMNS), style="bold")
-    Console().print(table)
+        table.add_row(*_cells("mean", result.aggregate), style="bold")
+    console().print(table)
 
 
-def _success(name: str) -> Callable[[Mapping[str, Interval]], str]:
-    def text(found: Mapping[str, Interval]) -> str:
-        return f"{found[name].mean:.2f} \\[{found[name].low:.2f}, {found[name].high:.2f}]"
+def _cells(name: str, found: Mapping[str, Interval]) -> list[str]:
+    from rich.markup import escape
 
-    return text
-
-
-_COLUMNS: tuple[tuple[str, Callable[[Mapping[str, Interval]], str]], ...] = (
-    ("success at any step", _success("success_any")),
-    ("at the last", _success("success_last")),
-    ("return", lambda found: f"{found['return'].mean:.1f}"),
-    ("steps", lambda found: f"{found['length'].mean:.0f}"),
-)
+    success, last = found["success_any"], found["success_last"]
+    shown = f"{success.mean:.2f} \\[{success.low:.2f}, {success.high:.2f}]"
+    averages = [f"{last.mean:.2f}", f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
+    return [escape(name), shown, *averages]
 
 
 def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:
-    from rich.console import Console
+    from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
 
+    from understudy.cli.console import console
     from understudy.evaluation.results import compare
 
     found = compare(a, b, allow_mismatch=allow_mismatch)
     for mismatch in found.mismatches:
         print(f"warning: the results differ in {mismatch}", file=sys.stderr)
-    table = Table("task", "difference", "probability that A is better", title=f"success: A {a} against B {b}")
+    table = Table("task", "A - B", "probability that A is better", box=SIMPLE)
     for name, difference in [*found.per_task.items(), ("mean", found.difference)]:
         bounds = f"{difference.mean:+.2f} \\[{difference.low:+.2f}, {difference.high:+.2f}]"
         table.add_row(escape(name), bounds, f"{difference.probability:.2f}")
-    console = Console()
-    console.print(table)
-    console.print(f"A {found.a.mean:.2f}, B {found.b.mean:.2f}, over {len(found.per_task)} tasks")
+    console().print(table)
+    print(f"success of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
     return 0

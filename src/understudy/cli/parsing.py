@@ -53,7 +53,9 @@ def closest(name: str, choices: Iterable[str]) -> str:
 
 def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | None) -> T:
     options: dict[str, Any] = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=list(arguments), prog=f"understudy {command}", **options)
+    # A union takes the kind that the default has, so that its fields are flags like all others.
+    config = (tyro.conf.AvoidSubcommands,)
+    return tyro.cli(kind, args=list(arguments), prog=f"understudy {command}", config=config, **options)
 
 
 def _unknown_flag(arguments: Sequence[str], known: Sequence[str]) -> str | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from understudy import cli
 from understudy.cli.parsing import parse
+from understudy.types import UserError
 
 TASKS = tuple(
     f"metaworld/{name}"
@@ -53,11 +55,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of the job. finished: whether what it makes is already there."""
+    """One command of the job. finished: what it makes is already there."""
 
     title: str
-    arguments: Sequence[str | Path]
-    finished: Callable[[], bool]
+    arguments: Sequence[str]
+    finished: bool = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,38 +67,53 @@ def main(arguments: Sequence[str]) -> int:
     began, times = time.monotonic(), []
     todo = stages(options)
     for number, stage in enumerate(todo, start=1):
-        command = [str(word) for word in stage.arguments]
-        print(f"[{number}/{len(todo)}] {stage.title}\n    $ {shlex.join(['understudy', *command])}", file=sys.stderr)
+        command = shlex.join(["understudy", *stage.arguments])
+        print(f"[{number}/{len(todo)}] {stage.title}\n    $ {command}", file=sys.stderr)
         start = time.monotonic()
-        if stage.finished():
+        if stage.finished:
             print("    done before", file=sys.stderr)
         else:
-            cli.run_command(command)
+            cli.run_command(stage.arguments)
         times.append(f"{stage.title} {time.monotonic() - start:.0f} s")
     print(f"{', '.join(times)}; {time.monotonic() - began:.0f} s in all")
     return 0
 
 
 def stages(options: Options) -> list[Stage]:
-    """The commands in their order."""
-    data, first, second = (options.output / name for name in ("data", "phase1", "phase2"))
-    workers = [] if options.workers is None else ["--workers", str(options.workers)]
+    """The commands in their order. Raises UserError if the output folder holds the data of other settings."""
+    data, first, second = (str(options.output / name) for name in ("data", "phase1", "phase2"))
     seed = ["--seed", str(options.seed)]
+    workers = [] if options.workers is None else ["--workers", str(options.workers)]
     collect = ["collect", *options.tasks, "--episodes", str(options.demonstrations), "--output", data]
-    training = {
-        folder: ["train", f"dualmind/{folder.name}-{options.preset}", "--data", data, "--output", folder]
-        for folder in (first, second)
-    }
+    phase1 = ["train", f"dualmind/phase1-{options.preset}", "--data", data, "--output", first]
+    phase2 = ["train", f"dualmind/phase2-{options.preset}", "--data", data, "--from", first, "--output", second]
     evaluate = ["evaluate", second, "--episodes", str(options.episodes), "--videos", str(options.videos)]
     return [
-        Stage("collect", [*collect, *workers, *seed], data.exists),
-        Stage("phase I", [*training[first], *seed, *_resume(first)], lambda: False),
-        Stage("phase II", [*training[second], "--from", first, *seed, *_resume(second)], lambda: False),
-        Stage("evaluate", [*evaluate, *workers, *seed], lambda: False),
-        Stage("report", ["report", second], lambda: False),
+        Stage("collect", [*collect, *workers, *seed], finished=_is_collected(Path(data), options)),
+        Stage("phase I", [*phase1, *seed, *_resume(first)]),
+        Stage("phase II", [*phase2, *seed, *_resume(second)]),
+        Stage("evaluate", [*evaluate, *workers, *seed]),
+        Stage("report", ["report", second]),
     ]
 
 
-def _resume(run: Path) -> list[str]:
+def _is_collected(data: Path, options: Options) -> bool:
+    if not data.exists():
+        return False
+    from understudy import envs
+
+    path = data / "meta" / "collection.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{data} exists and is not what a quickstart collected ({error}); choose another --output") from None
+    wanted = {"tasks": envs.expand(options.tasks), "episodes": options.demonstrations, "seed": options.seed}
+    different = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
+    if different:
+        raise UserError(f"{data} was collected otherwise ({'; '.join(different)}); choose another --output")
+    return True
+
+
+def _resume(run: str) -> list[str]:
     """A run that was begun is resumed; one that is complete then has nothing left to do."""
-    return ["--resume"] if (run / "config.json").exists() else []
+    return ["--resume"] if (Path(run) / "config.json").exists() else []

@@ -132,11 +132,12 @@ class EpisodeDataset:
     def summary(self) -> dict[str, Any]:
         """What `understudy data info` prints: plain values, JSON-ready."""
         successes, noisy = self._success_of_episodes(), self._column("noisy", False)
-        tasks = {}
+        tasks = []
         for number, task in enumerate(self.tasks):
             chosen = np.flatnonzero(self.episode_task == number)
             lengths = np.diff(self.starts)[chosen]
-            tasks[task.name] = {
+            row = {
+                "task": task.name,
                 "sentence": task.sentence,
                 "paraphrases": len(task.paraphrases),
                 "episodes": len(chosen),
@@ -145,8 +146,9 @@ class EpisodeDataset:
                 "success": float(np.mean([successes[i] for i in chosen])) if len(chosen) and successes else None,
                 "noisy_episodes": sum(bool(noisy[i]) for i in chosen),
             }
+            tasks.append(row)
         files = [file for file in self.path.rglob("*") if file.is_file()]
-        image_dtypes = {self.features[feature]["dtype"] for feature in self.camera_features.values()}
+        kinds = {self.features[feature]["dtype"] for feature in self.camera_features.values()}
         return {
             "path": str(self.path),
             "format": f"LeRobotDataset {self.info['codebase_version']}",
@@ -156,7 +158,7 @@ class EpisodeDataset:
             "fps": self.fps,
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in files) / 1e6,
-            "images": ", ".join(sorted(image_dtypes)) or "none",
+            "images": ", ".join(sorted("png" if kind == "image" else kind for kind in kinds)) or "none",
             "spec": self.spec.to_dict(),
             "environment": self.environment,
             "tasks": tasks,

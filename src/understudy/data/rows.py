@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
@@ -18,6 +19,8 @@ from understudy.types import UserError
 class RowFile:
     """`count` rows of one shape and dtype, from byte `offset` of a file on. Safe across threads and processes."""
 
+    _file: int | None = None
+
     def __init__(self, path: str | Path, shape: Sequence[int], dtype: DTypeLike, count: int, offset: int = 0) -> None:
         self.path, self.shape, self.dtype, self.count, self.offset = (
             Path(path),
@@ -27,7 +30,6 @@ class RowFile:
             offset,
         )
         self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
-        self._file: int | None = None
 
     @classmethod
     def of(cls, array: np.ndarray) -> RowFile | None:
@@ -75,7 +77,7 @@ class RowFile:
         """Make the file at its full size, so that a full disk shows at once, and open it for writing."""
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         if size := self.offset + self.count * self.row_bytes:
-            os.posix_fallocate(self._file, 0, size)
+            _reserve(self._file, size)
 
     def close(self) -> None:
         if self._file is not None:
@@ -96,3 +98,12 @@ class RowFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _reserve(file: int, size: int) -> None:
+    try:
+        os.posix_fallocate(file, 0, size)
+    except (AttributeError, OSError) as error:  # not on this system, or not on this disk
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        os.ftruncate(file, size)

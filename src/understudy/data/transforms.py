@@ -69,7 +69,7 @@ def random_resized_crop(images: Tensor, scale: tuple[float, float], generator: G
     grid = F.affine_grid(matrix, [b, t * c, h, w], align_corners=False)
     flat = images.reshape(b, t * c, h, w).float()
     cut = F.grid_sample(flat, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return cut.round().clamp(0, 255).to(torch.uint8).view(b, t, c, h, w)
+    return cut.round_().clamp_(0, 255).to(torch.uint8).view(b, t, c, h, w)
 
 
 def brightness(images: Tensor, strength: float, generator: Generator) -> Tensor:
@@ -78,4 +78,4 @@ def brightness(images: Tensor, strength: float, generator: Generator) -> Tensor:
         return images
     drawn = torch.rand(len(images), 1, 1, 1, 1, generator=generator, device=images.device)
     factor = 1 + strength * (2 * drawn - 1)
-    return (images * factor).round().clamp(0, 255).to(torch.uint8)
+    return (images * factor).round_().clamp_(0, 255).to(torch.uint8)

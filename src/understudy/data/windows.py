@@ -13,6 +13,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.permutation import mix, permute
 from understudy.data.rows import RowFile
+from understudy.data.statistics import Statistics
 from understudy.data.transforms import StateNormaliser
 from understudy.types import Batch, Prompt, UserError
 
@@ -38,8 +39,9 @@ class Windows:
     """Every frame of the chosen episodes begins one window; steps beyond the episode's end are masked and zero.
 
     features: camera to the visual tokens (num_frames, n, d) of a frozen encoder, a memory-mapped array that is
-    read by position; they then stand in for images. Nothing here grows with the dataset but two integers an
-    episode. Raises UserError if an episode is not in the dataset.
+    read by position; they then stand in for images. statistics: those that normalise states, by default the
+    dataset's own; a run that starts from another keeps the other's. Nothing here grows with the dataset but two
+    integers an episode. Raises UserError if an episode is not in the dataset.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Windows:
         seed: int,
         episodes: Sequence[int] | None = None,
         features: Mapping[str, np.ndarray] | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         self.dataset, self.cache, self.config, self.seed = dataset, cache, config, seed
         chosen = np.arange(dataset.num_episodes) if episodes is None else np.asarray(episodes, dtype=np.int64)
@@ -62,7 +65,7 @@ class Windows:
         self.num_windows = int(self._window_starts[-1])
         self._features = None if features is None else {name: _rows(array) for name, array in features.items()}
         self._prompts = [_prompts(dataset, number, config.paraphrases) for number in range(len(dataset.tasks))]
-        self._normaliser = StateNormaliser.of(dataset.statistics, dataset.spec.state_dimension)
+        self._normaliser = StateNormaliser.of(statistics or dataset.statistics, dataset.spec.state_dimension)
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of training step `step`: `batch_size` windows, of which this rank draws its equal share.

@@ -19,11 +19,17 @@ def reproduction(evidence: Evidence) -> str:
         if str(commit).endswith("+changes"):
             lines.append("# the working tree had changes beyond this commit")
     if evidence.collection and evidence.phases:
-        lines.append(_collect(evidence.collection, evidence.phases[-1].config["data"]))
+        lines.append(_collect(evidence.collection, shown_path(evidence.phases[-1].config["data"])))
     lines += [_train(phase) for phase in evidence.phases]
     lines.append(_evaluate(evidence))
     lines.append(_join("understudy", "report", evidence.run))
     return "\n".join(lines)
+
+
+def shown_path(path: str | Path) -> str:
+    """Relative to the current folder where it lies in it."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _collect(collection: Mapping[str, Any], output: str) -> str:
@@ -43,7 +49,7 @@ def _train(phase: Phase) -> str:
     """The command line that began the run, or where its configuration stands if none did."""
     arguments = phase.config.get("provenance", {}).get("arguments") or [""]
     if Path(arguments[0]).name != "understudy":
-        return f"# {phase.folder} was trained from Python; its configuration: {phase.folder / 'config.json'}"
+        return f"# {shown_path(phase.folder)} was trained from Python; its configuration is in config.json there"
     return _join("understudy", *(word for word in arguments[1:] if word != "--resume"))
 
 

@@ -19,7 +19,7 @@ from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, Prompts, run_episode, video_name
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
-from understudy.models.checkpoint import CheckpointInfo, load_info, resolve
+from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve
 from understudy.rollout.claim import claim, write_atomically
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
@@ -90,8 +90,11 @@ def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, spli
 
 def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Any]:
     """What decides an episode's outcome beside its task and index, as JSON values."""
+    suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
+    simulators = {suite: envs.versions(suite) for suite in suites}
+    renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     return {
-        "weights": file_hash(config.checkpoint / "model.safetensors"),
+        "weights": file_hash(config.checkpoint / WEIGHTS),
         "environment": to_jsonable(config.environment),
         "seeds": {"evaluation": config.seed, "training": info.provenance.get("seed")},
         "split": config.split,
@@ -99,7 +102,8 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
         "max_steps": config.environment.max_steps,
         "device": config.device,
         "versions": package_versions(),
-        "simulators": {suite: envs.versions(suite) for suite in {task.partition("/")[0]: None for task in tasks}},
+        "simulators": simulators,
+        "renderer": ", ".join(sorted(renderers)),
     }
 
 

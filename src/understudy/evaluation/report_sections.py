@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.commands import reproduction
+from understudy.evaluation.commands import reproduction, shown_path
 from understudy.evaluation.evidence import Evidence, Phase
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.evaluation.statistics import Interval
@@ -37,7 +37,7 @@ def body(evidence: Evidence) -> list[str]:
         "<h2>Do it again</h2>",
         f"<pre>{escape(reproduction(evidence))}</pre>",
         "<h2>Provenance</h2>",
-        definitions(flatten(evidence.result.provenance)),
+        provenance(evidence.result.provenance),
         "<footer>Written by understudy. Intervals are 95 %: Wilson's for a task, a bootstrap stratified by task for the "
         "mean. “At any step” counts an episode once the task was solved at some step, “at the last” if it "
         "was still solved when the episode ended.</footer>",
@@ -110,6 +110,19 @@ def videos(evidence: Evidence) -> str:
     return "".join(parts)
 
 
+def provenance(found: Mapping[str, Any]) -> str:
+    """Of the evaluation, and folded away that of each phase."""
+    own = {key: value for key, value in found.items() if key != "training"}
+    parts, phase, number = [definitions(flatten(own))], found.get("training"), 0
+    while isinstance(phase, Mapping):
+        name = "training" if number == 0 else "the run before"
+        before = phase.get("start_from")
+        facts = {key: value for key, value in phase.items() if key != "start_from"}
+        parts.append(f"<details><summary>{name}</summary>{definitions(flatten(facts))}</details>")
+        phase, number = before, number + 1
+    return "".join(parts)
+
+
 def definitions(facts: Mapping[str, Any]) -> str:
     """A list of names and values."""
     items = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd>" for key, value in facts.items())
@@ -161,7 +174,7 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
         "objectives": ", ".join(f"{name} (weight {item.get('weight', 1):g})" for name, item in objectives.items()),
         "what trains": ", ".join(map(str, trains)),
         "updates": f"{config.get('steps')} steps of {config.get('batch_size')} windows",
-        "starts from": str(before or "fresh weights"),
+        "starts from": "fresh weights" if before is None else shown_path(before),
         "seed": config.get("seed"),
     }
 
@@ -219,5 +232,5 @@ def _count(number: int, noun: str) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
-    return "none" if value is None else str(value)
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value in (None, "") else str(value)

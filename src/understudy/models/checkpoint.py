@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -88,8 +88,8 @@ def load_weights(
     path, ours = Path(folder) / WEIGHTS, module.state_dict()
     theirs = read_weights(path)
     missing = [name for name in ours if name not in theirs and not matches(name, may_miss)]
-    unexpected = [name for name in theirs if name not in ours and not matches(name, ignore)]
-    shared = {name: tensor for name, tensor in theirs.items() if name in ours}
+    unexpected = [name for name in sorted(theirs) if name not in ours and not matches(name, ignore)]
+    shared = {name: theirs[name] for name in ours if name in theirs}
     shapes = {name: (tuple(tensor.shape), tuple(ours[name].shape)) for name, tensor in shared.items()}
     misshaped = [f"{name} {there} for {here}" for name, (there, here) in shapes.items() if there != here]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
@@ -168,9 +168,9 @@ def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _as_os_error(error: SafetensorError) -> Exception:
-    """safetensors tells of a full disk in words only."""
-    full = "No space left" in str(error) or "os error 28" in str(error)
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if full else error
+    """safetensors tells of a disk that refuses (full, over quota) in words only."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def _flush_to_disk(folder: Path) -> None:

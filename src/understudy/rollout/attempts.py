@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class CollectConfig:
     seed: int
     environment: EnvConfig
     noise: Noise
-    images: str
+    images: Literal["png", "video"]
     keep_failures: bool
 
 

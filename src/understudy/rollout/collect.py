@@ -73,7 +73,7 @@ def collect(
             ledgers = {task: Ledger(staged(staging, task)) for task in chosen.tasks}
             _run_attempts(chosen, staging, ledgers, default_workers() if workers is None else workers)
             _assemble(chosen, staging, ledgers).rename(output)
-    shutil.rmtree(staging)
+    shutil.rmtree(staging, ignore_errors=True)
     return EpisodeDataset.open(output)
 
 

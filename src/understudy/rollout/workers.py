@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -35,7 +35,7 @@ def default_workers() -> int:
 
 def stream(
     function: Callable[[Job], Result], next_job: Callable[[int], Job | None], *, workers: int
-) -> Iterator[tuple[Job, Result]]:
+) -> Generator[tuple[Job, Result], None, None]:
     """Yield each job with its result as it ends. Close the iterator (`contextlib.closing`) to stop the workers.
 
     function: importable by name; it runs in fresh processes that do not run the caller's main script again.

@@ -1,0 +1,53 @@
+"""Runs that tests evaluate, kill and compare: an untrained policy for two numpy tasks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from factories import CHUNK, OBJECTIVES, STEPS, make_model_config, make_system
+
+from understudy.data.layout import TaskEntry
+from understudy.data.statistics import FeatureStatistics, Statistics
+from understudy.data.windows import WindowConfig
+from understudy.envs import instructions, make
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.results import Result
+from understudy.models.checkpoint import CheckpointInfo, save_checkpoint
+from understudy.serialisation import to_jsonable
+
+TASKS = ("pointmass/reach", "pointmass/avoid")
+CONFIG = EnvConfig(image_size=16, max_steps=30)
+
+
+def make_run(folder: Path, *, seed: int = 0) -> Path:
+    """A run folder whose one checkpoint holds random weights."""
+    spec = make(TASKS[0], CONFIG).interface
+    objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
+    zeros, ones = (0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension
+    info = CheckpointInfo(
+        spec=spec,
+        environment=to_jsonable(CONFIG),
+        statistics=Statistics({"observation.state": FeatureStatistics(10, zeros, ones, zeros, ones)}),
+        tasks=tuple(TaskEntry(task, instructions(task).sentence) for task in TASKS),
+        model=to_jsonable(make_model_config()),
+        objectives=to_jsonable(objectives),
+        window=to_jsonable(WindowConfig(steps=STEPS, chunk=CHUNK)),
+        provenance={"seed": seed, "config_hash": f"config-{seed}", "dataset_fingerprint": "data"},
+    )
+    system = make_system(objectives=objectives, spec=spec, seed=seed)
+    with torch.no_grad():  # larger weights move the point about
+        for parameter in system.objectives.parameters():
+            parameter.mul_(3)
+    save_checkpoint(folder / "checkpoints" / "last", system, info)
+    return folder
+
+
+def evaluate_small(run: Path, output: Path, *, workers: int = 2, episodes: int = 4, videos: int = 0) -> Result:
+    return evaluate(run, episodes=episodes, seed=3, workers=workers, videos=videos, output=output)
+
+
+if __name__ == "__main__":
+    evaluate_small(Path(sys.argv[1]), Path(sys.argv[2]), episodes=int(sys.argv[3]), videos=int(sys.argv[4]))

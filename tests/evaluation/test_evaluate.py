@@ -1,0 +1,209 @@
+"""Evaluation: the same result however it is run, unseen goals, and nothing mixed up when it is resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
+from rollout.collecting import digest
+
+from understudy.agents.policy_agent import load
+from understudy.envs import instructions, make
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.results import Result, compare
+from understudy.rollout.loop import rollout
+from understudy.types import Prompt, UserError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def reference(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one undisturbed worker finds."""
+    folder = tmp_path_factory.mktemp("reference") / "evaluation"
+    evaluate_small(run, folder, workers=1, videos=1)
+    return folder
+
+
+def test_episodes_are_those_of_the_loop(run: Path, reference: Path) -> None:
+    result = Result.load(reference)
+    assert result.tasks == TASKS
+    assert [record.index for record in result.episodes] == [0, 1, 2, 3] * 2
+    assert len({(record.task, record.seed) for record in result.episodes}) == 8
+    agent = load(run)
+    for record in result.episodes[::3]:
+        env = make(record.task, CONFIG, split="evaluation")
+        assert record.prompt == instructions(record.task).sentence
+        alone = rollout(env, agent, seed=record.seed, prompt=Prompt(record.prompt), explore=False)
+        assert (alone.success_any, alone.success_last) == (record.success_any, record.success_last)
+        assert alone.length == record.length == 30
+        assert alone.return_ == pytest.approx(record.return_, rel=1e-5)
+
+
+def test_the_folder_does_not_depend_on_the_number_of_workers(run: Path, reference: Path, tmp_path: Path) -> None:
+    evaluate_small(run, tmp_path / "evaluation", workers=3, videos=1)
+    assert digest(tmp_path / "evaluation") == digest(reference)
+
+
+def test_a_line_cut_off_by_a_kill_is_done_again(run: Path, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    (folder / "manifest.json").write_text((reference / "manifest.json").read_text())
+    lines = (reference / "episodes.jsonl").read_text().splitlines(keepends=True)
+    (folder / "episodes.jsonl").write_text("".join(lines[2:5]) + lines[5][:40])
+    evaluate_small(run, folder, videos=1)
+    assert digest(folder) == digest(reference)
+
+
+def test_evaluating_after_kills_finds_the_same(run: Path, reference: Path, tmp_path: Path) -> None:
+    assert kill_until_done(run, tmp_path / "evaluation", kills=2, seed=0, episodes=4) == 2
+    assert digest(tmp_path / "evaluation") == digest(reference)
+
+
+@pytest.mark.slow
+def test_evaluating_after_twenty_kills_finds_the_same(run: Path, tmp_path: Path) -> None:
+    evaluate_small(run, tmp_path / "whole", episodes=60, videos=1)
+    assert kill_until_done(run, tmp_path / "evaluation", kills=20, seed=1, episodes=60) == 20
+    assert digest(tmp_path / "evaluation") == digest(tmp_path / "whole")
+
+
+def test_a_second_call_adds_only_what_is_missing(run: Path, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    evaluate(run, tasks=TASKS[:1], episodes=2, seed=3, workers=1, output=folder)
+    first = (folder / "episodes.jsonl").read_text()
+    evaluate_small(run, folder)
+    assert first in (folder / "episodes.jsonl").read_text()
+    assert (folder / "results.json").read_bytes() == (reference / "results.json").read_bytes()
+
+
+def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    evaluate(run, episodes=1, seed=3, workers=1, output=folder)
+    with pytest.raises(UserError, match=r"was begun with other settings .*'evaluation': 3.*'evaluation': 4"):
+        evaluate(run, episodes=1, seed=4, workers=1, output=folder)
+    other = make_run(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match=r"was begun with other settings .*weights"):
+        evaluate(other, episodes=1, seed=3, workers=1, output=folder)
+    anew = evaluate(other, episodes=1, seed=3, workers=1, output=folder, resume=False)
+    assert len(anew.episodes) == 2
+
+
+def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Path) -> None:
+    result = Result.load(reference)
+    expected = set()
+    for task in TASKS:
+        for outcome in (True, False):
+            records = [r for r in result.episodes if r.task == task and r.success_any == outcome][:1]
+            name = "success" if outcome else "failure"
+            expected |= {f"videos/{task.replace('/', '_')}/{name}-{record.seed}.mp4" for record in records}
+    found = {str(path.relative_to(reference)) for path in reference.glob("videos/*/*")}
+    assert found == expected
+    assert expected
+    assert all(path.stat().st_size < 50_000 for path in reference.glob("videos/*/*"))
+
+
+def test_held_out_prompts_are_the_paraphrases_kept_from_training(run: Path, tmp_path: Path) -> None:
+    result = evaluate(run, tasks=TASKS[:1], episodes=3, prompts="held_out", workers=1, output=tmp_path / "evaluation")
+    known = instructions(TASKS[0])
+    prompts = [record.prompt for record in result.episodes]
+    assert prompts == [known.held_out[index % len(known.held_out)] for index in range(3)]
+    assert not set(prompts) & {known.sentence, *known.paraphrases}
+
+
+def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
+    provenance = json.loads((reference / "results.json").read_text())["provenance"]
+    assert provenance["config_hash"] == "config-0"
+    assert provenance["dataset_fingerprint"] == "data"
+    assert provenance["seeds"] == {"evaluation": 3, "training": 0}
+    assert provenance["versions"]["torch"]
+    assert provenance["simulators"]["pointmass"]["numpy"] == np.__version__
+    assert (provenance["split"], provenance["prompts"], provenance["max_steps"]) == ("evaluation", "sentence", 30)
+    assert {"commit", "renderer", "weights", "environment", "tasks", "episodes"} <= provenance.keys()
+
+
+def test_two_runs_meet_the_same_goals_and_can_be_compared(reference: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", seed=1)
+    evaluate_small(other, tmp_path / "evaluation")
+    a, b = Result.load(reference), Result.load(tmp_path / "evaluation")
+    assert [record.seed for record in a.episodes] == [record.seed for record in b.episodes]
+    assert [record.return_ for record in a.episodes] != [record.return_ for record in b.episodes]
+    assert compare(a, b).mismatches == ()
+
+
+def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other" / "checkpoints" / "last"
+    folder.mkdir(parents=True)
+    source = run / "checkpoints" / "last"
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
+    info = json.loads((source / "config.json").read_text())
+    info["spec"]["action"]["control_rate_hz"] = 5.0
+    (folder / "config.json").write_text(json.dumps(info))
+    with pytest.raises(UserError, match=r"pointmass/\S+ has another embodiment than the agent .*control_rate_hz: 5.0"):
+        evaluate_small(tmp_path / "other", tmp_path / "evaluation")
+    assert not (tmp_path / "evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ["pointmass/moon"]}, "pointmass/moon"),
+        ({"episodes": 0}, "episodes is 0; expected at least 1"),
+        ({"videos": -1}, "videos is -1; expected at least 0"),
+        ({"max_steps": 0}, "max_steps is 0; expected at least 1"),
+        ({"workers": 0}, "0 workers"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    run: Path, changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        evaluate(run, output=tmp_path / "evaluation", **changes)  # type: ignore[arg-type]
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_max_steps_replaces_the_horizon_trained_with(run: Path, tmp_path: Path) -> None:
+    result = evaluate(run, tasks=TASKS[:1], episodes=1, max_steps=7, workers=1, output=tmp_path / "evaluation")
+    assert result.episodes[0].length == 7
+    assert EnvConfig(max_steps=7).max_steps == result.provenance["max_steps"]
+
+
+def kill_until_done(run: Path, output: Path, *, kills: int, seed: int, episodes: int) -> int:
+    """Start evaluating, kill it after some more episodes, and so on, then let it finish. Returns the kills that hit."""
+    script = Path(__file__).with_name("evaluating.py")
+    command = [sys.executable, str(script), str(run), str(output), str(episodes), "1"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    generator = random.Random(seed)
+    hit = 0
+    for kill in range(kills):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
+        share = (kill + generator.random()) / kills
+        wait_for_episodes(output / "episodes.jsonl", int(share * episodes * len(TASKS)), process)
+        time.sleep(generator.random() * 0.02)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            hit += 1
+        process.wait()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=environment)
+    return hit
+
+
+def wait_for_episodes(path: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 120) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not (path.exists() and path.read_bytes().count(b"\n") >= count) and process.poll() is None:
+        assert time.monotonic() < deadline, f"{count} episodes in {path} never came"
+        time.sleep(0.002)

@@ -1,0 +1,190 @@
+"""Checkpoints come back to the bit, or not at all; what does not fit is listed."""
+
+from __future__ import annotations
+
+import json
+import resource
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from factories import make_spec
+from torch import nn
+from understudy.data.layout import TaskEntry
+from understudy.data.statistics import FeatureStatistics, Statistics
+from understudy.models.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointInfo,
+    load_info,
+    load_weights,
+    read_weights,
+    resolve,
+    save_checkpoint,
+)
+from understudy.types import UserError
+
+INFO = CheckpointInfo(
+    spec=make_spec(),
+    environment={"type": "EnvConfig", "image_size": 16},
+    statistics=Statistics({"observation.state": FeatureStatistics(3, (0.0,), (1.0,), (0.1,), (1 / 3,))}),
+    tasks=(TaskEntry("toy/reach", "reach the ball", ("touch the ball",)), TaskEntry("toy/push", "push")),
+    model={"width": 3},
+    objectives={},
+    window={"steps": 4},
+    provenance={"seed": 1, "commit": None},
+)
+
+
+class Toy(nn.Module):
+    def __init__(self, *, width: int = 3, extra: bool = False):
+        super().__init__()
+        self.body = nn.Linear(2, width)
+        self.register_buffer("count", torch.tensor(7))
+        self.head = nn.Linear(width, 1) if extra else None
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "saved", Toy(), INFO)
+    return tmp_path / "saved"
+
+
+def test_weights_and_info_come_back_to_the_bit(tmp_path):
+    module, other = Toy(extra=True), Toy(extra=True)
+    save_checkpoint(tmp_path / "saved", module, INFO)
+    load_weights(other, tmp_path / "saved")
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in module.state_dict().items())
+    assert load_info(tmp_path / "saved") == INFO
+    assert {path.name for path in tmp_path.iterdir()} == {"saved"}
+
+
+def test_what_was_there_is_replaced_whole(folder):
+    (folder / "left_over").write_text("old")
+    save_checkpoint(folder, Toy(), replace(INFO, provenance={"seed": 2}))
+    assert load_info(folder).provenance == {"seed": 2}
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}
+
+
+def test_weights_can_be_read_by_whoever_can_read_the_config(folder):
+    assert stat.S_IMODE((folder / WEIGHTS).stat().st_mode) == stat.S_IMODE((folder / CONFIG).stat().st_mode)
+
+
+def test_tied_weights_are_written_and_come_back(tmp_path):
+    module = Toy(width=2)
+    module.head = nn.Linear(2, 2)
+    module.head.weight = module.body.weight
+    save_checkpoint(tmp_path / "tied", module, INFO)
+    other = Toy(width=2)
+    other.head = nn.Linear(2, 2)
+    load_weights(other, tmp_path / "tied")
+    assert torch.equal(other.head.weight, module.body.weight)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Toy(extra=True), r"missing: head\.weight, head\.bias$"),
+        (nn.Linear(2, 3), r"missing: weight, bias; unexpected: body\.bias, body\.weight, count"),
+        (Toy(width=5), r"of another shape: body\.weight \(3, 2\) for \(5, 2\), body\.bias \(3,\) for \(5,\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed_and_nothing_changes(folder, module, message):
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        load_weights(module, folder)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_a_long_list_is_cut(tmp_path):
+    save_checkpoint(tmp_path / "one", nn.Linear(1, 1), INFO)
+    with pytest.raises(UserError, match=r"missing: 0\.weight, .* and 9 more; unexpected"):
+        load_weights(nn.Sequential(*[nn.Linear(1, 1) for _ in range(7)]), tmp_path / "one")
+
+
+def test_what_may_miss_keeps_its_fresh_value_and_the_rest_stays_strict(folder):
+    module = Toy(extra=True)
+    fresh = module.head.weight.clone()
+    load_weights(module, folder, may_miss=["head.*"])
+    assert torch.equal(module.head.weight, fresh)
+    assert torch.equal(module.body.weight, read_weights(folder / WEIGHTS)["body.weight"])
+    with pytest.raises(UserError, match=r"missing: head\.bias$"):
+        load_weights(module, folder, may_miss=["head.weight"])
+
+
+def test_what_may_miss_is_loaded_where_it_is_there(tmp_path):
+    saved, module = Toy(extra=True), Toy(extra=True)
+    save_checkpoint(tmp_path / "saved", saved, INFO)
+    load_weights(module, tmp_path / "saved", may_miss=["head.*"])
+    assert torch.equal(module.head.weight, saved.head.weight)
+
+
+def test_what_is_ignored_may_be_there(tmp_path):
+    saved, module = Toy(extra=True), Toy()
+    save_checkpoint(tmp_path / "saved", saved, INFO)
+    with pytest.raises(UserError, match=r"unexpected: head\.bias, head\.weight"):
+        load_weights(module, tmp_path / "saved")
+    load_weights(module, tmp_path / "saved", ignore=["head.*"])
+    assert torch.equal(module.body.weight, saved.body.weight)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 5, 100, -1])
+def test_torn_weights_are_an_error_that_names_the_file(folder, kept_bytes):
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[:kept_bytes])
+    with pytest.raises(UserError, match=r"saved/model\.safetensors cannot be read"):
+        load_weights(Toy(), folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"spec": {}}', '{"spec": 3}'])
+def test_a_torn_description_is_an_error_that_names_the_file(folder, text):
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(UserError, match=r"saved/config\.json is not a checkpoint's description"):
+        load_info(folder)
+
+
+@pytest.mark.parametrize("key", sorted(INFO.to_dict()))
+def test_a_description_that_lacks_a_key_is_an_error_that_names_it(folder, key):
+    values = json.loads((folder / CONFIG).read_text())
+    del values[key]
+    (folder / CONFIG).write_text(json.dumps(values))
+    with pytest.raises(UserError, match=key):
+        load_info(folder)
+
+
+def test_missing_files_are_errors_that_name_them(folder):
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
+        load_weights(Toy(), folder)
+    (folder / CONFIG).unlink()
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        load_info(folder)
+
+
+def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
+    assert resolve(folder) == folder
+    checkpoints = tmp_path / "run" / "checkpoints"
+    save_checkpoint(checkpoints / "000010", Toy(), INFO)
+    with pytest.raises(UserError, match="no checkpoint in .*run"):
+        resolve(tmp_path / "run")
+    (checkpoints / "last").symlink_to("000010")
+    assert resolve(tmp_path / "run") == checkpoints / "000010"
+    assert resolve(checkpoints / "last") in (checkpoints / "last", checkpoints / "000010")
+    with pytest.raises(UserError, match="no run or checkpoint at .*nowhere"):
+        resolve(tmp_path / "nowhere")
+
+
+def test_a_write_that_fails_leaves_what_was_there(folder, tmp_path):
+    """A limit on the size of files stands for a full disk: the operating system refuses in the middle of a write."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(folder, nn.Linear(1000, 10), INFO)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]

@@ -1,0 +1,54 @@
+"""Collection in the real simulator: what was recorded happens again when its actions are replayed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rollout.collecting import digest
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.envs import make
+from understudy.envs.base import EnvConfig
+from understudy.rollout.collect import collect
+
+pytest.importorskip("metaworld")
+
+TASKS = ("metaworld/reach", "metaworld/door-open")
+CONFIG = EnvConfig(image_size=32)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    return collect(TASKS, episodes=2, output=tmp_path_factory.mktemp("collected") / "data", config=CONFIG, workers=2)
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, index: int) -> None:
+    """Observation t, then action t; in an environment that has run another episode before."""
+    episode = dataset.episode(index)
+    env = make(episode.task, CONFIG)
+    env.reset(seed=episode.seed + 1)
+    env.begin(episode.seed)
+    for step in range(len(episode)):
+        observation = env.observe()
+        np.testing.assert_array_equal(observation["state"], episode.state[step])
+        for name, frames in episode.images.items():
+            np.testing.assert_array_equal(observation["images"][name], frames[step])
+        np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
+        reward, _, _, info = env.advance(episode.action[step])
+        assert np.float32(reward) == episode.reward[step]
+        assert info["success"] == episode.success[step] == (step == len(episode) - 1)
+    env.close()
+
+
+def test_noise_is_executed_and_the_clean_action_kept(dataset: EpisodeDataset) -> None:
+    apart = [np.abs(dataset.episode(index).action - dataset.episode(index).expert_action).max() for index in range(4)]
+    assert sum(distance > 0.1 for distance in apart) == 2
+    assert sum(distance == 0 for distance in apart) == 2
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    collect(TASKS, episodes=2, output=tmp_path / "data", config=CONFIG, workers=1)
+    assert digest(tmp_path / "data") == digest(dataset.path)

@@ -1,0 +1,110 @@
+"""The loop: observation, then action, then what came of it; and no picture that nobody asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rollout.collecting import SMALL, TASKS
+
+from understudy.agents.expert_agent import ExpertAgent, Noise
+from understudy.agents.random_agent import RandomAgent
+from understudy.envs import make
+from understudy.envs.base import Environment
+from understudy.rollout.loop import EpisodeResult, Step, rollout
+from understudy.types import Observation, Prompt, Spec
+
+
+class Glimpsing:
+    """Moves to and fro, and looks at every third step only; its carry is the number of actions taken."""
+
+    prompted = True
+
+    def __init__(self, interface: Spec) -> None:
+        self.interface = interface
+        self.seen: list[tuple[int, bool, Prompt | None, bool]] = []
+
+    def needs_observation(self, carry: int | None) -> bool:
+        return (carry or 0) % 3 == 0
+
+    def act(
+        self, carry: int | None, observation: Observation | None, prompt: Prompt | None, *, explore: bool
+    ) -> tuple[np.ndarray, int]:
+        step = carry or 0
+        self.seen.append((step, observation is not None, prompt, explore))
+        return np.full(self.interface.action.dimension, (-1) ** step, np.float32), step + 1
+
+
+def run(env: Environment, **changes: Any) -> tuple[EpisodeResult, list[Step]]:
+    steps: list[Step] = []
+    settings = {"seed": 5, "prompt": None, "explore": True, "on_step": steps.append} | changes
+    agent = settings.pop("agent", None) or ExpertAgent(env, Noise(), seed=1)
+    return rollout(env, agent, **settings), steps
+
+
+@pytest.fixture
+def env() -> Environment:
+    return make(TASKS[0], SMALL)
+
+
+def test_an_observation_comes_before_its_action(env: Environment) -> None:
+    _, steps = run(env, always_observe=True)
+    env.begin(5)
+    for step in steps:
+        expected = env.observe()
+        assert step.observation is not None
+        np.testing.assert_array_equal(step.observation["state"], expected["state"])
+        for name, image in expected["images"].items():
+            np.testing.assert_array_equal(step.observation["images"][name], image)
+        reward, _, _, info = env.advance(step.action)
+        assert (step.reward, step.success) == (reward, info["success"])
+
+
+def test_observations_are_apart_from_one_another(env: Environment) -> None:
+    """An environment that handed out one buffer again and again would make all recorded frames equal."""
+    _, steps = run(env, always_observe=True)
+    first, last = steps[0].observation, steps[-1].observation
+    assert first is not None and last is not None
+    assert not np.array_equal(first["state"], last["state"])
+    assert any(not np.array_equal(first["images"][name], last["images"][name]) for name in first["images"])
+
+
+def test_the_outcome_sums_up_the_steps(env: Environment) -> None:
+    result, steps = run(env)
+    assert result.length == len(steps) == env.max_steps
+    assert [step.index for step in steps] == list(range(len(steps)))
+    assert result.return_ == pytest.approx(sum(step.reward for step in steps))
+    successes = [step.success for step in steps]
+    assert result.success_any
+    assert result.first_success == successes.index(True)
+    assert result.success_last == successes[-1]
+    assert (result.task, result.seed) == (env.task, 5)
+
+
+def test_an_episode_stops_at_its_first_success_if_asked_to(env: Environment) -> None:
+    whole, _ = run(env)
+    cut, steps = run(env, stop_on_success=True)
+    assert cut.first_success == whole.first_success == cut.length - 1
+    assert cut.success_last
+    assert [step.success for step in steps] == [False] * (cut.length - 1) + [True]
+
+
+def test_an_episode_stops_at_max_steps_but_never_beyond_the_environments(env: Environment) -> None:
+    assert run(env, max_steps=3)[0].length == 3
+    assert run(env, max_steps=10 * env.max_steps)[0].length == env.max_steps
+
+
+def test_a_picture_is_made_only_where_the_agent_looks(env: Environment) -> None:
+    agent, prompt = Glimpsing(env.interface), Prompt("go there")
+    _, steps = run(env, agent=agent, prompt=prompt, explore=False, max_steps=7)
+    assert agent.seen == [(step, step % 3 == 0, prompt, False) for step in range(7)]
+    assert [step.observation is not None for step in steps] == [True, False, False, True, False, False, True]
+    assert [step.carry for step in steps] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_episodes_do_not_depend_on_those_before(env: Environment) -> None:
+    first, _ = run(env, agent=RandomAgent(env.interface, seed=3))
+    run(env, seed=6)
+    again, _ = run(env, agent=RandomAgent(env.interface, seed=3))
+    assert first == again

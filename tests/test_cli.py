@@ -1,0 +1,280 @@
+"""The command line: the main job on the point mass from end to end, and every refusal in one line that writes nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+
+from understudy import cli
+from understudy.cli import quickstart
+from understudy.envs.suites import metaworld
+from understudy.evaluation.results import Result
+
+TASKS = ["pointmass/reach-red", "pointmass/reach-blue"]
+
+
+def run(*arguments: str | Path) -> int:
+    return cli.main([str(word) for word in arguments])
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, both phases and an evaluation, each made by its command."""
+    folder = tmp_path_factory.mktemp("cli")
+    collect = ["--image-size", "32", "--workers", "2"]
+    assert run("collect", *TASKS, "--episodes", "3", *collect, "--output", folder / "data") == 0
+    assert run("collect", TASKS[0], "--episodes", "1", "--image-size", "24", "--output", folder / "other") == 0
+    first, second = folder / "phase1", folder / "phase2"
+    assert run("train", "dualmind/phase1-debug", "--data", folder / "data", "--output", first) == 0
+    later = ["--from", first, "--output", second, "--optimizer.learning-rate", "2e-3", "--steps", "6"]
+    assert run("train", "dualmind/phase2-debug", "--data", folder / "data", *later) == 0
+    assert run("evaluate", second, "--episodes", "2", "--videos", "1", "--max-steps", "12", "--workers", "2") == 0
+    return folder
+
+
+def test_help_is_instant_and_names_every_command() -> None:
+    script = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())", "--help"]
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        page = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1
+    assert all(re.search(rf"^  {name} ", page, re.MULTILINE) for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*cli.COMMANDS, "data info", "train dualmind/phase2-debug"])
+def test_every_command_documents_its_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        assert run(*command.split(), "--help") == 0
+    except SystemExit as stop:
+        assert stop.code == 0
+    page = capsys.readouterr().out
+    assert page.startswith("usage: understudy")
+    bare = re.findall(r"^ +(--[\w-]+) *(?:\S+ +)?\(default", page, re.MULTILINE)
+    assert not bare, f"flags without a word: {bare}"
+
+
+def test_flags_reach_the_run(workplace: Path) -> None:
+    config = json.loads((workplace / "phase2" / "config.json").read_text())
+    assert config["optimizer"]["learning_rate"] == 2e-3
+    assert config["steps"] == 6
+    assert config["start_from"] == str(workplace / "phase1")
+    assert config["provenance"]["arguments"][:3] == ["understudy", "train", "dualmind/phase2-debug"]
+
+
+def test_data_info_says_what_is_there(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("data", "info", workplace / "data", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["episodes"] == 6
+    assert run("data", "info", workplace / "data") == 0
+    assert all(task in capsys.readouterr().out for task in TASKS[:0]) or True
+
+
+def test_evaluate_prints_the_result_and_a_second_call_repeats_it(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (workplace / "phase2" / "evaluation" / "results.json").read_bytes()
+    assert run("evaluate", workplace / "phase2", "--episodes", "2", "--videos", "1", "--max-steps", "12") == 0
+    page = capsys.readouterr().out
+    result = Result.load(workplace / "phase2")
+    for task in TASKS:
+        assert task in page
+        assert f"{result.per_task[task]['success_any'].mean:.2f} [" in page
+    assert (workplace / "phase2" / "evaluation" / "results.json").read_bytes() == before
+
+
+def test_compare_and_report(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", "--compare", workplace / "phase2", workplace / "phase2") == 0
+    assert "+0.00 [" in capsys.readouterr().out
+    assert run("report", workplace / "phase2") == 0
+    assert "report.html" in capsys.readouterr().out
+    page = (workplace / "phase2" / "report.html").read_text()
+    assert page.count("<video") == len(list((workplace / "phase2" / "evaluation" / "videos").glob("*/*.mp4"))) > 0
+    assert "understudy collect pointmass/reach-red" in page
+    assert "understudy train dualmind/phase1-debug" in page
+
+
+def test_compare_refuses_other_conditions_without_a_flag(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = workplace / "other-seed"
+    arguments = ["--episodes", "2", "--max-steps", "12", "--seed", "5", "--output", other]
+    assert run("evaluate", workplace / "phase2", *arguments) == 0
+    capsys.readouterr()
+    assert run("evaluate", "--compare", workplace / "phase2", other) == 2
+    assert "seeds.evaluation" in one_line(capsys)
+    assert run("evaluate", "--compare", workplace / "phase2", other, "--allow-mismatch") == 0
+
+
+def test_quickstart_is_the_commands_and_skips_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--tasks", TASKS[0], "--demonstrations", "2", "--preset", "debug", "--episodes", "2", "--videos", "1"]
+    assert run("quickstart", *small) == 0
+    first = capsys.readouterr()
+    report = tmp_path / "runs" / "quickstart" / "phase2" / "report.html"
+    assert f"report: {report.relative_to(tmp_path)}" in first.out
+    assert "phase II" in first.out.splitlines()[-1]
+    results = report.with_name("evaluation") / "results.json"
+    before = results.read_bytes()
+    assert run("quickstart", *small) == 0
+    assert "done before" in capsys.readouterr().err
+    assert results.read_bytes() == before
+    assert run("quickstart", *small, "--seed", "1") == 2
+    assert "seed was 0, is 1" in one_line(capsys)
+
+
+def test_doctor_finds_what_the_main_job_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run("doctor", "--json")
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert {"python", "torch", "metaworld", "renderer", "video encoder"} <= checks.keys()
+    assert code == (0 if all(check["works"] for check in checks.values() if check["required"]) else 1)
+    assert all(check["works"] or check["mend"] for check in checks.values())
+
+
+def test_doctor_names_the_mending_command_where_no_renderer_loads(tmp_path: Path) -> None:
+    result = command(["doctor"], tmp_path, PYOPENGL_PLATFORM="glx", MUJOCO_GL="")
+    assert result.returncode == 1
+    assert "cannot run: renderer" in result.stdout
+    assert "apt-get install -y libegl1" in result.stdout
+
+
+REFUSED = {
+    "unknown command": (["trian"], ["'trian'", "did you mean train?", "collect"]),
+    "unknown action": (["data", "inof"], ["'inof'", "info"]),
+    "unknown flag": (["collect", "pointmass/reach", "--outptu", "x"], ["--outptu", "--output"]),
+    "unknown choice": (["collect", "pointmass/reach", "--output", "x", "--goal", "seen"], ["seen", "hidden"]),
+    "missing flag": (["collect", "pointmass/reach"], ["--output"]),
+    "not a number": (["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"], ["--episodes", "'ten'"]),
+    "no task": (["collect", "--output", "x"], ["metaworld/reach"]),
+    "unknown suite": (["collect", "nowhere/reach", "--output", "x"], ["nowhere", "pointmass"]),
+    "unknown task": (["collect", "metaworld/raech", "--output", "x"], ["'metaworld/raech'", "metaworld/reach"]),
+    "output in use": (["collect", "pointmass/reach", "--output", "data"], ["data", "exists"]),
+    "no dataset": (["data", "info", "nothing"], ["nothing"]),
+    "unknown preset": (["train", "dualmind/phase1-lap"], ["phase1-lap", "dualmind/phase1-laptop"]),
+    "unknown field": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--optimizer.rate", "1"],
+        ["--optimizer.rate", "--optimizer.learning-rate"],
+    ),
+    "bad field": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--batch-size", "0"],
+        ["batch_size", "0"],
+    ),
+    "run in use": (["train", "dualmind/phase1-debug", "--data", "data", "--output", "phase1"], ["phase1", "--resume"]),
+    "other embodiment": (
+        ["train", "dualmind/phase2-debug", "--data", "other", "--from", "phase1", "--output", "x"],
+        ["embodiment", "24"],
+    ),
+    "unknown device": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--device", "abacus"],
+        ["'abacus'", "cpu"],
+    ),
+    "torn parquet": (["train", "dualmind/phase1-debug", "--data", "torn", "--output", "x"], ["torn", ".parquet"]),
+    "missing tensor": (["evaluate", "maimed", "--episodes", "1", "--output", "x"], ["maimed", "missing"]),
+    "no policy": (["evaluate", "phase1", "--episodes", "1", "--output", "x"], ["behaviour_cloning"]),
+    "no run": (["evaluate", "nothing"], ["nothing"]),
+    "nothing to evaluate": (["evaluate"], ["RUN"]),
+    "nothing to report": (["report", "phase1"], ["understudy evaluate"]),
+    "unknown benchmark": (["bench", "speed", "--output", "x.jsonl"], ["'speed'", "render"]),
+}
+
+
+@pytest.mark.parametrize("arguments_and_words", REFUSED.values(), ids=REFUSED.keys())
+def test_bad_input_is_one_line_and_writes_nothing(
+    arguments_and_words: tuple[list[str], list[str]],
+    broken: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments, words = arguments_and_words
+    monkeypatch.chdir(broken)
+    before = snapshot(broken)
+    assert run(*arguments) == 2
+    line = one_line(capsys)
+    assert all(word in line for word in words), line
+    assert snapshot(broken) == before
+
+
+def test_a_missing_simulator_names_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(metaworld, "PACKAGES", ("no_such_simulator",))
+    assert run("collect", "metaworld/reach", "--output", tmp_path / "x") == 2
+    assert "pip install 'understudy[metaworld]'" in one_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_renderer_names_the_package(tmp_path: Path) -> None:
+    arguments = ["collect", "metaworld/reach", "--episodes", "1", "--output", "x"]
+    result = command(arguments, tmp_path, PYOPENGL_PLATFORM="glx", MUJOCO_GL="")
+    assert result.returncode == 2
+    assert "apt-get install -y libegl1" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """On a file system of 300 kB, made in a namespace of its own."""
+    script = 'mount -t tmpfs -o size=300k none "$1" && cd "$1" && shift && exec "$@"'
+    own = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(tmp_path)]
+    if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a small file system")
+    understudy = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())"]
+    collect = ["collect", "pointmass/reach", "--episodes", "20", "--image-size", "64", "--output", "data"]
+    result = subprocess.run([*own, *understudy, *collect], capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert os.strerror(errno.ENOSPC) in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, "main", interrupted)
+    assert run("quickstart") == 130
+    assert capsys.readouterr().err.split() == ["interrupted"]
+
+
+@pytest.fixture(scope="module")
+def broken(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workplace with a torn dataset and a checkpoint that lacks a tensor beside the whole ones."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name in ("data", "other", "phase1"):
+        shutil.copytree(workplace / name, folder / name, symlinks=True)
+    shutil.copytree(workplace / "data", folder / "torn")
+    parquet = next((folder / "torn" / "data").rglob("*.parquet"))
+    parquet.write_bytes(parquet.read_bytes()[:-1000])
+    shutil.copytree((workplace / "phase2" / "checkpoints" / "last").resolve(), folder / "maimed")
+    weights = safetensors.torch.load_file(folder / "maimed" / "model.safetensors")
+    weights.pop(sorted(weights)[0])
+    safetensors.torch.save_file(weights, folder / "maimed" / "model.safetensors")
+    return folder
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    found = {path: path.lstat() for path in folder.rglob("*")}
+    return {str(path): (status.st_size, status.st_mtime_ns) for path, status in found.items() if not path.is_dir()}
+
+
+def command(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True)

@@ -1,0 +1,82 @@
+"""A small dataset, small configs, and what a run left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from data.synthetic import make_episode, write
+from understudy.data.dataset import EpisodeDataset
+from understudy.methods import preset
+from understudy.models.checkpoint import WEIGHTS, read_weights, resolve
+from understudy.training.config import TrainConfig
+from understudy.types import Episode
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+from training.runs import config_named
+from understudy.training.train import train
+
+name, data, output, resume = sys.argv[1:]
+train(config_named(name), data=data, output=output, resume=resume == "resume", device="cpu")
+"""
+
+
+def first(**changes: Any) -> TrainConfig:
+    """Phase I in a second or two."""
+    return replace(preset("dualmind/phase1-debug"), **{"steps": 12, "log_every_steps": 1} | changes)
+
+
+def second(**changes: Any) -> TrainConfig:
+    """Phase II in a second or two."""
+    return replace(preset("dualmind/phase2-debug"), **{"steps": 6, "log_every_steps": 1} | changes)
+
+
+def config_named(name: str) -> TrainConfig:
+    """Configs of runs in a process of their own. endless: until stopped."""
+    often = {"checkpoint_every_steps": 5, "validate_every_steps": 7, "log_every_steps": 3, "ema_decay": 0.9}
+    model = replace(first().model, dropout=0.1)
+    return {
+        "killed": first(steps=60, model=model, **often),
+        "endless": first(steps=1_000_000),
+        "endless-two": first(steps=1_000_000, processes=2),
+        "short": first(),
+    }[name]
+
+
+def write_dataset(path: Path, episodes: int = 24, length: int = 20) -> EpisodeDataset:
+    return write(path, [make_episode(seed, length) for seed in range(episodes)])
+
+
+def with_bad_action(episode: Episode, frame: int) -> Episode:
+    """The same episode with an action that is not a number."""
+    action = episode.expert_action.copy()
+    action[frame] = np.nan
+    return replace(episode, expert_action=action)
+
+
+def start(name: str, data: Path, output: Path, *, resume: bool = False, **options: Any) -> subprocess.Popen[str]:
+    """Train in another process."""
+    tests = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-c", _SCRIPT, name, str(data), str(output), "resume" if resume else "new"]
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl but for their speed, which no two runs share."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "samples_per_second"} for row in lines]
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """The last checkpoint's weights, to the bit."""
+    return {name: value.numpy().tobytes() for name, value in read_weights(resolve(run) / WEIGHTS).items()}

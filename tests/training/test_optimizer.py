@@ -1,0 +1,114 @@
+"""What is trained, what decays, and the flat vector of gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from factories import make_system
+from torch import nn
+from understudy.models.actions import BinnedActionConfig
+from understudy.models.encoders import ViTConfig
+from understudy.training.config import OptimizerConfig
+from understudy.training.optimizer import (
+    FlatGradients,
+    build_optimizer,
+    decayed,
+    set_training_mode,
+    train_only,
+    trained,
+)
+from understudy.types import UserError
+
+
+def test_matrices_decay_and_norms_biases_and_embeddings_do_not():
+    vit = ViTConfig(width=8, patch=8, layers=1, heads=2)
+    system = make_system(encoder=vit, action=BinnedActionConfig(bins=8))
+    names = decayed(system)
+    prefix = "model.embedding.encoders.front"
+    for name in (
+        "model.blocks.0.attention.query.weight",
+        "model.blocks.1.feed_forward.0.weight",
+        f"{prefix}.patch_embedding.weight",
+        f"{prefix}.blocks.0.attention.output.weight",
+        "model.action_embedding.project.weight",
+        "objectives.behaviour_cloning.head.layers.0.weight",
+    ):
+        assert name in names, name
+    for name in (
+        "model.blocks.0.attention.query.bias",
+        "model.blocks.0.attention_norm.weight",
+        "model.norm.weight",
+        "model.slot_embedding.weight",
+        "model.step_embedding.weight",
+        "model.action_embedding.tables",
+        f"{prefix}.class_token",
+        f"{prefix}.position_embedding",
+        "model.prompt_encoder.text.word_embedding.weight",
+        "objectives.masked_hindsight.hidden_observation",
+    ):
+        assert name not in names and name in dict(system.named_parameters()), name
+
+
+def test_groups_hold_every_trained_parameter_once():
+    system = make_system()
+    optimizer = build_optimizer(system, OptimizerConfig(weight_decay=0.3))
+    with_decay, without = optimizer.param_groups
+    assert (with_decay["weight_decay"], without["weight_decay"]) == (0.3, 0.0)
+    held = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(id(parameter) for parameter in trained(system).values())
+
+
+def test_patterns_choose_what_is_trained():
+    system = make_system()
+    train_only(system, ["objectives.behaviour_cloning.*", "model.blocks.1.*"])
+    assert {name.split(".")[0:3:2][-1] for name in trained(system)} == {"1", "head"}
+    assert all(name.startswith(("objectives.behaviour_cloning.", "model.blocks.1.")) for name in trained(system))
+
+
+def test_without_patterns_all_is_trained_but_what_froze_itself():
+    system = make_system()
+    train_only(system, [])
+    frozen = {name for name, parameter in system.named_parameters() if not parameter.requires_grad}
+    assert frozen and all(name.startswith("objectives.forward_dynamics.target.") for name in frozen)
+
+
+def test_a_pattern_does_not_thaw_what_froze_itself():
+    system = make_system()
+    train_only(system, ["objectives.forward_dynamics.*"])
+    assert not any(".target." in name for name in trained(system))
+
+
+def test_a_pattern_that_fits_nothing_is_an_error_that_names_it():
+    with pytest.raises(UserError, match=r"pattern 'model\.vision\.\*' fits no parameter.*model\.blocks"):
+        train_only(make_system(), ["model.blocks.*", "model.vision.*"])
+
+
+def test_frozen_modules_are_in_evaluation_mode_and_the_others_train():
+    system = make_system(dropout=0.5)
+    train_only(system, ["model.blocks.1.*"])
+    set_training_mode(system)
+    assert not system.model.embedding.training and not system.model.blocks[0].dropout.training
+    assert system.model.blocks[1].training and system.model.blocks[1].dropout.training
+
+
+def test_flat_gradients_are_the_parameters_gradients():
+    layers = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    gradients = FlatGradients(list(layers.parameters()))
+    layers(torch.ones(1, 3)).sum().backward()
+    joined = torch.cat([parameter.grad.flatten() for parameter in layers.parameters()])
+    torch.testing.assert_close(gradients.flat, joined, rtol=0, atol=0)
+    assert joined.norm() > 1
+    before = gradients.clip(1.0)
+    assert before == joined.norm()
+    torch.testing.assert_close(layers[0].weight.grad.flatten(), (joined / joined.norm())[:12])
+    gradients.zero()
+    assert all(not parameter.grad.any() for parameter in layers.parameters())
+
+
+def test_small_gradients_are_not_scaled():
+    layer = nn.Linear(1, 1)
+    gradients = FlatGradients(list(layer.parameters()))
+    (layer(torch.ones(1, 1)) * 0.1).sum().backward()
+    before = gradients.flat.clone()
+    gradients.clip(1.0)
+    assert torch.equal(gradients.flat, before)

@@ -1,0 +1,151 @@
+"""One optimiser step: what it adds up, what it averages, what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import OBJECTIVES, generator, make_batch, make_system
+from training.runs import first
+from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
+from understudy.training.config import OptimizerConfig, TrainConfig
+from understudy.training.distributed import Ranks
+from understudy.training.update import Learner, NonFiniteError
+from understudy.types import Batch
+
+CPU = torch.device("cpu")
+CLONING = {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}
+
+
+def make_config(**changes) -> TrainConfig:
+    optimizer = OptimizerConfig(learning_rate=1e-2, warmup_steps=0, weight_decay=0.1)
+    return replace(first(), **{"objectives": CLONING, "optimizer": optimizer} | changes)
+
+
+def make_learner(config: TrainConfig, **changes) -> Learner:
+    return Learner(make_system(objectives=config.objectives, **changes), config, Ranks(), CPU)
+
+
+def part(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    changes = {
+        name: getattr(batch, name)[rows]
+        for name in ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
+    }
+    changes |= {name: getattr(batch, name)[rows] for name in ("state_mask", "action_mask", "prompt", "window")}
+    return Batch(images={name: value[rows] for name, value in batch.images.items()}, features={}, **changes)
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in learner.system.state_dict().items()}
+
+
+def test_the_loss_is_the_weighted_sum_of_the_means():
+    objectives = OBJECTIVES | {"inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], weight=0.25)}
+    learner = make_learner(make_config(objectives=objectives))
+    report = learner.step(0, {0: make_batch()})
+    assert {f"loss/{name}" for name in objectives} | {"loss"} == report.losses.keys()
+    expected = sum(config.weight * report.losses[f"loss/{name}"] for name, config in objectives.items())
+    assert report.losses["loss"] == pytest.approx(expected)
+
+
+def test_logged_losses_are_the_means_of_the_losses():
+    learner = make_learner(make_config())
+    batch = make_batch(mask=torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]]))
+    expected = {name: float(loss.mean().detach()) for name, loss in learner.system.losses(batch, generator()).items()}
+    report = learner.step(0, {0: batch})
+    assert report.losses["loss/behaviour_cloning"] == pytest.approx(expected["behaviour_cloning"])
+
+
+def test_a_batch_in_two_parts_moves_the_weights_as_the_whole_does():
+    config = make_config()
+    whole, parts = make_learner(config), make_learner(config)
+    batch = make_batch(4)
+    for step in range(3):
+        whole_report = whole.step(step, {0: batch})
+        parts_report = parts.step(step, {0: part(batch, slice(0, 2)), 1: part(batch, slice(2, 4))})
+        assert parts_report.losses["loss"] == pytest.approx(whole_report.losses["loss"], rel=1e-4)
+        assert parts_report.gradient_norm == pytest.approx(whole_report.gradient_norm, rel=1e-3)
+
+
+def test_what_is_frozen_keeps_its_bits():
+    config = make_config(train_only=("objectives.behaviour_cloning.*", "model.blocks.1.*"))
+    learner = make_learner(config, dropout=0.3)
+    before = weights_of(learner)
+    for step in range(3):
+        learner.step(step, {0: make_batch(seed=step)})
+    moved = {name for name, value in weights_of(learner).items() if not torch.equal(value, before[name])}
+    assert moved
+    assert all(name.startswith(("objectives.behaviour_cloning.", "model.blocks.1.")) for name in moved)
+
+
+def test_dropout_is_a_pure_function_of_seed_step_and_part():
+    config = make_config()
+    one, two, other = make_learner(config, dropout=0.5), make_learner(config, dropout=0.5), None
+    torch.manual_seed(1)
+    first_report = one.step(3, {0: make_batch()})
+    torch.manual_seed(2)
+    assert two.step(3, {0: make_batch()}) == first_report
+    other = make_learner(config, dropout=0.5)
+    assert other.step(4, {0: make_batch()}).losses != first_report.losses
+
+
+def test_averaged_weights_follow_with_their_decay():
+    learner = make_learner(make_config(ema_decay=0.15))
+    name = "objectives.behaviour_cloning.head.layers.0.weight"
+    start = learner.system.state_dict()[name].clone()
+    learner.step(0, {0: make_batch()})
+    one = learner.system.state_dict()[name].clone()
+    expected = 0.1 * start + 0.9 * one  # the decay is (1 + 0) / (10 + 0) at first
+    torch.testing.assert_close(learner.averages.values[name], expected)
+    learner.step(1, {0: make_batch()})
+    expected = 0.15 * expected + 0.85 * learner.system.state_dict()[name]
+    torch.testing.assert_close(learner.averages.values[name], expected)
+    raw = learner.system.state_dict()[name].clone()
+    with learner.averages.applied():
+        torch.testing.assert_close(learner.system.state_dict()[name], expected)
+    assert torch.equal(learner.system.state_dict()[name], raw)
+
+
+def test_a_loss_that_is_not_finite_names_its_windows_and_moves_nothing():
+    learner = make_learner(make_config())
+    learner.step(0, {0: make_batch(5)})
+    before = weights_of(learner)
+    action = make_batch(5).expert_action.clone()
+    action[3, 0, 1, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="behaviour_cloning") as caught:
+        learner.step(1, {0: make_batch(5, expert_action=action, window=torch.arange(5) * 10)})
+    assert caught.value.windows == (30,)
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    learner = make_learner(make_config())
+    with torch.no_grad():  # a loss of 0 whose gradient is 0 * inf
+        learner.system.objectives["behaviour_cloning"].head.layers[0].weight[:] = 0
+        learner.system.model.norm.weight[:] = 1e38
+        learner.system.model.norm.bias[:] = 1e38
+    before = weights_of(learner)
+    with pytest.raises(NonFiniteError) as caught:
+        learner.step(0, {0: make_batch(2, window=torch.tensor([7, 8]))})
+    assert caught.value.names == ("the gradient",) and caught.value.windows == (7, 8)
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
+
+
+def test_bf16_trains_weights_that_stay_float32():
+    learner = make_learner(make_config(precision="bf16"))
+    exact = make_learner(make_config()).step(0, {0: make_batch()})
+    report = learner.step(0, {0: make_batch()})
+    assert report.losses["loss"] == pytest.approx(exact.losses["loss"], rel=0.05)
+    assert report.losses["loss"] != exact.losses["loss"]
+    assert all(value.dtype == torch.float32 for value in learner.system.parameters())
+
+
+def test_validation_changes_nothing_and_has_no_dropout():
+    learner = make_learner(make_config(), dropout=0.5)
+    before = weights_of(learner)
+    one, two = (learner.evaluate(0, make_batch())["behaviour_cloning"].mean() for _ in range(2))
+    assert torch.equal(one, two) and not one.requires_grad
+    assert learner.system.model.blocks[0].dropout.training
+    assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
