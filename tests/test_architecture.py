@@ -101,10 +101,11 @@ def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
 def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
     code = (
         "import gymnasium  # which sets a variable of its own\n"
-        "import os, random, numpy as np; before = dict(os.environ), random.getstate(), np.random.get_state()[1].tolist()\n"
+        "import os, random, numpy as np\n"
+        "state = lambda: (dict(os.environ), random.getstate(), np.random.get_state()[1].tolist())\n"
+        "before = state()\n"
         "import understudy, understudy.cli, understudy.envs, understudy.data.dataset, understudy.training.train\n"
-        "after = dict(os.environ), random.getstate(), np.random.get_state()[1].tolist()\n"
-        "print(before == after)"
+        "print(before == state())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "True"

@@ -18,7 +18,7 @@ from understudy.evaluation.results import Result
 from understudy.models.checkpoint import CheckpointInfo, save_checkpoint
 from understudy.serialisation import to_jsonable
 
-TASKS = ("pointmass/reach", "pointmass/avoid")
+TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)
 
 

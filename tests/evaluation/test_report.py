@@ -135,7 +135,7 @@ def test_report_is_one_light_file_that_asks_for_nothing(page: str) -> None:
     sources = [value for _, items in parsed.tags for name, value in items.items() if name in ("src", "href")]
     assert len(sources) > 10
     assert all(value is not None and value.startswith("data:") for value in sources)
-    assert "http" not in re.sub(r'http-equiv', "", page)
+    assert "http" not in re.sub(r"http-equiv", "", page)
     assert len(page) < 10_000_000
 
 
@@ -174,7 +174,9 @@ def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
     assert "# the working tree had changes beyond this commit" in parsed.text
 
 
-def test_videos_stay_within_the_budget_and_show_every_task(run: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_stay_within_the_budget_and_show_every_task(
+    run: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert page.count("<video") == len(list((run / "evaluation" / "videos").glob("*/*.mp4")))
     sizes = [path.stat().st_size for path in (run / "evaluation" / "videos").glob("*/*.mp4")]
     monkeypatch.setattr(report_sections, "VIDEO_BUDGET", 4 * max(sizes))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from factories import make_spec
 from torch import nn
+
 from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.models.checkpoint import (

@@ -11,7 +11,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.envs.base import EnvConfig
 from understudy.rollout.collect import collect
 
-TASKS = ("pointmass/reach", "pointmass/avoid")
+TASKS = ("pointmass/reach", "pointmass/reach-left")
 SMALL = EnvConfig(image_size=16)
 
 

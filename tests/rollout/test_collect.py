@@ -139,7 +139,7 @@ def test_noisy_attempts_are_spread_evenly(fraction: float, count: int) -> None:
 
 def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
     """Few steps make an expert fail at far goals."""
-    config = EnvConfig(image_size=16, max_steps=12)
+    config = EnvConfig(image_size=16, max_steps=20)
     only, every = (
         collect(TASKS[:1], episodes=4, output=tmp_path / str(keep), config=config, keep_failures=keep, workers=2)
         for keep in (False, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from understudy.envs import make
 from understudy.envs.base import EnvConfig
 from understudy.rollout.collect import collect
 
-pytest.importorskip("metaworld")
+pytestmark = pytest.mark.skipif(find_spec("metaworld") is None, reason="metaworld is not installed")
 
 TASKS = ("metaworld/reach", "metaworld/door-open")
 CONFIG = EnvConfig(image_size=32)

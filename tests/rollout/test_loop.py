@@ -49,7 +49,7 @@ def env() -> Environment:
 
 
 def test_an_observation_comes_before_its_action(env: Environment) -> None:
-    _, steps = run(env, always_observe=True)
+    _, steps = run(env, observed=range(1000))
     env.begin(5)
     for step in steps:
         expected = env.observe()
@@ -63,7 +63,7 @@ def test_an_observation_comes_before_its_action(env: Environment) -> None:
 
 def test_observations_are_apart_from_one_another(env: Environment) -> None:
     """An environment that handed out one buffer again and again would make all recorded frames equal."""
-    _, steps = run(env, always_observe=True)
+    _, steps = run(env, observed=range(1000))
     first, last = steps[0].observation, steps[-1].observation
     assert first is not None and last is not None
     assert not np.array_equal(first["state"], last["state"])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from data.synthetic import make_episode, write
+
 from understudy.data.dataset import EpisodeDataset
 from understudy.methods import preset
 from understudy.models.checkpoint import WEIGHTS, read_weights, resolve

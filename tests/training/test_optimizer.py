@@ -6,6 +6,7 @@ import pytest
 import torch
 from factories import make_system
 from torch import nn
+
 from understudy.models.actions import BinnedActionConfig
 from understudy.models.encoders import ViTConfig
 from understudy.training.config import OptimizerConfig

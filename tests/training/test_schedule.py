@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from understudy.training.config import OptimizerConfig
 from understudy.training.schedule import learning_rate
 

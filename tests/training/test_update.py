@@ -8,6 +8,7 @@ import pytest
 import torch
 from factories import OBJECTIVES, generator, make_batch, make_system
 from training.runs import first
+
 from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
 from understudy.training.config import OptimizerConfig, TrainConfig
 from understudy.training.distributed import Ranks

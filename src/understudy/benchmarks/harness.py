@@ -1,13 +1,14 @@
-"""What every benchmark measures and how: both sides interleaved in one run, medians, one row each."""
+"""What every benchmark measures and how: both sides in one run, medians of turns, one row a claim."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,27 +19,32 @@ from understudy.types import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One claim measured. value, baseline: both in `unit`, more is better. target: the least ratio that is promised.
+    """One claim measured. value, baseline: in `unit`, more is better. note: what the two sides are.
 
-    note: what the two sides are, for people.
+    least_ratio, least_value: what is promised of value / baseline, and of the value; 0 for no promise.
     """
 
     name: str
     value: float
     baseline: float
     unit: str
-    target: float
     note: str
+    least_ratio: float = 0.0
+    least_value: float = 0.0
 
     @property
     def ratio(self) -> float:
         return self.value / self.baseline
 
+    @property
+    def holds(self) -> bool:
+        return self.ratio >= self.least_ratio and self.value >= self.least_value
+
     def to_dict(self) -> dict[str, object]:
-        return asdict(self) | {"ratio": self.ratio, "machine": machine(), "commit": code_commit()}
+        return asdict(self) | {"ratio": self.ratio, "holds": self.holds, "machine": machine(), "commit": code_commit()}
 
 
-def interleaved(*sides: Callable[[], float], rounds: int) -> list[float]:
+def in_turns(*sides: Callable[[], float], rounds: int) -> list[float]:
     """The median of each side's figure over `rounds`; the sides take turns, so that a busy moment meets them all."""
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
@@ -47,16 +53,30 @@ def interleaved(*sides: Callable[[], float], rounds: int) -> list[float]:
     return [statistics.median(found) for found in figures]
 
 
-def per_second(work: Callable[[], object], *, count: int, units: int = 1) -> float:
-    """Units a second of `count` calls of `work`, each doing `units`."""
+def rate(work: Callable[[], object], *, calls: int, units: int = 1) -> float:
+    """Units a second of `calls` calls of `work`, each of which does `units`."""
     began = time.perf_counter()
-    for _ in range(count):
+    for _ in range(calls):
         work()
-    return count * units / (time.perf_counter() - began)
+    return calls * units / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Run the block on one core, where the system lets us choose."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row to a JSONL file in one write. Raises UserError if the file cannot be written."""
+    """Add a row to a JSONL file. Raises UserError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -79,4 +99,5 @@ def machine() -> dict[str, object]:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

@@ -53,7 +53,9 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
     from understudy.cli.console import console
 
-    tables = {key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])}
+    tables = {
+        key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])
+    }
     facts = Table(box=None, show_header=False)
     for key, value in _flat({key: value for key, value in summary.items() if key not in tables}).items():
         facts.add_row(key.replace("_", " "), escape(_text(value)))

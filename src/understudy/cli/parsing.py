@@ -40,7 +40,12 @@ def flags(kind: type[Any], *, command: str, default: Any = None) -> list[str]:
     page = io.StringIO()
     with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
         _tyro(kind, ["--help"], command, default)
-    found = re.findall(r"^[│ ]+(?:-\w, )?(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?", page.getvalue(), flags=re.MULTILINE)
+    return flags_of_help(page.getvalue())
+
+
+def flags_of_help(page: str) -> list[str]:
+    """The flags that a help page lists."""
+    found = re.findall(r"^[│ ]+(?:-\w, )?(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?", page, flags=re.MULTILINE)
     return [flag for pair in found for flag in pair if flag]
 
 

@@ -106,7 +106,9 @@ def _is_collected(data: Path, options: Options) -> bool:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{data} exists and is not what a quickstart collected ({error}); choose another --output") from None
+        raise UserError(
+            f"{data} exists and is not what a quickstart collected ({error}); choose another --output"
+        ) from None
     wanted = {"tasks": envs.expand(options.tasks), "episodes": options.demonstrations, "seed": options.seed}
     different = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
     if different:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -15,11 +16,9 @@ from understudy.training.config import TrainConfig
 from understudy.types import UserError
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Places:
     """Train one phase of a method on a dataset. A run that was killed goes on with --resume."""
-
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
 
     data: Path
     """The dataset's folder."""
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     if name not in names:
         raise UserError(f"unknown preset {name!r}; {closest(name, names)}")
-    empty = Options(config=preset(name), data=tyro.MISSING, output=tyro.MISSING)
-    options = parse(Options, rest, command=f"train {name}", default=empty)
+    options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
     from understudy.training.train import train
 
     run = train(
@@ -60,3 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     )
     print(f"trained: {run}")
     return 0
+
+
+def _places_and(config: TrainConfig) -> type[Places]:
+    """`Places` with one more field, `config`, whose fields are flags with this config's values."""
+    flags = Annotated[TrainConfig, tyro.conf.arg(name="")]
+    field = ("config", flags, dataclasses.field(default=config))
+    described = {"__doc__": Places.__doc__}
+    return dataclasses.make_dataclass(
+        "Options", [field], bases=(Places,), namespace=described, frozen=True, kw_only=True
+    )

@@ -104,7 +104,7 @@ class Environment(gymnasium.Env, ABC):
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
         reward, success = self._advance(np.clip(action, self.action_space.low, self.action_space.high))
         self._elapsed += 1
-        return float(reward), False, self._elapsed >= self.max_steps, {"success": bool(success)}
+        return reward, False, self._elapsed >= self.max_steps, {"success": success}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -8,7 +8,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -71,11 +72,10 @@ def evaluate(
     with claim(folder, conditions):
         asked = [(task, index) for task in chosen for index in range(episodes)]
         workers = default_workers() if workers is None else workers
-        records = _run_missing(folder, config, asked, workers)
+        records = _run_missing(folder, config, asked, videos, workers)
         provenance = conditions | _origin(config, info) | {"tasks": list(chosen), "episodes": episodes}
         result = Result(tuple(records), provenance)
         result.save(folder)
-        _film(folder, config, records, videos, workers)
     return result
 
 
@@ -127,62 +127,81 @@ def _discard(folder: Path) -> None:
 
 
 def _run_missing(
-    folder: Path, config: EvaluationConfig, asked: Sequence[tuple[str, int]], workers: int
+    folder: Path, config: EvaluationConfig, asked: Sequence[tuple[str, int]], videos: int, workers: int
 ) -> list[EpisodeRecord]:
-    """The records of the episodes asked for, in their order. Each is on disk before the next one is waited for."""
+    """Run and film what is missing; the records of the episodes asked for, in their order.
+
+    Each record is on disk before the next one is waited for.
+    """
     path = folder / EPISODES
     known = {(record.task, record.index): record for record in _read_records(path)}
     if known:
         _write_records(path, list(known.values()))  # without the line that a kill cut off
-    jobs = [EvaluationJob(task, index, config) for task, index in asked if (task, index) not in known]
-    with progress_bar("evaluating", len(asked)) as bar:
+    schedule = _Schedule(folder, config, asked, videos, known)
+    with (
+        progress_bar("evaluating", len(asked)) as bar,
+        closing(stream(run_episode, schedule.next_job, workers=workers)) as finished,
+    ):
         seconds, steps = time.monotonic(), 0
-        for record in _run(jobs, workers):
+        for job, record in finished:
+            if job.video is not None:
+                first = known[record.task, record.index]
+                assert record == first, f"an episode came out differently when it was filmed: {first}, {record}"
+                continue
             _append(path, record)
-            known[record.task, record.index] = record
+            schedule.add(record)
             steps += record.length
             done = [known[key] for key in asked if key in known]
             success = sum(episode.success_any for episode in done) / len(done)
             note = f"success {success:.2f}, {steps / (time.monotonic() - seconds):.0f} steps/s"
             bar.show(len(done), note)
-            bar.summary = f"evaluated {len(jobs)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
+            bar.summary = f"evaluated {len(done)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
     _write_records(path, [known[key] for key in sorted(known)])
     return [known[key] for key in asked]
 
 
-def _film(folder: Path, config: EvaluationConfig, records: Sequence[EpisodeRecord], videos: int, workers: int) -> None:
-    """Run the first `videos` successes and failures of each task once more, this time before a camera.
+class _Schedule:
+    """Which episode a worker runs next: it stays with its task, and films it once its episodes are done.
 
-    Which episodes these are is known only now, and filming all of them would cost several times as much.
+    Which ones to film, the first `videos` successes and failures, is known only then. They are run once more before
+    a camera, which is cheaper by far than to film all.
     """
-    chosen: list[EpisodeRecord] = []
-    for task in dict.fromkeys(record.task for record in records):
+
+    def __init__(
+        self,
+        folder: Path,
+        config: EvaluationConfig,
+        asked: Sequence[tuple[str, int]],
+        videos: int,
+        known: dict[tuple[str, int], EpisodeRecord],
+    ) -> None:
+        self._folder, self._config, self._asked, self._videos, self._known = folder, config, asked, videos, known
+        self._affinity = Affinity()
+        self._waiting: dict[str, deque[EvaluationJob]] = {task: deque() for task, _ in asked}
+        for task, index in asked:
+            if (task, index) not in known:
+                self._waiting[task].append(EvaluationJob(task, index, config))
+        for task in self._waiting:
+            self._film_if_done(task)
+
+    def next_job(self, worker: int) -> EvaluationJob | None:
+        task = self._affinity.choose(worker, {task: len(jobs) for task, jobs in self._waiting.items()})
+        return None if task is None else self._waiting[task].popleft()
+
+    def add(self, record: EpisodeRecord) -> None:
+        self._known[record.task, record.index] = record
+        self._film_if_done(record.task)
+
+    def _film_if_done(self, task: str) -> None:
+        records = [self._known.get(key) for key in self._asked if key[0] == task]
+        found = [record for record in records if record is not None]
+        if len(found) < len(records):
+            return
+        folder = self._folder / "videos"
         for outcome in (True, False):
-            chosen += [record for record in records if record.task == task and record.success_any == outcome][:videos]
-    missing = [record for record in chosen if not (folder / "videos" / video_name(record)).exists()]
-    jobs = [EvaluationJob(record.task, record.index, config, folder / "videos") for record in missing]
-    expected = {(record.task, record.index): record for record in missing}
-    with progress_bar("filming", len(jobs)) as bar:
-        for count, record in enumerate(_run(jobs, workers)):
-            first = expected[record.task, record.index]
-            assert record == first, f"an episode came out differently when it was filmed: {first}, {record}"
-            bar.show(count + 1, "")
-
-
-def _run(jobs: Sequence[EvaluationJob], workers: int) -> Iterator[EpisodeRecord]:
-    """Records as they are finished, each worker staying with a task as long as it has episodes left."""
-    affinity = Affinity()
-    waiting: dict[str, list[EvaluationJob]] = {}
-    for job in jobs:
-        waiting.setdefault(job.task, []).append(job)
-
-    def next_job(worker: int) -> EvaluationJob | None:
-        task = affinity.choose(worker, {task: len(left) for task, left in waiting.items()})
-        return None if task is None else waiting[task].pop(0)
-
-    with closing(stream(run_episode, next_job, workers=workers)) as finished:
-        for _, record in finished:
-            yield record
+            for record in [record for record in found if record.success_any == outcome][: self._videos]:
+                if not (folder / video_name(record)).exists():
+                    self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
 
 
 def _read_records(path: Path) -> list[EpisodeRecord]:

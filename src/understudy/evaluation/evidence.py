@@ -1,4 +1,4 @@
-"""What a report tells of a run: its result, its phases and their metrics, its data, its videos, read from its folder."""
+"""What a report tells of a run, read from its folder: result, phases and their metrics, data, videos."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.evaluation.results import Result
 from understudy.types import UserError
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -55,7 +56,9 @@ def gather(run: Path) -> Evidence:
 def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
     """Files <task with / as _>/<success|failure>-<seed>.mp4 by the episode they show."""
     found = {(path.parent.name, path.stem.rpartition("-")[2]): path for path in sorted(folder.glob("*/*-*.mp4"))}
-    keys = {(episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed)) for episode in result.episodes}
+    keys = {
+        (episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed)) for episode in result.episodes
+    }
     return {episode: found[key] for episode, key in keys.items() if key in found}
 
 

@@ -38,9 +38,9 @@ def body(evidence: Evidence) -> list[str]:
         f"<pre>{escape(reproduction(evidence))}</pre>",
         "<h2>Provenance</h2>",
         provenance(evidence.result.provenance),
-        "<footer>Written by understudy. Intervals are 95 %: Wilson's for a task, a bootstrap stratified by task for the "
-        "mean. “At any step” counts an episode once the task was solved at some step, “at the last” if it "
-        "was still solved when the episode ended.</footer>",
+        "<footer>Written by understudy. Intervals are 95 %: Wilson's for a task, a bootstrap stratified by task for "
+        "the mean. “At any step” counts an episode once the task was solved at some step, “at the last” if "
+        "it was still solved when the episode ended.</footer>",
     ]
 
 
@@ -67,7 +67,8 @@ def success_table(result: Result) -> str:
     heads = ["task", "", "at any step", "at the last", "return", "steps"]
     classes = ["", "spare", "number", "number", "number spare", "number spare"]
     head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True))
-    return f'<div class="wide"><table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    table = f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def training(evidence: Evidence) -> str:
@@ -106,7 +107,9 @@ def videos(evidence: Evidence) -> str:
         grid = f'<div class="videos">{figures}</div>' if figures else '<p class="soft">No video was kept.</p>'
         parts.append(f'<h3>{escape(task)}</h3><p class="soft">Told: {said}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
-        parts.append(f'<p class="soft">{_count(left, "more video")} in {escape(str(evidence.run))}/evaluation/videos.</p>')
+        parts.append(
+            f'<p class="soft">{_count(left, "more video")} in {escape(str(evidence.run))}/evaluation/videos.</p>'
+        )
     return "".join(parts)
 
 
@@ -139,8 +142,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _task_row(name: str, found: Mapping[str, Interval], kind: str = "task") -> str:
     success, last = found["success_any"], found["success_last"]
+    bar = interval_bar(success.mean, success.low, success.high)
     return (
-        f'<tr class="{kind}"><td>{name}</td><td class="spare">{interval_bar(success.mean, success.low, success.high)}</td>'
+        f'<tr class="{kind}"><td>{name}</td><td class="spare">{bar}</td>'
         f'<td class="number">{_with_interval(success)}</td><td class="number">{_percent(last.mean)}</td>'
         f'<td class="number spare">{found["return"].mean:.4g}</td>'
         f'<td class="number spare">{found["length"].mean:.0f}</td></tr>'

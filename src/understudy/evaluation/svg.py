@@ -49,7 +49,9 @@ def line_chart(lines: Mapping[str, Line], dashed: Mapping[str, Line], *, title: 
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed)
             parts.append(f'<path class="{style} {colours[name]}" d="M{path}"/>')
             if len(placed) == 1:
-                parts.append(f'<circle class="{style} {colours[name]}" cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3"/>')
+                parts.append(
+                    f'<circle class="{style} {colours[name]}" cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3"/>'
+                )
     legend = "".join(f'<li class="{colour}">{escape(name)}</li>' for name, colour in colours.items())
     return (
         f'<figure><figcaption>{escape(title)}</figcaption><svg class="chart" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" '

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,8 +18,8 @@ from understudy.rollout.seeds import derive_seed
 from understudy.rollout.staging import stage
 from understudy.types import Episode, Spec
 
-# An attempt still unsolved after this many steps may well fail, so the rest is simulated before it is rendered.
-PATIENT_STEPS = 150
+# An attempt unsolved after this many steps may well fail: the rest is simulated first, and rendered if it succeeds.
+PATIENT_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,19 @@ def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeR
     noisy = is_noisy(attempt.number, config.noise.fraction)
     agent = ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
 
-    def attempted(max_steps: int, steps: list[Step] | None) -> EpisodeResult:
-        on_step, observe = (None, False) if steps is None else (steps.append, True)
-        return rollout(
-            env,
-            agent,
-            seed=seed,
-            prompt=None,
-            explore=noisy,
-            max_steps=max_steps,
-            on_step=on_step,
-            always_observe=observe,
-            stop_on_success=True,
-        )
+    def run(observed: range) -> tuple[list[Step], EpisodeResult]:
+        steps: list[Step] = []
+        options: dict[str, Any] = {"observed": observed, "on_step": steps.append, "stop_on_success": True}
+        return steps, rollout(env, agent, seed=seed, prompt=None, explore=noisy, **options)
 
-    recorded: list[Step] = []
-    patience = env.max_steps if config.keep_failures else min(PATIENT_STEPS, env.max_steps)
-    result = attempted(patience, recorded)
-    if not result.success_any and patience < env.max_steps:
-        result = attempted(env.max_steps, None)
-        if result.success_any:
-            recorded.clear()
-            result = attempted(env.max_steps, recorded)
+    patience = env.max_steps if config.keep_failures else PATIENT_STEPS
+    steps, result = run(range(patience))
+    if result.success_any and result.length > patience:
+        again, same = run(range(patience, env.max_steps))
+        assert same == result, (same, result)
+        steps[patience:] = again[patience:]
     kept = result.success_any or config.keep_failures
-    return (_episode(attempt.task, seed, recorded) if kept else None), result
+    return (_episode(attempt.task, seed, steps) if kept else None), result
 
 
 def is_noisy(number: int, fraction: float) -> bool:

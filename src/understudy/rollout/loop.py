@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,19 +53,19 @@ def rollout(
     explore: bool,
     max_steps: int | None = None,
     on_step: Callable[[Step], None] | None = None,
-    always_observe: bool = False,
+    observed: Container[int] = (),
     stop_on_success: bool = False,
 ) -> EpisodeResult:
     """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
 
-    An observation is rendered only when the agent needs it, or every step with `always_observe`. `on_step` is called
-    after every step, before the next one begins. `stop_on_success` ends the episode after its first solved step.
+    An observation is rendered only when the agent needs it, and at the steps `observed`. `on_step` is called after
+    every step, before the next one begins. `stop_on_success` ends the episode after its first solved step.
     """
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
     carry, return_, success, first_success, index = None, 0.0, False, None, -1
     for index in range(limit):
-        observation = env.observe() if always_observe or agent.needs_observation(carry) else None
+        observation = env.observe() if index in observed or agent.needs_observation(carry) else None
         action, carry = agent.act(carry, observation, prompt, explore=explore)
         reward, terminated, truncated, info = env.advance(action)
         return_ += float(reward)

@@ -50,9 +50,7 @@ def require_frozen(system: System) -> None:
     """Raises UserError if a parameter of the encoders is trained."""
     moving = [name for name in trained(system) if name.startswith(system.encoder_names)]
     if moving:
-        raise UserError(
-            f"cache_features needs frozen encoders, but train_only trains {moving[0]}; turn one of them off"
-        )
+        raise UserError(f"cache_features needs frozen encoders, but {moving[0]} is trained; change one of the two")
 
 
 def encoder_hash(system: System, encoder: Any, precision: str) -> str:

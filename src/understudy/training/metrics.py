@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,27 +24,36 @@ class Metrics:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row, which has a `step`. Raises UserError if the disk is full."""
-        try:
+        with self._explained():
             self._file.write(json.dumps(dict(row)) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}") from error
-        if self._board is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, row["step"])
+            if self._board is not None:
+                for name, value in row.items():
+                    if name != "step":
+                        self._board.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        with self._explained():
+            if self._board is not None:
+                self._board.close()
+            self._file.close()
 
     def __enter__(self) -> Metrics:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+        else:  # a disk that is full now was told of already
+            with contextlib.suppress(UserError):
+                self.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._file.close()
-        except OSError as problem:
-            if error is None:
-                raise UserError(f"cannot write {self.path}: {problem.strerror}") from problem
-        if self._board is not None:
-            self._board.close()
+            yield
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
 class Meter:

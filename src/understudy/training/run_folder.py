@@ -26,7 +26,7 @@ def require_free(run: Path, *, resume: bool) -> None:
     """Raises UserError if the folder holds something and the run is not resumed. Writes nothing."""
     if run.exists() and not run.is_dir():
         raise UserError(f"output {run} is a file; choose a folder")
-    content = {path.name for path in run.iterdir()} - {_LOCK} if run.exists() else set()
+    content = _content(run)
     if content and not resume:
         raise UserError(f"output {run} is in use; choose another, or continue the run there with --resume")
     if content and CONFIG not in content:
@@ -38,6 +38,7 @@ def require_free(run: Path, *, resume: bool) -> None:
 @contextlib.contextmanager
 def hold(run: Path) -> Iterator[None]:
     """Make the folder and keep other processes out. If the block fails before it wrote anything, the folder goes."""
+    made = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
     with open(run / _LOCK, "w") as lock:
         try:
@@ -47,7 +48,7 @@ def hold(run: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if {path.name for path in run.iterdir()} <= {_LOCK}:
+            if made and not _content(run):
                 shutil.rmtree(run)
 
 
@@ -80,6 +81,12 @@ def require_same(run: Path, config: TrainConfig, fingerprint: str) -> dict[str, 
     if different:
         raise UserError(f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own")
     return facts
+
+
+def _content(run: Path) -> set[str]:
+    """Names of what lies in a run's folder, but for its lock and a config that a kill left half-written."""
+    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    return {name for name in names if name != _LOCK and not name.startswith(f"{CONFIG}.tmp-")}
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -56,29 +56,28 @@ def train(
     output, place = Path(output), choose_device(device)
     run_folder.require_free(output, resume=resume)
     dataset = EpisodeDataset.open(data)
-    resumes = resume and (output / run_folder.CONFIG).exists()
-    if resumes:
-        start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
-    origin = None if start_from is None else resolve(start_from)
-    with _reproducible(place):
-        system, info = prepare(config, dataset, origin)
-        with run_folder.hold(output):
-            if not resumes:
-                run_folder.write_config(output, config, _facts(data, start_from, info))
-            _train(config, dataset, output, system, info, place)
+    with run_folder.hold(output), _reproducible(place):
+        begun = (output / run_folder.CONFIG).exists()
+        if begun:
+            start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
+        last = checkpoint.last(output)
+        origin = None if last or start_from is None else resolve(start_from)
+        system, info = prepare(config, dataset, origin, last)
+        if not begun:
+            run_folder.write_config(output, config, _facts(data, start_from, info))
+        _train(config, dataset, output, origin, system, info, place)
     return output
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """The part of a process other than rank 0; see `distributed.launch`."""
     config = from_jsonable(TrainConfig, assignment["config"])
-    dataset = EpisodeDataset.open(assignment["data"])
-    start_from = assignment["start_from"]
-    place = torch.device("cpu")
+    dataset, output = EpisodeDataset.open(assignment["data"]), Path(assignment["output"])
+    origin, place = assignment["origin"] and Path(assignment["origin"]), torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
         ranks = join(assignment["rank"], assignment["world"], assignment["port"])
-        system, info = prepare(config, dataset, start_from and Path(start_from))
-        _fit(config, dataset, Path(assignment["output"]), system, info, place, ranks)
+        system, info = prepare(config, dataset, origin, checkpoint.last(output))
+        _fit(config, dataset, output, system, info, place, ranks)
 
 
 def choose_device(name: str) -> torch.device:
@@ -93,14 +92,31 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def prepare(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> tuple[System, CheckpointInfo]:
-    """The system before its first step, and what a checkpoint will say of it. origin: a checkpoint to begin with.
-
-    Raises UserError where config, dataset and origin do not fit one another.
+def prepare(
+    config: TrainConfig, dataset: EpisodeDataset, origin: Path | None, last: Path | None
+) -> tuple[System, CheckpointInfo]:
+    """The system before its next step, and what checkpoints say of it. origin: another run's checkpoint to begin
+    with. last: this run's own, to go on from. Raises UserError where config, dataset and origin do not fit.
     """
     torch.manual_seed(derive_seed("weights", config.seed))
     system = System.build(config.model, config.objectives, dataset.spec, config.window)
-    info = CheckpointInfo(
+    if last is not None:
+        info = load_info(last)
+        load_weights(system, last)
+    elif origin is not None:
+        info = _begin_with(origin, system, config, describe(config, dataset, origin))
+    else:
+        info = describe(config, dataset, None)
+        system.model.load_pretrained()
+    train_only(system, config.train_only)
+    if config.cache_features:
+        require_frozen(system)
+    return system, info
+
+
+def describe(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> CheckpointInfo:
+    """What a checkpoint of this run says of itself."""
+    return CheckpointInfo(
         spec=dataset.spec,
         environment=dataset.environment,
         statistics=dataset.statistics,
@@ -110,14 +126,6 @@ def prepare(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -
         window=to_jsonable(config.window),
         provenance=provenance(config, dataset, origin),
     )
-    if origin is None:
-        system.model.load_pretrained()
-    else:
-        info = _begin_with(origin, system, config, info)
-    train_only(system, config.train_only)
-    if config.cache_features:
-        require_frozen(system)
-    return system, info
 
 
 def provenance(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> dict[str, Any]:
@@ -178,6 +186,7 @@ def _train(
     config: TrainConfig,
     dataset: EpisodeDataset,
     output: Path,
+    origin: Path | None,
     system: System,
     info: CheckpointInfo,
     place: torch.device,
@@ -188,12 +197,11 @@ def _train(
         if config.augmentation.changes_something:
             print("cache_features: augmentation is off, since encoded frames cannot be augmented", file=sys.stderr)
         _features(config, dataset, cache, system.to(place))
-    begun = run_folder.read_config(output)[1]
     assignment = {
         "config": to_jsonable(config),
         "data": str(dataset.path.resolve()),
         "output": str(output.resolve()),
-        "start_from": begun["start_from"] and str(resolve(begun["start_from"]).resolve()),
+        "origin": origin and str(origin.resolve()),
     }
     with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
         _fit(config, dataset, output, system, info, place, ranks)

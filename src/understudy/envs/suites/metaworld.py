@@ -24,8 +24,9 @@ HORIZON = 500
 SUBSTEPS = 5
 
 FREE_CAMERAS: Mapping[str, FreeCamera] = {
-    "workspace": FreeCamera(position=(0.75, 0.075, 0.7), look_at=(0.0, 0.7, 0.1), fovy=40),
-    "workspace_front": FreeCamera(position=(0.0, 0.0, 0.75), look_at=(0.0, 0.7, 0.1), fovy=40),
+    "workspace": FreeCamera(position=(0.85, 0.45, 0.65), look_at=(0.0, 0.68, 0.12), fovy=42),
+    "workspace_front": FreeCamera(position=(0.0, 1.75, 0.5), look_at=(0.0, 0.65, 0.12), fovy=38),
+    "workspace_low": FreeCamera(position=(0.5, -0.1, 0.5), look_at=(0.0, 0.7, 0.13), fovy=42),
 }
 MODEL_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
 CAMERAS = (*FREE_CAMERAS, *MODEL_CAMERAS)
@@ -79,7 +80,7 @@ class MetaWorld(Environment):
                 raise UserError(f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}")
         interface = Spec(
             embodiment="sawyer",
-            cameras={camera: (config.image_size,) * 2 for camera in cameras},
+            cameras=dict.fromkeys(cameras, (config.image_size,) * 2),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
@@ -91,7 +92,7 @@ class MetaWorld(Environment):
             _hide_goal_markers(self._simulator.model)
         self._pristine = _Pristine(self._simulator)
         self._space = self._simulator._random_reset_space
-        self._goal_axes = _goal_axes(name, self._space.low, self._space.high)
+        self._goal_axes = goal_axes(name, self._space.low, self._space.high)
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
         self._renderer: Renderer | None = None
@@ -153,7 +154,7 @@ class MetaWorld(Environment):
         space = simulator.sawyer_observation_space
         self._observation = np.clip(simulator._get_obs(), space.low, space.high)
         reward, info = simulator.evaluate_state(self._observation, action)
-        return reward, bool(info["success"])
+        return float(reward), bool(info["success"])
 
     def _draw(self, generator: np.random.Generator) -> np.ndarray:
         for _ in range(DRAWS):
@@ -216,7 +217,7 @@ def _simulator(name: str) -> Any:
     return simulator
 
 
-def _goal_axes(name: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def goal_axes(name: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Indices of the reset vector that make a goal: those of the goal that vary, else those of the object."""
     varies = np.flatnonzero(high - low >= NARROW_METRES)
     goal_first = 3 if len(low) == 6 and name not in GOAL_IS_THE_OBJECT else 0

@@ -5,6 +5,7 @@ Several tasks show the same pictures, so that only the sentence tells which targ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -80,7 +81,7 @@ class PointMass(Environment):
                 raise UserError(f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}")
         interface = Spec(
             embodiment="pointmass",
-            cameras={camera: (config.image_size,) * 2 for camera in cameras},
+            cameras=dict.fromkeys(cameras, (config.image_size,) * 2),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
@@ -132,7 +133,7 @@ class PointMass(Environment):
         self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
         self._velocity = np.where(moved == self._position, self._velocity, 0.0)
         distance = float(np.linalg.norm(self._position - self.goal))
-        return float(np.exp(-2 * distance)), distance <= SUCCESS_DISTANCE
+        return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
 
     def _picture(self, size: int) -> np.ndarray:
         pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()

@@ -1,0 +1,23 @@
+"""Speed claims by name. Each is a file with `measure()`, which measures both sides in one run and yields rows."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from understudy.benchmarks.harness import Row
+
+BENCHMARKS = {
+    "render": "frames a second of our renderer against Meta-World's own, 64 px, one core",
+    "collect": "frames a second of collection on all cores, against the simulator's own pictures",
+    "windows": "windows a second that are drawn, against those that a training step consumes",
+    "phase2-cached": "steps a second of phase II with cached visual tokens, against encoding images",
+    "act": "decisions a second with `carry`, against encoding the whole context anew",
+}
+
+
+def measure(name: str) -> Iterator[Row]:
+    """Run one benchmark; its rows as they come."""
+    return importlib.import_module(f"understudy.benchmarks.{name.replace('-', '_')}").measure()

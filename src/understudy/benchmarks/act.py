@@ -1,0 +1,56 @@
+"""Acting at batch 1: decisions with what `carry` remembers, against encoding prompt and whole context anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from understudy.agents.policy_agent import Carry, PolicyAgent
+from understudy.benchmarks.harness import Row, in_turns, rate
+from understudy.benchmarks.recorded import phase2, recorded
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import Windows
+from understudy.objectives.base import Passes
+from understudy.training.config import TrainConfig
+from understudy.training.train import prepare
+from understudy.types import Observation, Prompt
+
+
+def measure() -> Iterator[Row]:
+    for name, size, calls in (("laptop", 64, 40), ("base", 224, 2)):
+        with recorded(episodes=2, image_size=size) as (dataset, cache):
+            value, baseline = _decisions_a_second(phase2(name), dataset, cache, calls)
+        note = f"decisions of dualmind/phase2-{name} with carry, against prompt and all frames encoded anew"
+        yield Row("act" if name == "laptop" else f"act-{name}", value, baseline, "decisions/s", note, least_ratio=3)
+
+
+def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
+    system, info = prepare(config, dataset, None)
+    agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence)
+    observation = _observation(dataset)
+    carry: Carry | None = None
+
+    def decide() -> None:
+        """One observation taken in and one chunk of actions planned; the rest of the chunk is executed for nothing."""
+        nonlocal carry
+        for _ in range(config.window.chunk):
+            _, carry = agent.act(carry, observation, prompt, explore=False)
+
+    batch = Windows(dataset, cache, config.window, seed=0).batch(0, 1)
+
+    @torch.inference_mode()
+    def decide_anew() -> None:
+        policy = agent.policy
+        policy.head.decode(policy.predict(Passes(agent.model, batch, torch.Generator()))[:, -1:])
+
+    for _ in range(config.window.steps):
+        decide()
+    decide_anew()
+    return in_turns(lambda: rate(decide, calls=calls), lambda: rate(decide_anew, calls=calls), rounds=5)
+
+
+def _observation(dataset: EpisodeDataset) -> Observation:
+    episode = dataset.episode(0)
+    return {"images": {name: frames[0] for name, frames in episode.images.items()}, "state": episode.state[0]}

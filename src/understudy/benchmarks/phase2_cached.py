@@ -1,0 +1,35 @@
+"""Phase II: training steps on cached visual tokens, against steps that encode their images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+from understudy.benchmarks.harness import Row, in_turns, rate
+from understudy.benchmarks.recorded import Steps, phase2, recorded
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import Windows
+from understudy.training.config import TrainConfig
+from understudy.training.frozen_features import frozen_features
+
+
+def measure() -> Iterator[Row]:
+    for name, size, episodes, calls in (("laptop", 64, 20, 8), ("base", 224, 1, 1)):
+        with recorded(episodes=episodes, image_size=size) as (dataset, cache):
+            value, baseline = _steps_a_second(phase2(name), dataset, cache, calls)
+        note = f"steps of dualmind/phase2-{name} with cached visual tokens, against the same with images"
+        yield Row("phase2-cached" if name == "laptop" else f"phase2-cached-{name}", value, baseline, "steps/s", note, 2)
+
+
+def _steps_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
+    plain = Steps(replace(config, cache_features=False), dataset, Windows(dataset, cache, config.window, seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        features = frozen_features(
+            plain.system, dataset, cache, encoder=config.model.encoder, precision=config.precision, cache_dir=folder
+        )
+        cached = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
+        for side in (cached, plain):
+            side()
+        return in_turns(lambda: rate(cached, calls=calls), lambda: rate(plain, calls=calls), rounds=3)

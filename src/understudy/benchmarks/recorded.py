@@ -1,0 +1,53 @@
+"""A small dataset to train on, for benchmarks that need one: the point mass at 64 px, which needs no simulator."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import Windows
+from understudy.envs.base import EnvConfig
+from understudy.methods import preset
+from understudy.models.prompts import PromptConfig
+from understudy.rollout.collect import collect
+from understudy.training.config import TrainConfig
+from understudy.training.distributed import Ranks
+from understudy.training.train import prepare
+from understudy.training.update import Learner
+
+
+@contextlib.contextmanager
+def recorded(*, episodes: int = 40, image_size: int = 64) -> Iterator[tuple[EpisodeDataset, FrameCache]]:
+    """A dataset and its decoded frames in a folder that goes when the block ends."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = EnvConfig(image_size=image_size)
+        dataset = collect(["pointmass/colours"], episodes=episodes, output=folder / "data", config=config)
+        yield dataset, FrameCache.open(dataset, folder / "cache")
+
+
+def phase2(size: str) -> TrainConfig:
+    """The phase II preset of a size, its prompts through the small text encoder, which needs no download."""
+    config = preset(f"dualmind/phase2-{size}")
+    return replace(config, model=replace(config.model, prompt=PromptConfig()))
+
+
+class Steps:
+    """Training steps of a config on one device, one after the other: call it to take a step."""
+
+    def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows) -> None:
+        self.config, self.windows = config, windows
+        self.system = prepare(config, dataset, None)[0]
+        self.learner = Learner(self.system, config, Ranks(), torch.device("cpu"))
+        self.taken = 0
+
+    def __call__(self) -> None:
+        self.learner.step(self.taken % self.config.steps, {0: self.windows.batch(self.taken, self.config.batch_size)})
+        self.taken += 1

@@ -1,0 +1,63 @@
+"""`understudy bench`: the speed claims, each measured against its baseline in one run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from understudy.benchmarks import BENCHMARKS, measure
+from understudy.cli.parsing import closest, parse
+from understudy.types import UserError
+
+if TYPE_CHECKING:
+    from understudy.benchmarks.harness import Row
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the speed claims and print a table; exit code 1 if one does not hold."""
+
+    names: Positional[tuple[str, ...]] = ()
+    """Which: render, collect, windows, phase2-cached, act; empty: all."""
+
+    output: Path | None = None
+    """A JSONL file to add a row to for each: figures, machine, commit."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="bench")
+    for name in options.names:
+        if name not in BENCHMARKS:
+            raise UserError(f"unknown benchmark {name!r}; {closest(name, BENCHMARKS)}")
+    from understudy.benchmarks.harness import append
+
+    rows = []
+    for name in options.names or BENCHMARKS:
+        print(f"{name}: {BENCHMARKS[name]}", file=sys.stderr)
+        for row in measure(name):
+            rows.append(row)
+            if options.output is not None:
+                append(options.output, row)
+    _print(rows)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+def _print(rows: Sequence[Row]) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from understudy.cli.console import console
+
+    table = Table(box=SIMPLE)
+    for name in ("name", "value", "baseline", "unit", "ratio", "promised", ""):
+        table.add_column(name, justify="right" if name in ("value", "baseline", "ratio") else "left")
+    for row in rows:
+        promised = f"ratio {row.least_ratio:g}" if row.least_ratio else f"{row.least_value:g} {row.unit}"
+        mark = "[green]holds[/]" if row.holds else "[red]does not hold[/]"
+        table.add_row(row.name, f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}", promised, mark)
+    console().print(table)

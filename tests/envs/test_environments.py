@@ -1,0 +1,255 @@
+"""What every suite keeps to: its spec, its episodes by seed, its errors, an expert that beats chance."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.envs.base import EnvConfig, Environment
+from understudy.types import UserError
+
+TASKS = ["pointmass/reach", "pointmass/reach-blue", "metaworld/reach", "metaworld/drawer-close"]
+
+
+def fingerprint(env: Environment, seed: int, steps: int = 12) -> str:
+    """A hash of everything an episode shows, under actions that depend on the step only."""
+    digest = hashlib.sha256()
+    observation, _ = env.reset(seed=seed)
+    for step in range(steps):
+        for image in observation["images"].values():
+            digest.update(image.tobytes())
+        digest.update(observation["state"].tobytes() + env.expert_action().tobytes())
+        action = np.sin(np.arange(env.interface.action.dimension) + step).astype(np.float32)
+        observation, reward, _, _, info = env.step(action)
+        digest.update(np.float64(reward).tobytes() + bytes([info["success"]]))
+    return digest.hexdigest()
+
+
+@pytest.fixture(params=TASKS)
+def task(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("state", ["proprioception", "full"])
+def test_observations_and_actions_are_as_declared(task: str, state: str) -> None:
+    env = envs.make(task, EnvConfig(image_size=32, state=state))
+    observation, _ = env.reset(seed=1)
+    assert isinstance(env, gymnasium.Env)
+    assert env.task == task
+    assert env.observation_space.contains(observation)
+    assert env.action_space.contains(env.expert_action())
+    assert all(size == (32, 32) for size in env.interface.cameras.values())
+    observation, reward, terminated, truncated, info = env.step(env.expert_action())
+    assert env.observation_space.contains(observation)
+    assert np.isfinite(reward) and not terminated and not truncated
+    assert type(info["success"]) is bool
+    picture = env.render()
+    assert picture.shape == (256, 256, 3) and picture.dtype == np.uint8 and picture.std() > 5
+    env.close()
+
+
+def test_same_seed_same_episode_to_the_last_byte_whatever_ran_before(task: str) -> None:
+    env = envs.make(task)
+    first = fingerprint(env, seed=7)
+    assert fingerprint(env, seed=8) != first
+    assert fingerprint(env, seed=7) == first
+    np.random.seed(123)  # noqa: NPY002, the global generator must not matter
+    other = envs.make(task)
+    fingerprint(other, seed=9, steps=3)
+    assert fingerprint(other, seed=7) == first
+    assert fingerprint(env, seed=7) == first, "two environments side by side share nothing"
+    env.close()
+    other.close()
+
+
+def test_same_seed_same_episode_in_another_process(task: str) -> None:
+    env = envs.make(task)
+    code = f"""
+import sys; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
+from test_environments import fingerprint
+from understudy import envs
+env = envs.make({task!r})
+print(fingerprint(env, seed=7))
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", code], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == fingerprint(env, seed=7)
+    assert result.stderr == "", "the renderer was left open at exit"
+    env.close()
+
+
+def test_resets_vary_with_seed_and_split(task: str) -> None:
+    goals = set()
+    for split in ("train", "validation", "evaluation"):
+        env = envs.make(task, split=split)
+        for seed in range(4):
+            env.begin(seed)
+            goals.add(tuple(env.goal))
+        env.close()
+    assert len(goals) == 12
+
+
+def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
+    env = envs.make(task)
+    generator = np.random.default_rng(0)
+    solved = {"expert": 0, "chance": 0}
+    for seed in range(4):
+        for who in solved:
+            env.begin(seed)
+            success = False
+            for _ in range(150):
+                chance = generator.uniform(-1, 1, env.interface.action.dimension)
+                _, _, truncated, info = env.advance(env.expert_action() if who == "expert" else chance)
+                success |= info["success"]
+                if truncated or success:
+                    break
+            solved[who] += success
+    assert solved["expert"] == 4
+    assert solved["chance"] < 4
+    env.close()
+
+
+def test_an_episode_is_truncated_at_its_horizon_and_never_ends_on_success(task: str) -> None:
+    env = envs.make(task, EnvConfig(max_steps=60))
+    env.begin(0)
+    ends = [env.advance(env.expert_action())[1:] for _ in range(60)]
+    assert [truncated for _, truncated, _ in ends] == [False] * 59 + [True]
+    assert not any(terminated for terminated, _, _ in ends)
+    env.begin(1)
+    assert not env.advance(env.expert_action())[2], "begin starts the count anew"
+    env.close()
+
+
+@pytest.mark.parametrize("wrong", ["shape", "nan", "infinite"])
+def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
+    env = envs.make(task)
+    with pytest.raises(ValueError, match="no episode has begun"):
+        env.advance(env.action_space.sample())
+    env.begin(0)
+    action = {
+        "shape": np.zeros(env.interface.action.dimension + 1),
+        "nan": np.full(env.interface.action.dimension, np.nan),
+        "infinite": np.full(env.interface.action.dimension, np.inf),
+    }[wrong]
+    with pytest.raises(ValueError, match="shape" if wrong == "shape" else "finite"):
+        env.advance(action)
+    env.close()
+
+
+def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
+    env = envs.make(task)
+    env.begin(0)
+    high = np.asarray(env.interface.action.high)
+    inside = [env.advance(high)[0], env.advance(-high)[0]]
+    env.begin(0)
+    assert [env.advance(3 * high)[0], env.advance(-9 * high)[0]] == inside
+    env.close()
+
+
+def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
+    shown, hidden = (envs.make(task, EnvConfig(goal=goal, state="full")) for goal in ("visible", "hidden"))
+    size = len(shown.goal) if task.startswith("pointmass") else 3
+    a, b = shown.reset(seed=3)[0], hidden.reset(seed=3)[0]
+    assert np.array_equal(a["state"][:-size], b["state"][:-size])
+    assert a["state"][-size:].any() and not b["state"][-size:].any()
+    assert np.array_equal(shown.expert_action(), hidden.expert_action()), "the expert knows the goal all the same"
+    camera = next(iter(a["images"]))
+    changed = np.abs(a["images"][camera].astype(int) - b["images"][camera]).max(axis=-1) > 20
+    assert 0 < changed.sum() < changed.size / 4
+    shown.close()
+    hidden.close()
+
+
+def test_reset_without_a_seed_draws_another_and_says_which() -> None:
+    env = envs.make("pointmass/reach")
+    env.reset(seed=1)
+    first, second = env.reset()[1]["seed"], env.reset()[1]["seed"]
+    env.reset(seed=1)
+    assert first != second
+    assert env.reset()[1]["seed"] == first
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: envs.make("metaword/reach"), "did you mean metaworld"),
+        (lambda: envs.make("metaworld/raech"), "did you mean metaworld/reach"),
+        (lambda: envs.make("reach"), "unknown suite 'reach'"),
+        (lambda: envs.make("metaworld/mt10"), "expand"),
+        (lambda: envs.expand(["metaworld/ml45"]), "ml45-train"),
+        (lambda: envs.instructions("metaworld/no-such"), "choices: "),
+        (lambda: envs.make("pointmass/reach", EnvConfig(cameras=("side",))), "choices: top"),
+        (lambda: envs.make("metaworld/reach", EnvConfig(cameras=("side",))), "corner2"),
+        (lambda: EnvConfig(image_size=4), "4"),
+        (lambda: EnvConfig(max_steps=0), "0"),
+    ],
+)
+def test_a_wrong_name_is_an_error_of_one_line_with_the_choices(call, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_choice_is_an_error_with_the_choices() -> None:
+    """In a process of its own: under pytest the type checker would be first to refuse."""
+    code = """
+from understudy import envs
+from understudy.types import UserError
+for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}):
+    try:
+        split = values.pop("split", "train")
+        envs.make("pointmass/reach", envs.EnvConfig(**values), split=split)
+    except UserError as error:
+        print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3
+    for line, choices in zip(lines, ("visible, hidden", "proprioception, full", "train, validation"), strict=True):
+        assert choices in line
+
+
+def test_a_missing_simulator_names_the_extra() -> None:
+    code = """
+import importlib.machinery
+class Finder(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in ("metaworld", "mujoco") else super().find_spec(name, path, target)
+import sys
+sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
+from understudy import envs
+from understudy.types import UserError
+assert len(envs.expand(["metaworld/mt50"])) == 50 and envs.instructions("metaworld/reach")
+try:
+    envs.make("metaworld/reach")
+except UserError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "pip install 'understudy[metaworld]'" in result.stdout
+
+
+def test_splits_expand_in_order_without_repeats() -> None:
+    assert envs.expand(["pointmass/reach"]) == ["pointmass/reach"]
+    assert len(envs.expand(["metaworld/mt10"])) == 10
+    ten = envs.expand(["metaworld/window-open", "metaworld/mt10"])
+    assert ten[0] == "metaworld/window-open" and len(ten) == 10
+    train, test = (envs.expand([f"metaworld/ml45-{part}"]) for part in ("train", "test"))
+    assert len(train) == 45 and len(test) == 5
+    assert sorted(train + test) == sorted(envs.expand(["metaworld/mt50"]))
+
+
+def test_versions_name_the_simulator_and_what_renders() -> None:
+    assert envs.versions("pointmass/reach")["renderer"] == "numpy"
+    found = envs.versions("metaworld")
+    assert found["mujoco"] and found["metaworld"] and found["renderer"] in ("egl", "osmesa", "glfw")

@@ -1,0 +1,130 @@
+"""Pictures: right side up, near the simulator's own, the same from any number of renderers."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from understudy import envs
+from understudy.envs.base import EnvConfig
+from understudy.envs.rendering import CLUSTER_METRES, cluster_meshes
+from understudy.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
+
+
+def test_every_camera_has_a_picture_of_its_own() -> None:
+    env = envs.make("metaworld/reach", EnvConfig(cameras=CAMERAS, image_size=48))
+    images = env.reset(seed=0)[0]["images"]
+    assert list(images) == list(CAMERAS)
+    assert all(image.std() > 5 for image in images.values())
+    assert len({image.tobytes() for image in images.values()}) == len(CAMERAS)
+    env.close()
+
+
+def centre_of_change(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:
+    rows, columns = np.nonzero(np.abs(before.astype(int) - after).sum(axis=-1) > 60)
+    return rows.mean(), columns.mean()
+
+
+def test_up_is_up_and_right_is_right() -> None:
+    """Move the goal marker: up in the world is up in the picture, and east is on the camera's own east side."""
+    cameras = (*FREE_CAMERAS, "topview", "corner", "corner2", "corner3", "corner4")
+    env = envs.make("metaworld/reach", EnvConfig(cameras=cameras, image_size=128))
+    env.begin(0)
+    simulator = env._simulator
+    simulator.model.site("goal").size[:] = 0.03
+    places = {
+        "away": (5, 5, -5),
+        "here": (0, 0.7, 0.15),
+        "higher": (0, 0.7, 0.3),
+        "east": (0.15, 0.7, 0.15),
+        "north": (0, 0.85, 0.15),
+    }
+    pictures = {}
+    for name, place in places.items():
+        simulator.data.site("goal").xpos[:] = place
+        pictures[name] = env.observe()["images"]
+    for camera in cameras:
+        away = pictures["away"][camera]
+        seen = {name: centre_of_change(away, images[camera]) for name, images in pictures.items() if name != "away"}
+        row, column = seen["here"]
+        assert seen["north" if camera == "topview" else "higher"][0] < row - 3, camera
+        east = seen["east"][1] - column
+        assert east < -3 if camera == "workspace_front" else east > 3, camera
+    env.close()
+
+
+def test_a_faithful_picture_is_the_simulators_own() -> None:
+    import mujoco
+
+    env = envs.make("metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",)))
+    picture = env.reset(seed=0)[0]["images"]["topview"]
+    with mujoco.Renderer(env._simulator.model, 64, 64) as renderer:
+        renderer.update_scene(env._simulator.data, "topview")
+        assert np.array_equal(picture, renderer.render())
+    env.close()
+
+
+def test_a_fast_picture_shows_the_same_scene() -> None:
+    fast, faithful = (envs.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag)) for flag in (False, True))
+    a, b = (env.reset(seed=0)[0]["images"]["workspace"].astype(float) for env in (fast, faithful))
+    assert 0 < np.abs(a - b).mean() < 20, "shadows, reflections and anti-aliasing are all that differs"
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
+    fast.close()
+    faithful.close()
+
+
+def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes() -> None:
+    env = envs.make("metaworld/coffee-pull")
+    model = env._simulator.model
+    small = copy.copy(model)
+    cluster_meshes(small, CLUSTER_METRES)
+    assert small.mesh_facenum.sum() < 0.4 * model.mesh_facenum.sum()
+    assert np.abs(small.mesh_vert - model.mesh_vert).max() <= CLUSTER_METRES
+    kept = small.mesh_facenum == model.mesh_facenum
+    assert kept.sum() >= 5
+    for mesh in range(model.nmesh):
+        rows = slice(small.mesh_faceadr[mesh], small.mesh_faceadr[mesh] + small.mesh_facenum[mesh])
+        assert small.mesh_face[rows].max() < model.mesh_vertnum[mesh]
+        if kept[mesh]:
+            assert np.array_equal(small.mesh_face[rows], model.mesh_face[rows])
+    assert np.array_equal(model.mesh_face, copy.copy(model).mesh_face)
+    env.close()
+
+
+def test_a_closed_environment_can_be_observed_again() -> None:
+    env = envs.make("metaworld/reach")
+    first = env.reset(seed=0)[0]["images"]["workspace"]
+    env.close()
+    env.close()
+    assert np.array_equal(env.reset(seed=0)[0]["images"]["workspace"], first)
+    env.close()
+
+
+def test_no_renderer_is_an_error_that_names_the_packages() -> None:
+    code = (
+        "import ctypes\n"
+        "real = ctypes.CDLL.__init__\n"
+        "def absent(self, name, *rest, **more):\n"
+        "    if name and ('EGL' in str(name) or 'OSMesa' in str(name)): raise OSError(name)\n"
+        "    real(self, name, *rest, **more)\n"
+        "ctypes.CDLL.__init__ = absent\n"
+        "from understudy import envs\n"
+        "from understudy.types import UserError\n"
+        "try: envs.make('metaworld/reach')\n"
+        "except UserError as error: print(error)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "sudo apt-get update && sudo apt-get install -y libegl1" in result.stdout
+
+
+def test_model_cameras_are_those_of_the_model() -> None:
+    env = envs.make("metaworld/reach")
+    model = env._simulator.model
+    assert {model.camera(index).name for index in range(model.ncam)} == set(MODEL_CAMERAS)
+    env.close()

@@ -1,0 +1,68 @@
+"""What the documents say runs: the Python example, every command line with its flags, every link."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from understudy import cli
+from understudy.cli import parsing
+from understudy.rollout.collect import collect
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
+
+
+def test_the_python_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At debug size and on the point mass; all else is to the letter."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    changes = {"-laptop": "-debug", "metaworld/door-open": "pointmass/reach-red", "episodes=20": "episodes=2"}
+    for word, smaller in changes.items():
+        assert word in example
+        example = example.replace(word, smaller)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 14
+    monkeypatch.chdir(tmp_path)
+    collect(["pointmass/reach-red"], episodes=3, output=tmp_path / "data" / "mw3")
+    exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+    assert (tmp_path / "runs" / "phase2" / "evaluation" / "results.json").exists()
+    assert "success" in capsys.readouterr().out
+
+
+def command_lines() -> list[str]:
+    lines = (line.partition("#")[0].strip() for path in DOCUMENTS for line in path.read_text().splitlines())
+    return sorted({line for line in lines if re.match(r"understudy [a-z]+( |$)", line)})
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_has_a_command_and_flags_that_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
+    assert name in cli.COMMANDS
+    action = words[:1] if name in ("data", "train") else []
+    try:
+        cli.main([name, *action, "--help"])
+    except SystemExit as stop:
+        assert stop.code == 0
+    known = parsing.flags_of_help(capsys.readouterr().out)
+    assert {word for word in words if word.startswith("--")} <= set(known)
+
+
+def test_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join(path.read_text() for path in DOCUMENTS)
+    assert set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.MULTILINE)) <= targets

@@ -1,0 +1,54 @@
+"""metrics.jsonl holds each step once, whatever was killed; the meter's means survive a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from understudy.training.metrics import Meter, Metrics
+from understudy.types import UserError
+
+
+def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):
+    with Metrics(tmp_path, 0) as metrics:
+        for step in (2, 4, 6):
+            metrics.write({"step": step, "loss": step / 8})
+    with Metrics(tmp_path, 4) as metrics:
+        metrics.write({"step": 6, "loss": 1.5})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": 2, "loss": 0.25}, {"step": 4, "loss": 0.5}, {"step": 6, "loss": 1.5}]
+
+
+def test_a_row_torn_by_a_kill_is_cut_off(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "lo')
+    Metrics(tmp_path, 4).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 2, "loss": 0.5}\n'
+
+
+def test_rows_go_to_tensorboard_where_it_is_installed(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with Metrics(tmp_path, 0) as metrics:
+        metrics.write({"step": 2, "loss/cloning": 0.5})
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss/cloning")] == [(2, 0.5)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line(tmp_path):
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    metrics = Metrics.__new__(Metrics)
+    metrics.path, metrics._board = tmp_path / "metrics.jsonl", None
+    metrics._file = metrics.path.open("a")
+    with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"), metrics:
+        metrics.write({"step": 1})
+
+
+def test_the_meter_averages_what_it_was_given_and_begins_anew():
+    meter = Meter()
+    meter.add({"loss": 1.0, "norm": 2.0})
+    meter = Meter(meter.sums)
+    meter.add({"loss": 2.0})
+    assert meter.take() == {"loss": 1.5, "norm": 2.0}
+    assert meter.take() == {}

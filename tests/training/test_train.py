@@ -1,0 +1,218 @@
+"""A run from data to folder: what it leaves, what it refuses, what it keeps when it is stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data.synthetic import make_episode, make_spec, write
+from training.runs import first, rows, second, start, weights, with_bad_action
+
+from understudy.agents.policy_agent import load
+from understudy.data.windows import WindowConfig
+from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
+from understudy.training.config import AugmentationConfig, OptimizerConfig
+from understudy.training.run_folder import read_config
+from understudy.training.train import split_episodes, train
+from understudy.types import UserError
+
+
+def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):
+    config, facts = read_config(first_run)
+    assert config == first()
+    assert facts["data"] == str(data) and facts["start_from"] is None
+    assert {"commit", "versions", "dataset_fingerprint", "config_hash", "arguments"} <= facts["provenance"].keys()
+    assert [row["step"] for row in rows(first_run)] == list(range(1, 13))
+    last = rows(first_run)[-1]
+    names = ("forward_dynamics", "inverse_dynamics", "masked_hindsight")
+    assert {f"loss/{name}" for name in names} | {f"validation/{name}" for name in names} <= last.keys()
+    assert {"loss", "gradient_norm", "learning_rate"} <= last.keys()
+    assert list((first_run / "tensorboard").iterdir())
+    info = load_info(resolve(first_run))
+    assert [task.name for task in info.tasks] == ["toy/reach", "toy/push"] and info.spec == make_spec()
+    assert info.provenance == facts["provenance"]
+
+
+def test_training_lowers_the_loss(data, tmp_path):
+    optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=5)
+    run = train(first(steps=60, optimizer=optimizer), data=data, output=tmp_path / "run", device="cpu")
+    losses = [row["loss"] for row in rows(run)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_the_second_phase_starts_from_the_first_trains_its_parts_and_acts(first_run, data, tmp_path):
+    """Trap: frozen weights do not change by a bit."""
+    config = second(cache_features=False)
+    run = train(config, data=data, output=tmp_path / "second", start_from=first_run, device="cpu")
+    before, after = weights(first_run), weights(run)
+    frozen = ("model.embedding.encoders.", "model.embedding.token_learners.", "model.embedding.projections.")
+    kept = [name for name in after if name.startswith(frozen)]
+    assert kept and all(after[name] == before[name] for name in kept)
+    assert all(before[name] != after[name] for name in after if name.startswith("model.blocks.") and "weight" in name)
+    assert not any(name.startswith("objectives.forward_dynamics") for name in after)
+    assert load(run).prompted
+    assert read_config(run)[1]["start_from"] == str(first_run)
+    assert load_info(resolve(run)).provenance["start_from"] == load_info(resolve(first_run)).provenance
+
+
+@pytest.mark.parametrize("augmentation", [AugmentationConfig(1, (0.8, 1.0), 0.2), AugmentationConfig()])
+def test_the_same_config_gives_the_same_run_whatever_the_callers_random_state(data, tmp_path, augmentation):
+    config = first(steps=4, augmentation=augmentation)
+    runs = []
+    for number in range(2):
+        torch.manual_seed(number)
+        state = torch.get_rng_state()
+        runs.append(train(config, data=data, output=tmp_path / str(number), device="cpu"))
+        assert torch.equal(torch.get_rng_state(), state)
+    assert rows(runs[0]) == rows(runs[1]) and weights(runs[0]) == weights(runs[1])
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_another_seed_gives_another_run(first_run, data, tmp_path):
+    run = train(first(steps=4, seed=1), data=data, output=tmp_path / "run", device="cpu")
+    assert rows(run)[0]["loss"] != rows(first_run)[0]["loss"]
+
+
+def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(data, tmp_path):
+    config = first(steps=8, checkpoint_every_steps=2, ema_decay=0.5)
+    run = train(config, data=data, output=tmp_path / "run", device="cpu")
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["000006", "000008", "last"]
+    state = torch.load(run / "checkpoints/last/training_state.pt", weights_only=True)
+    averaged = read_weights(run / "checkpoints/last" / WEIGHTS)
+    assert any(not torch.equal(averaged[name], value) for name, value in state["weights"].items())
+
+
+def test_statistics_are_those_of_the_run_it_starts_from(first_run, tmp_path):
+    other = write(
+        tmp_path / "data", [replace(make_episode(i, 20), state=make_episode(i, 20).state * 9) for i in range(4)]
+    )
+    run = train(second(steps=1), data=other.path, output=tmp_path / "run", start_from=first_run, device="cpu")
+    assert load_info(resolve(run)).statistics == load_info(resolve(first_run)).statistics
+
+
+def test_episodes_are_held_out_of_every_task_that_has_enough():
+    task = np.asarray([0] * 40 + [1] * 10 + [2] * 3)
+    training, held_out = split_episodes(task, 0.05, seed=0)
+    assert sorted([*training, *held_out]) == list(range(53))
+    assert np.bincount(task[held_out], minlength=3).tolist() == [2, 1, 0]
+    assert (split_episodes(task, 0.05, seed=0)[1] == held_out).all()
+    assert not all((split_episodes(task, 0.05, seed=seed)[1] == held_out).all() for seed in range(1, 5))
+    assert len(split_episodes(task, 0.0, seed=0)[1]) == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_episode(tmp_path):
+    episodes = [make_episode(seed, 20) for seed in range(6)]
+    episodes[3] = with_bad_action(episodes[3], frame=10)
+    data = write(tmp_path / "data", episodes)
+    config = second(steps=50, batch_size=2, cache_features=False, train_only=(), validation_fraction=0.0)
+    with pytest.raises(UserError) as caught:
+        train(config, data=data.path, output=tmp_path / "run", device="cpu")
+    message = str(caught.value)
+    assert "loss behaviour_cloning not finite" in message and "episode 3 (toy/push), frames" in message
+    assert "episode 0" not in message and "\n" not in message
+    step = int(message.split(":")[0].removeprefix("step "))
+    assert resolve(tmp_path / "run").name == f"{step:06d}" and len(rows(tmp_path / "run")) == step
+    assert all(value.isfinite().all() for value in read_weights(resolve(tmp_path / "run") / WEIGHTS).values())
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(first_run, data):
+    before = {path: path.stat().st_mtime_ns for path in first_run.rglob("*")}
+    with pytest.raises(UserError, match=r"output .* is in use; choose another, or .*--resume"):
+        train(first(), data=data, output=first_run, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in first_run.rglob("*")} == before
+
+
+def test_a_run_that_another_process_trains_is_refused(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="in use by another process"):
+            train(first(), data=data, output=tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_only": ("model.vision.*",)}, r"pattern 'model\.vision\.\*' fits no parameter"),
+        ({"cache_features": True, "train_only": ()}, r"cache_features needs frozen encoders, but model\.embedding"),
+        ({"new_parameters": ()}, r"does not fit the model; missing: "),
+        ({"window": WindowConfig(steps=4, chunk=2)}, r"of another shape: model\.step_embedding"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused_with_nothing_written(first_run, data, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        train(second(**change), data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_whose_weights_fit_but_mean_something_else_is_refused(first_run, data, tmp_path):
+    config = second(model=replace(second().model, heads=2))
+    with pytest.raises(UserError, match=r"differs from that of .*: model\.heads was 4, is 2"):
+        train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_of_another_embodiment_is_refused(first_run, tmp_path):
+    spec = make_spec(cameras=("wrist",))
+    data = write(tmp_path / "data", [make_episode(0, 10, spec)], spec)
+    with pytest.raises(UserError, match=r"another embodiment than .*cameras: .*front.*wrist"):
+        train(second(), data=data.path, output=tmp_path / "run", start_from=first_run, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": "nowhere"}, "no dataset at nowhere"),
+        ({"start_from": "nowhere"}, "no run or checkpoint at nowhere"),
+        ({"device": "tpu:0"}, "device 'tpu:0' is not there; choices: auto, cpu"),
+    ],
+)
+def test_bad_arguments_are_refused_with_nothing_written(data, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        train(first(), **{"data": data, "output": tmp_path / "run", "device": "cpu"} | arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "number"), [("endless", signal.SIGINT), ("endless-two", signal.SIGTERM)])
+def test_an_interrupted_run_saves_a_checkpoint_and_says_so(data, tmp_path, name, number):
+    run = tmp_path / "run"
+    process = start(name, data, run)
+    wait_for_rows(run, 5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    step = int(resolve(run).name)
+    assert f"stopped after step {step} of 1000000; --resume continues from {run}" in said
+    assert len(rows(run)) == step
+
+
+def test_a_run_in_a_thread_trains(data, tmp_path):
+    thread = threading.Thread(target=train, args=(first(steps=1),), kwargs={"data": data, "output": tmp_path / "run"})
+    thread.start()
+    thread.join()
+    assert len(rows(tmp_path / "run")) == 1
+
+
+def wait_for_rows(run: Path, count: int) -> None:
+    """Until a run has logged that much; it fails the test if the run takes a minute."""
+    until = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < count:
+        assert time.monotonic() < until, "the run does not begin"
+        time.sleep(0.01)
+
+
+def test_config_json_is_plain_and_flat_for_reports(first_run):
+    values = json.loads((first_run / "config.json").read_text())
+    assert values["method"] == "dualmind" and values["steps"] == 12 and "forward_dynamics" in values["objectives"]
+    shutil.copytree(first_run, first_run.parent / "copy")
+    assert read_config(first_run.parent / "copy")[0] == first()
