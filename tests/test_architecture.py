@@ -101,8 +101,8 @@ def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
 def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
     code = (
         "import gymnasium  # which sets a variable of its own\n"
-        "import os, random, numpy as np\n"
-        "state = lambda: (dict(os.environ), random.getstate(), np.random.get_state()[1].tolist())\n"
+        "import os, numpy as np, torch\n"
+        "state = lambda: (dict(os.environ), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())\n"
         "before = state()\n"
         "import understudy, understudy.cli, understudy.envs, understudy.data.dataset, understudy.training.train\n"
         "print(before == state())"

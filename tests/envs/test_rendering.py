@@ -128,3 +128,11 @@ def test_model_cameras_are_those_of_the_model() -> None:
     model = env._simulator.model
     assert {model.camera(index).name for index in range(model.ncam)} == set(MODEL_CAMERAS)
     env.close()
+
+
+def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
+    env = envs.make("metaworld/reach")
+    first = env.reset(seed=0)[0]["images"]["workspace"]
+    assert env.render().shape == (256, 256, 3)
+    assert np.array_equal(env.observe()["images"]["workspace"], first)
+    env.close()

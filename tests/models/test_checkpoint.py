@@ -168,12 +168,12 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
     assert resolve(folder) == folder
     checkpoints = tmp_path / "run" / "checkpoints"
     save_checkpoint(checkpoints / "000010", Toy(), INFO)
-    with pytest.raises(UserError, match="no checkpoint in .*run"):
+    with pytest.raises(UserError, match=r"no checkpoint in .*run"):
         resolve(tmp_path / "run")
     (checkpoints / "last").symlink_to("000010")
     assert resolve(tmp_path / "run") == checkpoints / "000010"
     assert resolve(checkpoints / "last") in (checkpoints / "last", checkpoints / "000010")
-    with pytest.raises(UserError, match="no run or checkpoint at .*nowhere"):
+    with pytest.raises(UserError, match=r"no run or checkpoint at .*nowhere"):
         resolve(tmp_path / "nowhere")
 
 

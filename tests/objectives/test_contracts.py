@@ -125,13 +125,17 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
     assert sensitivity(predicted, batch.state).tolist() == [True, True, False, True]
 
 
-def test_behaviour_cloning_sees_the_past_and_the_prompt_alone():
-    system, batch = only("behaviour_cloning"), differentiable(make_batch())
+@pytest.mark.parametrize("attention", ["causal", "step"])
+def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
+    system = make_system(objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)})
+    batch, remembers = differentiable(make_batch()), attention == "causal"
     objective = system.objectives["behaviour_cloning"]
     predicted = objective.predict(Passes(system.model, batch, generator()))
     for step in range(STEPS):
-        assert sensitivity(predicted[:, step], batch.state).tolist() == [t <= step for t in range(STEPS)]
-        assert sensitivity(predicted[:, step], batch.action).tolist() == [t < step for t in range(STEPS)]
+        seen = [t == step or (remembers and t < step) for t in range(STEPS)]
+        assert sensitivity(predicted[:, step], batch.state).tolist() == seen
+        seen[step] = False
+        assert sensitivity(predicted[:, step], batch.action).tolist() == seen
     told_otherwise = replace(batch, prompt=batch.prompt[1:] + batch.prompt[:1])
     assert not torch.allclose(predicted, objective.predict(Passes(system.model, told_otherwise, generator())))
     relabelled = replace(batch, expert_action=-batch.expert_action)

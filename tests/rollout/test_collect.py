@@ -193,7 +193,7 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
     hit = 0
     for kill in range(kills):
         process = subprocess.Popen(command(output, episodes), stderr=subprocess.DEVNULL, env=environment())
-        share = (kill + generator.random()) / kills
+        share = 0.8 * (kill + generator.random()) / kills
         wait_for_attempts(output, int(share * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.01)
         if process.poll() is None:
@@ -204,7 +204,7 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
     return hit
 
 
-def wait_for_attempts(output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 60) -> None:
+def wait_for_attempts(output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900) -> None:
     staging = output.with_name(f"{output.name}.partial")
     deadline = time.monotonic() + timeout_seconds
     while len(list(staging.glob("*/*.npz"))) < max(count, 1) and process.poll() is None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,9 @@ def write_dataset(path: Path, episodes: int = 24, length: int = 20) -> EpisodeDa
 
 
 def with_bad_action(episode: Episode, frame: int) -> Episode:
-    """The same episode with an action that is not a number."""
+    """The same episode with an action so large that its loss overflows."""
     action = episode.expert_action.copy()
-    action[frame] = np.nan
+    action[frame] = np.finfo(np.float32).max
     return replace(episode, expert_action=action)
 
 
@@ -81,3 +82,11 @@ def rows(run: Path) -> list[dict[str, Any]]:
 def weights(run: Path) -> dict[str, bytes]:
     """The last checkpoint's weights, to the bit."""
     return {name: value.numpy().tobytes() for name, value in read_weights(resolve(run) / WEIGHTS).items()}
+
+
+def wait_for_rows(run: Path, count: int) -> None:
+    """Until a run has logged that much; it fails the test if the run takes minutes."""
+    until = time.monotonic() + 300
+    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < count:
+        assert time.monotonic() < until, "the run does not begin"
+        time.sleep(0.01)

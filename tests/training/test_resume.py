@@ -126,7 +126,7 @@ def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
         process = start("killed", data, run, resume=run.exists())
         began = time.monotonic()
         while not (run / "config.json").exists() and process.poll() is None:
-            assert time.monotonic() - began < 60
+            assert time.monotonic() - began < 300
             time.sleep(0.005)
         time.sleep(moment.uniform(0, 4))
         hits += process.poll() is None
@@ -134,7 +134,7 @@ def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
         process.communicate()
         require_whole(run)
     process = start("killed", data, run, resume=True)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return hits
 

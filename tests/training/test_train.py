@@ -7,15 +7,13 @@ import json
 import shutil
 import signal
 import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from data.synthetic import make_episode, make_spec, write
-from training.runs import first, rows, second, start, weights, with_bad_action
+from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action
 
 from understudy.agents.policy_agent import load
 from understudy.data.windows import WindowConfig
@@ -189,7 +187,7 @@ def test_an_interrupted_run_saves_a_checkpoint_and_says_so(data, tmp_path, name,
     process = start(name, data, run)
     wait_for_rows(run, 5)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode != 0
     step = int(resolve(run).name)
     assert f"stopped after step {step} of 1000000; --resume continues from {run}" in said
@@ -201,14 +199,6 @@ def test_a_run_in_a_thread_trains(data, tmp_path):
     thread.start()
     thread.join()
     assert len(rows(tmp_path / "run")) == 1
-
-
-def wait_for_rows(run: Path, count: int) -> None:
-    """Until a run has logged that much; it fails the test if the run takes a minute."""
-    until = time.monotonic() + 60
-    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < count:
-        assert time.monotonic() < until, "the run does not begin"
-        time.sleep(0.01)
 
 
 def test_config_json_is_plain_and_flat_for_reports(first_run):

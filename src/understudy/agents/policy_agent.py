@@ -93,7 +93,7 @@ class PolicyAgent:
         visual, state = self._embed_observation(observation)
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
         window = Tokens(*(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action")))
-        outputs = self.model.decode(window, "causal", prompt=carry.prompt_tokens)
+        outputs = self.model.decode(window, self.policy.config.attention, prompt=carry.prompt_tokens)
         last = Tokens(outputs.visual[:, -1:], outputs.state[:, -1:], outputs.action[:, -1:])
         chunk = self.policy.head.decode(self.policy.read(last), self._generator(carry) if explore else None)
         planned = tuple(chunk[0, 0].float().cpu().numpy())

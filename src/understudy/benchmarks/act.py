@@ -27,7 +27,7 @@ def measure() -> Iterator[Row]:
 
 
 def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
-    system, info = prepare(config, dataset, None)
+    system, info = prepare(config, dataset, None, None)
     agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence)
     observation = _observation(dataset)
     carry: Carry | None = None

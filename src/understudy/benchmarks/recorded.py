@@ -44,7 +44,7 @@ class Steps:
 
     def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows) -> None:
         self.config, self.windows = config, windows
-        self.system = prepare(config, dataset, None)[0]
+        self.system = prepare(config, dataset, None, None)[0]
         self.learner = Learner(self.system, config, Ranks(), torch.device("cpu"))
         self.taken = 0
 

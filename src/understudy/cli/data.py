@@ -61,7 +61,9 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
         facts.add_row(key.replace("_", " "), escape(_text(value)))
     console().print(facts)
     for rows in tables.values():
-        table = Table(*(key.replace("_", " ") for key in rows[0]), box=SIMPLE)
+        table = Table(box=SIMPLE)
+        for number, key in enumerate(rows[0]):
+            table.add_column(key.replace("_", " "), no_wrap=number == 0)
         for row in rows:
             table.add_row(*(escape(_text(value)) for value in row.values()))
         console().print(table)

@@ -33,7 +33,7 @@ def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") 
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Tasks in order, without repeats: a split such as "metaworld/mt10" becomes its tasks. UserError on no such name."""
+    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. UserError on an unknown."""
     tasks: list[str] = []
     for full in names:
         suite, name = _find(full)

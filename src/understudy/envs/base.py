@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -64,7 +64,6 @@ class Environment(gymnasium.Env, ABC):
     task: "suite/task". interface: what it observes and does. split: whose goals it draws. max_steps: its horizon.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
 
     def __init__(self, task: str, interface: Spec, *, split: Split, max_steps: int) -> None:
@@ -76,10 +75,9 @@ class Environment(gymnasium.Env, ABC):
         self.max_steps = max_steps
         self.observation_space = observation_space(interface)
         contract = interface.action
-        self.action_space = gymnasium.spaces.Box(
-            np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32), dtype=np.float32
-        )
-        self.metadata = {**type(self).metadata, "render_fps": contract.control_rate_hz}
+        self._low, self._high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
+        self.action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
         self._elapsed: int | None = None
 
     def begin(self, seed: int) -> None:
@@ -102,7 +100,7 @@ class Environment(gymnasium.Env, ABC):
             raise ValueError(f"an action has shape {self.action_space.shape}, this one {action.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
-        reward, success = self._advance(np.clip(action, self.action_space.low, self.action_space.high))
+        reward, success = self._advance(np.clip(action, self._low, self._high))
         self._elapsed += 1
         return reward, False, self._elapsed >= self.max_steps, {"success": success}
 
@@ -141,7 +139,7 @@ class Environment(gymnasium.Env, ABC):
 
 def observation_space(interface: Spec) -> gymnasium.spaces.Dict:
     """The space of `Observation` for a spec."""
-    images = {
+    images: dict[str, gymnasium.Space] = {
         name: gymnasium.spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sorted(interface.cameras.items())
     }
     state = gymnasium.spaces.Box(-np.inf, np.inf, (interface.state_dimension,), np.float32)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from understudy.envs.rendering import load_mujoco
+
 
 @dataclass(frozen=True)
 class FreeCamera:
@@ -18,8 +20,7 @@ class FreeCamera:
 
     def to_mujoco(self) -> Any:
         """A free `mujoco.MjvCamera` at this place; its field of view is a setting of the model's, not its own."""
-        import mujoco
-
+        mujoco = load_mujoco()
         towards = np.asarray(self.look_at) - np.asarray(self.position)
         distance = float(np.linalg.norm(towards))
         camera = mujoco.MjvCamera()

@@ -5,17 +5,15 @@ from __future__ import annotations
 import atexit
 import copy
 import ctypes
+import importlib
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from understudy.types import UserError
-
-if TYPE_CHECKING:
-    import mujoco
 
 BACKENDS = ("egl", "osmesa")
 APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
@@ -27,7 +25,7 @@ _closing_at_exit = False
 
 
 def choose_backend() -> str:
-    """Choose how MuJoCo renders without a display, before it is imported; returns the backend's name.
+    """Choose how MuJoCo renders without a display, if possible before it is imported; returns the backend's name.
 
     On Linux sets MUJOCO_GL to egl or osmesa, whichever loads, unless it is set, and LP_NUM_THREADS to 1 unless it is
     set: several processes render faster than several threads of one. UserError, with the command that mends it, where
@@ -37,13 +35,21 @@ def choose_backend() -> str:
         return os.environ.get("MUJOCO_GL", "default")
     os.environ.setdefault("LP_NUM_THREADS", "1")
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if not chosen and "mujoco" not in sys.modules:
+    if not chosen:
         platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
         working = [name for name in BACKENDS if platform in ("", name) and _loads(name)]
         if not working:
             raise UserError(f"no renderer: neither EGL nor OSMesa loads; install one with: {APT}")
         chosen = os.environ["MUJOCO_GL"] = working[0]
-    return chosen or "glfw"
+    return chosen
+
+
+def load_mujoco() -> Any:
+    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no declarations."""
+    choose_backend()
+    import mujoco
+
+    return mujoco
 
 
 def _loads(backend: str) -> bool:
@@ -86,17 +92,16 @@ class Renderer:
     """Pictures of a MuJoCo model, right side up. A context for each renderer; closed before the interpreter ends.
 
     model: read for its assets on creation and for its poses at every picture; never changed but for the field of
-    view of free cameras. largest: pixels a side of the largest picture. faithful: shadows, reflections, anti-aliasing
-    and every triangle, as the simulator would draw it.
+    view of free cameras. size: pixels a side of the pictures to expect; a larger one makes the buffer grow.
+    faithful: shadows, reflections, anti-aliasing and every triangle, as the simulator would draw it.
     """
 
-    def __init__(self, model: mujoco.MjModel, *, largest: int, faithful: bool = False) -> None:
-        import mujoco
-
+    def __init__(self, model: Any, *, size: int, faithful: bool = False) -> None:
+        mujoco = load_mujoco()
         self._model = model
-        self._upright: dict[str, bool] = {}
+        self._size = size
         assets = copy.copy(model)
-        assets.vis.global_.offwidth = assets.vis.global_.offheight = largest
+        assets.vis.global_.offwidth = assets.vis.global_.offheight = size
         if not faithful:
             assets.vis.quality.offsamples = 0
             cluster_meshes(assets, CLUSTER_METRES)
@@ -105,18 +110,15 @@ class Renderer:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         self._option = mujoco.MjvOption()
-        self._gl = _gl_context(largest)
+        self._gl = _gl_context(size)
         self._gl.make_current()
         self._context: Any = mujoco.MjrContext(assets, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         _close_at_exit(self)
 
-    def picture(
-        self, data: mujoco.MjData, camera: mujoco.MjvCamera, size: int, *, fovy: float | None = None
-    ) -> np.ndarray:
+    def picture(self, data: Any, camera: Any, size: int, *, fovy: float | None = None) -> np.ndarray:
         """What a camera sees: uint8 (size, size, 3). fovy: degrees, for free cameras."""
-        import mujoco
-
+        mujoco = load_mujoco()
         if self._context is None:
             raise RuntimeError("this renderer is closed")
         if fovy is not None:
@@ -127,6 +129,9 @@ class Renderer:
         rectangle = mujoco.MjrRect(0, 0, size, size)
         pixels = np.empty((size, size, 3), np.uint8)
         self._gl.make_current()
+        if size > self._size:
+            mujoco.mjr_resizeOffscreen(size, size, self._context)
+            self._size = size
         mujoco.mjr_render(rectangle, self._scene, self._context)
         mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
         # OpenGL's first row is the lowest. A camera mounted head down is turned by half a circle, never mirrored.
@@ -143,7 +148,7 @@ class Renderer:
         self._gl.free()
 
 
-def cluster_meshes(model: mujoco.MjModel, cell: float) -> None:
+def cluster_meshes(model: Any, cell: float) -> None:
     """Merge the vertices of a model's large meshes that share a cell of `cell` metres, for drawing only.
 
     Triangles that collapse are dropped and each mesh keeps its place in the arrays. Normals are those of the
@@ -172,10 +177,11 @@ def cluster_meshes(model: mujoco.MjModel, cell: float) -> None:
 
 
 def _gl_context(size: int) -> Any:
-    from mujoco import gl_context
-
+    mujoco, backend = load_mujoco(), choose_backend()
     try:
-        return gl_context.GLContext(size, size)
+        # By name, since a mujoco imported before the choice was made holds the context of a window system.
+        home = importlib.import_module(f"mujoco.{backend}") if backend in BACKENDS else mujoco
+        return home.GLContext(size, size)
     except Exception as error:  # drivers raise their own kinds
         raise UserError(f"no renderer ({type(error).__name__}: {error}); install one with: {APT}") from error
 

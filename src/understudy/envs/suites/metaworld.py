@@ -11,7 +11,7 @@ from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.envs.cameras import FreeCamera
 from understudy.envs.experts.metaworld import expert
 from understudy.envs.goals import episode_generator, split_of
-from understudy.envs.rendering import Renderer, choose_backend
+from understudy.envs.rendering import Renderer, choose_backend, load_mujoco
 from understudy.envs.suites.metaworld_instructions import INSTRUCTIONS
 from understudy.envs.suites.metaworld_splits import SPLITS, TASKS
 from understudy.types import ActionContract, Observation, Spec, UserError
@@ -80,18 +80,19 @@ class MetaWorld(Environment):
                 raise UserError(f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}")
         interface = Spec(
             embodiment="sawyer",
-            cameras=dict.fromkeys(cameras, (config.image_size,) * 2),
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
         super().__init__(f"metaworld/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
         self.config = config
-        choose_backend()
+        self._mujoco = load_mujoco()
         self._simulator = _simulator(name)
         if config.goal == "hidden":
             _hide_goal_markers(self._simulator.model)
         self._pristine = _Pristine(self._simulator)
         self._space = self._simulator._random_reset_space
+        self._vector = self._space.low
         self._goal_axes = goal_axes(name, self._space.low, self._space.high)
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
@@ -109,7 +110,7 @@ class MetaWorld(Environment):
 
     def expert_action(self) -> np.ndarray:
         action = self._expert(self._observation)
-        return np.clip(action, self.action_space.low, self.action_space.high).astype(np.float32)
+        return np.clip(action, ACTION.low, ACTION.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
         return self._picture(DEFAULT_CAMERA, 256)
@@ -126,7 +127,7 @@ class MetaWorld(Environment):
         return state
 
     def _begin(self, seed: int) -> None:
-        """Meta-World's `reset`, which runs `reset_model` twice so that moved bodies settle; the first draws the goal."""
+        """Meta-World's `reset`, which runs `reset_model` twice, so that what moved settles."""
         from gymnasium.envs.mujoco import MujocoEnv
 
         simulator = self._simulator
@@ -143,9 +144,7 @@ class MetaWorld(Environment):
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         """Meta-World's `step` without what has no effect on its results."""
-        import mujoco
-
-        simulator = self._simulator
+        mujoco, simulator = self._mujoco, self._simulator
         model, data = simulator.model, simulator.data
         simulator.set_xyz_action(action[:3])
         data.ctrl[:] = (action[3], -action[3])
@@ -167,8 +166,8 @@ class MetaWorld(Environment):
     def _picture(self, name: str, size: int) -> np.ndarray:
         model = self._simulator.model
         if self._renderer is None:
-            largest = max(256, self.config.image_size)
-            self._renderer = Renderer(model, largest=largest, faithful=self.config.faithful_rendering)
+            faithful = self.config.faithful_rendering
+            self._renderer = Renderer(model, size=self.config.image_size, faithful=faithful)
         free = FREE_CAMERAS.get(name)
         if name not in self._cameras:
             self._cameras[name] = free.to_mujoco() if free else _model_camera(model, name)
@@ -185,8 +184,7 @@ class _Pristine:
         self._attributes = _copied(vars(simulator))
 
     def restore(self, simulator: Any) -> None:
-        import mujoco
-
+        mujoco = load_mujoco()
         simulator.model.body_pos[:] = self._body_pos
         simulator.model.site_pos[:] = self._site_pos
         mujoco.mj_resetData(simulator.model, simulator.data)
@@ -232,8 +230,7 @@ def _hide_goal_markers(model: Any) -> None:
 
 
 def _model_camera(model: Any, name: str) -> Any:
-    import mujoco
-
+    mujoco = load_mujoco()
     camera = mujoco.MjvCamera()
     camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
     camera.fixedcamid = model.camera(name).id
@@ -242,8 +239,7 @@ def _model_camera(model: Any, name: str) -> Any:
 
 def _refresh_poses(simulator: Any) -> None:
     """Poses of what reset moved last, for the first picture. Steps compute them anew, so dynamics are untouched."""
-    import mujoco
-
+    mujoco = load_mujoco()
     mujoco.mj_kinematics(simulator.model, simulator.data)
     mujoco.mj_comPos(simulator.model, simulator.data)
     mujoco.mj_camlight(simulator.model, simulator.data)

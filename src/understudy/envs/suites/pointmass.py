@@ -81,7 +81,7 @@ class PointMass(Environment):
                 raise UserError(f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}")
         interface = Spec(
             embodiment="pointmass",
-            cameras=dict.fromkeys(cameras, (config.image_size,) * 2),
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
