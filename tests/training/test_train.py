@@ -15,7 +15,6 @@ import torch
 from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action
 
-from understudy.agents.policy_agent import load
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
 from understudy.training.config import AugmentationConfig, OptimizerConfig
@@ -47,7 +46,7 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-def test_the_second_phase_starts_from_the_first_trains_its_parts_and_acts(first_run, data, tmp_path):
+def test_the_second_phase_starts_from_the_first_and_trains_its_parts(first_run, data, tmp_path):
     """Trap: frozen weights do not change by a bit."""
     config = second(cache_features=False)
     run = train(config, data=data, output=tmp_path / "second", start_from=first_run, device="cpu")
@@ -57,7 +56,7 @@ def test_the_second_phase_starts_from_the_first_trains_its_parts_and_acts(first_
     assert kept and all(after[name] == before[name] for name in kept)
     assert all(before[name] != after[name] for name in after if name.startswith("model.blocks.") and "weight" in name)
     assert not any(name.startswith("objectives.forward_dynamics") for name in after)
-    assert load(run).prompted
+    assert load_info(resolve(run)).model["prompt"] is not None
     assert read_config(run)[1]["start_from"] == str(first_run)
     assert load_info(resolve(run)).provenance["start_from"] == load_info(resolve(first_run)).provenance
 

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "windows": "windows a second that are drawn, against those that a training step consumes",
     "phase2-cached": "steps a second of phase II with cached visual tokens, against encoding images",
     "act": "decisions a second with `carry`, against encoding the whole context anew",
+    "memory": "the most that training holds in memory, from 10 and from 100 thousand frames",
 }
 
 

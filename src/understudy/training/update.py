@@ -162,9 +162,9 @@ def _tally(losses: Mapping[str, Loss], sums: Mapping[str, Tensor], stop: bool, r
 
 
 def _bad_rows(losses: Iterable[Loss], batch: Batch) -> Tensor:
-    """bool (b,): windows with an element that is not finite, in losses that have one row a window."""
+    """bool (b,): windows whose sum is not finite, in losses that have one row a window."""
     bad = torch.zeros(len(batch), dtype=torch.bool)
     for loss in losses:
         if loss.value.ndim and len(loss.value) == len(batch):
-            bad |= ~(loss.value.float() * loss.mask).isfinite().flatten(1).all(dim=1).cpu()
+            bad |= ~(loss.value.float() * loss.mask).flatten(1).sum(dim=1).isfinite().cpu()
     return bad

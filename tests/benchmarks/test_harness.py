@@ -1,0 +1,68 @@
+"""The harness measures in turns, keeps what was promised apart from what was found, and writes what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from understudy import benchmarks
+from understudy.benchmarks.harness import Row, append, in_turns, one_core, rate
+from understudy.types import UserError
+
+
+def test_sides_take_turns_and_medians_ignore_a_busy_moment() -> None:
+    order: list[str] = []
+    figures = {"ours": iter([10.0, 1.0, 12.0]), "theirs": iter([2.0, 3.0, 100.0])}
+
+    def side(name: str) -> float:
+        order.append(name)
+        return next(figures[name])
+
+    assert in_turns(lambda: side("ours"), lambda: side("theirs"), rounds=3) == [10.0, 3.0]
+    assert order == ["ours", "theirs"] * 3
+
+
+def test_rate_counts_units() -> None:
+    calls: list[int] = []
+    assert rate(lambda: calls.append(1), calls=7, units=3) > 0
+    assert len(calls) == 7
+
+
+@pytest.mark.parametrize(
+    ("promise", "holds"),
+    [({}, True), ({"least_ratio": 2.0}, True), ({"least_ratio": 2.1}, False), ({"least_value": 11.0}, False)],
+)
+def test_a_row_says_whether_its_promise_holds(promise: dict[str, float], holds: bool, tmp_path: Path) -> None:
+    row = Row("speed", 10.0, 5.0, "things/s", "ours against theirs", **promise)
+    for _ in range(2):
+        append(tmp_path / "new" / "rows.jsonl", row)
+    first, second = map(json.loads, (tmp_path / "new" / "rows.jsonl").read_text().splitlines())
+    assert first == second
+    assert first["ratio"] == 2.0
+    assert first["holds"] is holds
+    assert {"name", "value", "baseline", "unit", "machine", "commit"} <= first.keys()
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        append(tmp_path, Row("speed", 1.0, 1.0, "things/s", ""))
+
+
+def test_one_core_is_given_back() -> None:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system chooses cores itself")
+    before = os.sched_getaffinity(0)
+    with one_core():
+        assert len(os.sched_getaffinity(0)) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", benchmarks.BENCHMARKS)
+def test_every_benchmark_measures_both_sides(name: str) -> None:
+    rows = list(benchmarks.measure(name))
+    assert rows
+    assert all(row.value > 0 and row.baseline > 0 and row.note for row in rows)
