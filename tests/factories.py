@@ -44,7 +44,7 @@ def make_spec(*, cameras: tuple[str, ...] = ("front",), action: int = ACTION) ->
         control_rate_hz=10.0,
     )
     states = tuple(f"s{index}" for index in range(STATE))
-    return Spec("toy", {name: (SIZE, SIZE) for name in cameras}, states, contract)
+    return Spec("toy", dict.fromkeys(cameras, (SIZE, SIZE)), states, contract)
 
 
 def make_model_config(**changes: Any) -> ControlTransformerConfig:

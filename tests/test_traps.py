@@ -1,4 +1,4 @@
-"""One test for each thing that released code of the DualMind family gets wrong; the letters are those of docs/dualmind.md."""
+"""A test for each thing that released code of this family gets wrong; the letters are those of docs/dualmind.md."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from factories import (
     make_system,
 )
 from torch import nn
+
 from understudy.data.windows import WindowConfig
 from understudy.nn.bins import Bins
 from understudy.objectives.base import Passes
@@ -100,7 +101,9 @@ def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
 def test_f_padded_action_dimensions_bear_no_loss():
     spec = make_spec(action=6)
     batch = make_batch(spec=spec, action_mask=torch.tensor([[True, True, False, False, False, False]] * 3))
-    for loss in (make_system(spec=spec).losses(batch, generator())[name] for name in OBJECTIVES if name != "forward_dynamics"):
+    for loss in (
+        make_system(spec=spec).losses(batch, generator())[name] for name in OBJECTIVES if name != "forward_dynamics"
+    ):
         assert loss.mask[..., :2].any() and not loss.mask[..., 2:].any()
 
 

@@ -9,11 +9,9 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from understudy.types import UserError
-
-T = TypeVar("T")
 
 
 def to_jsonable(value: Any) -> Any:
@@ -30,8 +28,11 @@ def to_jsonable(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} to JSON")
 
 
-def from_jsonable(kind: type[T], values: Any) -> T:
-    """The inverse of `to_jsonable` for a value of type `kind`. Raises UserError naming a key that does not fit."""
+def from_jsonable(kind: Any, values: Any) -> Any:
+    """The inverse of `to_jsonable` for a value of type `kind`, a class or a generic.
+
+    Raises UserError naming a key that does not fit.
+    """
     return _read(kind, values, "config")
 
 
@@ -73,8 +74,9 @@ def _read_union(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
     if len(kinds) == 1:
         return _read(kinds[0], values, where)
     named = {kind.__name__: kind for kind in kinds}
-    _require(isinstance(values, dict) and values.get("type") in named, where, values, " or ".join(named))
-    return _read(named[values["type"]], values, where)
+    name = values.get("type") if isinstance(values, dict) else None
+    _require(name in named, where, values, " or ".join(named))
+    return _read(named[str(name)], values, where)
 
 
 def _read_dataclass(kind: Any, values: Any, where: str) -> Any:

@@ -68,7 +68,10 @@ class ActionContract:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ActionContract:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,8 @@ class Episode:
     success: np.ndarray
 
     def __post_init__(self) -> None:
-        arrays = {name: getattr(self, name) for name in ("action", "expert_action", "reward", "success")} | self.images
-        for name, array in arrays.items():
+        arrays = {name: getattr(self, name) for name in ("action", "expert_action", "reward", "success")}
+        for name, array in {**arrays, **self.images}.items():
             assert len(array) == len(self.state), (name, array.shape, self.state.shape)
 
     def __len__(self) -> int:

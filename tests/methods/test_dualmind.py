@@ -6,6 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 
 import pytest
+
 from understudy import methods
 from understudy.methods.dualmind import trained_parts
 from understudy.models.prompts import PromptConfig, SmallTextConfig

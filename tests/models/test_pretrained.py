@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from understudy.models.encoders import ViT, pixels
 from understudy.models.pretrained import PretrainedText, load_vit
 from understudy.types import UserError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from understudy.nn.masks import attention_pattern
 
 VISUAL, STATE, ACTION = 0, 2, 3

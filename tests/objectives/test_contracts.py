@@ -1,4 +1,4 @@
-"""What holds for every objective: finite, trains something, ignores padding, cannot see its answer, no aliased target."""
+"""What holds for every objective: it trains something, ignores padding, cannot see its answer, aliases no target."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
+
 from understudy.objectives import system as systems
 from understudy.objectives.base import Passes
 from understudy.types import Batch
@@ -72,7 +73,10 @@ def test_padded_steps_and_dimensions_do_not_matter(name):
     real = mask[..., None, None] & batch.action_mask[:, None, None, :]
     changed = replace(
         batch,
-        images={key: torch.where(mask[..., None, None, None], image, other.images[key]) for key, image in batch.images.items()},
+        images={
+            key: torch.where(mask[..., None, None, None], image, other.images[key])
+            for key, image in batch.images.items()
+        },
         state=torch.where(mask[..., None], batch.state, other.state),
         action=torch.where(real, batch.action, other.action),
         expert_action=torch.where(real, batch.expert_action, other.expert_action),
@@ -127,7 +131,9 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
 
 @pytest.mark.parametrize("attention", ["causal", "step"])
 def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
-    system = make_system(objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)})
+    system = make_system(
+        objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)}
+    )
     batch, remembers = differentiable(make_batch()), attention == "causal"
     objective = system.objectives["behaviour_cloning"]
     predicted = objective.predict(Passes(system.model, batch, generator()))

@@ -92,12 +92,16 @@ class PolicyAgent:
             past = (*past, step)[-(self.model.steps - 1) :] if self.model.steps > 1 else ()
         visual, state = self._embed_observation(observation)
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
-        window = Tokens(*(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action")))
+        window = Tokens(
+            *(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action"))
+        )
         outputs = self.model.decode(window, self.policy.config.attention, prompt=carry.prompt_tokens)
         last = Tokens(outputs.visual[:, -1:], outputs.state[:, -1:], outputs.action[:, -1:])
         chunk = self.policy.head.decode(self.policy.read(last), self._generator(carry) if explore else None)
         planned = tuple(chunk[0, 0].float().cpu().numpy())
-        return replace(carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1)
+        return replace(
+            carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1
+        )
 
     def _embed_observation(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """One frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
@@ -116,10 +120,10 @@ class PolicyAgent:
         return self.model.action_embedding(action, torch.ones_like(action, dtype=torch.bool))
 
     def _check(self, observation: Observation) -> None:
-        expected = {f"images[{name!r}]": (*size, 3) for name, size in self.interface.cameras.items()}
-        expected["state"] = (self.interface.state_dimension,)
-        given = {f"images[{name!r}]": np.shape(image) for name, image in observation["images"].items()}
-        given["state"] = np.shape(observation["state"])
+        expected = {"state": (self.interface.state_dimension,)}
+        expected |= {f"images[{name!r}]": (*size, 3) for name, size in self.interface.cameras.items()}
+        given = {"state": np.shape(observation["state"])}
+        given |= {f"images[{name!r}]": np.shape(image) for name, image in observation["images"].items()}
         if given != expected:
             raise UserError(f"observation has {given}; this agent was trained on {expected}")
 
@@ -137,10 +141,9 @@ def load(path: str | Path, device: str = "cpu") -> PolicyAgent:
     info = load_info(folder)
     system = System.build(
         from_jsonable(ControlTransformerConfig, info.model),
-        from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),  # type: ignore[type-abstract]
+        from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
         info.spec,
         from_jsonable(WindowConfig, info.window),
     )
     load_weights(system, folder)
     return PolicyAgent(system.to(device), info)
-

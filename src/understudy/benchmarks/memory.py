@@ -47,4 +47,3 @@ def _peak(source: EpisodeDataset, folder: Path, frames: int) -> float:
     environment = {"UNDERSTUDY_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     return float(done.stdout.split()[-1])
-

@@ -26,9 +26,7 @@ def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") 
     module = _suite(suite)
     if name not in module.TASKS:
         raise UserError(f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first")
-    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
-    if missing:
-        raise UserError(f"{suite} needs {', '.join(missing)}: pip install 'understudy[{module.EXTRA}]'")
+    _require_packages(suite)
     return module.make(name, config, split)
 
 
@@ -57,8 +55,12 @@ def suite_names() -> list[str]:
 
 
 def versions(task: str) -> dict[str, str]:
-    """Versions of the simulator packages behind a task or suite, and what renders, for provenance."""
+    """Versions of the simulator packages behind a task or suite, and what renders, for provenance.
+
+    UserError where the suite's simulator or a renderer is missing.
+    """
     module = _suite(task.partition("/")[0])
+    _require_packages(task.partition("/")[0])
     found = {package: metadata.version(package) for package in module.PACKAGES}
     return {**found, "renderer": module.renderer()}
 
@@ -77,6 +79,13 @@ def _suite(name: str) -> ModuleType:
     if name not in suite_names():
         raise UserError(f"unknown suite {name!r}; {_choices(name, suite_names())}")
     return importlib.import_module(f"understudy.envs.suites.{name}")
+
+
+def _require_packages(suite: str) -> None:
+    module = _suite(suite)
+    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"{suite} needs {', '.join(missing)}: pip install 'understudy[{module.EXTRA}]'")
 
 
 def _choices(wrong: str, known: Sequence[str]) -> str:

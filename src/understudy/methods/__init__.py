@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from understudy.training.config import TrainConfig
 
 _SIZES = ("debug", "laptop", "base")
-_PRESETS = {f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}") for phase in ("phase1", "phase2") for size in _SIZES}
+_PRESETS = {
+    f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}") for phase in ("phase1", "phase2") for size in _SIZES
+}
 
 
 def preset_names() -> list[str]:

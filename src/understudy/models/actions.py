@@ -53,9 +53,7 @@ class ActionEmbedding(nn.Module):
         else:
             self.project = mlp([2 * values, width, width])
 
-    def forward(
-        self, action: Float[Tensor, "b t k a"], real: Bool[Tensor, "b t k a"]
-    ) -> Float[Tensor, "b t d"]:
+    def forward(self, action: Float[Tensor, "b t k a"], real: Bool[Tensor, "b t k a"]) -> Float[Tensor, "b t d"]:
         """action: in [-1, 1]. real: real actions and real dimensions."""
         values, real = rearrange(action, "b t k a -> b t (k a)"), rearrange(real, "b t k a -> b t (k a)")
         if self.bins is None:

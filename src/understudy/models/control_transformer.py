@@ -59,13 +59,16 @@ class ObservationEmbedding(nn.Module):
     def __init__(self, config: ControlTransformerConfig, spec: Spec):
         super().__init__()
         self.cameras = tuple(spec.cameras)
-        self.encoders = nn.ModuleDict({name: build_encoder(config.encoder, spec.cameras[name]) for name in self.cameras})
+        self.encoders = nn.ModuleDict(
+            {name: build_encoder(config.encoder, spec.cameras[name]) for name in self.cameras}
+        )
         self.token_learners = nn.ModuleDict(
-            {name: TokenLearner(config.encoder.width, config.visual_tokens, maps=config.token_maps) for name in self.cameras}
+            {
+                name: TokenLearner(config.encoder.width, config.visual_tokens, maps=config.token_maps)
+                for name in self.cameras
+            }
         )
-        self.projections = nn.ModuleDict(
-            {name: nn.Linear(config.encoder.width, config.width) for name in self.cameras}
-        )
+        self.projections = nn.ModuleDict({name: nn.Linear(config.encoder.width, config.width) for name in self.cameras})
         self.state = mlp([2 * spec.state_dimension, config.width, config.width])
 
     def visual(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
@@ -101,12 +104,16 @@ class ControlTransformer(nn.Module):
         self.config, self.spec, self.chunk, self.steps = config, spec, chunk, steps
         self.visual_tokens = config.visual_tokens * len(spec.cameras)
         self.embedding = ObservationEmbedding(config, spec)
-        self.action_embedding = ActionEmbedding(config.action, config.width, chunk=chunk, dimension=spec.action.dimension)
+        self.action_embedding = ActionEmbedding(
+            config.action, config.width, chunk=chunk, dimension=spec.action.dimension
+        )
         self.slot_embedding = nn.Embedding(self.visual_tokens + 2, config.width)
         self.step_embedding = nn.Embedding(steps, config.width)
         for embedding in (self.slot_embedding, self.step_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
+        )
         self.norm = nn.LayerNorm(config.width)
         self.prompt_encoder = PromptEncoder(config.prompt, config.width) if config.prompt else None
         self.prompt_blocks = nn.ModuleList(
@@ -142,7 +149,7 @@ class ControlTransformer(nn.Module):
         prompt: PromptTokens | None = None,
     ) -> Tokens:
         """Run the blocks. attention: who sees whom (nn.masks). mask: real steps, needed where the future is seen."""
-        b, t = tokens.state.shape[:2]
+        t = tokens.state.shape[1]
         assert t <= self.steps, (t, self.steps)
         x = torch.cat([tokens.observation, tokens.action[:, :, None]], dim=2)
         x = x + self.slot_embedding.weight + self.step_embedding.weight[:t, None]
@@ -156,4 +163,3 @@ class ControlTransformer(nn.Module):
             x = block(x, allowed)
         x = rearrange(self.norm(x), "b (t n) d -> b t n d", t=t)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
-

@@ -23,7 +23,10 @@ class ConvEncoderConfig:
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A vision transformer (Dosovitskiy et al. 2021). pretrained: a `transformers` ViT's folder or Hub id to start from."""
+    """A vision transformer (Dosovitskiy et al. 2021).
+
+    pretrained: a `transformers` ViT's folder or Hub id to start from.
+    """
 
     width: int = 768
     patch: int = 16

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
-def detached_copy(module: nn.Module) -> nn.Module:
+
+def detached_copy(module: ModuleType) -> ModuleType:
     """A copy that shares no tensor with `module`, takes no gradient and stays in evaluation mode."""
     return copy.deepcopy(module).requires_grad_(False).eval()
 

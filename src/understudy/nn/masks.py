@@ -1,4 +1,4 @@
-"""Who may attend to whom in a sequence of steps, each of observation tokens (visual, then state) and an action token."""
+"""Who may attend to whom in a sequence of steps: observation tokens (visual, then state) and an action token each."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from torch import nn
 def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of the given sizes, input first, with GELU (and dropout) between them."""
     layers: list[nn.Module] = []
-    for index, (width_in, width_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (width_in, width_out) in enumerate(pairwise(sizes)):
         if index:
             layers += [nn.GELU(), nn.Dropout(dropout)] if dropout else [nn.GELU()]
         layers.append(nn.Linear(width_in, width_out))

@@ -1,4 +1,4 @@
-"""TokenLearner: many patch tokens to a few, each a weighted mean over positions (Ryoo et al. 2021, arXiv 2106.11297)."""
+"""TokenLearner: many patch tokens to a few, weighted means over positions (Ryoo et al. 2021, arXiv 2106.11297)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from understudy.nn.mlp import mlp
 
 
 class TokenLearner(nn.Module):
@@ -23,9 +21,10 @@ class TokenLearner(nn.Module):
             raise ValueError(f"width {width} is not a multiple of maps {maps}")
         self.num_tokens, self.maps = num_tokens, maps
         self.norm = nn.LayerNorm(width)
-        self.score = mlp([width, hidden, num_tokens * maps])
+        scores = nn.Linear(hidden, num_tokens * maps)
         with torch.no_grad():
-            self.score[-1].weight.mul_(initial_gain)
+            scores.weight.mul_(initial_gain)
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), scores)
 
     def attention(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n m p"]:
         """Where each token looks: weights over positions that sum to 1."""

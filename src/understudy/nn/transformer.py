@@ -1,4 +1,4 @@
-"""Pre-norm transformer layers over `scaled_dot_product_attention`; masks are arguments, True where attention is allowed."""
+"""Pre-norm transformer layers over `scaled_dot_product_attention`; a mask is True where attention is allowed."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class CrossBlock(nn.Module):
         self.feed_forward = mlp([width, expansion * width, width])
         self.dropout = nn.Dropout(dropout)
         for last in (self.attention.output, self.feed_forward[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(
         self, x: Float[Tensor, "b l d"], prompt: Float[Tensor, "b p d"], mask: Bool[Tensor, "b p"]

@@ -28,7 +28,10 @@ class BehaviourCloningConfig:
 
 
 class BehaviourCloning(Objective):
-    """The expert's actions of step t from the observation outputs at t, which see the prompt and, if `attention` lets them, the past."""
+    """The expert's actions of step t from the observation outputs at t.
+
+    These see the prompt and, if `attention` lets them, the past.
+    """
 
     def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
         super().__init__()

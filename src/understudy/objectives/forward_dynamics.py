@@ -1,4 +1,4 @@
-"""Forward dynamics: from the outputs at t and the action taken there, the next observation's tokens (DualMind, phase I)."""
+"""Forward dynamics: the next observation's tokens from the outputs and the action at t (DualMind, phase I)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from understudy.models.control_transformer import ControlTransformer
+from understudy.models.control_transformer import ControlTransformer, ObservationEmbedding
 from understudy.nn.ema import detached_copy, move_towards
 from understudy.nn.masks import AttentionPattern
 from understudy.nn.mlp import mlp
@@ -77,7 +77,7 @@ class ForwardDynamics(Objective):
         return self
 
 
-def _observation_tokens(embedding: nn.Module, batch: Batch) -> Tensor:
+def _observation_tokens(embedding: ObservationEmbedding, batch: Batch) -> Tensor:
     visual, state = embedding.embed_visual(batch), embedding.embed_state(batch.state, batch.state_mask)
     return torch.cat([visual, state[:, :, None]], dim=2)
 
