@@ -55,11 +55,11 @@ def phase1_laptop() -> TrainConfig:
         },
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=50),
         augmentation=AugmentationConfig(shift_pixels=4),
-        steps=600,
+        steps=450,
         batch_size=64,
         ema_decay=0.99,
         processes=2,
-        checkpoint_every_steps=300,
+        checkpoint_every_steps=150,
     )
 
 
@@ -79,7 +79,8 @@ def phase2_laptop() -> TrainConfig:
         cache_features=True,
         augmentation=AugmentationConfig(),
         optimizer=replace(first.optimizer, learning_rate=2e-3),
-        steps=1800,
+        steps=1000,
+        processes=1,
     )
 
 
