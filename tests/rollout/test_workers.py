@@ -84,7 +84,9 @@ def test_closing_the_stream_ends_workers_in_the_middle_of_a_job(tmp_path: Path) 
 def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int) -> None:
     """The main script has no `if __name__ == "__main__"`: workers must not run it again."""
     script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"import signal, sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        # a shell that starts tests in the background lets its children ignore the signal
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from rollout.jobs import Mishap, go_wrong\n"
         "from understudy.rollout.workers import stream\n"

@@ -49,7 +49,7 @@ def config_named(name: str) -> TrainConfig:
         "killed": first(steps=60, model=model, **often),
         "endless": first(steps=1_000_000),
         "endless-two": first(steps=1_000_000, processes=2),
-        "short": first(),
+        "compiled": first(compile=True),
     }[name]
 
 

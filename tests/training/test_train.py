@@ -205,3 +205,14 @@ def test_config_json_is_plain_and_flat_for_reports(first_run):
     assert values["method"] == "dualmind" and values["steps"] == 12 and "forward_dynamics" in values["objectives"]
     shutil.copytree(first_run, first_run.parent / "copy")
     assert read_config(first_run.parent / "copy")[0] == first()
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_losses_of_plain_ones(first_run, data, tmp_path):
+    """In a process of its own: the compiler cannot see through the type checks of the tests."""
+    process = start("compiled", data, tmp_path / "run")
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    ours, theirs = ([row["loss"] for row in rows(run)] for run in (tmp_path / "run", first_run))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-2)
+    assert weights(tmp_path / "run").keys() == weights(first_run).keys()
