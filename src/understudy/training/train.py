@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -225,12 +224,18 @@ def _fit(
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
     for tensor in system.state_dict().values():
         ranks.share(tensor)
-    scaled = copy.copy(dataset)
-    scaled.statistics = info.statistics
     training, held_out = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
 
     def windows(episodes: np.ndarray) -> Windows:
-        return Windows(scaled, cache, config.window, seed=config.seed, episodes=episodes.tolist(), features=features)
+        return Windows(
+            dataset,
+            cache,
+            config.window,
+            seed=config.seed,
+            episodes=episodes.tolist(),
+            features=features,
+            statistics=info.statistics,
+        )
 
     validation = windows(held_out) if len(held_out) and ranks.first else None
     fit(Course(config, learner, windows(training), validation, info, output, ranks), start, meter)
