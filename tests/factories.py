@@ -99,9 +99,9 @@ def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **chan
     return replace(whole, **changes)
 
 
-def make_agent(**changes: Any) -> PolicyAgent:
+def make_agent(*, attention: Any = "causal", **changes: Any) -> PolicyAgent:
     """An untrained policy; its states have mean 0.5 and deviation 2."""
-    objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
+    objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
     moments = FeatureStatistics(
         count=10, min=(-5.0,) * STATE, max=(5.0,) * STATE, mean=(0.5,) * STATE, std=(2.0,) * STATE
     )

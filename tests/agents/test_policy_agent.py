@@ -38,8 +38,9 @@ def test_sixteen_slots_side_by_side_act_as_each_alone():
     assert all(np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True))
 
 
-def test_acting_is_the_models_pass_over_the_same_window():
-    agent, steps = make_agent(), STEPS * CHUNK
+@pytest.mark.parametrize("attention", ["causal", "present"])
+def test_acting_is_the_models_pass_over_the_same_window(attention):
+    agent, steps = make_agent(attention=attention), STEPS * CHUNK
     observations = list(make_observations(steps))
     actions = act_along(agent, 0, OPEN, steps=steps)
     seen = observations[::CHUNK]

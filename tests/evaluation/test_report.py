@@ -75,7 +75,7 @@ def make_dataset(folder: Path) -> None:
     environment = {"image_size": 64, "cameras": [], "goal": "visible", "state": "full", "faithful_rendering": False}
     noise = {"fraction": 0.5, "deviation": 0.4, "correlation": 0.9}
     collection = {"tasks": list(TASKS), "episodes": 50, "seed": 3, "environment": environment, "noise": noise}
-    collection |= {"images": "png", "keep_failures": False}
+    collection |= {"images": "png", "keep_failures": False, "steps_after_success": 20}
     (folder / "meta" / "info.json").write_text(json.dumps(info))
     (folder / "meta" / "collection.json").write_text(json.dumps(collection))
 

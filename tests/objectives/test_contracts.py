@@ -9,6 +9,7 @@ import torch
 from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
 
 from understudy.objectives import system as systems
+from understudy.models.control_transformer import Tokens
 from understudy.objectives.base import Passes
 from understudy.types import Batch
 
@@ -129,7 +130,7 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
     assert sensitivity(predicted, batch.state).tolist() == [True, True, False, True]
 
 
-@pytest.mark.parametrize("attention", ["causal", "step"])
+@pytest.mark.parametrize("attention", ["causal", "present"])
 def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
     system = make_system(
         objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)}
@@ -146,3 +147,14 @@ def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
     assert not torch.allclose(predicted, objective.predict(Passes(system.model, told_otherwise, generator())))
     relabelled = replace(batch, expert_action=-batch.expert_action)
     assert torch.equal(predicted, objective.predict(Passes(system.model, relabelled, generator())))
+
+
+def test_the_present_alone_is_a_window_of_one_step():
+    system, batch = make_system(), make_batch()
+    tokens = system.model.embed(batch)
+    prompt = system.model.encode_prompt(batch.prompt)
+    together = system.model.decode_present(tokens.observation, prompt=prompt)
+    for step in range(STEPS):
+        alone = Tokens(*(part[:, step : step + 1] for part in (tokens.visual, tokens.state, tokens.action)))
+        expected = system.model.decode(alone, "causal", prompt=prompt).observation
+        torch.testing.assert_close(together[:, step : step + 1], expected)

@@ -82,12 +82,12 @@ def test_the_outcome_sums_up_the_steps(env: Environment) -> None:
     assert (result.task, result.seed) == (env.task, 5)
 
 
-def test_an_episode_stops_at_its_first_success_if_asked_to(env: Environment) -> None:
+@pytest.mark.parametrize("after", [0, 3])
+def test_an_episode_stops_after_its_first_success_if_asked_to(env: Environment, after: int) -> None:
     whole, _ = run(env)
-    cut, steps = run(env, stop_on_success=True)
-    assert cut.first_success == whole.first_success == cut.length - 1
-    assert cut.success_last
-    assert [step.success for step in steps] == [False] * (cut.length - 1) + [True]
+    cut, steps = run(env, steps_after_success=after)
+    assert cut.first_success == whole.first_success == cut.length - 1 - after
+    assert [step.success for step in steps].index(True) == cut.length - 1 - after
 
 
 def test_an_episode_stops_at_max_steps_but_never_beyond_the_environments(env: Environment) -> None:

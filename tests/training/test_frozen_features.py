@@ -92,8 +92,8 @@ def test_training_on_features_is_training_on_images(first_run, data, tmp_path):
 
 def test_the_user_is_told_that_augmentation_is_off(first_run, data, tmp_path, capsys):
     plain = train(second(), data=data, output=tmp_path / "plain", start_from=first_run, device="cpu")
-    assert "augmentation is off" not in capsys.readouterr().err
+    assert "augmentation of images is off" not in capsys.readouterr().err
     config = second(augmentation=AugmentationConfig(brightness=0.5))
     run = train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
-    assert "cache_features: augmentation is off" in capsys.readouterr().err
+    assert "cache_features: augmentation of images is off" in capsys.readouterr().err
     assert rows(run) == rows(plain)

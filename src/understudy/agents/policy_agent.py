@@ -89,15 +89,14 @@ class PolicyAgent:
         past = carry.past
         if carry.visual is not None and carry.state is not None:
             step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
-            past = (*past, step)[-(self.model.steps - 1) :] if self.model.steps > 1 else ()
+            past = (*past, step)[-self.policy.history :] if self.policy.history else ()
         visual, state = self._embed_observation(observation)
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
         window = Tokens(
             *(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action"))
         )
-        outputs = self.model.decode(window, self.policy.config.attention, prompt=carry.prompt_tokens)
-        last = Tokens(outputs.visual[:, -1:], outputs.state[:, -1:], outputs.action[:, -1:])
-        chunk = self.policy.head.decode(self.policy.read(last), self._generator(carry) if explore else None)
+        parameters = self.policy.decide(self.model, window, carry.prompt_tokens)
+        chunk = self.policy.head.decode(parameters, self._generator(carry) if explore else None)
         planned = tuple(chunk[0, 0].float().cpu().numpy())
         return replace(
             carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1

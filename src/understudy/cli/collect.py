@@ -60,6 +60,9 @@ class Options:
     keep_failures: bool = False
     """Keep episodes in which the expert failed."""
 
+    steps_after_success: int = 20
+    """Steps recorded after the first one that solves the task: they show how to come close, and to stay."""
+
     workers: int | None = None
     """Simulator processes; None: one a core."""
 
@@ -91,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
         workers=options.workers,
         images=options.images,
         keep_failures=options.keep_failures,
+        steps_after_success=options.steps_after_success,
         resume=True,
     )
     print(f"{options.output}: {dataset.num_episodes} episodes, {dataset.num_frames} frames")

@@ -41,6 +41,7 @@ def _collect(collection: Mapping[str, Any], output: str) -> str:
     for name in ("fraction", "deviation", "correlation"):
         words += [f"--noise-{name}", noise[name]]
     words += ["--images", collection["images"], "--seed", collection["seed"]]
+    words += ["--steps-after-success", collection["steps_after_success"]]
     words += ["--keep-failures"] if collection["keep_failures"] else []
     return _join(*words, "--output", output)
 

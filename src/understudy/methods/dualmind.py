@@ -73,7 +73,7 @@ def phase2_laptop() -> TrainConfig:
         first,
         phase="phase2",
         model=replace(first.model, prompt=PromptConfig()),
-        objectives={"behaviour_cloning": BehaviourCloningConfig(attention="step")},
+        objectives={"behaviour_cloning": BehaviourCloningConfig(attention="present")},
         train_only=trained_parts(3, layers=first.model.layers),
         new_parameters=_PROMPT,
         cache_features=True,

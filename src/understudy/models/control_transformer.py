@@ -163,3 +163,20 @@ class ControlTransformer(nn.Module):
             x = block(x, allowed)
         x = rearrange(self.norm(x), "b (t n) d -> b t n d", t=t)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
+
+    def decode_present(
+        self, observation: Float[Tensor, "b t o d"], *, prompt: PromptTokens | None = None
+    ) -> Float[Tensor, "b t o d"]:
+        """Run the blocks over each step's observation by itself, as if a window began there.
+
+        The same as `decode` of windows of one step, but neither actions nor other steps cost anything.
+        """
+        t = observation.shape[1]
+        x = observation + self.slot_embedding.weight[:-1] + self.step_embedding.weight[0]
+        for index, block in enumerate(self.blocks):
+            if prompt is not None:
+                x = rearrange(x, "b t o d -> b (t o) d")
+                x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
+                x = rearrange(x, "b (t o) d -> b t o d", t=t)
+            x = rearrange(block(rearrange(x, "b t o d -> (b t) o d")), "(b t) o d -> b t o d", t=t)
+        return self.norm(x)

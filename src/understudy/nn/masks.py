@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-AttentionPattern = Literal["causal", "step", "inverse", "visual", "full"]
+AttentionPattern = Literal["causal", "inverse", "visual", "full"]
 
 
 def attention_pattern(
@@ -17,8 +17,7 @@ def attention_pattern(
     """The mask (query, key) over steps * (visual + 2) tokens, True where attention is allowed.
 
     causal: observation tokens of step t see the observations up to t, all of them, and the actions before t; the
-    action token sees these and itself. step: every token sees its own step alone, but observations not the action of
-    it. inverse: the same, but observation tokens of t do not see the action of
+    action token sees these and itself. inverse: the same, but observation tokens of t do not see the action of
     t - 1, so that it can be predicted from them. visual: inverse, and visual tokens see visual tokens alone, so
     that nothing but pixels tells the action. full: everything sees everything.
     """
@@ -31,8 +30,6 @@ def attention_pattern(
         return torch.ones(len(token), len(token), dtype=torch.bool, device=device)
     sees_actions_before = torch.where(is_action[:, None], query + 1, query - (pattern != "causal") * 1)
     allowed = torch.where(is_action[None, :], key < sees_actions_before, key <= query)
-    if pattern == "step":
-        allowed &= key == query
     if pattern == "visual":
         allowed &= ~is_visual[:, None] | is_visual[None, :]
     return allowed

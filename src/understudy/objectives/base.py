@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from understudy.models.actions import ActionHead
@@ -40,6 +41,11 @@ class Passes:
             prompt = self.model.encode_prompt(self.batch.prompt) if prompted else None
             self._decoded[key] = self.model.decode(self.embedded, attention, mask=self.batch.mask, prompt=prompt)
         return self._decoded[key]
+
+    def decoded_present(self) -> Float[Tensor, "b t o d"]:
+        """The decoder's outputs of each step's observation by itself, with the batch's prompts."""
+        prompt = self.model.encode_prompt(self.batch.prompt)
+        return self.model.decode_present(self.embedded.observation, prompt=prompt)
 
 
 class Objective(nn.Module):

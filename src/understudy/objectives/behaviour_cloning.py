@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from understudy.models.control_transformer import ControlTransformer, Tokens
+from understudy.models.prompts import PromptTokens
 from understudy.objectives.base import Objective, Passes, action_head, action_mask
 from understudy.types import Loss
 
@@ -18,12 +19,12 @@ from understudy.types import Loss
 class BehaviourCloningConfig:
     """Imitation of `expert_action`, which under noise is not the action that was executed.
 
-    attention: "causal" shows the policy the past of its window; "step" the present alone. The past tells the expert's
+    attention: "causal" shows the policy the past of its window; "present" the present alone. The past tells the expert's
     direction so well that a small goal in the image need not be looked at; acting, the agent then follows itself.
     """
 
     weight: float = 1.0
-    attention: Literal["causal", "step"] = "causal"
+    attention: Literal["causal", "present"] = "causal"
     hidden: int = 256
 
 
@@ -36,16 +37,28 @@ class BehaviourCloning(Objective):
     def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
         super().__init__()
         self.config = config
+        self.history = 0 if config.attention == "present" else model.steps - 1  # steps before the present that it sees
         width = (model.visual_tokens + 1) * model.config.width
         self.head = action_head(model, width, config.hidden)
 
-    def read(self, outputs: Tokens) -> Float[Tensor, "b t k a v"]:
-        """Parameters of the actions, from the decoder's outputs."""
-        return self.head(rearrange(outputs.observation, "b t o d -> b t (o d)"))
-
     def predict(self, passes: Passes) -> Float[Tensor, "b t k a v"]:
         """Parameters of the actions of every step."""
-        return self.read(passes.decoded(self.config.attention, prompted=True))
+        if self.config.attention == "present":
+            return self._read(passes.decoded_present())
+        return self._read(passes.decoded(self.config.attention, prompted=True).observation)
+
+    def decide(
+        self, model: ControlTransformer, window: Tokens, prompt: PromptTokens | None
+    ) -> Float[Tensor, "b 1 k a v"]:
+        """Parameters of the actions of a window's last step, for an agent that acts."""
+        if self.config.attention == "present":
+            outputs = model.decode_present(window.observation[:, -1:], prompt=prompt)
+        else:
+            outputs = model.decode(window, self.config.attention, prompt=prompt).observation[:, -1:]
+        return self._read(outputs)
+
+    def _read(self, outputs: Float[Tensor, "b t o d"]) -> Float[Tensor, "b t k a v"]:
+        return self.head(rearrange(outputs, "b t o d -> b t (o d)"))
 
     def forward(self, passes: Passes) -> Loss:
         return Loss(self.head.loss(self.predict(passes), passes.batch.expert_action), action_mask(passes.batch))

@@ -27,6 +27,7 @@ class CollectConfig:
     """What decides every byte of a collected dataset. episodes: successes kept of each task.
 
     images: "png" or "video". keep_failures: keep the attempts that failed on the way to those successes as well.
+    steps_after_success: steps recorded after the first solved one.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +37,7 @@ class CollectConfig:
     noise: Noise
     images: Literal["png", "video"]
     keep_failures: bool
+    steps_after_success: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run_attempt(attempt: Attempt) -> Outcome:
 
 
 def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeResult]:
-    """The recorded episode, cut at its first success, and its outcome; None for a failure that is not to be kept."""
+    """The recorded episode, cut soon after its first success, and its outcome; None for a failure that is not to be kept."""
     config = attempt.config
     seed = derive_seed("collect", config.seed, attempt.task, attempt.number)
     noisy = is_noisy(attempt.number, config.noise.fraction)
@@ -76,10 +78,13 @@ def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeR
 
     def run(observed: range) -> tuple[list[Step], EpisodeResult]:
         steps: list[Step] = []
-        options: dict[str, Any] = {"observed": observed, "on_step": steps.append, "stop_on_success": True}
-        return steps, rollout(env, agent, seed=seed, prompt=None, explore=noisy, **options)
+        options: dict[str, Any] = {"observed": observed, "on_step": steps.append}
+        after = config.steps_after_success
+        return steps, rollout(
+            env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options
+        )
 
-    patience = env.max_steps if config.keep_failures else PATIENT_STEPS
+    patience = env.max_steps if config.keep_failures else PATIENT_STEPS + config.steps_after_success
     steps, result = run(range(patience))
     if result.success_any and result.length > patience:
         again, same = run(range(patience, env.max_steps))

@@ -23,6 +23,7 @@ from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import to_jsonable
 from understudy.types import Spec, UserError
 
+STEPS_AFTER_SUCCESS = 20
 # An expert is given up when it failed this often, and less than one attempt in five succeeded.
 PATIENT_FAILURES = 20
 
@@ -38,9 +39,13 @@ def collect(
     workers: int | None = None,
     images: Literal["png", "video"] = "png",
     keep_failures: bool = False,
+    steps_after_success: int = STEPS_AFTER_SUCCESS,
     resume: bool = True,
 ) -> EpisodeDataset:
-    """Record the first `episodes` successes of each task's expert, each cut at its first solved step.
+    """Record the first `episodes` successes of each task's expert.
+
+    Each is cut `steps_after_success` steps after its first solved one: an agent that saw none of these does not know
+    how to come close, nor how to stay.
 
     Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the dataset depends
     neither on `workers` (None: one a core) nor on kills: finished attempts wait in `<output>.partial`, from which
@@ -57,6 +62,7 @@ def collect(
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
+        steps_after_success=steps_after_success,
     )
     _check(chosen)
     output = Path(output)
@@ -118,6 +124,8 @@ def _check(config: CollectConfig) -> None:
         raise UserError("no tasks to collect; name at least one")
     if config.episodes < 1:
         raise UserError(f"{config.episodes} episodes a task; at least 1 is needed")
+    if config.steps_after_success < 0:
+        raise UserError(f"{config.steps_after_success} steps after success; expected at least 0")
     if config.images not in ("png", "video"):
         raise UserError(f"images is {config.images!r}; choose png or video")
     noise = config.noise

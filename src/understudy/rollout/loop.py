@@ -54,12 +54,13 @@ def rollout(
     max_steps: int | None = None,
     on_step: Callable[[Step], None] | None = None,
     observed: Container[int] = (),
-    stop_on_success: bool = False,
+    steps_after_success: int | None = None,
 ) -> EpisodeResult:
     """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
 
     An observation is rendered only when the agent needs it, and at the steps `observed`. `on_step` is called after
-    every step, before the next one begins. `stop_on_success` ends the episode after its first solved step.
+    every step, before the next one begins. `steps_after_success` ends the episode so many steps after its first solved
+    one; None: it runs to its end.
     """
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
@@ -74,6 +75,12 @@ def rollout(
             first_success = index
         if on_step is not None:
             on_step(Step(index, observation, carry, action, float(reward), success))
-        if terminated or truncated or (success and stop_on_success):
+        if terminated or truncated or _lasted(index, first_success, steps_after_success):
             break
     return EpisodeResult(env.task, seed, first_success is not None, success, return_, index + 1, first_success)
+
+
+def _lasted(index: int, first_success: int | None, steps_after_success: int | None) -> bool:
+    if first_success is None or steps_after_success is None:
+        return False
+    return index >= first_success + steps_after_success

@@ -1,4 +1,4 @@
-"""Augmentation of a batch's images."""
+"""Augmentation of a batch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from understudy.types import Batch
 
 
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
-    """The batch with its images shifted, cut and brightened, each window in its own way and all its steps alike."""
-    if not config.changes_something:
-        return batch
+    """The batch with images shifted, cut and brightened and states moved, each window in its own way and all its
+    steps alike."""
     images = dict(batch.images)
     for camera, frames in images.items():
         frames = random_shift(frames, config.shift_pixels, generator)
         if config.resized_crop != (1.0, 1.0):
             frames = random_resized_crop(frames, config.resized_crop, generator)
         images[camera] = brightness(frames, config.brightness, generator)
-    return replace(batch, images=images)
+    state = batch.state
+    if config.state_noise:
+        offset = torch.randn(len(batch), 1, state.shape[-1], generator=generator, device=state.device)
+        state = state + config.state_noise * offset * batch.mask[..., None]
+    return replace(batch, images=images, state=state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from understudy.data.windows import WindowConfig
@@ -48,7 +48,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Changes of a window's images, the same for all its steps; the defaults change nothing."""
+    """Changes of a window's images and states, the same for all its steps; the defaults change nothing."""
 
     shift_pixels: int = 0
     """Largest random shift, in pixels."""
@@ -59,15 +59,20 @@ class AugmentationConfig:
     brightness: float = 0.0
     """Largest relative change of brightness."""
 
+    state_noise: float = 0.0
+    """Standard deviation of an offset of the state, in standard deviations of the data. An exact state names the
+    demonstration it comes from, and the policy learns these by heart instead of looking."""
+
     def __post_init__(self) -> None:
         _require("augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0")
         low, high = self.resized_crop
         _require("augmentation.resized_crop", self.resized_crop, 0 < low <= high <= 1, "0 < low <= high <= 1")
         _require("augmentation.brightness", self.brightness, 0 <= self.brightness < 1, "in [0, 1)")
+        _require("augmentation.state_noise", self.state_noise, self.state_noise >= 0, "at least 0")
 
     @property
-    def changes_something(self) -> bool:
-        return self != AugmentationConfig()
+    def changes_images(self) -> bool:
+        return replace(self, state_noise=0.0) != AugmentationConfig()
 
 
 @dataclass(frozen=True)

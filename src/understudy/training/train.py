@@ -193,8 +193,8 @@ def _train(
     """Decode frames and encode them, so that workers find them; then train with as many processes as asked for."""
     cache = FrameCache.open(dataset)
     if config.cache_features:
-        if config.augmentation.changes_something:
-            print("cache_features: augmentation is off, since encoded frames cannot be augmented", file=sys.stderr)
+        if config.augmentation.changes_images:
+            print("cache_features: augmentation of images is off, since encoded frames cannot be augmented", file=sys.stderr)
         _features(config, dataset, cache, system.to(place))
     assignment = {
         "config": to_jsonable(config),
@@ -218,7 +218,7 @@ def _fit(
     cache = FrameCache.open(dataset)
     features = _features(config, dataset, cache, system.to(place)) if config.cache_features else None
     if config.cache_features:
-        config = replace(config, augmentation=AugmentationConfig())
+        config = replace(config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise))
     learner = Learner(system, config, ranks, place)
     last = checkpoint.last(output)
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
