@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,18 +53,23 @@ def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
 
 
 def coordinates(height: int, width: int, dimension: int, *, octaves: float = 3.0) -> Float[Tensor, "p d"]:
-    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of twice its side."""
+    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of twice its side.
+
+    Any run of 16 channels holds both coordinates, coarse and fine, so that one map of a TokenLearner, which reads some
+    channels only, tells where it looks.
+    """
     if dimension % 4:
         raise ValueError(f"dimension {dimension} is not a multiple of 4")
     frequencies = torch.pi / 2 * 2 ** torch.linspace(0, octaves, dimension // 4)
+    frequencies = rearrange(frequencies, "(fine coarse) -> (coarse fine)", fine=math.gcd(4, dimension // 4))
 
     def waves(cells: int) -> Tensor:
         angles = ((torch.arange(cells) + 0.5) / cells * 2 - 1)[:, None] * frequencies
-        return torch.cat([angles.sin(), angles.cos()], dim=1)
+        return torch.stack([angles.sin(), angles.cos()], dim=-1)
 
     rows, columns = waves(height)[:, None], waves(width)[None]
-    grid = torch.cat([rows.expand(-1, width, -1), columns.expand(height, -1, -1)], dim=-1)
-    return rearrange(grid, "h w d -> (h w) d")
+    grid = torch.cat([rows.expand(-1, width, -1, -1), columns.expand(height, -1, -1, -1)], dim=-1)
+    return rearrange(grid, "h w f waves -> (h w) (f waves)")
 
 
 class ConvEncoder(nn.Module):

@@ -24,10 +24,9 @@ HORIZON = 500
 SUBSTEPS = 5
 
 FREE_CAMERAS: Mapping[str, FreeCamera] = {
-    "workspace": FreeCamera(position=(0.85, 0.45, 0.65), look_at=(0.0, 0.68, 0.12), fovy=42),
+    "workspace": FreeCamera(position=(0.6, 1.5, 0.6), look_at=(0.0, 0.7, 0.13), fovy=38),
+    "workspace_side": FreeCamera(position=(0.85, 0.45, 0.65), look_at=(0.0, 0.68, 0.12), fovy=42),
     "workspace_front": FreeCamera(position=(0.0, 1.75, 0.5), look_at=(0.0, 0.65, 0.12), fovy=38),
-    "t1": FreeCamera(position=(0.55, 0.0, 0.75), look_at=(0.0, 0.72, 0.13), fovy=36),
-    "t2": FreeCamera(position=(0.6, 1.5, 0.6), look_at=(0.0, 0.7, 0.13), fovy=38),
     "workspace_low": FreeCamera(position=(0.5, -0.1, 0.5), look_at=(0.0, 0.7, 0.13), fovy=42),
 }
 MODEL_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
