@@ -25,6 +25,8 @@ from understudy.serialisation import to_jsonable
 from understudy.types import ActionContract, Batch, Observation, Prompt, Spec
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
+SENTENCES_ALONE = WindowConfig(steps=STEPS, chunk=CHUNK)
+ANY_PROMPT = WindowConfig(steps=STEPS, chunk=CHUNK, goal_image=True, demonstration_frames=3)
 SENTENCES = ("reach the red ball", "close the drawer gently", "open it")
 OBJECTIVES = {
     "forward_dynamics": ForwardDynamicsConfig(),
@@ -60,9 +62,15 @@ def make_model_config(**changes: Any) -> ControlTransformerConfig:
     return replace(small, **changes)
 
 
-def make_system(*, objectives: Any = None, spec: Spec | None = None, seed: int = 0, **changes: Any) -> System:
+def make_system(
+    *,
+    objectives: Any = None,
+    spec: Spec | None = None,
+    seed: int = 0,
+    window: WindowConfig = SENTENCES_ALONE,
+    **changes: Any,
+) -> System:
     torch.manual_seed(seed)
-    window = WindowConfig(steps=STEPS, chunk=CHUNK)
     system = System.build(make_model_config(**changes), objectives or OBJECTIVES, spec or make_spec(), window)
     with torch.no_grad():  # prompt layers begin as the identity; let them speak, as after some training
         for block in system.model.prompt_blocks:
@@ -99,7 +107,7 @@ def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **chan
     return replace(whole, **changes)
 
 
-def make_agent(*, attention: Any = "causal", **changes: Any) -> PolicyAgent:
+def make_agent(*, attention: Any = "causal", window: WindowConfig = SENTENCES_ALONE, **changes: Any) -> PolicyAgent:
     """An untrained policy; its states have mean 0.5 and deviation 2."""
     objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
     moments = FeatureStatistics(
@@ -112,10 +120,10 @@ def make_agent(*, attention: Any = "causal", **changes: Any) -> PolicyAgent:
         tasks=(),
         model=to_jsonable(make_model_config(**changes)),
         objectives=to_jsonable(objectives),
-        window=to_jsonable(WindowConfig(steps=STEPS, chunk=CHUNK)),
+        window=to_jsonable(window),
         provenance={},
     )
-    return PolicyAgent(make_system(objectives=objectives, **changes), info)
+    return PolicyAgent(make_system(objectives=objectives, window=window, **changes), info)
 
 
 def make_observations(count: int, *, seed: int = 0) -> Iterator[Observation]:

@@ -115,11 +115,63 @@ class Spec:
         return [f"{key}: {ours[key]}, {theirs[key]}" for key in ours if ours[key] != theirs[key]]
 
 
+@dataclass(frozen=True, eq=False)
+class Demonstration:
+    """The task done once before, elsewhere: n observations in their order, and what was done after each.
+
+    images: camera to uint8 (n, h, w, 3). action: float32 (n, k, a) in the contract's units, the first k actions after
+    each of these; None if it was only watched.
+    """
+
+    images: Mapping[str, np.ndarray]
+    action: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class Prompt:
-    """How an agent is told its task: a sentence."""
+    """How an agent is told its task: a sentence, a picture of the goal, a demonstration, or several of these.
 
-    sentence: str
+    goal: camera to uint8 (h, w, 3). Two prompts are equal if they say the same with the very same pictures.
+    """
+
+    sentence: str | None = None
+    goal: Mapping[str, np.ndarray] | None = None
+    demonstration: Demonstration | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        same_pictures = self.goal is other.goal and self.demonstration is other.demonstration
+        return self.sentence == other.sentence and same_pictures
+
+    def __hash__(self) -> int:
+        return hash((self.sentence, id(self.goal), id(self.demonstration)))
+
+
+@dataclass(frozen=True)
+class PromptPictures:
+    """The pictures in b prompts: the goal's first, then a demonstration's in their order.
+
+    images: camera to uint8 (b, f, c, h, w); empty where `features` stand in for them, (b, f, n, d) a camera.
+    action: (b, f, k, a), in [-1, 1], what was done after each. mask: bool (b, f), pictures that are there.
+    action_mask: bool (b, f), those whose action is told.
+    """
+
+    images: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
+    action: Tensor
+    mask: Tensor
+    action_mask: Tensor
+
+    def __post_init__(self) -> None:
+        b, f = self.mask.shape
+        shapes = {name: tuple(tensor.shape[:2]) for name, tensor in [*self.images.items(), *self.features.items()]}
+        shapes |= {"action": tuple(self.action.shape[:2]), "action_mask": tuple(self.action_mask.shape)}
+        assert all(shape == (b, f) for shape in shapes.values()), (shapes, (b, f))
+
+    def to(self, device: Any) -> PromptPictures:
+        """The same pictures on another device."""
+        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -161,7 +213,8 @@ class Batch:
     state: (b, t, s), normalised. action: (b, t, k, a), executed, in [-1, 1]; expert_action: the same shape,
     what imitation learns. reward: (b, t), summed over the chunk. timestep: int64 (b, t), environment step.
     mask: bool (b, t), real steps. chunk_mask: bool (b, t, k), real actions. state_mask: bool (b, s) and
-    action_mask: bool (b, a), real dimensions. prompt: b prompts. window: int64 (b,), identity in the dataset.
+    action_mask: bool (b, a), real dimensions. prompt: b prompts; their pictures, where any has one, are in
+    prompt_pictures. window: int64 (b,), identity in the dataset.
     """
 
     images: Mapping[str, Tensor]
@@ -177,6 +230,7 @@ class Batch:
     action_mask: Tensor
     prompt: tuple[Prompt, ...]
     window: Tensor
+    prompt_pictures: PromptPictures | None = None
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -203,14 +257,7 @@ class Batch:
 
     def to(self, device: Any) -> Batch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Mapping):
-                moved[item.name] = {name: tensor.to(device) for name, tensor in value.items()}
-            elif item.name != "prompt":
-                moved[item.name] = value.to(device)
-        return replace(self, **moved)
+        return _moved(self, device)
 
 
 @dataclass(frozen=True)
@@ -231,3 +278,15 @@ class Loss:
         """The average over elements that count; 0 where none does."""
         weight = self.mask.to(self.value.dtype)
         return (self.value * weight).sum() / weight.sum().clamp(min=1)
+
+
+def _moved(record: Any, device: Any) -> Any:
+    """A record with its tensors, and those of the mappings and records in it, on another device."""
+    moved: dict[str, Any] = {}
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, Mapping):
+            moved[item.name] = {name: tensor.to(device) for name, tensor in value.items()}
+        elif hasattr(value, "to"):
+            moved[item.name] = value.to(device)
+    return replace(record, **moved)

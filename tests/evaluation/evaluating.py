@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from factories import CHUNK, OBJECTIVES, STEPS, make_model_config, make_system
+from factories import OBJECTIVES, SENTENCES_ALONE, make_model_config, make_system
 
 from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
@@ -22,7 +22,7 @@ TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)
 
 
-def make_run(folder: Path, *, seed: int = 0) -> Path:
+def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = SENTENCES_ALONE) -> Path:
     """A run folder whose one checkpoint holds random weights."""
     spec = make(TASKS[0], CONFIG).interface
     objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
@@ -34,10 +34,10 @@ def make_run(folder: Path, *, seed: int = 0) -> Path:
         tasks=tuple(TaskEntry(task, instructions(task).sentence) for task in TASKS),
         model=to_jsonable(make_model_config()),
         objectives=to_jsonable(objectives),
-        window=to_jsonable(WindowConfig(steps=STEPS, chunk=CHUNK)),
+        window=to_jsonable(window),
         provenance={"seed": seed, "config_hash": f"config-{seed}", "dataset_fingerprint": "data"},
     )
-    system = make_system(objectives=objectives, spec=spec, seed=seed)
+    system = make_system(objectives=objectives, spec=spec, seed=seed, window=window)
     with torch.no_grad():  # larger weights move the point about
         for parameter in system.objectives.parameters():
             parameter.mul_(3)

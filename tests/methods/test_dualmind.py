@@ -58,8 +58,9 @@ def test_preset_is_frozen_and_starts_phase_two_from_phase_one(name):
     config = methods.preset(name)
     assert hash((config.method, config.phase, config.window)) and config == methods.preset(name)
     if config.phase == "phase2":
-        first = methods.preset(name.replace("phase2", "phase1"))
-        assert replace(config.model, prompt=None) == first.model and config.window == first.window
+        first = methods.preset(name.replace("phase2-prompts", "phase1").replace("phase2", "phase1"))
+        assert replace(config.model, prompt=None) == first.model
+        assert replace(config.window, goal_image=False, demonstration_frames=0) == first.window
 
 
 def test_unknown_preset_names_the_choices():

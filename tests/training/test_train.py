@@ -15,12 +15,14 @@ import torch
 from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action
 
+from understudy.agents.policy_agent import load
 from understudy.data.windows import WindowConfig
+from understudy.methods import preset
 from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
 from understudy.training.config import AugmentationConfig, OptimizerConfig
 from understudy.training.run_folder import read_config
 from understudy.training.train import split_episodes, train
-from understudy.types import UserError
+from understudy.types import Prompt, UserError
 
 
 def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):
@@ -59,6 +61,21 @@ def test_the_second_phase_starts_from_the_first_and_trains_its_parts(first_run, 
     assert load_info(resolve(run)).model["prompt"] is not None
     assert read_config(run)[1]["start_from"] == str(first_run)
     assert load_info(resolve(run)).provenance["start_from"] == load_info(resolve(first_run)).provenance
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_agent_that_learned_from_pictures_in_prompts_acts_on_them(first_run, data, tmp_path, cached):
+    whole = {} if cached else {"cache_features": False, "train_only": (), "new_parameters": second().new_parameters}
+    config = replace(preset("dualmind/phase2-prompts-debug"), steps=3, log_every_steps=1, **whole)
+    agent = load(train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu"))
+    (camera, size), *_ = agent.interface.cameras.items()
+    observation = {
+        "images": {camera: np.zeros((*size, 3), np.uint8)},
+        "state": np.zeros(agent.interface.state_dimension, np.float32),
+    }
+    goal = Prompt(goal={camera: np.full((*size, 3), 9, np.uint8)})
+    action, _ = agent.act(None, observation, goal, explore=False)
+    assert np.isfinite(action).all()
 
 
 @pytest.mark.parametrize("augmentation", [AugmentationConfig(1, (0.8, 1.0), 0.2), AugmentationConfig()])

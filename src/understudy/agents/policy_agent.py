@@ -19,7 +19,7 @@ from understudy.models.prompts import PromptTokens
 from understudy.objectives.behaviour_cloning import BehaviourCloning
 from understudy.objectives.system import ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
-from understudy.types import Observation, Prompt, UserError
+from understudy.types import Observation, Prompt, PromptPictures, UserError
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class PolicyAgent:
             raise UserError("this run learned no policy: it has no behaviour_cloning objective (a phase I run?)")
         self.system, self.model, self.policy = system.eval(), system.model, policy
         self.info, self.seed = info, seed
+        self.window = from_jsonable(WindowConfig, info.window)
         self.interface, self.environment = info.spec, info.environment
         self.prompted = self.model.prompt_encoder is not None
         self._normaliser = StateNormaliser.of(info.statistics, info.spec.state_dimension)
@@ -82,7 +83,50 @@ class PolicyAgent:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
         if prompt is None and self.prompted:
             raise UserError('this agent needs a prompt: Prompt("open the drawer")')
-        return Carry(prompt, self.model.encode_prompt((prompt,)) if prompt else None)
+        if prompt is None:
+            return Carry(None, None)
+        return Carry(prompt, self.model.encode_prompt((prompt,), self._pictures(prompt)))
+
+    def _pictures(self, prompt: Prompt) -> PromptPictures | None:
+        """A prompt's pictures as a batch of one; None where this agent was trained on sentences alone."""
+        window, shown = self.window, prompt.demonstration
+        for given, taken, name in (
+            (prompt.goal, window.goal_image, "goal image"),
+            (shown, window.demonstration_frames, "demonstration"),
+        ):
+            if given is not None and not taken:
+                raise UserError(f"prompt has a {name}, but this agent was not trained on any")
+        places, contract = window.prompt_pictures, self.interface.action
+        if not places:
+            return None
+        images = {name: np.zeros((places, *size, 3), np.uint8) for name, size in self.interface.cameras.items()}
+        action = np.zeros((places, window.chunk, contract.dimension), np.float32)
+        mask, told = np.zeros(places, bool), np.zeros(places, bool)
+        if prompt.goal is not None:
+            mask[0] = True
+        if shown is not None:
+            mask[1:], told[1:] = True, shown.action is not None
+        for name in images:
+            if prompt.goal is not None:
+                images[name][0] = self._picture(prompt.goal, name)
+            if shown is not None:
+                images[name][1:] = self._picture(shown.images, name, window.demonstration_frames)
+        if shown is not None and shown.action is not None:
+            action[1:] = contract.normalise(shown.action)
+        return PromptPictures(
+            images={name: rearrange(self._tensor(array), "f h w c -> 1 f c h w") for name, array in images.items()},
+            features={},
+            action=self._tensor(action)[None],
+            mask=self._tensor(mask)[None],
+            action_mask=self._tensor(told)[None],
+        )
+
+    def _picture(self, images: Mapping[str, np.ndarray], camera: str, *count: int) -> np.ndarray:
+        expected = (*count, *self.interface.cameras[camera], 3)
+        if camera not in images or images[camera].shape != expected:
+            given = {name: array.shape for name, array in images.items()}
+            raise UserError(f"prompt has pictures {given}; this agent expects {camera!r} of shape {expected}")
+        return images[camera]
 
     def _plan(self, carry: Carry, observation: Observation, explore: bool) -> Carry:
         """Take in one observation and plan the next chunk of actions."""

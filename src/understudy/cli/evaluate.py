@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from understudy.cli.parsing import parse
+from understudy.evaluation.prompt_kinds import Prompts
 from understudy.types import UserError
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ class Options:
     seed: int = 0
     """Seed of the goals: the same seed shows every agent the same goals."""
 
-    prompts: Literal["sentence", "held_out"] = "sentence"
-    """The task's own sentence, or paraphrases that training never used."""
+    prompts: Prompts = "sentence"
+    """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the scene as the
+    expert leaves it (goal_image); the expert in another scene, with its actions (demonstration) or without (watched);
+    two of these; or a degraded prompt: none, the goal of another_scene, or half the goal image hidden."""
+
+    prompt_task: str | None = None
+    """The task that the agent is told, whatever the environment's; None: its own."""
 
     max_steps: int | None = None
     """Steps an episode; None: the suite's horizon."""
@@ -78,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         workers=options.workers,
         videos=options.videos,
         prompts=options.prompts,
+        prompt_task=options.prompt_task,
         max_steps=options.max_steps,
         split=options.split,
         output=options.output,

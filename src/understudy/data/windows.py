@@ -12,10 +12,11 @@ from torch import Tensor
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.permutation import mix, permute
+from understudy.data.prompts import KINDS, Drawn, PromptDrawer, evenly_spaced
 from understudy.data.rows import RowFile
 from understudy.data.statistics import Statistics
 from understudy.data.transforms import StateNormaliser
-from understudy.types import Batch, Prompt, UserError
+from understudy.types import Batch, PromptPictures, UserError
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,28 @@ class WindowConfig:
     """steps: observations a window. chunk: actions after each, so observations are `chunk` frames apart.
 
     paraphrases: prompts are drawn from a task's sentence and training paraphrases, instead of its sentence.
+    goal_image: prompts may show the last frame of the window's episode. demonstration_frames: prompts may show so many
+    frames of another episode of the task, half of them with their actions. Where one of the two is on, a prompt is
+    one or two of sentence, goal image and demonstration, drawn alike, so that an agent learns to take any.
     """
 
     steps: int = 4
     chunk: int = 4
     paraphrases: bool = True
+    goal_image: bool = False
+    demonstration_frames: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("steps", self.steps), ("chunk", self.chunk)):
             if value < 1:
                 raise UserError(f"window's {name} is {value}; it must be at least 1")
+        if self.demonstration_frames < 0:
+            raise UserError(f"window's demonstration_frames is {self.demonstration_frames}; expected at least 0")
+
+    @property
+    def prompt_pictures(self) -> int:
+        """Places for pictures in a prompt: the goal's, then a demonstration's."""
+        return 1 + self.demonstration_frames if self.goal_image or self.demonstration_frames else 0
 
 
 class Windows:
@@ -64,7 +77,9 @@ class Windows:
         self._window_starts = np.concatenate([[0], lengths.cumsum()])
         self.num_windows = int(self._window_starts[-1])
         self._features = None if features is None else {name: _rows(array) for name, array in features.items()}
-        self._prompts = [_prompts(dataset, number, config.paraphrases) for number in range(len(dataset.tasks))]
+        switched_on = (True, config.goal_image, config.demonstration_frames > 0)
+        kinds = [kind for kind, on in zip(KINDS, switched_on, strict=True) if on]
+        self._draw_prompts = PromptDrawer(dataset, chosen, seed=seed, kinds=kinds, paraphrases=config.paraphrases)
         self._normaliser = StateNormaliser.of(statistics or dataset.statistics, dataset.spec.state_dimension)
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
@@ -100,14 +115,7 @@ class Windows:
         task = self.dataset.tasks[self.dataset.episode_task[episode]]
         return f"episode {episode} ({task.name}), frames {first}-{last}"
 
-    def _draw_prompts(self, places: np.ndarray, episodes: np.ndarray) -> tuple[Prompt, ...]:
-        draws = mix(places, ~self.seed).tolist()
-        tasks = self.dataset.episode_task[episodes].tolist()
-        return tuple(
-            self._prompts[task][draw % len(self._prompts[task])] for task, draw in zip(tasks, draws, strict=True)
-        )
-
-    def _assemble(self, windows: np.ndarray, episodes: np.ndarray, prompts: tuple[Prompt, ...]) -> Batch:
+    def _assemble(self, windows: np.ndarray, episodes: np.ndarray, drawn: Drawn) -> Batch:
         steps, chunk, spec = self.config.steps, self.config.chunk, self.dataset.spec
         begins, ends = self.dataset.starts[episodes], self.dataset.starts[episodes + 1]
         frames = windows[:, None] + np.arange(steps * chunk)
@@ -130,8 +138,33 @@ class Windows:
             chunk_mask=_tensor(chunk_mask),
             state_mask=torch.ones(len(windows), spec.state_dimension, dtype=torch.bool),
             action_mask=torch.ones(len(windows), spec.action.dimension, dtype=torch.bool),
-            prompt=prompts,
+            prompt=drawn.prompts,
             window=_tensor(windows),
+            prompt_pictures=self._pictures(episodes, drawn) if self.config.prompt_pictures else None,
+        )
+
+    def _pictures(self, episodes: np.ndarray, drawn: Drawn) -> PromptPictures:
+        """The last frame of each window's episode, and evenly spaced frames of the one that is demonstrated."""
+        starts, places = self.dataset.starts, self.config.demonstration_frames
+        shown = np.maximum(drawn.shown, 0)
+        begins, ends = starts[shown][:, None], starts[shown + 1][:, None]
+        shown_frames = begins + evenly_spaced(ends - begins, places)
+        frames = np.concatenate([starts[episodes + 1][:, None] - 1, shown_frames], axis=1)
+        there = np.concatenate([drawn.goal[:, None], np.repeat(drawn.shown[:, None] >= 0, places, axis=1)], axis=1)
+        told = there & drawn.told[:, None]
+        told[:, 0] = False
+        chunk = np.arange(self.config.chunk)
+        last = np.concatenate([starts[episodes + 1][:, None], np.repeat(ends, places, axis=1)], axis=1)
+        real = (frames[..., None] + chunk < last[..., None]) & told[..., None]
+        numbers = self._read_numbers(frames.reshape(-1), real.reshape(-1, 1, len(chunk)))
+        action = numbers[..., self.cache.columns["action"]].reshape(*frames.shape, len(chunk), -1)
+        images, features = self._read_visual(np.ascontiguousarray(frames), there)
+        return PromptPictures(
+            images=images,
+            features=features,
+            action=_tensor(self.dataset.spec.action.normalise(action) * real[..., None]),
+            mask=_tensor(there),
+            action_mask=_tensor(told),
         )
 
     def _read_numbers(self, windows: np.ndarray, chunk_mask: np.ndarray) -> np.ndarray:
@@ -168,11 +201,6 @@ def _gather(rows: RowFile | np.ndarray, frames: np.ndarray, mask: np.ndarray) ->
 def _rows(array: np.ndarray) -> RowFile | np.ndarray:
     file = RowFile.of(array)
     return array if file is None else file
-
-
-def _prompts(dataset: EpisodeDataset, number: int, paraphrases: bool) -> list[Prompt]:
-    task = dataset.tasks[number]
-    return [Prompt(sentence) for sentence in (task.sentence, *(task.paraphrases if paraphrases else ()))]
 
 
 def _tensor(array: np.ndarray) -> Tensor:

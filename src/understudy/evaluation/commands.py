@@ -58,6 +58,7 @@ def _evaluate(evidence: Evidence) -> str:
     result, provenance = evidence.result, evidence.result.provenance
     words: list[Any] = ["understudy", "evaluate", evidence.run, "--tasks", *result.tasks]
     words += ["--episodes", provenance["episodes"], "--seed", provenance["seeds"]["evaluation"]]
+    words += ["--prompt-task", provenance["prompt_task"]] if provenance.get("prompt_task") else []
     words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
     words += ["--max-steps", provenance["max_steps"]] if provenance["max_steps"] is not None else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from understudy.agents.policy_agent import PolicyAgent, load
-from understudy.envs import instructions
 from understudy.envs.base import EnvConfig, Environment, Split
+from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.prompts import episode_prompt
 from understudy.evaluation.results import EpisodeRecord
 from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
@@ -19,15 +19,16 @@ from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video
 from understudy.types import Prompt, UserError
 
-Prompts = Literal["sentence", "held_out"]
-
 VIDEO_FRAMES_PER_SECOND = 20
 _SECONDS_AFTER_SUCCESS = 1.0
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs."""
+    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs.
+
+    prompt_task: the task whose prompts are given, whatever the environment's; None: its own.
+    """
 
     checkpoint: Path
     environment: EnvConfig
@@ -35,6 +36,7 @@ class EvaluationConfig:
     split: Split
     prompts: Prompts
     device: str
+    prompt_task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     env = environment(job.task, config.environment, config.split)
     if different := agent.interface.differences(env.interface):
         raise UserError(f"{job.task} has another embodiment than the agent ({'; '.join(different)})")
-    prompt = _prompt(job, agent)
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
+    prompt = _prompt(job, agent, env, seed)
     result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera)
     if job.video is not None and camera is not None:
         write_video(job.video / video_name(result), camera.frames, fps=camera.frames_per_second)
@@ -100,13 +102,12 @@ class _Camera:
         self._steps_left -= 1
 
 
-def _prompt(job: EvaluationJob, agent: PolicyAgent) -> Prompt | None:
+def _prompt(job: EvaluationJob, agent: PolicyAgent, env: Environment, seed: int) -> Prompt | None:
     if not agent.prompted:
         return None
-    known = instructions(job.task)
-    if job.config.prompts == "sentence":
-        return Prompt(known.sentence)
-    return Prompt(known.held_out[job.index % len(known.held_out)])
+    config = job.config
+    task = config.prompt_task or job.task
+    return episode_prompt(config.prompts, task, job.index, seed, env, config.environment, agent.window)
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,8 @@ from typing import Any, get_args
 
 from understudy import envs
 from understudy.envs.base import EnvConfig, Split
-from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, Prompts, run_episode, video_name
+from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, run_episode, video_name
+from understudy.evaluation.prompt_kinds import Prompts
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve
@@ -39,6 +40,7 @@ def evaluate(
     workers: int | None = None,
     videos: int = 0,
     prompts: Prompts = "sentence",
+    prompt_task: str | None = None,
     max_steps: int | None = None,
     split: Split = "evaluation",
     output: str | Path | None = None,
@@ -47,9 +49,10 @@ def evaluate(
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
-    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. prompts: each task's
-    sentence, or its paraphrases kept from training. max_steps: None for the suite's horizon; episodes run to it, so
-    that success at the last step means something. videos: of each task film the first so many successes and failures.
+    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. prompts: what the agent
+    is told (`prompt_kinds`). prompt_task: the task that it is told, whatever the environment's. max_steps: None for
+    the suite's horizon; episodes run to it, so that success at the last step means something. videos: of each task
+    film the first so many successes and failures.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
@@ -64,7 +67,9 @@ def evaluate(
     environment = from_jsonable(EnvConfig, dict(info.environment))
     if max_steps is not None:
         environment = replace(environment, max_steps=max_steps)
-    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device)
+    if prompt_task is not None:
+        (prompt_task,) = envs.expand([prompt_task])
+    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device, prompt_task)
     folder = Path(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
@@ -99,6 +104,7 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
         "seeds": {"evaluation": config.seed, "training": info.provenance.get("seed")},
         "split": config.split,
         "prompts": config.prompts,
+        "prompt_task": config.prompt_task,
         "max_steps": config.environment.max_steps,
         "device": config.device,
         "versions": package_versions(),

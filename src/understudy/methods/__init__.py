@@ -9,9 +9,15 @@ from understudy.types import UserError
 if TYPE_CHECKING:
     from understudy.training.config import TrainConfig
 
-_SIZES = ("debug", "laptop", "base")
+_PHASES = {
+    "phase1": ("debug", "laptop", "base"),
+    "phase2": ("debug", "laptop", "base"),
+    "phase2-prompts": ("debug", "laptop"),
+}
 _PRESETS = {
-    f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}") for phase in ("phase1", "phase2") for size in _SIZES
+    f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}".replace("-", "_"))
+    for phase, sizes in _PHASES.items()
+    for size in sizes
 }
 
 

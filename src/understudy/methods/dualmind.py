@@ -84,6 +84,17 @@ def phase2_laptop() -> TrainConfig:
     )
 
 
+def phase2_prompts_laptop() -> TrainConfig:
+    """Phase II for two cores that learns to be told by sentence, goal image, demonstration, or two of these."""
+    second = phase2_laptop()
+    return replace(second, window=replace(second.window, goal_image=True, demonstration_frames=4), steps=1500)
+
+
+def phase2_prompts_debug() -> TrainConfig:
+    """Seconds: for tests."""
+    return _debug(phase2_prompts_laptop())
+
+
 def phase1_debug() -> TrainConfig:
     """Seconds: for tests."""
     return _debug(phase1_laptop())
@@ -149,7 +160,7 @@ def _debug(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         model=model,
-        window=WindowConfig(steps=3, chunk=2),
+        window=replace(config.window, steps=3, chunk=2),
         train_only=trained_parts(3, layers=2) if config.train_only else (),
         optimizer=replace(config.optimizer, warmup_steps=5),
         steps=20,

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig
 from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
-from understudy.models.prompts import PromptConfig, PromptEncoder, PromptTokens
+from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
 from understudy.nn.masks import AttentionPattern, attention_pattern
 from understudy.nn.mlp import mlp
 from understudy.nn.token_learner import TokenLearner
 from understudy.nn.transformer import Block, CrossBlock
-from understudy.types import Batch, Prompt, Spec
+from understudy.types import Batch, Prompt, PromptPictures, Spec
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ObservationEmbedding(nn.Module):
         patches = self.encoders[camera](images)
         return self.projections[camera](self.token_learners[camera](patches))
 
-    def embed_visual(self, batch: Batch) -> Float[Tensor, "b t v d"]:
+    def embed_visual(self, batch: Batch | PromptPictures) -> Float[Tensor, "b t v d"]:
         """Visual tokens of every camera, encoded here, or taken from the batch where it brings them."""
         if batch.features:
             return torch.cat([batch.features[name].to(self.dtype) for name in self.cameras], dim=2)
@@ -97,9 +97,12 @@ class ObservationEmbedding(nn.Module):
 
 
 class ControlTransformer(nn.Module):
-    """See the module. spec: the embodiment; chunk: actions a step; steps: the longest window."""
+    """See the module. spec: the embodiment; chunk: actions a step; steps: the longest window; prompt_pictures: the
+    most pictures in a prompt."""
 
-    def __init__(self, config: ControlTransformerConfig, spec: Spec, *, chunk: int, steps: int):
+    def __init__(
+        self, config: ControlTransformerConfig, spec: Spec, *, chunk: int, steps: int, prompt_pictures: int = 0
+    ):
         super().__init__()
         self.config, self.spec, self.chunk, self.steps = config, spec, chunk, steps
         self.visual_tokens = config.visual_tokens * len(spec.cameras)
@@ -115,7 +118,11 @@ class ControlTransformer(nn.Module):
             Block(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.prompt_encoder = PromptEncoder(config.prompt, config.width) if config.prompt else None
+        self.prompt_encoder = (
+            PromptEncoder(config.prompt, config.width, pictures=prompt_pictures, visual_tokens=self.visual_tokens)
+            if config.prompt
+            else None
+        )
         self.prompt_blocks = nn.ModuleList(
             CrossBlock(config.width, config.heads, dropout=config.dropout) for _ in self.blocks if config.prompt
         )
@@ -136,9 +143,20 @@ class ControlTransformer(nn.Module):
             action=self.action_embedding(batch.action, real),
         )
 
-    def encode_prompt(self, prompts: tuple[Prompt, ...]) -> PromptTokens | None:
-        """The prompts' tokens, or None where the model takes no prompt."""
-        return self.prompt_encoder(prompts) if self.prompt_encoder else None
+    def encode_prompt(self, prompts: tuple[Prompt, ...], pictures: PromptPictures | None = None) -> PromptTokens | None:
+        """The prompts' tokens, or None where the model takes no prompt. pictures: those in the prompts."""
+        if self.prompt_encoder is None:
+            return None
+        return self.prompt_encoder(prompts, None if pictures is None else self._embed_pictures(pictures))
+
+    def _embed_pictures(self, pictures: PromptPictures) -> PictureTokens:
+        real = pictures.action_mask[..., None, None].expand(pictures.action.shape)
+        return PictureTokens(
+            visual=self.embedding.embed_visual(pictures),
+            action=self.action_embedding(pictures.action, real),
+            mask=pictures.mask,
+            action_mask=pictures.action_mask,
+        )
 
     def decode(
         self,

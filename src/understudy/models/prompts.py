@@ -1,4 +1,4 @@
-"""Prompts to prompt tokens: a small text encoder trained with the agent, or a frozen pretrained one."""
+"""Prompts to prompt tokens: sentences through a text encoder, pictures through the agent's own eyes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -52,11 +53,26 @@ class PromptTokens:
         assert self.tokens.shape[:2] == self.mask.shape, (tuple(self.tokens.shape), tuple(self.mask.shape))
 
 
-class PromptEncoder(nn.Module):
-    """Prompts to tokens of the decoder's width, several a prompt: one a word."""
+@dataclass(frozen=True)
+class PictureTokens:
+    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after each; mask and
+    action_mask: bool (b, f), which of these are there."""
 
-    def __init__(self, config: PromptConfig, width: int):
+    visual: Float[Tensor, "b f v d"]
+    action: Float[Tensor, "b f d"]
+    mask: Bool[Tensor, "b f"]
+    action_mask: Bool[Tensor, "b f"]
+
+
+class PromptEncoder(nn.Module):
+    """Prompts to tokens of the decoder's width: one a word, and those of every picture and of the action after it.
+
+    pictures: how many a prompt may have, the goal's and a demonstration's frames. visual_tokens: of each.
+    """
+
+    def __init__(self, config: PromptConfig, width: int, *, pictures: int = 0, visual_tokens: int = 0):
         super().__init__()
+        self.pictures = pictures
         if isinstance(config.text, PretrainedTextConfig):
             self.text: nn.Module = PretrainedText(config.text.source, config.text.max_words)
         else:
@@ -64,14 +80,29 @@ class PromptEncoder(nn.Module):
             self.text = SmallText(text.width, text.layers, text.heads, text.vocabulary, text.max_words)
         self.project = nn.Linear(self.text.width, width)
         self.norm = nn.LayerNorm(width)
+        if pictures:
+            self.place_embedding = nn.Parameter(torch.randn(pictures, visual_tokens + 1, width) * 0.02)
+            self.picture_norm = nn.LayerNorm(width)
 
-    def forward(self, prompts: tuple[Prompt, ...]) -> PromptTokens:
-        """Equal sentences of a batch are encoded once."""
-        sentences = tuple(dict.fromkeys(prompt.sentence for prompt in prompts))
+    def forward(self, prompts: tuple[Prompt, ...], pictures: PictureTokens | None = None) -> PromptTokens:
+        """Equal sentences of a batch are encoded once. A prompt that says nothing is the empty sentence."""
+        said = [prompt.sentence or "" for prompt in prompts]
+        sentences = tuple(dict.fromkeys(said))
         hidden, mask = self.text(sentences)
         tokens = self.norm(self.project(hidden))
-        rows = torch.tensor([sentences.index(prompt.sentence) for prompt in prompts], device=tokens.device)
-        return PromptTokens(tokens[rows], mask[rows])
+        rows = torch.tensor([sentences.index(sentence) for sentence in said], device=tokens.device)
+        words = PromptTokens(tokens[rows], mask[rows])
+        return words if pictures is None else self._add(words, prompts, pictures)
+
+    def _add(self, words: PromptTokens, prompts: tuple[Prompt, ...], pictures: PictureTokens) -> PromptTokens:
+        silent = torch.tensor([prompt.sentence is None for prompt in prompts], device=words.mask.device)
+        shown = pictures.mask.any(dim=1)
+        heard = words.mask & ~(silent & shown)[:, None]
+        seen = torch.cat([pictures.visual, pictures.action[:, :, None]], dim=2) + self.place_embedding
+        real = pictures.mask[..., None].repeat(1, 1, seen.shape[2])
+        real[..., -1] = pictures.action_mask
+        seen, real = rearrange(self.picture_norm(seen), "b f n d -> b (f n) d"), rearrange(real, "b f n -> b (f n)")
+        return PromptTokens(torch.cat([words.tokens, seen], dim=1), torch.cat([heard, real], dim=1))
 
 
 class SmallText(nn.Module):

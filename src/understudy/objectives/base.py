@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from understudy.models.actions import ActionHead
 from understudy.models.control_transformer import ControlTransformer, Tokens
+from understudy.models.prompts import PromptTokens
 from understudy.nn.masks import AttentionPattern
 from understudy.types import Batch, Loss
 
@@ -38,14 +39,16 @@ class Passes:
         """The decoder's outputs; prompted: with the batch's prompts."""
         key = (attention, prompted)
         if key not in self._decoded:
-            prompt = self.model.encode_prompt(self.batch.prompt) if prompted else None
+            prompt = self._prompt() if prompted else None
             self._decoded[key] = self.model.decode(self.embedded, attention, mask=self.batch.mask, prompt=prompt)
         return self._decoded[key]
 
     def decoded_present(self) -> Float[Tensor, "b t o d"]:
         """The decoder's outputs of each step's observation by itself, with the batch's prompts."""
-        prompt = self.model.encode_prompt(self.batch.prompt)
-        return self.model.decode_present(self.embedded.observation, prompt=prompt)
+        return self.model.decode_present(self.embedded.observation, prompt=self._prompt())
+
+    def _prompt(self) -> PromptTokens | None:
+        return self.model.encode_prompt(self.batch.prompt, self.batch.prompt_pictures)
 
 
 class Objective(nn.Module):

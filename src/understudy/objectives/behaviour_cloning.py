@@ -19,8 +19,9 @@ from understudy.types import Loss
 class BehaviourCloningConfig:
     """Imitation of `expert_action`, which under noise is not the action that was executed.
 
-    attention: "causal" shows the policy the past of its window; "present" the present alone. The past tells the expert's
-    direction so well that a small goal in the image need not be looked at; acting, the agent then follows itself.
+    attention: "causal" shows the policy the past of its window; "present" the present alone. The past tells the
+    expert's direction so well that a small goal in the image need not be looked at; acting, the agent then follows
+    itself.
     """
 
     weight: float = 1.0

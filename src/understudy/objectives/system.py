@@ -46,7 +46,9 @@ class System(nn.Module):
         window: WindowConfig,
     ) -> System:
         """Fresh weights for an embodiment `spec`, from the global torch generator."""
-        transformer = ControlTransformer(model, spec, chunk=window.chunk, steps=window.steps)
+        transformer = ControlTransformer(
+            model, spec, chunk=window.chunk, steps=window.steps, prompt_pictures=window.prompt_pictures
+        )
         built = {name: OBJECTIVES[type(config)](config, transformer) for name, config in objectives.items()}
         return cls(transformer, built, {name: config.weight for name, config in objectives.items()})
 

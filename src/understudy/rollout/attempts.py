@@ -70,7 +70,7 @@ def run_attempt(attempt: Attempt) -> Outcome:
 
 
 def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeResult]:
-    """The recorded episode, cut soon after its first success, and its outcome; None for a failure that is not to be kept."""
+    """The recorded episode, cut soon after its first success, and its outcome; None for a failure not to be kept."""
     config = attempt.config
     seed = derive_seed("collect", config.seed, attempt.task, attempt.number)
     noisy = is_noisy(attempt.number, config.noise.fraction)
@@ -80,9 +80,7 @@ def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeR
         steps: list[Step] = []
         options: dict[str, Any] = {"observed": observed, "on_step": steps.append}
         after = config.steps_after_success
-        return steps, rollout(
-            env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options
-        )
+        return steps, rollout(env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options)
 
     patience = env.max_steps if config.keep_failures else PATIENT_STEPS + config.steps_after_success
     steps, result = run(range(patience))

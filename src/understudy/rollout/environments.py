@@ -7,7 +7,7 @@ from collections import OrderedDict
 from understudy.envs import make
 from understudy.envs.base import EnvConfig, Environment, Split
 
-KEPT = 2
+KEPT = 3
 
 _open: OrderedDict[tuple[str, EnvConfig, Split], Environment] = OrderedDict()
 

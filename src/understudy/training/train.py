@@ -194,7 +194,10 @@ def _train(
     cache = FrameCache.open(dataset)
     if config.cache_features:
         if config.augmentation.changes_images:
-            print("cache_features: augmentation of images is off, since encoded frames cannot be augmented", file=sys.stderr)
+            print(
+                "cache_features: augmentation of images is off, since encoded frames cannot be augmented",
+                file=sys.stderr,
+            )
         _features(config, dataset, cache, system.to(place))
     assignment = {
         "config": to_jsonable(config),

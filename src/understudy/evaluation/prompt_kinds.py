@@ -1,0 +1,23 @@
+"""Ways to tell an evaluated agent its task; light to import."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Prompts = Literal[
+    "sentence",
+    "held_out",
+    "goal_image",
+    "demonstration",
+    "watched",
+    "sentence+goal_image",
+    "sentence+demonstration",
+    "goal_image+demonstration",
+    "none",
+    "other_goal_image",
+    "half_goal_image",
+]
+"""sentence, held_out: a task's own, or a paraphrase kept from training. goal_image: the scene of this very episode as
+the expert leaves it. demonstration: the expert in another scene, with its actions; watched: without. none: nothing.
+other_goal_image: the goal of another scene of the task. half_goal_image: half of the goal image's 8 by 8 patches grey.
+"""

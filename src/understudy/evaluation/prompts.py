@@ -1,0 +1,92 @@
+"""What an evaluated agent is told: the prompt of an episode, sound or degraded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from understudy.agents.expert_agent import ExpertAgent
+from understudy.data.prompts import evenly_spaced
+from understudy.data.windows import WindowConfig
+from understudy.envs import instructions
+from understudy.envs.base import EnvConfig, Environment
+from understudy.evaluation.prompt_kinds import Prompts
+from understudy.rollout.environments import environment
+from understudy.rollout.loop import Step, rollout
+from understudy.rollout.seeds import derive_seed
+from understudy.types import Demonstration, Prompt
+
+_PATCHES = 8
+_LINGER_STEPS = 10
+
+
+def episode_prompt(
+    kind: Prompts, task: str, index: int, seed: int, env: Environment, config: EnvConfig, window: WindowConfig
+) -> Prompt:
+    """The prompt of episode `index` of the environment `env`, whose scene is that of `seed`, told as for `task`.
+
+    A `task` other than the environment's own makes a wrong prompt; its pictures are then of its own scenes.
+    """
+    known, prompt = instructions(task), Prompt()
+    for part in kind.split("+"):
+        if part == "sentence":
+            prompt = replace(prompt, sentence=known.sentence)
+        elif part == "held_out":
+            prompt = replace(prompt, sentence=known.held_out[index % len(known.held_out)])
+        elif part in ("goal_image", "half_goal_image"):
+            scene = env if task == env.task else environment(task, config, env.split)
+            goal = _solved(scene, seed)
+            prompt = replace(prompt, goal=_hide_half(goal, seed) if part.startswith("half") else goal)
+        elif part == "other_goal_image":
+            scene = environment(task, config, "train")
+            prompt = replace(prompt, goal=_solved(scene, derive_seed("other", seed)))
+        elif part in ("demonstration", "watched"):
+            shown = _demonstration(task, config, window, derive_seed("demonstration", task, index))
+            prompt = replace(prompt, demonstration=replace(shown, action=None) if part == "watched" else shown)
+    return prompt
+
+
+def _solved(env: Environment, seed: int) -> dict[str, np.ndarray]:
+    """What the cameras see shortly after the expert solved the scene of `seed`."""
+    rollout(env, ExpertAgent(env), seed=seed, prompt=None, explore=False, steps_after_success=_LINGER_STEPS)
+    return dict(env.observe()["images"])
+
+
+def _hide_half(images: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    hidden = {}
+    for name, image in images.items():
+        height, width = image.shape[0] // _PATCHES, image.shape[1] // _PATCHES
+        order = np.random.default_rng(seed).permutation(_PATCHES**2)[: _PATCHES**2 // 2]
+        hidden[name] = image.copy()
+        for row, column in zip(*np.divmod(order, _PATCHES), strict=True):
+            hidden[name][row * height : (row + 1) * height, column * width : (column + 1) * width] = 127
+    return hidden
+
+
+@lru_cache(maxsize=32)
+def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int) -> Demonstration:
+    """The expert in the scene of `seed` of the training split, which is not a scene that is evaluated."""
+    env, steps = environment(task, config, "train"), list[Step]()
+    rollout(
+        env,
+        ExpertAgent(env),
+        seed=seed,
+        prompt=None,
+        explore=False,
+        on_step=steps.append,
+        observed=range(env.max_steps),
+        steps_after_success=_LINGER_STEPS,
+    )
+    chosen = evenly_spaced(np.array([len(steps)]), window.demonstration_frames)
+    observations = [steps[place].observation for place in chosen]
+    images = {
+        name: np.stack([o["images"][name] for o in observations if o is not None]) for name in env.interface.cameras
+    }
+    actions = [
+        np.stack([steps[min(place + later, len(steps) - 1)].action for later in range(window.chunk)])
+        for place in chosen
+    ]
+    return Demonstration(images, np.stack(actions))

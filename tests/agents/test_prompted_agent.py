@@ -1,0 +1,101 @@
+"""An agent is told by sentence, goal image or demonstration as in training, and refuses what it never learned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from factories import ANY_PROMPT, CHUNK, SIZE, generator, make_agent, make_batch, make_observations
+
+from understudy.objectives.base import Passes
+from understudy.types import Demonstration, Prompt, PromptPictures, UserError
+
+FRAMES = ANY_PROMPT.demonstration_frames
+DRAW = np.random.default_rng(0)
+GOAL = {"front": DRAW.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)}
+SHOWN = {"front": DRAW.integers(0, 256, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)}
+DONE = DRAW.uniform(-2, 2, (FRAMES, CHUNK, 2)).astype(np.float32)
+PROMPTS = {
+    "sentence": Prompt("open it"),
+    "goal": Prompt(goal=GOAL),
+    "demonstration": Prompt(demonstration=Demonstration(SHOWN, DONE)),
+    "watched": Prompt(demonstration=Demonstration(SHOWN)),
+    "sentence and goal": Prompt("open it", GOAL),
+    "goal and demonstration": Prompt(None, GOAL, Demonstration(SHOWN, DONE)),
+    "nothing": Prompt(),
+}
+
+
+def first_action(prompt: Prompt) -> np.ndarray:
+    agent = make_agent(window=ANY_PROMPT)
+    action, _ = agent.act(None, next(make_observations(1)), prompt, explore=False)
+    return action
+
+
+def test_every_kind_of_prompt_says_something_else():
+    actions = [first_action(prompt).tobytes() for prompt in PROMPTS.values()]
+    assert len(set(actions)) == len(PROMPTS)
+
+
+def test_every_kind_gives_finite_actions():
+    assert all(np.isfinite(first_action(prompt)).all() for prompt in PROMPTS.values())
+
+
+@pytest.mark.parametrize("name", ["goal", "demonstration", "watched", "goal and demonstration"])
+def test_pictures_reach_the_model_as_in_training(name: str):
+    prompt, agent, observation = PROMPTS[name], make_agent(window=ANY_PROMPT), next(make_observations(1))
+    actions, carry = [], None
+    for _ in range(CHUNK):
+        action, carry = agent.act(carry, observation, prompt, explore=False)
+        actions.append(action)
+    frames = np.zeros((1 + FRAMES, SIZE, SIZE, 3), np.uint8)
+    told = np.zeros((1 + FRAMES, CHUNK, 2), np.float32)
+    mask, action_mask = np.zeros(1 + FRAMES, bool), np.zeros(1 + FRAMES, bool)
+    if prompt.goal is not None:
+        frames[0], mask[0] = GOAL["front"], True
+    if prompt.demonstration is not None:
+        frames[1:], mask[1:] = SHOWN["front"], True
+        if prompt.demonstration.action is not None:
+            told[1:], action_mask[1:] = DONE / 2, True
+    pictures = PromptPictures(
+        images={"front": torch.from_numpy(frames).permute(0, 3, 1, 2)[None]},
+        features={},
+        action=torch.from_numpy(told)[None],
+        mask=torch.from_numpy(mask)[None],
+        action_mask=torch.from_numpy(action_mask)[None],
+    )
+    state = torch.from_numpy((observation["state"] - 0.5) / 2).view(1, 1, -1)
+    image = torch.from_numpy(observation["images"]["front"]).permute(2, 0, 1)[None, None]
+    whole = make_batch(1)
+    first = {key: getattr(whole, key)[:, :1] for key in ("action", "expert_action", "reward", "timestep", "mask")}
+    batch = replace(
+        whole,
+        **first,
+        chunk_mask=whole.chunk_mask[:, :1],
+        images={"front": image},
+        state=state,
+        prompt=(prompt,),
+        prompt_pictures=pictures,
+    )
+    with torch.no_grad():
+        expected = agent.policy.head.decode(agent.policy.predict(Passes(agent.model, batch, generator())))[0, 0]
+    np.testing.assert_allclose(agent.interface.action.normalise(np.stack(actions)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "message"), [("goal", "has a goal image"), ("watched", "has a demonstration")])
+def test_a_kind_that_was_not_learned_is_refused(name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        make_agent().act(None, next(make_observations(1)), PROMPTS[name], explore=False)
+
+
+def test_pictures_of_another_shape_are_refused():
+    wrong = Prompt(goal={"front": np.zeros((8, 8, 3), np.uint8)})
+    with pytest.raises(UserError, match=r"expects \'front\' of shape \(16, 16, 3\)"):
+        first_action(wrong)
+
+
+def test_prompts_are_equal_if_they_show_the_same_arrays():
+    assert Prompt("a", GOAL) == Prompt("a", GOAL) and hash(Prompt("a", GOAL)) == hash(Prompt("a", GOAL))
+    assert Prompt("a", GOAL) != Prompt("a", dict(GOAL)) and Prompt("a") != Prompt("b") and Prompt("a") != "a"

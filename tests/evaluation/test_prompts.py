@@ -1,0 +1,77 @@
+"""What an evaluated agent is told: pictures of the right scenes, the same in every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from evaluation.evaluating import CONFIG, TASKS, make_run
+from factories import ANY_PROMPT
+
+from understudy.envs import instructions, make
+from understudy.envs.base import Environment
+from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.prompts import episode_prompt
+from understudy.types import Prompt, UserError
+
+CAMERA = next(iter(make(TASKS[0], CONFIG).interface.cameras))
+
+
+@pytest.fixture(scope="module")
+def env() -> Environment:
+    return make(TASKS[0], CONFIG, split="evaluation")
+
+
+def told(kind: Prompts, env: Environment, *, task: str = TASKS[0], index: int = 0, seed: int = 5) -> Prompt:
+    return episode_prompt(kind, task, index, seed, env, CONFIG, ANY_PROMPT)
+
+
+def test_the_goal_image_is_the_scene_of_the_episode_when_it_is_solved(env: Environment) -> None:
+    goal = told("goal_image", env).goal
+    assert goal is not None
+    start = env.reset(seed=5)[0]["images"][CAMERA]
+    other = told("goal_image", env, seed=6).goal
+    assert other is not None
+    assert not np.array_equal(goal[CAMERA], start) and not np.array_equal(goal[CAMERA], other[CAMERA])
+
+
+def test_half_of_the_patches_are_hidden(env: Environment) -> None:
+    whole, half = told("goal_image", env).goal, told("half_goal_image", env).goal
+    assert whole is not None and half is not None
+    same = (whole[CAMERA] == half[CAMERA]).all(-1).reshape(8, 2, 8, 2).all((1, 3))
+    assert 32 <= same.sum() < 64
+    assert (half[CAMERA][~same.repeat(2, 0).repeat(2, 1)] == 127).all()
+
+
+def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames_alone(env: Environment) -> None:
+    shown, watched = told("demonstration", env).demonstration, told("watched", env).demonstration
+    assert shown is not None and watched is not None and shown.action is not None and watched.action is None
+    assert shown.images[CAMERA].shape == (3, 16, 16, 3) and shown.action.shape[:2] == (3, ANY_PROMPT.chunk)
+    assert np.array_equal(shown.images[CAMERA], watched.images[CAMERA])
+
+
+def test_sentences_are_those_of_the_task_that_is_told(env: Environment) -> None:
+    assert told("sentence", env, task=TASKS[1]).sentence == instructions(TASKS[1]).sentence
+    assert told("held_out", env, index=1).sentence == instructions(TASKS[0]).held_out[1]
+    both = told("sentence+goal_image", env)
+    assert both.sentence and both.goal is not None and both.demonstration is None
+    assert told("none", env) == Prompt()
+
+
+@pytest.mark.parametrize("kind", get_args(Prompts))
+def test_an_agent_is_evaluated_under_every_kind(kind: Prompts, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", window=ANY_PROMPT)
+    result = evaluate(run, tasks=TASKS[:1], episodes=1, prompts=kind, max_steps=4, workers=1)
+    assert len(result.episodes) == 1 and result.provenance["prompts"] == kind
+
+
+def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    result = evaluate(run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1)
+    assert result.episodes[0].prompt == instructions(TASKS[1]).sentence
+    assert result.provenance["prompt_task"] == TASKS[1]
+    with pytest.raises(UserError, match="goal image"):
+        evaluate(run, tasks=TASKS[:1], episodes=1, prompts="goal_image", workers=1, output=tmp_path / "other")
