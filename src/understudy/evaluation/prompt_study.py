@@ -1,0 +1,77 @@
+"""How far success follows the prompt: every kind of prompt, and every task told in every task's scenes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from understudy import envs
+from understudy.data.windows import WindowConfig
+from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.results import Result
+from understudy.evaluation.statistics import Interval
+from understudy.models.checkpoint import load_info, resolve
+from understudy.rollout.claim import write_atomically
+from understudy.serialisation import from_jsonable, to_jsonable
+
+
+@dataclass(frozen=True)
+class PromptStudy:
+    """kinds: success over all tasks under each kind of prompt. matrix: success in the scenes of a task (second key)
+    while told another (first key)."""
+
+    kinds: Mapping[str, Interval]
+    matrix: Mapping[str, Mapping[str, Interval]]
+
+
+def study_prompts(
+    run: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    episodes: int = 10,
+    matrix_with: Prompts = "sentence",
+    seed: int = 0,
+    workers: int | None = None,
+    max_steps: int | None = None,
+) -> PromptStudy:
+    """Evaluate an agent under every kind of prompt that it was trained for, and under every task's prompt.
+
+    Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in prompts.json; a second
+    call does only what is missing. matrix_with: the kind of prompt in the matrix. Raises UserError as `evaluate` does.
+    """
+    info = load_info(resolve(run))
+    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    folder = Path(run) / "prompts"
+    shared: dict[str, Any] = {
+        "tasks": chosen,
+        "episodes": episodes,
+        "seed": seed,
+        "workers": workers,
+        "max_steps": max_steps,
+    }
+
+    def told(name: str, **how: Any) -> Result:
+        return evaluate(run, output=folder / name.replace("/", "-"), **shared, **how)
+
+    kinds = {
+        kind: told(kind, prompts=kind).aggregate["success_any"]
+        for kind in kinds_for(from_jsonable(WindowConfig, info.window))
+    }
+    matrix = {}
+    for task in chosen:
+        result = told(f"{matrix_with} of {task}", prompts=matrix_with, prompt_task=task)
+        matrix[task] = {scene: found["success_any"] for scene, found in result.per_task.items()}
+    study = PromptStudy(kinds, matrix)
+    write_atomically(folder / "prompts.json", json.dumps(to_jsonable(study), indent=1).encode())
+    return study
+
+
+def kinds_for(window: WindowConfig) -> list[Prompts]:
+    """The kinds of prompt that an agent of this training takes, sound and degraded."""
+    absent = () if window.goal_image else ("goal_image",)
+    absent += () if window.demonstration_frames else ("demonstration", "watched")
+    return [kind for kind in get_args(Prompts) if not any(name in kind for name in absent)]
