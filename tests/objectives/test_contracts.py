@@ -8,8 +8,8 @@ import pytest
 import torch
 from factories import OBJECTIVES, STEPS, generator, make_batch, make_prompt_config, make_spec, make_system
 
-from understudy.objectives import system as systems
 from understudy.models.control_transformer import Tokens
+from understudy.objectives import system as systems
 from understudy.objectives.base import Passes
 from understudy.types import Batch
 
