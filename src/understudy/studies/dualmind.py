@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from understudy import envs
 from understudy.envs.base import EnvConfig
@@ -29,7 +29,7 @@ class Scale:
     """What a preset of the study fixes. size: of the training presets.
 
     demonstrations: a task. episodes: a task, evaluated. shots: demonstrations of a held-out task. max_steps: of an
-    evaluated episode.
+    evaluated episode. same_seconds: steps that a one-phase method takes in dual-phase's seconds, as measured.
     """
 
     size: str
@@ -41,6 +41,7 @@ class Scale:
     shots: tuple[int, ...]
     few_shot_steps: int
     environment: EnvConfig = EnvConfig()
+    same_seconds: Mapping[str, int] = field(default_factory=dict)
 
 
 def _metaworld(*names: str) -> tuple[str, ...]:
@@ -72,6 +73,7 @@ def _scale(preset: str) -> Scale:
             max_steps=300,
             shots=(1, 5, 10),
             few_shot_steps=150,
+            same_seconds={IMITATION: 1700, JOINT: 880, GATO: 1260},  # docs/log.md
         )
     return Scale(
         size="base",
@@ -98,7 +100,8 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
-    """The run that is evaluated for each method. All take as many optimiser steps, over all their phases."""
+    """The run that is evaluated for each method. All take as many optimiser steps, over all their phases, but for those
+    that stand for dual-phase's seconds."""
     scale = _scale(preset)
     data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment)
     first = one_process(train_preset(f"dualmind/phase1-{scale.size}"), seed=seed)
@@ -120,6 +123,10 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
         JOINT: Train(_joint(first, second), data),
         GATO: Train(_gato(first, second), data),
     }
+    timed = {
+        same_seconds(name): replace(recipes[name], config=replace(recipes[name].config, steps=steps))
+        for name, steps in scale.same_seconds.items()
+    }
     variants = {
         f"phase II variant {number}": two_phases(first, _variant(first, second, number)) for number in range(1, 5)
     }
@@ -130,6 +137,7 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
     online = {"forward_dynamics": ForwardDynamicsConfig(target="online")}
     return {
         **recipes,
+        **timed,
         **variants,
         PREFIX: two_phases(first, _prefixed(second)),
         **tokens,
@@ -150,6 +158,11 @@ def _measured(method: str, run: Train, scale: Scale, seed: int) -> list[Measurem
         tuned = tuple(on(_tuned(run, task, shots, scale, seed), (task,)) for task in scale.held_out)
         found.append(Measurement(method, few_shot(shots), seed, tuned, demonstrations=shots))
     return found
+
+
+def same_seconds(method: str) -> str:
+    """The name of a method that has dual-phase's seconds instead of its steps."""
+    return f"{method}, same seconds"
 
 
 def few_shot(shots: int) -> str:
@@ -228,7 +241,7 @@ STUDY = Study(
     name="dualmind",
     description=(
         "Does learning dynamics first help a prompted agent? debug: the point mass, for tests. laptop: six Meta-World "
-        "tasks and two held-out ones, about 3.5 hours on two cores for three seeds. paper: ML45 at 224 px, for GPUs."
+        "tasks and two held-out ones, about 4 hours on two cores for three seeds. paper: ML45 at 224 px, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=DUAL,
@@ -257,7 +270,7 @@ STUDY = Study(
     },
     notes=(
         "Every method has the same data and the same number of optimiser steps over its phases; their seconds differ "
-        "and stand beside each row.",
+        "and stand beside each row. A method with “same seconds” has about dual-phase's seconds instead.",
         "No learning rate was tuned for any method: all have phase II's, and phase I has its own.",
         "A head without a prompt cannot be told its task; it may see it.",
         "Gato-style sees its past (a causal stream), which on this data is a shortcut; the others see the present.",

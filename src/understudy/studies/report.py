@@ -48,7 +48,8 @@ _READING = (
     "Intervals are 95 %: a bootstrap that draws training seeds and their episodes anew, stratified by task.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
     "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
-    "Steps and seconds are those of all the phases that lead to an agent, on one core.",
+    "Steps and seconds are those of all the phases that lead to an agent, on one core. results.json has the episodes, "
+    "the success of each task and how many parameters the last phase trained.",
 )
 
 
@@ -72,18 +73,7 @@ def _claims(result: StudyResult) -> str:
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
-    heads = [
-        "method",
-        "",
-        "success",
-        f"{study.reference} less this",
-        "P",
-        "seeds",
-        "episodes",
-        "steps",
-        "seconds",
-        "parameters",
-    ]
+    heads = ["method", "", "success", f"{study.reference} less this", "P", "seeds", "steps", "seconds", "parameters"]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
     return f"<h3>{escape(setting)}</h3>" + _table(heads, rows, numbers=2)
 
@@ -92,10 +82,9 @@ def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     found = result.comparison(study.reference, row.method, row.setting)
     compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
     success = f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
-    cost = [len(row.seeds), row.episodes, row.training_steps, f"{row.train_seconds:.0f}"]
-    parameters = f"{row.parameters / 1e6:.3g} M, trained {row.trained_parameters / 1e6:.3g} M"
-    bar = interval_bar(row.mean, row.low, row.high, width=110)
-    return [escape(row.method), bar, success, *compared, *map(str, cost), parameters]
+    bar = interval_bar(row.mean, row.low, row.high, width=90)
+    cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.parameters / 1e6:.3g} M"]
+    return [escape(row.method), bar, success, *compared, *map(str, cost)]
 
 
 def _few_shot(result: StudyResult) -> str:

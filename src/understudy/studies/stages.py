@@ -139,6 +139,8 @@ def carry_out(stage: Stage, output: Path) -> None:
     found = work[type(stage)](stage, output)
     found |= {"seconds": round(time.monotonic() - began, 1)}
     write_atomically(folder(stage, output) / DONE, json.dumps(found, indent=1).encode())
+    if isinstance(stage, Train):
+        _drop_training_state(product(stage, output))
 
 
 def _collect(stage: Collect, output: Path) -> dict[str, Any]:
@@ -162,6 +164,18 @@ def _train(stage: Train, output: Path) -> dict[str, Any]:
     origin = stage.start_from and product(stage.start_from, output)
     train(stage.config, data=product(stage.data, output), output=run, start_from=origin, resume=begun)
     return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
+
+
+def _drop_training_state(run: Path) -> None:
+    """Keep of a finished run's checkpoints the last one's weights: a tenth of the space."""
+    from understudy.models.checkpoint import resolve
+    from understudy.training.checkpoint import STATE
+
+    last = resolve(run)
+    (last / STATE).unlink(missing_ok=True)
+    for other in last.parent.iterdir():
+        if other.is_dir() and other.resolve() != last:
+            shutil.rmtree(other)
 
 
 def _evaluate(stage: Evaluate, output: Path) -> dict[str, Any]:
