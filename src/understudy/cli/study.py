@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from understudy.types import UserError
 if TYPE_CHECKING:
     from understudy.studies.results import StudyResult
     from understudy.studies.runner import Outcome
-    from understudy.studies.stages import Stage
     from understudy.studies.study import Measurement, Study
 
 
@@ -29,7 +29,7 @@ class Options:
     others go on, and the exit code is 1. `--list` shows what would be run.
     """
 
-    name: Positional[str]
+    name: Positional[str] = ""
     """The study, such as dualmind, or with its preset in one word, such as dualmind-laptop."""
 
     output: Path | None = None
@@ -78,6 +78,8 @@ def _name_and_preset(options: Options) -> tuple[str, str]:
     """ "dualmind-laptop" is the study dualmind with the preset laptop."""
     from understudy import studies
 
+    if not options.name:
+        raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
     known = [name for name in studies.STUDIES if options.name == name or options.name.startswith(f"{name}-")]
     if not known:
         raise UserError(f"unknown study {options.name!r}; {closest(options.name, studies.STUDIES)}")
@@ -161,15 +163,11 @@ def _bounds(found: Any) -> str:
 
 
 def _exit_code(outcome: Outcome, output: Path) -> int:
-    import sys
-
+    """1 if a stage failed; their logs are named once more, after the tables."""
     from understudy.studies.stages import LOG, folder
 
-    def tell(stages: Sequence[Stage], word: str) -> None:
-        for stage in stages:
-            print(f"{word}: {folder(stage, output) / LOG}", file=sys.stderr)
-
-    tell(outcome.failed, "failed")
+    for stage in outcome.failed:
+        print(f"failed: {folder(stage, output) / LOG}", file=sys.stderr)
     if outcome.blocked:
         print(f"{len(outcome.blocked)} stages wait for these; the same command tries again", file=sys.stderr)
     return 1 if outcome.failed else 0

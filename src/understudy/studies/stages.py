@@ -143,6 +143,11 @@ def carry_out(stage: Stage, output: Path) -> None:
         _drop_training_state(product(stage, output))
 
 
+def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """A config for a stage: stages share the cores among themselves."""
+    return replace(config, processes=1, **changes)
+
+
 def _collect(stage: Collect, output: Path) -> dict[str, Any]:
     from understudy.rollout.collect import collect
 
@@ -222,8 +227,3 @@ def _seconds_in_steps(run: Path, batch_size: int) -> float:
 
 def _named(tasks: tuple[str, ...]) -> str:
     return tasks[0].replace("/", "-") if len(tasks) == 1 else f"{len(tasks)}-tasks"
-
-
-def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """A config for a stage: stages share the cores among themselves."""
-    return replace(config, processes=1, **changes)
