@@ -49,6 +49,10 @@ def make_spec(*, cameras: tuple[str, ...] = ("front",), action: int = ACTION) ->
     return Spec("toy", dict.fromkeys(cameras, (SIZE, SIZE)), states, contract)
 
 
+def make_prompt_config(**changes: Any) -> PromptConfig:
+    return PromptConfig(SmallTextConfig(width=8, heads=2, vocabulary=64), **changes)
+
+
 def make_model_config(**changes: Any) -> ControlTransformerConfig:
     small = ControlTransformerConfig(
         encoder=ConvEncoderConfig(width=8, layers=((8, 4, 4),)),
@@ -57,7 +61,7 @@ def make_model_config(**changes: Any) -> ControlTransformerConfig:
         width=16,
         layers=2,
         heads=2,
-        prompt=PromptConfig(SmallTextConfig(width=8, heads=2, vocabulary=64)),
+        prompt=make_prompt_config(),
     )
     return replace(small, **changes)
 

@@ -180,6 +180,12 @@ REFUSED = {
     "no run": (["evaluate", "nothing"], ["nothing"]),
     "nothing to evaluate": (["evaluate"], ["RUN"]),
     "nothing to report": (["report", "phase1"], ["understudy evaluate"]),
+    "unknown study": (["study", "dualmnid"], ["'dualmnid'", "did you mean dualmind?"]),
+    "unknown preset of a study": (["study", "dualmind-lap"], ["'lap'", "laptop", "paper"]),
+    "two presets of a study": (["study", "dualmind-laptop", "--preset", "debug"], ["dualmind-laptop", "debug"]),
+    "unknown method of a study": (["study", "dualmind", "--only", "dual"], ["'dual'", "dual-phase"]),
+    "no seeds": (["study", "dualmind", "--seeds", "0"], ["seeds is 0"]),
+    "no study": (["study"], ["NAME"]),
     "unknown benchmark": (["bench", "speed", "--output", "x.jsonl"], ["'speed'", "render"]),
 }
 

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 from einops import rearrange
-from factories import CHUNK, SIZE, STEPS, generator, make_agent, make_batch, make_observations, make_system
+from factories import (
+    CHUNK,
+    SIZE,
+    STEPS,
+    generator,
+    make_agent,
+    make_batch,
+    make_observations,
+    make_prompt_config,
+    make_system,
+)
 
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.models.actions import BinnedActionConfig
@@ -38,9 +48,11 @@ def test_sixteen_slots_side_by_side_act_as_each_alone():
     assert all(np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True))
 
 
+@pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "present"])
-def test_acting_is_the_models_pass_over_the_same_window(attention):
-    agent, steps = make_agent(attention=attention), STEPS * CHUNK
+def test_acting_is_the_models_pass_over_the_same_window(attention, conditioning):
+    agent = make_agent(attention=attention, prompt=make_prompt_config(conditioning=conditioning))
+    steps = STEPS * CHUNK
     observations = list(make_observations(steps))
     actions = act_along(agent, 0, OPEN, steps=steps)
     seen = observations[::CHUNK]

@@ -9,6 +9,9 @@ import scipy.stats
 from understudy.evaluation.statistics import (
     difference,
     difference_of_success,
+    difference_over_seeds,
+    improvement,
+    mean_over_seeds,
     mean_success,
     probability_of_improvement,
     stratified_bootstrap,
@@ -115,3 +118,41 @@ def test_probability_of_improvement_is_the_mann_whitney_statistic() -> None:
     expected = scipy.stats.mannwhitneyu(a, b).statistic / (12 * 9)
     assert probability_of_improvement([a], [b]) == pytest.approx(expected)
     assert probability_of_improvement([a, np.ones(3)], [b, np.ones(3)]) == pytest.approx((expected + 0.5) / 2)
+
+
+def test_improvement_on_cases_made_by_hand() -> None:
+    a, b = np.array([[0.9, 0.8, 0.7]]), np.array([[0.1, 0.2]])
+    assert (improvement(a, b).mean, improvement(a, b).low, improvement(b, a).high) == (1.0, 1.0, 0.0)
+    assert improvement(a, a).mean == 0.5
+    found = improvement(np.array([[0.1, 0.3]]), np.array([[0.2, 0.2]]))  # one run above, one below
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+    two_tasks = improvement(np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[0.5, 0.5], [0.5, 0.1]]))
+    assert two_tasks.mean == pytest.approx((1 + 0.25) / 2)  # all four pairs won; two lost, two tied
+
+
+def test_mean_over_seeds_is_wider_than_over_episodes_where_seeds_differ() -> None:
+    rates = np.array([[0.2, 0.5, 0.8], [0.3, 0.5, 0.7]])
+    found = mean_over_seeds(rates, 100)
+    alike = mean_over_seeds(np.full((2, 3), 0.5), 100)
+    assert found.mean == alike.mean == 0.5
+    assert found.high - found.low > 3 * (alike.high - alike.low)
+
+
+def test_mean_over_one_seed_is_the_bootstrap_over_its_episodes() -> None:
+    successes = [np.arange(20) < 12, np.arange(20) < 18]
+    found, expected = mean_over_seeds(np.array([[0.6], [0.9]]), 20), mean_success(successes)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
+
+
+def test_mean_over_seeds_of_only_successes_is_not_certain() -> None:
+    assert mean_over_seeds(np.ones((2, 3)), 20) == wilson(120, 120)
+
+
+def test_difference_over_seeds() -> None:
+    good, poor = np.array([[0.9, 0.85, 0.95]] * 2), np.array([[0.4, 0.5, 0.6]] * 2)
+    found = difference_over_seeds(good, poor, 50)
+    assert found.mean == pytest.approx(0.4) and 0 < found.low < 0.4 < found.high and found.probability > 0.99
+    same = difference_over_seeds(np.zeros((2, 3)), np.zeros((2, 3)), 20)
+    assert same.low < 0 < same.high and same.probability == 0.5
+    with pytest.raises(ValueError, match="1 tasks against 2"):
+        difference_over_seeds(good[:1], poor, 50)

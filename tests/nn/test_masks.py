@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from understudy.nn.masks import attention_pattern
+from understudy.nn.masks import attention_pattern, with_prefix
 
 VISUAL, STATE, ACTION = 0, 2, 3
 
@@ -41,3 +41,12 @@ def test_visual_tokens_see_pixels_alone():
 
 def test_full_sees_everything():
     assert attention_pattern("full", steps=3, visual=1).all()
+
+
+def test_a_prefix_is_seen_where_it_is_real_and_sees_itself_alone():
+    real = torch.tensor([[True, True, False], [True, False, False]])
+    allowed = with_prefix(attention_pattern("causal", steps=2, visual=1), real)
+    assert allowed.shape == (2, 1, 9, 9)
+    assert (allowed[:, 0, :, :3] == real[:, None]).all()
+    assert not allowed[:, 0, :3, 3:].any()
+    assert (allowed[:, 0, 3:, 3:] == attention_pattern("causal", steps=2, visual=1)).all()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from factories import OBJECTIVES, STEPS, generator, make_batch, make_spec, make_system
+from factories import OBJECTIVES, STEPS, generator, make_batch, make_prompt_config, make_spec, make_system
 
 from understudy.models.control_transformer import Tokens
 from understudy.objectives import system as systems
@@ -130,10 +130,12 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
     assert sensitivity(predicted, batch.state).tolist() == [True, True, False, True]
 
 
+@pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "present"])
-def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
+def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditioning):
     system = make_system(
-        objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)}
+        objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)},
+        prompt=make_prompt_config(conditioning=conditioning),
     )
     batch, remembers = differentiable(make_batch()), attention == "causal"
     objective = system.objectives["behaviour_cloning"]
@@ -149,8 +151,9 @@ def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention):
     assert torch.equal(predicted, objective.predict(Passes(system.model, relabelled, generator())))
 
 
-def test_the_present_alone_is_a_window_of_one_step():
-    system, batch = make_system(), make_batch()
+@pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
+def test_the_present_alone_is_a_window_of_one_step(conditioning):
+    system, batch = make_system(prompt=make_prompt_config(conditioning=conditioning)), make_batch()
     tokens = system.model.embed(batch)
     prompt = system.model.encode_prompt(batch.prompt)
     together = system.model.decode_present(tokens.observation, prompt=prompt)

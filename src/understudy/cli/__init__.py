@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train one phase of a method on a dataset",
     "evaluate": "success of an agent on goals it never saw, or the difference between two results",
     "prompts": "success of an agent by kind of prompt, and when it is told another task",
+    "study": "run a declared comparison of methods over seeds, and print the table that answers it",
     "report": "one HTML file that shows what a run can do, with videos",
     "bench": "measure the speed claims, both sides in one run",
 }

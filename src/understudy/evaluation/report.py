@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -19,10 +20,13 @@ def write_report(run: str | Path, output: str | Path | None = None) -> Path:
     """
     run = Path(run)
     evidence = gather(run)
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=sections.title(evidence), body="\n".join(sections.body(evidence))
-    )
     path = run / "report.html" if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.encode())
+    write_page(path, title=sections.title(evidence), body=sections.body(evidence))
     return path
+
+
+def write_page(path: Path, *, title: str, body: Sequence[str]) -> None:
+    """One self-contained HTML file, all of it or nothing. title, body: HTML, escaped where it comes from a file."""
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, body="\n".join(body))
+    write_atomically(path, page.encode())

@@ -86,9 +86,7 @@ def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> D
     resampled = difference(a, b)
     if resampled.low < resampled.high:
         return resampled
-    one, other = mean_success(a), mean_success(b)
-    low = resampled.mean - math.hypot(one.mean - one.low, other.high - other.mean)
-    high = resampled.mean + math.hypot(one.high - one.mean, other.mean - other.low)
+    low, high = _newcombe(resampled.mean, mean_success(a), mean_success(b))
     return Difference(resampled.mean, low, high, resampled.probability)
 
 
@@ -99,6 +97,71 @@ def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray])
     """
     wins = [np.sign(np.subtract.outer(one, other)) for one, other in zip(a, b, strict=True)]
     return float(np.mean([(win.mean() + 1) / 2 for win in wins]))
+
+
+def mean_over_seeds(
+    rates: np.ndarray, episodes: int, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Mean success of a method over tasks and training seeds, with a bootstrap interval stratified by task.
+
+    rates: success rates (tasks, seeds), each over `episodes` episodes. Seeds are drawn anew for all tasks together,
+    since a seed is one agent, and then each one's episodes. With one seed the interval is over episodes alone. Where
+    nothing varies the bootstrap would claim certainty: Wilson's interval over all episodes stands in for it.
+    """
+    means = _resampled_over_seeds(rates, episodes, resamples, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    if low == high:
+        return wilson(float(np.mean(rates)) * episodes * rates.size, episodes * rates.size, confidence)
+    return Interval(float(np.mean(rates)), float(low), float(high))
+
+
+def difference_over_seeds(
+    a: np.ndarray, b: np.ndarray, episodes: int, *, confidence: float = CONFIDENCE, seed: int = 0
+) -> Difference:
+    """The mean success of method A less that of B, on the same tasks, resampled as in `mean_over_seeds`.
+
+    a, b: success rates (tasks, seeds). Where nothing varies the bounds are combined from the two intervals.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} tasks against {len(b)}")
+    ours, theirs = np.random.default_rng(seed).spawn(2)
+    differences = _resampled_over_seeds(a, episodes, RESAMPLES, ours)
+    differences = differences - _resampled_over_seeds(b, episodes, RESAMPLES, theirs)
+    low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
+    probability = float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
+    mean = float(np.mean(a) - np.mean(b))
+    if low == high:
+        low, high = _newcombe(mean, mean_over_seeds(a, episodes), mean_over_seeds(b, episodes))
+    return Difference(mean, float(low), float(high), probability)
+
+
+def improvement(
+    a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """`probability_of_improvement` of method A over B with its interval, over seeds drawn anew for all tasks together.
+
+    a: scores (tasks, seeds) of A's runs; b: the same of B's, which may have another number of seeds.
+    """
+    generator = np.random.default_rng(seed)
+    ours, theirs = (each[:, generator.integers(each.shape[1], size=(resamples, each.shape[1]))] for each in (a, b))
+    wins = (np.sign(ours[..., :, None] - theirs[..., None, :]) + 1) / 2
+    low, high = np.quantile(wins.mean(axis=(0, 2, 3)), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(probability_of_improvement(list(a), list(b)), float(low), float(high))
+
+
+def _resampled_over_seeds(
+    rates: np.ndarray, episodes: int, resamples: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(resamples,) means of rates (tasks, seeds) after drawing seeds, and then episodes, with replacement."""
+    seeds = rates.shape[1]
+    drawn = np.asarray(rates, np.float64)[:, generator.integers(seeds, size=(resamples, seeds))]
+    return (generator.binomial(episodes, drawn) / episodes).mean(axis=(0, 2))
+
+
+def _newcombe(mean: float, one: Interval, other: Interval) -> tuple[float, float]:
+    """Bounds of a difference from two independent intervals (Newcombe 1998, method 10)."""
+    low = mean - math.hypot(one.mean - one.low, other.high - other.mean)
+    return low, mean + math.hypot(one.high - one.mean, other.mean - other.low)
 
 
 def _mean(strata: Sequence[np.ndarray]) -> float:

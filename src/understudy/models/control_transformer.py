@@ -17,7 +17,7 @@ from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousA
 from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
-from understudy.nn.masks import AttentionPattern, attention_pattern
+from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix
 from understudy.nn.mlp import mlp
 from understudy.nn.token_learner import TokenLearner
 from understudy.nn.transformer import Block, CrossBlock
@@ -123,9 +123,8 @@ class ControlTransformer(nn.Module):
             if config.prompt
             else None
         )
-        self.prompt_blocks = nn.ModuleList(
-            CrossBlock(config.width, config.heads, dropout=config.dropout) for _ in self.blocks if config.prompt
-        )
+        self.prompt_blocks = nn.ModuleList(_prompt_block(config, config.prompt) for _ in self.blocks if config.prompt)
+        self.prefixed = config.prompt is not None and config.prompt.conditioning == "prefix"
 
     def load_pretrained(self) -> None:
         """Start the image encoders from the pretrained weights that the config names, if it names any."""
@@ -175,11 +174,7 @@ class ControlTransformer(nn.Module):
         allowed = attention_pattern(attention, steps=t, visual=self.visual_tokens, device=x.device)
         if attention == "full" and mask is not None:
             allowed = allowed & mask.repeat_interleave(self.visual_tokens + 2, dim=1)[:, None, None, :]
-        for index, block in enumerate(self.blocks):
-            if prompt is not None:
-                x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
-            x = block(x, allowed)
-        x = rearrange(self.norm(x), "b (t n) d -> b t n d", t=t)
+        x = rearrange(self._run(x, allowed, prompt), "b (t n) d -> b t n d", t=t)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
 
     def decode_present(
@@ -191,6 +186,11 @@ class ControlTransformer(nn.Module):
         """
         t = observation.shape[1]
         x = observation + self.slot_embedding.weight[:-1] + self.step_embedding.weight[0]
+        if prompt is not None and self.prefixed:
+            told = PromptTokens(prompt.tokens.repeat_interleave(t, dim=0), prompt.mask.repeat_interleave(t, dim=0))
+            rows = rearrange(x, "b t o d -> (b t) o d")
+            everyone = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
+            return rearrange(self._run(rows, everyone, told), "(b t) o d -> b t o d", t=t)
         for index, block in enumerate(self.blocks):
             if prompt is not None:
                 x = rearrange(x, "b t o d -> b (t o) d")
@@ -198,3 +198,24 @@ class ControlTransformer(nn.Module):
                 x = rearrange(x, "b (t o) d -> b t o d", t=t)
             x = rearrange(block(rearrange(x, "b t o d -> (b t) o d")), "(b t) o d -> b t o d", t=t)
         return self.norm(x)
+
+    def _run(
+        self, x: Float[Tensor, "b l d"], allowed: Bool[Tensor, "..."], prompt: PromptTokens | None
+    ) -> Float[Tensor, "b l d"]:
+        """The blocks over a stream of tokens, told by the prompt. allowed: who sees whom, to (b, 1, l, l)."""
+        length = x.shape[1]
+        if prompt is not None and self.prefixed:
+            x = torch.cat([prompt.tokens, x], dim=1)
+            allowed = with_prefix(allowed, prompt.mask)
+        for index, block in enumerate(self.blocks):
+            if prompt is not None:
+                told = (allowed,) if self.prefixed else (prompt.tokens, prompt.mask)
+                x = self.prompt_blocks[index](x, *told)
+            x = block(x, allowed)
+        return self.norm(x[:, -length:])
+
+
+def _prompt_block(config: ControlTransformerConfig, prompt: PromptConfig) -> Block | CrossBlock:
+    if prompt.conditioning == "prefix":
+        return Block(config.width, config.heads, dropout=config.dropout, identity=True)
+    return CrossBlock(config.width, config.heads, dropout=config.dropout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -37,9 +38,15 @@ class PretrainedTextConfig:
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """How prompts become tokens."""
+    """How prompts become tokens, and how the decoder reads them.
+
+    conditioning: "cross_attention" adds a layer before each block that attends to the prompt; "prefix" puts the
+    prompt's tokens before the steps' own, in one stream, and adds a layer of the same size that attends within it:
+    both have the same parameters.
+    """
 
     text: SmallTextConfig | PretrainedTextConfig = SmallTextConfig()
+    conditioning: Literal["cross_attention", "prefix"] = "cross_attention"
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,17 @@ def attention_pattern(
     if pattern == "visual":
         allowed &= ~is_visual[:, None] | is_visual[None, :]
     return allowed
+
+
+def with_prefix(allowed: Bool[Tensor, "..."], real: Bool[Tensor, "b p"]) -> Bool[Tensor, "b 1 n n"]:
+    """The mask of a stream behind a prefix of p tokens, of which some are real: n = p + l.
+
+    allowed: who sees whom in the stream, broadcastable to (b, 1, l, l). The stream sees the real prefix; the prefix
+    sees its own real tokens alone, so that it is the same whatever comes after it.
+    """
+    (b, p), length = real.shape, allowed.shape[-1]
+    keys = real[:, None, None]
+    blind = torch.zeros(b, 1, p, length, dtype=torch.bool, device=real.device)
+    above = torch.cat([keys.expand(b, 1, p, p), blind], dim=-1)
+    below = torch.cat([keys.expand(b, 1, length, p), allowed.expand(b, 1, length, length)], dim=-1)
+    return torch.cat([above, below], dim=-2)

@@ -39,15 +39,20 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward, each behind a layer norm and around a residual connection."""
+    """Self-attention and feed-forward, each behind a layer norm and around a residual connection.
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4):
+    identity: both begin as the identity, so that adding the layer changes nothing.
+    """
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4, identity: bool = False):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads, dropout=dropout)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = mlp([width, expansion * width, width])
         self.dropout = nn.Dropout(dropout)
+        if identity:
+            _begin_as_identity(self.attention, self.feed_forward)
 
     def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None) -> Float[Tensor, "b l d"]:
         x = x + self.dropout(self.attention(self.attention_norm(x), mask))
@@ -64,9 +69,7 @@ class CrossBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = mlp([width, expansion * width, width])
         self.dropout = nn.Dropout(dropout)
-        for last in (self.attention.output, self.feed_forward[-1]):
-            for parameter in last.parameters():
-                nn.init.zeros_(parameter)
+        _begin_as_identity(self.attention, self.feed_forward)
 
     def forward(
         self, x: Float[Tensor, "b l d"], prompt: Float[Tensor, "b p d"], mask: Bool[Tensor, "b p"]
@@ -75,3 +78,9 @@ class CrossBlock(nn.Module):
         attended = self.attention(self.attention_norm(x), mask[:, None, None, :], prompt)
         x = x + self.dropout(attended)
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+def _begin_as_identity(attention: Attention, feed_forward: nn.Sequential) -> None:
+    for last in (attention.output, feed_forward[-1]):
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)

@@ -1,0 +1,173 @@
+"""`understudy study`: run a declared comparison and print the table that answers it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+from understudy.cli.parsing import closest, parse
+from understudy.types import UserError
+
+if TYPE_CHECKING:
+    from understudy.studies.results import StudyResult
+    from understudy.studies.runner import Outcome
+    from understudy.studies.study import Measurement, Study
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a study: a declared list of collections, runs and evaluations, and the tables and report that answer it.
+
+    As many processes work as there are cores. Work that several methods share is done once. A second call after a
+    kill goes on where the first one stopped and skips what is done; a stage that fails is named with its log, the
+    others go on, and the exit code is 1. `--list` shows what would be run.
+    """
+
+    name: Positional[str] = ""
+    """The study, such as dualmind, or with its preset in one word, such as dualmind-laptop."""
+
+    output: Path | None = None
+    """Folder of the stages, results.json and report.html; None: studies/NAME-PRESET."""
+
+    preset: str | None = None
+    """Size: debug (seconds, for tests), laptop (hours on two cores) or paper; None: laptop."""
+
+    seeds: int = 3
+    """Training seeds of each method."""
+
+    only: tuple[str, ...] = ()
+    """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is done."""
+
+    workers: int | None = None
+    """Processes, each with one thread; None: one a core."""
+
+    listing: Annotated[bool, tyro.conf.arg(name="list")] = False
+    """Print the stages and whether they are done, and run nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="study")
+    from understudy import studies
+    from understudy.studies.runner import run_stages
+    from understudy.studies.study import stages_of
+
+    name, preset = _name_and_preset(options)
+    study = studies.find(name)
+    if preset not in study.presets:
+        raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
+    if options.seeds < 1:
+        raise UserError(f"seeds is {options.seeds}; expected at least 1")
+    measurements = study.measurements(preset, options.seeds)
+    wanted = _wanted(measurements, options.only)
+    output = options.output or Path("studies") / f"{name}-{preset}"
+    if options.listing:
+        _print_stages(wanted, output)
+        return 0
+    outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
+    _conclude(study, preset, measurements, output)
+    return _exit_code(outcome, output)
+
+
+def _name_and_preset(options: Options) -> tuple[str, str]:
+    """ "dualmind-laptop" is the study dualmind with the preset laptop."""
+    from understudy import studies
+
+    if not options.name:
+        raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
+    known = [name for name in studies.STUDIES if options.name == name or options.name.startswith(f"{name}-")]
+    if not known:
+        raise UserError(f"unknown study {options.name!r}; {closest(options.name, studies.STUDIES)}")
+    name = max(known, key=len)
+    suffix = options.name.removeprefix(name).removeprefix("-")
+    if suffix and options.preset and suffix != options.preset:
+        raise UserError(f"study {options.name} and --preset {options.preset} contradict each other; give one of them")
+    return name, suffix or options.preset or "laptop"
+
+
+def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Measurement]:
+    from understudy.studies.study import methods_of
+
+    known = methods_of(measurements)
+    for method in only:
+        if method not in known:
+            raise UserError(f"unknown method {method!r}; {closest(method, known)}")
+    return [each for each in measurements if not only or each.method in only]
+
+
+def _print_stages(measurements: Sequence[Measurement], output: Path) -> None:
+    """One line a stage: done or not, its folder, and the methods it is for."""
+    from understudy.studies.stages import folder, is_done
+    from understudy.studies.study import stages_of
+
+    users: dict[str, dict[str, None]] = {}
+    for measurement in measurements:
+        for stage in stages_of([measurement]):
+            users.setdefault(stage.key, {})[measurement.method] = None
+    stages = stages_of(measurements)
+    done = 0
+    for stage in stages:
+        finished = is_done(stage, output)
+        done += finished
+        print(f"{'done' if finished else 'to do':5}  {folder(stage, output)}  for {_some(list(users[stage.key]))}")
+    print(f"{len(stages)} stages, {done} done; {len(measurements)} measurements")
+
+
+def _some(methods: Sequence[str]) -> str:
+    return ", ".join(methods) if len(methods) <= 4 else f"{len(methods)} methods"
+
+
+def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> None:
+    from understudy.studies.report import write_report
+    from understudy.studies.results import gather
+
+    result = gather(study, preset, measurements, output)
+    if not result.rows:
+        return
+    path = result.save(output)
+    _print_result(study, result)
+    print(f"results: {path}\nreport: {write_report(study, measurements, result, output)}")
+
+
+def _print_result(study: Study, result: StudyResult) -> None:
+    """A table a setting, then what became of the claims."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from understudy.cli.console import console
+
+    for setting in result.settings:
+        table = Table(title=escape(setting), box=SIMPLE, title_justify="left")
+        for head in ("method", "success", f"{study.reference} less this", "P", "seeds", "steps", "seconds"):
+            table.add_column(escape(head), justify="left" if head == "method" else "right")
+        for row in result.in_setting(setting):
+            found = result.comparison(study.reference, row.method, setting)
+            success = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
+            compared = ["", ""] if found is None else [_bounds(found.difference), f"{found.probability.mean:.2f}"]
+            cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}"]
+            table.add_row(escape(row.method), success, *compared, *map(str, cost))
+        console().print(table)
+    for verdict in result.verdicts:
+        if verdict.verdict != "not measured":
+            print(f"{verdict.setting}: {verdict.words}: {verdict.verdict}")
+
+
+def _bounds(found: Any) -> str:
+    return f"{found.mean:+.2f} \\[{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _exit_code(outcome: Outcome, output: Path) -> int:
+    """1 if a stage failed; their logs are named once more, after the tables."""
+    from understudy.studies.stages import LOG, folder
+
+    for stage in outcome.failed:
+        print(f"failed: {folder(stage, output) / LOG}", file=sys.stderr)
+    if outcome.blocked:
+        print(f"{len(outcome.blocked)} stages wait for these; the same command tries again", file=sys.stderr)
+    return 1 if outcome.failed else 0

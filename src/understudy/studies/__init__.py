@@ -1,0 +1,17 @@
+"""Declared lists of runs and the tables that answer them. A study is a file with `STUDY` and a line in `STUDIES`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from understudy.studies.study import Study
+
+STUDIES = ("dualmind",)
+
+
+def find(name: str) -> Study:
+    """The study of that name, one of `STUDIES`."""
+    import importlib
+
+    return importlib.import_module(f"understudy.studies.{name}").STUDY

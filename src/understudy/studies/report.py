@@ -1,0 +1,141 @@
+"""A study as one self-contained HTML page: claims, bars with intervals a setting, learning curves, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from understudy.evaluation.report import write_page
+from understudy.evaluation.report_sections import definitions, flatten
+from understudy.evaluation.svg import Line, interval_bar, line_chart
+from understudy.studies.results import Row, StudyResult
+from understudy.studies.stages import is_done, product
+from understudy.studies.study import Measurement, Study
+
+REPORT = "report.html"
+_CURVE = "loss/behaviour_cloning"
+_LINES = 6  # a chart has so many colours
+
+
+def write_report(study: Study, measurements: Sequence[Measurement], result: StudyResult, output: Path) -> Path:
+    """Write OUTPUT/report.html and return its path."""
+    path = output / REPORT
+    parts = [
+        f"<header><h1>study {escape(study.name)}, preset {escape(result.provenance['preset'])}</h1></header>",
+        f"<p>{escape(study.description)}</p>",
+        _missing(measurements, result),
+        "<h2>What the paper claims, and what was found</h2>",
+        _claims(result),
+        "<h2>Success</h2>",
+        *(_setting(study, result, setting) for setting in result.settings),
+        _few_shot(result),
+        "<h2>Learning curves</h2>",
+        _curves(study, measurements, output),
+        "<h2>How to read this</h2>",
+        "".join(f"<p>{escape(note)}</p>" for note in [*_READING, *study.notes]),
+        "<h2>Provenance</h2>",
+        definitions(flatten({key: value for key, value in result.provenance.items() if key != "notes"})),
+        "<footer>Written by understudy.</footer>",
+    ]
+    write_page(path, title=escape(f"study {study.name}"), body=parts)
+    return path
+
+
+_READING = (
+    "Intervals are 95 %: a bootstrap that draws training seeds and their episodes anew, stratified by task.",
+    "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
+    "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
+    "Steps and seconds are those of all the phases that lead to an agent, on one core. results.json has the episodes, "
+    "the success of each task and how many parameters the last phase trained.",
+)
+
+
+def _missing(measurements: Sequence[Measurement], result: StudyResult) -> str:
+    """What is not in the tables because its stages are not done."""
+    measured = sum(len(row.seeds) for row in result.rows)
+    if measured == len(measurements):
+        return ""
+    return f"<p><b>Not finished:</b> {measured} of {len(measurements)} measurements are done.</p>"
+
+
+def _claims(result: StudyResult) -> str:
+    heads = ["claim", "setting", "difference", "P", "found"]
+    rows = []
+    for verdict in result.verdicts:
+        found = result.comparison(verdict.better, verdict.worse, verdict.setting)
+        cells = [escape(verdict.words), escape(verdict.setting)]
+        cells += ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
+        rows.append([*cells, f"<b>{escape(verdict.verdict)}</b>"])
+    return _table(heads, rows, numbers=2)
+
+
+def _setting(study: Study, result: StudyResult, setting: str) -> str:
+    heads = ["method", "", "success", f"{study.reference} less this", "P", "seeds", "steps", "seconds", "parameters"]
+    rows = [_row(study, result, row) for row in result.in_setting(setting)]
+    return f"<h3>{escape(setting)}</h3>" + _table(heads, rows, numbers=2)
+
+
+def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
+    found = result.comparison(study.reference, row.method, row.setting)
+    compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
+    success = f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
+    bar = interval_bar(row.mean, row.low, row.high, width=90)
+    cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.parameters / 1e6:.3g} M"]
+    return [escape(row.method), bar, success, *compared, *map(str, cost)]
+
+
+def _few_shot(result: StudyResult) -> str:
+    """Success by the number of demonstrations, of methods that were measured with several."""
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for row in sorted(result.rows, key=lambda row: row.demonstrations or 0):
+        if row.demonstrations is not None:
+            counts, means = lines.setdefault(row.method, ([], []))
+            counts.append(float(row.demonstrations))
+            means.append(row.mean)
+    several = {method: line for method, line in lines.items() if len(line[0]) > 1}
+    shown = dict(list(several.items())[:_LINES])
+    if not shown:
+        return ""
+    chart = line_chart(shown, {}, title="success on held-out tasks", x_label="demonstrations")
+    return f'<div class="charts">{chart}</div>'
+
+
+def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> str:
+    """The imitation loss of each method's last run, first seed; dashed on held-out episodes."""
+    runs = {each.method: each.evaluations[0].run for each in reversed(measurements) if not each.demonstrations}
+    rows = {method: _metrics(product(run, output)) for method, run in runs.items() if is_done(run, output)}
+    charts = [
+        line_chart(
+            {method: _line(rows[method], _CURVE) for method in methods[:_LINES] if method in rows},
+            {method: _line(rows[method], _CURVE.replace("loss", "validation")) for method in methods if method in rows},
+            title=f"{title}: imitation loss",
+            x_label="step of the last phase",
+        )
+        for title, methods in study.groups.items()
+    ]
+    return f'<div class="charts">{"".join(charts)}</div><p class="soft">Dashed: on held-out episodes.</p>'
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _line(rows: Sequence[Mapping[str, Any]], name: str) -> Line:
+    found = [(float(row["step"]), float(row[name])) for row in rows if name in row]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _difference(found: Any) -> str:
+    return f'{found.mean:+.2f} <span class="interval">[{found.low:+.2f}, {found.high:+.2f}]</span>'
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
+    """Cells are HTML. numbers: the column from which on cells are numbers."""
+    kinds = ["" if index < numbers else "number" for index in range(len(heads))]
+    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for kind, name in zip(kinds, heads, strict=True))
+    lines = ["".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,0 +1,223 @@
+"""What a study found: a row for each method and setting, comparisons with the reference, and what became of claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from understudy.evaluation.provenance import code_commit, package_versions
+from understudy.evaluation.results import Result, provenance_mismatches
+from understudy.evaluation.statistics import (
+    Difference,
+    Interval,
+    difference_over_seeds,
+    improvement,
+    mean_over_seeds,
+)
+from understudy.rollout.claim import write_atomically
+from understudy.studies.stages import Train, facts, is_done, lineage, product
+from understudy.studies.study import Claim, Measurement, Study
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method in a setting. seeds: those whose stages are all done. episodes: over all seeds and tasks.
+
+    demonstrations: as in `Measurement`. mean, low, high: success, over tasks and seeds. tasks: success of each, over
+    seeds. training_steps: of all the runs that lead to the agent. train_seconds: within these steps, a mean over
+    seeds. parameters: learned ones of the agent's last run; trained_parameters: those which that run trained.
+    """
+
+    method: str
+    setting: str
+    demonstrations: int | None
+    seeds: tuple[int, ...]
+    episodes: int
+    mean: float
+    low: float
+    high: float
+    tasks: Mapping[str, float]
+    training_steps: int
+    train_seconds: float
+    parameters: int
+    trained_parameters: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A against B in a setting. difference: of mean success. probability: that a run of A beats one of B on a task
+    drawn at random, ties counting half (Agarwal et al. 2021)."""
+
+    a: str
+    b: str
+    setting: str
+    difference: Difference
+    probability: Interval
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim in a setting: "shows", "does not show", "the opposite shows" or "not measured"."""
+
+    words: str
+    better: str
+    worse: str
+    setting: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """rows: in the order of settings, then of methods. provenance: plain JSON values."""
+
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    verdicts: tuple[Verdict, ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def settings(self) -> list[str]:
+        return list(dict.fromkeys(row.setting for row in self.rows))
+
+    def in_setting(self, setting: str) -> list[Row]:
+        return [row for row in self.rows if row.setting == setting]
+
+    def comparison(self, a: str, b: str, setting: str) -> Comparison | None:
+        """A against B, if both were measured there."""
+        return next((each for each in self.comparisons if (each.a, each.b, each.setting) == (a, b, setting)), None)
+
+    def save(self, folder: Path) -> Path:
+        """Write results.json, all of it or nothing, and return its path."""
+        path = folder / RESULTS
+        write_atomically(path, json.dumps(asdict(self), indent=1).encode())
+        return path
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """The finished seeds of a method in a setting. rates: success (tasks, seeds) over `episodes` episodes each."""
+
+    measurements: tuple[Measurement, ...]
+    tasks: tuple[str, ...]
+    rates: np.ndarray
+    episodes: int
+    results: tuple[Result, ...]
+
+
+def gather(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> StudyResult:
+    """What the finished stages under `output` say. A setting without a finished seed of a method has no row for it."""
+    settings = dict.fromkeys(measurement.setting for measurement in measurements)
+    cells = {setting: _cells(measurements, setting, output) for setting in settings}
+    rows = [_row(cell, output) for found in cells.values() for cell in found.values()]
+    comparisons = [_compare(found, setting, a, b) for setting, found in cells.items() for a, b in _pairs(study, found)]
+    return StudyResult(
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        verdicts=tuple(_verdict(claim, setting, comparisons) for claim in study.claims for setting in settings),
+        provenance=_provenance(study, preset, cells),
+    )
+
+
+def _cells(measurements: Sequence[Measurement], setting: str, output: Path) -> dict[str, _Cell]:
+    """Method to its finished seeds in this setting."""
+    finished: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        whole = all(is_done(evaluation, output) for evaluation in measurement.evaluations)
+        if measurement.setting == setting and whole:
+            finished.setdefault(measurement.method, []).append(measurement)
+    return {method: _cell(found, output) for method, found in finished.items()}
+
+
+def _cell(measurements: Sequence[Measurement], output: Path) -> _Cell:
+    evaluations = [[(each, Result.load(product(each, output))) for each in one.evaluations] for one in measurements]
+    tasks = tuple(task for each in measurements[0].evaluations for task in each.tasks)
+    rates = [
+        [np.mean(result.values("success_any", task)) for each, result in seed for task in each.tasks]
+        for seed in evaluations
+    ]
+    return _Cell(
+        measurements=tuple(measurements),
+        tasks=tasks,
+        rates=np.array(rates).T,
+        episodes=measurements[0].evaluations[0].episodes,
+        results=tuple(result for seed in evaluations for _, result in seed),
+    )
+
+
+def _row(cell: _Cell, output: Path) -> Row:
+    first = cell.measurements[0]
+    found = mean_over_seeds(cell.rates, cell.episodes)
+    last = facts(first.evaluations[0].run, output)
+    seconds = [_train_seconds(each.run, output) for one in cell.measurements for each in one.evaluations]
+    return Row(
+        method=first.method,
+        setting=first.setting,
+        demonstrations=first.demonstrations,
+        seeds=tuple(measurement.seed for measurement in cell.measurements),
+        episodes=cell.rates.size * cell.episodes,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+        tasks=dict(zip(cell.tasks, cell.rates.mean(axis=1).tolist(), strict=True)),
+        training_steps=sum(run.config.steps for run in lineage(first.evaluations[0].run)),
+        train_seconds=round(float(np.mean(seconds)), 1),
+        parameters=last["parameters"],
+        trained_parameters=last["trained_parameters"],
+    )
+
+
+def _train_seconds(run: Train, output: Path) -> float:
+    return sum(facts(each, output)["train_seconds"] for each in lineage(run))
+
+
+def _pairs(study: Study, cells: Mapping[str, _Cell]) -> list[tuple[str, str]]:
+    """The reference against each other method, and the pairs of the claims, where both were measured."""
+    claimed = [(claim.better, claim.worse) for claim in study.claims]
+    others = [(study.reference, method) for method in cells if method != study.reference]
+    return [(a, b) for a, b in dict.fromkeys([*others, *claimed]) if a in cells and b in cells]
+
+
+def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:
+    ours, theirs = cells[a], cells[b]
+    assert ours.tasks == theirs.tasks and ours.episodes == theirs.episodes, (a, b, setting)
+    difference = difference_over_seeds(ours.rates, theirs.rates, ours.episodes)
+    return Comparison(a, b, setting, difference, improvement(ours.rates, theirs.rates))
+
+
+def _verdict(claim: Claim, setting: str, comparisons: Sequence[Comparison]) -> Verdict:
+    asked = (claim.better, claim.worse, setting)
+    found = next((each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None)
+    if found is None:
+        verdict = "not measured"
+    elif found.low > 0:
+        verdict = "shows"
+    else:
+        verdict = "the opposite shows" if found.high < 0 else "does not show"
+    return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
+
+
+def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cell]]) -> dict[str, Any]:
+    """Of this table and of all it rests on. mismatches: conditions that differ between results that are compared."""
+    results = [result for found in cells.values() for cell in found.values() for result in cell.results]
+    commits = [each.provenance.get("commit") for each in results]
+    commits += [each.provenance["training"].get("commit") for each in results]
+    firsts = [[cell.results[0] for cell in found.values()] for found in cells.values()]
+    pairs = [(same[0], other) for same in firsts for other in same[1:]]
+    mismatches = {text for a, b in pairs for text in provenance_mismatches(a.provenance, b.provenance)}
+    return {
+        "study": study.name,
+        "preset": preset,
+        "reference": study.reference,
+        "commit": code_commit(),
+        "commits_of_stages": sorted({str(commit) for commit in commits}),
+        "mismatches": sorted(mismatches),
+        "versions": package_versions(),
+        "notes": list(study.notes),
+    }

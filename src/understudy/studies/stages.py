@@ -1,0 +1,229 @@
+"""The stages of a study: collect, train, evaluate. A stage holds those it needs, and its content is its name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from understudy.agents.expert_agent import Noise
+from understudy.envs.base import EnvConfig, Split
+from understudy.evaluation.episodes import Prompts
+from understudy.rollout.claim import write_atomically
+from understudy.serialisation import content_hash, from_jsonable, to_jsonable
+from understudy.training.config import TrainConfig
+from understudy.types import UserError
+
+STAGES, DONE, DESCRIPTION, LOG = "stages", "done.json", "stage.json", "log.txt"
+
+
+class _Keyed:
+    """Of equal content, equal key; a stage's content includes all stages it needs."""
+
+    @cached_property
+    def key(self) -> str:
+        return content_hash(self)
+
+
+@dataclass(frozen=True)
+class Collect(_Keyed):
+    """Demonstrations of the tasks' experts."""
+
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int = 0
+    environment: EnvConfig = EnvConfig()
+    noise: Noise = Noise()
+
+
+@dataclass(frozen=True)
+class Train(_Keyed):
+    """One run: `config` on `data`, from the weights of `start_from`."""
+
+    config: TrainConfig
+    data: Collect
+    start_from: Train | None = None
+
+
+@dataclass(frozen=True)
+class Evaluate(_Keyed):
+    """`run` on `episodes` episodes of each task. seed: of the goals, the same for all that are compared."""
+
+    run: Train
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int = 0
+    prompts: Prompts = "sentence"
+    max_steps: int | None = None
+    split: Split = "evaluation"
+
+
+Stage = Collect | Train | Evaluate
+_KINDS: dict[str, type[Any]] = {"collect": Collect, "train": Train, "evaluate": Evaluate}
+
+
+def label(stage: Stage) -> str:
+    """A few words for people, made of the stage's content: "train-phase1-seed0"."""
+    if isinstance(stage, Train):
+        return f"train-{stage.config.phase}-seed{stage.config.seed}"
+    if isinstance(stage, Evaluate):
+        return f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
+    return f"collect-{_named(stage.tasks)}-{stage.episodes}"
+
+
+def folder(stage: Stage, output: Path) -> Path:
+    """Where a stage works: OUTPUT/stages/<kind>-<name>-<key>."""
+    return output / STAGES / f"{label(stage)}-{stage.key}"
+
+
+def product(stage: Stage, output: Path) -> Path:
+    """What a stage makes, in its folder: a dataset, a run or an evaluation."""
+    names: dict[type[Any], str] = {Collect: "data", Train: "run", Evaluate: "evaluation"}
+    return folder(stage, output) / names[type(stage)]
+
+
+def needs(stage: Stage) -> list[Stage]:
+    """The stages that must be done before this one."""
+    found = [getattr(stage, item.name) for item in fields(stage)]
+    return [each for each in found if isinstance(each, Stage)]
+
+
+def lineage(run: Train) -> Iterator[Train]:
+    """The run, the run it started from, and so on."""
+    stage: Train | None = run
+    while stage is not None:
+        yield stage
+        stage = stage.start_from
+
+
+def is_done(stage: Stage, output: Path) -> bool:
+    return (folder(stage, output) / DONE).exists()
+
+
+def facts(stage: Stage, output: Path) -> dict[str, Any]:
+    """What a stage that is done says of itself. Train: `parameters` learned in all and `trained_parameters` of them,
+    `train_seconds` within optimiser steps. All: `seconds` of the last process that worked on it."""
+    return json.loads((folder(stage, output) / DONE).read_text())
+
+
+def write_description(stage: Stage, output: Path) -> Path:
+    """Make the stage's folder with what it is to do, for `read_description`."""
+    place = folder(stage, output)
+    place.mkdir(parents=True, exist_ok=True)
+    write_atomically(place / DESCRIPTION, json.dumps(to_jsonable(stage), indent=1).encode())
+    return place
+
+
+def read_description(place: Path) -> Stage:
+    """The stage of a folder. Raises UserError if it is of another version of the code."""
+    values = json.loads((place / DESCRIPTION).read_text())
+    stage = from_jsonable(_KINDS[place.name.partition("-")[0]], values)
+    if place.name != folder(stage, place.parent).name:
+        raise UserError(f"{place} does not hold the stage of its name; delete it")
+    return stage
+
+
+def carry_out(stage: Stage, output: Path) -> None:
+    """Do a stage, or what is left of it, in this process."""
+    began = time.monotonic()
+    work: dict[type[Any], Callable[[Any, Path], dict[str, Any]]] = {
+        Collect: _collect,
+        Train: _train,
+        Evaluate: _evaluate,
+    }
+    found = work[type(stage)](stage, output)
+    found |= {"seconds": round(time.monotonic() - began, 1)}
+    write_atomically(folder(stage, output) / DONE, json.dumps(found, indent=1).encode())
+    if isinstance(stage, Train):
+        _drop_training_state(product(stage, output))
+
+
+def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """A config for a stage: stages share the cores among themselves."""
+    return replace(config, processes=1, **changes)
+
+
+def _collect(stage: Collect, output: Path) -> dict[str, Any]:
+    from understudy.rollout.collect import collect
+
+    data = product(stage, output)
+    if data.exists():  # it is put in place whole; a kill may have left what it was made from
+        shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
+        return {}
+    given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": 1}
+    collect(stage.tasks, episodes=stage.episodes, output=data, **given)
+    return {}
+
+
+def _train(stage: Train, output: Path) -> dict[str, Any]:
+    from understudy.training import run_folder
+    from understudy.training.train import train
+
+    run = product(stage, output)
+    begun = (run / run_folder.CONFIG).exists()
+    origin = stage.start_from and product(stage.start_from, output)
+    train(stage.config, data=product(stage.data, output), output=run, start_from=origin, resume=begun)
+    return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
+
+
+def _drop_training_state(run: Path) -> None:
+    """Keep of a finished run's checkpoints the last one's weights: a tenth of the space."""
+    from understudy.models.checkpoint import resolve
+    from understudy.training.checkpoint import STATE
+
+    last = resolve(run)
+    (last / STATE).unlink(missing_ok=True)
+    for other in last.parent.iterdir():
+        if other.is_dir() and other.resolve() != last:
+            shutil.rmtree(other)
+
+
+def _evaluate(stage: Evaluate, output: Path) -> dict[str, Any]:
+    from understudy.evaluation.evaluate import evaluate
+
+    evaluate(
+        product(stage.run, output),
+        tasks=stage.tasks,
+        episodes=stage.episodes,
+        seed=stage.seed,
+        workers=1,
+        prompts=stage.prompts,
+        max_steps=stage.max_steps,
+        split=stage.split,
+        output=product(stage, output),
+    )
+    return {}
+
+
+def _parameters(run: Path) -> dict[str, int]:
+    """Learned by gradient in all, averaged targets and frozen text encoders left out; and by this run."""
+    from understudy.models.checkpoint import load_info, resolve
+    from understudy.objectives.system import System
+    from understudy.training.optimizer import train_only, trained
+    from understudy.training.run_folder import read_config
+
+    config, _ = read_config(run)
+    system = System.build(config.model, config.objectives, load_info(resolve(run)).spec, config.window)
+    learned = sum(parameter.numel() for parameter in trained(system).values())
+    train_only(system, config.train_only)
+    return {"parameters": learned, "trained_parameters": sum(value.numel() for value in trained(system).values())}
+
+
+def _seconds_in_steps(run: Path, batch_size: int) -> float:
+    """From the rates of metrics.jsonl, so that neither kills nor validation count."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rated = [row for row in rows if "samples_per_second" in row]
+    steps = [0, *(row["step"] for row in rated)]
+    return sum(
+        (after - before) * batch_size / row["samples_per_second"]
+        for before, after, row in zip(steps[:-1], steps[1:], rated, strict=True)
+    )
+
+
+def _named(tasks: tuple[str, ...]) -> str:
+    return tasks[0].replace("/", "-") if len(tasks) == 1 else f"{len(tasks)}-tasks"

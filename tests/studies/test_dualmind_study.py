@@ -1,0 +1,146 @@
+"""DualMind's study: what is shared is declared once, every method has the same steps, and a debug study runs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from methods.test_dualmind import sawyer
+from studies.declared import start
+from studies.test_runner import wait_until
+
+from understudy import cli
+from understudy.objectives.system import System
+from understudy.studies import STUDIES, find
+from understudy.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
+from understudy.studies.stages import Collect, Train, lineage, read_description, write_description
+from understudy.studies.study import methods_of, stages_of
+
+DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
+
+
+@pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
+def test_every_method_has_the_same_data_and_the_same_steps(preset: str) -> None:
+    runs = methods(preset, 0)
+    timed = {name for name in runs if name.endswith("same seconds")}
+    assert timed == ({same_seconds(name) for name in (IMITATION, JOINT, GATO)} if preset == "laptop" else set())
+    counted = [run for name, run in runs.items() if name not in timed]
+    assert len({sum(run.config.steps for run in lineage(method)) for method in counted}) == 1
+    assert len({stage.data.key for method in runs.values() for stage in lineage(method)}) == 1
+    assert all(stage.config.processes == 1 for method in runs.values() for stage in lineage(method))
+
+
+@pytest.mark.parametrize("preset", ["debug", "laptop"])
+def test_shared_stages_are_one(preset: str) -> None:
+    runs = methods(preset, 0)
+    assert runs[DUAL].key == runs["phase II variant 3"].key
+    assert runs[DUAL].start_from and runs[PREFIX].start_from
+    assert runs[DUAL].start_from.key == runs[PREFIX].start_from.key
+    stages = stages_of(find("dualmind").measurements(preset, 2))
+    assert len({stage.key for stage in stages}) == len(stages)
+    assert sum(isinstance(stage, Collect) and len(stage.tasks) > 1 for stage in stages) == 1
+    places = {stage.key: index for index, stage in enumerate(stages)}
+    assert all(places[run.data.key] < places[run.key] for run in stages if isinstance(run, Train))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_studies_hold_together(name: str) -> None:
+    study = find(name)
+    for preset in study.presets:
+        known = methods_of(study.measurements(preset, 1))
+        assert study.reference in known
+        assert {method for group in study.groups.values() for method in group} <= set(known)
+        assert {method for claim in study.claims for method in (claim.better, claim.worse)} <= set(known)
+        assert all(len(group) <= 6 for group in study.groups.values())
+
+
+@pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
+def test_a_description_is_read_as_the_stage_it_was_written_for(preset: str, tmp_path: Path) -> None:
+    for stage in stages_of(find("dualmind").measurements(preset, 1)):
+        assert read_description(write_description(stage, tmp_path)).key == stage.key
+
+
+def test_ways_to_prompt_have_equal_parameters_and_every_method_builds() -> None:
+    counts = {}
+    for name, run in methods("laptop", 0).items():
+        for stage in lineage(run):
+            system = System.build(stage.config.model, stage.config.objectives, sawyer(64), stage.config.window)
+            counts.setdefault(name, sum(value.numel() for value in system.parameters()))
+    assert counts[DUAL] == counts[PREFIX] == counts[GATO] == counts[IMITATION]
+    assert counts["visual tokens 1"] < counts["visual tokens 16"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The debug study of two methods, from one command."""
+    output = tmp_path_factory.mktemp("study")
+    assert cli.main([*DEBUG, DUAL, "--workers", "2", "--output", str(output)]) == 0
+    return output
+
+
+def results(output: Path) -> dict[str, Any]:
+    return json.loads((output / "results.json").read_text())
+
+
+def rows_of(output: Path, method: str) -> list[dict[str, Any]]:
+    """The rows of a method but for its seconds, which no two runs share."""
+    rows = [row for row in results(output)["rows"] if row["method"] == method]
+    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
+
+
+def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = results(finished)
+    settings = ["unseen goals", "held-out tasks, zero-shot", "held-out tasks, 1 demonstration"]
+    assert [row["setting"] for row in rows_of(finished, DUAL)] == settings
+    assert [row["episodes"] for row in rows_of(finished, DUAL)] == [4, 2, 2]
+    assert all(row["low"] <= row["mean"] <= row["high"] and row["seeds"] == [0] for row in found["rows"])
+    assert {row["training_steps"] for row in found["rows"]} == {40, 44}
+    compared = {(each["a"], each["b"], each["setting"]) for each in found["comparisons"]}
+    assert compared >= {(DUAL, IMITATION, setting) for setting in settings}
+    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == IMITATION} <= {
+        "shows",
+        "does not show",
+        "the opposite shows",
+    }
+    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == GATO} == {"not measured"}
+    assert found["provenance"]["mismatches"] == []
+    page = (finished / "report.html").read_text()
+    assert all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
+    assert 'src="http' not in page and '<link rel="stylesheet' not in page
+
+
+def test_a_second_call_skips_what_is_done_and_says_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (finished / "results.json").read_bytes()
+    assert cli.main([*DEBUG, DUAL, "--output", str(finished), "--list"]) == 0
+    assert "13 stages, 13 done" in capsys.readouterr().out
+    assert cli.main([*DEBUG, DUAL, "--output", str(finished)]) == 0
+    assert "unseen goals" in capsys.readouterr().out
+    assert (finished / "results.json").read_bytes() == before
+
+
+def test_a_study_that_was_killed_ends_with_the_same_results(finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    arguments = [*DEBUG, "--workers", "1", "--output", str(output)]
+    for stage in ("train-imitation", "train-few-shot"):
+        runner = start(*arguments)
+        wait_until(lambda stage=stage: any((output / "stages").glob(f"{stage}-*")))
+        runner.send_signal(signal.SIGKILL)
+        runner.communicate(timeout=60)
+    assert not (output / "results.json").exists()
+    assert cli.main(arguments) == 0
+    assert rows_of(output, IMITATION) == rows_of(finished, IMITATION)
+    episodes = sorted((output / "stages").glob("*/evaluation/episodes.jsonl"))
+    assert len(episodes) == 3
+    for path in episodes:  # to the bit: every return is that of a study that was never killed
+        assert path.read_bytes() == (finished / path.relative_to(output)).read_bytes()
+
+
+def test_list_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["study", "dualmind", "--list", "--output", str(tmp_path / "none")]) == 0
+    page = capsys.readouterr().out
+    assert "0 done" in page and f"for {DUAL}" in page
+    assert not (tmp_path / "none").exists()
+    assert all(method in page for method in RECIPES)

@@ -1,0 +1,94 @@
+"""The runner: each stage once, done ones skipped, failures alone, one runner a folder, interrupts saved."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from studies.declared import DATA, MANIFEST, evaluated, imitation, start
+
+from understudy.models.checkpoint import load_info, resolve
+from understudy.rollout.claim import claim
+from understudy.studies.runner import run_stages
+from understudy.studies.stages import DONE, LOG, Collect, Train, facts, folder, label, product
+from understudy.types import UserError
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.02)
+
+
+def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path: Path) -> None:
+    run = imitation()
+    stages = [DATA, run, evaluated(run)]
+    assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
+    assert facts(run, tmp_path)["parameters"] == facts(run, tmp_path)["trained_parameters"] > 0
+    assert facts(run, tmp_path)["train_seconds"] > 0
+    assert [path.name for path in resolve(product(run, tmp_path)).iterdir() if path.suffix == ".pt"] == []
+    assert json.loads((product(stages[2], tmp_path) / "results.json").read_text())["aggregate"]["episodes"] == 1
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)}
+    assert len(before) == 3
+    assert run_stages(stages, tmp_path, manifest=MANIFEST).done == stages
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
+
+
+def test_a_failure_is_named_with_its_log_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = Collect(("pointmass/nowhere",), 1)
+    blocked = Train(imitation().config, bad)
+    outcome = run_stages([bad, blocked, evaluated(blocked), DATA], tmp_path, manifest=MANIFEST, workers=1)
+    assert (outcome.done, outcome.failed) == ([DATA], [bad])
+    assert outcome.blocked == [blocked, evaluated(blocked)]
+    log = folder(bad, tmp_path) / LOG
+    assert "unknown task 'pointmass/nowhere'" in log.read_text()
+    told = capsys.readouterr().err
+    assert f"failed: {label(bad)}" in told and str(log) in told and "unknown task" in told
+    assert "1 failed, 2 not begun" in told
+
+
+def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
+    with claim(tmp_path, MANIFEST), pytest.raises(UserError, match="in use by another process"):
+        run_stages([DATA], tmp_path, manifest=MANIFEST)
+
+
+def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
+    run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
+    with pytest.raises(UserError, match="study: toy, other"):
+        run_stages([DATA], tmp_path, manifest={"study": "other"})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> None:
+    runner = start("endless", str(tmp_path))
+    run = product(imitation(steps=1_000_000), tmp_path)
+    wait_until(lambda: (run / "metrics.jsonl").exists() and len((run / "metrics.jsonl").read_text().splitlines()) > 3)
+    runner.send_signal(number)
+    _, told = runner.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert "stopping 1 stages" in told
+        assert load_info(resolve(run))  # the checkpoint of the step under way
+    with open(run / ".lock") as lock:
+        wait_until(lambda: _is_free(lock), seconds=20)
+
+
+def _is_free(lock) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="0 workers"):
+        run_stages([DATA], tmp_path, manifest=MANIFEST, workers=0)
