@@ -1,4 +1,4 @@
-"""`understudy prompts`: does success follow what the agent is told?"""
+"""`understudy prompts`: whether success follows what the agent is told."""
 
 from __future__ import annotations
 
