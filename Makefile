@@ -3,7 +3,7 @@
 # make test        the tests; make test-slow: the slow ones; make check: format, lint, types
 # make bench       every speed claim, measured in one run
 PYTHON ?= python3
-EXTRAS ?= metaworld,dev
+EXTRAS ?= metaworld,navigation,dev
 
 BIN := .venv/bin
 # The interpreter itself, also where PYTHON lives in a virtual environment, and its version.

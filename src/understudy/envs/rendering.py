@@ -52,6 +52,11 @@ def load_mujoco() -> Any:
     return mujoco
 
 
+def egl_loads() -> bool:
+    """Whether EGL renders here without a display."""
+    return _loads("egl")
+
+
 def _loads(backend: str) -> bool:
     try:
         if backend == "osmesa":
