@@ -47,6 +47,11 @@ def make_spec(*, cameras: tuple[str, ...] = ("front",), action: int = ACTION) ->
     return Spec("toy", dict.fromkeys(cameras, (SIZE, SIZE)), states, contract)
 
 
+def make_discrete_spec(*, choices: tuple[str, ...] = ("left", "right", "ahead")) -> Spec:
+    contract = ActionContract.discrete(choices, frame="body", control_rate_hz=10.0)
+    return replace(make_spec(), action=contract)
+
+
 def make_model_config(**changes: Any) -> ControlTransformerConfig:
     small = ControlTransformerConfig(
         encoder=ConvEncoderConfig(width=8, layers=((8, 4, 4),)),

@@ -58,8 +58,8 @@ class ActionContract:
         The bounds are -0.5 and n - 0.5, so that each choice owns a cell of width 1 around its index, [-1, 1] is n equal
         bins with the choices at their centres, and a uniform number within the bounds is a uniform choice.
         """
-        bounds = {"low": (-0.5,), "high": (len(choices) - 0.5,)}
-        return cls("discrete", frame, ("choice",), **bounds, control_rate_hz=control_rate_hz, choices=choices)
+        low, high = (-0.5,), (len(choices) - 0.5,)
+        return cls("discrete", frame, ("choice",), low, high, control_rate_hz, choices=choices)
 
     @property
     def dimension(self) -> int:

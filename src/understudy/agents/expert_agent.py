@@ -21,8 +21,8 @@ class Noise:
     dimension, in half-ranges of the action contract. correlation: c, between successive steps.
 
     Of discrete actions every choice has a score, 1 for the expert's and 0 for the others; the noise is added to the
-    scores and the best one is executed. At a deviation of 0.4 that is another one than the expert's in about 11 % of
-    the steps for four choices, several steps in a row.
+    scores and the best one is executed. Of four choices, at a deviation of 0.4, that is another one than the expert's
+    in 9 % of the steps, two or three in a row at a correlation of 0.9.
     """
 
     fraction: float = 0.5

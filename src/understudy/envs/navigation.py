@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,6 +33,7 @@ GOAL_CELL_METRES = 0.5
 DRAWS = 10_000
 
 
+@runtime_checkable
 class Scene(Protocol):
     """One world with a floor. Places are float (2,), (x, z) in metres; headings are radians, 0 along x and counted to
     the left, so that forward is (cos, -sin)."""

@@ -105,9 +105,7 @@ class ControlTransformer(nn.Module):
         self.visual_tokens = config.visual_tokens * len(spec.cameras)
         self.embedding = ObservationEmbedding(config, spec)
         self.action = fitted(config.action, spec.action)
-        self.action_embedding = ActionEmbedding(
-            self.action, config.width, chunk=chunk, dimension=spec.action.dimension
-        )
+        self.action_embedding = ActionEmbedding(self.action, config.width, chunk=chunk, dimension=spec.action.dimension)
         self.slot_embedding = nn.Embedding(self.visual_tokens + 2, config.width)
         self.step_embedding = nn.Embedding(steps, config.width)
         for embedding in (self.slot_embedding, self.step_embedding):

@@ -39,8 +39,8 @@ class FloorPlan:
         return np.linalg.norm(nearest - places[:, None], axis=-1).min(axis=1)
 
     def visible(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses no wall and keeps the
-        clearance; nearer to a corner than that only where the way begins or ends there."""
+        """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses no wall and keeps
+        the clearance; nearer to a corner than that only where the way begins or ends there."""
         free = ~self._crosses(place, others)
         chosen = np.flatnonzero(free)
         free[chosen] = self._keeps_clear(place, others[chosen])
@@ -50,7 +50,7 @@ class FloorPlan:
         ways, walls = (others - place)[:, None], self._ends - self._begins
         apart = _cross(ways, self._begins - place) * _cross(ways, self._ends - place) < 0
         sides = _cross(walls, place - self._begins) * _cross(walls, others[:, None] - self._begins) < 0
-        return (apart & sides).any(axis=1)
+        return np.asarray((apart & sides).any(axis=1))
 
     def _keeps_clear(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
         ways = (others - place)[:, None]

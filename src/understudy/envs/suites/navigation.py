@@ -33,13 +33,11 @@ def make(task: str, config: EnvConfig, split: Split) -> Navigation:
         if camera not in CAMERAS:
             raise UserError(f"unknown camera {camera!r} of navigation; choices: {', '.join(CAMERAS)}")
     scene, horizon = MiniworldScene(WORLDS[task]), WORLDS[task].horizon
-    return Navigation(
-        f"navigation/{task}", scene, embodiment="miniworld", config=config, split=split, horizon=horizon
-    )
+    return Navigation(f"navigation/{task}", scene, embodiment="miniworld", config=config, split=split, horizon=horizon)
 
 
 def renderer() -> str:
-    """What renders this suite: EGL, without a display. UserError, with the command that mends it, where it is missing."""
+    """What renders this suite: EGL, without a display. UserError, with the command that brings it, where it is not."""
     if not egl_loads():
         raise UserError(f"no renderer: EGL does not load; install it with: {APT}")
     return "egl"
