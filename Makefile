@@ -33,11 +33,13 @@ quickstart: setup
 
 test: setup
 	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	$(PYTEST)
 
 test-slow: setup
 	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	$(PYTEST) -m slow
 

@@ -52,9 +52,9 @@ def load_mujoco() -> Any:
     return mujoco
 
 
-def egl_loads() -> bool:
-    """Whether EGL renders here without a display."""
-    return _loads("egl")
+def egl_loads(*others: str) -> bool:
+    """Whether EGL renders here without a display, and these other libraries load."""
+    return _loads("egl") and all(map(_found, others))
 
 
 def _loads(backend: str) -> bool:

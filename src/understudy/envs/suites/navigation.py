@@ -38,8 +38,8 @@ def make(task: str, config: EnvConfig, split: Split) -> Navigation:
 
 def renderer() -> str:
     """What renders this suite: EGL, without a display. UserError, with the command that brings it, where it is not."""
-    if not egl_loads():
-        raise UserError(f"no renderer: EGL does not load; install it with: {APT}")
+    if not egl_loads("libGL.so.1", "libGLU.so.1"):
+        raise UserError(f"no renderer: EGL, OpenGL or GLU does not load; install them with: {APT} libgl1 libglu1-mesa")
     return "egl"
 
 
