@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from understudy.envs.base import EnvConfig, Environment, Split
-from understudy.envs.experts.shortest_path import Route, turns_towards
+from understudy.envs.experts.shortest_path import turns_towards
 from understudy.envs.goals import episode_generator, split_of
 from understudy.types import ActionContract, Observation, Spec
 
@@ -31,6 +31,19 @@ LEAST_GAIN_METRES = 0.01
 LEAST_WAY_METRES = 2.0
 GOAL_CELL_METRES = 0.5
 DRAWS = 10_000
+
+
+@runtime_checkable
+class Route(Protocol):
+    """The shortest ways from everywhere to one goal; see `experts.shortest_path.FloorRoute`."""
+
+    def distance(self, place: np.ndarray) -> float:
+        """Metres of the shortest way from a place; infinite where there is none."""
+        ...
+
+    def next_stop(self, place: np.ndarray) -> np.ndarray:
+        """Where the shortest way from a place first bends, or the goal."""
+        ...
 
 
 @runtime_checkable

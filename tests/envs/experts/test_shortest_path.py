@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from understudy.envs.experts.shortest_path import FloorPlan, Route, turns_towards
+from understudy.envs.experts.shortest_path import FloorPlan, FloorRoute, turns_towards
 
 CLEARANCE = 0.5
 BOX = [[(0, 0), (10, 0)], [(10, 0), (10, 8)], [(10, 8), (0, 8)], [(0, 8), (0, 0)]]
@@ -15,8 +15,8 @@ SCREEN = [[(5, 0), (5, 5)]]
 BARRIER = [[(5, 0), (5, 8)]]
 
 
-def route(walls: list[list[tuple[float, float]]], goal: tuple[float, float]) -> Route:
-    return Route(FloorPlan(np.array(walls, float), clearance=CLEARANCE), np.array(goal))
+def route(walls: list[list[tuple[float, float]]], goal: tuple[float, float]) -> FloorRoute:
+    return FloorRoute(FloorPlan(np.array(walls, float), clearance=CLEARANCE), np.array(goal))
 
 
 def test_in_an_empty_room_the_way_is_straight() -> None:

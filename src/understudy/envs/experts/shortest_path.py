@@ -73,7 +73,7 @@ class FloorPlan:
         return dijkstra(csr_matrix(lengths), directed=False)
 
 
-class Route:
+class FloorRoute:
     """The shortest ways from everywhere to one goal, float (2,) in metres."""
 
     def __init__(self, plan: FloorPlan, goal: np.ndarray) -> None:

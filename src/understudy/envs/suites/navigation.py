@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from understudy.envs.base import EnvConfig, Split
-from understudy.envs.experts.shortest_path import FloorPlan, Route
+from understudy.envs.experts.shortest_path import FloorPlan, FloorRoute
 from understudy.envs.navigation import CAMERAS, Navigation
 from understudy.envs.rendering import APT, egl_loads
 from understudy.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
@@ -72,8 +72,8 @@ class MiniworldScene:
             if room.point_inside(_upright(place)) and self._plan.distance_to_walls(place[None])[0] >= CLEARANCE_METRES:
                 return place
 
-    def route(self, goal: np.ndarray) -> Route:
-        return Route(self._plan, goal)
+    def route(self, goal: np.ndarray) -> FloorRoute:
+        return FloorRoute(self._plan, goal)
 
     def is_free(self, place: np.ndarray) -> bool:
         return bool(self._plan.distance_to_walls(place[None])[0] >= BODY_METRES)
