@@ -57,8 +57,7 @@ class MiniworldScene:
             self._simulator.reset(seed=world.seed)
         MiniworldScene._drawn = None
         walls = self._simulator.wall_segs[:, :, [0, 2]]
-        self._walls = walls[np.linalg.norm(walls[:, 1] - walls[:, 0], axis=-1) > 0]
-        self._plan = FloorPlan(self._walls, clearance=CLEARANCE_METRES)
+        self._plan = FloorPlan(walls, clearance=CLEARANCE_METRES)
         self._box = self._simulator.box
         self._box.size, self._box.dir = np.full(3, MARKER_METRES), 0.0
         self._buffers: dict[int, Any] = {}
