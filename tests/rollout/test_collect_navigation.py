@@ -69,7 +69,7 @@ def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(dataset:
     env = make(TASKS[0], CONFIG)
     env.begin(0)
     agent, carry, other = ExpertAgent(env, Noise(), seed=3), None, []
-    for _ in range(3000):
+    for _ in range(1500):
         action, carry = agent.act(carry, None, None, explore=True)
         other.append(bool(action != carry.expert_action))
     begins = np.sum(np.diff(np.array([False, *other]).astype(int)) == 1)
