@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rollout.collecting import digest
 from training.runs import first, second
 
 from understudy.agents.expert_agent import ExpertAgent, Noise
@@ -54,6 +55,11 @@ def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: Episode
         episode = dataset.episode(index)
         assert (episode.images["goal"] == episode.images["goal"][0]).all()
         assert set(np.unique(episode.action)) | set(np.unique(episode.expert_action)) <= {0, 1, 2, 3}
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
+    assert digest(tmp_path / "data") == digest(dataset.path)
 
 
 def test_windows_show_choices_as_centres_of_bins(dataset: EpisodeDataset) -> None:
