@@ -3,7 +3,7 @@
 # make test        the tests; make test-slow: the slow ones; make check: format, lint, types
 # make bench       every speed claim, measured in one run
 PYTHON ?= python3
-EXTRAS ?= metaworld,dev
+EXTRAS ?= metaworld,navigation,dev
 
 BIN := .venv/bin
 # The interpreter itself, also where PYTHON lives in a virtual environment, and its version.
@@ -33,11 +33,13 @@ quickstart: setup
 
 test: setup
 	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	$(PYTEST)
 
 test-slow: setup
 	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	$(PYTEST) -m slow
 

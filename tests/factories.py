@@ -53,6 +53,11 @@ def make_prompt_config(**changes: Any) -> PromptConfig:
     return PromptConfig(SmallTextConfig(width=8, heads=2, vocabulary=64), **changes)
 
 
+def make_discrete_spec(*, choices: tuple[str, ...] = ("left", "right", "ahead")) -> Spec:
+    contract = ActionContract.discrete(choices, frame="body", control_rate_hz=10.0)
+    return replace(make_spec(), action=contract)
+
+
 def make_model_config(**changes: Any) -> ControlTransformerConfig:
     small = ControlTransformerConfig(
         encoder=ConvEncoderConfig(width=8, layers=((8, 4, 4),)),

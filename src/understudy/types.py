@@ -36,6 +36,7 @@ class ActionContract:
 
     low, high: bounds a dimension; the model sees actions scaled from them to [-1, 1].
     control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a gripper.
+    choices: names of the actions where one of several is taken, else empty; see `discrete`.
     """
 
     representation: str
@@ -45,9 +46,20 @@ class ActionContract:
     high: tuple[float, ...]
     control_rate_hz: float
     gripper: str | None = None
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
+
+    @classmethod
+    def discrete(cls, choices: tuple[str, ...], *, frame: str, control_rate_hz: float) -> ActionContract:
+        """One of n choices a step, as one number: its index 0 to n - 1.
+
+        The bounds are -0.5 and n - 0.5, so that each choice owns a cell of width 1 around its index, [-1, 1] is n equal
+        bins with the choices at their centres, and a uniform number within the bounds is a uniform choice.
+        """
+        low, high = (-0.5,), (len(choices) - 0.5,)
+        return cls("discrete", frame, ("choice",), low, high, control_rate_hz, choices=choices)
 
     @property
     def dimension(self) -> int:
@@ -59,9 +71,15 @@ class ActionContract:
         return (2 * (action - low) / (high - low) - 1).astype(np.float32)
 
     def denormalise(self, action: np.ndarray) -> np.ndarray:
-        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32."""
+        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32; a choice is rounded."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return (low + (np.clip(action, -1, 1) + 1) / 2 * (high - low)).astype(np.float32)
+        return self.executed(low + (np.clip(action, -1, 1) + 1) / 2 * (high - low))
+
+    def executed(self, action: np.ndarray) -> np.ndarray:
+        """The action (..., a) that is carried out, float32: clipped to the bounds; of choices the nearest one."""
+        if self.choices:
+            return np.clip(np.rint(action), 0, len(self.choices) - 1).astype(np.float32)
+        return np.clip(action, self.low, self.high).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from understudy.cli.evaluate import print_result
+from understudy.evaluation.report_sections import success_table
 from understudy.evaluation.results import EpisodeRecord, Result, compare
 from understudy.evaluation.statistics import mean_success, stratified_bootstrap, wilson
 from understudy.types import UserError
@@ -41,6 +43,55 @@ def test_summaries_are_those_of_the_episodes() -> None:
     assert result.aggregate["length"].mean == pytest.approx(64.5)
 
 
+def with_metric(result: Result, task: str) -> Result:
+    """The result with a measure of the suite's own in the episodes of one task: 1 of what is solved, 0 of the rest."""
+    episodes = [
+        replace(episode, metrics={"spl": float(episode.success_any)} if episode.task == task else {})
+        for episode in result.episodes
+    ]
+    return replace(result, episodes=tuple(episodes))
+
+
+def test_a_suites_own_measure_is_summed_up_where_it_is_known(tmp_path: Path) -> None:
+    result = with_metric(make_result(0.7), TASKS[0])
+    assert result.metrics == ("spl",)
+    assert "spl" not in result.per_task[TASKS[1]]
+    found = result.per_task[TASKS[0]]["spl"]
+    assert found.mean == result.per_task[TASKS[0]]["success_any"].mean == result.aggregate["spl"].mean
+    assert found.low < found.mean < found.high
+    result.save(tmp_path)
+    assert Result.load(tmp_path) == result
+    assert json.loads((tmp_path / "results.json").read_text())["aggregate"]["spl"]["mean"] == found.mean
+
+
+def test_a_suites_own_measure_is_compared_and_one_unknown_refused() -> None:
+    a, b = (with_metric(make_result(rate, seed=1), TASKS[0]) for rate in (0.9, 0.3))
+    found = compare(a, b, measure="spl")
+    assert found.difference.mean > 0 and list(found.per_task) == [TASKS[0]]
+    with pytest.raises(UserError, match="choices: success_any, success_last, return, length, spl"):
+        compare(a, b, measure="sqrt")
+
+
+def test_results_without_measures_of_their_own_are_read_as_before(tmp_path: Path) -> None:
+    make_result(0.5).save(tmp_path)
+    values = json.loads((tmp_path / "results.json").read_text())
+    for episode in values["episodes"]:
+        del episode["metrics"]
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    assert Result.load(tmp_path) == make_result(0.5)
+
+
+def test_tables_have_a_column_for_a_suites_own_measure(capsys: pytest.CaptureFixture[str]) -> None:
+    result = with_metric(make_result(0.7), TASKS[0])
+    print_result(result)
+    head, *rows = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
+    mean = f"{result.aggregate['spl'].mean:.2f} ["
+    assert head.split().index("spl") > head.split().index("end")
+    assert [mean in row.partition(TASKS[0])[2] for row in rows if TASKS[0] in row] == [True]
+    page = success_table(result)
+    assert ">spl</th>" in page and mean.replace(" [", ' <span class="interval">[') in page
+
+
 @pytest.mark.parametrize("below", ["", "evaluation", "evaluation/results.json"])
 def test_a_saved_result_is_read_back_from_its_file_or_folders(tmp_path: Path, below: str) -> None:
     result = make_result(0.5)
@@ -58,7 +109,7 @@ def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
         assert summary["success_any"].keys() == {"mean", "low", "high"}
         assert summary["success_any"]["low"] < summary["success_any"]["mean"] < summary["success_any"]["high"]
     assert values["aggregate"]["episodes"] == len(values["episodes"]) == 60
-    episode = {"task", "index", "seed", "prompt", "success_any", "success_last", "return", "length"}
+    episode = {"task", "index", "seed", "prompt", "success_any", "success_last", "return", "length", "metrics"}
     assert values["episodes"][0].keys() == episode
 
 

@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from factories import OBJECTIVES, STEPS, generator, make_batch, make_prompt_config, make_spec, make_system
+from factories import (
+    OBJECTIVES,
+    STEPS,
+    generator,
+    make_batch,
+    make_discrete_spec,
+    make_prompt_config,
+    make_spec,
+    make_system,
+)
 
 from understudy.models.control_transformer import Tokens
 from understudy.objectives import system as systems
@@ -14,6 +23,7 @@ from understudy.objectives.base import Passes
 from understudy.types import Batch
 
 NAMES = sorted(OBJECTIVES)
+SPECS = {"continuous": make_spec(), "discrete": make_discrete_spec()}
 
 
 def only(name: str, **changes):
@@ -37,10 +47,11 @@ def test_every_objective_is_tested():
     assert {type(config) for config in OBJECTIVES.values()} == set(systems.OBJECTIVES)
 
 
+@pytest.mark.parametrize("actions", SPECS)
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_is_finite_and_trains_head_and_model(name):
-    system = only(name)
-    loss = system.losses(make_batch(), generator())[name]
+def test_loss_is_finite_and_trains_head_and_model(name, actions):
+    system = only(name, spec=SPECS[actions])
+    loss = system.losses(make_batch(spec=SPECS[actions]), generator())[name]
     assert loss.value.isfinite().all() and loss.mean() > 0
     loss.mean().backward()
     trained = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
@@ -49,9 +60,10 @@ def test_loss_is_finite_and_trains_head_and_model(name):
     assert any(key.startswith(f"objectives.{name}.head") for key in trained)
 
 
+@pytest.mark.parametrize("actions", SPECS)
 @pytest.mark.parametrize("name", NAMES)
-def test_loss_falls_when_trained(name):
-    system, batch = only(name), make_batch(8)
+def test_loss_falls_when_trained(name, actions):
+    system, batch = only(name, spec=SPECS[actions]), make_batch(8, spec=SPECS[actions])
     optimizer = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], lr=3e-3)
     losses = []
     for _ in range(60):
@@ -92,6 +104,20 @@ def test_targets_share_no_memory_with_what_is_trained(name):
     trained = {parameter.data_ptr() for parameter in system.parameters() if parameter.requires_grad}
     frozen = {parameter.data_ptr() for parameter in system.parameters() if not parameter.requires_grad}
     assert not trained & frozen
+
+
+@pytest.mark.parametrize("name", ["inverse_dynamics", "behaviour_cloning"])
+def test_a_discrete_action_is_not_seen_where_it_is_predicted(name):
+    """Choices have no gradient: other ones, from a step on, change no prediction up to there."""
+    spec = make_discrete_spec()
+    system, batch, step = only(name, spec=spec).eval(), make_batch(spec=spec), 1
+    other = batch.action.clone()
+    other[:, step:] = -other[:, step:]
+    predicted, changed = (
+        system.objectives[name].predict(Passes(system.model, item, generator()))
+        for item in (batch, replace(batch, action=other))
+    )
+    torch.testing.assert_close(predicted[:, : step + 1], changed[:, : step + 1])
 
 
 def test_forward_dynamics_cannot_see_the_next_observation():

@@ -49,7 +49,7 @@ class Options:
     """Share of the episodes in which noise is added to what the expert executes; its clean action is recorded too."""
 
     noise_deviation: float = 0.4
-    """Standard deviation of the noise, in half-ranges of an action dimension."""
+    """Standard deviation of the noise, in half-ranges of an action dimension; of choices, in the expert's lead."""
 
     noise_correlation: float = 0.9
     """Correlation of the noise between successive steps."""

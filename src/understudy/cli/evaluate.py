@@ -102,23 +102,26 @@ def print_result(result: Result) -> None:
     from understudy.cli.console import console
 
     table = Table(box=SIMPLE)
-    for name in ("task", "success", "at the end", "return", "steps"):
+    for name in ("task", "success", "at the end", *result.metrics, "return", "steps"):
         table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
     for task, found in result.per_task.items():
-        table.add_row(*_cells(task, found))
+        table.add_row(*_cells(task, found, result.metrics))
     if len(result.tasks) > 1:
         table.add_section()
-        table.add_row(*_cells("mean", result.aggregate), style="bold")
+        table.add_row(*_cells("mean", result.aggregate, result.metrics), style="bold")
     console().print(table)
 
 
-def _cells(name: str, found: Mapping[str, Interval]) -> list[str]:
+def _cells(name: str, found: Mapping[str, Interval], metrics: Sequence[str]) -> list[str]:
     from rich.markup import escape
 
-    success, last = found["success_any"], found["success_last"]
-    shown = f"{success.mean:.2f} \\[{success.low:.2f}, {success.high:.2f}]"
-    averages = [f"{last.mean:.2f}", f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
-    return [escape(name), shown, *averages]
+    own = [_bounded(found[metric]) if metric in found else "" for metric in metrics]
+    averages = [f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
+    return [escape(name), _bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
+
+
+def _bounded(found: Interval) -> str:
+    return f"{found.mean:.2f} \\[{found.low:.2f}, {found.high:.2f}]"
 
 
 def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:

@@ -75,8 +75,8 @@ class Environment(gymnasium.Env, ABC):
         self.max_steps = max_steps
         self.observation_space = observation_space(interface)
         contract = interface.action
-        self._low, self._high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
-        self.action_space = gymnasium.spaces.Box(self._low, self._high, dtype=np.float32)
+        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
         self._elapsed: int | None = None
 
@@ -90,8 +90,8 @@ class Environment(gymnasium.Env, ABC):
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
         """Step without rendering: (reward, terminated, truncated, info), with `info["success"]` a bool.
 
-        action: (a,) in the contract's units; beyond the bounds it is clipped. ValueError on another shape, on a
-        number that is not finite, and before `begin`.
+        action: (a,) in the contract's units; beyond the bounds it is clipped, and a choice is rounded. ValueError on
+        another shape, on a number that is not finite, and before `begin`.
         """
         if self._elapsed is None:
             raise ValueError("no episode has begun: call reset(seed=...) or begin(seed) first")
@@ -100,7 +100,7 @@ class Environment(gymnasium.Env, ABC):
             raise ValueError(f"an action has shape {self.action_space.shape}, this one {action.shape}")
         if not np.isfinite(action).all():
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
-        reward, success = self._advance(np.clip(action, self._low, self._high))
+        reward, success = self._advance(self.interface.action.executed(action))
         self._elapsed += 1
         return reward, False, self._elapsed >= self.max_steps, {"success": success}
 
@@ -117,6 +117,10 @@ class Environment(gymnasium.Env, ABC):
         """`advance`, then `observe`."""
         reward, terminated, truncated, info = self.advance(action)
         return self.observe(), reward, terminated, truncated, info
+
+    def metrics(self) -> dict[str, float]:
+        """Measures of the episode so far beyond success and return, by name; a suite may have some, by default none."""
+        return {}
 
     @abstractmethod
     def observe(self) -> Observation:

@@ -52,6 +52,11 @@ def load_mujoco() -> Any:
     return mujoco
 
 
+def egl_loads(*others: str) -> bool:
+    """Whether EGL renders here without a display, and these other libraries load."""
+    return _loads("egl") and all(map(_found, others))
+
+
 def _loads(backend: str) -> bool:
     try:
         if backend == "osmesa":

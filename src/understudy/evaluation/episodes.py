@@ -74,6 +74,7 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
         success_last=result.success_last,
         return_=result.return_,
         length=result.length,
+        metrics=result.metrics,
     )
 
 

@@ -61,11 +61,12 @@ def headline(evidence: Evidence) -> str:
 
 def success_table(result: Result) -> str:
     """One row a task, best first to read down, and the mean."""
-    rows = [_task_row(escape(task).replace("/", "/<wbr>"), found) for task, found in result.per_task.items()]
+    own = result.metrics
+    rows = [_task_row(escape(task).replace("/", "/<wbr>"), found, own) for task, found in result.per_task.items()]
     if len(rows) > 1:
-        rows.append(_task_row("mean over tasks", result.aggregate, kind="mean"))
-    heads = ["task", "", "at any step", "at the last", "return", "steps"]
-    classes = ["", "spare", "number", "number", "number spare", "number spare"]
+        rows.append(_task_row("mean over tasks", result.aggregate, own, kind="mean"))
+    heads = ["task", "", "at any step", "at the last", *map(escape, own), "return", "steps"]
+    classes = ["", "spare", "number", "number", *["number"] * len(own), "number spare", "number spare"]
     head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True))
     table = f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="wide">{table}</div>'
@@ -140,12 +141,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _task_row(name: str, found: Mapping[str, Interval], kind: str = "task") -> str:
+def _task_row(name: str, found: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task") -> str:
     success, last = found["success_any"], found["success_last"]
     bar = interval_bar(success.mean, success.low, success.high)
+    own = "".join(f'<td class="number">{_measure(found.get(metric))}</td>' for metric in metrics)
     return (
         f'<tr class="{kind}"><td>{name}</td><td class="spare">{bar}</td>'
-        f'<td class="number">{_with_interval(success)}</td><td class="number">{_percent(last.mean)}</td>'
+        f'<td class="number">{_with_interval(success)}</td><td class="number">{_percent(last.mean)}</td>{own}'
         f'<td class="number spare">{found["return"].mean:.4g}</td>'
         f'<td class="number spare">{found["length"].mean:.0f}</td></tr>'
     )
@@ -153,6 +155,13 @@ def _task_row(name: str, found: Mapping[str, Interval], kind: str = "task") -> s
 
 def _with_interval(found: Interval) -> str:
     return f'{_percent(found.mean)} <span class="interval">[{100 * found.low:.0f}, {100 * found.high:.0f}]</span>'
+
+
+def _measure(found: Interval | None) -> str:
+    """A suite's own measure in its own unit; empty where a task has none."""
+    if found is None:
+        return ""
+    return f'{found.mean:.2f} <span class="interval">[{found.low:.2f}, {found.high:.2f}]</span>'
 
 
 def _dataset_facts(evidence: Evidence) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,10 @@ COMPARED_PROVENANCE = (
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One evaluated episode. index: its number within the task; seed: the environment's; prompt: None without one."""
+    """One evaluated episode. index: its number within the task; seed: the environment's; prompt: None without one.
+
+    metrics: the suite's own measures by name, such as "spl".
+    """
 
     task: str
     index: int
@@ -55,8 +58,11 @@ class EpisodeRecord:
     success_last: bool
     return_: float
     length: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def measure(self, name: str) -> float:
+        if name in self.metrics:
+            return float(self.metrics[name])
         return float(getattr(self, "return_" if name == "return" else name))
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,14 +85,30 @@ class Result:
         return tuple(dict.fromkeys(episode.task for episode in self.episodes))
 
     @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the measures that the suites of these tasks have beyond `MEASURES`."""
+        return tuple(dict.fromkeys(name for episode in self.episodes for name in episode.metrics))
+
+    def measures(self, task: str) -> tuple[str, ...]:
+        """`MEASURES`, then those of the task's suite."""
+        own = next(episode.metrics for episode in self.episodes if episode.task == task)
+        return (*MEASURES, *own)
+
+    @cached_property
     def per_task(self) -> dict[str, dict[str, Interval]]:
-        """Task to measure to interval: Wilson's for successes, a bootstrap for return and length."""
-        return {task: {name: _of_one_task(name, self.values(name, task)) for name in MEASURES} for task in self.tasks}
+        """Task to measure to interval: Wilson's for successes, a bootstrap for return, length and the suite's own."""
+        return {
+            task: {name: _of_one_task(name, self.values(name, task)) for name in self.measures(task)}
+            for task in self.tasks
+        }
 
     @cached_property
     def aggregate(self) -> dict[str, Interval]:
-        """Measure to its mean over tasks with a bootstrap interval stratified by task."""
-        strata = {name: [self.values(name, task) for task in self.tasks] for name in MEASURES}
+        """Measure to its mean over the tasks that have it, with a bootstrap interval stratified by task."""
+        strata = {
+            name: [self.values(name, task) for task in self.tasks if name in self.measures(task)]
+            for name in (*MEASURES, *self.metrics)
+        }
         return {
             name: mean_success(values) if name in _SUCCESSES else stratified_bootstrap(values)
             for name, values in strata.items()
@@ -144,13 +166,14 @@ def compare(
     Raises UserError naming the fields if the two were not measured under the same conditions; `allow_mismatch`
     compares them all the same, on the tasks that both have.
     """
-    if measure not in MEASURES:
-        raise UserError(f"unknown measure {measure!r}; choices: {', '.join(MEASURES)}")
     one, other = (result if isinstance(result, Result) else Result.load(result) for result in (a, b))
+    known = (*MEASURES, *(name for name in one.metrics if name in other.metrics))
+    if measure not in known:
+        raise UserError(f"unknown measure {measure!r}; choices: {', '.join(known)}")
     mismatches = provenance_mismatches(one.provenance, other.provenance)
     if mismatches and not allow_mismatch:
         raise UserError(f"these results cannot be compared, they differ in {'; '.join(mismatches)} (--allow-mismatch)")
-    tasks = [task for task in one.tasks if task in other.tasks]
+    tasks = [task for task in one.tasks if task in other.tasks and measure in one.measures(task)]
     if not tasks:
         raise UserError(f"no task in common: {', '.join(one.tasks)} against {', '.join(other.tasks)}")
     ours, theirs = ([result.values(measure, task) for task in tasks] for result in (one, other))

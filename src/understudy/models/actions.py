@@ -1,4 +1,4 @@
-"""Chunks of actions to tokens and back: continuous values, or bins decoded at their centres."""
+"""Chunks of actions to tokens and back: continuous values, bins decoded at their centres, or discrete choices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from understudy.nn.bins import Bins
 from understudy.nn.mlp import mlp
+from understudy.types import ActionContract
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class BinnedActionConfig:
 
 
 ActionConfig = ContinuousActionConfig | BinnedActionConfig
+
+
+def fitted(config: ActionConfig, contract: ActionContract) -> ActionConfig:
+    """The configuration for a contract: of discrete actions every choice is a bin, whatever is configured, so that
+    they are embedded by a table and learned by cross-entropy (see `ActionContract.discrete`)."""
+    return BinnedActionConfig(bins=len(contract.choices), mu=0.0) if contract.choices else config
 
 
 class ActionEmbedding(nn.Module):

@@ -13,7 +13,7 @@ from einops import pack, rearrange, unpack
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig
+from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig, fitted
 from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
@@ -107,9 +107,8 @@ class ControlTransformer(nn.Module):
         self.config, self.spec, self.chunk, self.steps = config, spec, chunk, steps
         self.visual_tokens = config.visual_tokens * len(spec.cameras)
         self.embedding = ObservationEmbedding(config, spec)
-        self.action_embedding = ActionEmbedding(
-            config.action, config.width, chunk=chunk, dimension=spec.action.dimension
-        )
+        self.action = fitted(config.action, spec.action)
+        self.action_embedding = ActionEmbedding(self.action, config.width, chunk=chunk, dimension=spec.action.dimension)
         self.slot_embedding = nn.Embedding(self.visual_tokens + 2, config.width)
         self.step_embedding = nn.Embedding(steps, config.width)
         for embedding in (self.slot_embedding, self.step_embedding):

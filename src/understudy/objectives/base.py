@@ -67,9 +67,7 @@ class Objective(nn.Module):
 
 def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead:
     """A head for the model's chunks of actions, over features of `width`."""
-    return ActionHead(
-        model.config.action, width, hidden=hidden, chunk=model.chunk, dimension=model.spec.action.dimension
-    )
+    return ActionHead(model.action, width, hidden=hidden, chunk=model.chunk, dimension=model.spec.action.dimension)
 
 
 def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class EpisodeResult:
     """One episode's outcome. length: steps taken; first_success: index of the first solved step, None if never.
 
     return_: the sum of rewards. success_any, success_last: solved after any step, after the last step.
+    metrics: the suite's own measures at the end, by name.
     """
 
     task: str
@@ -42,6 +43,7 @@ class EpisodeResult:
     return_: float
     length: int
     first_success: int | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def rollout(
@@ -77,7 +79,8 @@ def rollout(
             on_step(Step(index, observation, carry, action, float(reward), success))
         if terminated or truncated or _lasted(index, first_success, steps_after_success):
             break
-    return EpisodeResult(env.task, seed, first_success is not None, success, return_, index + 1, first_success)
+    solved = first_success is not None
+    return EpisodeResult(env.task, seed, solved, success, return_, index + 1, first_success, env.metrics())
 
 
 def _lasted(index: int, first_success: int | None, steps_after_success: int | None) -> bool:

@@ -1,0 +1,194 @@
+"""Navigation: pictures from poses, the expert in every world, SPL, and pairs of start and goal by split."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from importlib.util import find_spec
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.envs.base import SPLITS_OF_GOALS, EnvConfig
+from understudy.envs.goals import split_of
+from understudy.envs.navigation import (
+    FORWARD,
+    GOAL_CELL_METRES,
+    LEAST_WAY_METRES,
+    STEP_METRES,
+    STOP,
+    TURN_LEFT,
+    TURN_RIGHT,
+    Navigation,
+    success_weighted_path_length,
+)
+from understudy.types import UserError
+
+pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
+
+WORLDS = envs.expand(["navigation/all"])
+SMALL = EnvConfig(image_size=16)
+
+
+def make(task: str = "navigation/hallway", config: EnvConfig = SMALL, **arguments) -> Navigation:
+    env = envs.make(task, config, **arguments)
+    assert isinstance(env, Navigation)
+    return env
+
+
+def do(env: Navigation, *choices: int) -> dict:
+    return [env.advance(np.array([choice], np.float32))[3] for choice in choices][-1]
+
+
+def success_of_expert(task: str, episodes: int) -> float:
+    env = make(task)
+    solved = []
+    for seed in range(episodes):
+        env.begin(seed)
+        solved.append(any(do(env, int(env.expert_action()[0]))["success"] for _ in range(env.max_steps)))
+        assert env.metrics()["spl"] > 0.9 * solved[-1]
+    return float(np.mean(solved))
+
+
+@pytest.mark.parametrize("task", [task for task in WORLDS if task != "navigation/maze"])
+def test_the_expert_goes_the_shortest_way(task: str) -> None:
+    assert success_of_expert(task, episodes=2) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", WORLDS)
+def test_the_expert_succeeds_nearly_always(task: str) -> None:
+    assert success_of_expert(task, episodes=20) >= 0.95
+
+
+def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
+    env = make("navigation/one-room")
+    env.begin(3)
+    for _ in range(120):
+        do(env, int(env.expert_action()[0]))
+    assert env.expert_action()[0] == STOP
+    assert np.linalg.norm(env.place - env.goal) <= 0.5
+    assert math.cos(env.heading - env.goal_heading) >= math.cos(math.radians(7.6))
+
+
+def test_worlds_that_are_held_out_are_not_trained_on() -> None:
+    train, held_out = (set(envs.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out"))
+    assert train and held_out and not train & held_out
+    assert train | held_out == set(WORLDS)
+
+
+@pytest.mark.parametrize("task", ["navigation/hallway", "navigation/y-maze", "navigation/maze-s3"])
+def test_goals_of_two_splits_are_never_in_one_cell(task: str) -> None:
+    cells = {}
+    for split in SPLITS_OF_GOALS:
+        env, cells[split] = make(task, split=split), set()
+        for seed in range(15):
+            env.begin(seed)
+            assert split_of(task, env.goal, cell_metres=GOAL_CELL_METRES) == split
+            assert env.scene.route(env.goal).distance(env.place) >= LEAST_WAY_METRES
+            cells[split].add(tuple(np.floor(env.goal / GOAL_CELL_METRES)))
+    for one, other in combinations(SPLITS_OF_GOALS, 2):
+        assert not cells[one] & cells[other]
+
+
+def test_the_goals_picture_is_what_is_seen_from_there() -> None:
+    env = make(config=EnvConfig(goal="hidden"))
+    before, _ = env.reset(seed=4)
+    env.place, env.heading = env.goal, env.goal_heading
+    there = env.observe()["images"]
+    np.testing.assert_array_equal(there["first_person"], env.goal_image())
+    np.testing.assert_array_equal(there["goal"], before["images"]["goal"])
+    assert (before["images"]["first_person"] != there["first_person"]).any()
+
+
+def test_actions_turn_and_move_as_their_names_say() -> None:
+    env = make(config=EnvConfig(image_size=64))
+    env.begin(0)
+    env.place, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([6.0, 0.0])
+
+    def column_of_marker() -> float:
+        picture = env.observe()["images"]["first_person"].astype(int)
+        return float(np.nonzero(picture[..., 0] - picture[..., 1] > 60)[1].mean())
+
+    ahead = column_of_marker()
+    do(env, TURN_LEFT)
+    assert column_of_marker() > ahead + 5, "what is ahead moves to the right"
+    do(env, TURN_RIGHT, TURN_RIGHT)
+    assert column_of_marker() < ahead - 5
+    do(env, TURN_LEFT, FORWARD, STOP)
+    np.testing.assert_allclose(env.place, [2 + STEP_METRES, 0], atol=1e-9)
+
+
+def test_a_wall_stops_and_is_felt_and_the_marker_is_not() -> None:
+    env = make()
+    env.begin(0)
+    env.place, env.heading, env.goal = np.array([2.0, 0.0]), 0.0, np.array([4.0, 0.0])
+    assert do(env, *[FORWARD] * 8)["success"] and env.observe()["state"].tolist() == [0]
+    np.testing.assert_allclose(env.place, env.goal)
+    do(env, *[FORWARD] * 60)
+    assert env.observe()["state"].tolist() == [1]
+    assert not do(env, STOP)["success"] and env.observe()["state"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("success", "shortest", "travelled", "expected"),
+    [
+        (True, 4.0, 4.0, 1.0),
+        (True, 4.0, 8.0, 0.5),
+        (True, 4.0, 3.0, 1.0),
+        (False, 4.0, 4.0, 0.0),
+        (True, 2.0, 0.0, 1.0),
+    ],
+)
+def test_spl_is_that_of_the_paper(success: bool, shortest: float, travelled: float, expected: float) -> None:
+    assert success_weighted_path_length(success, shortest, travelled) == expected
+
+
+def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
+    env = make()
+    env.begin(0)
+    env.place, env.heading, env.goal, env._shortest = np.array([3.0, 0.0]), math.pi, np.array([7.9, 0.0]), 4.9
+    two_metres_away, back_to_one_metre_before = 8, 24
+    do(env, *[FORWARD] * two_metres_away, *[TURN_LEFT] * 12, *[FORWARD] * (back_to_one_metre_before - 1))
+    assert env.metrics() == {"spl": 0.0}
+    assert do(env, FORWARD)["success"]
+    assert env.metrics() == {"spl": pytest.approx(4.9 / 8.0)}
+    do(env, *[FORWARD] * 4)
+    assert env.metrics() == {"spl": pytest.approx(4.9 / 8.0)}
+
+
+def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
+    pytest.importorskip("metaworld")
+    alone, other = make("navigation/maze-s3"), envs.make("metaworld/reach", SMALL)
+    first, theirs = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
+    between = make("navigation/hallway")
+    between.reset(seed=2)
+    np.testing.assert_array_equal(alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"])
+    for name, picture in other.reset(seed=1)[0]["images"].items():
+        np.testing.assert_array_equal(picture, theirs[name])
+    other.close()
+
+
+def test_an_unknown_camera_is_refused_with_the_choices() -> None:
+    with pytest.raises(UserError, match="'top' of navigation; choices: first_person, goal"):
+        make(config=EnvConfig(cameras=("top",)))
+
+
+def test_without_miniworld_the_extra_is_named() -> None:
+    code = """
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "miniworld" else found(name, package)
+from understudy import envs
+from understudy.types import UserError
+assert envs.instructions("navigation/hallway")
+try:
+    envs.make("navigation/hallway")
+except UserError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "navigation needs miniworld: pip install 'understudy[navigation]'", result.stderr

@@ -1,0 +1,95 @@
+"""From collection to a result with discrete actions and pictures of goals, in two worlds of miniworld."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rollout.collecting import digest
+from training.runs import first, second
+
+from understudy.agents.expert_agent import ExpertAgent, Noise
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import WindowConfig, Windows
+from understudy.envs import make
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.evaluate import evaluate
+from understudy.rollout.collect import collect
+from understudy.training.train import train
+
+pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
+
+TASKS = ("navigation/hallway", "navigation/one-room")
+CONFIG = EnvConfig(image_size=16)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    return collect(TASKS, episodes=4, output=tmp_path_factory.mktemp("collected") / "data", config=CONFIG, workers=1)
+
+
+def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) -> None:
+    for index in (0, 7):
+        episode = dataset.episode(index)
+        env = make(episode.task, CONFIG)
+        env.begin(episode.seed)
+        for step in range(len(episode)):
+            observation = env.observe()
+            np.testing.assert_array_equal(observation["state"], episode.state[step])
+            for name, frames in episode.images.items():
+                np.testing.assert_array_equal(observation["images"][name], frames[step])
+            np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
+            assert env.advance(episode.action[step])[3]["success"] == episode.success[step]
+
+
+def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: EpisodeDataset) -> None:
+    feature = dataset.features["observation.images.goal"]
+    assert (feature["dtype"], feature["shape"]) == ("image", [16, 16, 3])
+    assert dataset.features["action"] == {"dtype": "float32", "shape": [1], "names": ["choice"]}
+    assert dataset.spec.action.choices == ("turn_left", "turn_right", "forward", "stop")
+    for index in range(dataset.num_episodes):
+        episode = dataset.episode(index)
+        assert (episode.images["goal"] == episode.images["goal"][0]).all()
+        assert set(np.unique(episode.action)) | set(np.unique(episode.expert_action)) <= {0, 1, 2, 3}
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
+    assert digest(tmp_path / "data") == digest(dataset.path)
+
+
+def test_windows_show_choices_as_centres_of_bins(dataset: EpisodeDataset) -> None:
+    batch = Windows(dataset, FrameCache.open(dataset), WindowConfig(steps=2, chunk=3), seed=0).batch(0, 16)
+    found = batch.action[batch.chunk_mask].unique().tolist()
+    assert set(found) <= {-0.75, -0.25, 0.25, 0.75} and len(found) > 2
+    assert batch.images["goal"].shape == batch.images["first_person"].shape
+
+
+def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(dataset: EpisodeDataset) -> None:
+    noisy = [bool((episode.action != episode.expert_action).any()) for episode in map(dataset.episode, range(8))]
+    assert 0 < sum(noisy) <= 4
+    env = make(TASKS[0], CONFIG)
+    env.begin(0)
+    agent, carry, other = ExpertAgent(env, Noise(), seed=3), None, []
+    for _ in range(1500):
+        action, carry = agent.act(carry, None, None, explore=True)
+        other.append(bool(action != carry.expert_action))
+    begins = np.sum(np.diff(np.array([False, *other]).astype(int)) == 1)
+    assert 0.06 < np.mean(other) < 0.13
+    assert np.sum(other) / begins > 1.8
+    clean, _ = agent.act(None, None, None, explore=False)
+    assert clean == env.expert_action()
+
+
+def test_both_phases_train_on_it_and_the_result_has_spl(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
+    two = train(second(), data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
+    result = evaluate(two, episodes=2, max_steps=12, workers=1)
+    assert result.tasks == TASKS and result.metrics == ("spl",)
+    written = json.loads((two / "evaluation" / "results.json").read_text())
+    assert set(written["aggregate"]["spl"]) == {"mean", "low", "high"}
+    assert all(0 <= episode["metrics"]["spl"] <= 1 for episode in written["episodes"])
