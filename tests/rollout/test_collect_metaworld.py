@@ -12,7 +12,7 @@ from rollout.collecting import digest
 from understudy.data.dataset import EpisodeDataset
 from understudy.envs import make
 from understudy.envs.base import EnvConfig
-from understudy.rollout.collect import collect
+from understudy.rollout.collect import STEPS_AFTER_SUCCESS, collect
 
 pytestmark = pytest.mark.skipif(find_spec("metaworld") is None, reason="metaworld is not installed")
 
@@ -40,7 +40,8 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, in
         np.testing.assert_array_equal(env.expert_action(), episode.expert_action[step])
         reward, _, _, info = env.advance(episode.action[step])
         assert np.float32(reward) == episode.reward[step]
-        assert info["success"] == episode.success[step] == (step == len(episode) - 1)
+        assert info["success"] == episode.success[step]
+    assert episode.success.tolist().index(True) == len(episode) - 1 - STEPS_AFTER_SUCCESS
     env.close()
 
 
