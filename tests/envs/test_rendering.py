@@ -11,7 +11,7 @@ import numpy as np
 
 from understudy import envs
 from understudy.envs.base import EnvConfig
-from understudy.envs.rendering import CLUSTER_METRES, cluster_meshes
+from understudy.envs.rendering import cluster_meshes, cluster_metres
 from understudy.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
 
@@ -81,9 +81,9 @@ def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes(
     env = envs.make("metaworld/coffee-pull")
     model = env._simulator.model
     small = copy.copy(model)
-    cluster_meshes(small, CLUSTER_METRES)
+    cluster_meshes(small, cluster_metres(64))
     assert small.mesh_facenum.sum() < 0.4 * model.mesh_facenum.sum()
-    assert np.abs(small.mesh_vert - model.mesh_vert).max() <= CLUSTER_METRES
+    assert np.abs(small.mesh_vert - model.mesh_vert).max() <= cluster_metres(64)
     kept = small.mesh_facenum == model.mesh_facenum
     assert kept.sum() >= 5
     for mesh in range(model.nmesh):

@@ -27,7 +27,7 @@ from understudy.types import Prompt, UserError
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run"), seed=1)
+    return make_run(tmp_path_factory.mktemp("run"), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) ->
 
 def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
     provenance = json.loads((reference / "results.json").read_text())["provenance"]
-    assert provenance["config_hash"] == "config-1"
+    assert provenance["config_hash"] == "config-3"
     assert provenance["dataset_fingerprint"] == "data"
-    assert provenance["seeds"] == {"evaluation": 3, "training": 1}
+    assert provenance["seeds"] == {"evaluation": 3, "training": 3}
     assert provenance["versions"]["torch"]
     assert provenance["simulators"]["pointmass"]["numpy"] == np.__version__
     assert (provenance["split"], provenance["prompts"], provenance["max_steps"]) == ("evaluation", "sentence", 30)

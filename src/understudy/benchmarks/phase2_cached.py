@@ -16,11 +16,12 @@ from understudy.training.frozen_features import frozen_features
 
 
 def measure() -> Iterator[Row]:
-    for name, size, episodes, calls in (("laptop", 64, 20, 8), ("base", 224, 1, 1)):
+    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder costs little."""
+    for name, size, episodes, calls, promised in (("base", 224, 1, 1, 2.0), ("laptop", 64, 20, 8, 0.0)):
         with recorded(episodes=episodes, image_size=size) as (dataset, cache):
             value, baseline = _steps_a_second(phase2(name), dataset, cache, calls)
         note = f"steps of dualmind/phase2-{name} with cached visual tokens, against the same with images"
-        yield Row("phase2-cached" if name == "laptop" else f"phase2-cached-{name}", value, baseline, "steps/s", note, 2)
+        yield Row("phase2-cached" if promised else f"phase2-cached-{name}", value, baseline, "steps/s", note, promised)
 
 
 def _steps_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:

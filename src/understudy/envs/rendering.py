@@ -17,7 +17,6 @@ from understudy.types import UserError
 
 BACKENDS = ("egl", "osmesa")
 APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-CLUSTER_METRES = 0.01
 CLUSTER_ABOVE_FACES = 2000
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
@@ -109,7 +108,7 @@ class Renderer:
         assets.vis.global_.offwidth = assets.vis.global_.offheight = size
         if not faithful:
             assets.vis.quality.offsamples = 0
-            cluster_meshes(assets, CLUSTER_METRES)
+            cluster_meshes(assets, cluster_metres(size))
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         if not faithful:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
@@ -151,6 +150,11 @@ class Renderer:
         self._context.free()
         self._context = None
         self._gl.free()
+
+
+def cluster_metres(size: int) -> float:
+    """The cell in which vertices are merged for pictures of `size` pixels a side: about what a pixel shows."""
+    return min(max(1.28 / size, 0.01), 0.02)
 
 
 def cluster_meshes(model: Any, cell: float) -> None:
