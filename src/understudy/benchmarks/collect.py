@@ -16,7 +16,7 @@ TASKS = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window
 
 
 def measure() -> Iterator[Row]:
-    value = _frames_a_second(EnvConfig(image_size=64), episodes=20)
+    value = _frames_a_second(EnvConfig(image_size=64), episodes=50)
     baseline = _frames_a_second(EnvConfig(image_size=64, faithful_rendering=True), episodes=1)
     note = f"six Meta-World tasks at 64 px, {default_workers()} workers, against the simulator's own pictures"
     yield Row("collect", value, baseline, "frames/s", note, least_value=600)

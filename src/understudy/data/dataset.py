@@ -333,7 +333,7 @@ def _read_tasks(path: Path, ours: Mapping[str, Any]) -> tuple[TaskEntry, ...]:
     if ours:
         return tuple(TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in ours["tasks"])
     with _reading(path / layout.TASKS):
-        table = pq.read_table(path / layout.TASKS).sort_by("task_index")
+        table = pq.ParquetFile(path / layout.TASKS).read(use_threads=False).sort_by("task_index")
     texts = next((name for name in table.column_names if name != "task_index"), None)
     if texts is None:
         raise UserError(f"{path / layout.TASKS} has no column of task texts")
@@ -350,7 +350,7 @@ def _read_episodes(path: Path) -> pa.Table:
         with _reading(file):
             names = pq.read_schema(file).names
             wanted = [name for name in names if not name.startswith("stats/") or name == f"stats/{layout.SUCCESS}/max"]
-            tables.append(pq.read_table(file, columns=wanted))
+            tables.append(pq.ParquetFile(file).read(columns=wanted, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 

@@ -18,6 +18,7 @@ from understudy.types import UserError
 BACKENDS = ("egl", "osmesa")
 APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
 CLUSTER_ABOVE_FACES = 2000
+ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 _closing_at_exit = False
@@ -108,11 +109,13 @@ class Renderer:
         assets.vis.global_.offwidth = assets.vis.global_.offheight = size
         if not faithful:
             assets.vis.quality.offsamples = 0
+            assets.vis.quality.numslices, assets.vis.quality.numstacks = ROUNDNESS
             cluster_meshes(assets, cluster_metres(size))
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         if not faithful:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+            self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._option = mujoco.MjvOption()
         self._gl = _gl_context(size)
         self._gl.make_current()
