@@ -73,5 +73,5 @@ def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
     result = evaluate(run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1)
     assert result.episodes[0].prompt == instructions(TASKS[1]).sentence
     assert result.provenance["prompt_task"] == TASKS[1]
-    with pytest.raises(UserError, match="goal image"):
+    with pytest.raises(UserError, match="not trained on prompts of .goal_image."):
         evaluate(run, tasks=TASKS[:1], episodes=1, prompts="goal_image", workers=1, output=tmp_path / "other")

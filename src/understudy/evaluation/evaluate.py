@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from understudy import envs
+from understudy.data.windows import WindowConfig
 from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, run_episode, video_name
-from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve
@@ -64,6 +65,9 @@ def evaluate(
     info = load_info(checkpoint)
     chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
     _check(episodes, videos, prompts, max_steps, split)
+    taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
+    if prompts not in taken:
+        raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
     environment = from_jsonable(EnvConfig, dict(info.environment))
     if max_steps is not None:
         environment = replace(environment, max_steps=max_steps)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from understudy.data.windows import WindowConfig
 
 Prompts = Literal[
     "sentence",
@@ -21,3 +24,10 @@ Prompts = Literal[
 the expert leaves it. demonstration: the expert in another scene, with its actions; watched: without. none: nothing.
 other_goal_image: the goal of another scene of the task. half_goal_image: half of the goal image's 8 by 8 patches grey.
 """
+
+
+def kinds_for(window: WindowConfig) -> list[Prompts]:
+    """The kinds of prompt that an agent takes whose windows in training were these, sound and degraded."""
+    absent = () if window.goal_image else ("goal_image",)
+    absent += () if window.demonstration_frames else ("demonstration", "watched")
+    return [kind for kind in get_args(Prompts) if not any(name in kind for name in absent)]

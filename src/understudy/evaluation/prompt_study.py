@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from understudy import envs
 from understudy.data.windows import WindowConfig
 from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.results import Result
 from understudy.evaluation.statistics import Interval
 from understudy.models.checkpoint import load_info, resolve
@@ -68,10 +68,3 @@ def study_prompts(
     study = PromptStudy(kinds, matrix)
     write_atomically(folder / "prompts.json", json.dumps(to_jsonable(study), indent=1).encode())
     return study
-
-
-def kinds_for(window: WindowConfig) -> list[Prompts]:
-    """The kinds of prompt that an agent of this training takes, sound and degraded."""
-    absent = () if window.goal_image else ("goal_image",)
-    absent += () if window.demonstration_frames else ("demonstration", "watched")
-    return [kind for kind in get_args(Prompts) if not any(name in kind for name in absent)]
