@@ -180,6 +180,8 @@ REFUSED = {
     "no run": (["evaluate", "nothing"], ["nothing"]),
     "nothing to evaluate": (["evaluate"], ["RUN"]),
     "nothing to report": (["report", "phase1"], ["understudy evaluate"]),
+    "no run to prompt": (["prompts"], ["RUN"]),
+    "unknown kind of prompt": (["prompts", "phase1", "--matrix-with", "song"], ["song", "sentence"]),
     "unknown study": (["study", "dualmnid"], ["'dualmnid'", "did you mean dualmind?"]),
     "unknown preset of a study": (["study", "dualmind-lap"], ["'lap'", "laptop", "paper"]),
     "two presets of a study": (["study", "dualmind-laptop", "--preset", "debug"], ["dualmind-laptop", "debug"]),

@@ -8,12 +8,13 @@ from typing import get_args
 import numpy as np
 import pytest
 from evaluation.evaluating import CONFIG, TASKS, make_run
-from factories import ANY_PROMPT
+from factories import ANY_PROMPT, SENTENCES_ALONE
 
 from understudy.envs import instructions, make
 from understudy.envs.base import Environment
 from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.prompt_kinds import Prompts
+from understudy.evaluation.prompt_kinds import Prompts, kinds_for
+from understudy.evaluation.prompt_study import study_prompts
 from understudy.evaluation.prompts import episode_prompt
 from understudy.types import Prompt, UserError
 
@@ -73,5 +74,20 @@ def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
     result = evaluate(run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1)
     assert result.episodes[0].prompt == instructions(TASKS[1]).sentence
     assert result.provenance["prompt_task"] == TASKS[1]
-    with pytest.raises(UserError, match="not trained on prompts of .goal_image."):
+    with pytest.raises(UserError, match="not trained on prompts of"):
         evaluate(run, tasks=TASKS[:1], episodes=1, prompts="goal_image", workers=1, output=tmp_path / "other")
+
+
+def test_an_agent_of_sentences_takes_sentences_alone() -> None:
+    assert kinds_for(SENTENCES_ALONE) == ["sentence", "held_out", "none"]
+    assert set(kinds_for(ANY_PROMPT)) == set(get_args(Prompts))
+
+
+def test_a_study_of_prompts_tells_every_kind_and_every_task_in_every_scene(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    study = study_prompts(run, episodes=1, max_steps=4, workers=1)
+    assert list(study.kinds) == ["sentence", "held_out", "none"]
+    assert list(study.matrix) == list(TASKS) and all(list(row) == list(TASKS) for row in study.matrix.values())
+    written = (run / "prompts" / "prompts.json").read_bytes()
+    study_prompts(run, episodes=1, max_steps=4, workers=1)
+    assert (run / "prompts" / "prompts.json").read_bytes() == written
