@@ -6,8 +6,10 @@ import copy
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 
 from understudy import envs
 from understudy.envs.base import EnvConfig
@@ -136,3 +138,10 @@ def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
     assert env.render().shape == (256, 256, 3)
     assert np.array_equal(env.observe()["images"]["workspace"], first)
     env.close()
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="PyTorch for CUDA, which brings triton, is not installed")
+def test_triton_may_be_loaded_after_a_picture_was_drawn() -> None:
+    """Both hold an LLVM; in the other order the process died."""
+    script = "from understudy.envs import make; make('metaworld/reach').reset(seed=0); import triton"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

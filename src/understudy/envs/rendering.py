@@ -6,9 +6,12 @@ import atexit
 import copy
 import ctypes
 import importlib
+import importlib.util
 import os
 import sys
 import weakref
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ def choose_backend() -> str:
     if sys.platform != "linux":
         return os.environ.get("MUJOCO_GL", "default")
     os.environ.setdefault("LP_NUM_THREADS", "1")
+    _load_triton_first()
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
         platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
@@ -54,7 +58,20 @@ def load_mujoco() -> Any:
 
 def egl_loads(*others: str) -> bool:
     """Whether EGL renders here without a display, and these other libraries load."""
+    _load_triton_first()
     return _loads("egl") and all(map(_found, others))
+
+
+@lru_cache(maxsize=1)
+def _load_triton_first() -> None:
+    """Load Triton's library, where PyTorch for CUDA brought it, before Mesa's.
+
+    Both hold an LLVM: a process that loads Triton's after Mesa's dies (seen with triton 3.x and Mesa 22).
+    """
+    found = importlib.util.find_spec("triton")
+    for folder in (found and found.submodule_search_locations) or ():
+        for library in Path(folder).glob("_C/libtriton*.so"):
+            _found(str(library))
 
 
 def _loads(backend: str) -> bool:
