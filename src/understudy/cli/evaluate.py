@@ -47,7 +47,7 @@ class Options:
     prompts: Prompts = "sentence"
     """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the scene as the
     expert leaves it (goal_image); the expert in another scene, with its actions (demonstration) or without (watched);
-    two of these; or a degraded prompt: none, the goal of another_scene, or half the goal image hidden."""
+    two of these; or a degraded prompt: nothing, the goal of another scene, half of the goal image hidden."""
 
     prompt_task: str | None = None
     """The task that the agent is told, whatever the environment's; None: its own."""
@@ -115,13 +115,11 @@ def print_result(result: Result) -> None:
 def _cells(name: str, found: Mapping[str, Interval], metrics: Sequence[str]) -> list[str]:
     from rich.markup import escape
 
-    own = [_bounded(found[metric]) if metric in found else "" for metric in metrics]
+    from understudy.cli.console import bounded
+
+    own = [bounded(found[metric]) if metric in found else "" for metric in metrics]
     averages = [f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
-    return [escape(name), _bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
-
-
-def _bounded(found: Interval) -> str:
-    return f"{found.mean:.2f} \\[{found.low:.2f}, {found.high:.2f}]"
+    return [escape(name), bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
 
 
 def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from understudy.cli.parsing import parse
 from understudy.evaluation.prompt_kinds import Prompts
 from understudy.types import UserError
-
-if TYPE_CHECKING:
-    from understudy.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from understudy.cli.console import console
+    from understudy.cli.console import bounded, console
     from understudy.evaluation.prompt_study import study_prompts
 
     study = study_prompts(
@@ -69,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     kinds = Table("prompt", "success", box=SIMPLE)
     for kind, success in study.kinds.items():
-        kinds.add_row(kind, _shown(success))
+        kinds.add_row(kind, bounded(success))
     console().print(kinds)
     scenes = list(study.matrix)
     matrix = Table("told, in scenes of", *(escape(scene.partition("/")[2]) for scene in scenes), box=SIMPLE)
@@ -80,7 +76,3 @@ def main(arguments: Sequence[str]) -> int:
         matrix.add_row(escape(told), *cells)
     console().print(matrix)
     return 0
-
-
-def _shown(success: Interval) -> str:
-    return f"{success.mean:.2f} \\[{success.low:.2f}, {success.high:.2f}]"
