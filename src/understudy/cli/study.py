@@ -38,8 +38,8 @@ class Options:
     preset: str | None = None
     """Size: debug (seconds, for tests), laptop (hours on two cores) or paper; None: laptop."""
 
-    seeds: int = 3
-    """Training seeds of each method."""
+    seeds: int | None = None
+    """Training seeds of each method; None: the study's own number."""
 
     only: tuple[str, ...] = ()
     """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is done."""
@@ -61,9 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     study = studies.find(name)
     if preset not in study.presets:
         raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
-    if options.seeds < 1:
-        raise UserError(f"seeds is {options.seeds}; expected at least 1")
-    measurements = study.measurements(preset, options.seeds)
+    seeds = study.seeds if options.seeds is None else options.seeds
+    if seeds < 1:
+        raise UserError(f"seeds is {seeds}; expected at least 1")
+    measurements = study.measurements(preset, seeds)
     wanted = _wanted(measurements, options.only)
     output = options.output or Path("studies") / f"{name}-{preset}"
     if options.listing:
@@ -144,14 +145,16 @@ def _print_result(study: Study, result: StudyResult) -> None:
 
     for setting in result.settings:
         table = Table(title=escape(setting), box=SIMPLE, title_justify="left")
-        for head in ("method", "success", f"{study.reference} less this", "P", "seeds", "steps", "seconds"):
+        heads = ("method", "success", f"{study.reference} less this", "P", "solved", "seeds", "steps", "core hours")
+        for head in heads:
             table.add_column(escape(head), justify="left" if head == "method" else "right")
         for row in result.in_setting(setting):
             found = result.comparison(study.reference, row.method, setting)
             success = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
             compared = ["", ""] if found is None else [_bounds(found.difference), f"{found.probability.mean:.2f}"]
-            cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}"]
-            table.add_row(escape(row.method), success, *compared, *map(str, cost))
+            solved = f"{row.solved} of {len(row.tasks)}"
+            cost = [len(row.seeds), row.training_steps, f"{row.core_hours:.2f}"]
+            table.add_row(escape(row.method), success, *compared, solved, *map(str, cost))
         console().print(table)
     for verdict in result.verdicts:
         if verdict.verdict != "not measured":

@@ -22,7 +22,7 @@ from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, run_
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
-from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve
+from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
 from understudy.rollout.claim import claim, write_atomically
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
@@ -74,7 +74,7 @@ def evaluate(
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
     config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device, prompt_task)
-    folder = Path(run) / "evaluation" if output is None else Path(output)
+    folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
     conditions = _conditions(config, info, chosen)

@@ -14,7 +14,7 @@ from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.results import Result
 from understudy.evaluation.statistics import Interval
-from understudy.models.checkpoint import load_info, resolve
+from understudy.models.checkpoint import load_info, resolve, workplace
 from understudy.rollout.claim import write_atomically
 from understudy.serialisation import from_jsonable, to_jsonable
 
@@ -45,7 +45,7 @@ def study_prompts(
     """
     info = load_info(resolve(run))
     chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
-    folder = Path(run) / "prompts"
+    folder = workplace(run) / "prompts"
     shared: dict[str, Any] = {
         "tasks": chosen,
         "episodes": episodes,

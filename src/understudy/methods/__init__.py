@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from understudy.training.config import TrainConfig
 
 _PHASES = {
-    "phase1": ("debug", "laptop", "base"),
-    "phase2": ("debug", "laptop", "base"),
+    "phase1": ("debug", "laptop", "metaworld45", "base"),
+    "phase2": ("debug", "laptop", "metaworld45", "base"),
     "phase2-prompts": ("debug", "laptop"),
 }
 _PRESETS = {

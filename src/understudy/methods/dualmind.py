@@ -90,6 +90,38 @@ def phase2_prompts_laptop() -> TrainConfig:
     return replace(second, window=replace(second.window, goal_image=True, demonstration_frames=4), steps=1500)
 
 
+def phase1_metaworld45() -> TrainConfig:
+    """Phase I for the 45 training tasks of Meta-World's ML45 at 64 px on two cores: twice the laptop's parameters."""
+    laptop = phase1_laptop()
+    encoder = ConvEncoderConfig(width=128, layers=((64, 8, 4), (128, 4, 2), (128, 3, 1)))
+    return replace(
+        laptop,
+        model=replace(laptop.model, encoder=encoder, visual_tokens=8, layers=2),
+        optimizer=replace(laptop.optimizer, warmup_steps=100),
+        precision="bf16",
+        steps=1500,
+        ema_decay=0.995,
+        checkpoint_every_steps=500,
+    )
+
+
+def phase2_metaworld45() -> TrainConfig:
+    """Phase II for the 45 tasks: everything trained on shifted images (variant 4), since the decoder costs more than
+    the encoder here, and small objects need an encoder that learned what to look for."""
+    first, second = phase1_metaworld45(), phase2_laptop()
+    return replace(
+        first,
+        phase="phase2",
+        model=replace(first.model, prompt=second.model.prompt),
+        objectives=second.objectives,
+        new_parameters=_PROMPT,
+        steps=16_000,
+        ema_decay=0.998,
+        validate_every_steps=1000,
+        log_every_steps=100,
+    )
+
+
 def phase2_prompts_debug() -> TrainConfig:
     """Seconds: for tests."""
     return _debug(phase2_prompts_laptop())

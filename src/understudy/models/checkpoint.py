@@ -24,6 +24,7 @@ from understudy.serialisation import from_jsonable, to_jsonable
 from understudy.types import Spec, UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights"
 _NAMED = 5
 
 
@@ -109,7 +110,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def resolve(path: str | Path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the last checkpoint of a run folder."""
+    """The checkpoint folder that `path` means: itself, the last checkpoint of a run folder, or by its name
+    "understudy/NAME" one that comes with the package."""
+    if shipped := _shipped(path):
+        return shipped
     path = Path(path)
     last = path / "checkpoints" / "last"
     if (last / WEIGHTS).is_file():
@@ -119,6 +123,22 @@ def resolve(path: str | Path) -> Path:
     if not path.is_dir():
         raise UserError(f"no run or checkpoint at {path}")
     raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
+
+
+def workplace(run: str | Path) -> Path:
+    """The folder for what is made of a run: its own, or for a checkpoint that comes with the package runs/NAME."""
+    return Path("runs") / Path(run).name if _shipped(run) else Path(run)
+
+
+def _shipped(path: str | Path) -> Path | None:
+    """The folder of the package's own checkpoint of that name; a folder of the user's comes first."""
+    owner, _, name = Path(path).as_posix().partition("/")
+    if owner != "understudy" or Path(path).exists():
+        return None
+    known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
+    if name not in known:
+        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known)}")
+    return SHIPPED / name
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

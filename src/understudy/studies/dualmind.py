@@ -12,11 +12,11 @@ from understudy.methods.dualmind import trained_parts
 from understudy.models.prompts import PromptConfig
 from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
+from understudy.studies.settings import UNSEEN, ZERO_SHOT, few_shot, tuned
 from understudy.studies.stages import Collect, Evaluate, Train, one_process
 from understudy.studies.study import Claim, Measurement, Study
 from understudy.training.config import TrainConfig
 
-UNSEEN, ZERO_SHOT = "unseen goals", "held-out tasks, zero-shot"
 VISUAL_TOKENS = (1, 4, 8, 16)
 DUAL, IMITATION, HEAD = "dual-phase", "imitation only", "self-supervised, then a head"
 JOINT, GATO, PREFIX = "both losses jointly", "Gato-style", "prefix prompts"
@@ -165,29 +165,10 @@ def same_seconds(method: str) -> str:
     return f"{method}, same seconds"
 
 
-def few_shot(shots: int) -> str:
-    """The name of a setting."""
-    return f"held-out tasks, {shots} demonstration{'s' if shots > 1 else ''}"
-
-
 def _tuned(run: Train, task: str, shots: int, scale: Scale, seed: int) -> Train:
-    """Imitation of a few demonstrations of one task, all trained but the vision encoder. Other seeds see others."""
-    second = one_process(train_preset(f"dualmind/phase2-{scale.size}"))
-    model = run.config.model
-    parts = trained_parts(3, layers=model.layers)
-    config = replace(
-        run.config,
-        phase="few-shot",
-        objectives={"behaviour_cloning": run.config.objectives["behaviour_cloning"]},
-        train_only=parts if model.prompt else tuple(part for part in parts if not part.startswith("model.prompt")),
-        cache_features=True,
-        augmentation=second.augmentation,
-        new_parameters=(),
-        optimizer=replace(second.optimizer, warmup_steps=scale.few_shot_steps // 10),
-        steps=scale.few_shot_steps,
-        validation_fraction=0.0,
-    )
-    return Train(config, Collect((task,), shots, seed=1000 + seed, environment=scale.environment), start_from=run)
+    """Other seeds see other demonstrations."""
+    data = Collect((task,), shots, seed=1000 + seed, environment=scale.environment)
+    return tuned(run, data, train_preset(f"dualmind/phase2-{scale.size}"), steps=scale.few_shot_steps)
 
 
 def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:

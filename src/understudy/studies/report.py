@@ -73,7 +73,8 @@ def _claims(result: StudyResult) -> str:
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
-    heads = ["method", "", "success", f"{study.reference} less this", "P", "seeds", "steps", "seconds", "parameters"]
+    costs = ["seeds", "steps", "seconds", "core hours", "parameters"]
+    heads = ["method", "", "success", f"{study.reference} less this", "P", "solved", *costs]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
     return f"<h3>{escape(setting)}</h3>" + _table(heads, rows, numbers=2)
 
@@ -83,8 +84,9 @@ def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
     success = f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
     bar = interval_bar(row.mean, row.low, row.high, width=90)
-    cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.parameters / 1e6:.3g} M"]
-    return [escape(row.method), bar, success, *compared, *map(str, cost)]
+    cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.core_hours:.2f}"]
+    solved = f"{row.solved} of {len(row.tasks)}"
+    return [escape(row.method), bar, success, *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
 
 
 def _few_shot(result: StudyResult) -> str:

@@ -24,6 +24,7 @@ from understudy.studies.stages import Train, facts, is_done, lineage, product
 from understudy.studies.study import Claim, Measurement, Study
 
 RESULTS = "results.json"
+SOLVED = 0.9  # success from which a task counts as solved; DualMind's headline counts tasks so
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Row:
     """A method in a setting. seeds: those whose stages are all done. episodes: over all seeds and tasks.
 
     demonstrations: as in `Measurement`. mean, low, high: success, over tasks and seeds. tasks: success of each, over
-    seeds. training_steps: of all the runs that lead to the agent. train_seconds: within these steps, a mean over
-    seeds. parameters: learned ones of the agent's last run; trained_parameters: those which that run trained.
+    seeds. solved: tasks with a success of at least `SOLVED`. training_steps: of all the runs that lead to the agent.
+    train_seconds: within these steps, a mean over seeds. hours: by the clock, of the collections and runs that lead to
+    the agent, one after the other, a mean over seeds; core_hours: what these computed. parameters: learned ones of the
+    agent's last run; trained_parameters: those which that run trained.
     """
 
     method: str
@@ -44,8 +47,11 @@ class Row:
     low: float
     high: float
     tasks: Mapping[str, float]
+    solved: int
     training_steps: int
     train_seconds: float
+    hours: float
+    core_hours: float
     parameters: int
     trained_parameters: int
 
@@ -155,7 +161,9 @@ def _row(cell: _Cell, output: Path) -> Row:
     first = cell.measurements[0]
     found = mean_over_seeds(cell.rates, cell.episodes)
     last = facts(first.evaluations[0].run, output)
-    seconds = [_train_seconds(each.run, output) for one in cell.measurements for each in one.evaluations]
+    costs = [_cost(each.run, output) for one in cell.measurements for each in one.evaluations]
+    rates = cell.rates.mean(axis=1)
+    train_seconds, seconds, core_seconds = np.mean(costs, axis=0).tolist()
     return Row(
         method=first.method,
         setting=first.setting,
@@ -165,16 +173,24 @@ def _row(cell: _Cell, output: Path) -> Row:
         mean=found.mean,
         low=found.low,
         high=found.high,
-        tasks=dict(zip(cell.tasks, cell.rates.mean(axis=1).tolist(), strict=True)),
+        tasks=dict(zip(cell.tasks, rates.tolist(), strict=True)),
+        solved=int((rates >= SOLVED - 1e-9).sum()),
         training_steps=sum(run.config.steps for run in lineage(first.evaluations[0].run)),
-        train_seconds=round(float(np.mean(seconds)), 1),
+        train_seconds=round(train_seconds, 1),
+        hours=round(seconds / 3600, 3),
+        core_hours=round(core_seconds / 3600, 3),
         parameters=last["parameters"],
         trained_parameters=last["trained_parameters"],
     )
 
 
-def _train_seconds(run: Train, output: Path) -> float:
-    return sum(facts(each, output)["train_seconds"] for each in lineage(run))
+def _cost(run: Train, output: Path) -> tuple[float, float, float]:
+    """Seconds within optimiser steps, seconds and core seconds of all collections and runs that lead to `run`."""
+    runs = list(lineage(run))
+    collections = {each.data.key: each.data for each in runs}
+    told = [facts(stage, output) for stage in [*runs, *collections.values()]]
+    training = sum(facts(each, output)["train_seconds"] for each in runs)
+    return training, sum(each["seconds"] for each in told), sum(each["core_seconds"] for each in told)
 
 
 def _pairs(study: Study, cells: Mapping[str, _Cell]) -> list[tuple[str, str]]:

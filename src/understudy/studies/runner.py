@@ -1,4 +1,4 @@
-"""Runs the stages of a study: a process a core, each stage once, what is done is skipped, failures stand alone."""
+"""Runs the stages of a study: all cores at work, each stage once, what is done is skipped, failures stand alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from understudy.rollout.claim import claim
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.workers import ONE_THREAD, default_workers
-from understudy.studies.stages import LOG, Stage, is_done, label, needs, write_description
+from understudy.studies.stages import LOG, Stage, Train, is_done, label, needs, write_description
 from understudy.types import UserError
 
 _WORKER = "understudy.studies.worker"
@@ -36,7 +36,8 @@ def run_stages(
 ) -> Outcome:
     """Do the stages that are not done under `output`, those each one needs before it; failed ones are tried again.
 
-    workers: processes at a time, each with one thread; None: one a core. manifest: JSON values that the output
+    workers: processes at a time, each with one thread; None: one a core. A stage that has nothing beside it uses them
+    all, where it can. manifest: JSON values that the output
     folder was begun with. A kill costs at most what a stage did since its last checkpoint or episode. SIGINT is
     passed on, and raised as KeyboardInterrupt once every process has saved its work. Raises UserError if another
     runner holds the folder.
@@ -78,9 +79,10 @@ class _Pool:
         for process in [each for each in self._running if each.ended()]:
             self._running.remove(process)
             self._take_in(process)
-        while len(self._running) < self.workers and (stage := self._next()) is not None:
+        while (found := self._next()) is not None:
+            stage, cores = found
             self._waiting.remove(stage)
-            self._running.append(_Process(stage, self.output))
+            self._running.append(_Process(stage, self.output, cores))
         if not self._running:
             self.outcome.blocked = self._waiting
         return bool(self._running)
@@ -103,8 +105,16 @@ class _Pool:
             for process in self._running:
                 process.kill()
 
-    def _next(self) -> Stage | None:
-        return next((stage for stage in self._waiting if all(each.key in self._done for each in needs(stage))), None)
+    def _next(self) -> tuple[Stage, int] | None:
+        """The first stage that could run, with its cores, once they are free: those that others leave it, or, as it is
+        part of what the stage is, the number of its training's processes."""
+        ready = [stage for stage in self._waiting if all(each.key in self._done for each in needs(stage))]
+        free = self.workers - sum(process.cores for process in self._running)
+        if not ready:
+            return None
+        stage = ready[0]
+        cores = stage.config.processes if isinstance(stage, Train) else max(1, free // len(ready))
+        return (stage, cores) if cores <= free or not self._running else None
 
     def _take_in(self, process: _Process) -> None:
         stage = process.stage
@@ -121,15 +131,15 @@ class _Pool:
 class _Process:
     """One stage at work in a process of its own, which ends with this one."""
 
-    def __init__(self, stage: Stage, output: Path) -> None:
-        self.stage, self._began = stage, time.monotonic()
+    def __init__(self, stage: Stage, output: Path, cores: int) -> None:
+        self.stage, self.cores, self._began = stage, cores, time.monotonic()
         place = write_description(stage, output)
         self.log = place / LOG
         environment = {"UNDERSTUDY_CACHE": str(output.resolve() / "cache")} | os.environ
         environment |= dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _WORKER, str(place.resolve())],
+                [sys.executable, "-m", _WORKER, str(place.resolve()), str(cores)],
                 stdin=subprocess.PIPE,  # stays open: its end tells the worker that the runner is gone
                 stdout=log,
                 stderr=log,

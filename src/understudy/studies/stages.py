@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ def is_done(stage: Stage, output: Path) -> bool:
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
     """What a stage that is done says of itself. Train: `parameters` learned in all and `trained_parameters` of them,
-    `train_seconds` within optimiser steps. All: `seconds` of the last process that worked on it."""
+    `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of computing, processes added up) of the
+    last process that worked on it."""
     return json.loads((folder(stage, output) / DONE).read_text())
 
 
@@ -128,16 +130,19 @@ def read_description(place: Path) -> Stage:
     return stage
 
 
-def carry_out(stage: Stage, output: Path) -> None:
-    """Do a stage, or what is left of it, in this process."""
-    began = time.monotonic()
-    work: dict[type[Any], Callable[[Any, Path], dict[str, Any]]] = {
+def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
+    """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its own."""
+    began, computed = time.monotonic(), _core_seconds()
+    work: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
         Train: _train,
         Evaluate: _evaluate,
     }
-    found = work[type(stage)](stage, output)
-    found |= {"seconds": round(time.monotonic() - began, 1)}
+    found = work[type(stage)](stage, output, cores)
+    found |= {
+        "seconds": round(time.monotonic() - began, 1),
+        "core_seconds": round(_core_seconds() - computed, 1),
+    }
     write_atomically(folder(stage, output) / DONE, json.dumps(found, indent=1).encode())
     if isinstance(stage, Train):
         _drop_training_state(product(stage, output))
@@ -148,19 +153,19 @@ def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
     return replace(config, processes=1, **changes)
 
 
-def _collect(stage: Collect, output: Path) -> dict[str, Any]:
+def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
     from understudy.rollout.collect import collect
 
     data = product(stage, output)
     if data.exists():  # it is put in place whole; a kill may have left what it was made from
         shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
         return {}
-    given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": 1}
+    given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": cores}
     collect(stage.tasks, episodes=stage.episodes, output=data, **given)
     return {}
 
 
-def _train(stage: Train, output: Path) -> dict[str, Any]:
+def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     from understudy.training import run_folder
     from understudy.training.train import train
 
@@ -183,7 +188,7 @@ def _drop_training_state(run: Path) -> None:
             shutil.rmtree(other)
 
 
-def _evaluate(stage: Evaluate, output: Path) -> dict[str, Any]:
+def _evaluate(stage: Evaluate, output: Path, cores: int) -> dict[str, Any]:
     from understudy.evaluation.evaluate import evaluate
 
     evaluate(
@@ -191,7 +196,7 @@ def _evaluate(stage: Evaluate, output: Path) -> dict[str, Any]:
         tasks=stage.tasks,
         episodes=stage.episodes,
         seed=stage.seed,
-        workers=1,
+        workers=cores,
         prompts=stage.prompts,
         max_steps=stage.max_steps,
         split=stage.split,
@@ -212,6 +217,12 @@ def _parameters(run: Path) -> dict[str, int]:
     learned = sum(parameter.numel() for parameter in trained(system).values())
     train_only(system, config.train_only)
     return {"parameters": learned, "trained_parameters": sum(value.numel() for value in trained(system).values())}
+
+
+def _core_seconds() -> float:
+    """Computed so far by this process and those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _seconds_in_steps(run: Path, batch_size: int) -> float:

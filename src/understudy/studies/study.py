@@ -35,8 +35,9 @@ class Claim:
 class Study:
     """name: for people and folders. reference: the method that every other one is compared with.
 
-    measurements: those of a preset's name and a number of seeds, the most telling ones first. groups: a title to
-    the methods whose learning curves share a chart, six at most. notes: what a reader of the results must know.
+    measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
+    where no number is given. groups: a title to the methods whose learning curves share a chart, six at most. notes:
+    what a reader of the results must know.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Study:
     presets: tuple[str, ...]
     reference: str
     measurements: Callable[[str, int], list[Measurement]]
+    seeds: int = 3
     claims: tuple[Claim, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

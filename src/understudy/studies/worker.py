@@ -1,4 +1,4 @@
-"""A process that does one stage of a study, and ends when the study's runner does: `python -m ... FOLDER`."""
+"""A process that does one stage of a study, and ends when the study's runner does: `python -m ... FOLDER CORES`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from understudy.types import UserError
 
 
-def main(place: Path) -> int:
+def main(place: Path, cores: int) -> int:
     """Do the stage that `place` describes. Returns an exit code: 0 done, 2 bad input, 130 interrupted."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell would have it ignored
     threading.Thread(target=_end_with_the_runner, daemon=True).start()
@@ -21,7 +21,7 @@ def main(place: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the worker of a runner that was killed may not be gone yet
             from understudy.studies.stages import carry_out, read_description
 
-            carry_out(read_description(place), place.parents[1])
+            carry_out(read_description(place), place.parents[1], cores=cores)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -37,4 +37,4 @@ def _end_with_the_runner() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,38 @@
+"""The settings in which studies measure an agent: unseen goals, and tasks held out, told only or shown a few times."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from understudy.methods.dualmind import trained_parts
+from understudy.studies.stages import Collect, Train, one_process
+from understudy.training.config import TrainConfig
+
+UNSEEN, ZERO_SHOT = "unseen goals", "held-out tasks, zero-shot"
+
+
+def few_shot(shots: int) -> str:
+    """The name of a setting."""
+    return f"held-out tasks, {shots} demonstration{'s' if shots > 1 else ''}"
+
+
+def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Train:
+    """Imitation of a few demonstrations of one task, all trained but the vision encoder.
+
+    recipe: the phase II whose learning rate and augmentation it has. All demonstrations are trained on.
+    """
+    model = run.config.model
+    parts = trained_parts(3, layers=model.layers)
+    config = replace(
+        run.config,
+        phase="few-shot",
+        objectives={"behaviour_cloning": run.config.objectives["behaviour_cloning"]},
+        train_only=parts if model.prompt else tuple(part for part in parts if not part.startswith("model.prompt")),
+        cache_features=True,
+        augmentation=recipe.augmentation,
+        new_parameters=(),
+        optimizer=replace(recipe.optimizer, warmup_steps=steps // 10),
+        steps=steps,
+        validation_fraction=0.0,
+    )
+    return Train(one_process(config), data, start_from=run)
