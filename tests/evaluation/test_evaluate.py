@@ -117,6 +117,16 @@ def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) ->
     assert (result.provenance["prompts"], result.provenance["max_steps"]) == ("held_out", 7)
 
 
+def test_until_success_ends_solved_episodes_and_changes_no_success(run: Path, reference: Path, tmp_path: Path) -> None:
+    whole = Result.load(reference)
+    short = evaluate(run, episodes=4, seed=3, workers=1, until_success=True, output=tmp_path / "evaluation")
+    assert [record.success_any for record in short.episodes] == [record.success_any for record in whole.episodes]
+    lengths = {record.success_any: record.length for record in short.episodes}
+    assert lengths[True] < lengths[False] == 30
+    with pytest.raises(UserError, match="until_success"):
+        compare(reference, tmp_path / "evaluation")
+
+
 def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
     provenance = json.loads((reference / "results.json").read_text())["provenance"]
     assert provenance["config_hash"] == "config-3"

@@ -15,6 +15,7 @@ from torch import nn
 
 from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
+from understudy.models import checkpoint
 from understudy.models.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -24,6 +25,7 @@ from understudy.models.checkpoint import (
     read_weights,
     resolve,
     save_checkpoint,
+    workplace,
 )
 from understudy.types import UserError
 
@@ -175,6 +177,17 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
     assert resolve(checkpoints / "last") in (checkpoints / "last", checkpoints / "000010")
     with pytest.raises(UserError, match=r"no run or checkpoint at .*nowhere"):
         resolve(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHIPPED", folder.parent)
+    monkeypatch.chdir(tmp_path)
+    name = f"understudy/{folder.name}"
+    assert (resolve(name), workplace(name)) == (folder, Path("runs") / folder.name)
+    with pytest.raises(UserError, match=f"no checkpoint understudy/nobody .*choices: {folder.name}"):
+        resolve("understudy/nobody")
+    save_checkpoint(Path(name), Toy(), INFO)
+    assert (resolve(name), workplace(name)) == (Path(name), Path(name)), "a folder of the user's comes first"
 
 
 def test_a_write_that_fails_leaves_what_was_there(folder, tmp_path):

@@ -12,9 +12,9 @@ import pytest
 from studies.declared import DATA, MANIFEST, evaluated, imitation, start
 
 from understudy.models.checkpoint import load_info, resolve
-from understudy.rollout.claim import claim
-from understudy.studies.runner import run_stages
-from understudy.studies.stages import DONE, LOG, Collect, Train, facts, folder, label, product
+from understudy.rollout.claim import claim, write_atomically
+from understudy.studies.runner import _Pool, run_stages
+from understudy.studies.stages import DONE, LOG, Collect, Train, facts, folder, label, product, write_description
 from understudy.types import UserError
 
 
@@ -30,13 +30,25 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     stages = [DATA, run, evaluated(run)]
     assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
     assert facts(run, tmp_path)["parameters"] == facts(run, tmp_path)["trained_parameters"] > 0
-    assert facts(run, tmp_path)["train_seconds"] > 0
+    assert 0 < facts(run, tmp_path)["train_seconds"] < facts(run, tmp_path)["core_seconds"] * 10
     assert [path.name for path in resolve(product(run, tmp_path)).iterdir() if path.suffix == ".pt"] == []
     assert json.loads((product(stages[2], tmp_path) / "results.json").read_text())["aggregate"]["episodes"] == 1
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)}
     assert len(before) == 3
     assert run_stages(stages, tmp_path, manifest=MANIFEST).done == stages
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
+
+
+def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> None:
+    together = imitation(processes=2)
+    assert _Pool([DATA, together], tmp_path, 3)._next() == (DATA, 3)
+    other = Collect(DATA.tasks, 3, environment=DATA.environment)
+    pool = _Pool([DATA, other, together], tmp_path, 3)
+    assert pool._next() == (DATA, 1)
+    write_description(DATA, tmp_path)
+    write_atomically(folder(DATA, tmp_path) / DONE, b"{}")
+    assert _Pool([DATA, together], tmp_path, 1)._next() == (together, 2), "it waits for no core that does not exist"
+    assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 
 
 def test_a_failure_is_named_with_its_log_and_the_others_go_on(

@@ -55,6 +55,9 @@ class Options:
     max_steps: int | None = None
     """Steps an episode; None: the suite's horizon."""
 
+    until_success: bool = False
+    """End an episode with its first solved step: much faster, but success at the last step then says nothing."""
+
     split: Literal["train", "validation", "evaluation"] = "evaluation"
     """Which goals: the three sets never meet."""
 
@@ -86,6 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         prompts=options.prompts,
         prompt_task=options.prompt_task,
         max_steps=options.max_steps,
+        until_success=options.until_success,
         split=options.split,
         output=options.output,
         resume=True,

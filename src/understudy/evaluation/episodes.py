@@ -27,7 +27,8 @@ _SECONDS_AFTER_SUCCESS = 1.0
 class EvaluationConfig:
     """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs.
 
-    prompt_task: the task whose prompts are given, whatever the environment's; None: its own.
+    prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an episode
+    ends with its first solved step.
     """
 
     checkpoint: Path
@@ -37,6 +38,7 @@ class EvaluationConfig:
     prompts: Prompts
     device: str
     prompt_task: str | None = None
+    until_success: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
     prompt = _prompt(job, agent, env, seed)
-    result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera)
+    after = 0 if config.until_success else None
+    result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera, steps_after_success=after)
     if job.video is not None and camera is not None:
         write_video(job.video / video_name(result), camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(

@@ -43,6 +43,7 @@ def evaluate(
     prompts: Prompts = "sentence",
     prompt_task: str | None = None,
     max_steps: int | None = None,
+    until_success: bool = False,
     split: Split = "evaluation",
     output: str | Path | None = None,
     resume: bool = True,
@@ -52,7 +53,8 @@ def evaluate(
 
     run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. prompts: what the agent
     is told (`prompt_kinds`). prompt_task: the task that it is told, whatever the environment's. max_steps: None for
-    the suite's horizon; episodes run to it, so that success at the last step means something. videos: of each task
+    the suite's horizon; episodes run to it, so that success at the last step means something, unless `until_success`
+    ends each with its first solved step, which saves most of the time of a good agent. videos: of each task
     film the first so many successes and failures.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
@@ -73,7 +75,7 @@ def evaluate(
         environment = replace(environment, max_steps=max_steps)
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
-    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device, prompt_task)
+    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device, prompt_task, until_success)
     folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
@@ -110,6 +112,7 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
         "prompts": config.prompts,
         "prompt_task": config.prompt_task,
         "max_steps": config.environment.max_steps,
+        "until_success": config.until_success,
         "device": config.device,
         "versions": package_versions(),
         "simulators": simulators,

@@ -36,6 +36,7 @@ COMPARED_PROVENANCE = (
     "split",
     "prompts",
     "max_steps",
+    "until_success",
     "environment",
     "versions",
     "simulators",

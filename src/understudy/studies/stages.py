@@ -53,7 +53,8 @@ class Train(_Keyed):
 
 @dataclass(frozen=True)
 class Evaluate(_Keyed):
-    """`run` on `episodes` episodes of each task. seed: of the goals, the same for all that are compared."""
+    """`run` on `episodes` episodes of each task, each until it is solved. seed: of the goals, the same for all that are
+    compared."""
 
     run: Train
     tasks: tuple[str, ...]
@@ -199,6 +200,7 @@ def _evaluate(stage: Evaluate, output: Path, cores: int) -> dict[str, Any]:
         workers=cores,
         prompts=stage.prompts,
         max_steps=stage.max_steps,
+        until_success=True,
         split=stage.split,
         output=product(stage, output),
     )
