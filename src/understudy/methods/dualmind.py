@@ -115,7 +115,7 @@ def phase2_metaworld45() -> TrainConfig:
         model=replace(first.model, prompt=second.model.prompt),
         objectives=second.objectives,
         new_parameters=_PROMPT,
-        steps=16_000,
+        steps=24_000,
         ema_decay=0.998,
         validate_every_steps=1000,
         log_every_steps=100,
