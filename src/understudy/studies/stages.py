@@ -208,7 +208,7 @@ def _parameters(run: Path) -> dict[str, int]:
     from understudy.training.run_folder import read_config
 
     config, _ = read_config(run)
-    system = System.build(config.model, config.objectives, load_info(resolve(run)).spec, config.window)
+    system = System.build(config.model, config.objectives, load_info(resolve(run)).joint, config.window)
     learned = sum(parameter.numel() for parameter in trained(system).values())
     train_only(system, config.train_only)
     return {"parameters": learned, "trained_parameters": sum(value.numel() for value in trained(system).values())}
