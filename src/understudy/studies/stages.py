@@ -39,6 +39,15 @@ class Collect(_Keyed):
     seed: int = 0
     environment: EnvConfig = EnvConfig()
     noise: Noise = Noise()
+    steps_after_success: int = 20
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Several datasets in every batch. weights: how much each gives; none: each as much."""
+
+    datasets: tuple[Collect, ...]
+    weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Train(_Keyed):
     """One run: `config` on `data`, from the weights of `start_from`."""
 
     config: TrainConfig
-    data: Collect
+    data: Collect | Mixed
     start_from: Train | None = None
 
 
@@ -90,7 +99,8 @@ def product(stage: Stage, output: Path) -> Path:
 def needs(stage: Stage) -> list[Stage]:
     """The stages that must be done before this one."""
     found = [getattr(stage, item.name) for item in fields(stage)]
-    return [each for each in found if isinstance(each, Stage)]
+    mixed = [each for data in found if isinstance(data, Mixed) for each in data.datasets]
+    return [each for each in [*found, *mixed] if isinstance(each, Stage)]
 
 
 def lineage(run: Train) -> Iterator[Train]:
@@ -156,6 +166,7 @@ def _collect(stage: Collect, output: Path) -> dict[str, Any]:
         shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
         return {}
     given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": 1}
+    given |= {"steps_after_success": stage.steps_after_success}
     collect(stage.tasks, episodes=stage.episodes, output=data, **given)
     return {}
 
@@ -167,7 +178,9 @@ def _train(stage: Train, output: Path) -> dict[str, Any]:
     run = product(stage, output)
     begun = (run / run_folder.CONFIG).exists()
     origin = stage.start_from and product(stage.start_from, output)
-    train(stage.config, data=product(stage.data, output), output=run, start_from=origin, resume=begun)
+    mixed = stage.data if isinstance(stage.data, Mixed) else Mixed((stage.data,))
+    data = [product(each, output) for each in mixed.datasets]
+    train(stage.config, data=data, weights=mixed.weights, output=run, start_from=origin, resume=begun)
     return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
 
 
