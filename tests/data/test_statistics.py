@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from understudy.data import statistics
 from understudy.data.statistics import (
-    FeatureStatistics,
     QUANTILES,
+    FeatureStatistics,
     RunningImageStatistics,
     RunningStatistics,
     Statistics,
