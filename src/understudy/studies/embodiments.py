@@ -29,15 +29,15 @@ def specialist(domain: str) -> str:
 
 
 def domains(preset: str) -> Mapping[str, Domain]:
-    """The two domains of a preset. Navigation is recorded without standing still at the goal (docs/navigation.md)."""
+    """The two domains of a preset."""
     if preset == "debug":
         small = EnvConfig(image_size=16)
         arm = Collect(("pointmass/reach-red", "pointmass/reach-blue"), 3, environment=small)
-        room = Collect(("navigation/one-room",), 3, environment=small, steps_after_success=0)
+        room = Collect(("navigation/one-room",), 3, environment=small)
         return {MANIPULATION: Domain(arm, 2, 12), NAVIGATION: Domain(room, 2, 12)}
     tasks = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window-open", "door-open")
     arm = Collect(tuple(f"metaworld/{task}" for task in tasks), 50)
-    room = Collect(("navigation/one-room",), 200, steps_after_success=0)
+    room = Collect(("navigation/one-room",), 200)
     return {MANIPULATION: Domain(arm, 20, 300), NAVIGATION: Domain(room, 100)}
 
 

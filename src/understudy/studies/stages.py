@@ -39,7 +39,6 @@ class Collect(_Keyed):
     seed: int = 0
     environment: EnvConfig = EnvConfig()
     noise: Noise = Noise()
-    steps_after_success: int = 20
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,6 @@ def _collect(stage: Collect, output: Path) -> dict[str, Any]:
         shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
         return {}
     given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": 1}
-    given |= {"steps_after_success": stage.steps_after_success}
     collect(stage.tasks, episodes=stage.episodes, output=data, **given)
     return {}
 
