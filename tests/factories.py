@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from understudy.agents.policy_agent import PolicyAgent
+from understudy.data.embodiments import JointSpec
 from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.data.windows import WindowConfig
-from understudy.models.checkpoint import CheckpointInfo
+from understudy.models.checkpoint import CheckpointInfo, Embodiment
 from understudy.models.control_transformer import ControlTransformerConfig
 from understudy.models.encoders import ConvEncoderConfig
 from understudy.models.prompts import PromptConfig, SmallTextConfig
@@ -74,13 +75,14 @@ def make_model_config(**changes: Any) -> ControlTransformerConfig:
 def make_system(
     *,
     objectives: Any = None,
-    spec: Spec | None = None,
+    spec: Spec | JointSpec | None = None,
     seed: int = 0,
     window: WindowConfig = SENTENCES_ALONE,
     **changes: Any,
 ) -> System:
     torch.manual_seed(seed)
-    system = System.build(make_model_config(**changes), objectives or OBJECTIVES, spec or make_spec(), window)
+    joint = spec if isinstance(spec, JointSpec) else JointSpec((spec or make_spec(),))
+    system = System.build(make_model_config(**changes), objectives or OBJECTIVES, joint, window)
     with torch.no_grad():  # prompt layers begin as the identity; let them speak, as after some training
         for block in system.model.prompt_blocks:
             for last in (block.attention.output, block.feed_forward[-1]):
@@ -123,10 +125,7 @@ def make_agent(*, attention: Any = "causal", window: WindowConfig = SENTENCES_AL
         count=10, min=(-5.0,) * STATE, max=(5.0,) * STATE, mean=(0.5,) * STATE, std=(2.0,) * STATE
     )
     info = CheckpointInfo(
-        spec=make_spec(),
-        environment={},
-        statistics=Statistics({"observation.state": moments}),
-        tasks=(),
+        embodiments=(Embodiment(make_spec(), {}, Statistics({"observation.state": moments}), ()),),
         model=to_jsonable(make_model_config(**changes)),
         objectives=to_jsonable(objectives),
         window=to_jsonable(window),

@@ -232,7 +232,8 @@ class Batch:
     what imitation learns. reward: (b, t), summed over the chunk. timestep: int64 (b, t), environment step.
     mask: bool (b, t), real steps. chunk_mask: bool (b, t, k), real actions. state_mask: bool (b, s) and
     action_mask: bool (b, a), real dimensions. prompt: b prompts; their pictures, where any has one, are in
-    prompt_pictures. window: int64 (b,), identity in the dataset.
+    prompt_pictures. window: int64 (b,), identity in the dataset. embodiment: int64 (b,), whose rows these are by its
+    place in the agent's `JointSpec`, whose slots then name images and features; None where there is but one.
     """
 
     images: Mapping[str, Tensor]
@@ -249,6 +250,7 @@ class Batch:
     prompt: tuple[Prompt, ...]
     window: Tensor
     prompt_pictures: PromptPictures | None = None
+    embodiment: Tensor | None = None
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -263,7 +265,7 @@ class Batch:
             "state_mask": (b, s),
             "action_mask": (b, a),
             "window": (b,),
-        }
+        } | ({} if self.embodiment is None else {"embodiment": (b,)})
         for name, shape in expected.items():
             assert tuple(getattr(self, name).shape) == shape, (name, tuple(getattr(self, name).shape), shape)
         for name, tensor in [*self.images.items(), *self.features.items()]:
@@ -280,7 +282,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss before averaging, with the mask of the elements that count, both of one shape.
+    """A loss before averaging, with the mask of the elements that count, or how much each does, both of one shape.
 
     metrics: scalars to log beside it, already averaged, without gradient.
     """

@@ -16,6 +16,7 @@ from understudy.data.statistics import (
     RunningImageStatistics,
     RunningStatistics,
     Statistics,
+    pooled,
     sample_rows,
 )
 from understudy.serialisation import from_jsonable, to_jsonable
@@ -83,3 +84,17 @@ def test_quantiles_may_be_missing_in_foreign_statistics() -> None:
 def test_sampled_rows_span_the_episode(length: int) -> None:
     rows = sample_rows(length)
     assert rows[0] == 0 and rows[-1] == length - 1 and len(rows) == min(8, length)
+
+
+def test_pooled_statistics_are_those_of_all_rows_together() -> None:
+    draw = np.random.default_rng(0)
+    parts = [draw.normal(size, 1 + size, (size, 2)) for size in (3, 40, 400)]
+    found = [RunningStatistics(2) for _ in range(4)]
+    for running, rows in zip(found, [*parts, np.concatenate(parts)], strict=True):
+        running.update(rows)
+    *each, whole = [Statistics({"state": running.finish()}) for running in found]
+    together, expected = pooled(each)["state"], whole["state"]
+    assert together.count == expected.count and together.q50 == ()
+    for name in ("min", "max", "mean", "std"):
+        np.testing.assert_allclose(getattr(together, name), getattr(expected, name))
+    assert pooled(each[:1]) is each[0]

@@ -15,7 +15,7 @@ from understudy.envs import instructions, make
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.results import Result
-from understudy.models.checkpoint import CheckpointInfo, save_checkpoint
+from understudy.models.checkpoint import CheckpointInfo, Embodiment, save_checkpoint
 from understudy.serialisation import to_jsonable
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
@@ -27,11 +27,14 @@ def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = SENTENCES_AL
     spec = make(TASKS[0], CONFIG).interface
     objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
     zeros, ones = (0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension
-    info = CheckpointInfo(
+    embodiment = Embodiment(
         spec=spec,
         environment=to_jsonable(CONFIG),
         statistics=Statistics({"observation.state": FeatureStatistics(10, zeros, ones, zeros, ones)}),
         tasks=tuple(TaskEntry(task, instructions(task).sentence) for task in TASKS),
+    )
+    info = CheckpointInfo(
+        embodiments=(embodiment,),
         model=to_jsonable(make_model_config()),
         objectives=to_jsonable(objectives),
         window=to_jsonable(window),

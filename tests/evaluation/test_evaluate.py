@@ -153,7 +153,7 @@ def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path
     source = run / "checkpoints" / "last"
     (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes())
     info = json.loads((source / "config.json").read_text())
-    info["spec"]["action"]["control_rate_hz"] = 5.0
+    info["embodiments"][0]["spec"]["action"]["control_rate_hz"] = 5.0
     (folder / "config.json").write_text(json.dumps(info))
     with pytest.raises(UserError, match=r"pointmass/\S+ has another embodiment than the agent .*control_rate_hz: 5.0"):
         evaluate_small(tmp_path / "other", tmp_path / "evaluation", workers=1)

@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 import pytest
 
 from understudy import methods
+from understudy.data.embodiments import JointSpec
 from understudy.methods.dualmind import trained_parts
 from understudy.models.prompts import PromptConfig, SmallTextConfig
 from understudy.objectives.system import System
@@ -24,7 +25,7 @@ def build(name: str, size: int) -> System:
     model = config.model
     if model.prompt:  # the paper's frozen CLIP is not counted, and is not on a test machine
         model = replace(model, prompt=PromptConfig(SmallTextConfig(width=512, layers=0, vocabulary=1)))
-    return System.build(model, config.objectives, sawyer(size), config.window)
+    return System.build(model, config.objectives, JointSpec((sawyer(size),)), config.window)
 
 
 def learned(system: System) -> dict[str, int]:

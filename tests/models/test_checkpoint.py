@@ -20,6 +20,7 @@ from understudy.models.checkpoint import (
     CONFIG,
     WEIGHTS,
     CheckpointInfo,
+    Embodiment,
     load_info,
     load_weights,
     read_weights,
@@ -29,11 +30,14 @@ from understudy.models.checkpoint import (
 )
 from understudy.types import UserError
 
-INFO = CheckpointInfo(
+EMBODIMENT = Embodiment(
     spec=make_spec(),
     environment={"type": "EnvConfig", "image_size": 16},
     statistics=Statistics({"observation.state": FeatureStatistics(3, (0.0,), (1.0,), (0.1,), (1 / 3,))}),
     tasks=(TaskEntry("toy/reach", "reach the ball", ("touch the ball",)), TaskEntry("toy/push", "push")),
+)
+INFO = CheckpointInfo(
+    embodiments=(EMBODIMENT,),
     model={"width": 3},
     objectives={},
     window={"steps": 4},

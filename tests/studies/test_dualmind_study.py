@@ -13,6 +13,7 @@ from studies.declared import start
 from studies.test_runner import wait_until
 
 from understudy import cli
+from understudy.data.embodiments import JointSpec
 from understudy.objectives.system import System
 from understudy.studies import STUDIES, find
 from understudy.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
@@ -67,7 +68,8 @@ def test_ways_to_prompt_have_equal_parameters_and_every_method_builds() -> None:
     counts = {}
     for name, run in methods("laptop", 0).items():
         for stage in lineage(run):
-            system = System.build(stage.config.model, stage.config.objectives, sawyer(64), stage.config.window)
+            config, joint = stage.config, JointSpec((sawyer(64),))
+            system = System.build(config.model, config.objectives, joint, config.window)
             counts.setdefault(name, sum(value.numel() for value in system.parameters()))
     assert counts[DUAL] == counts[PREFIX] == counts[GATO] == counts[IMITATION]
     assert counts["visual tokens 1"] < counts["visual tokens 16"]

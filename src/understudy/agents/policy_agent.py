@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional as F
 
 from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
@@ -45,16 +46,22 @@ class PolicyAgent:
     sliding key-value cache would let it see farther back than it did in training.
     """
 
-    def __init__(self, system: System, info: CheckpointInfo, *, seed: int = 0):
+    def __init__(self, system: System, info: CheckpointInfo, *, embodiment: str | None = None, seed: int = 0):
+        """embodiment: the one to act for, which may be left out where the agent learned but one. Raises UserError for
+        one that it did not learn, or if it learned no policy."""
         policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
         if not isinstance(policy, BehaviourCloning):
             raise UserError("this run learned no policy: it has no behaviour_cloning objective (a phase I run?)")
         self.system, self.model, self.policy = system.eval(), system.model, policy
         self.info, self.seed = info, seed
         self.window = from_jsonable(WindowConfig, info.window)
-        self.interface, self.environment = info.spec, info.environment
+        place = _place(info, embodiment)
+        body, several = info.embodiments[place], len(info.embodiments) > 1
+        self.interface, self.environment = body.spec, body.environment
         self.prompted = self.model.prompt_encoder is not None
-        self._normaliser = StateNormaliser.of(info.statistics, info.spec.state_dimension)
+        self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
+        self._slots = self.model.joint.slot_of(body.spec)
+        self._embodiment = torch.tensor([place], device=next(self.model.parameters()).device) if several else None
 
     def needs_observation(self, carry: Carry | None) -> bool:
         return carry is None or not carry.planned
@@ -85,7 +92,7 @@ class PolicyAgent:
             raise UserError('this agent needs a prompt: Prompt("open the drawer")')
         if prompt is None:
             return Carry(None, None)
-        return Carry(prompt, self.model.encode_prompt((prompt,), self._pictures(prompt)))
+        return Carry(prompt, self.model.encode_prompt((prompt,), self._pictures(prompt), self._embodiment))
 
     def _pictures(self, prompt: Prompt) -> PromptPictures | None:
         """A prompt's pictures as a batch of one; None where this agent was trained on sentences alone."""
@@ -114,9 +121,12 @@ class PolicyAgent:
         if shown is not None and shown.action is not None:
             action[1:] = contract.normalise(shown.action)
         return PromptPictures(
-            images={name: rearrange(self._tensor(array), "f h w c -> 1 f c h w") for name, array in images.items()},
+            images={
+                self._slots[name]: rearrange(self._tensor(array), "f h w c -> 1 f c h w")
+                for name, array in images.items()
+            },
             features={},
-            action=self._tensor(action)[None],
+            action=_widened(self._tensor(action), self.model.joint.action_dimension)[None],
             mask=self._tensor(mask)[None],
             action_mask=self._tensor(told)[None],
         )
@@ -139,9 +149,10 @@ class PolicyAgent:
         window = Tokens(
             *(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action"))
         )
-        parameters = self.policy.decide(self.model, window, carry.prompt_tokens)
-        chunk = self.policy.head.decode(parameters, self._generator(carry) if explore else None)
-        planned = tuple(chunk[0, 0].float().cpu().numpy())
+        parameters = self.policy.decide(self.model, window, carry.prompt_tokens, self._embodiment)
+        generator = self._generator(carry) if explore else None
+        chunk = self.policy.head.decode(parameters, generator, embodiment=self._embodiment)
+        planned = tuple(chunk[0, 0, :, : self.interface.action.dimension].float().cpu().numpy())
         return replace(
             carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1
         )
@@ -149,18 +160,22 @@ class PolicyAgent:
     def _embed_observation(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """One frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
         self._check(observation)
-        embedding = self.model.embedding
-        visual = [
-            embedding.visual(rearrange(self._tensor(observation["images"][name]), "h w c -> 1 c h w"), name)
-            for name in embedding.cameras
-        ]
+        embedding, room = self.model.embedding, self.model.joint.state_dimension
+        visual = torch.cat(
+            [
+                embedding.visual(rearrange(self._tensor(observation["images"][name]), "h w c -> 1 c h w"), slot)
+                for name, slot in self._slots.items()
+            ],
+            dim=1,
+        )
+        visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))  # an embodiment fills the first
         state = self._tensor(self._normaliser(observation["state"]).astype(np.float32))[None, None]
-        real = torch.ones(1, state.shape[-1], dtype=torch.bool, device=state.device)
-        return torch.cat(visual, dim=1)[:, None], embedding.embed_state(state, real)
+        real = torch.arange(room, device=state.device)[None] < state.shape[-1]
+        return visual[:, None], embedding.embed_state(_widened(state, room), real)
 
     def _embed_actions(self, actions: tuple[np.ndarray, ...]) -> Tensor:
-        action = self._tensor(np.stack(actions))[None, None]
-        return self.model.action_embedding(action, torch.ones_like(action, dtype=torch.bool))
+        action = _widened(self._tensor(np.stack(actions)), self.model.joint.action_dimension)[None, None]
+        return self.model.action_embedding(action, torch.ones_like(action, dtype=torch.bool), self._embodiment)
 
     def _check(self, observation: Observation) -> None:
         expected = {"state": (self.interface.state_dimension,)}
@@ -178,15 +193,32 @@ class PolicyAgent:
         return torch.Generator(device).manual_seed((self.seed << 32) + carry.decisions)
 
 
-def load(path: str | Path, device: str = "cpu") -> PolicyAgent:
-    """The agent of a run folder or a checkpoint folder. Raises UserError where weights or files do not fit."""
+def load(path: str | Path, device: str = "cpu", *, embodiment: str | None = None) -> PolicyAgent:
+    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned.
+
+    Raises UserError where weights or files do not fit, and naming the choices where the embodiment is not among them.
+    """
     folder = resolve(path)
     info = load_info(folder)
     system = System.build(
         from_jsonable(ControlTransformerConfig, info.model),
         from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
-        info.spec,
+        info.joint,
         from_jsonable(WindowConfig, info.window),
     )
     load_weights(system, folder)
-    return PolicyAgent(system.to(device), info)
+    return PolicyAgent(system.to(device), info, embodiment=embodiment)
+
+
+def _place(info: CheckpointInfo, name: str | None) -> int:
+    """The place of an embodiment among those that a checkpoint knows."""
+    learned = [each.spec.embodiment for each in info.trained]
+    if name is None and len(learned) > 1:
+        raise UserError(f"this agent acts for several embodiments; name one of them: {', '.join(learned)}")
+    if name is not None and name not in learned:
+        raise UserError(f"this agent was not trained for embodiment {name!r}; choices: {', '.join(learned)}")
+    return info.joint.names.index(name or learned[0])
+
+
+def _widened(values: Tensor, dimension: int) -> Tensor:
+    return F.pad(values, (0, dimension - values.shape[-1]))

@@ -14,6 +14,7 @@ from understudy.data.frames import FrameCache
 from understudy.data.windows import Windows
 from understudy.objectives.base import Passes
 from understudy.training.config import TrainConfig
+from understudy.training.sources import Sources
 from understudy.training.train import prepare
 from understudy.types import Observation, Prompt
 
@@ -28,7 +29,7 @@ def measure() -> Iterator[Row]:
 
 
 def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
-    system, info = prepare(config, dataset, None, None)
+    system, info = prepare(config, Sources((dataset,)), None, None)
     agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence)
     observation = _observation(dataset)
     carry: Carry | None = None

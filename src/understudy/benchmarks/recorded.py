@@ -19,6 +19,7 @@ from understudy.models.prompts import PromptConfig
 from understudy.rollout.collect import collect
 from understudy.training.config import TrainConfig
 from understudy.training.distributed import Ranks
+from understudy.training.sources import Sources
 from understudy.training.train import prepare
 from understudy.training.update import Learner
 
@@ -44,7 +45,7 @@ class Steps:
 
     def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows) -> None:
         self.config, self.windows = config, windows
-        self.system = prepare(config, dataset, None, None)[0]
+        self.system = prepare(config, Sources((dataset,)), None, None)[0]
         self.learner = Learner(self.system, config, Ranks(), torch.device("cpu"))
         self.taken = 0
 

@@ -18,10 +18,14 @@ from understudy.types import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Train one phase of a method on a dataset. A run that was killed goes on with --resume."""
+    """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed goes on with
+    --resume."""
 
-    data: Path
-    """The dataset's folder."""
+    data: tuple[Path, ...]
+    """The dataset's folder; of several, every batch has windows of each."""
+
+    weights: tuple[float, ...] = ()
+    """How much of every batch each dataset gives, such as 2 1; none: each as much."""
 
     output: Path
     """The run's folder: config, metrics, checkpoints."""
@@ -51,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     run = train(
         options.config,
         data=options.data,
+        weights=options.weights,
         output=options.output,
         start_from=options.start_from,
         resume=options.resume,

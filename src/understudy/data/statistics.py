@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,14 @@ class Statistics:
     def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
         complete = {name: item for name, item in values.items() if {"min", "max", "mean", "std"} <= item.keys()}
         return cls({name: FeatureStatistics.from_dict(item) for name, item in complete.items()})
+
+
+def pooled(parts: Sequence[Statistics]) -> Statistics:
+    """Statistics of several datasets' rows together; of quantiles nothing can be said. Of one dataset, its own."""
+    if len(parts) == 1:
+        return parts[0]
+    shared = [name for name in parts[0].features if all(name in part.features for part in parts)]
+    return Statistics({name: _pooled([part[name] for part in parts]) for name in shared})
 
 
 class RunningStatistics:
@@ -156,6 +164,20 @@ class RunningImageStatistics:
 def sample_rows(length: int, limit: int = 8) -> np.ndarray:
     """Up to `limit` evenly spaced rows of an episode, whose images stand for the rest in image statistics."""
     return np.unique(np.linspace(0, length - 1, min(limit, length)).round().astype(np.int64))
+
+
+def _pooled(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
+    count = sum(part.count for part in parts)
+    share = np.array([part.count / count if count else 1 / len(parts) for part in parts])
+    means, deviations = np.array([part.mean for part in parts]), np.array([part.std for part in parts])
+    mean = share @ means
+    return FeatureStatistics(
+        count=count,
+        min=_floats(np.min([part.min for part in parts], axis=0)),
+        max=_floats(np.max([part.max for part in parts], axis=0)),
+        mean=_floats(mean),
+        std=_floats(np.sqrt(share @ (deviations**2 + (means - mean) ** 2))),
+    )
 
 
 def _floats(values: Any) -> tuple[float, ...]:

@@ -91,10 +91,17 @@ class Windows:
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
         share = batch_size // world_size
-        places = np.arange(rank * share, (rank + 1) * share) + step * batch_size
+        return self.at(np.arange(rank * share, (rank + 1) * share) + step * batch_size)
+
+    def at(self, places: np.ndarray) -> Batch:
+        """The windows drawn at `places`; see `order`."""
         windows = self.order(places)
         episodes = np.searchsorted(self.dataset.starts, windows, side="right") - 1
         return self._assemble(windows, episodes, self._draw_prompts(places, episodes))
+
+    def shares(self, step: int, batch_size: int) -> dict[str, float]:
+        """Parts of a batch by where they come from, for logs: nothing to tell of one dataset."""
+        return {}
 
     def order(self, places: np.ndarray) -> np.ndarray:
         """The windows drawn at places 0, 1, 2, ... since training began, each named by its first frame: int64."""

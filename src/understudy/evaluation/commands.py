@@ -18,8 +18,7 @@ def reproduction(evidence: Evidence) -> str:
         lines.append(f"git checkout {shlex.quote(str(commit).removesuffix('+changes'))}")
         if str(commit).endswith("+changes"):
             lines.append("# the working tree had changes beyond this commit")
-    if evidence.collection and evidence.phases:
-        lines.append(_collect(evidence.collection, shown_path(evidence.phases[-1].config["data"])))
+    lines += [_collect(data.collection, shown_path(data.path)) for data in evidence.datasets if data.collection]
     lines += [_train(phase) for phase in evidence.phases]
     lines.append(_evaluate(evidence))
     lines.append(_join("understudy", "report", evidence.run))
@@ -60,7 +59,7 @@ def _evaluate(evidence: Evidence) -> str:
     words += ["--episodes", provenance["episodes"], "--seed", provenance["seeds"]["evaluation"]]
     words += ["--prompt-task", provenance["prompt_task"]] if provenance.get("prompt_task") else []
     words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
-    words += ["--max-steps", provenance["max_steps"]] if provenance["max_steps"] is not None else []
+    words += ["--max-steps", provenance["max_steps"]] if isinstance(provenance["max_steps"], int) else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))
 
 

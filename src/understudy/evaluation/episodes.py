@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from understudy.agents.policy_agent import PolicyAgent, load
+from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.evaluation.prompt_kinds import Prompts
 from understudy.evaluation.prompts import episode_prompt
 from understudy.evaluation.results import EpisodeRecord
+from understudy.models.checkpoint import CheckpointInfo, load_info
 from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video
-from understudy.types import Prompt, UserError
+from understudy.types import Prompt
 
 VIDEO_FRAMES_PER_SECOND = 20
 _SECONDS_AFTER_SUCCESS = 1.0
@@ -27,18 +30,21 @@ _SECONDS_AFTER_SUCCESS = 1.0
 class EvaluationConfig:
     """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs.
 
-    prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an episode
-    ends with its first solved step.
+    environments: of each suite that is evaluated. prompt_task: the task whose prompts are given, whatever the
+    environment's; None: its own. until_success: an episode ends with its first solved step.
     """
 
     checkpoint: Path
-    environment: EnvConfig
+    environments: Mapping[str, EnvConfig]
     seed: int
     split: Split
     prompts: Prompts
     device: str
     prompt_task: str | None = None
     until_success: bool = False
+
+    def environment(self, task: str) -> EnvConfig:
+        return self.environments[task.partition("/")[0]]
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,11 @@ class EvaluationJob:
 def run_episode(job: EvaluationJob) -> EpisodeRecord:
     """Run one episode to its end: a pure function of the job, whichever process runs it.
 
-    Raises UserError if the environment is of another embodiment than the agent.
+    Raises UserError if the environment is of an embodiment that the agent did not learn.
     """
     config = job.config
-    agent = _agent(config.checkpoint, config.device)
-    env = environment(job.task, config.environment, config.split)
-    if different := agent.interface.differences(env.interface):
-        raise UserError(f"{job.task} has another embodiment than the agent ({'; '.join(different)})")
+    env = environment(job.task, config.environment(job.task), config.split)
+    agent = _agent(config.checkpoint, config.device, learned_embodiment(_info(config.checkpoint), env))
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
     prompt = _prompt(job, agent, env, seed)
@@ -79,6 +83,12 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
         length=result.length,
         metrics=result.metrics,
     )
+
+
+def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
+    """The name of an environment's embodiment. Raises UserError if the agent did not learn it, saying what differs."""
+    learned = JointSpec(tuple(each.spec for each in info.trained))
+    return learned.names[learned.index(env.interface, f"{env.task} has another embodiment than the agent")]
 
 
 def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
@@ -111,9 +121,15 @@ def _prompt(job: EvaluationJob, agent: PolicyAgent, env: Environment, seed: int)
         return None
     config = job.config
     task = config.prompt_task or job.task
-    return episode_prompt(config.prompts, task, job.index, seed, env, config.environment, agent.window)
+    shown_in = task if task.partition("/")[0] in config.environments else job.task
+    return episode_prompt(config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window)
+
+
+@lru_cache(maxsize=2)
+def _agent(checkpoint: Path, device: str, embodiment: str) -> PolicyAgent:
+    return load(checkpoint, device=device, embodiment=embodiment)
 
 
 @lru_cache(maxsize=1)
-def _agent(checkpoint: Path, device: str) -> PolicyAgent:
-    return load(checkpoint, device=device)
+def _info(checkpoint: Path) -> CheckpointInfo:
+    return load_info(checkpoint)

@@ -9,7 +9,7 @@ import platform
 import shutil
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,13 @@ from typing import Any, get_args
 from understudy import envs
 from understudy.data.windows import WindowConfig
 from understudy.envs.base import EnvConfig, Split
-from understudy.evaluation.episodes import EvaluationConfig, EvaluationJob, run_episode, video_name
+from understudy.evaluation.episodes import (
+    EvaluationConfig,
+    EvaluationJob,
+    learned_embodiment,
+    run_episode,
+    video_name,
+)
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
@@ -51,17 +57,18 @@ def evaluate(
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
-    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. prompts: what the agent
-    is told (`prompt_kinds`). prompt_task: the task that it is told, whatever the environment's. max_steps: None for
-    the suite's horizon; episodes run to it, so that success at the last step means something, unless `until_success`
-    ends each with its first solved step, which saves most of the time of a good agent. videos: of each task
-    film the first so many successes and failures.
+    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. An agent for several
+    embodiments acts for that of the task. prompts: what the agent is told (`prompt_kinds`). prompt_task: the task
+    that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
+    that success at the last step means something, unless `until_success` ends each with its first solved step,
+    which saves most of the time of a good agent. videos: of each task film the first so many successes and
+    failures.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
     holds episodes.jsonl, results.json and videos/; a second call does only what is missing there, `resume=False`
-    begins anew. Raises UserError for unknown tasks or bad values, another embodiment, or a folder of another
-    evaluation.
+    begins anew. Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a
+    folder of another evaluation.
     """
     checkpoint = resolve(run)
     info = load_info(checkpoint)
@@ -70,12 +77,13 @@ def evaluate(
     taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
     if prompts not in taken:
         raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
-    environment = from_jsonable(EnvConfig, dict(info.environment))
-    if max_steps is not None:
-        environment = replace(environment, max_steps=max_steps)
+    environments = {
+        suite: environment if max_steps is None else replace(environment, max_steps=max_steps)
+        for suite, environment in _environments(info, chosen).items()
+    }
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
-    config = EvaluationConfig(checkpoint, environment, seed, split, prompts, device, prompt_task, until_success)
+    config = EvaluationConfig(checkpoint, environments, seed, split, prompts, device, prompt_task, until_success)
     folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
@@ -99,6 +107,27 @@ def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, spli
             raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
 
 
+def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
+    """The environment of each task's suite, as it was in training.
+
+    A suite that no embodiment was trained in is taken for the first one's, which must fit it. Raises UserError if not.
+    """
+    configs = [from_jsonable(EnvConfig, dict(each.environment)) for each in info.embodiments]
+    trained = {
+        task.name.partition("/")[0]: config
+        for each, config in zip(info.embodiments, configs, strict=True)
+        for task in each.tasks
+    }
+    found = {}
+    for task in tasks:
+        suite = task.partition("/")[0]
+        if suite not in found and suite not in trained:
+            with contextlib.closing(envs.make(task, configs[0])) as env:
+                learned_embodiment(info, env)
+        found[suite] = trained.get(suite, configs[0])
+    return found
+
+
 def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Any]:
     """What decides an episode's outcome beside its task and index, as JSON values."""
     suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
@@ -106,18 +135,25 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     return {
         "weights": file_hash(config.checkpoint / WEIGHTS),
-        "environment": to_jsonable(config.environment),
+        "environment": _shared(config.environments, to_jsonable),
         "seeds": {"evaluation": config.seed, "training": info.provenance.get("seed")},
         "split": config.split,
         "prompts": config.prompts,
         "prompt_task": config.prompt_task,
-        "max_steps": config.environment.max_steps,
+        "max_steps": _shared(config.environments, lambda environment: environment.max_steps),
         "until_success": config.until_success,
         "device": config.device,
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
     }
+
+
+def _shared(environments: Mapping[str, EnvConfig], what: Callable[[EnvConfig], Any]) -> Any:
+    """What all suites' environments have in common, or each one's where they differ."""
+    told = {suite: what(environment) for suite, environment in environments.items()}
+    first = next(iter(told.values()))
+    return first if all(value == first for value in told.values()) else told
 
 
 def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:

@@ -22,18 +22,26 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that a report tells. phases: the evaluated run last. dataset: its info.json, or empty where it is gone.
+class Dataset:
+    """What a run was trained on. info: its info.json; collection: how it was recorded; empty where they are gone."""
 
-    videos: of some episodes, by (task, seed). collection: how the dataset was recorded, or empty.
+    path: Path
+    info: Mapping[str, Any]
+    collection: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a report tells. phases: the evaluated run last. datasets: of the evaluated run.
+
+    videos: of some episodes, by (task, seed).
     """
 
     run: Path
     result: Result
     phases: list[Phase]
     videos: Mapping[tuple[str, int], Path]
-    dataset: Mapping[str, Any]
-    collection: Mapping[str, Any]
+    datasets: tuple[Dataset, ...]
 
 
 def gather(run: Path) -> Evidence:
@@ -42,15 +50,23 @@ def gather(run: Path) -> Evidence:
         raise UserError(f"no run folder {run}")
     result = Result.load(run / "evaluation")
     phases = list(_phases(run))[::-1]
-    data = Path(phases[-1].config["data"]) if phases else Path()
     return Evidence(
         run=run,
         result=result,
         phases=phases,
         videos=_videos(run / "evaluation" / "videos", result),
-        dataset=_read_json(data / "meta" / "info.json", optional=True),
-        collection=_read_json(data / "meta" / "collection.json", optional=True),
+        datasets=tuple(_datasets(phases[-1])) if phases else (),
     )
+
+
+def _datasets(phase: Phase) -> Iterator[Dataset]:
+    """That of the run, or those of a mixture."""
+    named = phase.config["data"]
+    for path in map(Path, [named] if isinstance(named, str) else named):
+        info, collection = (
+            _read_json(path / "meta" / name, optional=True) for name in ("info.json", "collection.json")
+        )
+        yield Dataset(path, info, collection)
 
 
 def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from understudy.evaluation.commands import reproduction, shown_path
-from understudy.evaluation.evidence import Evidence, Phase
+from understudy.evaluation.evidence import Dataset, Evidence, Phase
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.evaluation.statistics import Interval
 from understudy.evaluation.svg import interval_bar, line_chart
@@ -73,7 +73,7 @@ def success_table(result: Result) -> str:
 
 
 def training(evidence: Evidence) -> str:
-    parts = [definitions(_dataset_facts(evidence))] if evidence.dataset else []
+    parts = [definitions(_dataset_facts(data)) for data in evidence.datasets if data.info]
     for number, phase in enumerate(evidence.phases, start=1):
         name = f"{phase.config.get('method', '?')}, {phase.config.get('phase', '?')}"
         before = evidence.phases[number - 2].folder if number > 1 else None
@@ -164,10 +164,10 @@ def _measure(found: Interval | None) -> str:
     return f'{found.mean:.2f} <span class="interval">[{found.low:.2f}, {found.high:.2f}]</span>'
 
 
-def _dataset_facts(evidence: Evidence) -> dict[str, Any]:
-    info, ours = evidence.dataset, evidence.dataset.get("understudy", {})
+def _dataset_facts(data: Dataset) -> dict[str, Any]:
+    info, ours = data.info, data.info.get("understudy", {})
     cameras = ours.get("spec", {}).get("cameras", {})
-    noise = evidence.collection.get("noise", {})
+    noise = data.collection.get("noise", {})
     facts = {
         "demonstrations": f"{info.get('total_episodes')} episodes, {info.get('total_frames')} frames",
         "tasks": ", ".join(str(task.get("name")) for task in ours.get("tasks", [])),

@@ -17,6 +17,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from understudy.data.embodiments import JointSpec
 from understudy.data.layout import TaskEntry
 from understudy.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from understudy.data.statistics import Statistics
@@ -29,21 +30,14 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class CheckpointInfo:
-    """What weights need beside them to act, and where they come from.
-
-    environment, model, objectives, window: configs as plain JSON values. statistics: what states are normalised by.
-    tasks: those trained on. provenance: commit, versions, dataset fingerprint, seed and so on, as JSON values.
-    """
+class Embodiment:
+    """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
+    normalised by. tasks: those that this run was trained on; none where it only kept the body of an earlier run."""
 
     spec: Spec
     environment: Mapping[str, Any]
     statistics: Statistics
     tasks: tuple[TaskEntry, ...]
-    model: Mapping[str, Any]
-    objectives: Mapping[str, Any]
-    window: Mapping[str, Any]
-    provenance: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         own = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -51,13 +45,56 @@ class CheckpointInfo:
         return own | converted | {"tasks": to_jsonable(self.tasks)}
 
     @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Embodiment:
+        """The inverse of `to_dict`."""
+        return cls(
+            Spec.from_dict(values["spec"]),
+            values["environment"],
+            Statistics.from_dict(values["statistics"]),
+            tuple(from_jsonable(TaskEntry, task) for task in values["tasks"]),
+        )
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What weights need beside them to act, and where they come from.
+
+    embodiments: in the order of the weights. model, objectives, window: configs as plain JSON values. provenance:
+    commit, versions, dataset fingerprint, seed and so on, as JSON values.
+    """
+
+    embodiments: tuple[Embodiment, ...]
+    model: Mapping[str, Any]
+    objectives: Mapping[str, Any]
+    window: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    @property
+    def joint(self) -> JointSpec:
+        """The embodiments as the model knows them."""
+        return JointSpec(tuple(embodiment.spec for embodiment in self.embodiments))
+
+    @property
+    def tasks(self) -> tuple[TaskEntry, ...]:
+        """Those trained on, of all embodiments."""
+        return tuple(task for embodiment in self.embodiments for task in embodiment.tasks)
+
+    @property
+    def trained(self) -> tuple[Embodiment, ...]:
+        """The embodiments that this run was trained with: of several those with tasks."""
+        alone = len(self.embodiments) == 1
+        return tuple(embodiment for embodiment in self.embodiments if alone or embodiment.tasks)
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        return own | {"embodiments": [embodiment.to_dict() for embodiment in self.embodiments]}
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointInfo:
         """The inverse of `to_dict`. Raises KeyError or UserError where something is missing or does not fit."""
-        own = {item.name: values[item.name] for item in fields(cls)}
-        own["spec"] = Spec.from_dict(own["spec"])
-        own["statistics"] = Statistics.from_dict(own["statistics"])
-        own["tasks"] = tuple(from_jsonable(TaskEntry, task) for task in own["tasks"])
-        return cls(**own)
+        known = values["embodiments"] if "spec" not in values else [values]  # before mixtures there was but one
+        own = {item.name: values[item.name] for item in fields(cls) if item.name != "embodiments"}
+        return cls(embodiments=tuple(map(Embodiment.from_dict, known)), **own)
 
 
 def save_checkpoint(folder: str | Path, module: nn.Module, info: CheckpointInfo) -> None:

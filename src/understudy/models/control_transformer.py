@@ -2,6 +2,9 @@
 
 A step is the visual tokens of every camera, one state token and one action token. Parameters only; what is learned
 from the outputs stands in `objectives`.
+
+`embodiment`, wherever it is an argument, tells each row's body: int64 (b,), its place in the model's `JointSpec`, or
+None where that has but one.
 """
 
 from __future__ import annotations
@@ -10,18 +13,26 @@ from dataclasses import dataclass
 
 import torch
 from einops import pack, rearrange, unpack
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig, fitted
+from understudy.data.embodiments import JointSpec
+from understudy.models.actions import (
+    ActionConfig,
+    ActionEmbedding,
+    ActionEmbeddings,
+    ContinuousActionConfig,
+    fitted,
+)
 from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
-from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix
+from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
 from understudy.nn.mlp import mlp
 from understudy.nn.token_learner import TokenLearner
 from understudy.nn.transformer import Block, CrossBlock
-from understudy.types import Batch, Prompt, PromptPictures, Spec
+from understudy.types import Batch, Prompt, PromptPictures
 
 
 @dataclass(frozen=True)
@@ -54,14 +65,17 @@ class Tokens:
 
 
 class ObservationEmbedding(nn.Module):
-    """Images and state to observation tokens; a camera's frame becomes a few visual tokens."""
+    """Images and state to observation tokens; a camera's frame becomes a few visual tokens.
 
-    def __init__(self, config: ControlTransformerConfig, spec: Spec):
+    Cameras of several embodiments in one slot share their encoder. tokens: bool (embodiments, o), those that each has.
+    """
+
+    tokens: Tensor
+
+    def __init__(self, config: ControlTransformerConfig, joint: JointSpec):
         super().__init__()
-        self.cameras = tuple(spec.cameras)
-        self.encoders = nn.ModuleDict(
-            {name: build_encoder(config.encoder, spec.cameras[name]) for name in self.cameras}
-        )
+        self.cameras, self.num_tokens, self.width = tuple(joint.slots), config.visual_tokens, config.width
+        self.encoders = nn.ModuleDict({name: build_encoder(config.encoder, joint.slots[name]) for name in self.cameras})
         self.token_learners = nn.ModuleDict(
             {
                 name: TokenLearner(config.encoder.width, config.visual_tokens, maps=config.token_maps)
@@ -69,15 +83,30 @@ class ObservationEmbedding(nn.Module):
             }
         )
         self.projections = nn.ModuleDict({name: nn.Linear(config.encoder.width, config.width) for name in self.cameras})
-        self.state = mlp([2 * spec.state_dimension, config.width, config.width])
+        self.state = mlp([2 * joint.state_dimension, config.width, config.width])
+        repeats = torch.tensor([config.visual_tokens] * len(self.cameras) + [1])
+        present = torch.from_numpy(joint.present).repeat_interleave(repeats, dim=1)
+        self.register_buffer("tokens", present, persistent=False)
+        self.all_tokens = bool(joint.present.all())
 
     def visual(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
         """The visual tokens of frames of one camera."""
         patches = self.encoders[camera](images)
         return self.projections[camera](self.token_learners[camera](patches))
 
-    def embed_visual(self, batch: Batch | PromptPictures) -> Float[Tensor, "b t v d"]:
-        """Visual tokens of every camera, encoded here, or taken from the batch where it brings them."""
+    def real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "r o"]:
+        """Which observation tokens are there: a row each (r = b), or one for all rows alike."""
+        return self.tokens if embodiment is None else self.tokens[embodiment]
+
+    def embed_visual(
+        self, batch: Batch | PromptPictures, embodiment: Int[Tensor, "b"] | None = None
+    ) -> Float[Tensor, "b t v d"]:
+        """Visual tokens of every camera, encoded here, or taken from the batch where it brings them. Those of cameras
+        that an embodiment lacks are zero."""
+        if embodiment is not None:
+            there = self.real(embodiment)[:, : -1 : self.num_tokens].unbind(dim=1)
+            slots = zip(self.cameras, there, strict=True)
+            return torch.cat([self._in_slot(batch, name, rows) for name, rows in slots], dim=2)
         if batch.features:
             return torch.cat([batch.features[name].to(self.dtype) for name in self.cameras], dim=2)
         tokens = []
@@ -85,6 +114,19 @@ class ObservationEmbedding(nn.Module):
             frames, shape = pack([batch.images[name]], "* c h w")
             tokens += unpack(self.visual(frames, name), shape, "* v d")
         return torch.cat(tokens, dim=2)
+
+    def _in_slot(self, batch: Batch | PromptPictures, name: str, there: Bool[Tensor, "b"]) -> Float[Tensor, "b t v d"]:
+        """A slot's visual tokens in the rows that have the camera, zeros in the others."""
+        given, rows = batch.features or batch.images, there.nonzero()[:, 0]
+        shape = (*batch.mask.shape, self.num_tokens, self.width)
+        if name not in given or not len(rows):
+            return torch.zeros(shape, dtype=self.dtype, device=there.device)
+        if batch.features:
+            found = given[name][rows].to(self.dtype)
+        else:
+            frames, lead = pack([given[name][rows]], "* c h w")
+            (found,) = unpack(self.visual(frames, name), lead, "* v d")
+        return found.new_zeros(shape).index_copy(0, rows, found)
 
     def embed_state(self, state: Float[Tensor, "b t s"], real: Bool[Tensor, "b s"]) -> Float[Tensor, "b t d"]:
         """The state token; dimensions that are not real are zero, and marked as absent."""
@@ -97,19 +139,22 @@ class ObservationEmbedding(nn.Module):
 
 
 class ControlTransformer(nn.Module):
-    """See the module. spec: the embodiment; chunk: actions a step; steps: the longest window; prompt_pictures: the
-    most pictures in a prompt."""
+    """See the module. joint: the embodiments; chunk: actions a step; steps: the longest window; prompt_pictures: the
+    most pictures in a prompt.
+
+    Each embodiment has its own embedding of actions and of a token's place in a step, which so also tells whose it is.
+    Tokens of what an embodiment lacks are seen by nobody and come out as zeros.
+    """
 
     def __init__(
-        self, config: ControlTransformerConfig, spec: Spec, *, chunk: int, steps: int, prompt_pictures: int = 0
+        self, config: ControlTransformerConfig, joint: JointSpec, *, chunk: int, steps: int, prompt_pictures: int = 0
     ):
         super().__init__()
-        self.config, self.spec, self.chunk, self.steps = config, spec, chunk, steps
-        self.visual_tokens = config.visual_tokens * len(spec.cameras)
-        self.embedding = ObservationEmbedding(config, spec)
-        self.action = fitted(config.action, spec.action)
-        self.action_embedding = ActionEmbedding(self.action, config.width, chunk=chunk, dimension=spec.action.dimension)
-        self.slot_embedding = nn.Embedding(self.visual_tokens + 2, config.width)
+        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
+        self.visual_tokens = config.visual_tokens * len(joint.slots)
+        self.embedding = ObservationEmbedding(config, joint)
+        self.action_embedding = _action_embedding(config, joint, chunk)
+        self.slot_embedding = nn.Embedding(len(joint.specs) * (self.visual_tokens + 2), config.width)
         self.step_embedding = nn.Embedding(steps, config.width)
         for embedding in (self.slot_embedding, self.step_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
@@ -136,23 +181,28 @@ class ControlTransformer(nn.Module):
         """A batch's tokens, before any step knows of another."""
         real = batch.chunk_mask[..., None] & batch.action_mask[:, None, None, :]
         return Tokens(
-            visual=self.embedding.embed_visual(batch),
+            visual=self.embedding.embed_visual(batch, batch.embodiment),
             state=self.embedding.embed_state(batch.state, batch.state_mask),
-            action=self.action_embedding(batch.action, real),
+            action=self.action_embedding(batch.action, real, batch.embodiment),
         )
 
-    def encode_prompt(self, prompts: tuple[Prompt, ...], pictures: PromptPictures | None = None) -> PromptTokens | None:
+    def encode_prompt(
+        self,
+        prompts: tuple[Prompt, ...],
+        pictures: PromptPictures | None = None,
+        embodiment: Int[Tensor, "b"] | None = None,
+    ) -> PromptTokens | None:
         """The prompts' tokens, or None where the model takes no prompt. pictures: those in the prompts."""
         if self.prompt_encoder is None:
             return None
-        return self.prompt_encoder(prompts, None if pictures is None else self._embed_pictures(pictures))
+        return self.prompt_encoder(prompts, None if pictures is None else self._embed_pictures(pictures, embodiment))
 
-    def _embed_pictures(self, pictures: PromptPictures) -> PictureTokens:
+    def _embed_pictures(self, pictures: PromptPictures, embodiment: Int[Tensor, "b"] | None) -> PictureTokens:
         real = pictures.action_mask[..., None, None].expand(pictures.action.shape)
         return PictureTokens(
-            visual=self.embedding.embed_visual(pictures),
-            action=self.action_embedding(pictures.action, real),
-            mask=pictures.mask,
+            visual=self.embedding.embed_visual(pictures, embodiment),
+            action=self.action_embedding(pictures.action, real, embodiment),
+            mask=pictures.mask[..., None] & self.embedding.real(embodiment)[:, None, :-1],
             action_mask=pictures.action_mask,
         )
 
@@ -163,40 +213,69 @@ class ControlTransformer(nn.Module):
         *,
         mask: Bool[Tensor, "b t"] | None = None,
         prompt: PromptTokens | None = None,
+        embodiment: Int[Tensor, "b"] | None = None,
     ) -> Tokens:
         """Run the blocks. attention: who sees whom (nn.masks). mask: real steps, needed where the future is seen."""
         t = tokens.state.shape[1]
         assert t <= self.steps, (t, self.steps)
         x = torch.cat([tokens.observation, tokens.action[:, :, None]], dim=2)
-        x = x + self.slot_embedding.weight + self.step_embedding.weight[:t, None]
+        x = x + self._slots(embodiment) + self.step_embedding.weight[:t, None]
         x = rearrange(x, "b t n d -> b (t n) d")
         allowed = attention_pattern(attention, steps=t, visual=self.visual_tokens, device=x.device)
         if attention == "full" and mask is not None:
             allowed = allowed & mask.repeat_interleave(self.visual_tokens + 2, dim=1)[:, None, None, :]
+        real = self._real(embodiment)
+        if real is not None:
+            allowed = without_absent(allowed, real.repeat(1, t))
         x = rearrange(self._run(x, allowed, prompt), "b (t n) d -> b t n d", t=t)
+        if real is not None:
+            x = x.masked_fill(~real[:, None, :, None], 0)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
 
     def decode_present(
-        self, observation: Float[Tensor, "b t o d"], *, prompt: PromptTokens | None = None
+        self,
+        observation: Float[Tensor, "b t o d"],
+        *,
+        prompt: PromptTokens | None = None,
+        embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t o d"]:
         """Run the blocks over each step's observation by itself, as if a window began there.
 
         The same as `decode` of windows of one step, but neither actions nor other steps cost anything.
         """
         t = observation.shape[1]
-        x = observation + self.slot_embedding.weight[:-1] + self.step_embedding.weight[0]
+        x = observation + self._slots(embodiment)[..., :-1, :] + self.step_embedding.weight[0]
+        real, allowed = self._real(embodiment), None
+        if real is not None:
+            everyone = torch.ones((), dtype=torch.bool, device=x.device)
+            allowed = without_absent(everyone, real[:, :-1].repeat_interleave(t, dim=0))
         if prompt is not None and self.prefixed:
             told = PromptTokens(prompt.tokens.repeat_interleave(t, dim=0), prompt.mask.repeat_interleave(t, dim=0))
             rows = rearrange(x, "b t o d -> (b t) o d")
-            everyone = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
-            return rearrange(self._run(rows, everyone, told), "(b t) o d -> b t o d", t=t)
-        for index, block in enumerate(self.blocks):
-            if prompt is not None:
-                x = rearrange(x, "b t o d -> b (t o) d")
-                x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
-                x = rearrange(x, "b (t o) d -> b t o d", t=t)
-            x = rearrange(block(rearrange(x, "b t o d -> (b t) o d")), "(b t) o d -> b t o d", t=t)
-        return self.norm(x)
+            if allowed is None:
+                allowed = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
+            x = rearrange(self._run(rows, allowed, told), "(b t) o d -> b t o d", t=t)
+        else:
+            for index, block in enumerate(self.blocks):
+                if prompt is not None:
+                    x = rearrange(x, "b t o d -> b (t o) d")
+                    x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
+                    x = rearrange(x, "b (t o) d -> b t o d", t=t)
+                x = rearrange(block(rearrange(x, "b t o d -> (b t) o d"), allowed), "(b t) o d -> b t o d", t=t)
+            x = self.norm(x)
+        return x if real is None else x.masked_fill(~real[:, None, :-1, None], 0)
+
+    def _slots(self, embodiment: Int[Tensor, "b"] | None) -> Float[Tensor, "*rows n d"]:
+        """The embedding of each token's place in a step, (n, d) for all rows alike or (b, 1, n, d)."""
+        if embodiment is None:
+            return self.slot_embedding.weight
+        return rearrange(self.slot_embedding.weight, "(e n) d -> e n d", e=len(self.joint.specs))[embodiment][:, None]
+
+    def _real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "b n"] | None:
+        """Which tokens of a step are there; None where all are."""
+        if embodiment is None or self.embedding.all_tokens:
+            return None
+        return F.pad(self.embedding.real(embodiment), (0, 1), value=True)
 
     def _run(
         self, x: Float[Tensor, "b l d"], allowed: Bool[Tensor, "..."], prompt: PromptTokens | None
@@ -212,6 +291,16 @@ class ControlTransformer(nn.Module):
                 x = self.prompt_blocks[index](x, *told)
             x = block(x, allowed)
         return self.norm(x[:, -length:])
+
+
+def _action_embedding(
+    config: ControlTransformerConfig, joint: JointSpec, chunk: int
+) -> ActionEmbedding | ActionEmbeddings:
+    embeddings = [
+        ActionEmbedding(fitted(config.action, spec.action), config.width, chunk=chunk, dimension=spec.action.dimension)
+        for spec in joint.specs
+    ]
+    return embeddings[0] if len(embeddings) == 1 else ActionEmbeddings(embeddings)
 
 
 def _prompt_block(config: ControlTransformerConfig, prompt: PromptConfig) -> Block | CrossBlock:

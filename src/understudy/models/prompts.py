@@ -62,12 +62,12 @@ class PromptTokens:
 
 @dataclass(frozen=True)
 class PictureTokens:
-    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after each; mask and
-    action_mask: bool (b, f), which of these are there."""
+    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after each; mask: bool
+    (b, f, v) and action_mask: bool (b, f), which of these are there."""
 
     visual: Float[Tensor, "b f v d"]
     action: Float[Tensor, "b f d"]
-    mask: Bool[Tensor, "b f"]
+    mask: Bool[Tensor, "b f v"]
     action_mask: Bool[Tensor, "b f"]
 
 
@@ -103,11 +103,10 @@ class PromptEncoder(nn.Module):
 
     def _add(self, words: PromptTokens, prompts: tuple[Prompt, ...], pictures: PictureTokens) -> PromptTokens:
         silent = torch.tensor([prompt.sentence is None for prompt in prompts], device=words.mask.device)
-        shown = pictures.mask.any(dim=1)
+        shown = pictures.mask.flatten(1).any(dim=1)
         heard = words.mask & ~(silent & shown)[:, None]
         seen = torch.cat([pictures.visual, pictures.action[:, :, None]], dim=2) + self.place_embedding
-        real = pictures.mask[..., None].repeat(1, 1, seen.shape[2])
-        real[..., -1] = pictures.action_mask
+        real = torch.cat([pictures.mask, pictures.action_mask[..., None]], dim=-1)
         seen, real = rearrange(self.picture_norm(seen), "b f n d -> b (f n) d"), rearrange(real, "b f n -> b (f n)")
         return PromptTokens(torch.cat([words.tokens, seen], dim=1), torch.cat([heard, real], dim=1))
 

@@ -35,6 +35,13 @@ def attention_pattern(
     return allowed
 
 
+def without_absent(allowed: Bool[Tensor, "..."], real: Bool[Tensor, "b l"]) -> Bool[Tensor, "b 1 l l"]:
+    """The mask of streams in which some tokens are not real: nobody sees those, but each sees itself, so that softmax
+    has a key. allowed: broadcastable to (b, 1, l, l)."""
+    itself = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+    return (allowed & real[:, None, None, :]) | itself
+
+
 def with_prefix(allowed: Bool[Tensor, "..."], real: Bool[Tensor, "b p"]) -> Bool[Tensor, "b 1 n n"]:
     """The mask of a stream behind a prefix of p tokens, of which some are real: n = p + l.
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from understudy.models.actions import ActionHead
+from understudy.models.actions import ActionHead, ActionHeads, fitted
 from understudy.models.control_transformer import ControlTransformer, Tokens
 from understudy.models.prompts import PromptTokens
 from understudy.nn.masks import AttentionPattern
@@ -40,15 +40,19 @@ class Passes:
         key = (attention, prompted)
         if key not in self._decoded:
             prompt = self._prompt() if prompted else None
-            self._decoded[key] = self.model.decode(self.embedded, attention, mask=self.batch.mask, prompt=prompt)
+            self._decoded[key] = self.model.decode(
+                self.embedded, attention, mask=self.batch.mask, prompt=prompt, embodiment=self.batch.embodiment
+            )
         return self._decoded[key]
 
     def decoded_present(self) -> Float[Tensor, "b t o d"]:
         """The decoder's outputs of each step's observation by itself, with the batch's prompts."""
-        return self.model.decode_present(self.embedded.observation, prompt=self._prompt())
+        return self.model.decode_present(
+            self.embedded.observation, prompt=self._prompt(), embodiment=self.batch.embodiment
+        )
 
     def _prompt(self) -> PromptTokens | None:
-        return self.model.encode_prompt(self.batch.prompt, self.batch.prompt_pictures)
+        return self.model.encode_prompt(self.batch.prompt, self.batch.prompt_pictures, self.batch.embodiment)
 
 
 class Objective(nn.Module):
@@ -65,11 +69,31 @@ class Objective(nn.Module):
         """Called before each step with the part of training that is done, in [0, 1]."""
 
 
-def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead:
-    """A head for the model's chunks of actions, over features of `width`."""
-    return ActionHead(model.action, width, hidden=hidden, chunk=model.chunk, dimension=model.spec.action.dimension)
+def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead | ActionHeads:
+    """A head for the model's chunks of actions, over features of `width`; one for each of several embodiments."""
+    heads = [
+        ActionHead(
+            fitted(model.config.action, spec.action),
+            width,
+            hidden=hidden,
+            chunk=model.chunk,
+            dimension=spec.action.dimension,
+        )
+        for spec in model.joint.specs
+    ]
+    return heads[0] if len(heads) == 1 else ActionHeads(heads)
 
 
 def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
     """bool (b, t, k, a): real steps, real actions, real dimensions."""
     return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[:, None, None, :]
+
+
+def action_loss(head: ActionHead | ActionHeads, parameters: Tensor, action: Tensor, mask: Tensor, batch: Batch) -> Loss:
+    """The loss of predicted actions where `mask`, bool (b, t, k, a), holds.
+
+    Where embodiments differ in dimensions, each action counts alike, not each dimension: one choice as much as four
+    numbers.
+    """
+    weight = batch.action_mask.shape[1] / batch.action_mask.sum(dim=1).clamp(min=1)
+    return Loss(head.loss(parameters, action, embodiment=batch.embodiment), mask * weight[:, None, None, None])

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from understudy.models.control_transformer import ControlTransformer, Tokens
 from understudy.models.prompts import PromptTokens
-from understudy.objectives.base import Objective, Passes, action_head, action_mask
+from understudy.objectives.base import Objective, Passes, action_head, action_loss, action_mask
 from understudy.types import Loss
 
 
@@ -45,21 +45,30 @@ class BehaviourCloning(Objective):
     def predict(self, passes: Passes) -> Float[Tensor, "b t k a v"]:
         """Parameters of the actions of every step."""
         if self.config.attention == "present":
-            return self._read(passes.decoded_present())
-        return self._read(passes.decoded(self.config.attention, prompted=True).observation)
+            return self._read(passes.decoded_present(), passes.batch.embodiment)
+        outputs = passes.decoded(self.config.attention, prompted=True).observation
+        return self._read(outputs, passes.batch.embodiment)
 
     def decide(
-        self, model: ControlTransformer, window: Tokens, prompt: PromptTokens | None
+        self,
+        model: ControlTransformer,
+        window: Tokens,
+        prompt: PromptTokens | None,
+        embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b 1 k a v"]:
         """Parameters of the actions of a window's last step, for an agent that acts."""
         if self.config.attention == "present":
-            outputs = model.decode_present(window.observation[:, -1:], prompt=prompt)
+            outputs = model.decode_present(window.observation[:, -1:], prompt=prompt, embodiment=embodiment)
         else:
-            outputs = model.decode(window, self.config.attention, prompt=prompt).observation[:, -1:]
-        return self._read(outputs)
+            decoded = model.decode(window, self.config.attention, prompt=prompt, embodiment=embodiment)
+            outputs = decoded.observation[:, -1:]
+        return self._read(outputs, embodiment)
 
-    def _read(self, outputs: Float[Tensor, "b t o d"]) -> Float[Tensor, "b t k a v"]:
-        return self.head(rearrange(outputs, "b t o d -> b t (o d)"))
+    def _read(
+        self, outputs: Float[Tensor, "b t o d"], embodiment: Int[Tensor, "b"] | None
+    ) -> Float[Tensor, "b t k a v"]:
+        return self.head(rearrange(outputs, "b t o d -> b t (o d)"), embodiment)
 
     def forward(self, passes: Passes) -> Loss:
-        return Loss(self.head.loss(self.predict(passes), passes.batch.expert_action), action_mask(passes.batch))
+        batch = passes.batch
+        return action_loss(self.head, self.predict(passes), batch.expert_action, action_mask(batch), batch)

@@ -61,7 +61,9 @@ class ForwardDynamics(Objective):
     def forward(self, passes: Passes) -> Loss:
         targets = self.targets(passes)
         error = (self.predict(passes).float() - targets).square().mean(dim=-1)
-        mask = (passes.batch.mask[:, 1:] & passes.batch.mask[:, :-1])[..., None].expand(error.shape)
+        batch = passes.batch
+        steps = batch.mask[:, 1:] & batch.mask[:, :-1]
+        mask = steps[..., None] & passes.model.embedding.real(batch.embodiment)[:, None]
         spread = targets.detach().flatten(0, 1).std(dim=0).mean()
         return Loss(error, mask, {"target_deviation": spread})
 
@@ -78,7 +80,8 @@ class ForwardDynamics(Objective):
 
 
 def _observation_tokens(embedding: ObservationEmbedding, batch: Batch) -> Tensor:
-    visual, state = embedding.embed_visual(batch), embedding.embed_state(batch.state, batch.state_mask)
+    visual = embedding.embed_visual(batch, batch.embodiment)
+    state = embedding.embed_state(batch.state, batch.state_mask)
     return torch.cat([visual, state[:, :, None]], dim=2)
 
 

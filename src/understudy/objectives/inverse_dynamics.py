@@ -11,7 +11,7 @@ from torch import Tensor
 
 from understudy.models.control_transformer import ControlTransformer
 from understudy.nn.masks import AttentionPattern
-from understudy.objectives.base import Objective, Passes, action_head, action_mask
+from understudy.objectives.base import Objective, Passes, action_head, action_loss, action_mask
 from understudy.types import Loss
 
 
@@ -41,9 +41,9 @@ class InverseDynamics(Objective):
         outputs = passes.decoded(self.config.attention)
         seen = outputs.visual if self.config.attention == "visual" else outputs.observation
         seen = rearrange(seen, "b t o d -> b t (o d)")
-        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1))
+        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1), passes.batch.embodiment)
 
     def forward(self, passes: Passes) -> Loss:
         batch = passes.batch
-        loss = self.head.loss(self.predict(passes), batch.action[:, :-1])
-        return Loss(loss, action_mask(batch, slice(0, -1)) & batch.mask[:, 1:, None, None])
+        mask = action_mask(batch, slice(0, -1)) & batch.mask[:, 1:, None, None]
+        return action_loss(self.head, self.predict(passes), batch.action[:, :-1], mask, batch)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from understudy.models.control_transformer import ControlTransformer, Tokens
-from understudy.objectives.base import Objective, Passes, action_head, action_mask
+from understudy.objectives.base import Objective, Passes, action_head, action_loss, action_mask
 from understudy.types import Batch, Loss
 
 
@@ -64,13 +64,17 @@ class MaskedHindsight(Objective):
             state=torch.where(hidden_observations[..., None], self.hidden_observation[-1], seen.state),
             action=torch.where(hidden_actions[..., None], self.hidden_action, seen.action),
         )
-        return self.head(passes.model.decode(tokens, "full", mask=passes.batch.mask).action)
+        batch = passes.batch
+        outputs = passes.model.decode(tokens, "full", mask=batch.mask, embodiment=batch.embodiment)
+        return self.head(outputs.action, batch.embodiment)
 
     def forward(self, passes: Passes) -> Loss:
-        hidden_actions, hidden_observations = self.draw(passes.batch, passes.generator)
-        loss = self.head.loss(self.predict(passes, hidden_actions, hidden_observations), passes.batch.action)
-        mask = action_mask(passes.batch) & hidden_actions[..., None, None]
-        return Loss(loss, mask, {"hidden_part": hidden_actions.float().mean()})
+        batch = passes.batch
+        hidden_actions, hidden_observations = self.draw(batch, passes.generator)
+        predicted = self.predict(passes, hidden_actions, hidden_observations)
+        mask = action_mask(batch) & hidden_actions[..., None, None]
+        loss = action_loss(self.head, predicted, batch.action, mask, batch)
+        return replace(loss, metrics={"hidden_part": hidden_actions.float().mean()})
 
 
 def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:

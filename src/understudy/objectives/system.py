@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformer, ControlTransformerConfig
 from understudy.objectives.base import Objective, Passes
@@ -16,7 +17,7 @@ from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourC
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
-from understudy.types import Batch, Loss, Spec
+from understudy.types import Batch, Loss
 
 ObjectiveConfig = BehaviourCloningConfig | ForwardDynamicsConfig | InverseDynamicsConfig | MaskedHindsightConfig
 OBJECTIVES: dict[type, Any] = {
@@ -42,12 +43,12 @@ class System(nn.Module):
         cls,
         model: ControlTransformerConfig,
         objectives: Mapping[str, ObjectiveConfig],
-        spec: Spec,
+        joint: JointSpec,
         window: WindowConfig,
     ) -> System:
-        """Fresh weights for an embodiment `spec`, from the global torch generator."""
+        """Fresh weights for some embodiments, from the global torch generator."""
         transformer = ControlTransformer(
-            model, spec, chunk=window.chunk, steps=window.steps, prompt_pictures=window.prompt_pictures
+            model, joint, chunk=window.chunk, steps=window.steps, prompt_pictures=window.prompt_pictures
         )
         built = {name: OBJECTIVES[type(config)](config, transformer) for name, config in objectives.items()}
         return cls(transformer, built, {name: config.weight for name, config in objectives.items()})
@@ -68,16 +69,13 @@ class System(nn.Module):
             objective.set_progress(fraction)
 
     @property
-    def cameras(self) -> tuple[str, ...]:
-        return self.model.embedding.cameras
-
-    @property
     def encoder_names(self) -> tuple[str, ...]:
         """Prefixes of the parameters that `visual_features` depends on."""
         return tuple(f"model.embedding.{part}." for part in ("encoders", "token_learners", "projections"))
 
     def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
-        """The visual tokens of frames, which a `Batch` may bring as `features` while the encoders are frozen."""
+        """The visual tokens of frames of a camera (or slot), which a `Batch` may bring as `features` while the encoders
+        are frozen."""
         return self.model.embedding.visual(images, camera)
 
     def _objectives(self) -> list[Objective]:

@@ -20,7 +20,7 @@ from understudy.evaluation.statistics import (
     mean_over_seeds,
 )
 from understudy.rollout.claim import write_atomically
-from understudy.studies.stages import Train, facts, is_done, lineage, product
+from understudy.studies.stages import Collect, Train, facts, is_done, lineage, needs, product
 from understudy.studies.study import Claim, Measurement, Study
 
 RESULTS = "results.json"
@@ -187,7 +187,7 @@ def _row(cell: _Cell, output: Path) -> Row:
 def _cost(run: Train, output: Path) -> tuple[float, float, float]:
     """Seconds within optimiser steps, seconds and core seconds of all collections and runs that lead to `run`."""
     runs = list(lineage(run))
-    collections = {each.data.key: each.data for each in runs}
+    collections = {each.key: each for run in runs for each in needs(run) if isinstance(each, Collect)}
     told = [facts(stage, output) for stage in [*runs, *collections.values()]]
     training = sum(facts(each, output)["train_seconds"] for each in runs)
     return training, sum(each["seconds"] for each in told), sum(each["core_seconds"] for each in told)

@@ -43,11 +43,19 @@ class Collect(_Keyed):
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """Several datasets in every batch. weights: how much each gives; none: each as much."""
+
+    datasets: tuple[Collect, ...]
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Train(_Keyed):
     """One run: `config` on `data`, from the weights of `start_from`."""
 
     config: TrainConfig
-    data: Collect
+    data: Collect | Mixed
     start_from: Train | None = None
 
 
@@ -92,7 +100,8 @@ def product(stage: Stage, output: Path) -> Path:
 def needs(stage: Stage) -> list[Stage]:
     """The stages that must be done before this one."""
     found = [getattr(stage, item.name) for item in fields(stage)]
-    return [each for each in found if isinstance(each, Stage)]
+    mixed = [each for data in found if isinstance(data, Mixed) for each in data.datasets]
+    return [each for each in [*found, *mixed] if isinstance(each, Stage)]
 
 
 def lineage(run: Train) -> Iterator[Train]:
@@ -173,7 +182,9 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     run = product(stage, output)
     begun = (run / run_folder.CONFIG).exists()
     origin = stage.start_from and product(stage.start_from, output)
-    train(stage.config, data=product(stage.data, output), output=run, start_from=origin, resume=begun)
+    mixed = stage.data if isinstance(stage.data, Mixed) else Mixed((stage.data,))
+    data = [product(each, output) for each in mixed.datasets]
+    train(stage.config, data=data, weights=mixed.weights, output=run, start_from=origin, resume=begun)
     return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
 
 
@@ -215,7 +226,7 @@ def _parameters(run: Path) -> dict[str, int]:
     from understudy.training.run_folder import read_config
 
     config, _ = read_config(run)
-    system = System.build(config.model, config.objectives, load_info(resolve(run)).spec, config.window)
+    system = System.build(config.model, config.objectives, load_info(resolve(run)).joint, config.window)
     learned = sum(parameter.numel() for parameter in trained(system).values())
     train_only(system, config.train_only)
     return {"parameters": learned, "trained_parameters": sum(value.numel() for value in trained(system).values())}

@@ -34,7 +34,8 @@ def frozen_features(
     cache_dir: str | Path | None = None,
 ) -> dict[str, np.ndarray]:
     """Camera to the tokens (num_frames, n, d) of every frame: memory-mapped float16, computed now if they are not
-    there. They are named by the encoders' weights, `encoder` (their config), the precision and the dataset's content.
+    there; a camera is seen by the encoder of its slot. They are named by the encoders' weights, `encoder` (their
+    config), the precision and the dataset's content.
 
     Raises UserError if an encoder is trained, its tokens do not fit float16, or the disk is full.
     """
@@ -42,8 +43,9 @@ def frozen_features(
     content = encoder_hash(system, encoder, precision)
     folder = cache_root(cache_dir) / "features" / f"{dataset.fingerprint[:32]}-{content}"
     if not folder.is_dir():
-        _build(system, cache, folder, precision)
-    return {camera: np.load(folder / f"{number}.npy", mmap_mode="r") for number, camera in enumerate(system.cameras)}
+        _build(system, cache, system.model.joint.slot_of(dataset.spec), folder, precision)
+    cameras = dataset.spec.cameras
+    return {camera: np.load(folder / f"{number}.npy", mmap_mode="r") for number, camera in enumerate(cameras)}
 
 
 def require_frozen(system: System) -> None:
@@ -63,11 +65,12 @@ def encoder_hash(system: System, encoder: Any, precision: str) -> str:
     return whole.hexdigest()[:32]
 
 
-def _build(system: System, cache: FrameCache, folder: Path, precision: str) -> None:
+def _build(system: System, cache: FrameCache, slots: Mapping[str, str], folder: Path, precision: str) -> None:
+    """slots: camera to slot."""
     fresh = temporary_folder(folder)
     try:
-        for number, camera in enumerate(system.cameras):
-            _encode(system, cache, camera, fresh / f"{number}.npy", precision)
+        for number, (camera, slot) in enumerate(slots.items()):
+            _encode(system, cache, camera, slot, fresh / f"{number}.npy", precision)
         put_in_place(fresh, folder)
     except OSError as error:
         raise disk_error(error, folder) from error
@@ -75,10 +78,10 @@ def _build(system: System, cache: FrameCache, folder: Path, precision: str) -> N
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _encode(system: System, cache: FrameCache, camera: str, path: Path, precision: str) -> None:
+def _encode(system: System, cache: FrameCache, camera: str, slot: str, path: Path, precision: str) -> None:
     began = time.monotonic()
     with progress_bar(f"encoding {camera}", cache.num_frames) as bar, path.open("wb") as file:
-        for done, tokens in _tokens(system, cache, camera, precision):
+        for done, tokens in _tokens(system, cache, camera, slot, precision):
             if done == len(tokens):
                 header: Mapping[str, Any] = {
                     "descr": "<f2",
@@ -93,7 +96,9 @@ def _encode(system: System, cache: FrameCache, camera: str, path: Path, precisio
 
 
 @torch.no_grad()
-def _tokens(system: System, cache: FrameCache, camera: str, precision: str) -> Iterator[tuple[int, np.ndarray]]:
+def _tokens(
+    system: System, cache: FrameCache, camera: str, slot: str, precision: str
+) -> Iterator[tuple[int, np.ndarray]]:
     """Frames done so far and the tokens (n, tokens, d) of the latest, float16."""
     device = next(system.parameters()).device
     training = system.training
@@ -103,7 +108,7 @@ def _tokens(system: System, cache: FrameCache, camera: str, precision: str) -> I
             stop = min(start + _FRAMES_AT_ONCE, cache.num_frames)
             frames = torch.from_numpy(cache.frames(camera, start, stop)).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                tokens = system.visual_features(frames, camera).half()
+                tokens = system.visual_features(frames, slot).half()
             if not tokens.isfinite().all():
                 where = f"camera {camera}, frames {start}-{stop}"
                 raise UserError(f"tokens of {where} do not fit float16; turn cache_features off")

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from understudy.data.mixture import Mixture
 from understudy.data.windows import Windows
 from understudy.models.checkpoint import CheckpointInfo
 from understudy.rollout.progress import progress_bar
@@ -36,8 +38,8 @@ class Course:
 
     config: TrainConfig
     learner: Learner
-    windows: Windows
-    validation: Windows | None
+    windows: Windows | Mixture
+    validation: Windows | Mixture | None
     info: CheckpointInfo
     output: Path
     ranks: Ranks
@@ -61,7 +63,8 @@ def fit(course: Course, start: int, meter: Meter) -> None:
         for step, parts in drawn_ahead(course, start):
             report = _step_or_explain(course, step, parts, stop=asked(), meter=meter)
             done, last = step + 1, step + 1 == config.steps
-            meter.add(dict(report.losses) | dict(report.metrics) | {"gradient_norm": report.gradient_norm})
+            shares = {f"share/{name}": part for name, part in course.windows.shares(step, config.batch_size).items()}
+            meter.add(dict(report.losses) | dict(report.metrics) | shares | {"gradient_norm": report.gradient_norm})
             pace.tick()
             bar.show(done, _note(report, pace))
             row = _row(course, report, done, meter, pace)
@@ -100,7 +103,8 @@ def draw(course: Course, step: int) -> dict[int, Batch]:
 
 
 def validate(course: Course) -> dict[str, float]:
-    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by."""
+    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by; of
+    several embodiments also each one's."""
     assert course.validation is not None
     size = min(course.config.batch_size, course.validation.num_windows)
     batches = min(VALIDATION_BATCHES, math.ceil(course.validation.num_windows / size))
@@ -108,11 +112,13 @@ def validate(course: Course) -> dict[str, float]:
     sums: dict[str, list[float]] = {}
     with averages.applied() if averages is not None else contextlib.nullcontext():
         for number in range(batches):
-            losses = course.learner.evaluate(number, course.validation.batch(number, size))
-            for name, loss in losses.items():
-                total, count = sums.setdefault(name, [0.0, 0.0])
+            batch = course.validation.batch(number, size)
+            for name, loss in course.learner.evaluate(number, batch).items():
                 weight = loss.mask.float()
-                sums[name] = [total + float((loss.value.float() * weight).sum()), count + float(weight.sum())]
+                value = loss.value.float() * weight
+                for whose, rows in _rows_by_embodiment(course, batch).items():
+                    total, count = sums.setdefault(name + whose, [0.0, 0.0])
+                    sums[name + whose] = [total + float(value[rows].sum()), count + float(weight[rows].sum())]
     return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
 
 
@@ -195,6 +201,14 @@ def _step_or_explain(course: Course, step: int, parts: Mapping[int, Batch], *, s
             f"step {step}: {error} in {'; '.join(windows[:4])}{more}. The state before this step is kept in {kept}; "
             "look at this data, lower the learning rate, or use precision fp32"
         ) from error
+
+
+def _rows_by_embodiment(course: Course, batch: Batch) -> dict[str, slice | Tensor]:
+    """All rows of a batch as "", and those of each of several embodiments as "/name"."""
+    everyone: dict[str, slice | Tensor] = {"": slice(None)}
+    if batch.embodiment is None:
+        return everyone
+    return everyone | {f"/{name}": batch.embodiment == number for number, name in enumerate(course.info.joint.names)}
 
 
 def _note(report: StepReport, pace: _Pace) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from understudy.rollout.claim import write_atomically
 from understudy.serialisation import from_jsonable, to_jsonable
 from understudy.training.config import TrainConfig
+from understudy.training.sources import Sources
 from understudy.types import UserError
 
 CONFIG = "config.json"
@@ -53,7 +54,7 @@ def hold(run: Path) -> Iterator[None]:
 
 
 def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
-    """config.json: the fields of `config`, then `facts` (data, start_from, provenance)."""
+    """config.json: the fields of `config`, then `facts` (data, weights, start_from, provenance)."""
     values = to_jsonable(config) | dict(facts)
     write_atomically(run / CONFIG, json.dumps(values, indent=1).encode())
 
@@ -70,13 +71,16 @@ def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
     return from_jsonable(TrainConfig, own), {name: value for name, value in values.items() if name not in names}
 
 
-def require_same(run: Path, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
+def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
     """The facts of the run to resume. Raises UserError naming what differs from how it was begun."""
     begun, facts = read_config(run)
     there, now = _flat(to_jsonable(begun)), _flat(to_jsonable(config))
     keys = sorted(key for key in there.keys() | now.keys() if key not in _MAY_CHANGE and there.get(key) != now.get(key))
     different = [f"{key} was {there.get(key)!r}, is {now.get(key)!r}" for key in keys]
-    if facts["provenance"]["dataset_fingerprint"] != fingerprint:
+    weights = facts.get("weights", [1.0])
+    if len(sources.datasets) > 1 and weights != list(sources.weights):
+        different.append(f"weights was {weights!r}, is {list(sources.weights)!r}")
+    if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
         different.append(f"the dataset's content is no longer that of {facts['data']}")
     if different:
         raise UserError(f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
+from understudy.data.mixture import Mixture
 from understudy.data.windows import Windows
 from understudy.evaluation.provenance import code_commit, package_versions
-from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
+from understudy.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
 from understudy.objectives.system import System
 from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
@@ -28,6 +28,7 @@ from understudy.training.frozen_features import frozen_features, require_frozen
 from understudy.training.loop import Course, fit
 from understudy.training.metrics import Meter
 from understudy.training.optimizer import train_only
+from understudy.training.sources import Sources
 from understudy.training.update import Learner
 from understudy.types import UserError
 
@@ -38,15 +39,17 @@ _MAY_DIFFER = {"prompt", "dropout", "pretrained"}
 def train(
     config: TrainConfig,
     *,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     output: str | Path,
+    weights: Sequence[float] = (),
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
-    """Train `config` on the dataset at `data`; the run's folder `output` is returned.
+    """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
 
-    start_from: a run or checkpoint whose weights this one begins with, and whose scale of states it keeps.
+    weights: how much of every batch each dataset gives; none: each as much. start_from: a run or checkpoint whose
+    weights this one begins with, whose embodiments and scale of states it keeps.
     resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
     never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
 
@@ -54,29 +57,29 @@ def train(
     """
     output, place = Path(output), choose_device(device)
     run_folder.require_free(output, resume=resume)
-    dataset = EpisodeDataset.open(data)
+    sources = Sources.open(data, weights)
     with run_folder.hold(output), _reproducible(place):
         begun = (output / run_folder.CONFIG).exists()
         if begun:
-            start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
+            start_from = run_folder.require_same(output, config, sources)["start_from"]
         last = checkpoint.last(output)
         origin = None if last or start_from is None else resolve(start_from)
-        system, info = prepare(config, dataset, origin, last)
+        system, info = prepare(config, sources, origin, last)
         if not begun:
-            run_folder.write_config(output, config, _facts(data, start_from, info))
-        _train(config, dataset, output, origin, system, info, place)
+            run_folder.write_config(output, config, _facts(sources, start_from, info))
+        _train(config, sources, output, origin, system, info, place)
     return output
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """The part of a process other than rank 0; see `distributed.launch`."""
     config = from_jsonable(TrainConfig, assignment["config"])
-    dataset, output = EpisodeDataset.open(assignment["data"]), Path(assignment["output"])
+    sources, output = Sources.open(assignment["data"], assignment["weights"]), Path(assignment["output"])
     origin, place = assignment["origin"] and Path(assignment["origin"]), torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
         ranks = join(assignment["rank"], assignment["world"], assignment["port"])
-        system, info = prepare(config, dataset, origin, checkpoint.last(output))
-        _fit(config, dataset, output, system, info, place, ranks)
+        system, info = prepare(config, sources, origin, checkpoint.last(output))
+        _fit(config, sources, output, system, info, place, ranks)
 
 
 def choose_device(name: str) -> torch.device:
@@ -92,20 +95,19 @@ def choose_device(name: str) -> torch.device:
 
 
 def prepare(
-    config: TrainConfig, dataset: EpisodeDataset, origin: Path | None, last: Path | None
+    config: TrainConfig, sources: Sources, origin: Path | None, last: Path | None
 ) -> tuple[System, CheckpointInfo]:
     """The system before its next step, and what checkpoints say of it. origin: another run's checkpoint to begin
-    with. last: this run's own, to go on from. Raises UserError where config, dataset and origin do not fit.
+    with. last: this run's own, to go on from. Raises UserError where config, datasets and origin do not fit.
     """
+    info = load_info(last) if last is not None else describe(config, sources, origin)
     torch.manual_seed(derive_seed("weights", config.seed))
-    system = System.build(config.model, config.objectives, dataset.spec, config.window)
+    system = System.build(config.model, config.objectives, info.joint, config.window)
     if last is not None:
-        info = load_info(last)
         load_weights(system, last)
     elif origin is not None:
-        info = _begin_with(origin, system, config, describe(config, dataset, origin))
+        _begin_with(origin, system, config, info)
     else:
-        info = describe(config, dataset, None)
         system.model.load_pretrained()
     train_only(system, config.train_only)
     if config.cache_features:
@@ -113,21 +115,19 @@ def prepare(
     return system, info
 
 
-def describe(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> CheckpointInfo:
+def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
     """What a checkpoint of this run says of itself."""
+    embodiments = sources.embodiments()
     return CheckpointInfo(
-        spec=dataset.spec,
-        environment=dataset.environment,
-        statistics=dataset.statistics,
-        tasks=tuple(dataset.tasks),
+        embodiments=embodiments if origin is None else _as_known(embodiments, origin),
         model=to_jsonable(config.model),
         objectives=to_jsonable(config.objectives),
         window=to_jsonable(config.window),
-        provenance=provenance(config, dataset, origin),
+        provenance=provenance(config, sources, origin),
     )
 
 
-def provenance(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None) -> dict[str, Any]:
+def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> dict[str, Any]:
     """Where a run's weights come from, as JSON values."""
     return {
         "commit": code_commit(),
@@ -135,7 +135,7 @@ def provenance(config: TrainConfig, dataset: EpisodeDataset, origin: Path | None
         "python": platform.python_version(),
         "config_hash": content_hash(config),
         "seed": config.seed,
-        "dataset_fingerprint": dataset.fingerprint,
+        "dataset_fingerprint": sources.fingerprint,
         "start_from": origin and dict(load_info(origin).provenance),
         "arguments": sys.argv,
     }
@@ -154,17 +154,25 @@ def split_episodes(episode_task: np.ndarray, fraction: float, seed: int) -> tupl
     return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
 
 
-def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> CheckpointInfo:
-    """Load the weights of a checkpoint; the info then has its statistics, since its weights expect their scale."""
+def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodiment, ...]:
+    """All embodiments of a checkpoint, with its statistics, since its weights expect their scale. Those that we have no
+    data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does not know."""
+    info = load_info(origin)
+    known = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
+    for ours in embodiments:
+        place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
+        known[place] = replace(ours, statistics=known[place].statistics)
+    return tuple(known)
+
+
+def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> None:
+    """Load the weights of a checkpoint. Raises UserError where the models differ."""
     theirs = load_info(origin)
-    if differences := theirs.spec.differences(info.spec):
-        raise UserError(f"the dataset is of another embodiment than {origin}: {'; '.join(differences)}")
     differences = _model_differences(dict(theirs.model), dict(info.model))
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
     dropped = [f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives]
     load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
-    return replace(info, statistics=theirs.statistics)
 
 
 def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str]:
@@ -175,15 +183,17 @@ def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str
     return [text for key in keys for text in _model_differences(theirs.get(key), ours.get(key), f"{where}.{key}")]
 
 
-def _facts(data: str | Path, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
-    """What config.json holds beside the config."""
+def _facts(sources: Sources, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
+    """What config.json holds beside the config: a mixture's datasets have weights."""
     origin = None if start_from is None else str(Path(start_from).resolve())
-    return {"data": str(Path(data).resolve()), "start_from": origin, "provenance": dict(info.provenance)}
+    paths = sources.paths
+    data = {"data": paths[0]} if len(paths) == 1 else {"data": paths, "weights": list(sources.weights)}
+    return data | {"start_from": origin, "provenance": dict(info.provenance)}
 
 
 def _train(
     config: TrainConfig,
-    dataset: EpisodeDataset,
+    sources: Sources,
     output: Path,
     origin: Path | None,
     system: System,
@@ -191,35 +201,36 @@ def _train(
     place: torch.device,
 ) -> None:
     """Decode frames and encode them, so that workers find them; then train with as many processes as asked for."""
-    cache = FrameCache.open(dataset)
+    for dataset in sources.datasets:
+        FrameCache.open(dataset)
     if config.cache_features:
         if config.augmentation.changes_images:
             print(
                 "cache_features: augmentation of images is off, since encoded frames cannot be augmented",
                 file=sys.stderr,
             )
-        _features(config, dataset, cache, system.to(place))
+        _features(config, sources, system.to(place))
     assignment = {
         "config": to_jsonable(config),
-        "data": str(dataset.path.resolve()),
+        "data": sources.paths,
+        "weights": sources.weights,
         "output": str(output.resolve()),
         "origin": origin and str(origin.resolve()),
     }
     with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
-        _fit(config, dataset, output, system, info, place, ranks)
+        _fit(config, sources, output, system, info, place, ranks)
 
 
 def _fit(
     config: TrainConfig,
-    dataset: EpisodeDataset,
+    sources: Sources,
     output: Path,
     system: System,
     info: CheckpointInfo,
     place: torch.device,
     ranks: Ranks,
 ) -> None:
-    cache = FrameCache.open(dataset)
-    features = _features(config, dataset, cache, system.to(place)) if config.cache_features else None
+    features = _features(config, sources, system.to(place)) if config.cache_features else None
     if config.cache_features:
         config = replace(config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise))
     learner = Learner(system, config, ranks, place)
@@ -227,25 +238,49 @@ def _fit(
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
     for tensor in system.state_dict().values():
         ranks.share(tensor)
-    training, held_out = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
+    splits = [
+        split_episodes(dataset.episode_task, config.validation_fraction, config.seed) for dataset in sources.datasets
+    ]
+    training = _windows(config, sources, info, features, [episodes for episodes, _ in splits])
+    held_out = [episodes for _, episodes in splits]
+    validated = ranks.first and any(len(episodes) for episodes in held_out)
+    validation = _windows(config, sources, info, features, held_out) if validated else None
+    fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
 
-    def windows(episodes: np.ndarray) -> Windows:
-        return Windows(
-            dataset,
-            cache,
-            config.window,
-            seed=config.seed,
-            episodes=episodes.tolist(),
-            features=features,
-            statistics=info.statistics,
+
+def _windows(
+    config: TrainConfig,
+    sources: Sources,
+    info: CheckpointInfo,
+    features: Sequence[Mapping[str, np.ndarray]] | None,
+    episodes: Sequence[np.ndarray],
+) -> Windows | Mixture:
+    """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are."""
+    joint, parts, weights = info.joint, [], []
+    for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
+        if not len(chosen):
+            continue
+        embodiment = info.embodiments[joint.index(dataset.spec, f"{dataset.path} is of another embodiment")]
+        weights.append(sources.weights[number])
+        parts.append(
+            Windows(
+                dataset,
+                FrameCache.open(dataset),
+                config.window,
+                seed=config.seed,
+                episodes=chosen.tolist(),
+                features=None if features is None else features[number],
+                statistics=embodiment.statistics,
+            )
         )
+    alone = len(sources.datasets) == len(joint.specs) == 1
+    return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
 
-    validation = windows(held_out) if len(held_out) and ranks.first else None
-    fit(Course(config, learner, windows(training), validation, info, output, ranks), start, meter)
 
-
-def _features(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, system: System) -> dict[str, np.ndarray]:
-    return frozen_features(system, dataset, cache, encoder=config.model.encoder, precision=config.precision)
+def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
+    """Of each dataset, by camera."""
+    given = {"encoder": config.model.encoder, "precision": config.precision}
+    return [frozen_features(system, dataset, FrameCache.open(dataset), **given) for dataset in sources.datasets]
 
 
 @contextlib.contextmanager

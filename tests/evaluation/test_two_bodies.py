@@ -1,0 +1,76 @@
+"""One agent for a point mass and a navigator of miniworld, from collection to a result."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training.runs import first, rows, second
+
+from understudy import cli
+from understudy.agents.policy_agent import load
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.report import write_report
+from understudy.rollout.collect import collect
+from understudy.training.train import train
+from understudy.types import UserError
+
+pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
+
+POINT, ROOM = "pointmass/reach-red", "navigation/one-room"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two phases on both bodies, goals hidden from the point mass alone."""
+    folder = tmp_path_factory.mktemp("bodies")
+    for name, task, goal in (("point", POINT, "hidden"), ("room", ROOM, "visible")):
+        config = EnvConfig(image_size=16, goal=goal)
+        collect([task], episodes=3, output=folder / name, config=config, workers=1)
+    data = [folder / "point", folder / "room"]
+    one = train(first(steps=3), data=data, output=folder / "one", device="cpu")
+    return train(second(steps=3), data=data, output=folder / "two", start_from=one, device="cpu")
+
+
+def test_evaluation_is_of_all_tasks_each_with_its_own_body_and_environment(run, tmp_path):
+    result = evaluate(run, episodes=1, max_steps=9, workers=1)
+    assert result.tasks == (POINT, ROOM)
+    environments = result.provenance["environment"]
+    assert {suite: each["goal"] for suite, each in environments.items()} == {
+        "pointmass": "hidden",
+        "navigation": "visible",
+    }
+    assert result.provenance["max_steps"] == 9
+    alone = evaluate(run, tasks=[ROOM], episodes=1, max_steps=9, workers=1, output=tmp_path / "alone")
+    assert alone.provenance["environment"] == environments["navigation"]
+    assert alone.episodes[0] == result.episodes[1]
+    page = write_report(run).read_text()
+    assert str(run.parent / "point") in page and str(run.parent / "room") in page
+
+
+def test_the_same_weights_act_for_both(run):
+    agents = [load(run, embodiment=name) for name in ("pointmass", "miniworld")]
+    assert [agent.interface.action.dimension for agent in agents] == [2, 1]
+    for ours, theirs in zip(agents[0].system.parameters(), agents[1].system.parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, tmp_path):
+    alone = train(first(steps=1), data=run.parent / "room", output=tmp_path / "one", device="cpu")
+    only = train(second(steps=1), data=run.parent / "room", output=tmp_path / "two", start_from=alone, device="cpu")
+    with pytest.raises(
+        UserError, match=r"another embodiment than the agent \(embodiment: miniworld, pointmass; .*action"
+    ):
+        evaluate(only, tasks=[POINT], episodes=1, output=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_line_trains_on_several_datasets(run, tmp_path):
+    places = [str(run.parent / name) for name in ("point", "room")]
+    given = ["--data", *places, "--weights", "3", "1", "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert cli.main(["train", "dualmind/phase1-debug", *given, "--device", "cpu"]) == 0
+    (row,) = rows(tmp_path / "run")
+    assert row["share/pointmass"] == 0.75 and np.isfinite(row["loss"])
