@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,15 @@ from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training import checkpoint, run_folder
 from understudy.training.config import AugmentationConfig, TrainConfig
-from understudy.training.distributed import Ranks, join, launch, threads_for
+from understudy.training.distributed import (
+    LostPeerError,
+    Ranks,
+    join,
+    launch,
+    threads_for,
+    torchrun_ranks,
+    under_torchrun,
+)
 from understudy.training.frozen_features import frozen_features, require_frozen
 from understudy.training.loop import Course, fit
 from understudy.training.metrics import Meter
@@ -52,37 +61,29 @@ def train(
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
-    output, place = Path(output), choose_device(device)
-    run_folder.require_free(output, resume=resume)
-    dataset = EpisodeDataset.open(data)
-    with run_folder.hold(output), _reproducible(place):
-        begun = (output / run_folder.CONFIG).exists()
-        if begun:
-            start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
-        last = checkpoint.last(output)
-        origin = None if last or start_from is None else resolve(start_from)
-        system, info = prepare(config, dataset, origin, last)
-        if not begun:
-            run_folder.write_config(output, config, _facts(data, start_from, info))
-        _train(config, dataset, output, origin, system, info, place)
-    return output
+    place = choose_device(device)
+    with torchrun_ranks(place) as ranks, _reproducible(place):
+        if ranks.first:
+            _lead(config, data, Path(output), start_from, resume, place, ranks)
+        else:
+            _follow(ranks, place)
+    return Path(output)
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """The part of a process other than rank 0; see `distributed.launch`."""
-    config = from_jsonable(TrainConfig, assignment["config"])
-    dataset, output = EpisodeDataset.open(assignment["data"]), Path(assignment["output"])
-    origin, place = assignment["origin"] and Path(assignment["origin"]), torch.device("cpu")
+    place = torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
-        ranks = join(assignment["rank"], assignment["world"], assignment["port"])
-        system, info = prepare(config, dataset, origin, checkpoint.last(output))
-        _fit(config, dataset, output, system, info, place, ranks)
+        _work(assignment, place, join(assignment["rank"], assignment["world"], assignment["port"]))
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of that name. Raises UserError for one that is unknown or not there."""
+    """The torch device of that name; among torchrun's processes "cuda" is another one for each of a machine's. Raises
+    UserError for one that is unknown or not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and under_torchrun():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -154,6 +155,49 @@ def split_episodes(episode_task: np.ndarray, fraction: float, seed: int) -> tupl
     return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
 
 
+def _lead(
+    config: TrainConfig,
+    data: str | Path,
+    output: Path,
+    start_from: str | Path | None,
+    resume: bool,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    """The part of rank 0: look at all that is asked for, hold the run's folder, train."""
+    if ranks.world > 1:
+        config = replace(config, processes=ranks.world)
+    run_folder.require_free(output, resume=resume)
+    dataset = EpisodeDataset.open(data)
+    with run_folder.hold(output):
+        begun = (output / run_folder.CONFIG).exists()
+        if begun:
+            start_from = run_folder.require_same(output, config, dataset.fingerprint)["start_from"]
+        last = checkpoint.last(output)
+        origin = None if last or start_from is None else resolve(start_from)
+        system, info = prepare(config, dataset, origin, last)
+        if not begun:
+            run_folder.write_config(output, config, _facts(data, start_from, info))
+        _train(config, dataset, output, origin, system, info, place, ranks)
+
+
+def _follow(ranks: Ranks, place: torch.device) -> None:
+    """The part of torchrun's other processes: rank 0 tells what to train, and tells people if one is lost."""
+    try:
+        _work(ranks.tell(), place, ranks)
+    except LostPeerError:
+        raise SystemExit(2) from None
+
+
+def _work(assignment: Mapping[str, Any], place: torch.device, ranks: Ranks) -> None:
+    """Train what rank 0 has assigned."""
+    config = from_jsonable(TrainConfig, assignment["config"])
+    dataset, output = EpisodeDataset.open(assignment["data"]), Path(assignment["output"])
+    origin = assignment["origin"] and Path(assignment["origin"])
+    system, info = prepare(config, dataset, origin, checkpoint.last(output))
+    _fit(config, dataset, output, system, info, place, ranks)
+
+
 def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> CheckpointInfo:
     """Load the weights of a checkpoint; the info then has its statistics, since its weights expect their scale."""
     theirs = load_info(origin)
@@ -189,8 +233,10 @@ def _train(
     system: System,
     info: CheckpointInfo,
     place: torch.device,
+    ranks: Ranks,
 ) -> None:
-    """Decode frames and encode them, so that workers find them; then train with as many processes as asked for."""
+    """Decode frames and encode them, so that other processes find them; then train with those of torchrun, or with as
+    many as asked for."""
     cache = FrameCache.open(dataset)
     if config.cache_features:
         if config.augmentation.changes_images:
@@ -205,6 +251,10 @@ def _train(
         "output": str(output.resolve()),
         "origin": origin and str(origin.resolve()),
     }
+    if ranks.world > 1:
+        ranks.tell(assignment)
+        _fit(config, dataset, output, system, info, place, ranks)
+        return
     with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
         _fit(config, dataset, output, system, info, place, ranks)
 
@@ -222,11 +272,11 @@ def _fit(
     features = _features(config, dataset, cache, system.to(place)) if config.cache_features else None
     if config.cache_features:
         config = replace(config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise))
+    for tensor in system.to(place).state_dict().values():
+        ranks.share(tensor)
     learner = Learner(system, config, ranks, place)
     last = checkpoint.last(output)
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
-    for tensor in system.state_dict().values():
-        ranks.share(tensor)
     training, held_out = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
 
     def windows(episodes: np.ndarray) -> Windows:
@@ -240,7 +290,7 @@ def _fit(
             statistics=info.statistics,
         )
 
-    validation = windows(held_out) if len(held_out) and ranks.first else None
+    validation = windows(held_out) if len(held_out) and (ranks.first or learner.sharded) else None
     fit(Course(config, learner, windows(training), validation, info, output, ranks), start, meter)
 
 

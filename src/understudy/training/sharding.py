@@ -1,0 +1,41 @@
+"""Weights shared out among the processes that train together (FSDP2), and gathered again to be saved.
+
+Each process keeps its part of every parameter, of its gradient and of its optimiser state; a block's weights are
+gathered while it computes, which overlaps with the block before it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from understudy.objectives.system import System
+
+
+def shard(system: System, world: int, device: torch.device) -> None:
+    """Leave this process its part of every parameter of `system`, whose values are the same on all `world` of them.
+
+    Gradients then come back as means over the processes.
+    """
+    mesh = init_device_mesh(device.type, (world,))
+    for module in list(system.modules()):
+        if isinstance(module, nn.ModuleList):
+            for block in module:
+                fully_shard(block, mesh=mesh)
+    fully_shard(system, mesh=mesh, reshard_after_forward=True)
+    register_fsdp_forward_method(system, "losses")
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor of which every process has a part; any other as it is. All processes have to call it alike."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def part(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """This process's part of a whole tensor, shared out as `parameter` is, if it is."""
+    if not isinstance(parameter, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
