@@ -19,8 +19,8 @@ from understudy.types import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One claim measured. value, baseline: in `unit`; more is better, but not where `most_ratio` is promised. note: what
-    the two sides are.
+    """One claim measured. value, baseline: in `unit`; more is better, but not where `most_ratio` is promised. note:
+    what the two sides are.
 
     least_ratio, most_ratio, least_value: what is promised of value / baseline, and of the value; 0 for no promise.
     """

@@ -73,6 +73,7 @@ class MaskedHindsight(Objective):
 
 def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
     """`count` of the real steps of each row (all, where it has fewer), uniformly."""
-    draws = torch.rand(real.shape, generator=generator, device=generator.device).to(real.device)
+    draws = torch.rand(real.shape, generator=generator, device=generator.device)
+    draws = draws.to(real.device, non_blocking=True)
     ranks = draws.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)
     return (ranks < count) & real

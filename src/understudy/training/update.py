@@ -127,7 +127,7 @@ class Learner:
         return part
 
     def _require_finite(self, done: Sequence[Part], tallies: Sequence[Tally], norm: float) -> None:
-        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad, or with all if no row is to blame."""
+        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad; with all if no row is to blame."""
         losses = list(self.system.weights)
         bad = [name for name in losses if not all(math.isfinite(tally.means[name]) for tally in tallies)]
         if not bad and math.isfinite(norm):
