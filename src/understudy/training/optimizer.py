@@ -74,14 +74,18 @@ def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
-@torch.no_grad()
+def complete_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give a gradient of zero to each parameter that took no part in the step, so that all decay alike."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
 def add_up_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
-    """Replace every gradient by its sum over all ranks, exchanged as one vector; a parameter without one, which took
-    no part in the step, counts as zero and is given one."""
+    """Replace every gradient by its sum over all ranks, exchanged as one vector."""
     if ranks.world == 1:
         return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     ranks.add(flat)
     for parameter, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = total.view_as(parameter)

@@ -17,6 +17,7 @@ from understudy.training.distributed import Ranks
 from understudy.training.optimizer import (
     add_up_gradients,
     build_optimizer,
+    complete_gradients,
     gradient_norm,
     set_training_mode,
     train_only,
@@ -78,6 +79,7 @@ class Learner:
         self.system.set_progress(step / self.config.steps)
         self.optimizer.zero_grad()
         done = [self._backward(step, number, batch, stop, len(parts)) for number, batch in parts.items()]
+        complete_gradients(self.parameters)
         if not self.sharded:
             add_up_gradients(self.parameters, self.ranks)
         norms = gradient_norm(self.parameters)
