@@ -72,9 +72,9 @@ def train(
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """The part of a process other than rank 0; see `distributed.launch`."""
-    place = torch.device("cpu")
+    assigned, place = _read(assignment), torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
-        _work(assignment, place, join(assignment["rank"], assignment["world"], assignment["port"]))
+        _work(*assigned, place, join(assignment["rank"], assignment["world"], assignment["port"]))
 
 
 def choose_device(name: str) -> torch.device:
@@ -184,16 +184,22 @@ def _lead(
 def _follow(ranks: Ranks, place: torch.device) -> None:
     """The part of torchrun's other processes: rank 0 tells what to train, and tells people if one is lost."""
     try:
-        _work(ranks.tell(), place, ranks)
+        _work(*_read(ranks.tell()), place, ranks)
     except LostPeerError:
         raise SystemExit(2) from None
 
 
-def _work(assignment: Mapping[str, Any], place: torch.device, ranks: Ranks) -> None:
-    """Train what rank 0 has assigned."""
-    config = from_jsonable(TrainConfig, assignment["config"])
-    dataset, output = EpisodeDataset.open(assignment["data"]), Path(assignment["output"])
+def _read(assignment: Mapping[str, Any]) -> tuple[TrainConfig, EpisodeDataset, Path, Path | None]:
+    """Config, dataset, output and origin of what rank 0 has assigned."""
     origin = assignment["origin"] and Path(assignment["origin"])
+    config = from_jsonable(TrainConfig, assignment["config"])
+    return config, EpisodeDataset.open(assignment["data"]), Path(assignment["output"]), origin
+
+
+def _work(
+    config: TrainConfig, dataset: EpisodeDataset, output: Path, origin: Path | None, place: torch.device, ranks: Ranks
+) -> None:
+    """The part of a rank that does not lead."""
     system, info = prepare(config, dataset, origin, checkpoint.last(output))
     _fit(config, dataset, output, system, info, place, ranks)
 
