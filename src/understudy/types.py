@@ -6,7 +6,7 @@ simulator nor torch, so that simulator workers stay light.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -189,7 +189,7 @@ class PromptPictures:
 
     def to(self, device: Any) -> PromptPictures:
         """The same pictures on another device."""
-        return _moved(self, device)
+        return _changed(self, lambda tensor: tensor.to(device))
 
 
 @dataclass(frozen=True)
@@ -275,9 +275,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self.window)
 
-    def to(self, device: Any) -> Batch:
-        """The same batch on another device."""
-        return _moved(self, device)
+    def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
+        """The same batch on another device. non_blocking: do not wait for tensors in pinned memory."""
+        return _changed(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pinned(self) -> Batch:
+        """The same batch in memory from which a GPU copies while it computes."""
+        return _changed(self, lambda tensor: tensor.pin_memory())
+
+    def without_first_step(self) -> Batch:
+        """The same windows from their second step on."""
+        names = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
+        later: dict[str, Any] = {name: getattr(self, name)[:, 1:] for name in names}
+        for name in ("images", "features"):
+            later[name] = {camera: tensor[:, 1:] for camera, tensor in getattr(self, name).items()}
+        return replace(self, **later)
 
 
 @dataclass(frozen=True)
@@ -300,13 +312,15 @@ class Loss:
         return (self.value * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _moved(record: Any, device: Any) -> Any:
-    """A record with its tensors, and those of the mappings and records in it, on another device."""
-    moved: dict[str, Any] = {}
+def _changed(record: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A record with its tensors, and those of the mappings and records in it, changed."""
+    changed: dict[str, Any] = {}
     for item in fields(record):
         value = getattr(record, item.name)
         if isinstance(value, Mapping):
-            moved[item.name] = {name: tensor.to(device) for name, tensor in value.items()}
+            changed[item.name] = {name: change(tensor) for name, tensor in value.items()}
+        elif isinstance(value, PromptPictures):
+            changed[item.name] = _changed(value, change)
         elif hasattr(value, "to"):
-            moved[item.name] = value.to(device)
-    return replace(record, **moved)
+            changed[item.name] = change(value)
+    return replace(record, **changed)

@@ -84,6 +84,34 @@ def weights(run: Path) -> dict[str, bytes]:
     return {name: value.numpy().tobytes() for name, value in read_weights(resolve(run) / WEIGHTS).items()}
 
 
+def same_losses(one: Path, other: Path, *, since: int = 0) -> None:
+    """All numbers of the rows after step `since` agree to 1e-5."""
+    for row, other_row in zip(rows(one), rows(other), strict=True):
+        assert row.keys() == other_row.keys()
+        if row["step"] > since:
+            np.testing.assert_allclose(list(row.values()), list(other_row.values()), rtol=1e-5, err_msg=str(row))
+
+
+def same_weights(one: Path, other: Path) -> None:
+    """The last checkpoints agree as far as sums in another order let Adam, which divides by small numbers."""
+    ours, theirs = (read_weights(resolve(run) / WEIGHTS) for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(tensor, theirs[name], atol=3e-4, err_msg=name)
+
+
+def go_back(run: Path, step: int) -> None:
+    """Let a run's last checkpoint be an earlier one."""
+    last = run / "checkpoints" / "last"
+    last.unlink()
+    last.symlink_to(f"{step:06d}")
+
+
+def children(process: int) -> list[int]:
+    """Processes that `process` started, as Linux tells."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 def wait_for_rows(run: Path, count: int) -> None:
     """Until a run has logged that much; it fails the test if the run takes minutes."""
     until = time.monotonic() + 300

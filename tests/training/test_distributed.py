@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from training.runs import first, rows, second, start, wait_for_rows, weights
+from training.runs import (
+    children,
+    first,
+    go_back,
+    rows,
+    same_losses,
+    same_weights,
+    second,
+    start,
+    wait_for_rows,
+    weights,
+)
 
 from understudy.training.distributed import launch
 from understudy.training.train import train
 from understudy.types import UserError
-
-
-def children(process: int) -> list[int]:
-    """Processes that `process` started, as Linux tells."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def alive(process: int) -> bool:
@@ -29,24 +36,35 @@ def alive(process: int) -> bool:
         return False
 
 
-def test_two_processes_give_the_losses_of_one(data, tmp_path):
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_two_processes_give_the_losses_of_one_and_go_on_from_it(data, tmp_path, sharding):
     """Behaviour cloning without masks of its own, so that one process sees the very same loss."""
-    changes = {"train_only": (), "cache_features": False, "steps": 6}
-    one = train(second(**changes), data=data, output=tmp_path / "one", device="cpu")
-    two = train(second(processes=2, **changes), data=data, output=tmp_path / "two", device="cpu")
-    for name in ("loss", "gradient_norm", "validation/behaviour_cloning"):
-        ours, theirs = ([row[name] for row in rows(run) if name in row] for run in (one, two))
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
-    assert [row["step"] for row in rows(two)] == list(range(1, 7))
+    config = second(train_only=(), cache_features=False, steps=6, checkpoint_every_steps=3)
+    one = train(config, data=data, output=tmp_path / "one", device="cpu")
+    together = replace(config, processes=2, sharding=sharding)
+    two = train(together, data=data, output=tmp_path / "two", device="cpu")
+    same_losses(one, two)
+    same_weights(one, two)
+
+    shutil.copytree(one, tmp_path / "taken over", symlinks=True)
+    go_back(tmp_path / "taken over", 3)
+    same_losses(one, train(together, data=data, output=tmp_path / "taken over", resume=True, device="cpu"))
+
+
+def test_shared_out_weights_train_averages_targets_and_three_losses_alike(data, tmp_path):
+    """Phase I decodes three times a step and moves a target encoder and averaged weights beside the trained ones."""
+    config = first(steps=4, processes=2, ema_decay=0.9, checkpoint_every_steps=2, validate_every_steps=2)
+    whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
+    shared = train(replace(config, sharding="fsdp"), data=data, output=tmp_path / "shared", device="cpu")
+    same_losses(whole, shared)
+    same_weights(whole, shared)
 
 
 def test_two_processes_resume_to_the_bit(data, tmp_path):
     config = first(steps=6, processes=2, checkpoint_every_steps=3)
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
     stopped = train(config, data=data, output=tmp_path / "run", device="cpu")
-    last = stopped / "checkpoints" / "last"
-    last.unlink()
-    last.symlink_to("000003")
+    go_back(stopped, 3)
     train(config, data=data, output=tmp_path / "run", resume=True, device="cpu")
     assert rows(stopped) == rows(whole) and weights(stopped) == weights(whole)
 

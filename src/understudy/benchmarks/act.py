@@ -8,7 +8,7 @@ import torch
 
 from understudy.agents.policy_agent import Carry, PolicyAgent
 from understudy.benchmarks.harness import Row, in_turns, rate
-from understudy.benchmarks.recorded import phase2, recorded
+from understudy.benchmarks.recorded import observation, phase2, recorded
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.windows import Windows
@@ -16,7 +16,7 @@ from understudy.objectives.base import Passes
 from understudy.training.config import TrainConfig
 from understudy.training.sources import Sources
 from understudy.training.train import prepare
-from understudy.types import Observation, Prompt
+from understudy.types import Prompt
 
 
 def measure() -> Iterator[Row]:
@@ -31,14 +31,14 @@ def measure() -> Iterator[Row]:
 def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
     system, info = prepare(config, Sources((dataset,)), None, None)
     agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence)
-    observation = _observation(dataset)
+    seen = observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
         """One observation taken in and one chunk of actions planned; the rest of the chunk is executed for nothing."""
         nonlocal carry
         for _ in range(config.window.chunk):
-            _, carry = agent.act(carry, observation, prompt, explore=False)
+            _, carry = agent.act(carry, seen, prompt, explore=False)
 
     batch = Windows(dataset, cache, config.window, seed=0).batch(0, 1)
 
@@ -51,8 +51,3 @@ def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: Fra
         decide()
     decide_anew()
     return in_turns(lambda: rate(decide, calls=calls), lambda: rate(decide_anew, calls=calls), rounds=3)
-
-
-def _observation(dataset: EpisodeDataset) -> Observation:
-    episode = dataset.episode(0)
-    return {"images": {name: frames[0] for name, frames in episode.images.items()}, "state": episode.state[0]}

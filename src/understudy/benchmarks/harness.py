@@ -19,9 +19,10 @@ from understudy.types import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """One claim measured. value, baseline: in `unit`, more is better. note: what the two sides are.
+    """One claim measured. value, baseline: in `unit`; more is better, but not where `most_ratio` is promised. note:
+    what the two sides are.
 
-    least_ratio, least_value: what is promised of value / baseline, and of the value; 0 for no promise.
+    least_ratio, most_ratio, least_value: what is promised of value / baseline, and of the value; 0 for no promise.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     note: str
     least_ratio: float = 0.0
     least_value: float = 0.0
+    most_ratio: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -38,7 +40,8 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        return self.ratio >= self.least_ratio and self.value >= self.least_value
+        cheap = not self.most_ratio or self.ratio <= self.most_ratio
+        return cheap and self.ratio >= self.least_ratio and self.value >= self.least_value
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self) | {"ratio": self.ratio, "holds": self.holds, "machine": machine(), "commit": code_commit()}
@@ -59,6 +62,11 @@ def rate(work: Callable[[], object], *, calls: int, units: int = 1) -> float:
     for _ in range(calls):
         work()
     return calls * units / (time.perf_counter() - began)
+
+
+def seconds(work: Callable[[], object], *, calls: int = 1) -> float:
+    """Seconds a call of `work` takes, in the mean of `calls`."""
+    return 1 / rate(work, calls=calls)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from understudy.training.distributed import Ranks
 from understudy.training.sources import Sources
 from understudy.training.train import prepare
 from understudy.training.update import Learner
+from understudy.types import Observation
 
 
 @contextlib.contextmanager
@@ -35,18 +36,25 @@ def recorded(*, episodes: int = 40, image_size: int = 64) -> Iterator[tuple[Epis
 
 
 def phase2(size: str) -> TrainConfig:
-    """The phase II preset of a size, its prompts through the small text encoder, which needs no download."""
+    """The phase II preset of a size, its prompts through the small text encoder, which needs no download; not compiled,
+    which takes minutes."""
     config = preset(f"dualmind/phase2-{size}")
-    return replace(config, model=replace(config.model, prompt=PromptConfig()))
+    return replace(config, model=replace(config.model, prompt=PromptConfig()), compile=False)
+
+
+def observation(dataset: EpisodeDataset) -> Observation:
+    """The first observation of the dataset."""
+    episode = dataset.episode(0)
+    return {"images": {name: frames[0] for name, frames in episode.images.items()}, "state": episode.state[0]}
 
 
 class Steps:
     """Training steps of a config on one device, one after the other: call it to take a step."""
 
-    def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows) -> None:
+    def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows, device: str = "cpu") -> None:
         self.config, self.windows = config, windows
-        self.system = prepare(config, Sources((dataset,)), None, None)[0]
-        self.learner = Learner(self.system, config, Ranks(), torch.device("cpu"))
+        self.system, self.info = prepare(config, Sources((dataset,)), None, None)
+        self.learner = Learner(self.system, config, Ranks(), torch.device(device))
         self.taken = 0
 
     def __call__(self) -> None:

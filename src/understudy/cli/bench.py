@@ -23,7 +23,7 @@ class Options:
     """Measure the speed claims and print a table; exit code 1 if one does not hold."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Which: render, collect, windows, phase2-cached, act, memory; empty: all."""
+    """Which: render, collect, windows, phase2-cached, act, memory, paper-size, gpu; empty: all."""
 
     output: Path | None = None
     """A JSONL file to add a row to for each: figures, machine, commit."""
@@ -58,6 +58,7 @@ def _print(rows: Sequence[Row]) -> None:
         table.add_column(name, justify="right" if name in ("value", "baseline", "ratio") else "left")
     for row in rows:
         promised = f"ratio {row.least_ratio:g}" if row.least_ratio else ""
+        promised = f"ratio at most {row.most_ratio:g}" if row.most_ratio else promised
         promised = f"{row.least_value:g} {row.unit}" if row.least_value else promised
         mark = ("[green]holds[/]" if row.holds else "[red]does not hold[/]") if promised else ""
         table.add_row(row.name, f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}", promised, mark)

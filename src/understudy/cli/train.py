@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in names:
         raise UserError(f"unknown preset {name!r}; {closest(name, names)}")
     options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
+    from understudy.training.distributed import first_process
     from understudy.training.train import train
 
     run = train(
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
         resume=options.resume,
         device=options.device,
     )
-    print(f"trained: {run}")
+    if first_process():
+        print(f"trained: {run}")
     return 0
 
 

@@ -56,7 +56,7 @@ class ForwardDynamics(Objective):
         if self.target is None:
             return _normalised(passes.embedded.observation[:, 1:])
         with torch.no_grad():
-            return _normalised(_observation_tokens(self.target, passes.batch))[:, 1:]
+            return _normalised(_observation_tokens(self.target, passes.batch.without_first_step()))
 
     def forward(self, passes: Passes) -> Loss:
         targets = self.targets(passes)

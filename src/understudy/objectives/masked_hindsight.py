@@ -29,8 +29,6 @@ class MaskedHindsight(Objective):
     """Hide k actions and k' observations of each window, drawn for every window by itself; full attention; the loss
     is on the hidden actions alone. The decoder sees a learned mask token in their place."""
 
-    progress: Tensor
-
     def __init__(self, config: MaskedHindsightConfig, model: ControlTransformer):
         super().__init__()
         self.config = config
@@ -38,14 +36,14 @@ class MaskedHindsight(Objective):
         self.hidden_action = nn.Parameter(torch.randn(width) * 0.02)
         self.hidden_observation = nn.Parameter(torch.randn(model.visual_tokens + 1, width) * 0.02)
         self.head = action_head(model, width, config.hidden)
-        self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.progress = 0.0
 
     def set_progress(self, fraction: float) -> None:
-        self.progress.fill_(fraction)
+        self.progress = fraction
 
     def counts(self, steps: int) -> tuple[int, int]:
         """How many of `steps` actions and observations are hidden now."""
-        part = self.config.hidden_from + (self.config.hidden_to - self.config.hidden_from) * float(self.progress)
+        part = self.config.hidden_from + (self.config.hidden_to - self.config.hidden_from) * self.progress
         actions = min(max(round(part * steps), 1), steps)
         return actions, int(self.config.observations * actions)
 
@@ -79,6 +77,7 @@ class MaskedHindsight(Objective):
 
 def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
     """`count` of the real steps of each row (all, where it has fewer), uniformly."""
-    draws = torch.rand(real.shape, generator=generator, device=generator.device).to(real.device)
+    draws = torch.rand(real.shape, generator=generator, device=generator.device)
+    draws = draws.to(real.device, non_blocking=True)
     ranks = draws.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)
     return (ranks < count) & real

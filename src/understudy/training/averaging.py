@@ -27,12 +27,6 @@ class AveragedWeights:
         for name, average in self.values.items():
             average.lerp_(self._parameters[name], 1 - decay)
 
-    @torch.no_grad()
-    def load(self, values: Mapping[str, Tensor]) -> None:
-        """Set the averages from a state dict that holds them among others."""
-        for name, average in self.values.items():
-            average.copy_(values[name])
-
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """The system has the averages while the block runs, and its own weights again after it."""

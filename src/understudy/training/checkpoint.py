@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from understudy.models.checkpoint import (
     CheckpointInfo,
     fresh_checkpoint,
-    load_weights,
     resolve,
     write_checkpoint,
 )
 from understudy.training.metrics import Meter
+from understudy.training.optimizer import trained
+from understudy.training.sharding import part, whole
 from understudy.training.update import Learner
 from understudy.types import UserError
 
@@ -28,16 +31,19 @@ KEPT = 2
 
 def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointInfo) -> Path:
     """Write checkpoints/{step}, point `last` at it, then remove all but the newest few. A kill at any moment leaves
-    `last` at a whole checkpoint. Raises UserError if the disk is full.
+    `last` at a whole checkpoint. All ranks call it, and the first writes whole tensors, so that any number of processes
+    can go on from them. Raises UserError if the disk is full.
 
     model.safetensors holds the averaged weights where there are any; training_state.pt then has the others.
     """
     folder = run / "checkpoints" / f"{step:06d}"
-    state: dict[str, Any] = {"step": step, "optimizer": learner.optimizer.state_dict(), "meter": meter.sums}
-    weights = dict(learner.system.state_dict())
+    state: dict[str, Any] = {"step": step, "optimizer": _whole_state(learner.optimizer), "meter": meter.sums}
+    weights = {name: whole(tensor) for name, tensor in learner.system.state_dict().items()}
     if learner.averages is not None:
         state["weights"] = {name: weights[name] for name in learner.averages.values}
-        weights |= learner.averages.values
+        weights |= {name: whole(tensor) for name, tensor in learner.averages.values.items()}
+    if not learner.ranks.first:
+        return folder
     with fresh_checkpoint(folder) as temporary:
         write_checkpoint(temporary, weights, info)
         _save_state(state, temporary / STATE)
@@ -52,14 +58,39 @@ def last(run: Path) -> Path | None:
 
 
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
-    """Bring the learner to the state of a checkpoint. Returns how many steps are done, and the running means."""
+    """Bring a learner to the state of a checkpoint, whose weights its system was made with. Returns how many steps are
+    done, and the running means."""
     state = _load_state(folder / STATE)
-    load_weights(learner.system, folder)
-    if learner.averages is not None:
-        learner.averages.load(learner.system.state_dict())
-        learner.system.load_state_dict(state["weights"], strict=False)
-    learner.optimizer.load_state_dict(state["optimizer"])
+    if learner.averages is not None:  # these began as the checkpoint's weights, which are averages
+        own = trained(learner.system)
+        with torch.no_grad():
+            for name in learner.averages.values:
+                own[name].copy_(part(state["weights"][name], own[name]))
+    _load_parts(learner.optimizer, state["optimizer"])
     return state["step"], Meter({name: (total, count) for name, (total, count) in state["meter"].items()})
+
+
+def _whole_state(optimizer: Optimizer) -> dict[str, Any]:
+    """The optimiser's state with whole tensors, as if one process held it."""
+    state = optimizer.state_dict()
+    entries = {
+        number: {name: whole(value) if isinstance(value, Tensor) else value for name, value in entry.items()}
+        for number, entry in state["state"].items()
+    }
+    return state | {"state": entries}
+
+
+def _load_parts(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """The inverse of `_whole_state`."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    entries = {
+        number: {
+            name: part(value, parameters[number]) if value.shape == parameters[number].shape else value
+            for name, value in entry.items()
+        }
+        for number, entry in state["state"].items()
+    }
+    optimizer.load_state_dict(state | {"state": entries})
 
 
 def _save_state(state: dict[str, Any], path: Path) -> None:

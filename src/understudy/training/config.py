@@ -117,7 +117,11 @@ class TrainConfig:
     """Compile transformer blocks with torch.compile; needs a C++ compiler on a CPU."""
 
     processes: int = 1
-    """Processes that share each batch, on a CPU; other devices use one."""
+    """Processes that share each batch, on a CPU; other devices use one. Under torchrun its own number counts."""
+
+    sharding: Literal["none", "fsdp"] = "none"
+    """What each process holds where several train: none: all weights; fsdp: its part of weights, gradients and
+    optimiser state (docs/scale.md)."""
 
     validation_fraction: float = 0.05
     """Part of each task's episodes that is held out for the validation loss."""

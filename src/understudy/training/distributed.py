@@ -1,4 +1,4 @@
-"""Processes on one machine that share each batch: start them, add their numbers up, end them."""
+"""Processes that share each batch, our own or torchrun's: join them, add their numbers up, end them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,17 @@ class Ranks:
             with _peers():
                 torch.distributed.broadcast(tensor, src=0)
 
+    def tell(self, message: Any = None) -> Any:
+        """What rank 0 says, on every rank: JSON values. The other ranks wait for it."""
+        if self.world == 1:
+            return message
+        text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
+        length = torch.tensor([len(text)])
+        self.share(length)
+        text = text if self.first else torch.empty(int(length), dtype=torch.uint8)
+        self.share(text)
+        return json.loads(bytes(text.tolist()))
+
     def gather(self, tensor: Tensor) -> Tensor:
         """The ranks' tensors (n, ...), joined: (world * n, ...)."""
         if self.world == 1:
@@ -58,6 +69,45 @@ class Ranks:
         with _peers():
             torch.distributed.all_gather(parts, tensor)
         return torch.cat(parts)
+
+
+class LostPeerError(UserError):
+    """Another process of those that train together has gone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another training process has died (killed, or out of memory?); --resume continues from the last checkpoint"
+        )
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun, or what sets the same variables, has started this process as one of several."""
+    return {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def first_process() -> bool:
+    """Whether this process is the one that speaks: rank 0 under torchrun, any other process else."""
+    return not under_torchrun() or os.environ["RANK"] == "0"
+
+
+@contextlib.contextmanager
+def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
+    """This process's place among those of torchrun while the block runs, nccl between GPUs and gloo between CPUs; a
+    process of its own elsewhere."""
+    if not under_torchrun():
+        yield Ranks()
+        return
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with threads_for(int(os.environ.get("LOCAL_WORLD_SIZE", world))):
+        with _peers():
+            torch.distributed.init_process_group(backend, rank=rank, world_size=world, timeout=_PATIENCE)
+        try:
+            yield Ranks(rank, world)
+        finally:
+            torch.distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
@@ -146,6 +196,4 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise UserError(
-            "another training process has died (killed, or out of memory?); --resume continues from the last checkpoint"
-        ) from error
+        raise LostPeerError from error

@@ -34,7 +34,8 @@ VALIDATION_BATCHES = 8
 
 @dataclass(frozen=True)
 class Course:
-    """All that a process trains with. validation: windows of held-out episodes, or None. output: the run's folder."""
+    """All that a process trains with. validation: windows of held-out episodes; None where this process does not
+    validate, or there are none. output: the run's folder."""
 
     config: TrainConfig
     learner: Learner
@@ -70,7 +71,7 @@ def fit(course: Course, start: int, meter: Meter) -> None:
             row = _row(course, report, done, meter, pace)
             if row:
                 metrics.write({"step": done} | row)
-            if last or report.stop or done % config.checkpoint_every_steps == 0:
+            if _is_saved(course, done, report):
                 checkpoint.save(course.output, done, course.learner, meter, course.info)
             if report.stop and not last:
                 raise _interrupted(course, done)
@@ -98,7 +99,8 @@ def draw(course: Course, step: int) -> dict[int, Batch]:
     for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
         batch = course.windows.batch(step, config.batch_size, rank=number, world_size=ranks.world * parts)
         generator = torch.Generator().manual_seed(derive_seed("augmentation", config.seed, step, number))
-        drawn[number] = augment(batch, config.augmentation, generator)
+        batch = augment(batch, config.augmentation, generator)
+        drawn[number] = batch.pinned() if course.learner.device.type == "cuda" else batch
     return drawn
 
 
@@ -169,13 +171,30 @@ class _Pace:
 
 
 def _follow(course: Course, start: int) -> None:
-    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop."""
-    for step, parts in drawn_ahead(course, start):
-        try:
-            if course.learner.step(step, parts).stop:
+    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where weights are shared
+    out, also take part in validating and saving."""
+    with interruption():  # rank 0 tells when to stop
+        for step, parts in drawn_ahead(course, start):
+            try:
+                report = course.learner.step(step, parts)
+            except NonFiniteError:
+                checkpoint.save(course.output, step, course.learner, Meter(), course.info)
+                return  # rank 0 tells of it
+            if _is_validated(course, step + 1):
+                validate(course)
+            if _is_saved(course, step + 1, report):
+                checkpoint.save(course.output, step + 1, course.learner, Meter(), course.info)
+            if report.stop:
                 return
-        except NonFiniteError:
-            return  # rank 0 tells of it
+
+
+def _is_validated(course: Course, done: int) -> bool:
+    last = done == course.config.steps
+    return course.validation is not None and (last or done % course.config.validate_every_steps == 0)
+
+
+def _is_saved(course: Course, done: int, report: StepReport) -> bool:
+    return done == course.config.steps or report.stop or done % course.config.checkpoint_every_steps == 0
 
 
 def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
@@ -185,7 +204,7 @@ def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pac
     if last or done % config.log_every_steps == 0:
         row = meter.take() | {"learning_rate": report.learning_rate, "samples_per_second": pace.rate()}
         pace.mark()
-    if course.validation is not None and (last or done % config.validate_every_steps == 0):
+    if _is_validated(course, done):
         row |= validate(course)
     return row
 

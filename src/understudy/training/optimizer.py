@@ -1,4 +1,4 @@
-"""What is trained, and how: frozen parts, decay groups, AdamW, and all gradients as one flat vector."""
+"""What is trained, and how: frozen parts, decay groups, AdamW, and the gradients of all processes together."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from understudy.models.checkpoint import matches
 from understudy.training.config import OptimizerConfig
+from understudy.training.distributed import Ranks
+from understudy.training.sharding import whole
 from understudy.types import UserError
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
@@ -72,25 +74,23 @@ def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.A
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
 
 
-class FlatGradients:
-    """The gradients of all parameters in one vector, of which each parameter's `.grad` is a part: zeroing, clipping
-    and exchanging them are one operation each."""
+def complete_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give a gradient of zero to each parameter that took no part in the step, so that all decay alike."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
-        total = sum(parameter.numel() for parameter in self.parameters)
-        self.flat = torch.zeros(total, device=self.parameters[0].device, dtype=self.parameters[0].dtype)
-        begin = 0
-        for parameter in self.parameters:
-            end = begin + parameter.numel()
-            parameter.grad = self.flat[begin:end].view_as(parameter)
-            begin = end
 
-    def zero(self) -> None:
-        self.flat.zero_()
+def add_up_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
+    """Replace every gradient by its sum over all ranks, exchanged as one vector."""
+    if ranks.world == 1:
+        return
+    flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
+    ranks.add(flat)
+    for parameter, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = total.view_as(parameter)
 
-    def clip(self, norm: float) -> Tensor:
-        """Scale the gradients down to `norm` where theirs is larger. Returns their norm before, ()."""
-        before = self.flat.norm()
-        self.flat.mul_((norm / (before + 1e-6)).clamp(max=1.0))
-        return before
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of all gradients together, ()."""
+    return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))

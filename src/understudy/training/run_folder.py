@@ -20,7 +20,7 @@ from understudy.types import UserError
 
 CONFIG = "config.json"
 _LOCK = ".lock"
-_MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps"}
+_MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps", "processes", "sharding"}
 
 
 def require_free(run: Path, *, resume: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,15 @@ from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training import checkpoint, run_folder
 from understudy.training.config import AugmentationConfig, TrainConfig
-from understudy.training.distributed import Ranks, join, launch, threads_for
+from understudy.training.distributed import (
+    LostPeerError,
+    Ranks,
+    join,
+    launch,
+    threads_for,
+    torchrun_ranks,
+    under_torchrun,
+)
 from understudy.training.frozen_features import frozen_features, require_frozen
 from understudy.training.loop import Course, fit
 from understudy.training.metrics import Meter
@@ -55,37 +64,30 @@ def train(
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
-    output, place = Path(output), choose_device(device)
-    run_folder.require_free(output, resume=resume)
-    sources = Sources.open(data, weights)
-    with run_folder.hold(output), _reproducible(place):
-        begun = (output / run_folder.CONFIG).exists()
-        if begun:
-            start_from = run_folder.require_same(output, config, sources)["start_from"]
-        last = checkpoint.last(output)
-        origin = None if last or start_from is None else resolve(start_from)
-        system, info = prepare(config, sources, origin, last)
-        if not begun:
-            run_folder.write_config(output, config, _facts(sources, start_from, info))
-        _train(config, sources, output, origin, system, info, place)
-    return output
+    place = choose_device(device)
+    with torchrun_ranks(place) as ranks, _reproducible(place):
+        if ranks.first:
+            run_folder.require_free(Path(output), resume=resume)
+            _lead(config, Sources.open(data, weights), Path(output), start_from, place, ranks)
+        else:
+            _follow(ranks, place)
+    return Path(output)
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """The part of a process other than rank 0; see `distributed.launch`."""
-    config = from_jsonable(TrainConfig, assignment["config"])
-    sources, output = Sources.open(assignment["data"], assignment["weights"]), Path(assignment["output"])
-    origin, place = assignment["origin"] and Path(assignment["origin"]), torch.device("cpu")
+    assigned, place = _read(assignment), torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
-        ranks = join(assignment["rank"], assignment["world"], assignment["port"])
-        system, info = prepare(config, sources, origin, checkpoint.last(output))
-        _fit(config, sources, output, system, info, place, ranks)
+        _work(*assigned, place, join(assignment["rank"], assignment["world"], assignment["port"]))
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of that name. Raises UserError for one that is unknown or not there."""
+    """The torch device of that name; among torchrun's processes "cuda" is another one for each of a machine's. Raises
+    UserError for one that is unknown or not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and under_torchrun():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -165,6 +167,52 @@ def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodime
     return tuple(known)
 
 
+def _lead(
+    config: TrainConfig,
+    sources: Sources,
+    output: Path,
+    start_from: str | Path | None,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    """The part of rank 0: look at all that is asked for, hold the run's folder, train."""
+    if ranks.world > 1:
+        config = replace(config, processes=ranks.world)
+    with run_folder.hold(output):
+        begun = (output / run_folder.CONFIG).exists()
+        if begun:
+            start_from = run_folder.require_same(output, config, sources)["start_from"]
+        last = checkpoint.last(output)
+        origin = None if last or start_from is None else resolve(start_from)
+        system, info = prepare(config, sources, origin, last)
+        if not begun:
+            run_folder.write_config(output, config, _facts(sources, start_from, info))
+        _train(config, sources, output, origin, system, info, place, ranks)
+
+
+def _follow(ranks: Ranks, place: torch.device) -> None:
+    """The part of torchrun's other processes: rank 0 tells what to train, and tells people if one is lost."""
+    try:
+        _work(*_read(ranks.tell()), place, ranks)
+    except LostPeerError:
+        raise SystemExit(2) from None
+
+
+def _read(assignment: Mapping[str, Any]) -> tuple[TrainConfig, Sources, Path, Path | None]:
+    """Config, data, output and origin of what rank 0 has assigned."""
+    origin = assignment["origin"] and Path(assignment["origin"])
+    config = from_jsonable(TrainConfig, assignment["config"])
+    return config, Sources.open(assignment["data"], assignment["weights"]), Path(assignment["output"]), origin
+
+
+def _work(
+    config: TrainConfig, sources: Sources, output: Path, origin: Path | None, place: torch.device, ranks: Ranks
+) -> None:
+    """The part of a rank that does not lead."""
+    system, info = prepare(config, sources, origin, checkpoint.last(output))
+    _fit(config, sources, output, system, info, place, ranks)
+
+
 def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> None:
     """Load the weights of a checkpoint. Raises UserError where the models differ."""
     theirs = load_info(origin)
@@ -199,8 +247,10 @@ def _train(
     system: System,
     info: CheckpointInfo,
     place: torch.device,
+    ranks: Ranks,
 ) -> None:
-    """Decode frames and encode them, so that workers find them; then train with as many processes as asked for."""
+    """Decode frames and encode them, so that other processes find them; then train with those of torchrun, or with as
+    many as asked for."""
     for dataset in sources.datasets:
         FrameCache.open(dataset)
     if config.cache_features:
@@ -217,6 +267,10 @@ def _train(
         "output": str(output.resolve()),
         "origin": origin and str(origin.resolve()),
     }
+    if ranks.world > 1:
+        ranks.tell(assignment)
+        _fit(config, sources, output, system, info, place, ranks)
+        return
     with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
         _fit(config, sources, output, system, info, place, ranks)
 
@@ -233,17 +287,17 @@ def _fit(
     features = _features(config, sources, system.to(place)) if config.cache_features else None
     if config.cache_features:
         config = replace(config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise))
+    for tensor in system.to(place).state_dict().values():
+        ranks.share(tensor)
     learner = Learner(system, config, ranks, place)
     last = checkpoint.last(output)
     start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
-    for tensor in system.state_dict().values():
-        ranks.share(tensor)
     splits = [
         split_episodes(dataset.episode_task, config.validation_fraction, config.seed) for dataset in sources.datasets
     ]
     training = _windows(config, sources, info, features, [episodes for episodes, _ in splits])
     held_out = [episodes for _, episodes in splits]
-    validated = ranks.first and any(len(episodes) for episodes in held_out)
+    validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
     validation = _windows(config, sources, info, features, held_out) if validated else None
     fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,17 @@ from understudy.rollout.seeds import derive_seed
 from understudy.training.averaging import AveragedWeights
 from understudy.training.config import TrainConfig
 from understudy.training.distributed import Ranks
-from understudy.training.optimizer import FlatGradients, build_optimizer, set_training_mode, train_only, trained
+from understudy.training.optimizer import (
+    add_up_gradients,
+    build_optimizer,
+    complete_gradients,
+    gradient_norm,
+    set_training_mode,
+    train_only,
+    trained,
+)
 from understudy.training.schedule import learning_rate
+from understudy.training.sharding import shard
 from understudy.types import Batch, Loss, UserError
 
 
@@ -45,30 +54,41 @@ class Learner:
     """A system and what moves it. All randomness of a step is a pure function of (seed, step, part of the batch)."""
 
     def __init__(self, system: System, config: TrainConfig, ranks: Ranks, device: torch.device) -> None:
-        """Moves the system to `device` and freezes what `config` does not train."""
+        """Moves the system to `device`, freezes what `config` does not train, and shares weights out among the ranks
+        where `config` says so; the ranks' systems have to be alike."""
         assert set(system.weights) == set(config.objectives), (set(system.weights), set(config.objectives))
         self.system, self.config, self.ranks, self.device = system.to(device), config, ranks, device
         train_only(system, config.train_only)
         set_training_mode(system)
         if config.compile:
             compile_blocks(system)
+        self.sharded = config.sharding == "fsdp" and ranks.world > 1
+        if self.sharded:
+            shard(system, ranks.world, device)
         self.optimizer = build_optimizer(system, config.optimizer)
-        self.gradients = FlatGradients(list(trained(system).values()))
+        self.parameters = list(trained(system).values())
         self.averages = AveragedWeights(system, config.ema_decay) if config.ema_decay else None
 
     def step(self, step: int, parts: Mapping[int, Batch], *, stop: bool = False) -> StepReport:
         """Train on this rank's parts of a batch, by their number in it; each part counts alike, and within a part each
         loss is a mean over the elements of all ranks together. stop: a wish that is told to all ranks.
 
-        Raises NonFiniteError, before anything moves.
+        Raises NonFiniteError, before anything moves. The host waits for the device once, when all is computed but the
+        update.
         """
         self.system.set_progress(step / self.config.steps)
-        self.gradients.zero()
-        tallies = [self._backward(step, number, batch, stop, len(parts)) for number, batch in parts.items()]
-        self.ranks.add(self.gradients.flat)
-        norm = float(self.gradients.clip(self.config.optimizer.clip_norm))
-        if not math.isfinite(norm):
-            raise NonFiniteError(["the gradient"], self._all_windows(parts.values()))
+        self.optimizer.zero_grad()
+        done = [self._backward(step, number, batch, stop, len(parts)) for number, batch in parts.items()]
+        complete_gradients(self.parameters)
+        if not self.sharded:
+            add_up_gradients(self.parameters, self.ranks)
+        norms = gradient_norm(self.parameters)
+        numbers = torch.cat([*(part.numbers for part in done), norms[None]]).cpu()
+        *rows, (norm,) = (row.tolist() for row in numbers.split([*(len(part.numbers) for part in done), 1]))
+        tallies = [part.tally(row, self.ranks.world) for part, row in zip(done, rows, strict=True)]
+        self._require_finite(done, tallies, norm)
+        if norm > self.config.optimizer.clip_norm:
+            nn.utils.clip_grads_with_norm_(self.parameters, self.config.optimizer.clip_norm, norms)
         rate = learning_rate(self.config.optimizer, step, self.config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -93,45 +113,78 @@ class Learner:
     def _losses(self, batch: Batch, seed: int) -> dict[str, Loss]:
         bf16 = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            losses = self.system.losses(batch.to(self.device), torch.Generator().manual_seed(seed))
+            losses = self.system.losses(batch.to(self.device, non_blocking=True), torch.Generator().manual_seed(seed))
         assert set(losses) == set(self.system.weights), (set(losses), set(self.system.weights))
         return losses
 
-    def _backward(self, step: int, number: int, batch: Batch, stop: bool, parts: int) -> Tally:
+    def _backward(self, step: int, number: int, batch: Batch, stop: bool, parts: int) -> Part:
         torch.manual_seed(derive_seed("dropout", self.config.seed, step, number))
         losses = self._losses(batch, derive_seed("masks", self.config.seed, step, number))
-        sums = {name: (loss.value.float() * loss.mask).sum() for name, loss in losses.items()}
-        tally = _tally(losses, sums, stop, self.ranks)
-        bad = [name for name, mean in tally.means.items() if not math.isfinite(mean)]
-        if bad:
-            rows = _bad_rows([losses[name] for name in bad], batch)
-            raise NonFiniteError([f"loss {name}" for name in bad], self._agree(rows, batch))
-        total = torch.stack([self.system.weights[name] * sums[name] / tally.counts[name] for name in losses]).sum()
-        (total / parts).backward()
-        return tally
+        sums = torch.stack([(loss.value.float() * loss.mask).sum() for loss in losses.values()])
+        part = Part.of(losses, sums, batch, stop, self.ranks)
+        weights = torch.tensor([self.system.weights[name] for name in losses]).to(self.device, non_blocking=True)
+        total = (weights * sums / part.counts).sum()
+        means_over_ranks = self.ranks.world if self.sharded else 1  # where a sum is wanted
+        (total * means_over_ranks / parts).backward()
+        return part
+
+    def _require_finite(self, done: Sequence[Part], tallies: Sequence[Tally], norm: float) -> None:
+        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad; with all if no row is to blame."""
+        losses = list(self.system.weights)
+        bad = [name for name in losses if not all(math.isfinite(tally.means[name]) for tally in tallies)]
+        if not bad and math.isfinite(norm):
+            return
+        windows = torch.cat([part.batch.window.to(self.device) for part in done])
+        rows = torch.cat([_bad_rows([part.losses[name] for name in bad], part.batch) for part in done])
+        blamed = torch.where(rows.to(self.device), windows, -1)
+        everyone = self.ranks.gather(torch.stack([blamed, windows], dim=1))
+        named = [window for window in everyone[:, 0].tolist() if window >= 0]
+        names = [f"loss {name}" for name in bad] or ["the gradient"]
+        raise NonFiniteError(names, named or everyone[:, 1].tolist())
 
     def _weighted(self, means: Mapping[str, float]) -> float:
         return sum(self.system.weights[name] * mean for name, mean in means.items())
 
-    def _agree(self, bad: Tensor, batch: Batch) -> list[int]:
-        """The windows, of all ranks, whose rows are bad; all windows where no single row is to blame."""
-        windows = torch.where(bad.cpu(), batch.window.cpu(), -1)
-        everyone = self.ranks.gather(torch.stack([windows, batch.window.cpu()], dim=1))
-        named = [window for window in everyone[:, 0].tolist() if window >= 0]
-        return named or everyone[:, 1].tolist()
-
-    def _all_windows(self, batches: Iterable[Batch]) -> list[int]:
-        return self.ranks.gather(torch.cat([batch.window.cpu() for batch in batches])).tolist()
-
 
 @dataclass(frozen=True)
 class Tally:
-    """Of one part of the batch, over all ranks. counts: elements of each loss, at least 1."""
+    """Of one part of the batch, over all ranks."""
 
     means: Mapping[str, float]
-    counts: Mapping[str, float]
     metrics: Mapping[str, float]
     stop: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the batch, computed. losses: without gradient. numbers: sums of the losses, how many elements each
+    has, metrics and the wish to stop, in one vector that all ranks have added up; it is on the device still."""
+
+    losses: Mapping[str, Loss]
+    batch: Batch
+    numbers: Tensor
+
+    @classmethod
+    def of(cls, losses: Mapping[str, Loss], sums: Tensor, batch: Batch, stop: bool, ranks: Ranks) -> Part:
+        counts = torch.stack([loss.mask.sum() for loss in losses.values()])
+        metrics = [value.detach().float() for loss in losses.values() for value in loss.metrics.values()]
+        wish = torch.full((1,), float(stop), device=sums.device)
+        numbers = torch.cat([sums.detach(), counts.float(), *(value[None] for value in metrics), wish])
+        ranks.add(numbers)
+        return cls({name: replace(loss, value=loss.value.detach()) for name, loss in losses.items()}, batch, numbers)
+
+    @property
+    def counts(self) -> Tensor:
+        """How many elements each loss has, at least 1."""
+        return self.numbers[len(self.losses) : 2 * len(self.losses)].clamp(min=1)
+
+    def tally(self, numbers: Sequence[float], world: int) -> Tally:
+        """What `numbers`, read from the device, say. world: how many ranks have added theirs."""
+        values = iter(numbers)
+        totals = {name: next(values) for name in self.losses}
+        means = {name: total / max(next(values), 1.0) for name, total in totals.items()}
+        metrics = [f"{name}/{key}" for name, loss in self.losses.items() for key in loss.metrics]
+        return Tally(means, {name: next(values) / world for name in metrics}, next(values) > 0)
 
 
 def compile_blocks(system: nn.Module) -> None:
@@ -140,25 +193,6 @@ def compile_blocks(system: nn.Module) -> None:
         if isinstance(module, nn.ModuleList):
             for block in module:
                 block.compile()
-
-
-def _tally(losses: Mapping[str, Loss], sums: Mapping[str, Tensor], stop: bool, ranks: Ranks) -> Tally:
-    """Sums, counts, metrics and the wish to stop travel in one small vector."""
-    counts = [loss.mask.sum() for loss in losses.values()]
-    metrics = {f"{name}/{key}": value for name, loss in losses.items() for key, value in loss.metrics.items()}
-    numbers = [*sums.values(), *counts, *metrics.values()]
-    packed = torch.stack([number.detach().float() for number in numbers]).cpu()
-    packed = torch.cat([packed, torch.tensor([float(stop)])])
-    ranks.add(packed)
-    values = iter(packed.tolist())
-    totals = {name: next(values) for name in losses}
-    least_one = {name: max(next(values), 1.0) for name in losses}
-    return Tally(
-        means={name: totals[name] / least_one[name] for name in losses},
-        counts=least_one,
-        metrics={name: next(values) / ranks.world for name in metrics},
-        stop=next(values) > 0,
-    )
 
 
 def _bad_rows(losses: Iterable[Loss], batch: Batch) -> Tensor:

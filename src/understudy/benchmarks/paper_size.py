@@ -1,0 +1,101 @@
+"""The paper's size: a step of each phase and a decision, against the bare vision encoder over the same frames."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from understudy.agents.policy_agent import Carry, PolicyAgent
+from understudy.benchmarks.harness import Row, in_turns, seconds
+from understudy.benchmarks.recorded import Steps, observation, phase2, recorded
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import Windows
+from understudy.methods import preset
+from understudy.objectives.system import System
+from understudy.training.config import TrainConfig
+from understudy.training.frozen_features import frozen_features
+from understudy.training.sources import Sources
+from understudy.training.train import prepare
+from understudy.types import Prompt
+
+_ROUNDS = 5
+
+
+def measure() -> Iterator[Row]:
+    """Seconds; the ratio is how many passes of the encoder a step or a decision costs."""
+    with recorded(episodes=1, image_size=224) as (dataset, cache):
+        for precision in ("fp32", "bf16"):
+            first = replace(preset("dualmind/phase1-base"), precision=precision, compile=False)
+            second = replace(phase2("base"), precision=precision)
+            for name, most, what, (value, baseline) in (
+                ("phase1", 4.5, "a step of dualmind/phase1-base", _first_phase(first, dataset, cache)),
+                (
+                    "phase2",
+                    0.3,
+                    "a step of dualmind/phase2-base on cached tokens",
+                    _second_phase(second, dataset, cache),
+                ),
+                ("act", 1.3, "a decision of dualmind/phase2-base with carry", _acting(second, dataset)),
+            ):
+                note = f"{what} in {precision}, against its vision encoder's forward pass over the same frames"
+                yield Row(f"paper-{name}-{precision}", value, baseline, "s", note, most_ratio=most)
+
+
+def _first_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache) -> list[float]:
+    windows = Windows(dataset, cache, config.window, seed=0)
+    step = Steps(config, dataset, windows)
+    return _against_encoder(step, step.system, _frames(windows, config), config.precision)
+
+
+def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache) -> list[float]:
+    system, _ = prepare(config, Sources((dataset,)), None, None)
+    with tempfile.TemporaryDirectory() as folder:
+        features = frozen_features(
+            system, dataset, cache, encoder=config.model.encoder, precision=config.precision, cache_dir=folder
+        )
+        step = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
+        frames = _frames(Windows(dataset, cache, config.window, seed=0), config)
+        return _against_encoder(step, step.system, frames, config.precision)
+
+
+def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
+    system, info = prepare(config, Sources((dataset,)), None, None)
+    agent, prompt, seen = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence), observation(dataset)
+    carry: Carry | None = None
+
+    def decide() -> None:
+        nonlocal carry
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            _, carry = agent.act(carry, seen, prompt, explore=False)
+
+    for _ in range(config.window.steps):  # from here on the window is full
+        decide()
+    frame = rearrange(torch.from_numpy(next(iter(seen["images"].values()))), "h w c -> 1 c h w")
+    return _against_encoder(decide, system, frame, config.precision, calls=10)
+
+
+def _against_encoder(
+    work: Callable[[], object], system: System, frames: Tensor, precision: str, *, calls: int = 1
+) -> list[float]:
+    """Seconds of `work` and of the system's encoder over uint8 frames (n, 3, h, w), in the same precision."""
+    encoder = system.model.embedding.encoders[system.model.embedding.cameras[0]]
+
+    @torch.inference_mode()
+    def encode() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            encoder(frames)
+
+    for side in (work, encode):
+        side()
+    return in_turns(lambda: seconds(work, calls=calls), lambda: seconds(encode, calls=calls), rounds=_ROUNDS)
+
+
+def _frames(windows: Windows, config: TrainConfig) -> Tensor:
+    (frames,) = windows.batch(0, config.batch_size).images.values()
+    return rearrange(frames, "b t c h w -> (b t) c h w")

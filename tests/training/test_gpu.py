@@ -1,0 +1,50 @@
+"""What only a CUDA device can show: `pytest -m gpu`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import OBJECTIVES, make_batch, make_system
+from training.runs import first, rows
+
+from understudy import benchmarks
+from understudy.training.distributed import Ranks
+from understudy.training.train import train
+from understudy.training.update import Learner
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
+PHASE_1 = {name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_training_in_bf16_learns_and_is_near_the_cpu(data, tmp_path, compiled):
+    ours = train(first(precision="bf16", compile=compiled), data=data, output=tmp_path / "gpu", device="cuda")
+    theirs = train(first(), data=data, output=tmp_path / "cpu", device="cpu")
+    assert rows(ours)[0]["loss"] == pytest.approx(rows(theirs)[0]["loss"], rel=0.02)
+    assert all(math.isfinite(row["loss"]) for row in rows(ours)) and rows(ours)[-1]["loss"] < rows(ours)[0]["loss"]
+
+
+def test_a_step_of_phase_1_waits_for_the_device_once():
+    config = replace(first(), objectives=PHASE_1)
+    learner = Learner(make_system(objectives=PHASE_1, prompt=None), config, Ranks(), torch.device("cuda"))
+    batch = make_batch().pinned()
+    learner.step(0, {0: batch})
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            learner.step(1, {0: batch})
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [str(warning.message) for warning in caught if "synchroniz" in str(warning.message)]
+    assert len(waits) == 1, waits
+
+
+def test_the_benchmark_stays_below_the_matrix_peak():
+    measured = list(benchmarks.measure("gpu"))
+    assert [row.name for row in measured] == ["gpu-phase1", "gpu-phase2"]
+    assert all(0 < row.ratio < 1 for row in measured)

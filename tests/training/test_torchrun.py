@@ -1,0 +1,80 @@
+"""Training under torchrun: the same losses from any number of processes, whole checkpoints, one voice, a safe end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from training.runs import children, go_back, rows, same_losses, same_weights, second, wait_for_rows
+
+from understudy.models.checkpoint import resolve
+from understudy.training.train import train
+
+STEPS = 6
+
+
+def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug") -> subprocess.Popen[str]:
+    """`torchrun -m understudy train ...` with two processes on the CPU."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command = ["understudy", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
+    often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*launcher, *command, *often, *flags],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """What a run that went well printed."""
+    printed, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return printed
+
+
+def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
+    config = second(steps=STEPS, checkpoint_every_steps=3)
+    alone = train(config, data=data, output=tmp_path / "alone", device="cpu")
+    printed = finished(torchrun(data, tmp_path / "run", "--steps", str(STEPS), "--sharding", "fsdp"))
+    assert printed.count("trained:") == 1, "only rank 0 speaks"
+    same_losses(alone, tmp_path / "run")
+    same_weights(alone, tmp_path / "run")
+
+    go_back(tmp_path / "run", 3)
+    train(config, data=data, output=tmp_path / "run", resume=True, device="cpu")
+    same_losses(alone, tmp_path / "run", since=3)
+
+
+def test_an_interrupt_ends_all_processes_with_a_checkpoint(data, tmp_path):
+    process = torchrun(data, tmp_path / "run", "--steps", "1000000", "--checkpoint-every-steps", "1000000")
+    wait_for_rows(tmp_path / "run", 3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0 and said.count("--resume continues from") == 1
+    done = int(resolve(tmp_path / "run").name)
+    assert done == rows(tmp_path / "run")[-1]["step"]
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_line(data, tmp_path):
+    process = torchrun(data, tmp_path / "run", "--steps", "1000000")
+    wait_for_rows(tmp_path / "run", 3)
+    ranks = {
+        Path(f"/proc/{child}/environ").read_text().split("\0RANK=")[1][0]: child for child in children(process.pid)
+    }
+    os.kill(ranks["1"], signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0 and said.count("error: another training process has died") == 1
+
+
+def test_bad_input_is_told_once(data, tmp_path):
+    process = torchrun(data, tmp_path / "run", "--batch-size", "7")
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0 and not (tmp_path / "run").exists()
+    assert said.count("batch_size is 7; expected a multiple of processes x accumulation = 2") == 1
