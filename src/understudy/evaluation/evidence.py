@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.results import Result
+from understudy.evaluation.results import PromptStudy, Result
 from understudy.types import UserError
 
 
@@ -25,13 +25,16 @@ class Phase:
 class Evidence:
     """All that a report tells. phases: the evaluated run last. dataset: its info.json, or empty where it is gone.
 
-    videos: of some episodes, by (task, seed). collection: how the dataset was recorded, or empty.
+    videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts: what
+    `understudy prompts` found, or None. collection: how the dataset was recorded, or empty.
     """
 
     run: Path
     result: Result
     phases: list[Phase]
     videos: Mapping[tuple[str, int], Path]
+    attention: Mapping[tuple[str, int], Path]
+    prompts: PromptStudy | None
     dataset: Mapping[str, Any]
     collection: Mapping[str, Any]
 
@@ -43,11 +46,15 @@ def gather(run: Path) -> Evidence:
     result = Result.load(run / "evaluation")
     phases = list(_phases(run))[::-1]
     data = Path(phases[-1].config["data"]) if phases else Path()
+    videos = _videos(run / "evaluation" / "videos", result)
+    attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
         run=run,
         result=result,
         phases=phases,
-        videos=_videos(run / "evaluation" / "videos", result),
+        videos=videos,
+        attention={episode: path for episode, path in attention.items() if path.exists()},
+        prompts=PromptStudy.load(run),
         dataset=_read_json(data / "meta" / "info.json", optional=True),
         collection=_read_json(data / "meta" / "collection.json", optional=True),
     )

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from understudy.models.actions import ActionConfig, ActionEmbedding, ContinuousActionConfig, fitted
-from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
+from understudy.models.encoders import ConvEncoder, ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
 from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix
@@ -75,6 +75,13 @@ class ObservationEmbedding(nn.Module):
         """The visual tokens of frames of one camera."""
         patches = self.encoders[camera](images)
         return self.projections[camera](self.token_learners[camera](patches))
+
+    def attention(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v m rows columns"]:
+        """Where the visual tokens of frames of one camera look: each of a token's maps sums to 1 over the grid."""
+        encoder = self.encoders[camera]
+        assert isinstance(encoder, ConvEncoder | ViT)
+        weights = self.token_learners[camera].attention(encoder(images))
+        return weights.unflatten(-1, encoder.grid)
 
     def embed_visual(self, batch: Batch | PromptPictures) -> Float[Tensor, "b t v d"]:
         """Visual tokens of every camera, encoded here, or taken from the batch where it brings them."""
