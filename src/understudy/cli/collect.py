@@ -60,8 +60,9 @@ class Options:
     keep_failures: bool = False
     """Keep episodes in which the expert failed."""
 
-    steps_after_success: int = 20
-    """Steps recorded after the first one that solves the task: they show how to come close, and to stay."""
+    steps_after_success: int | None = None
+    """Steps recorded after the first one that solves the task: they show how to come close, and to stay. None: what
+    the suite has, 20, or 0 in navigation, whose expert then stands still."""
 
     workers: int | None = None
     """Simulator processes; None: one a core."""
