@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -47,10 +47,11 @@ class Attention:
 
     def save(self, path: Path) -> None:
         """Write an .npz, all of it or nothing: steps, frames.<camera>, maps.<camera>."""
-        arrays = {f"frames.{name}": array for name, array in self.frames.items()}
+        arrays: dict[str, Any] = {"steps": self.steps}
+        arrays |= {f"frames.{name}": array for name, array in self.frames.items()}
         arrays |= {f"maps.{name}": array for name, array in self.maps.items()}
         content = io.BytesIO()
-        np.savez_compressed(content, steps=self.steps, **arrays)
+        np.savez_compressed(content, **arrays)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content.getvalue())
 

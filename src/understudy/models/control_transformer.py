@@ -78,10 +78,9 @@ class ObservationEmbedding(nn.Module):
 
     def attention(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v m rows columns"]:
         """Where the visual tokens of frames of one camera look: each of a token's maps sums to 1 over the grid."""
-        encoder = self.encoders[camera]
-        assert isinstance(encoder, ConvEncoder | ViT)
-        weights = self.token_learners[camera].attention(encoder(images))
-        return weights.unflatten(-1, encoder.grid)
+        encoder, token_learner = self.encoders[camera], self.token_learners[camera]
+        assert isinstance(encoder, ConvEncoder | ViT) and isinstance(token_learner, TokenLearner)
+        return token_learner.attention(encoder(images)).unflatten(-1, encoder.grid)
 
     def embed_visual(self, batch: Batch | PromptPictures) -> Float[Tensor, "b t v d"]:
         """Visual tokens of every camera, encoded here, or taken from the batch where it brings them."""
