@@ -96,13 +96,19 @@ class ActionContract:
 class Spec:
     """One embodiment: what it is called, what it observes, what it does.
 
-    cameras: name to (height, width) in pixels. state_names: one name a state dimension.
+    cameras: name to (height, width) in pixels. state_names: one name a state dimension. goal_camera: that of the
+    cameras which shows the goal, the same picture all through an episode; None where there is none.
     """
 
     embodiment: str
     cameras: Mapping[str, tuple[int, int]]
     state_names: tuple[str, ...]
     action: ActionContract
+    goal_camera: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.goal_camera is not None:  # whose picture stands in for any camera's
+            assert set(self.cameras.values()) == {self.cameras[self.goal_camera]}, (self.goal_camera, self.cameras)
 
     @property
     def state_dimension(self) -> int:
@@ -114,6 +120,7 @@ class Spec:
             "cameras": {name: list(size) for name, size in self.cameras.items()},
             "state_names": list(self.state_names),
             "action": self.action.to_dict(),
+            "goal_camera": self.goal_camera,
         }
 
     @classmethod
@@ -123,6 +130,7 @@ class Spec:
             cameras={name: (int(size[0]), int(size[1])) for name, size in values["cameras"].items()},
             state_names=tuple(values["state_names"]),
             action=ActionContract.from_dict(values["action"]),
+            goal_camera=values.get("goal_camera"),
         )
 
     def differences(self, other: Spec) -> list[str]:

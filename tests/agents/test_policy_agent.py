@@ -17,12 +17,15 @@ from factories import (
     make_batch,
     make_observations,
     make_prompt_config,
+    make_spec,
     make_system,
 )
 
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.models.actions import BinnedActionConfig
+from understudy.models.encoders import ConvEncoderConfig, ViTConfig
 from understudy.objectives.base import Passes
+from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
 from understudy.types import Prompt, UserError
 
 OPEN, CLOSE = Prompt("open the drawer"), Prompt("close the drawer")
@@ -119,6 +122,40 @@ def test_an_observation_of_another_embodiment_is_refused():
     observation["images"] = {"wrist": np.zeros((SIZE, SIZE, 3), np.uint8)}
     with pytest.raises(UserError, match="trained on"):
         make_agent().act(None, observation, OPEN, explore=False)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "maps"),
+    [(ConvEncoderConfig(width=8, layers=((8, 4, 4),)), 2), (ViTConfig(width=8, patch=4, layers=1, heads=2), 1)],
+)
+def test_attention_is_over_the_grid_of_every_camera(encoder, maps):
+    agent = make_agent(encoder=encoder, token_maps=maps)
+    spec, objectives = make_spec(cameras=("front", "wrist")), {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}
+    system = make_system(objectives=objectives, spec=spec, encoder=encoder, token_maps=maps)
+    two = PolicyAgent(system, replace(agent.info, spec=spec))
+    frames = np.stack([observation["images"]["front"] for observation in make_observations(5)])
+    found = two.attention({"front": frames, "wrist": frames[::-1]})
+    assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(spec.cameras, (5, 2, maps, 4, 4))
+    for weights in found.values():
+        np.testing.assert_allclose(weights.sum(axis=(-2, -1)), 1, rtol=1e-5)
+    assert two.attention({"wrist": frames}).keys() == {"wrist"}
+    for wrong in ({"front": frames[0]}, {"top": frames}, {"front": frames.astype(np.float32)}):
+        with pytest.raises(UserError, match="choices: n of uint8"):
+            two.attention(wrong)
+
+
+def test_attention_changes_where_the_picture_does():
+    agent = make_agent()
+    frame = next(make_observations(1))["images"]["front"]
+    changed = frame.copy()
+    row, column = 3, 1  # of 4 x 4 cells of 4 pixels, which this encoder sees one by one
+    changed[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255 - changed[4 * row : 4 * row + 4, 4:8]
+    before, after = agent.attention({"front": np.stack([frame, changed])})["front"]
+    odds = after / before
+    elsewhere = np.ones((4, 4), bool)
+    elsewhere[row, column] = False
+    np.testing.assert_allclose(odds[..., elsewhere] / odds[..., :1, 0], 1, rtol=1e-3)
+    assert (np.abs(odds[..., row, column] / odds[..., 0, 0] - 1) > 0.01).all()
 
 
 def test_a_system_without_policy_is_refused():

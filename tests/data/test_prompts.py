@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from data.synthetic import TASKS, make_episode, write
+from data.synthetic import TASKS, make_episode, make_spec, write
 
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
@@ -97,6 +100,27 @@ def test_prompts_are_a_pure_function_of_the_place(windows: Windows, batch: Batch
         whole = getattr(pictures_of(batch), name)
         assert torch.equal(torch.cat([getattr(pictures_of(rank), name) for rank in ranks]), whole)
     assert len(TASKS) > 1
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_goal_camera_shows_the_goal_for_every_camera(cached: bool, tmp_path: Path) -> None:
+    spec = replace(make_spec(cameras=("front", "goal")), goal_camera="goal")
+    episodes = [make_episode(seed, length, spec) for seed, length in enumerate(LENGTHS)]
+    dataset = write(tmp_path / "set", episodes, spec)
+    assert dataset.spec.goal_camera == "goal"
+    features = {name: np.zeros((dataset.num_frames, 2, 4), np.float16) for name in spec.cameras} if cached else None
+    cache = FrameCache.open(dataset, tmp_path / "cache")
+    batch = Windows(dataset, cache, CONFIG, seed=0, features=features).batch(0, 50)
+    assert bool(batch.features) == cached
+    pictures = pictures_of(batch)
+    assert pictures.mask[:, 0].any() and pictures.features == {}
+    for row in np.flatnonzero(pictures.mask[:, 0]):
+        episode = episodes[int(np.searchsorted(dataset.starts, batch.window[row], side="right")) - 1]
+        for name in spec.cameras:
+            shown = pictures.images[name][row, 0].permute(1, 2, 0).numpy()
+            assert np.array_equal(shown, episode.images["goal"][-1])
+    shown = np.flatnonzero(pictures.mask[:, 1])[0]
+    assert not torch.equal(pictures.images["front"][shown, 1], pictures.images["goal"][shown, 1])
 
 
 def test_without_pictures_a_prompt_is_a_sentence(windows: Windows) -> None:

@@ -19,7 +19,7 @@ TASKS = [
     *("metaworld/reach", "metaworld/drawer-close"),
     *("navigation/hallway", "navigation/maze-s3"),
 ]
-SEED_WITH_THE_MARKER_IN_SIGHT = {"navigation/hallway": 18, "navigation/maze-s3": 14}
+SEED_WITH_THE_MARKER_IN_SIGHT = {"navigation/hallway": 15, "navigation/maze-s3": 14}
 
 
 def fingerprint(env: Environment, seed: int, steps: int = 12) -> str:

@@ -12,6 +12,7 @@ from understudy import envs
 from understudy.envs.base import SPLITS_OF_GOALS
 from understudy.envs.goals import CELL_METRES, episode_generator, split_of
 from understudy.envs.suites.metaworld import goal_axes
+from understudy.types import UserError
 
 SIMULATED = [
     *envs.expand(["pointmass/all"]),
@@ -21,6 +22,14 @@ SIMULATED = [
 
 def cell(goal: np.ndarray) -> tuple[int, ...]:
     return tuple(np.floor(goal / CELL_METRES).astype(int).tolist())
+
+
+def test_every_suite_says_how_long_its_demonstrations_go_on() -> None:
+    found = {name: envs.steps_after_success(envs.expand([f"{name}/all"])) for name in ("navigation", "pointmass")}
+    assert found == {"navigation": 0, "pointmass": 20}
+    assert envs.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
+    with pytest.raises(UserError, match=r"differ by suite .*'navigation': 0.*give one number"):
+        envs.steps_after_success(["metaworld/reach", "navigation/hallway"])
 
 
 @pytest.mark.parametrize("task", SIMULATED)

@@ -6,23 +6,22 @@ import math
 import subprocess
 import sys
 from importlib.util import find_spec
-from itertools import combinations
 
 import numpy as np
 import pytest
 
 from understudy import envs
 from understudy.envs.base import SPLITS_OF_GOALS, EnvConfig
-from understudy.envs.goals import split_of
 from understudy.envs.navigation import (
     FORWARD,
-    GOAL_CELL_METRES,
     LEAST_WAY_METRES,
     STEP_METRES,
     STOP,
+    SUCCESS_METRES,
     TURN_LEFT,
     TURN_RIGHT,
     Navigation,
+    split_of_place,
     success_weighted_path_length,
 )
 from understudy.types import UserError
@@ -81,17 +80,34 @@ def test_worlds_that_are_held_out_are_not_trained_on() -> None:
 
 
 @pytest.mark.parametrize("task", ["navigation/hallway", "navigation/y-maze", "navigation/maze-s3"])
-def test_goals_of_two_splits_are_never_in_one_cell(task: str) -> None:
-    cells = {}
+def test_no_goal_of_the_evaluation_is_reached_where_training_has_one(task: str) -> None:
+    goals = {}
     for split in SPLITS_OF_GOALS:
-        env, cells[split] = make(task, split=split), set()
+        env, goals[split] = make(task, split=split), []
         for seed in range(15):
             env.begin(seed)
-            assert split_of(task, env.goal, cell_metres=GOAL_CELL_METRES) == split
+            assert split_of_place(env.goal) == split
             assert env.scene.route(env.goal).distance(env.place) >= LEAST_WAY_METRES
-            cells[split].add(tuple(np.floor(env.goal / GOAL_CELL_METRES)))
-    for one, other in combinations(SPLITS_OF_GOALS, 2):
-        assert not cells[one] & cells[other]
+            goals[split].append(env.goal)
+    apart = np.array(goals["evaluation"])[:, None] - np.array(goals["train"])
+    assert np.linalg.norm(apart, axis=-1).min() > SUCCESS_METRES
+
+
+def test_places_are_split_in_stripes_that_keep_their_distance() -> None:
+    places = np.stack(np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1).reshape(-1, 2)
+    owners = np.array([split_of_place(place) for place in places])
+    shares = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
+    np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
+    evaluation, train = places[owners == "evaluation"][::7], places[owners == "train"]
+    apart = min(np.linalg.norm(train - place, axis=1).min() for place in evaluation)
+    assert SUCCESS_METRES <= apart < SUCCESS_METRES + 0.3
+
+
+@pytest.mark.parametrize("task", [task for task in WORLDS if task != "navigation/maze"])
+def test_every_world_has_places_for_the_goals_of_every_split(task: str) -> None:
+    scene, generator = make(task).scene, np.random.default_rng(0)
+    owners = [split_of_place(scene.sample(generator)) for _ in range(150)]
+    assert min(owners.count(split) for split in SPLITS_OF_GOALS) >= 9
 
 
 def test_the_goals_picture_is_what_is_seen_from_there() -> None:

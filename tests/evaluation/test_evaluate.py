@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from rollout.collecting import digest
 
 from understudy.agents.policy_agent import load
 from understudy.envs import instructions, make
+from understudy.evaluation.attention import Attention
 from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.results import Result, compare
 from understudy.rollout.loop import rollout
@@ -99,11 +101,34 @@ def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Pa
         for outcome in (True, False):
             records = [r for r in result.episodes if r.task == task and r.success_any == outcome][:1]
             name = "success" if outcome else "failure"
-            expected |= {f"videos/{task.replace('/', '_')}/{name}-{record.seed}.mp4" for record in records}
+            stems = [f"videos/{task.replace('/', '_')}/{name}-{record.seed}" for record in records]
+            expected |= {f"{stem}.{kind}" for stem in stems for kind in ("mp4", "npz")}
     found = {str(path.relative_to(reference)) for path in reference.glob("videos/*/*")}
     assert found == expected
     assert {Path(name).name.partition("-")[0] for name in found} == {"success", "failure"}
     assert all(path.stat().st_size < 50_000 for path in reference.glob("videos/*/*"))
+
+
+def test_beside_a_video_stands_what_the_agent_saw_and_where_it_looked(run: Path, reference: Path) -> None:
+    agent = load(run)
+    for record in Result.load(reference).episodes:
+        stem = f"{record.task.replace('/', '_')}/{'success' if record.success_any else 'failure'}-{record.seed}"
+        if (path := reference / "videos" / f"{stem}.npz").exists():
+            found = Attention.load(path)
+            env = make(record.task, CONFIG, split="evaluation")
+            (camera,), first = env.interface.cameras, env.reset(seed=record.seed)[0]["images"]
+            np.testing.assert_array_equal(found.frames[camera][0], first[camera])
+            np.testing.assert_allclose(found.maps[camera], agent.attention(found.frames)[camera], atol=1e-5)
+            assert found.steps[0] == 0 and (found.steps % agent.window.chunk == 0).all()
+            assert len(found.steps) == 6 or record.success_any
+
+
+def test_a_film_without_its_attention_is_made_again(run: Path, reference: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    shutil.copytree(reference, folder)
+    next(folder.glob("videos/*/*.npz")).unlink()
+    evaluate_small(run, folder, workers=1, videos=1)
+    assert contents(folder) == contents(reference)
 
 
 def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.prompt_study import study_prompts
 from understudy.evaluation.prompts import episode_prompt
+from understudy.evaluation.results import PromptStudy
 from understudy.types import Prompt, UserError
 
 CAMERA = next(iter(make(TASKS[0], CONFIG).interface.cameras))
@@ -88,6 +89,7 @@ def test_a_study_of_prompts_tells_every_kind_and_every_task_in_every_scene(tmp_p
     study = study_prompts(run, episodes=1, max_steps=4, workers=1)
     assert list(study.kinds) == ["sentence", "held_out", "none"]
     assert list(study.matrix) == list(TASKS) and all(list(row) == list(TASKS) for row in study.matrix.values())
+    assert PromptStudy.load(run) == study and (study.episodes, study.matrix_with) == (1, "sentence")
     written = (run / "prompts" / "prompts.json").read_bytes()
     study_prompts(run, episodes=1, max_steps=4, workers=1)
     assert (run / "prompts" / "prompts.json").read_bytes() == written

@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from understudy.evaluation import report_sections
+from understudy.evaluation import report_attention, report_sections
+from understudy.evaluation.attention import Attention, movement, spread
 from understudy.evaluation.report import write_report
-from understudy.evaluation.results import EpisodeRecord, Result
+from understudy.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
+from understudy.evaluation.statistics import Interval
 from understudy.rollout.video import write_video
+from understudy.serialisation import to_jsonable
 from understudy.types import UserError
 
 NASTY = "metaworld/<script>alert('x')</script>&amp;"
@@ -59,6 +62,12 @@ def make_run(folder: Path) -> Path:
         for success in (True, False):
             for episode in [episode for episode in mine if episode.success_any == success][:2]:
                 make_video(second / "evaluation" / "videos" / video_name(episode), episode.seed)
+                make_attention(second / "evaluation" / "videos" / video_name(episode), episode.seed)
+    bounded = Interval(0.5, 0.2, 0.8)
+    alike = {told: {scene: Interval(0.9, 0.6, 1.0) if told == scene else bounded for scene in TASKS} for told in TASKS}
+    study = PromptStudy(10, "goal_image", {"sentence": bounded, "sentence+goal_image": bounded}, alike)
+    (second / "prompts").mkdir()
+    (second / "prompts" / PROMPTS).write_text(json.dumps(to_jsonable(study)))
     return second
 
 
@@ -102,6 +111,17 @@ def make_video(path: Path, seed: int, frames: int = 20) -> None:
     shades = np.linspace(0, 255, 128, dtype=np.uint8)
     pictures = [np.stack([np.roll(np.tile(shades, (128, 1)), 4 * t + seed, 1)] * 3, -1) for t in range(frames)]
     write_video(path, pictures, fps=20)
+
+
+def make_attention(video: Path, seed: int, steps: int = 3) -> None:
+    """Of two cameras; two tokens of two maps each."""
+    draw = np.random.default_rng(seed)
+    frames = draw.integers(0, 256, (steps, 16, 16, 3), dtype=np.uint8)
+    maps = draw.random((steps, 2, 2, 4, 4), np.float32)
+    maps /= maps.sum(axis=(-2, -1), keepdims=True)
+    cameras = ("corner", "<wrist>")
+    found = Attention(np.arange(steps) * 4, dict.fromkeys(cameras, frames), dict.fromkeys(cameras, maps))
+    found.save(video.with_suffix(".npz"))
 
 
 class Text(HTMLParser):
@@ -186,6 +206,42 @@ def test_videos_stay_within_the_budget_and_show_every_task(
     assert shorter.count("No video was kept") == 0
 
 
+def test_one_episode_a_task_shows_where_each_token_looks(run: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cameras, tokens, steps = 2, 2, 3
+    a_task = cameras * (1 + tokens) * steps
+    assert page.count("<img") == len(TASKS) * a_task
+    path = sorted((run / "evaluation" / "videos").glob("metaworld_reach/success-*.npz"))[0]
+    weights = Attention.load(path).maps["corner"].mean(axis=2)
+    for share, moved in zip(spread(weights).mean(axis=0), movement(weights), strict=True):
+        assert f"spread {100 * share:.0f} %</small> <small>moves {100 * moved:.0f} %" in page
+    assert "A token has 2 maps" in page and "What it does not show" in page
+    monkeypatch.setattr(report_attention, "PICTURE_BUDGET", 1)
+    assert page.count("<details open>") == 1
+    assert "3 of 3 tasks are only in" in write_report(run, run / "short.html").read_text(encoding="utf-8")
+
+
+def test_a_run_whose_attention_was_not_kept_has_no_such_section(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("*.npz"))
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "Where it looks" not in text and "<video" in text
+
+
+def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_path: Path) -> None:
+    kinds = re.search(r'<table id="prompts">(.*?)</table>', page, re.DOTALL)
+    assert kinds is not None and kinds.group(1).count("<tr>") == 3
+    assert "sentence + goal image" in kinds.group(1) and "[20, 80]" in kinds.group(1)
+    matrix = re.search(r'<table class="heat">(.*?)</table>', page, re.DOTALL)
+    assert matrix is not None and matrix.group(1).count('<td class="cell') == len(TASKS) ** 2
+    assert matrix.group(1).count('<td class="cell own" style="--share:0.90">90 %<small>[60, 100]') == len(TASKS)
+    assert "Mean success 90 % when told the task of the scene, 50 % when told another" in page
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "prompts" / PROMPTS).write_text('{"kinds": {}}')
+    with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*understudy prompts"):
+        write_report(tmp_path / "run")
+    (tmp_path / "run" / "prompts" / PROMPTS).unlink()
+    assert "What the prompt changes" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
+
+
 def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="understudy evaluate") as caught:
@@ -235,12 +291,15 @@ def test_the_page_works_in_a_browser(run: Path, page: str, browser) -> None:
     tab.on("request", lambda request: requests.append(request.url))
     tab.goto((run / "report.html").resolve().as_uri())
     wait_until(tab, "[...document.querySelectorAll('video')].every((video) => video.readyState >= 2)")
+    assert tab.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
     videos = tab.locator("video").all()
     assert len(videos) == page.count("<video")
     videos[-1].scroll_into_view_if_needed()
     wait_until(tab, "[...document.querySelectorAll('video')].at(-1).currentTime > 0")
     rows = tab.locator("#success tbody tr").all_inner_texts()
     assert [row.split("\t")[0] for row in rows] == [*TASKS, "mean over tasks"]
-    assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for width in (1280, 360):
+        tab.set_viewport_size({"width": width, "height": 800})
+        assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert complaints == []

@@ -17,9 +17,10 @@ from rollout.collecting import TASKS, collect_small, digest
 
 from understudy.agents.expert_agent import Noise
 from understudy.data.dataset import EpisodeDataset
+from understudy.envs import steps_after_success
 from understudy.envs.base import EnvConfig
 from understudy.rollout.attempts import is_noisy
-from understudy.rollout.collect import STEPS_AFTER_SUCCESS, Ledger, collect
+from understudy.rollout.collect import Ledger, collect
 from understudy.types import UserError
 
 EPISODES = 6
@@ -40,7 +41,7 @@ def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: 
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index)
         assert episode.task == TASKS[index // EPISODES]
-        assert episode.success.tolist().index(True) == len(episode) - 1 - STEPS_AFTER_SUCCESS
+        assert episode.success.tolist().index(True) == len(episode) - 1 - steps_after_success(TASKS)
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
@@ -107,6 +108,8 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
         ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
         ({"noise": Noise(deviation=-1.0)}, "noise deviation is -1.0"),
         ({"workers": 0}, "0 workers"),
+        ({"steps_after_success": -1}, "-1 steps after success"),
+        ({"tasks": [*TASKS, "navigation/hallway"]}, "steps after success differ by suite"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:

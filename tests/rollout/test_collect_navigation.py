@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rollout.collecting import digest
 from training.runs import first, second
 
@@ -18,6 +20,8 @@ from understudy.data.windows import WindowConfig, Windows
 from understudy.envs import make
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.prompts import episode_prompt
+from understudy.methods import preset
 from understudy.rollout.collect import collect
 from understudy.training.train import train
 
@@ -83,6 +87,36 @@ def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(dataset:
     assert np.sum(other) / begins > 1.8
     clean, _ = agent.act(None, None, None, explore=False)
     assert clean == env.expert_action()
+
+
+def test_the_goals_own_picture_is_the_prompt_in_training_and_evaluation(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
+    assert dataset.spec.goal_camera == "goal"
+    window = WindowConfig(steps=2, chunk=3, goal_image=True)
+    batch = Windows(dataset, FrameCache.open(dataset), window, seed=0).batch(0, 16)
+    pictures = batch.prompt_pictures
+    assert pictures is not None and pictures.mask[:, 0].any()
+    for name in dataset.spec.cameras:
+        told = pictures.images[name][:, 0][pictures.mask[:, 0]]
+        assert torch.equal(told, batch.images["goal"][:, 0][pictures.mask[:, 0]])
+    env = make(TASKS[0], CONFIG, split="evaluation")
+    prompt = episode_prompt("goal_image", TASKS[0], 0, 5, env, CONFIG, window)
+    env.begin(5)
+    assert prompt.goal is not None and prompt.goal.keys() == env.interface.cameras.keys()
+    assert all(np.array_equal(picture, env.goal_image()) for picture in prompt.goal.values())
+    one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
+    prompted = replace(preset("dualmind/phase2-prompts-debug"), steps=4)
+    two = train(prompted, data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
+    result = evaluate(two, tasks=TASKS[:1], episodes=1, max_steps=8, prompts="goal_image", workers=1)
+    assert result.provenance["prompts"] == "goal_image" and result.episodes[0].prompt is None
+
+
+def test_demonstrations_of_navigation_end_at_the_goal(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    assert json.loads((dataset.path / "meta" / "collection.json").read_text())["steps_after_success"] == 0
+    assert all(dataset.episode(index).success.sum() == 1 for index in range(dataset.num_episodes))
+    asked = collect(TASKS[1:], episodes=1, output=tmp_path / "asked", config=CONFIG, workers=1, steps_after_success=3)
+    assert asked.episode(0).success.sum() == 4
 
 
 def test_both_phases_train_on_it_and_the_result_has_spl(dataset: EpisodeDataset, tmp_path: Path) -> None:

@@ -85,6 +85,28 @@ class PolicyAgent:
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
         return self.interface.action.denormalise(action), carry
 
+    @torch.inference_mode()
+    def attention(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Where each visual token looks in frames, of any of the agent's cameras: uint8 (n, h, w, 3) each.
+
+        Camera to float32 (n, tokens, maps, rows, columns): weights over the encoder's grid. Each map sums to 1, and
+        reads an equal part of its token's channels. Raises UserError for frames that the agent does not take.
+        """
+        for name, frames in images.items():
+            expected = (*self.interface.cameras.get(name, ()), 3)
+            if name not in self.interface.cameras or frames.shape[1:] != expected or frames.dtype != np.uint8:
+                taken = {camera: (*size, 3) for camera, size in self.interface.cameras.items()}
+                raise UserError(f"frames of {name!r} are {frames.dtype} {frames.shape}; choices: n of uint8 {taken}")
+        return {
+            name: self.model.embedding.attention(
+                rearrange(self._tensor(frames), "n h w c -> n c h w"), self._slots[name]
+            )
+            .float()
+            .cpu()
+            .numpy()
+            for name, frames in images.items()
+        }
+
     def _begin(self, prompt: Prompt | None) -> Carry:
         if prompt is not None and not self.prompted:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")

@@ -28,7 +28,7 @@ class Options:
     """Folder of the new dataset."""
 
     episodes: int = 50
-    """Episodes a task, successes only unless --keep-failures."""
+    """Episodes a task, all of them successes; --keep-failures adds the failures on the way."""
 
     image_size: int = 64
     """Height and width of the images in pixels."""
@@ -60,8 +60,9 @@ class Options:
     keep_failures: bool = False
     """Keep episodes in which the expert failed."""
 
-    steps_after_success: int = 20
-    """Steps recorded after the first one that solves the task: they show how to come close, and to stay."""
+    steps_after_success: int | None = None
+    """Steps recorded after the first one that solves the task: they show how to come close, and to stay.
+    None: the suite's own number, which is 20, or 0 in navigation, whose expert then stands still."""
 
     workers: int | None = None
     """Simulator processes; None: one a core."""

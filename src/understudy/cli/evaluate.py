@@ -45,9 +45,10 @@ class Options:
     """Seed of the goals: the same seed shows every agent the same goals."""
 
     prompts: Prompts = "sentence"
-    """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the scene as the
-    expert leaves it (goal_image); the expert in another scene, with its actions (demonstration) or without (watched);
-    two of these; or a degraded prompt: nothing, the goal of another scene, half of the goal image hidden."""
+    """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the goal's own
+    picture, or where the suite has none the scene as the expert leaves it (goal_image); the expert in another scene,
+    with its actions (demonstration) or without (watched); two of these; or a degraded prompt: nothing, the goal of
+    another scene, half of the goal image hidden."""
 
     prompt_task: str | None = None
     """The task that the agent is told, whatever the environment's; None: its own."""

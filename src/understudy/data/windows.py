@@ -24,9 +24,10 @@ class WindowConfig:
     """steps: observations a window. chunk: actions after each, so observations are `chunk` frames apart.
 
     paraphrases: prompts are drawn from a task's sentence and training paraphrases, instead of its sentence.
-    goal_image: prompts may show the last frame of the window's episode. demonstration_frames: prompts may show so many
-    frames of another episode of the task, half of them with their actions. Where one of the two is on, a prompt is
-    one or two of sentence, goal image and demonstration, drawn alike, so that an agent learns to take any.
+    goal_image: prompts may show the last frame of the window's episode; where the dataset has a goal camera
+    (`Spec.goal_camera`), its picture in every camera's place. demonstration_frames: prompts may show so many frames of
+    another episode of the task, half of them with their actions. Where one of the two is on, a prompt is one or two of
+    sentence, goal image and demonstration, drawn alike, so that an agent learns to take any.
     """
 
     steps: int = 4
@@ -151,7 +152,7 @@ class Windows:
         )
 
     def _pictures(self, episodes: np.ndarray, drawn: Drawn) -> PromptPictures:
-        """The last frame of each window's episode, and evenly spaced frames of the one that is demonstrated."""
+        """The goal of each window's episode, and evenly spaced frames of the one that is demonstrated."""
         starts, places = self.dataset.starts, self.config.demonstration_frames
         shown = np.maximum(drawn.shown, 0)
         begins, ends = starts[shown][:, None], starts[shown + 1][:, None]
@@ -165,7 +166,7 @@ class Windows:
         real = (frames[..., None] + chunk < last[..., None]) & told[..., None]
         numbers = self._read_numbers(frames.reshape(-1), real.reshape(-1, 1, len(chunk)))
         action = numbers[..., self.cache.columns["action"]].reshape(*frames.shape, len(chunk), -1)
-        images, features = self._read_visual(np.ascontiguousarray(frames), there)
+        images, features = self._read_pictures(np.ascontiguousarray(frames), there)
         return PromptPictures(
             images=images,
             features=features,
@@ -173,6 +174,17 @@ class Windows:
             mask=_tensor(there),
             action_mask=_tensor(told),
         )
+
+    def _read_pictures(self, frames: np.ndarray, there: np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """As `_read_visual`, with the goal's picture for every camera where there is a camera of it. These are pixels
+        then, although features may be at hand: those of one camera's encoder say nothing to another's."""
+        goal_camera = self.dataset.spec.goal_camera
+        if goal_camera is None or not self.config.goal_image:
+            return self._read_visual(frames, there)
+        images = {name: _gather(rows, frames, there) for name, rows in self.cache.images.items()}
+        for picture in images.values():
+            picture[:, 0] = images[goal_camera][:, 0]
+        return images, {}
 
     def _read_numbers(self, windows: np.ndarray, chunk_mask: np.ndarray) -> np.ndarray:
         """float32 (b, t, k, columns), zero beyond the episode's end."""

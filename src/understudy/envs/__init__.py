@@ -14,7 +14,17 @@ from types import ModuleType
 from understudy.envs.base import EnvConfig, Environment, Instructions, Split
 from understudy.types import UserError
 
-__all__ = ["EnvConfig", "Environment", "Instructions", "expand", "instructions", "make", "suite_names", "versions"]
+__all__ = [
+    "EnvConfig",
+    "Environment",
+    "Instructions",
+    "expand",
+    "instructions",
+    "make",
+    "steps_after_success",
+    "suite_names",
+    "versions",
+]
 
 
 def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") -> Environment:  # noqa: B008, frozen
@@ -45,6 +55,17 @@ def instructions(task: str) -> Instructions:
     if name not in _suite(suite).TASKS:
         raise UserError(f"{task} is a split: each of its tasks has a sentence of its own")
     return _suite(suite).INSTRUCTIONS[name]
+
+
+def steps_after_success(tasks: Sequence[str]) -> int:
+    """Steps to record after a demonstration's first solved one, where nobody says otherwise: what the tasks' suite has.
+
+    UserError where they are of suites that differ in it.
+    """
+    steps = {suite: _suite(suite).STEPS_AFTER_SUCCESS for suite in (_find(task)[0] for task in tasks)}
+    if len(set(steps.values())) != 1:
+        raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
+    return next(iter(steps.values()))
 
 
 @cache

@@ -122,6 +122,11 @@ class Environment(gymnasium.Env, ABC):
         """Measures of the episode so far beyond success and return, by name; a suite may have some, by default none."""
         return {}
 
+    def goal_image(self) -> np.ndarray | None:
+        """The goal's own picture, of the cameras' size, uint8 (h, w, 3); None where the suite has none, and the goal is
+        shown by the scene as its expert leaves it."""
+        return None
+
     @abstractmethod
     def observe(self) -> Observation:
         """The present observation; renders every camera."""

@@ -20,10 +20,10 @@ def episode_generator(task: str, split: Split, seed: int) -> np.random.Generator
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
 
 
-def split_of(task: str, goal: Sequence[float] | np.ndarray, *, cell_metres: float = CELL_METRES) -> Split:
+def split_of(task: str, goal: Sequence[float] | np.ndarray) -> Split:
     """The split that owns a goal: goal space is cut into cells and each belongs to one split, so that goals of two
     splits never share a cell. goal: the coordinates that vary, in metres."""
-    *others, along = np.floor(np.asarray(goal, np.float64) / cell_metres).astype(int).tolist()
+    *others, along = np.floor(np.asarray(goal, np.float64) / CELL_METRES).astype(int).tolist()
     row, place = divmod(along, len(SHARES))
     digest = hashlib.sha256(f"{task}\0{others}\0{row}".encode()).digest()
     order = sorted(range(len(SHARES)), key=digest.__getitem__)

@@ -9,7 +9,7 @@ import numpy as np
 
 from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.envs.experts.shortest_path import turns_towards
-from understudy.envs.goals import episode_generator, split_of
+from understudy.envs.goals import episode_generator
 from understudy.types import ActionContract, Observation, Spec
 
 TURN_LEFT, TURN_RIGHT, FORWARD, STOP = range(4)
@@ -20,7 +20,8 @@ TURN_RADIANS = math.radians(15)
 STEPS_A_SECOND = 4.0
 ACTION = ActionContract.discrete(CHOICES, frame="body", control_rate_hz=STEPS_A_SECOND)
 
-CAMERAS = ("first_person", "goal")
+GOAL_CAMERA = "goal"
+CAMERAS = ("first_person", GOAL_CAMERA)
 PROPRIOCEPTION = ("bumped",)
 FULL = (*PROPRIOCEPTION, "x", "z", "heading_cos", "heading_sin", "goal_x", "goal_z")
 
@@ -29,7 +30,9 @@ SUCCESS_METRES = 1.0
 ARRIVED_METRES = 0.5
 LEAST_GAIN_METRES = 0.01
 LEAST_WAY_METRES = 2.0
-GOAL_CELL_METRES = 0.5
+# The floor is striped from corner to corner, so that corridors of either direction cross all stripes.
+STRIPES_METRES = 10.0
+EVALUATION_METRES = 2.0
 DRAWS = 10_000
 
 
@@ -84,11 +87,13 @@ class Navigation(Environment):
     def __init__(
         self, task: str, scene: Scene, *, embodiment: str, config: EnvConfig, split: Split, horizon: int
     ) -> None:
+        cameras = config.cameras or CAMERAS
         interface = Spec(
             embodiment=embodiment,
-            cameras=dict.fromkeys(config.cameras or CAMERAS, (config.image_size, config.image_size)),
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
+            goal_camera=GOAL_CAMERA if GOAL_CAMERA in cameras else None,
         )
         super().__init__(task, interface, split=split, max_steps=config.max_steps or horizon)
         self.config, self.scene = config, scene
@@ -107,7 +112,7 @@ class Navigation(Environment):
         return self._goal_image
 
     def observe(self) -> Observation:
-        pictures = {"first_person": self._view, "goal": self.goal_image}
+        pictures = {"first_person": self._view, GOAL_CAMERA: self.goal_image}
         return {"images": {name: pictures[name]() for name in self.interface.cameras}, "state": self._state()}
 
     def expert_action(self) -> np.ndarray:
@@ -156,7 +161,7 @@ class Navigation(Environment):
         """Goal, start and the ways between them: the goal is of this split, the start not too near."""
         for _ in range(DRAWS):
             goal = self.scene.sample(generator)
-            if split_of(self.task, goal, cell_metres=GOAL_CELL_METRES) != self.split:
+            if split_of_place(goal) != self.split:
                 continue
             start, route = self.scene.sample(generator), self.scene.route(goal)
             if LEAST_WAY_METRES <= route.distance(start) < math.inf:
@@ -187,6 +192,17 @@ class Navigation(Environment):
         goal = self.goal if self.config.goal == "visible" else np.zeros(2)
         values = [self._bumped, *self.place, math.cos(self.heading), math.sin(self.heading), *goal]
         return np.array(values[: len(self.interface.state_names)], np.float32)
+
+
+def split_of_place(goal: np.ndarray) -> Split:
+    """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are evaluation, one on
+    either side of these is validation, and six are training. So no goal of training is within the success radius of one
+    of the evaluation."""
+    across = float(goal.sum() / math.sqrt(2)) % STRIPES_METRES
+    if across < EVALUATION_METRES:
+        return "evaluation"
+    beyond = min(across - EVALUATION_METRES, STRIPES_METRES - across)  # the nearest stripe of the evaluation
+    return "validation" if beyond < SUCCESS_METRES else "train"
 
 
 def success_weighted_path_length(success: bool, shortest: float, travelled: float) -> float:

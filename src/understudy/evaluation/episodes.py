@@ -12,6 +12,7 @@ import numpy as np
 from understudy.agents.policy_agent import PolicyAgent, load
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
+from understudy.evaluation.attention import Attention
 from understudy.evaluation.prompt_kinds import Prompts
 from understudy.evaluation.prompts import episode_prompt
 from understudy.evaluation.results import EpisodeRecord
@@ -20,7 +21,7 @@ from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video
-from understudy.types import Prompt
+from understudy.types import Observation, Prompt
 
 VIDEO_FRAMES_PER_SECOND = 20
 _SECONDS_AFTER_SUCCESS = 1.0
@@ -49,7 +50,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Episode `index` of a task. video: a folder where its video goes, or None."""
+    """Episode `index` of a task. video: a folder where its video and what its visual tokens look at go, or None."""
 
     task: str
     index: int
@@ -71,7 +72,9 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     after = 0 if config.until_success else None
     result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera, steps_after_success=after)
     if job.video is not None and camera is not None:
-        write_video(job.video / video_name(result), camera.frames, fps=camera.frames_per_second)
+        path = job.video / video_name(result)
+        Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
+        write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
         task=job.task,
         index=job.index,
@@ -92,24 +95,31 @@ def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
 
 
 def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
-    """<task with / as _>/<success|failure>-<seed>.mp4"""
+    """<task with / as _>/<success|failure>-<seed>.mp4; an `Attention` beside it ends in .npz."""
     outcome = "success" if episode.success_any else "failure"
     return f"{episode.task.replace('/', '_')}/{outcome}-{episode.seed}.mp4"
 
 
 class _Camera:
-    """Films an episode in real time, at about 20 frames a second, until a second after it is solved."""
+    """Films an episode in real time, at about 20 frames a second, until a second after it is solved.
+
+    frames: for people. seen: what the agent saw until it was solved, with its step.
+    """
 
     def __init__(self, env: Environment) -> None:
         rate = env.interface.action.control_rate_hz
         self.stride = max(1, round(rate / VIDEO_FRAMES_PER_SECOND))
         self.frames_per_second = rate / self.stride
         self.frames: list[np.ndarray] = []
+        self.seen: list[tuple[int, Observation]] = []
         self._env = env
         self._steps_left: float = np.inf
 
     def __call__(self, step: Step) -> None:
-        if step.success and self._steps_left == np.inf:
+        unsolved = self._steps_left == np.inf
+        if unsolved and step.observation is not None:
+            self.seen.append((step.index, step.observation))
+        if unsolved and step.success:
             self._steps_left = _SECONDS_AFTER_SUCCESS * self.frames_per_second * self.stride
         if self._steps_left > 0 and step.index % self.stride == 0:
             self.frames.append(self._env.render())

@@ -62,7 +62,7 @@ def evaluate(
     that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
     that success at the last step means something, unless `until_success` ends each with its first solved step,
     which saves most of the time of a good agent. videos: of each task film the first so many successes and
-    failures.
+    failures, and keep where the visual tokens look in them (`attention`).
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
@@ -249,7 +249,8 @@ class _Schedule:
         folder = self._folder / "videos"
         for outcome in (True, False):
             for record in [record for record in found if record.success_any == outcome][: self._videos]:
-                if not (folder / video_name(record)).exists():
+                video = folder / video_name(record)
+                if not (video.exists() and video.with_suffix(".npz").exists()):
                     self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.results import Result
+from understudy.evaluation.results import PromptStudy, Result
 from understudy.types import UserError
 
 
@@ -34,13 +34,16 @@ class Dataset:
 class Evidence:
     """All that a report tells. phases: the evaluated run last. datasets: of the evaluated run.
 
-    videos: of some episodes, by (task, seed).
+    videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts: what
+    `understudy prompts` found, or None.
     """
 
     run: Path
     result: Result
     phases: list[Phase]
     videos: Mapping[tuple[str, int], Path]
+    attention: Mapping[tuple[str, int], Path]
+    prompts: PromptStudy | None
     datasets: tuple[Dataset, ...]
 
 
@@ -50,11 +53,15 @@ def gather(run: Path) -> Evidence:
         raise UserError(f"no run folder {run}")
     result = Result.load(run / "evaluation")
     phases = list(_phases(run))[::-1]
+    videos = _videos(run / "evaluation" / "videos", result)
+    attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
         run=run,
         result=result,
         phases=phases,
-        videos=_videos(run / "evaluation" / "videos", result),
+        videos=videos,
+        attention={episode: path for episode, path in attention.items() if path.exists()},
+        prompts=PromptStudy.load(run),
         datasets=tuple(_datasets(phases[-1])) if phases else (),
     )
 

@@ -20,9 +20,10 @@ Prompts = Literal[
     "other_goal_image",
     "half_goal_image",
 ]
-"""sentence, held_out: a task's own, or a paraphrase kept from training. goal_image: the scene of this very episode as
-the expert leaves it. demonstration: the expert in another scene, with its actions; watched: without. none: nothing.
-other_goal_image: the goal of another scene of the task. half_goal_image: half of the goal image's 8 by 8 patches grey.
+"""sentence, held_out: a task's own, or a paraphrase kept from training. goal_image: the goal's own picture in this
+very episode where the suite has one, else the scene as the expert leaves it. demonstration: the expert in another
+scene, with its actions; watched: without. none: nothing. other_goal_image: the goal of another scene of the task.
+half_goal_image: half of the goal image's 8 by 8 patches grey.
 """
 
 

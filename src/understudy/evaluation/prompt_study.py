@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,10 @@ from understudy import envs
 from understudy.data.windows import WindowConfig
 from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
-from understudy.evaluation.results import Result
-from understudy.evaluation.statistics import Interval
+from understudy.evaluation.results import PROMPTS, PromptStudy, Result
 from understudy.models.checkpoint import load_info, resolve, workplace
 from understudy.rollout.claim import write_atomically
 from understudy.serialisation import from_jsonable, to_jsonable
-
-
-@dataclass(frozen=True)
-class PromptStudy:
-    """kinds: success over all tasks under each kind of prompt. matrix: success in the scenes of a task (second key)
-    while told another (first key)."""
-
-    kinds: Mapping[str, Interval]
-    matrix: Mapping[str, Mapping[str, Interval]]
 
 
 def study_prompts(
@@ -52,6 +41,7 @@ def study_prompts(
         "seed": seed,
         "workers": workers,
         "max_steps": max_steps,
+        "until_success": True,
     }
 
     def told(name: str, **how: Any) -> Result:
@@ -65,6 +55,6 @@ def study_prompts(
     for task in chosen:
         result = told(f"{matrix_with} of {task}", prompts=matrix_with, prompt_task=task)
         matrix[task] = {scene: found["success_any"] for scene, found in result.per_task.items()}
-    study = PromptStudy(kinds, matrix)
-    write_atomically(folder / "prompts.json", json.dumps(to_jsonable(study), indent=1).encode())
+    study = PromptStudy(episodes, matrix_with, kinds, matrix)
+    write_atomically(folder / PROMPTS, json.dumps(to_jsonable(study), indent=1).encode())
     return study

@@ -38,19 +38,23 @@ def episode_prompt(
             prompt = replace(prompt, sentence=known.held_out[index % len(known.held_out)])
         elif part in ("goal_image", "half_goal_image"):
             scene = env if task == env.task else environment(task, config, env.split)
-            goal = _solved(scene, seed)
+            goal = _goal(scene, seed)
             prompt = replace(prompt, goal=_hide_half(goal, seed) if part.startswith("half") else goal)
         elif part == "other_goal_image":
             scene = environment(task, config, "train")
-            prompt = replace(prompt, goal=_solved(scene, derive_seed("other", seed)))
+            prompt = replace(prompt, goal=_goal(scene, derive_seed("other", seed)))
         elif part in ("demonstration", "watched"):
             shown = _demonstration(task, config, window, derive_seed("demonstration", task, index))
             prompt = replace(prompt, demonstration=replace(shown, action=None) if part == "watched" else shown)
     return prompt
 
 
-def _solved(env: Environment, seed: int) -> dict[str, np.ndarray]:
-    """What the cameras see shortly after the expert solved the scene of `seed`."""
+def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:
+    """For every camera the goal's own picture in the scene of `seed`; where the suite has none, what they see shortly
+    after the expert solved it."""
+    env.begin(seed)
+    if (picture := env.goal_image()) is not None:
+        return dict.fromkeys(env.interface.cameras, picture)
     rollout(env, ExpertAgent(env), seed=seed, prompt=None, explore=False, steps_after_success=_LINGER_STEPS)
     return dict(env.observe()["images"])
 

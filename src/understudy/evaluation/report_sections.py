@@ -10,6 +10,8 @@ from typing import Any
 
 from understudy.evaluation.commands import reproduction, shown_path
 from understudy.evaluation.evidence import Dataset, Evidence, Phase
+from understudy.evaluation.report_attention import attention
+from understudy.evaluation.report_prompts import prompts
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.evaluation.statistics import Interval
 from understudy.evaluation.svg import interval_bar, line_chart
@@ -28,12 +30,14 @@ def body(evidence: Evidence) -> list[str]:
         headline(evidence),
         "<h2>Success by task</h2>",
         success_table(evidence.result),
+        *prompts(evidence.prompts),
         "<h2>What was trained on what</h2>",
         training(evidence),
         "<h2>Learning curves</h2>",
         curves(evidence.phases),
         "<h2>What it does</h2>",
         videos(evidence),
+        *attention(evidence),
         "<h2>Do it again</h2>",
         f"<pre>{escape(reproduction(evidence))}</pre>",
         "<h2>Provenance</h2>",

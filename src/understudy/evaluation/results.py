@@ -21,9 +21,11 @@ from understudy.evaluation.statistics import (
     wilson,
 )
 from understudy.rollout.claim import write_atomically
+from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
 RESULTS = "results.json"
+PROMPTS = "prompts.json"
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
 
@@ -145,6 +147,29 @@ class Result:
             return cls(tuple(map(EpisodeRecord.from_dict, values["episodes"])), values["provenance"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{found} is not the result of an evaluation ({error})") from None
+
+
+@dataclass(frozen=True)
+class PromptStudy:
+    """How far success follows the prompt. episodes: a task and prompt. kinds: success over all tasks under each kind of
+    prompt. matrix: success in the scenes of a task (second key) while told another (first key), by `matrix_with`.
+    """
+
+    episodes: int
+    matrix_with: str
+    kinds: Mapping[str, Interval]
+    matrix: Mapping[str, Mapping[str, Interval]]
+
+    @classmethod
+    def load(cls, run: Path) -> PromptStudy | None:
+        """That of a run folder, or None without one. Raises UserError if it cannot be read."""
+        path = run / "prompts" / PROMPTS
+        if not path.exists():
+            return None
+        try:
+            return from_jsonable(cls, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {path}: {error}; write it anew: understudy prompts {run}") from None
 
 
 @dataclass(frozen=True)

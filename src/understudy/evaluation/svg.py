@@ -28,9 +28,17 @@ def interval_bar(mean: float, low: float, high: float, *, width: float = 180, he
 Line = tuple[Sequence[float], Sequence[float]]
 
 
-def line_chart(lines: Mapping[str, Line], dashed: Mapping[str, Line], *, title: str, x_label: str) -> str:
-    """Lines of name to (x, y); a dashed line has the colour of the line of its name. The y axis is logarithmic where
-    the values are positive and span a factor of five.
+def line_chart(
+    lines: Mapping[str, Line],
+    dashed: Mapping[str, Line],
+    *,
+    title: str,
+    x_label: str,
+    y_limits: tuple[float, float] | None = None,
+) -> str:
+    """Lines of name to (x, y); a dashed line has the colour of the line of its name. x counts something: its ticks are
+    whole numbers. y_limits: ends of the y axis; None: those of the values, logarithmic where these are positive and
+    span a factor of five.
 
     Points that are not finite are left out. Returns a figure with a legend; a chart of nothing says so.
     """
@@ -38,9 +46,9 @@ def line_chart(lines: Mapping[str, Line], dashed: Mapping[str, Line], *, title: 
     points = [point for chosen in (solid, broken) for line in chosen.values() for point in line]
     if not points:
         return f"<figure><figcaption>{escape(title)}: nothing recorded</figcaption></figure>"
-    scale = _Scale.around(points)
+    scale = _Scale.around(points, y_limits)
     parts = [_grid_row(scale.place(points[0][0], tick)[1], tick) for tick in scale.y_ticks()]
-    parts += [_grid_column(scale.place(tick, points[0][1])[0], tick) for tick in _ticks(*scale.x)]
+    parts += [_grid_column(scale.place(tick, points[0][1])[0], tick) for tick in _ticks(*scale.x, least=1)]
     parts.append(f'<text x="{_WIDTH - _RIGHT:g}" y="{_HEIGHT - 2:g}" text-anchor="end">{escape(x_label)}</text>')
     colours = {name: f"c{index % 6}" for index, name in enumerate(dict.fromkeys([*solid, *broken]))}
     for style, chosen in (("line", solid), ("line dashed", broken)):
@@ -68,8 +76,10 @@ class _Scale:
     logarithmic: bool
 
     @classmethod
-    def around(cls, points: Sequence[tuple[float, float]]) -> _Scale:
+    def around(cls, points: Sequence[tuple[float, float]], y_limits: tuple[float, float] | None) -> _Scale:
         x, y = [x for x, _ in points], [y for _, y in points]
+        if y_limits is not None:
+            return cls(_spread(min(x), max(x)), y_limits, logarithmic=False)
         logarithmic = min(y) > 0 and max(y) / min(y) > 5
         y = [math.log10(value) for value in y] if logarithmic else y
         return cls(_spread(min(x), max(x)), _spread(min(y), max(y)), logarithmic)
@@ -114,8 +124,9 @@ def _spread(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _ticks(low: float, high: float, most: int = 5) -> list[float]:
-    rough = (high - low) / most
+def _ticks(low: float, high: float, most: int = 5, least: float = 0.0) -> list[float]:
+    """About `most` round values between low and high, at least `least` apart."""
+    rough = max((high - low) / most, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough)
     return [index * step for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]

@@ -25,7 +25,7 @@ from understudy.models.actions import (
     ContinuousActionConfig,
     fitted,
 )
-from understudy.models.encoders import ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
+from understudy.models.encoders import ConvEncoder, ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
 from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
@@ -97,6 +97,12 @@ class ObservationEmbedding(nn.Module):
     def real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "r o"]:
         """Which observation tokens are there: a row each (r = b), or one for all rows alike."""
         return self.tokens if embodiment is None else self.tokens[embodiment]
+
+    def attention(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v m rows columns"]:
+        """Where the visual tokens of frames of one camera look: each of a token's maps sums to 1 over the grid."""
+        encoder, token_learner = self.encoders[camera], self.token_learners[camera]
+        assert isinstance(encoder, ConvEncoder | ViT) and isinstance(token_learner, TokenLearner)
+        return token_learner.attention(encoder(images)).unflatten(-1, encoder.grid)
 
     def embed_visual(
         self, batch: Batch | PromptPictures, embodiment: Int[Tensor, "b"] | None = None

@@ -23,7 +23,6 @@ from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import to_jsonable
 from understudy.types import Spec, UserError
 
-STEPS_AFTER_SUCCESS = 20
 # An expert is given up when it failed this often, and less than one attempt in five succeeded.
 PATIENT_FAILURES = 20
 
@@ -39,13 +38,14 @@ def collect(
     workers: int | None = None,
     images: Literal["png", "video"] = "png",
     keep_failures: bool = False,
-    steps_after_success: int = STEPS_AFTER_SUCCESS,
+    steps_after_success: int | None = None,
     resume: bool = True,
 ) -> EpisodeDataset:
     """Record the first `episodes` successes of each task's expert.
 
-    Each is cut `steps_after_success` steps after its first solved one: an agent that saw none of these does not know
-    how to come close, nor how to stay.
+    Each is cut `steps_after_success` steps after its first solved one (None: what the suite has): an agent that saw
+    none of these does not know how to come close, nor how to stay; one that saw many of standing still may do nothing
+    else.
 
     Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the dataset depends
     neither on `workers` (None: one a core) nor on kills: finished attempts wait in `<output>.partial`, from which
@@ -54,15 +54,18 @@ def collect(
     tasks or bad values, if `output` exists, if `<output>.partial` was begun with other settings, or if an expert
     keeps failing.
     """
+    names = tuple(envs.expand(tasks))
+    if not names:
+        raise UserError("no tasks to collect; name at least one")
     chosen = CollectConfig(
-        tasks=tuple(dict.fromkeys(envs.expand(tasks))),
+        tasks=names,
         episodes=episodes,
         seed=seed,
         environment=config or EnvConfig(),
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
-        steps_after_success=steps_after_success,
+        steps_after_success=envs.steps_after_success(names) if steps_after_success is None else steps_after_success,
     )
     _check(chosen)
     output = Path(output)
@@ -120,8 +123,6 @@ class Ledger:
 
 
 def _check(config: CollectConfig) -> None:
-    if not config.tasks:
-        raise UserError("no tasks to collect; name at least one")
     if config.episodes < 1:
         raise UserError(f"{config.episodes} episodes a task; at least 1 is needed")
     if config.steps_after_success < 0:

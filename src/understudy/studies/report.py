@@ -62,21 +62,21 @@ def _missing(measurements: Sequence[Measurement], result: StudyResult) -> str:
 
 
 def _claims(result: StudyResult) -> str:
-    heads = ["claim", "setting", "difference", "P", "found"]
-    rows = []
+    """A group of rows for each claim, one a setting."""
+    heads = ["setting", "found", "difference", "P"]
+    groups: dict[str, list[list[str]]] = {}
     for verdict in result.verdicts:
         found = result.comparison(verdict.better, verdict.worse, verdict.setting)
-        cells = [escape(verdict.words), escape(verdict.setting)]
-        cells += ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
-        rows.append([*cells, f"<b>{escape(verdict.verdict)}</b>"])
-    return _table(heads, rows, numbers=2)
+        compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
+        groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
+    return _table(heads, groups, numbers=2)
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
     costs = ["seeds", "steps", "seconds", "core hours", "parameters"]
     heads = ["method", "", "success", f"{study.reference} less this", "P", "solved", *costs]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
-    return f"<h3>{escape(setting)}</h3>" + _table(heads, rows, numbers=2)
+    return f"<h3>{escape(setting)}</h3>" + _table(heads, {"": rows}, numbers=2)
 
 
 def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
@@ -101,7 +101,7 @@ def _few_shot(result: StudyResult) -> str:
     shown = dict(list(several.items())[:_LINES])
     if not shown:
         return ""
-    chart = line_chart(shown, {}, title="success on held-out tasks", x_label="demonstrations")
+    chart = line_chart(shown, {}, title="success on held-out tasks", x_label="demonstrations", y_limits=(0, 1))
     return f'<div class="charts">{chart}</div>'
 
 
@@ -134,10 +134,18 @@ def _difference(found: Any) -> str:
     return f'{found.mean:+.2f} <span class="interval">[{found.low:+.2f}, {found.high:+.2f}]</span>'
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int) -> str:
-    """Cells are HTML. numbers: the column from which on cells are numbers."""
-    kinds = ["" if index < numbers else "number" for index in range(len(heads))]
+def _table(heads: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], *, numbers: int) -> str:
+    """Cells are HTML; a column without a name gives way in a narrow window. groups: rows by the name above them.
+    numbers: the column from which on cells are numbers."""
+    kinds = ["number" if index >= numbers else "" if name else "spare" for index, name in enumerate(heads)]
     head = "".join(f'<th class="{kind}">{escape(name)}</th>' for kind, name in zip(kinds, heads, strict=True))
-    lines = ["".join(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    lines = []
+    for name, rows in groups.items():
+        lines += [f'<tr class="group"><th colspan="{len(heads)}"><span>{escape(name)}</span></th></tr>'] if name else []
+        lines += [
+            "".join(
+                ["<tr>", *(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)), "</tr>"]
+            )
+            for row in rows
+        ]
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'

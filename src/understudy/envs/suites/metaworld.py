@@ -16,9 +16,21 @@ from understudy.envs.suites.metaworld_instructions import INSTRUCTIONS
 from understudy.envs.suites.metaworld_splits import SPLITS, TASKS
 from understudy.types import ActionContract, Observation, Spec, UserError
 
-__all__ = ["CAMERAS", "EXTRA", "INSTRUCTIONS", "PACKAGES", "SPLITS", "TASKS", "MetaWorld", "make", "renderer"]
+__all__ = [
+    "CAMERAS",
+    "EXTRA",
+    "INSTRUCTIONS",
+    "PACKAGES",
+    "SPLITS",
+    "STEPS_AFTER_SUCCESS",
+    "TASKS",
+    "MetaWorld",
+    "make",
+    "renderer",
+]
 
 EXTRA = "metaworld"
+STEPS_AFTER_SUCCESS = 20
 PACKAGES = ("metaworld", "mujoco", "gymnasium")
 HORIZON = 500
 SUBSTEPS = 5

@@ -15,9 +15,21 @@ from understudy.envs.rendering import APT, egl_loads
 from understudy.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
 from understudy.types import UserError
 
-__all__ = ["EXTRA", "INSTRUCTIONS", "PACKAGES", "SPLITS", "TASKS", "MiniworldScene", "make", "renderer"]
+__all__ = [
+    "EXTRA",
+    "INSTRUCTIONS",
+    "PACKAGES",
+    "SPLITS",
+    "STEPS_AFTER_SUCCESS",
+    "TASKS",
+    "MiniworldScene",
+    "make",
+    "renderer",
+]
 
 EXTRA = "navigation"
+# The expert then stands still, and a policy that learns it where it does not know the goal never leaves (docs).
+STEPS_AFTER_SUCCESS = 0
 PACKAGES = ("miniworld", "pyglet", "gymnasium")
 
 BODY_METRES = 0.4

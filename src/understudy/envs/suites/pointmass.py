@@ -16,6 +16,7 @@ from understudy.envs.goals import episode_generator, split_of
 from understudy.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = ""
+STEPS_AFTER_SUCCESS = 20
 PACKAGES: tuple[str, ...] = ("numpy",)
 CAMERAS = ("top",)
 HORIZON = 100

@@ -1,0 +1,23 @@
+"""TokenLearner: a token is the mean of patches under its own attention, which one can ask for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from understudy.nn.token_learner import TokenLearner
+
+
+def test_a_token_is_the_mean_of_patches_under_its_attention():
+    torch.manual_seed(0)
+    learner, patches = TokenLearner(8, 3, maps=2), torch.randn(2, 9, 8)
+    attention = learner.attention(patches)
+    assert attention.shape == (2, 3, 2, 9)
+    torch.testing.assert_close(attention.sum(dim=-1), torch.ones(2, 3, 2))
+    halves = [attention[:, :, part] @ patches[..., 4 * part : 4 * part + 4] for part in range(2)]
+    torch.testing.assert_close(learner(patches), torch.cat(halves, dim=-1))
+
+
+def test_maps_share_a_tokens_channels_equally():
+    with pytest.raises(ValueError, match="width 8 is not a multiple of maps 3"):
+        TokenLearner(8, 2, maps=3)
