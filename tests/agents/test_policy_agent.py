@@ -132,7 +132,7 @@ def test_attention_is_over_the_grid_of_every_camera(encoder, maps):
     agent = make_agent(encoder=encoder, token_maps=maps)
     spec, objectives = make_spec(cameras=("front", "wrist")), {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}
     system = make_system(objectives=objectives, spec=spec, encoder=encoder, token_maps=maps)
-    two = PolicyAgent(system, replace(agent.info, spec=spec))
+    two = PolicyAgent(system, replace(agent.info, embodiments=(replace(agent.info.embodiments[0], spec=spec),)))
     frames = np.stack([observation["images"]["front"] for observation in make_observations(5)])
     found = two.attention({"front": frames, "wrist": frames[::-1]})
     assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(spec.cameras, (5, 2, maps, 4, 4))

@@ -20,6 +20,7 @@ from understudy.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RE
 from understudy.studies.stages import Collect, Train, lineage, read_description, write_description
 from understudy.studies.study import methods_of, stages_of
 
+TIMES = ("train_seconds", "hours", "core_hours")
 DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
 
 
@@ -88,9 +89,9 @@ def results(output: Path) -> dict[str, Any]:
 
 
 def rows_of(output: Path, method: str) -> list[dict[str, Any]]:
-    """The rows of a method but for its seconds, which no two runs share."""
+    """The rows of a method but for its times, which no two runs share."""
     rows = [row for row in results(output)["rows"] if row["method"] == method]
-    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
 def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.data.permutation import mix
 from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
@@ -211,8 +212,8 @@ class PolicyAgent:
         return torch.from_numpy(np.ascontiguousarray(array)).to(next(self.model.parameters()).device)
 
     def _generator(self, carry: Carry) -> torch.Generator:
-        device = next(self.model.parameters()).device
-        return torch.Generator(device).manual_seed((self.seed << 32) + carry.decisions)
+        seed = mix(np.asarray([carry.decisions]), self.seed)[0] >> np.uint64(32)  # a generator drops all but 32 bits
+        return torch.Generator(next(self.model.parameters()).device).manual_seed(int(seed))
 
 
 def load(path: str | Path, device: str = "cpu", *, embodiment: str | None = None) -> PolicyAgent:
