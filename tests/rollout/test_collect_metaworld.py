@@ -10,9 +10,9 @@ import pytest
 from rollout.collecting import digest
 
 from understudy.data.dataset import EpisodeDataset
-from understudy.envs import make
+from understudy.envs import make, steps_after_success
 from understudy.envs.base import EnvConfig
-from understudy.rollout.collect import STEPS_AFTER_SUCCESS, collect
+from understudy.rollout.collect import collect
 
 pytestmark = pytest.mark.skipif(find_spec("metaworld") is None, reason="metaworld is not installed")
 
@@ -41,7 +41,7 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, in
         reward, _, _, info = env.advance(episode.action[step])
         assert np.float32(reward) == episode.reward[step]
         assert info["success"] == episode.success[step]
-    assert episode.success.tolist().index(True) == len(episode) - 1 - STEPS_AFTER_SUCCESS
+    assert episode.success.tolist().index(True) == len(episode) - 1 - steps_after_success(TASKS)
     env.close()
 
 
