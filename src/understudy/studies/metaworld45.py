@@ -101,6 +101,7 @@ STUDY = Study(
     reference=METHOD,
     measurements=measurements,
     seeds=1,
+    groups={"The last phase": (METHOD,)},
     notes=(
         "“Solved” counts tasks with success of at least .9. With 20 episodes a task the count itself is uncertain: a "
         "task of true success .9 reaches 18 of 20 in two runs of three.",

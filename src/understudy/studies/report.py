@@ -10,6 +10,7 @@ from typing import Any
 
 from understudy.evaluation.report import write_page
 from understudy.evaluation.report_sections import definitions, flatten
+from understudy.evaluation.statistics import wilson
 from understudy.evaluation.svg import Line, interval_bar, line_chart
 from understudy.studies.results import Row, StudyResult
 from understudy.studies.stages import is_done, product
@@ -27,12 +28,11 @@ def write_report(study: Study, measurements: Sequence[Measurement], result: Stud
         f"<header><h1>study {escape(study.name)}, preset {escape(result.provenance['preset'])}</h1></header>",
         f"<p>{escape(study.description)}</p>",
         _missing(measurements, result),
-        "<h2>What the paper claims, and what was found</h2>",
         _claims(result),
         "<h2>Success</h2>",
         *(_setting(study, result, setting) for setting in result.settings),
         _few_shot(result),
-        "<h2>Learning curves</h2>",
+        _tasks(study, result),
         _curves(study, measurements, output),
         "<h2>How to read this</h2>",
         "".join(f"<p>{escape(note)}</p>" for note in [*_READING, *study.notes]),
@@ -48,8 +48,8 @@ _READING = (
     "Intervals are 95 %: a bootstrap that draws training seeds and their episodes anew, stratified by task.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
     "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
-    "Steps and seconds are those of all the phases that lead to an agent, on one core. results.json has the episodes, "
-    "the success of each task and how many parameters the last phase trained.",
+    "Solved are the tasks with success of at least .9. Steps and seconds are those of all the phases that lead to an "
+    "agent; core hours are what these and the collection computed. results.json has more.",
 )
 
 
@@ -63,13 +63,15 @@ def _missing(measurements: Sequence[Measurement], result: StudyResult) -> str:
 
 def _claims(result: StudyResult) -> str:
     """A group of rows for each claim, one a setting."""
+    if not result.verdicts:
+        return ""
     heads = ["setting", "found", "difference", "P"]
     groups: dict[str, list[list[str]]] = {}
     for verdict in result.verdicts:
         found = result.comparison(verdict.better, verdict.worse, verdict.setting)
         compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
         groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
-    return _table(heads, groups, numbers=2)
+    return "<h2>What the paper claims, and what was found</h2>" + _table(heads, groups, numbers=2)
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
@@ -105,6 +107,24 @@ def _few_shot(result: StudyResult) -> str:
     return f'<div class="charts">{chart}</div>'
 
 
+def _tasks(study: Study, result: StudyResult) -> str:
+    """Success of the reference on each task, the best first; intervals are over episodes alone."""
+    parts = []
+    for row in result.rows:
+        if row.method != study.reference:
+            continue
+        episodes = row.episodes // len(row.tasks)
+        found = sorted(row.tasks.items(), key=lambda item: -item[1])
+        intervals = {task: wilson(round(mean * episodes), episodes) for task, mean in found}
+        cells = [
+            [escape(task), interval_bar(each.mean, each.low, each.high, width=90), f"{each.mean:.2f}"]
+            for task, each in intervals.items()
+        ]
+        table = _table(["task", "", "success"], {"": cells}, numbers=2)
+        parts.append(f"<details><summary>{escape(row.setting)}: {row.solved} of {len(cells)} solved</summary>{table}")
+    return f"<h2>Each task under {escape(study.reference)}</h2>" + "</details>".join([*parts, ""])
+
+
 def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> str:
     """The imitation loss of each method's last run, first seed; dashed on held-out episodes."""
     runs = {each.method: each.evaluations[0].run for each in reversed(measurements) if not each.demonstrations}
@@ -118,7 +138,10 @@ def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> 
         )
         for title, methods in study.groups.items()
     ]
-    return f'<div class="charts">{"".join(charts)}</div><p class="soft">Dashed: on held-out episodes.</p>'
+    if not charts:
+        return ""
+    drawn = f'<div class="charts">{"".join(charts)}</div>'
+    return f'<h2>Learning curves</h2>{drawn}<p class="soft">Dashed: on held-out episodes.</p>'
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
