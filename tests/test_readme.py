@@ -39,7 +39,8 @@ def test_the_python_example_runs(
 
 
 def command_lines() -> list[str]:
-    lines = (line.partition("#")[0].strip() for path in DOCUMENTS for line in path.read_text().splitlines())
+    texts = (path.read_text().replace("\\\n", " ") for path in DOCUMENTS)
+    lines = (line.partition("#")[0].strip() for text in texts for line in text.splitlines())
     return sorted({line for line in lines if re.match(r"understudy [a-z]+( |$)", line)})
 
 
