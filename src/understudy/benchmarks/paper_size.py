@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from einops import rearrange
@@ -25,10 +29,21 @@ from understudy.training.train import prepare
 from understudy.types import Prompt
 
 _ROUNDS = 5
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # docs/scale.md: memory is kept, not returned
 
 
 def measure() -> Iterator[Row]:
-    """Seconds; the ratio is how many passes of the encoder a step or a decision costs."""
+    """Seconds; the ratio is how many passes of the encoder a step or a decision costs. A program of its own measures."""
+    command = [sys.executable, "-m", "understudy.benchmarks.paper_size"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | _MEMORY) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield Row(**json.loads(line))
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def _rows() -> Iterator[Row]:
     with recorded(episodes=1, image_size=224) as (dataset, cache):
         for precision in ("fp32", "bf16"):
             first = replace(preset("dualmind/phase1-base"), precision=precision, compile=False)
@@ -99,3 +114,8 @@ def _against_encoder(
 def _frames(windows: Windows, config: TrainConfig) -> Tensor:
     (frames,) = windows.batch(0, config.batch_size).images.values()
     return rearrange(frames, "b t c h w -> (b t) c h w")
+
+
+if __name__ == "__main__":
+    for row in _rows():
+        print(json.dumps(asdict(row)), flush=True)

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from understudy.nn.linear import Linear
+
 
 def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of the given sizes, input first, with GELU (and dropout) between them."""
@@ -14,5 +16,5 @@ def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
     for index, (width_in, width_out) in enumerate(pairwise(sizes)):
         if index:
             layers += [nn.GELU(), nn.Dropout(dropout)] if dropout else [nn.GELU()]
-        layers.append(nn.Linear(width_in, width_out))
+        layers.append(Linear(width_in, width_out))
     return nn.Sequential(*layers)

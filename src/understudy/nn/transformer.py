@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.nn.linear import Linear
 from understudy.nn.mlp import mlp
 
 
@@ -18,9 +20,9 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         self.heads, self.dropout = heads, dropout
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(context_width or width, 2 * width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(context_width or width, 2 * width)
+        self.output = Linear(width, width)
 
     def forward(
         self,
@@ -34,7 +36,10 @@ class Attention(nn.Module):
             self.key_value(x if context is None else context), "b k (two h d) -> two b h k d", two=2, h=self.heads
         )
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        if mask is None and not dropout and _fused_is_slow(query):
+            attended = (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1) @ value
+        else:
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return self.output(rearrange(attended, "b h q d -> b q (h d)"))
 
 
@@ -84,3 +89,9 @@ def _begin_as_identity(attention: Attention, feed_forward: nn.Sequential) -> Non
     for last in (attention.output, feed_forward[-1]):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
+
+
+def _fused_is_slow(query: Tensor) -> bool:
+    """On a CPU in bfloat16 the fused attention's backward pass takes three times as long as that of its parts
+    (docs/log.md, 2026-11-21)."""
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad

@@ -1,0 +1,39 @@
+"""A linear layer that is fast to train on a CPU in bfloat16."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Linear):
+    """nn.Linear, but under a CPU's autocast to bfloat16 the weight's gradient is a product of laid out matrices: of
+    transposed ones it takes twice as long (docs/log.md, 2026-11-21)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        if learns and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return _LaidOut.apply(x, self.weight, self.bias)
+        return super().forward(x)
+
+
+class _LaidOut(torch.autograd.Function):
+    @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
+        x, weight = ctx.saved_tensors
+        rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
+        if rows.shape[1] < gradients.shape[1]:  # the narrower one is cheaper to lay out
+            to_weight = (rows.t().contiguous() @ gradients).t()
+        else:
+            to_weight = gradients.t().contiguous() @ rows
+        return gradient @ weight, to_weight, gradients.sum(dim=0)

@@ -1,0 +1,25 @@
+"""Attention in bfloat16 on a CPU, which is computed by parts where it is trained, is the attention of float32."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from understudy.nn.transformer import Attention
+
+
+def outputs_and_gradients(layer: Attention, x: Tensor, *, bf16: bool) -> list[Tensor]:
+    layer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        y = layer(x)
+    y.float().square().sum().backward()
+    return [y.float(), *(parameter.grad for parameter in layer.parameters() if parameter.grad is not None)]
+
+
+def test_attention_by_parts_is_attention():
+    torch.manual_seed(0)
+    layer, x = Attention(32, heads=4), torch.randn(2, 9, 32)
+    by_parts, fused = (outputs_and_gradients(layer, x, bf16=bf16) for bf16 in (True, False))
+    assert len(by_parts) == 7
+    for one, other in zip(by_parts, fused, strict=True):
+        assert (one - other).norm() < 0.02 * other.norm()
