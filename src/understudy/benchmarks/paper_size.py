@@ -33,7 +33,7 @@ _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # doc
 
 
 def measure() -> Iterator[Row]:
-    """Seconds; the ratio is how many passes of the encoder a step or a decision costs. A program of its own measures."""
+    """Seconds, measured by a program of its own; the ratio is how many passes of the encoder are paid."""
     command = [sys.executable, "-m", "understudy.benchmarks.paper_size"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | _MEMORY) as process:
         assert process.stdout is not None
