@@ -174,7 +174,7 @@ def _shipped(path: str | Path) -> Path | None:
         return None
     known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
     if name not in known:
-        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known)}")
+        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}")
     return SHIPPED / name
 
 
