@@ -28,7 +28,7 @@ from understudy.training.sources import Sources
 from understudy.training.train import prepare
 from understudy.types import Prompt
 
-_ROUNDS = 5
+_ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 GB
 _MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # docs/scale.md: memory is kept, not returned
 
 
@@ -46,8 +46,8 @@ def measure() -> Iterator[Row]:
 def _rows() -> Iterator[Row]:
     with recorded(episodes=1, image_size=224) as (dataset, cache):
         for precision in ("fp32", "bf16"):
-            first = replace(preset("dualmind/phase1-base"), precision=precision, compile=False)
-            second = replace(phase2("base"), precision=precision)
+            first = replace(preset("dualmind/phase1-base"), precision=precision, batch_size=_WINDOWS, compile=False)
+            second = replace(phase2("base"), precision=precision, batch_size=_WINDOWS)
             for name, most, what, (value, baseline) in (
                 ("phase1", 4.5, "a step of dualmind/phase1-base", _first_phase(first, dataset, cache)),
                 (
@@ -80,19 +80,20 @@ def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCach
 
 
 def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
-    system, info = prepare(config, Sources((dataset,)), None, None)
+    """Under one autocast, which keeps the weights it has cast, as a loop of decisions would be."""
+    system, info = prepare(replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None)
     agent, prompt, seen = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence), observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
         nonlocal carry
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-            _, carry = agent.act(carry, seen, prompt, explore=False)
+        _, carry = agent.act(carry, seen, prompt, explore=False)
 
-    for _ in range(config.window.steps):  # from here on the window is full
-        decide()
     frame = rearrange(torch.from_numpy(next(iter(seen["images"].values()))), "h w c -> 1 c h w")
-    return _against_encoder(decide, system, frame, config.precision, calls=10)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+        for _ in range(config.window.steps):  # from here on the window is full
+            decide()
+        return _against_encoder(decide, system, frame, config.precision, calls=10)
 
 
 def _against_encoder(
