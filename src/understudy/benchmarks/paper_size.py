@@ -80,7 +80,6 @@ def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCach
 
 
 def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
-    """Under one autocast, which keeps the weights it has cast, as a loop of decisions would be."""
     system, info = prepare(replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None)
     agent, prompt, seen = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence), observation(dataset)
     carry: Carry | None = None
