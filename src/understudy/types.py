@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Precision = Literal["fp32", "bf16"]
 
 
 class UserError(ValueError):

@@ -110,6 +110,20 @@ def test_exploring_samples_from_bins_and_repeats_with_its_seed():
     assert np.array_equal(*explored) and not np.array_equal(explored[0], greedy)
 
 
+@pytest.mark.parametrize("encoder", [ConvEncoderConfig(width=8, layers=((8, 4, 4),)), ViTConfig(8, 4, 1, 2)])
+def test_acting_in_bf16_is_near_acting_in_fp32_and_rounds_weights_once(encoder):
+    ours, theirs = (make_agent(encoder=encoder) for _ in range(2))
+    ours = PolicyAgent(ours.system, ours.info, precision="bf16")
+    block, prompt = ours.model.blocks[0].attention.query.weight, ours.model.prompt_encoder
+    assert block.dtype == torch.bfloat16 and {each.dtype for each in prompt.parameters()} == {torch.float32}
+    one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (ours, theirs))
+    assert not np.array_equal(one, other)
+    np.testing.assert_allclose(one, other, atol=0.05)
+    frames = {"front": np.stack([each["images"]["front"] for each in make_observations(2)])}
+    looks, looked = (agent.attention(frames)["front"] for agent in (ours, theirs))
+    np.testing.assert_allclose(looks, looked, atol=0.01)
+
+
 def test_a_prompt_for_an_unprompted_agent_is_refused():
     with pytest.raises(UserError, match="prompt 'open the drawer' given to an unprompted agent"):
         make_agent(prompt=None).act(None, next(make_observations(1)), OPEN, explore=False)

@@ -152,6 +152,16 @@ def test_until_success_ends_solved_episodes_and_changes_no_success(run: Path, re
         compare(reference, tmp_path / "evaluation")
 
 
+def test_an_agent_acts_in_bf16(run: Path, reference: Path, tmp_path: Path) -> None:
+    rounded, exact = (
+        evaluate(run, episodes=1, seed=3, precision="bf16", output=tmp_path / "rounded"),
+        Result.load(reference),
+    )
+    assert rounded.provenance["precision"] == "bf16" and exact.provenance["precision"] == "fp32"
+    mine, theirs = ({(r.task, r.index): r.return_ for r in each.episodes} for each in (rounded, exact))
+    assert all(mine[key] == pytest.approx(theirs[key], rel=0.1) and mine[key] != theirs[key] for key in mine)
+
+
 def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
     provenance = json.loads((reference / "results.json").read_text())["provenance"]
     assert provenance["config_hash"] == "config-3"
@@ -193,6 +203,7 @@ def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path
         ({"videos": -1}, "videos is -1; expected at least 0"),
         ({"max_steps": 0}, "max_steps is 0; expected at least 1"),
         ({"workers": 0}, "0 workers"),
+        ({"device": "abacus"}, "device 'abacus' is not there"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.data.permutation import mix
@@ -21,7 +22,7 @@ from understudy.models.prompts import PromptTokens
 from understudy.objectives.behaviour_cloning import BehaviourCloning
 from understudy.objectives.system import ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
-from understudy.types import Observation, Prompt, PromptPictures, UserError
+from understudy.types import Observation, Precision, Prompt, PromptPictures, UserError
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,20 @@ class PolicyAgent:
     sliding key-value cache would let it see farther back than it did in training.
     """
 
-    def __init__(self, system: System, info: CheckpointInfo, *, embodiment: str | None = None, seed: int = 0):
-        """embodiment: the one to act for, which may be left out where the agent learned but one. Raises UserError for
-        one that it did not learn, or if it learned no policy."""
+    def __init__(
+        self,
+        system: System,
+        info: CheckpointInfo,
+        *,
+        embodiment: str | None = None,
+        seed: int = 0,
+        precision: Precision = "fp32",
+    ):
+        """embodiment: the one to act for, which may be left out where the agent learned but one. precision: of matrix
+        products; for bf16 the weights that every decision uses are rounded here, in `system` itself. Raises UserError
+        for an embodiment that it did not learn, or if it learned no policy."""
+        if precision not in get_args(Precision):
+            raise UserError(f"precision is {precision!r}; choices: {', '.join(get_args(Precision))}")
         policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
         if not isinstance(policy, BehaviourCloning):
             raise UserError("this run learned no policy: it has no behaviour_cloning objective (a phase I run?)")
@@ -62,7 +74,12 @@ class PolicyAgent:
         self.prompted = self.model.prompt_encoder is not None
         self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
         self._slots = self.model.joint.slot_of(body.spec)
-        self._embodiment = torch.tensor([place], device=next(self.model.parameters()).device) if several else None
+        self._device = next(self.model.parameters()).device
+        self._embodiment = torch.tensor([place], device=self._device) if several else None
+        self._bf16 = precision == "bf16"
+        if self._bf16:
+            for part in (self.model.embedding, self.model.blocks, self.model.prompt_blocks, self.policy):
+                _round_weights(part)
 
     def needs_observation(self, carry: Carry | None) -> bool:
         return carry is None or not carry.planned
@@ -77,11 +94,13 @@ class PolicyAgent:
         that does not fit the embodiment.
         """
         if carry is None or carry.prompt != prompt:
-            carry = self._begin(prompt)
+            with self._autocast():
+                carry = self._begin(prompt)
         if not carry.planned:
             if observation is None:
                 raise ValueError("act needs an observation here; see needs_observation")
-            carry = self._plan(carry, observation, explore)
+            with self._autocast():
+                carry = self._plan(carry, observation, explore)
         action, *planned = carry.planned
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
         return self.interface.action.denormalise(action), carry
@@ -98,15 +117,16 @@ class PolicyAgent:
             if name not in self.interface.cameras or frames.shape[1:] != expected or frames.dtype != np.uint8:
                 taken = {camera: (*size, 3) for camera, size in self.interface.cameras.items()}
                 raise UserError(f"frames of {name!r} are {frames.dtype} {frames.shape}; choices: n of uint8 {taken}")
-        return {
-            name: self.model.embedding.attention(
-                rearrange(self._tensor(frames), "n h w c -> n c h w"), self._slots[name]
-            )
-            .float()
-            .cpu()
-            .numpy()
-            for name, frames in images.items()
-        }
+        with self._autocast():
+            return {
+                name: self.model.embedding.attention(
+                    rearrange(self._tensor(frames), "n h w c -> n c h w"), self._slots[name]
+                )
+                .float()
+                .cpu()
+                .numpy()
+                for name, frames in images.items()
+            }
 
     def _begin(self, prompt: Prompt | None) -> Carry:
         if prompt is not None and not self.prompted:
@@ -209,15 +229,21 @@ class PolicyAgent:
             raise UserError(f"observation has {given}; this agent was trained on {expected}")
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(next(self.model.parameters()).device)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
     def _generator(self, carry: Carry) -> torch.Generator:
         seed = mix(np.asarray([carry.decisions]), self.seed)[0] >> np.uint64(32)  # a generator drops all but 32 bits
-        return torch.Generator(next(self.model.parameters()).device).manual_seed(int(seed))
+        return torch.Generator(self._device).manual_seed(int(seed))
 
 
-def load(path: str | Path, device: str = "cpu", *, embodiment: str | None = None) -> PolicyAgent:
-    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned.
+def load(
+    path: str | Path, device: str = "cpu", *, embodiment: str | None = None, precision: Precision = "fp32"
+) -> PolicyAgent:
+    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
+    see `PolicyAgent`.
 
     Raises UserError where weights or files do not fit, and naming the choices where the embodiment is not among them.
     """
@@ -230,7 +256,7 @@ def load(path: str | Path, device: str = "cpu", *, embodiment: str | None = None
         from_jsonable(WindowConfig, info.window),
     )
     load_weights(system, folder)
-    return PolicyAgent(system.to(device), info, embodiment=embodiment)
+    return PolicyAgent(system.to(device), info, embodiment=embodiment, precision=precision)
 
 
 def _place(info: CheckpointInfo, name: str | None) -> int:
@@ -241,6 +267,13 @@ def _place(info: CheckpointInfo, name: str | None) -> int:
     if name is not None and name not in learned:
         raise UserError(f"this agent was not trained for embodiment {name!r}; choices: {', '.join(learned)}")
     return info.joint.names.index(name or learned[0])
+
+
+def _round_weights(part: nn.Module) -> None:
+    """Round to bfloat16 what autocast would round at every use."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.to(torch.bfloat16)
 
 
 def _widened(values: Tensor, dimension: int) -> Tensor:

@@ -81,7 +81,8 @@ def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCach
 
 def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
     system, info = prepare(replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None)
-    agent, prompt, seen = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence), observation(dataset)
+    agent = PolicyAgent(system, info, precision=config.precision)
+    prompt, seen = Prompt(dataset.tasks[0].sentence), observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
@@ -89,10 +90,9 @@ def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
         _, carry = agent.act(carry, seen, prompt, explore=False)
 
     frame = rearrange(torch.from_numpy(next(iter(seen["images"].values()))), "h w c -> 1 c h w")
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
-        for _ in range(config.window.steps):  # from here on the window is full
-            decide()
-        return _against_encoder(decide, system, frame, config.precision, calls=10)
+    for _ in range(config.window.steps):  # from here on the window is full
+        decide()
+    return _against_encoder(decide, system, frame, config.precision, calls=10)
 
 
 def _against_encoder(

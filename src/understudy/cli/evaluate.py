@@ -12,7 +12,7 @@ from tyro.conf import Positional
 
 from understudy.cli.parsing import parse
 from understudy.evaluation.prompt_kinds import Prompts
-from understudy.types import UserError
+from understudy.types import Precision, UserError
 
 if TYPE_CHECKING:
     from understudy.evaluation.results import Result
@@ -62,6 +62,12 @@ class Options:
     split: Literal["train", "validation", "evaluation"] = "evaluation"
     """Which goals: the three sets never meet."""
 
+    device: str = "cpu"
+    """auto, cpu, cuda, cuda:N or mps: where the agent runs; each worker loads its own."""
+
+    precision: Precision = "fp32"
+    """bf16: the agent computes in bfloat16, with weights rounded once."""
+
     output: Path | None = None
     """Folder of the results; None: RUN/evaluation."""
 
@@ -93,6 +99,8 @@ def main(arguments: Sequence[str]) -> int:
         until_success=options.until_success,
         split=options.split,
         output=options.output,
+        device=options.device,
+        precision=options.precision,
         resume=True,
     )
     print_result(result)

@@ -21,7 +21,7 @@ from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video
-from understudy.types import Observation, Prompt
+from understudy.types import Observation, Precision, Prompt
 
 VIDEO_FRAMES_PER_SECOND = 20
 _SECONDS_AFTER_SUCCESS = 1.0
@@ -29,10 +29,11 @@ _SECONDS_AFTER_SUCCESS = 1.0
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. device: where the agent runs.
+    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. environments: of each suite that is
+    evaluated. device, precision: how the agent runs.
 
-    environments: of each suite that is evaluated. prompt_task: the task whose prompts are given, whatever the
-    environment's; None: its own. until_success: an episode ends with its first solved step.
+    prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
+    episode ends with its first solved step.
     """
 
     checkpoint: Path
@@ -41,6 +42,7 @@ class EvaluationConfig:
     split: Split
     prompts: Prompts
     device: str
+    precision: Precision = "fp32"
     prompt_task: str | None = None
     until_success: bool = False
 
@@ -65,7 +67,9 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     """
     config = job.config
     env = environment(job.task, config.environment(job.task), config.split)
-    agent = _agent(config.checkpoint, config.device, learned_embodiment(_info(config.checkpoint), env))
+    agent = _agent(
+        config.checkpoint, config.device, config.precision, learned_embodiment(_info(config.checkpoint), env)
+    )
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
     prompt = _prompt(job, agent, env, seed)
@@ -136,8 +140,8 @@ def _prompt(job: EvaluationJob, agent: PolicyAgent, env: Environment, seed: int)
 
 
 @lru_cache(maxsize=2)
-def _agent(checkpoint: Path, device: str, embodiment: str) -> PolicyAgent:
-    return load(checkpoint, device=device, embodiment=embodiment)
+def _agent(checkpoint: Path, device: str, precision: Precision, embodiment: str) -> PolicyAgent:
+    return load(checkpoint, device=device, embodiment=embodiment, precision=precision)
 
 
 @lru_cache(maxsize=1)

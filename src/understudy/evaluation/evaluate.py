@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from understudy import envs
 from understudy.data.windows import WindowConfig
+from understudy.devices import choose_device
 from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import (
     EvaluationConfig,
@@ -33,7 +34,7 @@ from understudy.rollout.claim import claim, write_atomically
 from understudy.rollout.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import from_jsonable, to_jsonable
-from understudy.types import UserError
+from understudy.types import Precision, UserError
 
 EPISODES = "episodes.jsonl"
 
@@ -54,6 +55,7 @@ def evaluate(
     output: str | Path | None = None,
     resume: bool = True,
     device: str = "cpu",
+    precision: Precision = "fp32",
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
@@ -62,7 +64,8 @@ def evaluate(
     that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
     that success at the last step means something, unless `until_success` ends each with its first solved step,
     which saves most of the time of a good agent. videos: of each task film the first so many successes and
-    failures, and keep where the visual tokens look in them (`attention`).
+    failures, and keep where the visual tokens look in them (`attention`). device, precision: how the agent runs; bf16
+    computes in bfloat16.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
@@ -73,17 +76,20 @@ def evaluate(
     checkpoint = resolve(run)
     info = load_info(checkpoint)
     chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
-    _check(episodes, videos, prompts, max_steps, split)
+    _check(episodes, videos, prompts, max_steps, split, precision)
     taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
     if prompts not in taken:
         raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
+    device = str(choose_device(device))
     environments = {
         suite: environment if max_steps is None else replace(environment, max_steps=max_steps)
         for suite, environment in _environments(info, chosen).items()
     }
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
-    config = EvaluationConfig(checkpoint, environments, seed, split, prompts, device, prompt_task, until_success)
+    config = EvaluationConfig(
+        checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success
+    )
     folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
@@ -98,11 +104,15 @@ def evaluate(
     return result
 
 
-def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str) -> None:
+def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str, precision: str) -> None:
     for name, value, least in (("episodes", episodes, 1), ("videos", videos, 0), ("max_steps", max_steps, 1)):
         if value is not None and value < least:
             raise UserError(f"{name} is {value}; expected at least {least}")
-    for name, value, choices in (("prompts", prompts, get_args(Prompts)), ("split", split, get_args(Split))):
+    for name, value, choices in (
+        ("prompts", prompts, get_args(Prompts)),
+        ("split", split, get_args(Split)),
+        ("precision", precision, get_args(Precision)),
+    ):
         if value not in choices:
             raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
 
@@ -143,6 +153,7 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
         "max_steps": _shared(config.environments, lambda environment: environment.max_steps),
         "until_success": config.until_success,
         "device": config.device,
+        "precision": config.precision,
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),

@@ -9,7 +9,7 @@ from typing import Literal
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformerConfig
 from understudy.objectives.system import ObjectiveConfig
-from understudy.types import UserError
+from understudy.types import Precision, UserError
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class TrainConfig:
     """Decay a step of the average of weights that is evaluated; 0: the weights themselves are."""
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     """bf16: matrix products in bfloat16, weights and losses in float32."""
 
     compile: bool = False

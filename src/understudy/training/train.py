@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ import torch
 from understudy.data.frames import FrameCache
 from understudy.data.mixture import Mixture
 from understudy.data.windows import Windows
+from understudy.devices import choose_device
 from understudy.evaluation.provenance import code_commit, package_versions
 from understudy.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
 from understudy.objectives.system import System
@@ -64,9 +66,11 @@ def train(
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
-    place = choose_device(device)
+    place = choose_device(device, process=int(os.environ["LOCAL_RANK"]) if under_torchrun() else None)
     with torchrun_ranks(place) as ranks, _reproducible(place):
         if ranks.first:
+            if config.compile:
+                _require_compiler(place)
             run_folder.require_free(Path(output), resume=resume)
             _lead(config, Sources.open(data, weights), Path(output), start_from, place, ranks)
         else:
@@ -79,21 +83,6 @@ def train_as_worker(assignment: Mapping[str, Any]) -> None:
     assigned, place = _read(assignment), torch.device("cpu")
     with _reproducible(place), threads_for(assignment["world"]):
         _work(*assigned, place, join(assignment["rank"], assignment["world"], assignment["port"]))
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device of that name; among torchrun's processes "cuda" is another one for each of a machine's. Raises
-    UserError for one that is unknown or not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and under_torchrun():
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device {name!r} is not there; choices: auto, cpu, cuda, cuda:N, mps") from error
-    return device
 
 
 def prepare(
@@ -165,6 +154,15 @@ def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodime
         place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
         known[place] = replace(ours, statistics=known[place].statistics)
     return tuple(known)
+
+
+def _require_compiler(place: torch.device) -> None:
+    found = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if place.type == "cpu" and not shutil.which(found):
+        raise UserError(
+            f"this config compiles its blocks, which on a CPU needs a C++ compiler, and {found!r} is not there: "
+            "sudo apt-get install -y g++, or train with --no-compile"
+        )
 
 
 def _lead(
