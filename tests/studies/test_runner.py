@@ -14,7 +14,19 @@ from studies.declared import DATA, MANIFEST, evaluated, imitation, start
 from understudy.models.checkpoint import load_info, resolve
 from understudy.rollout.claim import claim, write_atomically
 from understudy.studies.runner import _Pool, run_stages
-from understudy.studies.stages import DONE, LOG, Collect, Train, facts, folder, label, product, write_description
+from understudy.studies.stages import (
+    DONE,
+    LOG,
+    SPENT,
+    Collect,
+    Train,
+    carry_out,
+    facts,
+    folder,
+    label,
+    product,
+    write_description,
+)
 from understudy.types import UserError
 
 
@@ -66,6 +78,13 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
     assert "1 failed, 2 not begun" in told
 
 
+def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
+    write_description(DATA, tmp_path)
+    write_atomically(folder(DATA, tmp_path) / SPENT, json.dumps({"seconds": 1000.0, "core_seconds": 3000.0}).encode())
+    carry_out(DATA, tmp_path)
+    assert 1000 < facts(DATA, tmp_path)["seconds"] < 2000 and 3000 < facts(DATA, tmp_path)["core_seconds"] < 4000
+
+
 def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
     with claim(tmp_path, MANIFEST), pytest.raises(UserError, match="in use by another process"):
         run_stages([DATA], tmp_path, manifest=MANIFEST)
@@ -87,6 +106,7 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
     if number == signal.SIGINT:
         assert "stopping 1 stages" in told
         assert load_info(resolve(run))  # the checkpoint of the step under way
+        wait_until((run.parent / SPENT).exists, seconds=20)
     with open(run / ".lock") as lock:
         wait_until(lambda: _is_free(lock), seconds=20)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training.config import TrainConfig
 from understudy.types import UserError
 
-STAGES, DONE, DESCRIPTION, LOG = "stages", "done.json", "stage.json", "log.txt"
+STAGES, DONE, DESCRIPTION, LOG, SPENT = "stages", "done.json", "stage.json", "log.txt", "spent.json"
 
 
 class _Keyed:
@@ -118,8 +119,8 @@ def is_done(stage: Stage, output: Path) -> bool:
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
     """What a stage that is done says of itself. Train: `parameters` learned in all and `trained_parameters` of them,
-    `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of computing, processes added up) of the
-    last process that worked on it."""
+    `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of computing, processes added up) of all
+    processes that worked on it, but for those that were killed outright."""
     return json.loads((folder(stage, output) / DONE).read_text())
 
 
@@ -142,20 +143,29 @@ def read_description(place: Path) -> Stage:
 
 def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
     """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its own."""
-    began, computed = time.monotonic(), _core_seconds()
     work: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
         Train: _train,
         Evaluate: _evaluate,
     }
-    found = work[type(stage)](stage, output, cores)
-    found |= {
-        "seconds": round(time.monotonic() - began, 1),
-        "core_seconds": round(_core_seconds() - computed, 1),
-    }
-    write_atomically(folder(stage, output) / DONE, json.dumps(found, indent=1).encode())
+    with _time_kept(folder(stage, output) / SPENT) as spent:
+        found = work[type(stage)](stage, output, cores)
+    write_atomically(folder(stage, output) / DONE, json.dumps(found | spent, indent=1).encode())
     if isinstance(stage, Train):
         _drop_training_state(product(stage, output))
+
+
+@contextlib.contextmanager
+def _time_kept(file: Path) -> Iterator[dict[str, float]]:
+    """Add what the block takes to the times in `file`, however it ends; they are there after it."""
+    spent: dict[str, float] = json.loads(file.read_text()) if file.exists() else {"seconds": 0.0, "core_seconds": 0.0}
+    began = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
+    try:
+        yield spent
+    finally:
+        ended = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
+        spent |= {name: round(spent[name] + ended[name] - began[name], 1) for name in spent}
+        write_atomically(file, json.dumps(spent).encode())
 
 
 def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
