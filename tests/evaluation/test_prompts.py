@@ -53,6 +53,8 @@ def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames
     assert shown is not None and watched is not None and shown.action is not None and watched.action is None
     assert shown.images[CAMERA].shape == (3, 16, 16, 3) and shown.action.shape[:2] == (3, ANY_PROMPT.chunk)
     assert np.array_equal(shown.images[CAMERA], watched.images[CAMERA])
+    after_the_end = env.interface.action.normalise(shown.action[-1, 1:])
+    assert len(after_the_end) and not after_the_end.any()  # as in training
 
 
 def test_sentences_are_those_of_the_task_that_is_told(env: Environment) -> None:

@@ -89,8 +89,7 @@ def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int
     images = {
         name: np.stack([o["images"][name] for o in observations if o is not None]) for name in env.interface.cameras
     }
-    actions = [
-        np.stack([steps[min(place + later, len(steps) - 1)].action for later in range(window.chunk)])
-        for place in chosen
-    ]
-    return Demonstration(images, np.stack(actions))
+    contract = env.interface.action
+    nothing = np.add(contract.low, contract.high, dtype=np.float32) / 2  # as in training after an episode's last action
+    actions = np.stack([*(step.action for step in steps), *[nothing] * (window.chunk - 1)])
+    return Demonstration(images, actions[chosen[:, None] + np.arange(window.chunk)])
