@@ -95,6 +95,15 @@ class ActionContract:
 
 
 @dataclass(frozen=True)
+class TaskEntry:
+    """One task of a dataset: "suite/task", the sentence that asks for it, other ways to ask used in training."""
+
+    name: str
+    sentence: str
+    paraphrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Spec:
     """One embodiment: what it is called, what it observes, what it does.
 

@@ -13,13 +13,12 @@ from einops import rearrange
 from factories import CHUNK, SENTENCES_ALONE, SIZE, STEPS, generator, make_model_config, make_system
 
 from understudy.agents.policy_agent import PolicyAgent
-from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.models.checkpoint import CheckpointInfo, Embodiment
 from understudy.objectives.base import Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
 from understudy.serialisation import to_jsonable
-from understudy.types import Observation, Prompt, Spec, UserError
+from understudy.types import Observation, Prompt, Spec, TaskEntry, UserError
 
 TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics({"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)})

@@ -59,7 +59,7 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("codebase_version", "v2.1", "v2.1"),
+        ("codebase_version", "v1.6", "v1.6; can be read: v2.0, v2.1, v3.0"),
         ("total_episodes", 4, "counts 4 episodes"),
         ("total_frames", 17, "counts 17 frames"),
     ],

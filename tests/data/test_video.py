@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, make_episode, make_spec, write
 
-from understudy.data import layout
 from understudy.data.dataset import EpisodeDataset, append
+from understudy.data.formats.lerobot import layout
 from understudy.data.frames import FrameCache
 from understudy.types import UserError
 
@@ -38,7 +38,7 @@ def test_episodes_share_one_mp4(tmp_path: Path) -> None:
         frames = list(container.decode(stream))
     assert len(frames) == dataset.num_frames
     np.testing.assert_allclose([float(frame.time or 0) for frame in frames], np.arange(len(frames)) / FPS, atol=1e-4)
-    assert dataset.info["features"]["observation.images.front"]["info"]["video.codec"] == "av1"
+    assert dataset.reader.metadata.info["features"]["observation.images.front"]["info"]["video.codec"] == "av1"
     assert dataset.summary()["images"] == "video"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from factories import OBJECTIVES, SENTENCES_ALONE, make_model_config, make_system
 
-from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.data.windows import WindowConfig
 from understudy.envs import instructions, make
@@ -17,6 +16,7 @@ from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.results import Result
 from understudy.models.checkpoint import CheckpointInfo, Embodiment, save_checkpoint
 from understudy.serialisation import to_jsonable
+from understudy.types import TaskEntry
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)

@@ -13,7 +13,6 @@ import torch
 from factories import make_spec
 from torch import nn
 
-from understudy.data.layout import TaskEntry
 from understudy.data.statistics import FeatureStatistics, Statistics
 from understudy.models import checkpoint
 from understudy.models.checkpoint import (
@@ -28,7 +27,7 @@ from understudy.models.checkpoint import (
     save_checkpoint,
     workplace,
 )
-from understudy.types import UserError
+from understudy.types import TaskEntry, UserError
 
 EMBODIMENT = Embodiment(
     spec=make_spec(),

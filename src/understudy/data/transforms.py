@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from understudy.data.layout import STATE
+from understudy.data.formats.reader import STATE
 from understudy.data.statistics import Statistics
 
 _SMALLEST_DEVIATION = 1e-3

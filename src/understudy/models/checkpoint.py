@@ -18,11 +18,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from understudy.data.embodiments import JointSpec
-from understudy.data.layout import TaskEntry
 from understudy.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from understudy.data.statistics import Statistics
 from understudy.serialisation import from_jsonable, to_jsonable
-from understudy.types import Spec, UserError
+from understudy.types import Spec, TaskEntry, UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights"

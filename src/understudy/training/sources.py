@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.layout import TaskEntry
 from understudy.data.mixture import require_weights
 from understudy.data.statistics import pooled
 from understudy.models.checkpoint import Embodiment
 from understudy.serialisation import content_hash
-from understudy.types import UserError
+from understudy.types import TaskEntry, UserError
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data import layout
+from understudy.data.formats.lerobot import layout
 from understudy.data.video import VideoWriter, encode_video
 
 _EPISODES_A_FLUSH = 100

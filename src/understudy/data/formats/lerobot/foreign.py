@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data import layout
+from understudy.data.formats.reader import ACTION, IMAGES, STATE
 from understudy.data.statistics import Statistics
 from understudy.types import ActionContract, Spec, UserError
 
@@ -15,7 +15,7 @@ from understudy.types import ActionContract, Spec, UserError
 def camera_features(features: Mapping[str, Any]) -> dict[str, str]:
     """Camera name to the feature that holds its images: "observation.images.top" is camera "top"."""
     images = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
-    return {name.removeprefix(layout.IMAGES).removeprefix("observation."): name for name in images}
+    return {name.removeprefix(IMAGES).removeprefix("observation."): name for name in images}
 
 
 def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
@@ -24,10 +24,10 @@ def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
     What actions mean is not written there: the representation is "unknown". Raises UserError without actions.
     """
     features = info["features"]
-    if layout.ACTION not in features:
-        raise UserError(f"the dataset has no feature {layout.ACTION}; it has {', '.join(sorted(features))}")
-    names = _names(features[layout.ACTION], "action")
-    seen = statistics[layout.ACTION]
+    if ACTION not in features:
+        raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
+    names = _names(features[ACTION], "action")
+    seen = statistics[ACTION]
     width = np.maximum(np.subtract(seen.max, seen.min), 1e-6)
     middle = np.add(seen.max, seen.min) / 2
     action = ActionContract(
@@ -39,7 +39,7 @@ def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
         control_rate_hz=float(info["fps"]),
     )
     cameras = {camera: _size(features[name]) for camera, name in camera_features(features).items()}
-    state = _names(features[layout.STATE], "state") if layout.STATE in features else ()
+    state = _names(features[STATE], "state") if STATE in features else ()
     return Spec(str(info.get("robot_type") or "unknown"), cameras, state, action)
 
 

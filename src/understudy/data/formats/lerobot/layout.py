@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from understudy.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from understudy.types import Spec
 
 VERSION = "v3.0"
@@ -22,13 +22,6 @@ FILES_PER_CHUNK = 1000
 DATA_FILE_MEGABYTES = 100
 VIDEO_FILE_MEGABYTES = 200
 
-STATE = "observation.state"
-IMAGES = "observation.images."
-ACTION = "action"
-EXPERT_ACTION = "action.expert"
-REWARD = "next.reward"
-DONE = "next.done"
-SUCCESS = "next.success"
 STANDARD = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -36,15 +29,6 @@ STANDARD = {
     "index": "int64",
     "task_index": "int64",
 }
-
-
-@dataclass(frozen=True)
-class TaskEntry:
-    """One task of a dataset: "suite/task", the sentence that asks for it, other ways to ask used in training."""
-
-    name: str
-    sentence: str
-    paraphrases: tuple[str, ...] = ()
 
 
 def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:

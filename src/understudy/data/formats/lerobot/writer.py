@@ -16,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from understudy.data import layout
-from understudy.data.files import EpisodeFile, FrameFiles, VideoFiles
-from understudy.data.layout import TaskEntry
+from understudy.data.formats.lerobot import layout
+from understudy.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
+from understudy.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from understudy.data.png import encode_png
 from understudy.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from understudy.data.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
-from understudy.types import Episode, Spec, UserError
+from understudy.types import Episode, Spec, TaskEntry, UserError
 
 Images = Literal["png", "video"]
 _CARD = """---
@@ -209,7 +209,7 @@ class DatasetWriter:
             "noisy": not np.array_equal(episode.action, episode.expert_action),
         }
         for name, files in self._videos.items():
-            row |= files.add(episode.images[name.removeprefix(layout.IMAGES)])
+            row |= files.add(episode.images[name.removeprefix(IMAGES)])
         self._episodes.add(row | statistics)
         self.num_episodes += 1
         self.num_frames += length
@@ -218,12 +218,12 @@ class DatasetWriter:
         rows = np.arange(len(episode))
         done = rows == len(episode) - 1
         columns = {
-            layout.STATE: episode.state,
-            layout.ACTION: episode.action,
-            layout.EXPERT_ACTION: episode.expert_action,
-            layout.REWARD: episode.reward,
-            layout.DONE: done,
-            layout.SUCCESS: episode.success,
+            STATE: episode.state,
+            ACTION: episode.action,
+            EXPERT_ACTION: episode.expert_action,
+            REWARD: episode.reward,
+            DONE: done,
+            SUCCESS: episode.success,
             "timestamp": rows / self.fps,
             "frame_index": rows,
             "episode_index": np.full(len(episode), self.num_episodes),
@@ -236,9 +236,7 @@ class DatasetWriter:
     def _encoded(self, episode: Episode) -> dict[str, list[bytes]]:
         if self.images == "video":
             return {}
-        return {
-            layout.IMAGES + name: list(self._threads.map(encode_png, frames)) for name, frames in episode.images.items()
-        }
+        return {IMAGES + name: list(self._threads.map(encode_png, frames)) for name, frames in episode.images.items()}
 
     def _close_files(self) -> None:
         self._threads.shutdown()
@@ -300,8 +298,8 @@ class _Gatherer:
         """The episode's statistics as the flattened columns of the episodes file."""
         flat: dict[str, Any] = {}
         for name in self._features:
-            image = name.startswith(layout.IMAGES)
-            values = images[name.removeprefix(layout.IMAGES)] if image else columns[name]
+            image = name.startswith(IMAGES)
+            values = images[name.removeprefix(IMAGES)] if image else columns[name]
             one = self._fresh(name)
             for running in (one, self._all[name]):
                 running.update(values)
@@ -313,7 +311,7 @@ class _Gatherer:
         return {name: running.finish() for name, running in self._all.items()}
 
     def _fresh(self, name: str) -> RunningStatistics | RunningImageStatistics:
-        if name.startswith(layout.IMAGES):
+        if name.startswith(IMAGES):
             return RunningImageStatistics()
         return RunningStatistics(self._features[name]["shape"][0])
 
