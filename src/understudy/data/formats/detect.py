@@ -4,10 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from understudy.data.formats.errors import read_json
+from understudy.data.formats.hdf5 import open_hdf5
+from understudy.data.formats.lerobot import layout
 from understudy.data.formats.lerobot.reader import LeRobotReader
+from understudy.data.formats.minari import MAIN, METADATA, MinariReader
+from understudy.data.formats.npz import NpzReader
 from understudy.data.formats.reader import Reader
+from understudy.data.formats.rlds import FEATURES, RLDSReader
+from understudy.data.formats.robomimic import RobomimicReader
+from understudy.types import UserError
+
+KNOWN = (
+    "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, a Minari dataset (HDF5, Arrow, Parquet), "
+    "an RLDS folder with features.json, or a folder of .npz episodes"
+)
 
 
 def open_reader(path: Path) -> Reader:
     """The reader of the dataset at a path. Raises UserError if there is none that can be read."""
-    return LeRobotReader(path)
+    if not path.exists():
+        raise UserError(f"no dataset at {path}")
+    if path.is_file():
+        return _open_file(path)
+    if (path / layout.INFO).exists():
+        return LeRobotReader(path)
+    if any(
+        (folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA)
+        for folder in (path, path / "data")
+    ):
+        return MinariReader(path)
+    if (path / FEATURES).exists():
+        return RLDSReader(path)
+    if any(path.glob("*.npz")):
+        return NpzReader(path)
+    raise UserError(f"{path} holds no dataset that can be read: {layout.INFO} is missing; known are {KNOWN}")
+
+
+def _open_file(path: Path) -> Reader:
+    if path.name == MAIN:
+        return MinariReader(path.parent)
+    file = open_hdf5(path)
+    if "data" not in file.names(file.group("")):
+        raise UserError(f"{path} is not robomimic's: it has no group data; known are {KNOWN}")
+    return RobomimicReader(path, file)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from understudy.types import UserError
+
+_JSON_BYTES = 2**30
 
 
 @contextmanager
@@ -33,6 +37,23 @@ def fitting(where: Path, format: str) -> Iterator[None]:
         raise UserError(f"{where} lacks {error}") from error
     except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError naming the file where it is missing or torn."""
+    try:
+        if path.stat().st_size > _JSON_BYTES:
+            raise UserError(f"{path} has {path.stat().st_size} bytes; at most {_JSON_BYTES} are read")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing") from error
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable JSON: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return values
 
 
 def one_line(error: BaseException) -> str:

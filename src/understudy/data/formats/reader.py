@@ -28,7 +28,8 @@ class Contents:
     lengths: int64 (n,), frames an episode. episode_task: int64 (n,), index into `tasks`. statistics: of the columns by
     their names above. environment: the EnvConfig as JSON, {} where others wrote. seeds: int64 (n,), the environments'
     reset seeds, -1 where unknown. noisy: bool (n,), episodes in which another action than the expert's was done.
-    succeeded: bool (n,), None where nobody wrote it down.
+    succeeded: bool (n,), None where nobody wrote it down. ignored: arrays that are neither pictures nor numbers for the
+    state, such as depth and text.
     """
 
     format: str
@@ -43,6 +44,7 @@ class Contents:
     seeds: np.ndarray | None = None
     noisy: np.ndarray | None = None
     succeeded: np.ndarray | None = None
+    ignored: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data.formats.errors import fitting, one_line, reading
+from understudy.data.formats.errors import fitting, one_line, read_json, reading
 from understudy.data.formats.lerobot import layout
 from understudy.data.formats.reader import ACTION, STATE, SUCCESS
 from understudy.data.statistics import Statistics, pooled
@@ -231,19 +231,6 @@ class _Rows:
 
     def integers(self, name: str) -> np.ndarray:
         return np.asarray(self[name], dtype=np.int64)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError naming the file where it is missing or torn."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; a LeRobotDataset folder has it") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not readable JSON: {one_line(error)}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return values
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

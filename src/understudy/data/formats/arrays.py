@@ -1,0 +1,134 @@
+"""Arrays under names, as HDF5, Arrow, TFRecord and .npz hold them, as cameras, one state and one action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from understudy.data.formats.reader import ACTION, STATE
+from understudy.data.statistics import FeatureStatistics, RunningStatistics, Statistics
+from understudy.types import ActionContract, Spec, UserError
+
+UNKNOWN = "unknown"
+_CHANNELS = (1, 3)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array's shape a step, and its dtype; picture: it is an encoded picture, whose dtype is that of its pixels."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    picture: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How observations are put together. cameras: name to (array, height, width). state: names of arrays that are laid
+    side by side. state_names: one a dimension. ignored: names of arrays that are neither, such as depth and text."""
+
+    cameras: Mapping[str, tuple[str, int, int]]
+    state: tuple[str, ...]
+    state_names: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    def state_of(self, arrays: Mapping[str, np.ndarray], length: int) -> np.ndarray:
+        """float32 (T, s) of an episode's arrays (T, ...)."""
+        parts = [np.asarray(arrays[name], np.float32).reshape(length, -1) for name in self.state]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((length, 0), np.float32)
+
+
+def plan(entries: Mapping[str, Entry]) -> Plan:
+    """Pictures (uint8, (h, w, 1 or 3)) are cameras, other numbers the state, in the order of their names."""
+    cameras, state, ignored = {}, [], []
+    for name in sorted(entries):
+        entry = entries[name]
+        if len(entry.shape) == 3 and entry.dtype == np.uint8 and entry.shape[2] in _CHANNELS:
+            cameras[_camera(name)] = (name, *entry.shape[:2])
+        elif entry.dtype.kind in "biuf" and len(entry.shape) <= 1 and not entry.picture:
+            state.append(name)
+        else:
+            ignored.append(name)
+    names = [each for name in state for each in _dimensions(name, entries[name].shape)]
+    return Plan(cameras, tuple(state), tuple(names), tuple(ignored))
+
+
+def colour(frames: np.ndarray) -> np.ndarray:
+    """uint8 (n, h, w, 1 or 3) to (n, h, w, 3)."""
+    return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
+
+
+def spec_of(
+    plan: Plan,
+    statistics: Statistics,
+    *,
+    embodiment: str,
+    fps: float,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    choices: tuple[str, ...] = (),
+) -> Spec:
+    """What can be derived of an embodiment that others recorded; what actions mean is not written there.
+
+    bounds: of actions, where they are known and finite; else those that were seen.
+    """
+    low, high = seen_bounds(statistics[ACTION])
+    if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
+        low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in bounds)
+    contract = ActionContract(
+        representation=UNKNOWN,
+        frame=UNKNOWN,
+        names=tuple(f"action_{number}" for number in range(len(low))),
+        low=low,
+        high=high,
+        control_rate_hz=fps,
+        choices=choices,
+    )
+    cameras = {name: (height, width) for name, (_, height, width) in plan.cameras.items()}
+    return Spec(embodiment, cameras, plan.state_names, contract)
+
+
+def seen_bounds(seen: FeatureStatistics) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The least and greatest value a dimension, a little apart where it never changed."""
+    width = np.maximum(np.subtract(seen.max, seen.min), 1e-6)
+    middle = np.add(seen.max, seen.min) / 2
+    return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
+
+
+def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: object) -> Statistics:
+    """Of state and action, in one pass over all episodes' columns. Raises UserError for numbers that are not finite."""
+    running: dict[str, RunningStatistics] = {}
+    for index, columns in enumerate(episodes):
+        for name in (STATE, ACTION):
+            values = columns[name]
+            if not values.shape[1]:
+                continue
+            if not np.isfinite(values).all():
+                raise UserError(f"{where}: {name} of episode {index} holds NaN or infinity")
+            running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
+    if ACTION not in running:
+        raise UserError(f"{where} holds no actions")
+    return Statistics({name: each.finish() for name, each in running.items()})
+
+
+def same_for_all(
+    wanted: Mapping[str, Entry], found: Callable[[int], Mapping[str, Entry]], count: int, where: object
+) -> None:
+    """Raises UserError naming the first episode whose arrays are not those of the first one."""
+    for index in range(1, count):
+        given = found(index)
+        for name, entry in wanted.items():
+            if given.get(name) != entry:
+                raise UserError(f"{where}: episode {index} has {name} as {given.get(name)}, episode 0 as {entry}")
+
+
+def _camera(name: str) -> str:
+    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name."""
+    short = name.rsplit("/", 1)[-1]
+    return short.removesuffix("_image").removesuffix("_rgb") or short
+
+
+def _dimensions(name: str, shape: tuple[int, ...]) -> list[str]:
+    count = int(np.prod(shape))
+    return [name] if count == 1 else [f"{name}_{number}" for number in range(count)]

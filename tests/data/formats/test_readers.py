@@ -1,0 +1,91 @@
+"""Datasets of other projects open in place, and hold what was written."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.formats import foreign
+from data.formats.foreign import LENGTHS, SENTENCES, SIZE, episodes
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import WindowConfig, Windows
+from understudy.types import UserError
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
+    "npz": foreign.npz,
+    "minari": foreign.minari,
+    "minari-jpeg": lambda path: foreign.minari(path, jpeg=True),
+    "rlds": foreign.rlds,
+    "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
+    "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
+}
+TELLS_SENTENCES = {"robomimic", "npz", "rlds", "lerobot-2.0", "lerobot-2.1"}
+TELLS_SUCCESS = {"robomimic", "npz", "minari", "minari-jpeg"}
+
+
+@pytest.fixture(params=WRITERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def dataset(name: str, tmp_path: Path) -> EpisodeDataset:
+    return EpisodeDataset.open(WRITERS[name](tmp_path / "set"))
+
+
+def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> None:
+    assert dataset.num_episodes == len(LENGTHS) and np.diff(dataset.starts).tolist() == list(LENGTHS)
+    assert len(dataset.spec.state_names) == 4 and list(dataset.spec.cameras.values()) == [(SIZE, SIZE)]
+    for index, (wanted, length) in enumerate(zip(episodes(), LENGTHS, strict=True)):
+        found = dataset.episode(index)
+        state = np.concatenate([wanted["gripper"][:length, None], wanted["hand"][:length]], axis=1)
+        np.testing.assert_allclose(found.state, state, atol=1e-6)
+        np.testing.assert_array_equal(found.action, wanted["action"])
+        (pictures,) = found.images.values()
+        if name == "minari-jpeg":
+            assert np.abs(pictures.astype(int) - wanted["picture"][:length]).mean() < 50  # noise, as JPEG
+        else:
+            np.testing.assert_array_equal(pictures, wanted["picture"][:length])
+        if not name.startswith("lerobot"):
+            np.testing.assert_array_equal(found.reward, wanted["reward"])
+        if name in TELLS_SUCCESS:
+            np.testing.assert_array_equal(found.success, wanted["success"])
+        if name in TELLS_SENTENCES:
+            assert found.sentence == SENTENCES[index]
+
+
+def test_statistics_are_those_of_all_rows(dataset: EpisodeDataset) -> None:
+    actions = np.concatenate([episode["action"] for episode in episodes()])
+    found = dataset.statistics["action"]
+    np.testing.assert_allclose(found.mean, actions.mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.std, actions.std(0), atol=1e-6)
+
+
+def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    other = pickle.loads(pickle.dumps(dataset))
+    assert other.fingerprint == dataset.fingerprint
+    batch = Windows(other, FrameCache.open(other, tmp_path / "cache"), WindowConfig(2, 2), seed=0).batch(0, 8)
+    assert batch.action[batch.chunk_mask].abs().max() <= 1.001
+    assert dataset.summary()["episodes"] == len(LENGTHS)
+
+
+def test_rates_robots_and_bounds_are_read_where_they_are_told(tmp_path: Path) -> None:
+    arm = EpisodeDataset.open(foreign.robomimic(tmp_path / "lift.hdf5"))
+    assert arm.fps == 25 and arm.spec.embodiment == "Panda" and arm.spec.action.low == (-1.0, -1.0)
+    assert arm.reader.contents.ignored == ("agentview_depth",) and list(arm.spec.cameras) == ["agentview"]
+    toy = EpisodeDataset.open(foreign.minari(tmp_path / "minari"))
+    assert toy.spec.action.high == (1.0, 2.0) and [toy.seed(index) for index in range(3)] == [40, 41, 42]
+
+
+def test_a_folder_that_is_no_dataset_is_told_what_could_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"meta/info.json is missing; known are .*robomimic HDF5"):
+        EpisodeDataset.open(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match="is not an HDF5 file"):
+        EpisodeDataset.open(tmp_path / "notes.txt")
