@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from studies.declared import DATA, MANIFEST, evaluated, imitation, start
 
+from understudy.claim import claim, write_atomically
 from understudy.models.checkpoint import load_info, resolve
-from understudy.rollout.claim import claim, write_atomically
 from understudy.studies.runner import _Pool, run_stages
 from understudy.studies.stages import (
     DONE,

@@ -1,4 +1,4 @@
-"""`understudy data info`: what is in a dataset."""
+"""`understudy data`: what is in a dataset, and the same in another format."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
 from understudy.cli.parsing import closest, parse
 from understudy.types import UserError
 
-ACTIONS = {"info": "what is in a dataset: tasks, episodes, frames, embodiment, statistics, fingerprint"}
+ACTIONS = {
+    "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
+    "convert": "write a dataset anew in another format",
+}
 
 
 @dataclass(frozen=True)
@@ -27,14 +30,39 @@ class InfoOptions:
     """Print the summary as JSON."""
 
 
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Write a dataset anew in another format.
+
+    Reads LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS and folders of .npz. A second call after a kill
+    goes on where the first one stopped; the target appears when it is whole.
+    """
+
+    source: Positional[str]
+    """A dataset's folder or file."""
+
+    target: Positional[Path]
+    """What is written; it must not exist. A folder; for robomimic an .hdf5 file."""
+
+    format: Literal["lerobot", "robomimic", "minari"] = "lerobot"
+    """lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5 storage, pictures as they are."""
+
+    images: Literal["png", "video"] = "png"
+    """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
+
+
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: understudy data ACTION\n\n" + "\n".join(f"  {name}  {text}" for name, text in ACTIONS.items()))
+        print("usage: understudy data ACTION\n\n" + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items()))
         return 0
     action, *rest = arguments
     if action not in ACTIONS:
         raise UserError(f"unknown action {action!r} of `understudy data`; {closest(action, ACTIONS)}")
-    options = parse(InfoOptions, rest, command="data info")
+    return {"info": _info, "convert": _convert}[action](rest)
+
+
+def _info(arguments: Sequence[str]) -> int:
+    options = parse(InfoOptions, arguments, command="data info")
     from understudy.data.dataset import EpisodeDataset
 
     summary = EpisodeDataset.open(options.path).summary()
@@ -42,6 +70,14 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps(summary, indent=2))
     else:
         _print_summary(summary)
+    return 0
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    options = parse(ConvertOptions, arguments, command="data convert")
+    from understudy.data.convert import convert
+
+    convert(options.source, options.target, format=options.format, images=options.images)
     return 0
 
 

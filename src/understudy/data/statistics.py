@@ -118,6 +118,22 @@ class RunningStatistics:
             **{name: _floats(row) for name, row in zip(QUANTILES, quantiles, strict=True)},
         )
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that `of_state` needs to go on."""
+        kept = {"mean": self._mean, "squares": self._squares, "min": self._min, "max": self._max}
+        sample = np.concatenate(self._sample) if self._sample else np.zeros((0, len(self._mean)))
+        return kept | {"sample": sample, "counts": np.asarray([self.count, self._stride])}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, np.ndarray]) -> RunningStatistics:
+        """The inverse of `state`."""
+        running = cls(len(state["mean"]))
+        running._mean, running._squares = state["mean"].copy(), state["squares"].copy()
+        running._min, running._max = state["min"].copy(), state["max"].copy()
+        running._sample, running._sampled = [state["sample"]], len(state["sample"])
+        running.count, running._stride = map(int, state["counts"])
+        return running
+
     def _keep_sample(self, values: np.ndarray) -> None:
         kept = values[-self.count % self._stride :: self._stride]
         self._sample.append(kept)
@@ -141,6 +157,17 @@ class RunningImageStatistics:
         for channel in range(3):
             self._histogram[channel] += np.bincount(frames[..., channel].ravel(), minlength=256)
         self.count += len(frames)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that `of_state` needs to go on."""
+        return {"histogram": self._histogram, "counts": np.asarray([self.count])}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, np.ndarray]) -> RunningImageStatistics:
+        """The inverse of `state`."""
+        running = cls()
+        running._histogram, running.count = state["histogram"].copy(), int(state["counts"][0])
+        return running
 
     def finish(self) -> FeatureStatistics:
         assert self.count > 0, "no frames seen"

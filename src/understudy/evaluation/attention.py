@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from understudy.claim import write_atomically
 from understudy.data.prompts import evenly_spaced
-from understudy.rollout.claim import write_atomically
 from understudy.types import Observation, UserError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from understudy import envs
+from understudy.claim import claim, write_atomically
 from understudy.data.windows import WindowConfig
 from understudy.devices import choose_device
 from understudy.envs.base import EnvConfig, Split
@@ -30,8 +31,7 @@ from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
-from understudy.rollout.claim import claim, write_atomically
-from understudy.rollout.progress import progress_bar
+from understudy.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import from_jsonable, to_jsonable
 from understudy.types import Precision, UserError

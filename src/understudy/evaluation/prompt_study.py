@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from understudy import envs
+from understudy.claim import write_atomically
 from understudy.data.windows import WindowConfig
 from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.results import PROMPTS, PromptStudy, Result
 from understudy.models.checkpoint import load_info, resolve, workplace
-from understudy.rollout.claim import write_atomically
 from understudy.serialisation import from_jsonable, to_jsonable
 
 

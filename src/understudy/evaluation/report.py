@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from understudy.claim import write_atomically
 from understudy.evaluation import report_sections as sections
 from understudy.evaluation.evidence import gather
-from understudy.rollout.claim import write_atomically
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.claim import write_atomically
 from understudy.evaluation.statistics import (
     Difference,
     Interval,
@@ -20,7 +21,6 @@ from understudy.evaluation.statistics import (
     stratified_bootstrap,
     wilson,
 )
-from understudy.rollout.claim import write_atomically
 from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 from understudy import envs
 from understudy.agents.expert_agent import Noise
+from understudy.claim import claim, holds, write_atomically
 from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from understudy.envs.base import EnvConfig
+from understudy.progress import progress_bar
 from understudy.rollout.attempts import Attempt, CollectConfig, run_attempt
-from understudy.rollout.claim import claim, holds, write_atomically
-from understudy.rollout.progress import progress_bar
 from understudy.rollout.staging import clear_torn, load, staged
 from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import to_jsonable

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.rollout.claim import write_atomically
+from understudy.claim import write_atomically
 from understudy.types import Episode, Spec
 
 _RECORDED = ("state", "action", "expert_action", "reward", "success")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.claim import write_atomically
 from understudy.evaluation.provenance import code_commit, package_versions
 from understudy.evaluation.results import Result, provenance_mismatches
 from understudy.evaluation.statistics import (
@@ -19,7 +20,6 @@ from understudy.evaluation.statistics import (
     improvement,
     mean_over_seeds,
 )
-from understudy.rollout.claim import write_atomically
 from understudy.studies.stages import Collect, Train, facts, is_done, lineage, needs, product
 from understudy.studies.study import Claim, Measurement, Study
 

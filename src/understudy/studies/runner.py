@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from understudy.rollout.claim import claim
-from understudy.rollout.progress import progress_bar
+from understudy.claim import claim
+from understudy.progress import progress_bar
 from understudy.rollout.workers import ONE_THREAD, default_workers
 from understudy.studies.stages import LOG, Stage, Train, is_done, label, needs, write_description
 from understudy.types import UserError

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from understudy.agents.expert_agent import Noise
+from understudy.claim import write_atomically
 from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import Prompts
-from understudy.rollout.claim import write_atomically
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training.config import TrainConfig
 from understudy.types import UserError

@@ -16,7 +16,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache, cache_root
 from understudy.data.staging import disk_error, put_in_place, temporary_folder
 from understudy.objectives.system import System
-from understudy.rollout.progress import progress_bar
+from understudy.progress import progress_bar
 from understudy.serialisation import content_hash
 from understudy.training.optimizer import trained
 from understudy.types import UserError

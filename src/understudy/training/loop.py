@@ -19,7 +19,7 @@ from torch import Tensor
 from understudy.data.mixture import Mixture
 from understudy.data.windows import Windows
 from understudy.models.checkpoint import CheckpointInfo
-from understudy.rollout.progress import progress_bar
+from understudy.progress import progress_bar
 from understudy.rollout.seeds import derive_seed
 from understudy.training import checkpoint
 from understudy.training.augmentation import augment

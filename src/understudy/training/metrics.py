@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from understudy.rollout.claim import write_atomically
+from understudy.claim import write_atomically
 from understudy.types import UserError
 
 

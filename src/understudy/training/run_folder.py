@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from understudy.rollout.claim import write_atomically
+from understudy.claim import write_atomically
 from understudy.serialisation import from_jsonable, to_jsonable
 from understudy.training.config import TrainConfig
 from understudy.training.sources import Sources

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from understudy.data.formats.reader import ACTION, STATE
 from understudy.data.statistics import FeatureStatistics, RunningStatistics, Statistics
-from understudy.types import ActionContract, Spec, UserError
+from understudy.types import ActionContract, Spec, TaskEntry, UserError
 
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
@@ -38,6 +38,16 @@ class Plan:
         """float32 (T, s) of an episode's arrays (T, ...)."""
         parts = [np.asarray(arrays[name], np.float32).reshape(length, -1) for name in self.state]
         return np.concatenate(parts, axis=1) if parts else np.zeros((length, 0), np.float32)
+
+    def require(self, spec: Spec, where: object) -> Spec:
+        """The spec that a dataset says it has. Raises UserError if its arrays are others."""
+        sizes = {name: (height, width) for name, (_, height, width) in self.cameras.items()}
+        if sizes != dict(spec.cameras) or len(self.state_names) != spec.state_dimension:
+            raise UserError(
+                f"{where} says that it has cameras {dict(spec.cameras)} and {spec.state_dimension} numbers of state; "
+                f"it has {sizes} and {len(self.state_names)}"
+            )
+        return spec
 
 
 def plan(entries: Mapping[str, Entry]) -> Plan:
@@ -110,6 +120,13 @@ def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: objec
     if ACTION not in running:
         raise UserError(f"{where} holds no actions")
     return Statistics({name: each.finish() for name, each in running.items()})
+
+
+def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
+    """The tasks that are told apart by their sentences alone, and each episode's: int64 (n,)."""
+    known = list(dict.fromkeys(sentences))
+    tasks = tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for number, sentence in enumerate(known))
+    return tasks, np.asarray([known.index(sentence) for sentence in sentences], dtype=np.int64)
 
 
 def same_for_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,12 +155,17 @@ class Hdf5File:
         return self.__dict__ | {"_file": None}
 
 
+def require_h5py(path: Path) -> None:
+    """Raises UserError without h5py."""
+    if importlib.util.find_spec("h5py") is None:
+        raise UserError(f"{path} is HDF5, which needs h5py: pip install 'understudy[formats]'")
+
+
 def open_hdf5(path: Path) -> Hdf5File:
     """Raises UserError without h5py, or if the file is not HDF5."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f"{path} is HDF5, which needs h5py: pip install 'understudy[formats]'") from error
+    require_h5py(path)
+    import h5py
+
     if not path.is_file():
         raise UserError(f"{path} is missing")
     if not h5py.is_hdf5(path):

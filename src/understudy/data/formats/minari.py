@@ -19,7 +19,8 @@ from understudy.data.formats import arrays
 from understudy.data.formats.arrays import UNKNOWN, Entry
 from understudy.data.formats.errors import fitting, one_line, read_json
 from understudy.data.formats.hdf5 import Hdf5File, open_hdf5
-from understudy.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
+from understudy.data.formats.ours import Ours
+from understudy.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from understudy.data.png import decode_png
 from understudy.types import TaskEntry, UserError
 
@@ -58,6 +59,7 @@ class MinariReader:
             self._lengths = np.asarray([self._storage.length(index) for index in range(count)], dtype=np.int64)
             if self._lengths.min() < 1:
                 raise UserError(f"{self._folder} holds an empty episode")
+            self._ours = Ours.read(metadata.get("understudy", {}), where)
             self.contents = self._describe(metadata, kind)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
@@ -74,8 +76,10 @@ class MinariReader:
             DONE: found["terminations"].reshape(length).astype(bool)
             | found["truncations"].reshape(length).astype(bool),
         }
-        success = self._storage.success(index, length)
-        return columns if success is None else columns | {SUCCESS: success}
+        for name, key in ((SUCCESS, "success"), (EXPERT_ACTION, "expert_action")):
+            if (told := self._storage.info(index, key, length)) is not None:
+                columns[name] = told.astype(bool).reshape(length) if key == "success" else told.reshape(length, -1)
+        return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, height, width = self._plan.cameras[camera]
@@ -100,8 +104,25 @@ class MinariReader:
         name = str(metadata.get("dataset_id") or self.path.name)
         statistics = arrays.gather_statistics(map(self.columns, range(count)), self._folder)
         choices = tuple(f"choice_{number}" for number in range(self._acted.choices))
+        known: dict[str, Any] = {
+            "format": f"Minari ({kind})",
+            "lengths": self._lengths,
+            "statistics": statistics,
+            "images": ("jpeg" if self._pictures else "raw") if self._plan.cameras else "none",
+            "seeds": self._storage.seeds(),
+        }
+        if self._ours:
+            tasks = [task.name for task in self._ours.tasks]
+            return Contents(
+                spec=self._plan.require(self._ours.spec, self._folder),
+                fps=self._ours.fps,
+                tasks=self._ours.tasks,
+                episode_task=np.asarray([tasks.index(self._storage.task(index)) for index in range(count)]),
+                environment=self._ours.environment,
+                succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]),
+                **known,
+            )
         return Contents(
-            format=f"Minari ({kind})",
             spec=arrays.spec_of(
                 self._plan,
                 statistics,
@@ -112,12 +133,9 @@ class MinariReader:
             ),
             fps=_FPS,
             tasks=(TaskEntry(f"{UNKNOWN}/0", str(metadata.get("description") or name)),),
-            lengths=self._lengths,
             episode_task=np.zeros(count, np.int64),
-            statistics=statistics,
-            images=("jpeg" if self._pictures else "raw") if self._plan.cameras else "none",
-            seeds=self._storage.seeds(),
             ignored=self._plan.ignored,
+            **known,
         )
 
 
@@ -180,7 +198,8 @@ class _Storage(Protocol):
     def numbers(self, index: int, names: set[str], length: int) -> dict[str, np.ndarray]: ...
     def frames(self, index: int, name: str, rows: np.ndarray) -> np.ndarray: ...
     def blobs(self, index: int, name: str, rows: np.ndarray) -> list[bytes]: ...
-    def success(self, index: int, length: int) -> np.ndarray | None: ...
+    def info(self, index: int, name: str, length: int) -> np.ndarray | None: ...
+    def task(self, index: int) -> str: ...
     def seeds(self) -> np.ndarray | None: ...
 
 
@@ -203,12 +222,14 @@ class _Hdf5Storage:
     def blobs(self, index: int, name: str, rows: np.ndarray) -> list[bytes]:
         return self._file.blobs(self._array(index, name), rows)
 
-    def success(self, index: int, length: int) -> np.ndarray | None:
+    def info(self, index: int, name: str, length: int) -> np.ndarray | None:
         group = self._file.group(f"episode_{index}")
-        if "infos" not in self._file.names(group) or "success" not in self._file.names(self._array(index, "infos")):
+        if "infos" not in self._file.names(group) or name not in self._file.names(self._array(index, "infos")):
             return None
-        found = self._file.read(self._array(index, "infos/success")).reshape(-1)
-        return found[-length:].astype(bool)  # with or without the reset's own
+        return self._file.read(self._array(index, f"infos/{name}"))[-length:]  # with or without the reset's own
+
+    def task(self, index: int) -> str:
+        return str(self._file.attributes(self._array(index, ""))["task"])
 
     def seeds(self) -> np.ndarray | None:
         told = [self._file.attributes(self._array(index, "")).get("seed", -1) for index in range(self._count)]
@@ -246,12 +267,15 @@ class _ArrowStorage:
     def blobs(self, index: int, name: str, rows: np.ndarray) -> list[bytes]:
         return self._rows(index, name, rows).to_pylist()
 
-    def success(self, index: int, length: int) -> np.ndarray | None:
+    def info(self, index: int, name: str, length: int) -> np.ndarray | None:
         try:
-            found = self._column(self._table(index, ["infos"]), "infos/success")
+            found = self._column(self._table(index, ["infos"]), f"infos/{name}")
         except UserError:
             return None
-        return _dense(found).reshape(-1)[-length:].astype(bool)
+        return _dense(found)[-length:]
+
+    def task(self, index: int) -> str:
+        return str(read_json(self._folder / str(index) / METADATA)["task"])
 
     def seeds(self) -> np.ndarray | None:
         told = [read_json(self._folder / str(index) / METADATA).get("seed", -1) for index in range(self._count)]

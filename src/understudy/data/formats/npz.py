@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from understudy.data.formats import arrays
-from understudy.data.formats.arrays import UNKNOWN, Entry
+from understudy.data.formats.arrays import Entry
 from understudy.data.formats.errors import one_line
 from understudy.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
-from understudy.types import TaskEntry, UserError
+from understudy.types import UserError
 
 _ACTIONS = ("action", "actions")
 _SENTENCES = ("sentence", "language_instruction", "task")
@@ -69,15 +69,15 @@ class NpzReader:
         count = len(self._files)
         statistics = arrays.gather_statistics(map(self.columns, range(count)), self.path)
         asked = [self._asked(index) for index in range(count)]
-        known = tuple(dict.fromkeys(asked))
+        tasks, episode_task = arrays.tasks_of(asked)
         success = SUCCESS in self._named
         return Contents(
             format="folder of .npz",
             spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.name, fps=_FPS),
             fps=_FPS,
-            tasks=tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for number, sentence in enumerate(known)),
+            tasks=tasks,
             lengths=self._lengths,
-            episode_task=np.asarray([known.index(sentence) for sentence in asked], dtype=np.int64),
+            episode_task=episode_task,
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
             succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]) if success else None,

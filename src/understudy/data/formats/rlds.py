@@ -17,7 +17,7 @@ from understudy.data.formats.errors import fitting, one_line, read_json
 from understudy.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
 from understudy.data.formats.tfrecord import TFRecordFile, Value
 from understudy.data.png import decode_png
-from understudy.types import TaskEntry, UserError
+from understudy.types import UserError
 
 FEATURES = "features.json"
 _OBSERVATION, _ACTION, _LAST = "steps/observation/", "steps/action", "steps/is_last"
@@ -84,14 +84,14 @@ class RLDSReader:
             asked.append(_sentence(example) or self.path.name)
             seen.append({name: columns[name] for name in (STATE, ACTION)})
         statistics = arrays.gather_statistics(seen, self.path)
-        known = tuple(dict.fromkeys(asked))
+        tasks, episode_task = arrays.tasks_of(asked)
         return Contents(
             format="RLDS",
             spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.parent.name or UNKNOWN, fps=_FPS),
             fps=_FPS,
-            tasks=tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for number, sentence in enumerate(known)),
+            tasks=tasks,
             lengths=np.asarray(lengths, dtype=np.int64),
-            episode_task=np.asarray([known.index(sentence) for sentence in asked], dtype=np.int64),
+            episode_task=episode_task,
             statistics=statistics,
             images="encoded" if self._plan.cameras else "none",
             ignored=self._plan.ignored,

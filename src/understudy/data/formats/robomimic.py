@@ -11,9 +11,11 @@ import numpy as np
 
 from understudy.data.formats import arrays
 from understudy.data.formats.arrays import UNKNOWN, Entry
+from understudy.data.formats.errors import fitting
 from understudy.data.formats.hdf5 import Hdf5File
-from understudy.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
-from understudy.types import TaskEntry, UserError
+from understudy.data.formats.ours import Ours
+from understudy.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from understudy.types import UserError
 
 _FPS = 20.0  # robosuite's control rate where the file tells none
 
@@ -35,15 +37,19 @@ class RobomimicReader:
         self._plan = arrays.plan(entries)
         arrays.same_for_all(entries, self._entries, len(self._demos), path)
         self._lengths = np.asarray([self._length(index) for index in range(len(self._demos))], dtype=np.int64)
-        self.contents = self._describe(_json(file.attributes(data).get("env_args")))
+        about = file.attributes(data)
+        self._ours = Ours.read(_json(about.get("understudy")), path)
+        self.contents = self._describe(_json(about.get("env_args")))
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         demo, length = self._demo(index), int(self._lengths[index])
         observations = {name: self._file.read(demo["obs"][name]) for name in self._plan.state}
         columns = {
             STATE: self._plan.state_of(observations, length),
-            ACTION: self._file.read(demo["actions"]).astype(np.float32).reshape(length, -1),
+            ACTION: self._actions(demo, "actions", length),
         }
+        if self._ours and "actions_expert" in demo:
+            columns[EXPERT_ACTION] = self._actions(demo, "actions_expert", length)
         for name, key in ((REWARD, "rewards"), (DONE, "dones"), (SUCCESS, "success")):
             if key in demo:
                 columns[name] = self._file.read(demo[key]).reshape(-1)
@@ -57,41 +63,56 @@ class RobomimicReader:
         key, _, _ = self._plan.cameras[camera]
         return arrays.colour(self._file.read(self._demo(index)["obs"][key], rows))
 
+    def _actions(self, demo: Mapping[str, Any], name: str, length: int) -> np.ndarray:
+        actions = self._file.read(demo[name]).astype(np.float32).reshape(length, -1)
+        return self._ours.spec.action.denormalise(actions) if self._ours else actions
+
     def files(self) -> Sequence[Path]:
         return [self.path]
 
     def _describe(self, environment: Mapping[str, Any]) -> Contents:
+        count, told = len(self._demos), [self._told(index) for index in range(len(self._demos))]
+        statistics = arrays.gather_statistics(map(self.columns, range(count)), self.path)
+        known: dict[str, Any] = {
+            "format": "robomimic HDF5",
+            "lengths": self._lengths,
+            "statistics": statistics,
+            "images": "raw" if self._plan.cameras else "none",
+            "succeeded": self._succeeded(),
+        }
+        if self._ours:
+            tasks = [task.name for task in self._ours.tasks]
+            with fitting(self.path, "understudy"):
+                return Contents(
+                    spec=self._plan.require(self._ours.spec, self.path),
+                    fps=self._ours.fps,
+                    tasks=self._ours.tasks,
+                    episode_task=np.asarray([tasks.index(each["task"]) for each in told], dtype=np.int64),
+                    environment=self._ours.environment,
+                    seeds=np.asarray([each["seed"] for each in told], dtype=np.int64),
+                    **known,
+                )
         settings = environment.get("env_kwargs")
         rate = settings.get("control_freq") if isinstance(settings, Mapping) else None
         fps = float(rate) if isinstance(rate, int | float) and rate > 0 else _FPS
         name = str(environment.get("env_name") or UNKNOWN)
-        sentences = [self._sentence(index, environment, name) for index in range(len(self._demos))]
-        known = tuple(dict.fromkeys(sentences))
-        statistics = arrays.gather_statistics(map(self.columns, range(len(self._demos))), self.path)
-        inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
-        size = len(statistics[ACTION].min)
-        return Contents(
-            format="robomimic HDF5",
-            spec=arrays.spec_of(
-                self._plan,
-                statistics,
-                embodiment=_robot(settings) or name,
-                fps=fps,
-                bounds=(np.full(size, -1.0), np.full(size, 1.0)) if inside else None,
-            ),
-            fps=fps,
-            tasks=tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for number, sentence in enumerate(known)),
-            lengths=self._lengths,
-            episode_task=np.asarray([known.index(sentence) for sentence in sentences], dtype=np.int64),
-            statistics=statistics,
-            images="raw" if self._plan.cameras else "none",
-            succeeded=self._succeeded(),
-            ignored=self._plan.ignored,
+        tasks, episode_task = arrays.tasks_of(
+            [str(each.get("lang") or environment.get("env_lang") or name) for each in told]
         )
+        inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
+        ones = np.ones(len(statistics[ACTION].min))
+        spec = arrays.spec_of(
+            self._plan,
+            statistics,
+            embodiment=_robot(settings) or name,
+            fps=fps,
+            bounds=(-ones, ones) if inside else None,
+        )
+        return Contents(spec=spec, fps=fps, tasks=tasks, episode_task=episode_task, ignored=self._plan.ignored, **known)
 
-    def _sentence(self, index: int, environment: Mapping[str, Any], name: str) -> str:
-        told = _json(self._file.attributes(self._file.group(f"data/{self._demos[index]}")).get("ep_meta")).get("lang")
-        return str(told or environment.get("env_lang") or name)
+    def _told(self, index: int) -> Mapping[str, Any]:
+        """What a demonstration's own description says."""
+        return _json(self._file.attributes(self._file.group(f"data/{self._demos[index]}")).get("ep_meta"))
 
     def _succeeded(self) -> np.ndarray | None:
         if "success" not in self._demo(0):
@@ -102,7 +123,7 @@ class RobomimicReader:
         """The arrays of a demonstration by name, those of its observations under "obs"."""
         group = self._file.group(f"data/{self._demos[index]}")
         found: dict[str, Any] = {"obs": dict(self._file.leaves(self._file.group(f"{group.name}/obs")))}
-        for name in ("actions", "rewards", "dones", "success"):
+        for name in ("actions", "actions_expert", "rewards", "dones", "success"):
             if name in self._file.names(group):
                 found[name] = self._file.group(f"{group.name}/{name}")
         return found

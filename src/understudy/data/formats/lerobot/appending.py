@@ -22,11 +22,13 @@ def append(
     fps: float,
     tasks: Sequence[TaskEntry],
     environment: Mapping[str, Any],
+    statistics: Mapping[str, np.ndarray] | None = None,
 ) -> DatasetWriter:
     """A writer that adds episodes to the dataset at `path`, which changes in one step when the writer closes.
 
-    Tasks the dataset does not know yet are added to its own. Raises UserError if spec, rate, environment or a
-    task's sentences differ from the dataset's, or it was not written by us.
+    Tasks the dataset does not know yet are added to its own. statistics: what `DatasetWriter.statistics` gave when
+    it was last written, so that it need not be read again. Raises UserError if spec, rate, environment or a task's
+    sentences differ from the dataset's, or it was not written by us.
     """
     dataset = LeRobotReader(Path(path))
     if "understudy" not in dataset.metadata.info:
@@ -46,11 +48,11 @@ def append(
         tasks=[*known.tasks, *(task for task in tasks if task.name not in ours)],
         environment=environment,
         images="video" if dataset.metadata.videos else "png",
-        continues=_continuation(dataset),
+        continues=_continuation(dataset, statistics),
     )
 
 
-def _continuation(dataset: LeRobotReader) -> Continuation:
+def _continuation(dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] | None) -> Continuation:
     metadata = dataset.metadata
     return Continuation(
         num_episodes=len(metadata.lengths),
@@ -59,6 +61,7 @@ def _continuation(dataset: LeRobotReader) -> Continuation:
         video_places={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
         episodes_place=metadata.places["meta/episodes"],
         content=_statistics_content(dataset),
+        statistics=statistics,
     )
 
 

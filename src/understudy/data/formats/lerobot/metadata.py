@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from understudy.data.formats.errors import fitting, one_line, read_json, reading
 from understudy.data.formats.lerobot import layout
+from understudy.data.formats.ours import read_tasks
 from understudy.data.formats.reader import ACTION, STATE, SUCCESS
 from understudy.data.statistics import Statistics, pooled
 from understudy.types import TaskEntry, UserError
@@ -179,7 +180,7 @@ def _task_numbers(asked: list[Any], tasks: tuple[TaskEntry, ...], where: Path) -
 
 def _tasks(path: Path, ours: Mapping[str, Any]) -> tuple[TaskEntry, ...]:
     if ours:
-        return tuple(TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in ours["tasks"])
+        return read_tasks(ours["tasks"])
     with reading(path / layout.TASKS):
         table = pq.ParquetFile(path / layout.TASKS).read(use_threads=False).sort_by("task_index")
     texts = next((name for name in table.column_names if name != "task_index"), None)

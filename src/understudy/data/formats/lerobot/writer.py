@@ -52,7 +52,8 @@ configs:
 class Continuation:
     """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its statistics' input.
 
-    content: for each episode the numeric columns and the images that `sample_rows` chooses.
+    content: for each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
+    `statistics` has what `DatasetWriter.statistics` gave when the last episode was added.
     """
 
     num_episodes: int
@@ -61,6 +62,7 @@ class Continuation:
     video_places: Mapping[str, tuple[int, int]]
     episodes_place: tuple[int, int]
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    statistics: Mapping[str, np.ndarray] | None = None
 
 
 class DatasetWriter:
@@ -140,6 +142,10 @@ class DatasetWriter:
             self.abort()
             raise
 
+    def statistics(self) -> dict[str, np.ndarray]:
+        """What the statistics of the episodes so far are made of, for a `Continuation`."""
+        return self._statistics.state()
+
     def abort(self) -> None:
         """Throw away what was written since the writer was made."""
         with contextlib.suppress(OSError, ValueError):
@@ -149,8 +155,11 @@ class DatasetWriter:
     def _continue(self, existing: Continuation) -> None:
         try:
             _link_files(self.path, self._folder)
-            for columns, images in existing.content:
-                self._statistics.add(columns, images)
+            if existing.statistics is not None:
+                self._statistics.restore(existing.statistics)
+            else:
+                for columns, images in existing.content:
+                    self._statistics.add(columns, images)
         except BaseException:
             self.abort()
             raise
@@ -309,6 +318,15 @@ class _Gatherer:
 
     def finish(self) -> dict[str, FeatureStatistics]:
         return {name: running.finish() for name, running in self._all.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {f"{name}|{key}": value for name, each in self._all.items() for key, value in each.state().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, running in self._all.items():
+            prefix = f"{name}|"
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            self._all[name] = running.of_state(own)
 
     def _fresh(self, name: str) -> RunningStatistics | RunningImageStatistics:
         if name.startswith(IMAGES):
