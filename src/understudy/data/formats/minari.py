@@ -45,11 +45,14 @@ class MinariReader:
                 raise UserError(f"{where} has data_format {kind!r}; can be read: hdf5, arrow, parquet")
             if count < 1:
                 raise UserError(f"{where} counts no episodes")
-            encoded = bool(metadata.get("jpeg_encoding", True))
-            self._pictures = {name for name, space in self._observed.leaves() if encoded and space.is_image}
             self._storage: _Storage = (
                 _Hdf5Storage(self._folder, count) if kind == "hdf5" else _ArrowStorage(self._folder, kind, count)
             )
+            self._pictures = {
+                name
+                for name, space in self._observed.leaves()
+                if space.is_image and self._storage.is_encoded(f"observations{_slash(name)}", space.shape)
+            }
             self._plan = arrays.plan(
                 {
                     name: Entry(space.shape, space.dtype, picture=name in self._pictures)
@@ -192,9 +195,11 @@ class _Space:
 
 
 class _Storage(Protocol):
-    """Episodes by their number. Names are paths such as "observations/hand"."""
+    """Episodes by their number. Names are paths such as "observations/hand". is_encoded: whether that array holds JPEG:
+    Minari's own flag does not tell, since it leaves small pictures alone."""
 
     def length(self, index: int) -> int: ...
+    def is_encoded(self, name: str, shape: tuple[int, ...]) -> bool: ...
     def numbers(self, index: int, names: set[str], length: int) -> dict[str, np.ndarray]: ...
     def frames(self, index: int, name: str, rows: np.ndarray) -> np.ndarray: ...
     def blobs(self, index: int, name: str, rows: np.ndarray) -> list[bytes]: ...
@@ -212,6 +217,9 @@ class _Hdf5Storage:
 
     def length(self, index: int) -> int:
         return len(self._array(index, "rewards"))
+
+    def is_encoded(self, name: str, shape: tuple[int, ...]) -> bool:
+        return self._file.entry(self._array(0, name)).shape != shape
 
     def numbers(self, index: int, names: set[str], length: int) -> dict[str, np.ndarray]:
         return {name: self._first(self._file.read(self._array(index, name)), length, index, name) for name in names}
@@ -256,6 +264,10 @@ class _ArrowStorage:
 
     def length(self, index: int) -> int:
         return self._table(index, ["rewards"]).num_rows - 1
+
+    def is_encoded(self, name: str, shape: tuple[int, ...]) -> bool:
+        kind = self._column(self._table(0, [name.partition("/")[0]]), name).type
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
     def numbers(self, index: int, names: set[str], length: int) -> dict[str, np.ndarray]:
         table = self._table(index, sorted({name.partition("/")[0] for name in names}))
