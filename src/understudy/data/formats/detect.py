@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from understudy.data.formats.errors import read_json
+from understudy.data.formats.errors import read_json, refuse
 from understudy.data.formats.hdf5 import open_hdf5
 from understudy.data.formats.lerobot import layout
 from understudy.data.formats.lerobot.reader import LeRobotReader
@@ -21,14 +22,17 @@ KNOWN = (
 )
 
 
-def open_reader(path: Path) -> Reader:
-    """The reader of the dataset at a path. Raises UserError if there is none that can be read."""
+def open_reader(path: Path, complain: Callable[[str], None] = refuse) -> Reader:
+    """The reader of the dataset at a path. complain: is told of counts that disagree, by default an error.
+
+    Raises UserError if there is none that can be read.
+    """
     if not path.exists():
         raise UserError(f"no dataset at {path}")
     if path.is_file():
         return _open_file(path)
     if (path / layout.INFO).exists():
-        return LeRobotReader(path)
+        return LeRobotReader(path, complain)
     if any(
         (folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA)
         for folder in (path, path / "data")

@@ -39,6 +39,11 @@ def fitting(where: Path, format: str) -> Iterator[None]:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
+def refuse(what: str) -> None:
+    """Raise a UserError."""
+    raise UserError(what)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError naming the file where it is missing or torn."""
     try:

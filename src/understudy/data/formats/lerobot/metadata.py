@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data.formats.errors import fitting, one_line, read_json, reading
+from understudy.data.formats.errors import fitting, one_line, read_json, reading, refuse
 from understudy.data.formats.lerobot import layout
 from understudy.data.formats.ours import read_tasks
 from understudy.data.formats.reader import ACTION, STATE, SUCCESS
@@ -51,7 +51,7 @@ class Metadata:
     places: Mapping[str, tuple[int, int]]
 
 
-def read_metadata(path: Path) -> Metadata:
+def read_metadata(path: Path, complain: Callable[[str], None] = refuse) -> Metadata:
     """Read and check what a dataset folder says of itself. Raises UserError naming the file that is missing, torn, or
     disagrees with another."""
     if not path.is_dir():
@@ -64,7 +64,7 @@ def read_metadata(path: Path) -> Metadata:
         found = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
         for feature in {STATE, ACTION} & info["features"].keys() - found.statistics.features.keys():
             raise UserError(f"{path / layout.STATS} has no statistics of {feature}")
-        _check_counts(path, found)
+        _check_counts(path, found, complain)
         return found
 
 
@@ -156,14 +156,16 @@ def _old_statistics(path: Path) -> Statistics:
     return Statistics.from_dict(read_json(path / layout.STATS))
 
 
-def _check_counts(path: Path, found: Metadata) -> None:
+def _check_counts(path: Path, found: Metadata, complain: Callable[[str], None]) -> None:
     info, lengths, where = found.info, found.lengths, path / layout.INFO
     if info["total_episodes"] != len(lengths):
-        raise UserError(f"{where} counts {info['total_episodes']} episodes, meta/episodes {len(lengths)}")
+        complain(f"{where} counts {info['total_episodes']} episodes, meta/episodes {len(lengths)}")
     if info["total_frames"] != lengths.sum():
-        raise UserError(f"{where} counts {info['total_frames']} frames, meta/episodes {lengths.sum()}")
-    if not len(lengths) or lengths.min() < 1:
+        complain(f"{where} counts {info['total_frames']} frames, meta/episodes {lengths.sum()}")
+    if not len(lengths):
         raise UserError(f"{path} holds no episodes, or empty ones")
+    if lengths.min() < 1:
+        complain(f"{path} holds no episodes, or empty ones")
     if found.episode_task.min() < 0 or found.episode_task.max() >= len(found.tasks):
         raise UserError(f"{path / layout.TASKS} lacks a task that meta/episodes names")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from understudy.data.formats.errors import fitting, one_line, reading
+from understudy.data.formats.errors import fitting, one_line, reading, refuse
 from understudy.data.formats.lerobot import foreign
 from understudy.data.formats.lerobot.metadata import Metadata, inside, read_metadata
 from understudy.data.formats.reader import Contents
@@ -23,19 +23,21 @@ _PICTURES = ("image", "video")
 
 
 class LeRobotReader:
-    """See `formats.reader.Reader`. features: of info.json. Raises UserError naming what is missing, torn, or disagrees
-    with something else."""
+    """See `formats.reader.Reader`. features: of info.json. complain: is told of counts that disagree.
 
-    def __init__(self, path: Path) -> None:
+    Raises UserError naming what is missing, torn, or disagrees with something else.
+    """
+
+    def __init__(self, path: Path, complain: Callable[[str], None] = refuse) -> None:
         self.path = path
-        self.metadata: Metadata = read_metadata(path)
+        self.metadata: Metadata = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
             self.features: dict[str, Any] = self.metadata.info["features"]
             self._cameras = foreign.camera_features(self.features)
             strange = (*_PICTURES, "string")
             self._numeric = [name for name, item in self.features.items() if item["dtype"] not in strange]
             self.contents = self._describe()
-        self._check_files()
+        self._check_files(complain)
         self._opened = threading.local()
 
     def _describe(self) -> Contents:
@@ -72,7 +74,7 @@ class LeRobotReader:
     def files(self) -> Iterator[Path]:
         return (file for part in ("meta", "data", "videos") for file in (self.path / part).rglob("*") if file.is_file())
 
-    def _check_files(self) -> None:
+    def _check_files(self, complain: Callable[[str], None]) -> None:
         """Each data file's footer is whole and counts the rows the episodes promise; each video exists."""
         expected: dict[Path, int] = {}
         self._row_in_file = np.zeros(len(self.metadata.lengths), np.int64)
@@ -83,10 +85,10 @@ class LeRobotReader:
             with reading(file):
                 found = pq.read_metadata(file).num_rows
             if found != rows:
-                raise UserError(f"{file} has {found} rows; meta/episodes counts {rows}")
+                complain(f"{file} has {found} rows; meta/episodes counts {rows}")
         for file in dict.fromkeys(video.file for videos in self.metadata.videos.values() for video in videos):
             if not file.is_file():
-                raise UserError(f"{file} is missing")
+                complain(f"{file} is missing")
 
     def _read_rows(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Some columns of one episode, read from the row groups that hold it."""

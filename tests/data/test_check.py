@@ -1,0 +1,141 @@
+"""The doctor: each planted fault is found and mended, and a sound dataset has none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from understudy.data.check import check, repair
+from understudy.data.dataset import EpisodeDataset
+from understudy.envs.base import EnvConfig
+from understudy.rollout.collect import collect
+from understudy.types import UserError
+
+DATA, INFO, STATS = "data/chunk-000/file-000.parquet", "meta/info.json", "meta/stats.json"
+EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real dataset."""
+    output = tmp_path_factory.mktemp("sound") / "data"
+    collect(["pointmass/reach-red", "pointmass/reach-blue"], episodes=8, output=output, config=EnvConfig(image_size=16))
+    return output
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "data"))
+
+
+def change(folder: Path, column: str, put: Callable[[np.ndarray], Any], name: str = DATA) -> None:
+    """Rewrite one column of a parquet file."""
+    table = pq.read_table(folder / name)
+    place = table.schema.get_field_index(column)
+    values = table[column].combine_chunks()
+    fixed = pa.types.is_fixed_size_list(values.type)
+    flat = values.flatten().to_numpy() if fixed else values.to_numpy(zero_copy_only=False)
+    array = np.array(flat.reshape(len(values), -1) if fixed else flat)
+    changed = put(array)
+    flat = pa.array(np.ravel(array if changed is None else changed), values.type.value_type if fixed else values.type)
+    column_values = pa.FixedSizeListArray.from_arrays(flat, type=values.type) if fixed else flat
+    pq.write_table(table.set_column(place, table.schema.field(place), column_values), folder / name)
+
+
+def put(array: np.ndarray, place: Any, value: Any) -> None:
+    array[place] = value
+
+
+def alter(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def stale_statistics(folder: Path) -> None:
+    stats = json.loads((folder / STATS).read_text())
+    stats["action"]["mean"] = [value + 1 for value in stats["action"]["mean"]]
+    (folder / STATS).write_text(json.dumps(stats))
+
+
+def shift_actions(folder: Path, by: int) -> None:
+    dataset = EpisodeDataset.open(folder)
+
+    def move(actions: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.roll(part, by, axis=0) for part in np.split(actions, dataset.starts[1:-1])])
+
+    change(folder, "action", move)
+
+
+def tear_picture(folder: Path) -> None:
+    table = pq.read_table(folder / DATA)
+    name = next(name for name in table.column_names if name.startswith("observation.images"))
+    pictures = table[name].to_pylist()
+    pictures[0]["bytes"] = pictures[0]["bytes"][:40]
+    place = table.schema.get_field_index(name)
+    torn = table.set_column(place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type))
+    pq.write_table(torn, folder / DATA)
+
+
+def copy_first_episode(folder: Path) -> None:
+    """Over the rows of the second one, as far as it goes."""
+    dataset = EpisodeDataset.open(folder)
+    (a, b), c = dataset.starts[:2], dataset.starts[2]
+    rows = np.arange(dataset.num_frames)
+    rows[b:c] = np.resize(np.arange(a, b), c - b)
+    for column in ("observation.state", "action"):
+        change(folder, column, lambda values: values[rows])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
+    "fps": (lambda folder: alter(folder / INFO, fps=7), "timestamps", "timestamps are not frame_index / fps"),
+    "timestamp": (lambda f: change(f, "timestamp", lambda v: put(v, 9, 99)), "timestamps", "timestamps are not"),
+    "index": (lambda f: change(f, "index", lambda v: put(v, 9, 99)), "indices", "index does not count"),
+    "task": (lambda f: change(f, "task_index", lambda v: put(v, 9, 1)), "indices", "task_index"),
+    "count": (lambda folder: alter(folder / INFO, total_frames=3), "metadata", "counts 3 frames"),
+    "statistics": (stale_statistics, "statistics", "stored mean are not"),
+    "bounds": (lambda f: change(f, "action", lambda v: put(v, (9, 0), 55)), "action bounds", "leaves"),
+    "nan": (lambda f: change(f, "observation.state", lambda v: put(v, (9, 0), np.nan)), "not a number", "state"),
+    "constant": (lambda f: change(f, "observation.state", lambda v: put(v, (slice(None), 0), 1)), "constants", "never"),
+    "picture": (tear_picture, "pictures", "not a readable picture"),
+    "late": (lambda folder: shift_actions(folder, 2), "alignment", "before the action of its row"),
+    "early": (lambda folder: shift_actions(folder, -2), "alignment", "steps after the action"),
+}
+
+
+def test_a_sound_dataset_has_no_findings(sound: Path) -> None:
+    assert check(sound, every_frame=True) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault: str, folder: Path) -> None:
+    plant, name, words = FAULTS[fault]
+    plant(folder)
+    found = [finding for finding in check(folder) if finding.check == name]
+    assert found and words in found[0].what and found[0].remedy, check(folder)
+
+
+@pytest.mark.parametrize("fault", ["timestamp", "index", "count", "statistics", "bounds", "nan", "picture"])
+def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: Path, tmp_path: Path) -> None:
+    FAULTS[fault][0](folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    left_out = repair(folder, tmp_path / "mended")
+    assert left_out == ([0] if fault in ("nan", "picture") else [])
+    assert check(tmp_path / "mended", every_frame=True) == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_torn_file_and_no_dataset(folder: Path, tmp_path: Path) -> None:
+    (folder / DATA).write_bytes((folder / DATA).read_bytes()[:-100])
+    (finding,) = check(folder)
+    assert finding.check == "open" and finding.severity == "error" and DATA in finding.what
+    with pytest.raises(UserError, match="no dataset at"):
+        check(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="cannot be repaired"):
+        repair(folder, tmp_path / "mended")
