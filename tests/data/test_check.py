@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from understudy.data.check import check, repair
-from understudy.data.dataset import EpisodeDataset
+from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.envs.base import EnvConfig
 from understudy.rollout.collect import collect
 from understudy.types import UserError
@@ -83,16 +83,6 @@ def tear_picture(folder: Path) -> None:
     pq.write_table(torn, folder / DATA)
 
 
-def copy_first_episode(folder: Path) -> None:
-    """Over the rows of the second one, as far as it goes."""
-    dataset = EpisodeDataset.open(folder)
-    (a, b), c = dataset.starts[:2], dataset.starts[2]
-    rows = np.arange(dataset.num_frames)
-    rows[b:c] = np.resize(np.arange(a, b), c - b)
-    for column in ("observation.state", "action"):
-        change(folder, column, lambda values: values[rows])
-
-
 FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "fps": (lambda folder: alter(folder / INFO, fps=7), "timestamps", "timestamps are not frame_index / fps"),
     "timestamp": (lambda f: change(f, "timestamp", lambda v: put(v, 9, 99)), "timestamps", "timestamps are not"),
@@ -119,6 +109,18 @@ def test_a_planted_fault_is_found(fault: str, folder: Path) -> None:
     plant(folder)
     found = [finding for finding in check(folder) if finding.check == name]
     assert found and words in found[0].what and found[0].remedy, check(folder)
+
+
+def test_an_episode_that_is_there_twice_is_found_and_left_out(sound: Path, tmp_path: Path) -> None:
+    dataset = EpisodeDataset.open(sound)
+    given = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
+    with DatasetWriter(tmp_path / "twice", dataset.spec, **given) as writer:
+        for index in (0, 1, 0, 2, 0):
+            writer.add(dataset.episode(index))
+    (finding,) = check(tmp_path / "twice")
+    assert (finding.check, finding.where, finding.severity) == ("duplicates", "episodes 2, 4", "warning")
+    assert repair(tmp_path / "twice", tmp_path / "mended") == [2, 4]
+    assert check(tmp_path / "mended") == []
 
 
 @pytest.mark.parametrize("fault", ["timestamp", "index", "count", "statistics", "bounds", "nan", "picture"])

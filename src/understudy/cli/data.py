@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
 from understudy.cli.parsing import closest, parse
 from understudy.types import UserError
 
+if TYPE_CHECKING:
+    from understudy.data.check import Finding
+
 ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
+    "check": "what is wrong with a dataset, and a repaired copy",
     "convert": "write a dataset anew in another format",
 }
 
@@ -51,6 +55,29 @@ class ConvertOptions:
     """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
 
 
+@dataclass(frozen=True)
+class CheckOptions:
+    """Look for what is wrong with a dataset: torn files, counts and indices that disagree, times that are not the rate's,
+    statistics that are not the rows', actions beyond their contract or in another row than what they move, NaN, what never
+    changes, episodes that are empty or there twice.
+
+    Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
+    """
+
+    path: Positional[str]
+    """A dataset's folder or file."""
+
+    all_frames: bool = False
+    """Decode every picture, rather than up to eight an episode and camera."""
+
+    fix: Path | None = None
+    """Write a repaired copy to this folder: without spoilt or repeated episodes, numbers and statistics computed anew. The
+    dataset itself is never touched."""
+
+    json: bool = False
+    """Print the findings as JSON."""
+
+
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: understudy data ACTION\n\n" + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items()))
@@ -58,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
     action, *rest = arguments
     if action not in ACTIONS:
         raise UserError(f"unknown action {action!r} of `understudy data`; {closest(action, ACTIONS)}")
-    return {"info": _info, "convert": _convert}[action](rest)
+    return {"info": _info, "check": _check, "convert": _convert}[action](rest)
 
 
 def _info(arguments: Sequence[str]) -> int:
@@ -71,6 +98,40 @@ def _info(arguments: Sequence[str]) -> int:
     else:
         _print_summary(summary)
     return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    options = parse(CheckOptions, arguments, command="data check")
+    from understudy.cli.console import console
+    from understudy.data.check import check, repair
+
+    findings = check(options.path, every_frame=options.all_frames)
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    elif findings:
+        _print_findings(findings)
+    else:
+        console().print(f"{options.path}: nothing wrong was found")
+    if options.fix is not None:
+        left_out = repair(options.path, options.fix)
+        without = f", without episodes {', '.join(map(str, left_out))}" if left_out else ""
+        console().print(f"wrote {options.fix}{without}")
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from understudy.cli.console import console
+
+    table = Table("", "check", "where", "what", "what to do", box=SIMPLE)
+    for finding in findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        told = (finding.check, finding.where, finding.what, finding.remedy)
+        table.add_row(f"[{colour}]{finding.severity}[/]", *map(escape, told))
+    console().print(table)
 
 
 def _convert(arguments: Sequence[str]) -> int:

@@ -133,8 +133,12 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
             course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
         course.motion.append((columns[STATE].reshape(length, -1), columns[ACTION].reshape(length, -1)))
-    _look_for_copies(index, columns, course)
-    _look_at_frames(dataset, index, course, every_frame=every_frame)
+    content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
+    for frames in _look_at_frames(dataset, index, course, every_frame=every_frame):
+        content.update(frames.tobytes())
+    if course.seen.setdefault(content.digest(), index) != index and index not in course.spoilt:
+        course.spoilt.add(index)
+        course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, f"episode {index}")
 
 
 def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
@@ -169,28 +173,19 @@ def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
             course.report("action bounds", "error", what, "--fix clips it, or mend the contract", f"episode {index}")
 
 
-def _look_for_copies(index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
-    content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes()).digest()
-    first = course.seen.setdefault(content, index)
-    if first != index:
-        course.spoilt.add(index)
-        what = f"the same states and actions as episode {first}"
-        course.report("duplicates", "warning", what, _COPY, f"episode {index}")
-
-
-def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> None:
+def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> Iterator[np.ndarray]:
+    """Yields what could be decoded of each camera."""
     rows = np.arange(dataset.length(index)) if every_frame else sample_rows(dataset.length(index))
     for camera in dataset.spec.cameras:
         try:
             frames = dataset.frames(index, camera, rows)
         except UserError as error:
-            course.spoil("pictures", str(error), index)
-            return
+            return course.spoil("pictures", str(error), index)
         if len(frames) != len(rows):
-            course.spoil("pictures", f"{camera} has {len(frames)} frames for {len(rows)} rows", index)
-            return
+            return course.spoil("pictures", f"{camera} has {len(frames)} frames for {len(rows)} rows", index)
         if len(frames) > 2 and not frames.any():
             course.report("pictures", "warning", f"{camera} is black", "look at the camera", f"episode {index}")
+        yield frames
 
 
 def _compare_statistics(dataset: EpisodeDataset, course: _Course) -> None:
