@@ -57,9 +57,11 @@ class ConvertOptions:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Look for what is wrong with a dataset: torn files, counts and indices that disagree, times that are not the rate's,
-    statistics that are not the rows', actions beyond their contract or in another row than what they move, NaN, what never
-    changes, episodes that are empty or there twice.
+    """Look for what is wrong with a dataset.
+
+    Torn files, counts and indices that disagree, times that are not the rate's, statistics that are not the rows',
+    actions beyond their contract or in another row than what they move, NaN, what never changes, episodes that are
+    empty or there twice.
 
     Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
     """
@@ -71,8 +73,8 @@ class CheckOptions:
     """Decode every picture, rather than up to eight an episode and camera."""
 
     fix: Path | None = None
-    """Write a repaired copy to this folder: without spoilt or repeated episodes, numbers and statistics computed anew. The
-    dataset itself is never touched."""
+    """Write a repaired copy to this folder, without spoilt or repeated episodes, numbers and statistics computed anew.
+    The dataset itself is never touched."""
 
     json: bool = False
     """Print the findings as JSON."""

@@ -7,6 +7,7 @@ optionally `reward`, `success`, `done`. A text `sentence`, `language_instruction
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ _SENTENCES = ("sentence", "language_instruction", "task")
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
 _FPS = 20.0  # nothing tells
 _ARRAY_BYTES = 4 * 2**30
+_TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzReader:
@@ -107,15 +109,7 @@ class NpzReader:
         try:
             with np.load(file, allow_pickle=False) as opened:
                 return {name: opened[name] for name in names}
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            zipfile.BadZipFile,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
+        except (*_TORN, KeyError) as error:
             raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
 
 
@@ -142,6 +136,6 @@ def _head(file: Path) -> dict[str, Entry]:
                 found[name] = Entry(tuple(shape), dtype)
     except UserError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError, SyntaxError) as error:
+    except _TORN as error:
         raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
     return found

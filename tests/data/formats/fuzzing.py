@@ -1,0 +1,104 @@
+"""Reads mutated copies of a small dataset in a process with bounded memory; anything but a UserError ends it.
+
+python fuzzing.py FORMAT CASES SEED FOLDER
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from data.formats import foreign
+from data.synthetic import make_episode, write
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.types import UserError
+
+MEMORY_BYTES, SECONDS = 8 * 2**30, 20
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
+    "npz": foreign.npz,
+    "minari": lambda path: foreign.minari(path, jpeg=True),
+    "rlds": foreign.rlds,
+    "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
+    "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
+    "lerobot-3.0": lambda path: write(path, [make_episode(seed, 4) for seed in range(2)]).path,
+    "lerobot-video": lambda path: write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path,
+}
+
+
+def mutate(content: bytes, generator: random.Random) -> bytes:
+    """Some flipped bits, other bytes, parts cut out, doubled or blank, a torn end, digits changed."""
+    data = bytearray(content)
+    for _ in range(generator.choice((1, 1, 2, 4, 16))):
+        if not data:
+            break
+        place = generator.randrange(len(data))
+        size = min(generator.choice((1, 2, 4, 8, 64)), len(data) - place)
+        kind = generator.randrange(7)
+        if kind == 0:
+            data[place] ^= 1 << generator.randrange(8)
+        elif kind == 1:
+            data[place : place + size] = generator.randbytes(size)
+        elif kind == 2:
+            del data[place : place + size]
+        elif kind == 3:
+            data[place:place] = data[place : place + size]
+        elif kind == 4:
+            data[place : place + size] = bytes([generator.choice((0, 255))]) * size
+        elif kind == 5:
+            del data[place:]
+        else:
+            digits = [index for index, octet in enumerate(data) if 48 <= octet <= 57]
+            if digits:
+                data[generator.choice(digits)] = generator.choice(b"0123456789-e.")
+    return bytes(data)
+
+
+def read_all(path: Path) -> None:
+    dataset = EpisodeDataset.open(path)
+    for index in range(min(dataset.num_episodes, 8)):
+        dataset.episode(index)
+
+
+def main() -> None:
+    name, cases, seed, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    whole = WRITERS[name](folder / "whole")
+    read_all(whole)
+    files = [whole] if whole.is_file() else sorted(file for file in whole.rglob("*") if file.is_file())
+    originals = {file: file.read_bytes() for file in files}
+    refused = read = 0
+    slowest = 0.0
+    for case in range(cases):
+        generator = random.Random(f"{seed} {case}")
+        file = generator.choice(files)
+        file.write_bytes(mutate(originals[file], generator))
+        shutil.copy(file, folder / "last-case")
+        (folder / "last-case.txt").write_text(f"{name}, seed {seed}, case {case}: {file.relative_to(folder)}")
+        signal.alarm(SECONDS)
+        began = time.monotonic()
+        try:
+            read_all(whole)
+            read += 1
+        except UserError as error:
+            assert "\n" not in str(error), error
+            refused += 1
+        signal.alarm(0)
+        slowest = max(slowest, time.monotonic() - began)
+        file.write_bytes(originals[file])
+    outside = [path for path in folder.iterdir() if path.name not in ("last-case", "last-case.txt") and path != whole]
+    assert not [path for path in outside if not str(whole).startswith(str(path))], outside
+    print(f"{name}: {refused} refused, {read} read, slowest {slowest:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

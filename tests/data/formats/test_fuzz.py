@@ -1,0 +1,35 @@
+"""Mutated files of every format: never a crash, a hang, unbounded memory, or another error than ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FORMATS = ("robomimic", "npz", "minari", "rlds", "lerobot-2.0", "lerobot-2.1", "lerobot-3.0", "lerobot-video")
+
+
+def fuzz(name: str, folder: Path, *, cases: int, seed: int) -> str:
+    script = Path(__file__).with_name("fuzzing.py")
+    command = [sys.executable, str(script), name, str(cases), str(seed), str(folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3600)
+    last = folder / "last-case.txt"
+    assert done.returncode == 0, (
+        f"{last.read_text() if last.exists() else ''}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_mutated_files_are_refused_in_one_line_or_read(name: str, tmp_path: Path) -> None:
+    assert "refused" in fuzz(name, tmp_path, cases=60, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_thousands_of_mutated_files(name: str, tmp_path: Path) -> None:
+    assert "refused" in fuzz(name, tmp_path, cases=3000, seed=1)
