@@ -9,7 +9,6 @@ import faulthandler
 import random
 import resource
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from data.synthetic import make_episode, write
 from understudy.data.dataset import EpisodeDataset
 from understudy.types import UserError
 
-MEMORY_BYTES, SECONDS = 8 * 2**30, 20
+MEMORY_BYTES, SECONDS = 8 * 2**30, 60
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
     "npz": foreign.npz,
@@ -84,7 +83,7 @@ def main() -> None:
         file.write_bytes(mutate(originals[file], generator))
         shutil.copy(file, folder / "last-case")
         (folder / "last-case.txt").write_text(f"{name}, seed {seed}, case {case}: {file.relative_to(folder)}")
-        signal.alarm(SECONDS)
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
         began = time.monotonic()
         try:
             read_all(whole)
@@ -92,7 +91,7 @@ def main() -> None:
         except UserError as error:
             assert "\n" not in str(error), error
             refused += 1
-        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
         slowest = max(slowest, time.monotonic() - began)
         file.write_bytes(originals[file])
     outside = [path for path in folder.iterdir() if path.name not in ("last-case", "last-case.txt") and path != whole]

@@ -22,7 +22,9 @@ def reading(file: Path) -> Iterator[None]:
         raise UserError(f"{file} is missing")
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except UserError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
 
 

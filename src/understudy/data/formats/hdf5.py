@@ -12,6 +12,7 @@ import numpy as np
 
 from understudy.data.formats.arrays import Entry
 from understudy.data.formats.errors import one_line
+from understudy.data.formats.hdf5_probe import probe
 from understudy.types import UserError
 
 _ARRAY_BYTES = 4 * 2**30
@@ -35,6 +36,15 @@ class Hdf5File:
                 node = self._child(node, part)
             return node
 
+    def array(self, name: str) -> Any:
+        """An array by its path. Raises UserError for what is none."""
+        import h5py
+
+        node = self.group(name)
+        if not isinstance(node, h5py.Dataset):
+            raise UserError(f"{self.path}: {name} is not an array")
+        return node
+
     def names(self, group: Any) -> list[str]:
         with self.reading():
             if len(group) > _NODES:
@@ -48,10 +58,9 @@ class Hdf5File:
         for name in self.names(group):
             with self.reading():
                 node = self._child(group, name)
-                deeper = hasattr(node, "keys")
-            if deeper:
+            if hasattr(node, "keys"):
                 yield from self.leaves(node, f"{prefix}{name}/", depth + 1)
-            else:
+            elif hasattr(node, "shape"):
                 yield prefix + name, node
 
     def attributes(self, node: Any) -> Mapping[str, Any]:
@@ -162,7 +171,7 @@ def require_h5py(path: Path) -> None:
 
 
 def open_hdf5(path: Path) -> Hdf5File:
-    """Raises UserError without h5py, or if the file is not HDF5."""
+    """Raises UserError without h5py, or if the file is not HDF5, or torn so that libhdf5 would hang or crash."""
     require_h5py(path)
     import h5py
 
@@ -170,4 +179,5 @@ def open_hdf5(path: Path) -> Hdf5File:
         raise UserError(f"{path} is missing")
     if not h5py.is_hdf5(path):
         raise UserError(f"{path} is not an HDF5 file, or is torn")
+    probe(path)
     return Hdf5File(path)

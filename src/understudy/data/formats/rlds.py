@@ -60,16 +60,21 @@ class RLDSReader:
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, height, width = self._plan.cameras[camera]
         pictures = self._example(index).get(_OBSERVATION + name)
-        if not isinstance(pictures, list):
+        where = self._records[index][0].path
+        if isinstance(pictures, np.ndarray):
             shape = (-1, height, width, self._features[_OBSERVATION + name].shape[-1])
-            return arrays.colour(np.asarray(pictures).astype(np.uint8).reshape(shape)[rows])
+            with fitting(where, "RLDS"):
+                return arrays.colour(pictures.astype(np.uint8).reshape(shape)[rows])
+        if pictures is None:
+            raise UserError(f"{where}: episode {index} has no {name}")
         frames = []
         for row in rows:
             try:
                 frames.append(decode_png(bytes(pictures[row])))
             except (OSError, ValueError, SyntaxError, IndexError) as error:
-                where = f"{self._records[index][0].path}: episode {index}, frame {row}, {name}"
-                raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
+                raise UserError(
+                    f"{where}: episode {index}, frame {row}, {name} is not a readable picture: {one_line(error)}"
+                ) from error
         return np.stack(frames)
 
     def files(self) -> Sequence[Path]:

@@ -125,7 +125,7 @@ class RobomimicReader:
         found: dict[str, Any] = {"obs": dict(self._file.leaves(self._file.group(f"{group.name}/obs")))}
         for name in ("actions", "actions_expert", "rewards", "dones", "success"):
             if name in self._file.names(group):
-                found[name] = self._file.group(f"{group.name}/{name}")
+                found[name] = self._file.array(f"{group.name}/{name}")
         return found
 
     def _entries(self, index: int) -> dict[str, Entry]:
