@@ -14,7 +14,7 @@ import understudy
 
 PACKAGE = Path(understudy.__file__).parent
 LAYERS = (
-    ("types", "serialisation"),
+    ("types", "serialisation", "devices"),
     ("nn",),
     ("data",),
     ("envs",),
