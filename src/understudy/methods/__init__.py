@@ -13,6 +13,7 @@ _PHASES = {
     "phase1": ("debug", "laptop", "metaworld45", "base"),
     "phase2": ("debug", "laptop", "metaworld45", "base"),
     "phase2-prompts": ("debug", "laptop"),
+    "phase2-prompts-minilm": ("laptop",),
 }
 _PRESETS = {
     f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}".replace("-", "_"))

