@@ -30,6 +30,11 @@ class InfoOptions:
     path: Positional[Path]
     """The dataset's folder."""
 
+    quality: bool = False
+    """Measure how good each demonstration is to learn from: how differently others act in its places (divergence; 1 is
+    chance), how new its transitions are (diversity), the shares of its steps in which nothing moves (idle) and that
+    lead back to where it was (extraneous). `understudy train --curation.drop 0.1` leaves the worst out."""
+
     json: bool = False
     """Print the summary as JSON."""
 
@@ -94,7 +99,12 @@ def _info(arguments: Sequence[str]) -> int:
     options = parse(InfoOptions, arguments, command="data info")
     from understudy.data.dataset import EpisodeDataset
 
-    summary = EpisodeDataset.open(options.path).summary()
+    dataset = EpisodeDataset.open(options.path)
+    summary = dataset.summary()
+    if options.quality:
+        from understudy.data.quality import quality_table
+
+        summary["quality"] = quality_table(dataset)
     if options.json:
         print(json.dumps(summary, indent=2))
     else:

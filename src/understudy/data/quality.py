@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, STATE
@@ -69,6 +68,22 @@ def measure_quality(dataset: EpisodeDataset) -> Quality:
     return Quality(**found)
 
 
+def quality_table(dataset: EpisodeDataset) -> list[dict[str, Any]]:
+    """Of each task the mean of every measure and the episode that is worst by it: plain values, JSON-ready."""
+    quality, rows = measure_quality(dataset), []
+    for number, task in enumerate(dataset.tasks):
+        episodes = np.flatnonzero(dataset.episode_task == number)
+        row: dict[str, Any] = {"task": task.name}
+        for measure, worse_is_more in WORSE_IS_MORE.items():
+            values = quality.of(measure)[episodes]
+            known = np.isfinite(values)
+            row[measure] = float(values[known].mean()) if known.any() else None
+            worst = episodes[known][(np.argmax if worse_is_more else np.argmin)(values[known])] if known.any() else None
+            row[f"worst {measure}"] = None if worst is None else f"episode {worst}"
+        rows.append(row)
+    return rows
+
+
 def best_episodes(dataset: EpisodeDataset, measure: Measure, drop: float) -> np.ndarray:
     """The episodes that are left when of each task the share `drop` that is worst by `measure` goes: int64, ascending;
     at least one a task."""
@@ -95,6 +110,8 @@ def _compared(motion: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[t
     step, so that one bad demonstration nearby does not matter."""
     if len(motion) < 2:
         return
+    from scipy.spatial import cKDTree
+
     actions = np.concatenate([action for _, action in motion.values()])
     variance, spread = max(float(actions.var(axis=0).sum()), 1e-12), np.maximum(actions.std(axis=0), 1e-6)
     joined = {index: np.concatenate([state, action / spread], axis=1) for index, (state, action) in motion.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from understudy.data.quality import Measure
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformerConfig
 from understudy.objectives.system import ObjectiveConfig
@@ -44,6 +45,21 @@ class OptimizerConfig:
         _require("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
         _require("optimizer.final_fraction", self.final_fraction, 0 <= self.final_fraction <= 1, "in [0, 1]")
         _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
+
+
+@dataclass(frozen=True)
+class CurationConfig:
+    """Which demonstrations are left out, by what `understudy data info --quality` measures."""
+
+    measure: Measure = "divergence"
+    """What is bad: others act differently (divergence), all is known already (diversity), nothing moves (idle), the way
+    leads back (extraneous)."""
+
+    drop: float = 0.0
+    """Share of each task's demonstrations that goes, the worst first."""
+
+    def __post_init__(self) -> None:
+        _require("curation.drop", self.drop, 0 <= self.drop < 1, "in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,7 @@ class TrainConfig:
     """Decay a step of the average of weights that is evaluated; 0: the weights themselves are."""
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    curation: CurationConfig = field(default_factory=CurationConfig)
     precision: Precision = "fp32"
     """bf16: matrix products in bfloat16, weights and losses in float32."""
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.mixture import Mixture
+from understudy.data.quality import best_episodes
 from understudy.data.windows import Windows
 from understudy.devices import choose_device
 from understudy.evaluation.provenance import code_commit, package_versions
@@ -25,7 +27,7 @@ from understudy.objectives.system import System
 from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training import checkpoint, run_folder
-from understudy.training.config import AugmentationConfig, TrainConfig
+from understudy.training.config import AugmentationConfig, CurationConfig, TrainConfig
 from understudy.training.distributed import (
     LostPeerError,
     Ranks,
@@ -293,11 +295,22 @@ def _fit(
     splits = [
         split_episodes(dataset.episode_task, config.validation_fraction, config.seed) for dataset in sources.datasets
     ]
-    training = _windows(config, sources, info, features, [episodes for episodes, _ in splits])
+    chosen = [
+        _curated(dataset, episodes, config.curation)
+        for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
+    ]
+    training = _windows(config, sources, info, features, chosen)
     held_out = [episodes for _, episodes in splits]
     validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
     validation = _windows(config, sources, info, features, held_out) if validated else None
     fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
+
+
+def _curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:
+    """The episodes to train on that are left when the worst ones go."""
+    if not curation.drop:
+        return episodes
+    return np.intersect1d(episodes, best_episodes(dataset, curation.measure, curation.drop))
 
 
 def _windows(
