@@ -7,7 +7,6 @@ import math
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,9 +24,6 @@ from understudy.types import UserError
 
 NASTY = "metaworld/<script>alert('x')</script>&amp;"
 TASKS = ("metaworld/reach", "metaworld/door-open", NASTY)
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
 
 
 def make_run(folder: Path) -> Path:
@@ -261,17 +257,6 @@ def test_a_report_stands_without_the_data_and_the_first_phase(run: Path, tmp_pat
     text = write_report(alone).read_text(encoding="utf-8")
     assert "behaviour_cloning" in text
     assert "forward_dynamics" not in text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    if BROWSER is None:
-        pytest.skip("no Chromium: sudo apt-get install -y chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 def wait_until(tab, condition: str) -> None:

@@ -20,6 +20,7 @@ ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
     "check": "what is wrong with a dataset, and a repaired copy",
     "convert": "write a dataset anew in another format",
+    "view": "a page with its episodes, actions and states, for a browser",
 }
 
 
@@ -85,6 +86,30 @@ class CheckOptions:
     """Print the findings as JSON."""
 
 
+@dataclass(frozen=True)
+class ViewOptions:
+    """Write a page on which episodes can be looked at.
+
+    Pictures to scrub through, action and state curves, histograms of actions, by task and success. One file, which
+    needs no network.
+    """
+
+    path: Positional[str]
+    """A dataset's folder or file."""
+
+    output: Path | None = None
+    """The page; None: NAME.html in the current folder."""
+
+    episodes: int = 24
+    """How many episodes are shown, alike of all tasks; a page of 24 has some megabytes."""
+
+    only: tuple[int, ...] = ()
+    """These episodes instead."""
+
+    tasks: tuple[str, ...] = ()
+    """Episodes of these tasks alone, by name or sentence."""
+
+
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: understudy data ACTION\n\n" + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items()))
@@ -92,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     action, *rest = arguments
     if action not in ACTIONS:
         raise UserError(f"unknown action {action!r} of `understudy data`; {closest(action, ACTIONS)}")
-    return {"info": _info, "check": _check, "convert": _convert}[action](rest)
+    return {"info": _info, "check": _check, "convert": _convert, "view": _view}[action](rest)
 
 
 def _info(arguments: Sequence[str]) -> int:
@@ -151,6 +176,17 @@ def _convert(arguments: Sequence[str]) -> int:
     from understudy.data.convert import convert
 
     convert(options.source, options.target, format=options.format, images=options.images)
+    return 0
+
+
+def _view(arguments: Sequence[str]) -> int:
+    options = parse(ViewOptions, arguments, command="data view")
+    from understudy.cli.console import console
+    from understudy.data.view import view
+
+    output = options.output or Path(f"{Path(options.path).stem}.html")
+    page = view(options.path, output, episodes=options.episodes, only=options.only, tasks=options.tasks)
+    console().print(f"open {page} in a browser")
     return 0
 
 
