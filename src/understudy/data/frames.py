@@ -62,6 +62,17 @@ class FrameCache:
         return [self.numbers, *self.images.values()]
 
 
+def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
+    """Decode a dataset into a new folder, which nobody else uses."""
+    folder.mkdir(parents=True)
+    cache = FrameCache(folder, dataset)
+    try:
+        _decode_all(dataset, cache)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return cache
+
+
 def cache_root(cache_dir: str | Path | None = None) -> Path:
     """Where caches lie: `cache_dir`, else $UNDERSTUDY_CACHE, else ~/.cache/understudy."""
     chosen = cache_dir or os.environ.get("UNDERSTUDY_CACHE") or Path.home() / ".cache" / "understudy"

@@ -76,12 +76,7 @@ class LeRobotReader:
 
     def _check_files(self, complain: Callable[[str], None]) -> None:
         """Each data file's footer is whole and counts the rows the episodes promise; each video exists."""
-        expected: dict[Path, int] = {}
-        self._row_in_file = np.zeros(len(self.metadata.lengths), np.int64)
-        for index, (file, length) in enumerate(zip(self.metadata.data_files, self.metadata.lengths, strict=True)):
-            self._row_in_file[index] = expected.get(file, 0)
-            expected[file] = expected.get(file, 0) + int(length)
-        for file, rows in expected.items():
+        for file, rows in self._count_rows().items():
             with reading(file):
                 found = pq.read_metadata(file).num_rows
             if found != rows:
@@ -89,6 +84,15 @@ class LeRobotReader:
         for file in dict.fromkeys(video.file for videos in self.metadata.videos.values() for video in videos):
             if not file.is_file():
                 complain(f"{file} is missing")
+
+    def _count_rows(self) -> dict[Path, int]:
+        """How many rows each data file should have, and in which of them each episode begins."""
+        expected: dict[Path, int] = {}
+        self._row_in_file = np.zeros(len(self.metadata.lengths), np.int64)
+        for index, (file, length) in enumerate(zip(self.metadata.data_files, self.metadata.lengths, strict=True)):
+            self._row_in_file[index] = expected.get(file, 0)
+            expected[file] = expected.get(file, 0) + int(length)
+        return expected
 
     def _read_rows(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Some columns of one episode, read from the row groups that hold it."""

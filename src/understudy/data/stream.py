@@ -1,0 +1,185 @@
+"""Windows of a dataset larger than the disk: a few files at a time are fetched, shuffled, served and dropped."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.formats.lerobot.remote import RemoteReader
+from understudy.data.frames import cache_root, decode_into
+from understudy.data.mixture import joined
+from understudy.data.permutation import mix, permute
+from understudy.data.staging import temporary_folder
+from understudy.data.statistics import Statistics
+from understudy.data.subset import SubsetReader
+from understudy.data.windows import WindowConfig, Windows
+from understudy.types import Batch, UserError
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A few files of one epoch, whose windows are shuffled among themselves. first: windows of the epoch before it."""
+
+    epoch: int
+    number: int
+    episodes: np.ndarray
+    first: int
+    count: int
+
+
+class StreamedWindows:
+    """Stands in for `Windows` of a LeRobotDataset at a URL of fsspec's.
+
+    A pool is `pool_files` data files; their windows come in random order, each once, before the next pool's, which a
+    thread fetches and decodes meanwhile: so the disk holds two pools. Which window comes when is a pure function of
+    (seed, reader, readers), so training resumes to the sample: a place elsewhere costs fetching one pool. Reader r of R
+    has files r, r + R and so on of the dataset; no file is read by two.
+
+    Raises UserError if the URL cannot be reached, or has fewer files than there are readers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        config: WindowConfig,
+        *,
+        seed: int,
+        reader: int = 0,
+        readers: int = 1,
+        pool_files: int = 2,
+        statistics: Statistics | None = None,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if pool_files < 1 or not 0 <= reader < readers:
+            raise UserError(
+                f"pool_files is {pool_files}, reader {reader} of {readers}; expected 1 or more, 0 to readers"
+            )
+        self.config, self.seed, self._reader, self._readers = config, seed, reader, readers
+        self._pool_files, self._statistics = pool_files, statistics
+        self._folder = temporary_folder(cache_root(cache_dir) / "streams" / "pools")
+        self._removed = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        (self._folder / "set").mkdir()
+        self._remote = RemoteReader(url, self._folder / "set")
+        self.dataset = EpisodeDataset(self._remote)
+        files = list(dict.fromkeys(self._remote.metadata.data_files))
+        if len(files) < readers:
+            raise UserError(f"{url} has {len(files)} data files, too few for {readers} readers; write smaller files")
+        own = {file: number for number, file in enumerate(files[reader::readers])}
+        place = np.asarray([own.get(file, -1) for file in self._remote.metadata.data_files])
+        self._episodes = [np.flatnonzero(place == number) for number in range(len(own))]
+        self._sizes = np.asarray([int(self.dataset.reader.contents.lengths[each].sum()) for each in self._episodes])
+        self.num_windows = int(self._sizes.sum())
+        self._thread = ThreadPoolExecutor(1)
+        self._ready: dict[tuple[int, int], Future[Windows]] = {}
+
+    def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
+        """As `Windows.batch`; `world_size` is a multiple of the readers, whose ranks follow each other."""
+        if batch_size % world_size or world_size % self._readers:
+            raise UserError(
+                f"batch size {batch_size}, {world_size} processes and {self._readers} readers do not divide"
+            )
+        share, parts = batch_size // world_size, world_size // self._readers
+        begin = (step * parts + rank - self._reader * parts) * share
+        return self.at(np.arange(begin, begin + share))
+
+    def at(self, places: np.ndarray) -> Batch:
+        """The windows that this reader draws at `places` 0, 1, 2, ... since training began."""
+        parts, rows = [], []
+        for pool in self._pools_of(places):
+            inside = np.flatnonzero((places >= self._begin(pool)) & (places < self._begin(pool) + pool.count))
+            rows.append(inside)
+            parts.append(self._windows(pool).at(places[inside] - self._begin(pool)))
+            parts[-1] = replace(parts[-1], window=self._named(pool, parts[-1].window))
+            self._prepare(self._after(pool))
+        return joined(parts, torch.from_numpy(np.concatenate(rows).argsort()))
+
+    def shares(self, step: int, batch_size: int) -> Mapping[str, float]:
+        """Nothing to tell of one dataset."""
+        return {}
+
+    def describe(self, window: int) -> str:
+        """Where a window, named as in `Batch.window`, comes from."""
+        episode = int(np.searchsorted(self.dataset.starts, window, side="right")) - 1
+        task = self.dataset.tasks[self.dataset.episode_task[episode]]
+        return f"episode {episode} ({task.name}), from frame {window - int(self.dataset.starts[episode])}"
+
+    def close(self) -> None:
+        """Stop fetching and remove what was fetched."""
+        self._thread.shutdown(cancel_futures=True)
+        self._removed()
+
+    def _pools(self, epoch: int) -> list[_Pool]:
+        """The pools of an epoch in their order."""
+        key = int(mix(np.asarray([epoch]), self.seed)[0])
+        order = permute(np.arange(len(self._sizes)), len(self._sizes), key)
+        pools, first = [], 0
+        for number, begin in enumerate(range(0, len(order), self._pool_files)):
+            chosen = order[begin : begin + self._pool_files]
+            count = int(self._sizes[chosen].sum())
+            episodes = np.sort(np.concatenate([self._episodes[file] for file in chosen]))
+            pools.append(_Pool(epoch, number, episodes, first, count))
+            first += count
+        return pools
+
+    def _pools_of(self, places: np.ndarray) -> list[_Pool]:
+        begin, end = int(places.min()), int(places.max())
+        found = []
+        for epoch in range(begin // self.num_windows, end // self.num_windows + 1):
+            found += [
+                pool
+                for pool in self._pools(epoch)
+                if self._begin(pool) <= end and self._begin(pool) + pool.count > begin
+            ]
+        return found
+
+    def _begin(self, pool: _Pool) -> int:
+        return pool.epoch * self.num_windows + pool.first
+
+    def _after(self, pool: _Pool) -> _Pool:
+        pools = self._pools(pool.epoch)
+        return pools[pool.number + 1] if pool.number + 1 < len(pools) else self._pools(pool.epoch + 1)[0]
+
+    def _windows(self, pool: _Pool) -> Windows:
+        self._prepare(pool)
+        return self._ready[pool.epoch, pool.number].result()
+
+    def _prepare(self, pool: _Pool) -> None:
+        """Have a pool fetched, and forget those that are neither it nor the one before."""
+        key = (pool.epoch, pool.number)
+        if key in self._ready:
+            return
+        for old in list(self._ready)[:-1]:
+            self._thread.submit(self._forget, self._ready.pop(old), self._place(old))
+        self._ready[key] = self._thread.submit(self._fetched, pool, self._place(key))
+
+    def _place(self, key: tuple[int, int]) -> Path:
+        return self._folder / f"pool-{key[0]}-{key[1]}"
+
+    def _fetched(self, pool: _Pool, place: Path) -> Windows:
+        files = self._remote.files_of(pool.episodes.tolist())
+        self._remote.fetch(files)
+        dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes))
+        cache = decode_into(dataset, place)
+        self._remote.drop(files)
+        seed = int(mix(np.asarray([pool.epoch, pool.number]), self.seed)[1] >> np.uint64(1))
+        statistics = self._statistics or self.dataset.statistics
+        return Windows(dataset, cache, self.config, seed=seed + pool.epoch, statistics=statistics)
+
+    def _forget(self, windows: Future[Windows], place: Path) -> None:
+        if not windows.cancelled():
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _named(self, pool: _Pool, window: torch.Tensor) -> torch.Tensor:
+        """Windows of a pool by their frames in the whole dataset."""
+        lengths = self.dataset.reader.contents.lengths[pool.episodes]
+        starts = np.concatenate([[0], lengths.cumsum()])
+        inside = np.searchsorted(starts, window.numpy(), side="right") - 1
+        return torch.from_numpy(self.dataset.starts[pool.episodes[inside]] + window.numpy() - starts[inside])
