@@ -184,9 +184,9 @@ class PolicyAgent:
     def _plan(self, carry: Carry, observation: Observation, explore: bool) -> Carry:
         """Take in one observation and plan the next chunk of actions."""
         past = carry.past
-        if carry.visual is not None and carry.state is not None:
+        if self.policy.history and carry.visual is not None and carry.state is not None:
             step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
-            past = (*past, step)[-self.policy.history :] if self.policy.history else ()
+            past = (*past, step)[-self.policy.history :]
         visual, state = self._embed_observation(observation)
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
         window = Tokens(

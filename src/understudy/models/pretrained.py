@@ -113,6 +113,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise UserError("pretrained encoders need transformers: pip install 'understudy[pretrained]'") from error
+    transformers.utils.logging.disable_progress_bar()  # of loading, which takes no time
     return transformers
 
 

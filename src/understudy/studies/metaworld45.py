@@ -95,7 +95,7 @@ STUDY = Study(
     name="metaworld45",
     description=(
         "How many of Meta-World's 45 ML45 training tasks does one agent do at unseen goals, and what do 10 "
-        "demonstrations of a held-out task buy? laptop: 64 px, about 3 hours on two cores, an estimate. debug: tests."
+        "demonstrations of a held-out task buy? laptop: 64 px, about 2.2 hours on two idle cores. debug: tests."
     ),
     presets=("debug", "laptop"),
     reference=METHOD,

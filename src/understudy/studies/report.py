@@ -76,14 +76,17 @@ def _claims(result: StudyResult) -> str:
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
     costs = ["seeds", "steps", "seconds", "core hours", "parameters"]
-    heads = ["method", "", "success", f"{study.reference} less this", "P", "solved", *costs]
+    compared = [f"{study.reference} less this", "P"] if result.compares(setting) else []
+    heads = ["method", "", "success", *compared, "solved", *costs]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
     return f"<h3>{escape(setting)}</h3>" + _table(heads, {"": rows}, numbers=2)
 
 
 def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     found = result.comparison(study.reference, row.method, row.setting)
-    compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
+    compared = ["", ""] if result.compares(row.setting) else []
+    if found is not None:
+        compared = [_difference(found.difference), f"{found.probability.mean:.2f}"]
     success = f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
     bar = interval_bar(row.mean, row.low, row.high, width=90)
     cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.core_hours:.2f}"]

@@ -99,6 +99,10 @@ class StudyResult:
         """A against B, if both were measured there."""
         return next((each for each in self.comparisons if (each.a, each.b, each.setting) == (a, b, setting)), None)
 
+    def compares(self, setting: str) -> bool:
+        """Whether any two methods were measured there."""
+        return any(each.setting == setting for each in self.comparisons)
+
     def save(self, folder: Path) -> Path:
         """Write results.json, all of it or nothing, and return its path."""
         path = folder / RESULTS
