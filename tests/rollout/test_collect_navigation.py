@@ -51,9 +51,9 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) ->
 
 
 def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: EpisodeDataset) -> None:
-    feature = dataset.features["observation.images.goal"]
+    feature = dataset.reader.features["observation.images.goal"]
     assert (feature["dtype"], feature["shape"]) == ("image", [16, 16, 3])
-    assert dataset.features["action"] == {"dtype": "float32", "shape": [1], "names": ["choice"]}
+    assert dataset.reader.features["action"] == {"dtype": "float32", "shape": [1], "names": ["choice"]}
     assert dataset.spec.action.choices == ("turn_left", "turn_right", "forward", "stop")
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index)

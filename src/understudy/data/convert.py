@@ -13,6 +13,7 @@ import numpy as np
 from understudy.claim import claim, write_atomically
 from understudy.data.dataset import DatasetWriter, EpisodeDataset, append
 from understudy.data.formats.hdf5 import require_h5py
+from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.minari_writer import MinariWriter
 from understudy.data.formats.robomimic_writer import RobomimicWriter
 from understudy.data.staging import disk_error
@@ -28,7 +29,7 @@ def convert(
     target: str | Path,
     *,
     format: Format = "lerobot",
-    images: Literal["png", "video"] = "png",
+    images: Images = "png",
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
     """Write the dataset at `source` to `target`, which must not exist.
@@ -80,8 +81,9 @@ def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, seal_seconds: fl
 class _LeRobot:
     """A whole dataset in the staging folder, to which episodes are appended; its statistics' state lies beside it."""
 
-    def __init__(self, staging: Path, dataset: EpisodeDataset, images: Literal["png", "video"]) -> None:
-        self._source, self._images = dataset, images
+    def __init__(self, staging: Path, dataset: EpisodeDataset, images: Images) -> None:
+        self._source = dataset
+        self._images: Images = images
         self._whole, self._state = staging / "whole", staging / "statistics.npz"
 
     def sealed(self) -> int:
@@ -97,7 +99,8 @@ class _LeRobot:
             return DatasetWriter(self._whole, self._source.spec, images=self._images, **given)
         return append(self._whole, self._source.spec, statistics=self._kept(done), **given)
 
-    def seal(self, writer: DatasetWriter) -> None:
+    def seal(self, writer: DatasetWriter | _Segment) -> None:
+        assert isinstance(writer, DatasetWriter)
         content = io.BytesIO()
         np.savez(content, episodes=np.asarray(writer.num_episodes), **writer.statistics())  # pyright: ignore
         write_atomically(self._state, content.getbuffer())
@@ -144,7 +147,8 @@ class _Segments:
         path = self._staging / f"open-{done:08d}"
         return _Segment(path, done, self._new(path))
 
-    def seal(self, writer: _Segment) -> None:
+    def seal(self, writer: DatasetWriter | _Segment) -> None:
+        assert isinstance(writer, _Segment)
         writer.close()
         writer.path.rename(self._staging / f"segment-{writer.first:08d}-{writer.after:08d}")
 

@@ -65,7 +65,7 @@ class Mixture:
         places = mine - (ends - (after - before))[source] + before[source]
         rows = [np.flatnonzero(source == number) for number in range(len(self.sources))]
         parts = [self._part(number, places[own]) for number, own in enumerate(rows) if len(own)]
-        return joined(parts, torch.from_numpy(np.concatenate(rows).argsort()))
+        return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
     def shares(self, step: int, batch_size: int) -> dict[str, float]:
         """The part of a step's batch that each source gives, by the name of its embodiment."""
@@ -113,7 +113,7 @@ def require_weights(weights: Sequence[float], datasets: int) -> None:
             raise UserError(f"weight {weight} of a dataset; expected a number above 0")
 
 
-def joined(parts: Sequence[Any], order: Tensor) -> Any:
+def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
     """Batches, or the records in them, one after the other and then in `order`. A camera that some lack is zeros
     there."""
     joined: dict[str, Any] = {}
@@ -137,7 +137,7 @@ def joined(parts: Sequence[Any], order: Tensor) -> Any:
             flat = [each for value in values for each in value]
             joined[item.name] = tuple(flat[place] for place in order.tolist())
         else:
-            joined[item.name] = None if values[0] is None else joined(values, order)
+            joined[item.name] = None if values[0] is None else join_batches(values, order)
     return type(parts[0])(**joined)
 
 

@@ -110,7 +110,7 @@ def _compared(motion: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[t
     step, so that one bad demonstration nearby does not matter."""
     if len(motion) < 2:
         return
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # pyright: ignore
 
     actions = np.concatenate([action for _, action in motion.values()])
     variance, spread = max(float(actions.var(axis=0).sum()), 1e-12), np.maximum(actions.std(axis=0), 1e-6)

@@ -15,7 +15,7 @@ import torch
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.lerobot.remote import RemoteReader
 from understudy.data.frames import cache_root, decode_into
-from understudy.data.mixture import joined
+from understudy.data.mixture import join_batches
 from understudy.data.permutation import mix, permute
 from understudy.data.staging import temporary_folder
 from understudy.data.statistics import Statistics
@@ -99,7 +99,7 @@ class StreamedWindows:
             parts.append(self._windows(pool).at(places[inside] - self._begin(pool)))
             parts[-1] = replace(parts[-1], window=self._named(pool, parts[-1].window))
             self._prepare(self._after(pool))
-        return joined(parts, torch.from_numpy(np.concatenate(rows).argsort()))
+        return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
     def shares(self, step: int, batch_size: int) -> Mapping[str, float]:
         """Nothing to tell of one dataset."""

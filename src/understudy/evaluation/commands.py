@@ -61,7 +61,7 @@ def _evaluate(evidence: Evidence) -> str:
     words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
     words += ["--max-steps", provenance["max_steps"]] if isinstance(provenance["max_steps"], int) else []
     words += ["--until-success"] if provenance.get("until_success") else []
-    words += ["--device", provenance["device"]] if provenance["device"] != "cpu" else []
+    words += ["--device", provenance["device"]] if provenance.get("device", "cpu") != "cpu" else []
     words += ["--precision", provenance["precision"]] if provenance.get("precision", "fp32") != "fp32" else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))
 

@@ -7,6 +7,7 @@ walks all groups and attributes, reads all arrays of variable length, writes a d
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ def probe(path: Path, *, seconds: float = _SECONDS) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         watch = _Watch(process, seconds)
-        while process.stdout.read1(4096):
+        while os.read(process.stdout.fileno(), 4096):
             watch.alive()
         watch.stop()
         said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()

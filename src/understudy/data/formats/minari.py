@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.dataset as arrow_dataset
 
 from understudy.data.formats import arrays
 from understudy.data.formats.arrays import UNKNOWN, Entry
@@ -299,7 +299,7 @@ class _ArrowStorage:
     def _table(self, index: int, columns: Sequence[str]) -> pa.Table:
         where = self._folder / str(index)
         try:
-            episode = pa.dataset.dataset(where, format=self._kind, ignore_prefixes=["_", ".", METADATA])
+            episode = arrow_dataset.dataset(where, format=self._kind, ignore_prefixes=["_", ".", METADATA])
             return episode.to_table(columns=list(columns), use_threads=False)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise UserError(f"{where} cannot be read as {self._kind}: {one_line(error)}") from error

@@ -58,7 +58,8 @@ class MinariWriter:
         """Add the episodes of another such folder as they lie there."""
         import h5py
 
-        with h5py.File(path / "data" / MAIN, "r") as other:
+        opened: Any = h5py.File(path / "data" / MAIN, "r")
+        with opened as other:
             for number in range(len(other)):
                 episode = other[f"episode_{number}"]
                 other.copy(episode, self._file, name=f"episode_{self.num_episodes}")

@@ -65,7 +65,12 @@ class RobomimicReader:
 
     def _actions(self, demo: Mapping[str, Any], name: str, length: int) -> np.ndarray:
         actions = self._file.read(demo[name]).astype(np.float32).reshape(length, -1)
-        return self._ours.spec.action.denormalise(actions) if self._ours else actions
+        if not self._ours:
+            return actions
+        contract = self._ours.spec.action
+        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
+        found = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
+        return np.rint(found) if contract.choices else found
 
     def files(self) -> Sequence[Path]:
         return [self.path]

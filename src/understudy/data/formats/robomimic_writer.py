@@ -62,7 +62,8 @@ class RobomimicWriter:
         """Add the episodes of another such file as they lie there."""
         import h5py
 
-        with h5py.File(path, "r") as other:
+        opened: Any = h5py.File(path, "r")
+        with opened as other:
             for number in range(len(other["data"])):
                 demo = other[f"data/demo_{number}"]
                 other.copy(demo, self._data, name=f"demo_{self.num_episodes}")
