@@ -82,7 +82,7 @@ def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -
                     found.append(frame.to_ndarray(format="rgb24"))
                 if len(found) == len(seconds):
                     return np.stack(found)
-    except (FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError, ValueError) as error:
         raise UserError(f"{path} cannot be read as video: {error}") from error
     raise UserError(f"{path} has no frame at {seconds[len(found)]:.3f} s")
 

@@ -37,7 +37,7 @@ def fitting(where: Path, format: str) -> Iterator[None]:
         raise
     except KeyError as error:
         raise UserError(f"{where} lacks {error}") from error
-    except (TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError, AssertionError) as error:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from understudy.data.formats.errors import fitting, one_line, reading, refuse
-from understudy.data.formats.lerobot import foreign
+from understudy.data.formats.lerobot import foreign, layout
 from understudy.data.formats.lerobot.metadata import Metadata, inside, read_metadata
 from understudy.data.formats.reader import Contents
 from understudy.data.png import decode_png
@@ -44,9 +44,15 @@ class LeRobotReader:
         metadata, info = self.metadata, self.metadata.info
         ours = info.get("understudy", {})
         kinds = {self.features[feature]["dtype"] for feature in self._cameras.values()}
+        spec = Spec.from_dict(ours["spec"]) if ours else foreign.derive_spec(info, metadata.statistics)
+        if set(spec.cameras) != set(self._cameras):
+            raise UserError(
+                f"{self.path / layout.INFO} tells of cameras {', '.join(spec.cameras)}; its features are those of "
+                f"{', '.join(self._cameras)}"
+            )
         return Contents(
             format=f"LeRobotDataset {info['codebase_version']}",
-            spec=Spec.from_dict(ours["spec"]) if ours else foreign.derive_spec(info, metadata.statistics),
+            spec=spec,
             fps=float(info["fps"]),
             tasks=metadata.tasks,
             lengths=metadata.lengths,
