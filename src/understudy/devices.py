@@ -17,6 +17,6 @@ def choose_device(name: str, *, process: int | None = None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
         raise UserError(f"device {name!r} is not there; choices: auto, cpu, cuda, cuda:N, mps") from error
     return device

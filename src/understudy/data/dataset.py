@@ -122,6 +122,7 @@ class EpisodeDataset:
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
             "images": known.images,
+            "ignored": list(known.ignored),
             "spec": self.spec.to_dict(),
             "environment": self.environment,
             "tasks": tasks,

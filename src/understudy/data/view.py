@@ -77,7 +77,7 @@ def _chosen(dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Seq
     for number in wanted:
         own = np.flatnonzero(dataset.episode_task == number)
         chosen += own[np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))].tolist()
-    return chosen[: max(count, len(wanted)) if tasks else count]
+    return chosen[:count]
 
 
 def _episode(dataset: EpisodeDataset, index: int) -> dict[str, Any]:

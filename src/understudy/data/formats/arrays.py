@@ -17,11 +17,10 @@ _CHANNELS = (1, 3)
 
 @dataclass(frozen=True)
 class Entry:
-    """One array's shape a step, and its dtype; picture: it is an encoded picture, whose dtype is that of its pixels."""
+    """One array's shape a step and its dtype; of encoded pictures those of their pixels."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def plan(entries: Mapping[str, Entry]) -> Plan:
         entry = entries[name]
         if len(entry.shape) == 3 and entry.dtype == np.uint8 and entry.shape[2] in _CHANNELS:
             cameras[_camera(name)] = (name, *entry.shape[:2])
-        elif entry.dtype.kind in "biuf" and len(entry.shape) <= 1 and not entry.picture:
+        elif entry.dtype.kind in "biuf" and len(entry.shape) <= 1:
             state.append(name)
         else:
             ignored.append(name)

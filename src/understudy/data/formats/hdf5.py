@@ -85,16 +85,6 @@ class Hdf5File:
             self._check(array)
             return np.asarray(array[()] if rows is None else array[rows])
 
-    def texts(self, array: Any) -> list[str]:
-        """An array of text."""
-        import h5py
-
-        with self.reading():
-            self._check(array, text=True)
-            if h5py.check_string_dtype(array.dtype) is None:
-                raise UserError(f"{self.path}: {array.name} is not text")
-            return [value.decode("utf-8", "replace") for value in np.ravel(np.asarray(array[()], dtype=object))]
-
     def blobs(self, array: Any, rows: np.ndarray | None = None) -> list[bytes]:
         """An array of byte strings of various lengths: rows of uint8, or one variable length array a row."""
         import h5py
@@ -103,7 +93,7 @@ class Hdf5File:
             kind = h5py.check_vlen_dtype(array.dtype)
             if (kind is not None and np.dtype(kind) != np.uint8) or (kind is None and array.dtype != np.uint8):
                 raise UserError(f"{self.path}: {array.name} is {array.dtype}, not bytes")
-            self._check(array, text=True)
+            self._check(array, lengths_vary=True)
             values = array[()] if rows is None else array[np.asarray(rows)]
             return [np.asarray(value, np.uint8).tobytes() for value in values]
 
@@ -133,8 +123,8 @@ class Hdf5File:
         ) as error:
             raise UserError(f"{self.path} cannot be read as HDF5: {one_line(error)}") from error
 
-    def _check(self, array: Any, *, text: bool = False) -> None:
-        if array.dtype.hasobject and not text:
+    def _check(self, array: Any, *, lengths_vary: bool = False) -> None:
+        if array.dtype.hasobject and not lengths_vary:
             raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
         if array.is_virtual or array.external:
             raise UserError(f"{self.path}: {array.name} lies in other files, which are not read")

@@ -53,12 +53,7 @@ class MinariReader:
                 for name, space in self._observed.leaves()
                 if space.is_image and self._storage.is_encoded(f"observations{_slash(name)}", space.shape)
             }
-            self._plan = arrays.plan(
-                {
-                    name: Entry(space.shape, space.dtype, picture=name in self._pictures)
-                    for name, space in self._observed.leaves()
-                }
-            )
+            self._plan = arrays.plan({name: Entry(space.shape, space.dtype) for name, space in self._observed.leaves()})
             self._lengths = np.asarray([self._storage.length(index) for index in range(count)], dtype=np.int64)
             if self._lengths.min() < 1:
                 raise UserError(f"{self._folder} holds an empty episode")
