@@ -1,6 +1,6 @@
 # make setup       a virtual environment in .venv with everything the main job needs (a second call is instant)
 # make quickstart  collect six Meta-World tasks, train both phases, evaluate on unseen goals, write the report
-# make test        the tests; make test-slow: the slow ones; make check: format, lint, types
+# make test        the tests; make test-slow: the slow ones, with other projects' loaders; make check: format, lint, types
 # make bench       every speed claim, measured in one run
 PYTHON ?= python3
 EXTRAS ?= metaworld,navigation,dev
@@ -41,6 +41,8 @@ test-slow: setup
 	@scripts/system_package.sh renderer
 	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
+	@scripts/system_package.sh peers
+	@scripts/peers.sh $(INTERPRETER)
 	$(PYTEST) -m slow
 
 check: setup

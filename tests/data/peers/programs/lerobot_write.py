@@ -1,0 +1,37 @@
+"""A dataset by LeRobot's own writer: lerobot_write.py EPISODES.npz DATASET image|video
+
+EPISODES.npz: state (n, d), action (n, a), images (n, h, w, 3), episode (n,), and a sentence for each episode in `task`.
+"""
+
+import inspect
+import sys
+
+import numpy as np
+import operators  # noqa: F401
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+episodes = np.load(sys.argv[1])
+kind, names = sys.argv[3], ["height", "width", "channels"]
+features = {
+    "observation.state": {"dtype": "float32", "shape": episodes["state"].shape[1:], "names": ["a", "b", "c"]},
+    "action": {"dtype": "float32", "shape": episodes["action"].shape[1:], "names": ["x", "y"]},
+    "observation.images.front": {"dtype": kind, "shape": episodes["images"].shape[1:], "names": names},
+}
+dataset = LeRobotDataset.create(
+    "local/set", fps=20, root=sys.argv[2], features=features, use_videos=kind == "video", video_backend="torchcodec"
+)
+told_apart = "task" in inspect.signature(LeRobotDataset.add_frame).parameters  # as before v3.0
+for number, sentence in enumerate(episodes["task"].tolist()):
+    for row in np.flatnonzero(episodes["episode"] == number):
+        frame = {
+            "observation.state": episodes["state"][row],
+            "action": episodes["action"][row],
+            "observation.images.front": episodes["images"][row],
+        }
+        if told_apart:
+            dataset.add_frame(frame, task=sentence)
+        else:
+            dataset.add_frame(frame | {"task": sentence})
+    dataset.save_episode()
+if hasattr(dataset, "finalize"):
+    dataset.finalize()

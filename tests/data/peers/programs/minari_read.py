@@ -1,0 +1,16 @@
+"""All that Minari's own loader gives of a dataset: minari_read.py DATASET OUT.npz"""
+
+import sys
+from pathlib import Path
+
+import minari
+import numpy as np
+
+found = {}
+dataset = minari.MinariDataset(Path(sys.argv[1]) / "data")
+for episode in dataset.iterate_episodes():
+    found |= {f"{episode.id}/{name}": value for name, value in episode.observations.items()}
+    for name in ("actions", "rewards", "terminations", "truncations"):
+        found[f"{episode.id}/{name}"] = getattr(episode, name)
+assert dataset.total_steps == sum(len(value) for name, value in found.items() if name.endswith("/actions"))
+np.savez(sys.argv[2], **found)
