@@ -10,7 +10,8 @@ import pytest
 from data.synthetic import make_episode, make_spec, write
 
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache, cache_root
+from understudy.data.frames import FrameCache
+from understudy.data.staging import cache_root
 
 SPEC = make_spec(cameras=("front", "wrist"))
 EPISODES = [make_episode(seed, 4 + seed, SPEC) for seed in range(4)]

@@ -28,8 +28,8 @@ ACTIONS = {
 class InfoOptions:
     """What is in a dataset: tasks, episodes, frames, embodiment, statistics, fingerprint."""
 
-    path: Positional[Path]
-    """The dataset's folder."""
+    path: Positional[str]
+    """The dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     quality: bool = False
     """Measure how good each demonstration is to learn from: how differently others act in its places (divergence; 1 is
@@ -49,7 +49,7 @@ class ConvertOptions:
     """
 
     source: Positional[str]
-    """A dataset's folder or file."""
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     target: Positional[Path]
     """What is written; it must not exist. A folder; for robomimic an .hdf5 file."""
@@ -73,7 +73,7 @@ class CheckOptions:
     """
 
     path: Positional[str]
-    """A dataset's folder or file."""
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     all_frames: bool = False
     """Decode every picture, rather than up to eight an episode and camera."""
@@ -95,7 +95,7 @@ class ViewOptions:
     """
 
     path: Positional[str]
-    """A dataset's folder or file."""
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     output: Path | None = None
     """The page; None: NAME.html in the current folder."""

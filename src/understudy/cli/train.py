@@ -21,11 +21,16 @@ class Places:
     """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed goes on with
     --resume."""
 
-    data: tuple[Path, ...]
-    """The dataset's folder; of several, every batch has windows of each."""
+    data: tuple[str, ...]
+    """The dataset: a folder or file, hf://owner/name@revision, or with --pool-files a URL such as s3://bucket/set. Of
+    several, every batch has windows of each."""
 
     weights: tuple[float, ...] = ()
     """How much of every batch each dataset gives, such as 2 1; none: each as much."""
+
+    temperature: float | None = None
+    """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other, large ones every dataset
+    as often as any other."""
 
     output: Path
     """The run's folder: config, metrics, checkpoints."""
@@ -57,6 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         options.config,
         data=options.data,
         weights=options.weights,
+        temperature=options.temperature,
         output=options.output,
         start_from=options.start_from,
         resume=options.resume,

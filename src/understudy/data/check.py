@@ -12,8 +12,9 @@ import numpy as np
 
 from understudy.data.alignment import response_lag
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
-from understudy.data.formats.detect import open_reader
+from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
+from understudy.data.locations import open_location
 from understudy.data.statistics import FeatureStatistics, RunningStatistics, sample_rows
 from understudy.progress import progress_bar
 from understudy.types import Episode, UserError
@@ -68,7 +69,7 @@ def check(path: str | Path, *, every_frame: bool = False) -> list[Finding]:
 
     A sound dataset gives an empty list. Raises UserError only if there is no dataset at all.
     """
-    return _examine(Path(path), every_frame=every_frame)[0].told()
+    return _examine(path, every_frame=every_frame)[0].told()
 
 
 def repair(path: str | Path, output: str | Path) -> list[int]:
@@ -77,27 +78,28 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
     `output` exists; the dataset itself is never touched."""
     if Path(output).exists():
         raise UserError(f"{output} exists; choose another output")
-    course, dataset = _examine(Path(path), every_frame=True)
+    course, dataset = _examine(path, every_frame=True)
     if dataset is None:
         raise UserError(f"{path} cannot be repaired: {course.told()[0].what}")
     low, high = dataset.spec.action.low, dataset.spec.action.high
+    stored: Images = "video" if dataset.reader.contents.images == "video" else "png"
     given = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
-    with DatasetWriter(output, dataset.spec, **given) as writer:
+    with DatasetWriter(output, dataset.spec, images=stored, **given) as writer:
         for index in range(dataset.num_episodes):
             if index not in course.spoilt:
                 writer.add(_within(dataset.episode(index), low, high))
     return sorted(course.spoilt)
 
 
-def _examine(path: Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
+def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
     course = _Course()
-    if not path.exists():
+    if "://" not in str(path) and not Path(path).exists():
         raise UserError(f"no dataset at {path}")
     try:
         complain: Callable[[str], None] = lambda what: course.findings.append(  # noqa: E731
             Finding("metadata", "error", str(path), what, "--fix counts anew")
         )
-        dataset = EpisodeDataset(open_reader(path, complain))
+        dataset = EpisodeDataset(open_location(path, complain))
     except UserError as error:
         course.findings.append(Finding("open", "error", str(path), str(error), "restore the file from its source"))
         return course, None

@@ -39,7 +39,7 @@ def convert(
     from which the same call goes on after a kill; memory holds one episode. Raises UserError, with the target
     untouched, for a source that is torn, a target that exists, or a disk that is full.
     """
-    source, target = Path(source), Path(target)
+    target = Path(target)
     if format not in get_args(Format):
         raise UserError(f"format is {format!r}; choices: {', '.join(get_args(Format))}")
     if target.exists():
@@ -48,7 +48,7 @@ def convert(
         require_h5py(target)
     dataset = EpisodeDataset.open(source)
     staging = target.with_name(f".{target.name}.converting")
-    manifest = {"source": str(source.resolve()), "fingerprint": dataset.fingerprint, "format": format, "images": images}
+    manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with claim(staging, manifest):

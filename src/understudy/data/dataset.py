@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from understudy.data.formats.detect import open_reader
 from understudy.data.formats.lerobot.appending import append
 from understudy.data.formats.lerobot.writer import DatasetWriter
-from understudy.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader
+from understudy.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
+from understudy.data.locations import open_location
 from understudy.types import Episode, TaskEntry, UserError
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
@@ -37,12 +37,23 @@ class EpisodeDataset:
         self.num_episodes, self.num_frames = len(known.lengths), int(self.starts[-1])
 
     @classmethod
-    def open(cls, path: str | Path) -> EpisodeDataset:
-        """Open a dataset where it lies, of any format that can be read (docs/data-format.md).
+    def open(cls, location: str | Path) -> EpisodeDataset:
+        """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a path,
+        "hf://owner/name@revision", or a URL of fsspec's.
 
         Raises UserError naming the file that is missing, torn, or disagrees with another.
         """
-        return cls(open_reader(Path(path)))
+        return cls(open_location(location))
+
+    @property
+    def location(self) -> str:
+        """What `open` finds it by from any folder: its absolute path, or its URL."""
+        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files are fetched when they are read."""
+        return isinstance(self.reader, Remote)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,7 +124,7 @@ class EpisodeDataset:
             }
             tasks.append(row)
         return {
-            "path": str(self.path),
+            "path": self.reader.url if isinstance(self.reader, Remote) else str(self.path),
             "format": known.format,
             "fingerprint": self.fingerprint,
             "episodes": self.num_episodes,

@@ -15,7 +15,7 @@ import numpy as np
 
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.rows import RowFile
-from understudy.data.staging import disk_error, put_in_place, temporary_folder
+from understudy.data.staging import cache_root, disk_error, put_in_place, temporary_folder
 
 _FORMAT = 1
 
@@ -71,12 +71,6 @@ def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
     except OSError as error:
         raise disk_error(error, folder) from error
     return cache
-
-
-def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """Where caches lie: `cache_dir`, else $UNDERSTUDY_CACHE, else ~/.cache/understudy."""
-    chosen = cache_dir or os.environ.get("UNDERSTUDY_CACHE") or Path.home() / ".cache" / "understudy"
-    return Path(chosen).expanduser()
 
 
 def _columns(state: int, action: int) -> dict[str, slice]:

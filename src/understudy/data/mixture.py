@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.data.batches import join_batches
 from understudy.data.embodiments import JointSpec
 from understudy.data.permutation import mix, permute
+from understudy.data.stream import StreamedWindows
 from understudy.data.windows import Windows
 from understudy.types import Batch, UserError
 
@@ -29,7 +30,9 @@ class Mixture:
     that a row's embodiment lacks is zeros. `Batch.window` counts frames through all datasets, one after the other.
     """
 
-    def __init__(self, sources: Sequence[Windows], weights: Sequence[float], joint: JointSpec, *, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[Windows | StreamedWindows], weights: Sequence[float], joint: JointSpec, *, seed: int
+    ) -> None:
         require_weights(weights, len(sources))
         self.sources, self.joint, self.seed = list(sources), joint, seed
         self._weights = [Fraction(weight) for weight in weights]
@@ -73,6 +76,16 @@ class Mixture:
         counts = [end - begin for begin, end in zip(before, after, strict=True)]
         return {name: count / batch_size for name, count in zip(self._names, counts, strict=True)}
 
+    def epochs(self, drawn: int) -> dict[str, float]:
+        """How often each source's windows were gone through once so many are drawn, by the name of its embodiment."""
+        counts = zip(self._names, self.drawn(drawn), self.sources, strict=True)
+        return {f"/{name}": count / source.num_windows for name, count, source in counts}
+
+    def close(self) -> None:
+        """Let go of what the sources hold."""
+        for source in self.sources:
+            source.close()
+
     def describe(self, window: int) -> str:
         """Where a window, named as in `Batch.window`, comes from."""
         source = int(np.searchsorted(self._first_windows, window, side="right")) - 1
@@ -111,34 +124,6 @@ def require_weights(weights: Sequence[float], datasets: int) -> None:
     for weight in weights:
         if not (np.isfinite(weight) and weight > 0):
             raise UserError(f"weight {weight} of a dataset; expected a number above 0")
-
-
-def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
-    """Batches, or the records in them, one after the other and then in `order`. A camera that some lack is zeros
-    there."""
-    joined: dict[str, Any] = {}
-    for item in fields(parts[0]):
-        values = [getattr(part, item.name) for part in parts]
-        if isinstance(values[0], Tensor):
-            joined[item.name] = torch.cat(values)[order]
-        elif isinstance(values[0], Mapping):
-            like = {name: tensor for value in values for name, tensor in value.items()}
-            counts = [len(part.mask) for part in parts]
-            joined[item.name] = {
-                name: torch.cat(
-                    [
-                        value[name] if name in value else tensor.new_zeros(count, *tensor.shape[1:])
-                        for value, count in zip(values, counts, strict=True)
-                    ]
-                )[order]
-                for name, tensor in sorted(like.items())
-            }
-        elif isinstance(values[0], tuple):
-            flat = [each for value in values for each in value]
-            joined[item.name] = tuple(flat[place] for place in order.tolist())
-        else:
-            joined[item.name] = None if values[0] is None else join_batches(values, order)
-    return type(parts[0])(**joined)
 
 
 def _renamed(cameras: Mapping[str, Tensor], slots: Mapping[str, str]) -> dict[str, Tensor]:

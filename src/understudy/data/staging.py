@@ -1,4 +1,4 @@
-"""Folders that are made aside and take their name in one step, so that nothing half-made bears it."""
+"""Where caches lie, and folders that are made aside and take their name whole, in one step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ import socket
 from pathlib import Path
 
 from understudy.types import UserError
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """Where caches lie: `cache_dir`, else $UNDERSTUDY_CACHE, else ~/.cache/understudy."""
+    chosen = cache_dir or os.environ.get("UNDERSTUDY_CACHE") or Path.home() / ".cache" / "understudy"
+    return Path(chosen).expanduser()
 
 
 def temporary_folder(path: Path) -> Path:

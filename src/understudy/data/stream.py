@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from understudy.data.batches import join_batches
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.lerobot.remote import RemoteReader
-from understudy.data.frames import cache_root, decode_into
-from understudy.data.mixture import join_batches
+from understudy.data.frames import decode_into
 from understudy.data.permutation import mix, permute
-from understudy.data.staging import temporary_folder
 from understudy.data.statistics import Statistics
 from understudy.data.subset import SubsetReader
 from understudy.data.windows import WindowConfig, Windows
@@ -36,12 +34,12 @@ class _Pool:
 
 
 class StreamedWindows:
-    """Stands in for `Windows` of a LeRobotDataset at a URL of fsspec's.
+    """Stands in for `Windows` of a LeRobotDataset at a URL of fsspec's, or in a local folder.
 
-    A pool is `pool_files` data files; their windows come in random order, each once, before the next pool's, which a
-    thread fetches and decodes meanwhile: so the disk holds two pools. Which window comes when is a pure function of
-    (seed, reader, readers), so training resumes to the sample: a place elsewhere costs fetching one pool. Reader r of R
-    has files r, r + R and so on of the dataset; no file is read by two.
+    episodes: those that are drawn from; None: all. A pool is `pool_files` data files; their windows come in random
+    order, each once, before the next pool's, which a thread fetches and decodes meanwhile: so the disk holds two pools.
+    Which window comes when is a pure function of (seed, reader, readers), so training resumes to the sample: a place
+    elsewhere costs fetching one pool. Reader r of R has files r, r + R and so on of the dataset; none has another's.
 
     Raises UserError if the URL cannot be reached, or has fewer files than there are readers.
     """
@@ -55,6 +53,7 @@ class StreamedWindows:
         reader: int = 0,
         readers: int = 1,
         pool_files: int = 2,
+        episodes: Sequence[int] | np.ndarray | None = None,
         statistics: Statistics | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
@@ -64,16 +63,17 @@ class StreamedWindows:
             )
         self.config, self.seed, self._reader, self._readers = config, seed, reader, readers
         self._pool_files, self._statistics = pool_files, statistics
-        self._folder = temporary_folder(cache_root(cache_dir) / "streams" / "pools")
-        self._removed = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        (self._folder / "set").mkdir()
-        self._remote = RemoteReader(url, self._folder / "set")
+        self._remote = RemoteReader(url, cache_dir=cache_dir)
+        self._folder = self._remote.path.parent
         self.dataset = EpisodeDataset(self._remote)
-        files = list(dict.fromkeys(self._remote.metadata.data_files))
+        in_file = self._remote.metadata.data_files
+        chosen = range(self.dataset.num_episodes) if episodes is None else [int(episode) for episode in episodes]
+        files = list(dict.fromkeys(in_file[episode] for episode in chosen))
         if len(files) < readers:
             raise UserError(f"{url} has {len(files)} data files, too few for {readers} readers; write smaller files")
         own = {file: number for number, file in enumerate(files[reader::readers])}
-        place = np.asarray([own.get(file, -1) for file in self._remote.metadata.data_files])
+        place = np.full(self.dataset.num_episodes, -1)
+        place[list(chosen)] = [own.get(in_file[episode], -1) for episode in chosen]
         self._episodes = [np.flatnonzero(place == number) for number in range(len(own))]
         self._sizes = np.asarray([int(self.dataset.reader.contents.lengths[each].sum()) for each in self._episodes])
         self.num_windows = int(self._sizes.sum())
@@ -105,6 +105,10 @@ class StreamedWindows:
         """Nothing to tell of one dataset."""
         return {}
 
+    def epochs(self, drawn: int) -> Mapping[str, float]:
+        """How often all windows were gone through once so many are drawn by all readers."""
+        return {"": drawn / self._readers / self.num_windows}
+
     def describe(self, window: int) -> str:
         """Where a window, named as in `Batch.window`, comes from."""
         episode = int(np.searchsorted(self.dataset.starts, window, side="right")) - 1
@@ -114,7 +118,7 @@ class StreamedWindows:
     def close(self) -> None:
         """Stop fetching and remove what was fetched."""
         self._thread.shutdown(cancel_futures=True)
-        self._removed()
+        self._remote.removed()
 
     def _pools(self, epoch: int) -> list[_Pool]:
         """The pools of an epoch in their order."""

@@ -104,6 +104,10 @@ class Windows:
         """Parts of a batch by where they come from, for logs: nothing to tell of one dataset."""
         return {}
 
+    def epochs(self, drawn: int) -> dict[str, float]:
+        """How often all windows were gone through once so many are drawn."""
+        return {"": drawn / self.num_windows}
+
     def order(self, places: np.ndarray) -> np.ndarray:
         """The windows drawn at places 0, 1, 2, ... since training began, each named by its first frame: int64."""
         epochs, within = np.divmod(places, self.num_windows)
@@ -114,6 +118,9 @@ class Windows:
             drawn[here] = permute(within[here], self.num_windows, key)
         episodes = np.searchsorted(self._window_starts, drawn, side="right") - 1
         return self._first_frames[episodes] + drawn - self._window_starts[episodes]
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def describe(self, window: int) -> str:
         """Where a window, named as in `Batch.window`, comes from; frames count within the episode, end excluded."""

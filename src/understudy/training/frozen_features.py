@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache, cache_root
-from understudy.data.staging import disk_error, put_in_place, temporary_folder
+from understudy.data.frames import FrameCache
+from understudy.data.staging import cache_root, disk_error, put_in_place, temporary_folder
 from understudy.objectives.system import System
 from understudy.progress import progress_bar
 from understudy.serialisation import content_hash

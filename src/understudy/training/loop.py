@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from understudy.data.mixture import Mixture
+from understudy.data.stream import StreamedWindows
 from understudy.data.windows import Windows
 from understudy.models.checkpoint import CheckpointInfo
 from understudy.progress import progress_bar
@@ -30,6 +31,7 @@ from understudy.training.update import Learner, NonFiniteError, StepReport
 from understudy.types import Batch, UserError
 
 VALIDATION_BATCHES = 8
+AnyWindows = Windows | StreamedWindows | Mixture
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Course:
 
     config: TrainConfig
     learner: Learner
-    windows: Windows | Mixture
-    validation: Windows | Mixture | None
+    windows: AnyWindows
+    validation: AnyWindows | None
     info: CheckpointInfo
     output: Path
     ranks: Ranks
@@ -203,6 +205,7 @@ def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pac
     last = done == config.steps
     if last or done % config.log_every_steps == 0:
         row = meter.take() | {"learning_rate": report.learning_rate, "samples_per_second": pace.rate()}
+        row |= {f"epoch{whose}": count for whose, count in course.windows.epochs(done * config.batch_size).items()}
         pace.mark()
     if _is_validated(course, done):
         row |= validate(course)

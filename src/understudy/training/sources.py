@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.mixture import require_weights
 from understudy.data.statistics import pooled
@@ -22,18 +24,33 @@ class Sources:
     weights: tuple[float, ...] = (1.0,)
 
     @classmethod
-    def open(cls, data: str | Path | Sequence[str | Path], weights: Sequence[float] = ()) -> Sources:
-        """Of one folder or several; without weights each counts alike. Raises UserError where a dataset cannot be read
-        or the weights do not fit."""
-        paths = [data] if isinstance(data, str | Path) else list(data)
-        if not paths:
+    def open(
+        cls,
+        data: str | Path | Sequence[str | Path],
+        weights: Sequence[float] = (),
+        *,
+        temperature: float | None = None,
+    ) -> Sources:
+        """Of one location or several; without weights each counts alike. temperature: weights are multiplied by
+        frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every dataset as
+        often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
+        locations = [data] if isinstance(data, str | Path) else list(data)
+        if not locations:
             raise UserError("no dataset is given to train on")
-        require_weights(weights or [1.0] * len(paths), len(paths))
-        return cls(tuple(map(EpisodeDataset.open, paths)), tuple(map(float, weights or [1.0] * len(paths))))
+        require_weights(weights or [1.0] * len(locations), len(locations))
+        if temperature is not None and not temperature > 0:
+            raise UserError(f"temperature is {temperature}; expected a number above 0")
+        datasets = tuple(map(EpisodeDataset.open, locations))
+        given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
+        if temperature is not None:
+            sizes = np.asarray([dataset.num_frames for dataset in datasets])
+            given = given * (sizes / sizes.max()) ** (1 / temperature)
+        return cls(datasets, tuple(given.tolist()))
 
     @property
-    def paths(self) -> list[str]:
-        return [str(dataset.path.resolve()) for dataset in self.datasets]
+    def locations(self) -> list[str]:
+        """What `open` finds the datasets by."""
+        return [dataset.location for dataset in self.datasets]
 
     @property
     def fingerprint(self) -> str:

@@ -19,6 +19,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.mixture import Mixture
 from understudy.data.quality import best_episodes
+from understudy.data.stream import StreamedWindows
 from understudy.data.windows import Windows
 from understudy.devices import choose_device
 from understudy.evaluation.provenance import code_commit, package_versions
@@ -38,7 +39,7 @@ from understudy.training.distributed import (
     under_torchrun,
 )
 from understudy.training.frozen_features import frozen_features, require_frozen
-from understudy.training.loop import Course, fit
+from understudy.training.loop import AnyWindows, Course, fit
 from understudy.training.metrics import Meter
 from understudy.training.optimizer import train_only
 from understudy.training.sources import Sources
@@ -55,13 +56,15 @@ def train(
     data: str | Path | Sequence[str | Path],
     output: str | Path,
     weights: Sequence[float] = (),
+    temperature: float | None = None,
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Path:
     """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
 
-    weights: how much of every batch each dataset gives; none: each as much. start_from: a run or checkpoint whose
+    data: what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none: each as much.
+    temperature: see `Sources.open`. start_from: a run or checkpoint whose
     weights this one begins with, whose embodiments and scale of states it keeps.
     resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
     never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
@@ -74,7 +77,7 @@ def train(
             if config.compile:
                 _require_compiler(place)
             run_folder.require_free(Path(output), resume=resume)
-            _lead(config, Sources.open(data, weights), Path(output), start_from, place, ranks)
+            _lead(config, Sources.open(data, weights, temperature=temperature), Path(output), start_from, place, ranks)
         else:
             _follow(ranks, place)
     return Path(output)
@@ -178,6 +181,7 @@ def _lead(
     """The part of rank 0: look at all that is asked for, hold the run's folder, train."""
     if ranks.world > 1:
         config = replace(config, processes=ranks.world)
+    _require_local(config, sources)
     with run_folder.hold(output):
         begun = (output / run_folder.CONFIG).exists()
         if begun:
@@ -188,6 +192,15 @@ def _lead(
         if not begun:
             run_folder.write_config(output, config, _facts(sources, start_from, info))
         _train(config, sources, output, origin, system, info, place, ranks)
+
+
+def _require_local(config: TrainConfig, sources: Sources) -> None:
+    for dataset in sources.datasets:
+        if dataset.is_remote and not config.pool_files:
+            raise UserError(
+                f"{dataset.location} lies elsewhere: --pool-files 2 fetches and shuffles two of its files at a time; "
+                "or copy it to this disk"
+            )
 
 
 def _follow(ranks: Ranks, place: torch.device) -> None:
@@ -234,7 +247,7 @@ def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str
 def _facts(sources: Sources, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
     """What config.json holds beside the config: a mixture's datasets have weights."""
     origin = None if start_from is None else str(Path(start_from).resolve())
-    paths = sources.paths
+    paths = sources.locations
     data = {"data": paths[0]} if len(paths) == 1 else {"data": paths, "weights": list(sources.weights)}
     return data | {"start_from": origin, "provenance": dict(info.provenance)}
 
@@ -251,7 +264,7 @@ def _train(
 ) -> None:
     """Decode frames and encode them, so that other processes find them; then train with those of torchrun, or with as
     many as asked for."""
-    for dataset in sources.datasets:
+    for dataset in sources.datasets if not config.pool_files else ():
         FrameCache.open(dataset)
     if config.cache_features:
         if config.augmentation.changes_images:
@@ -262,7 +275,7 @@ def _train(
         _features(config, sources, system.to(place))
     assignment = {
         "config": to_jsonable(config),
-        "data": sources.paths,
+        "data": sources.locations,
         "weights": sources.weights,
         "output": str(output.resolve()),
         "origin": origin and str(origin.resolve()),
@@ -299,11 +312,15 @@ def _fit(
         _curated(dataset, episodes, config.curation)
         for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
     ]
-    training = _windows(config, sources, info, features, chosen)
+    training = _windows(config, sources, info, features, chosen, ranks)
     held_out = [episodes for _, episodes in splits]
     validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
-    validation = _windows(config, sources, info, features, held_out) if validated else None
-    fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
+    validation = _windows(config, sources, info, features, held_out, Ranks()) if validated else None
+    try:
+        fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
+    finally:
+        for windows in filter(None, (training, validation)):
+            windows.close()
 
 
 def _curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:
@@ -319,26 +336,25 @@ def _windows(
     info: CheckpointInfo,
     features: Sequence[Mapping[str, np.ndarray]] | None,
     episodes: Sequence[np.ndarray],
-) -> Windows | Mixture:
-    """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are."""
+    ranks: Ranks,
+) -> AnyWindows:
+    """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are. Of
+    one that is streamed, each rank reads its own files."""
     joint, parts, weights = info.joint, [], []
+    alone = len(sources.datasets) == len(joint.specs) == 1
     for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
         if not len(chosen):
             continue
         embodiment = info.embodiments[joint.index(dataset.spec, f"{dataset.path} is of another embodiment")]
         weights.append(sources.weights[number])
-        parts.append(
-            Windows(
-                dataset,
-                FrameCache.open(dataset),
-                config.window,
-                seed=config.seed,
-                episodes=chosen.tolist(),
-                features=None if features is None else features[number],
-                statistics=embodiment.statistics,
-            )
-        )
-    alone = len(sources.datasets) == len(joint.specs) == 1
+        given: dict[str, Any] = {"seed": config.seed, "episodes": chosen.tolist(), "statistics": embodiment.statistics}
+        if config.pool_files:
+            given |= {"reader": ranks.rank, "readers": ranks.world} if alone else {}
+            streamed = StreamedWindows(dataset.location, config.window, pool_files=config.pool_files, **given)
+            parts.append(streamed)
+            continue
+        own = None if features is None else features[number]
+        parts.append(Windows(dataset, FrameCache.open(dataset), config.window, features=own, **given))
     return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
 
 

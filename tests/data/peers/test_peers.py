@@ -44,7 +44,9 @@ def test_lerobot_reads_what_we_write(images: Any, source: Path, tmp_path: Path, 
     lengths = [len(episode) for episode in EPISODES]
     assert found["episode_index"].tolist() == np.repeat(range(5), lengths).tolist()
     assert found["task"].tolist() == np.repeat([episode.sentence for episode in EPISODES], lengths).tolist()
-    np.testing.assert_allclose(found["timestamp"], np.concatenate([np.arange(n) / ours.fps for n in lengths]), atol=1e-6)
+    np.testing.assert_allclose(
+        found["timestamp"], np.concatenate([np.arange(n) / ours.fps for n in lengths]), atol=1e-6
+    )
     pictures = np.concatenate([ours.frames(index, "front") for index in range(5)])
     theirs = found["observation.images.front"].transpose(0, 2, 3, 1) * 255
     np.testing.assert_allclose(theirs, pictures, atol=2 if images == "video" else 1e-4)

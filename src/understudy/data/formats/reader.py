@@ -68,3 +68,10 @@ class Reader(Protocol):
     def files(self) -> Iterator[Path] | Sequence[Path]:
         """All files that hold the dataset's content."""
         ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A reader of a dataset that lies elsewhere."""
+
+    url: str

@@ -4,37 +4,65 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+import shutil
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
+import numpy as np
 
-from understudy.data.formats.errors import one_line
+from understudy.data.formats.errors import one_line, refuse
 from understudy.data.formats.lerobot import layout
 from understudy.data.formats.lerobot.reader import LeRobotReader
+from understudy.data.staging import cache_root, temporary_folder
 from understudy.types import UserError
+
+_FOLDER = "set"
 
 
 class RemoteReader(LeRobotReader):
-    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it ("s3://bucket/set", "file:///set").
+    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it ("s3://bucket/set", "/local/set").
 
-    folder: an empty local one for what is fetched. Reads only what `fetch` has brought. Raises UserError naming the URL
-    if the store or a file cannot be reached.
+    What is fetched lies in a folder under `cache_dir`, by default that of caches, until `drop`, or until nobody has the
+    reader any more. Raises UserError naming the URL if the store or a file cannot be reached.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(
+        self, url: str, complain: Callable[[str], None] = refuse, *, cache_dir: str | Path | None = None
+    ) -> None:
         self.url = url.rstrip("/")
+        self._fetching = threading.Lock()
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
             names = [name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")]
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{url} cannot be reached: {one_line(error)}") from error
         if not any(name.endswith(layout.INFO) for name in names):
-            raise UserError(f"no LeRobotDataset at {url}: it has no {layout.INFO}")
-        self.path = folder
+            raise UserError(
+                f"no LeRobotDataset at {url}: it has no {layout.INFO}; other formats are read from a disk alone, "
+                "`understudy data convert` writes them anew"
+            )
+        holder = temporary_folder(cache_root(cache_dir) / "remote" / _FOLDER)
+        self.removed = weakref.finalize(self, shutil.rmtree, holder, ignore_errors=True)
+        self.path = holder / _FOLDER
         for name in names:
             self._get(name.removeprefix(self._root).lstrip("/"))
-        super().__init__(folder)
+        super().__init__(self.path, complain)
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        self.fetch(self.files_of([index]))
+        return super().columns(index)
+
+    def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
+        self.fetch(self.files_of([index]))
+        return super().frames(index, camera, rows)
+
+    def files(self) -> Iterator[Path]:
+        """Those of the meta folder, which tell all others' content apart."""
+        return (file for file in (self.path / "meta").rglob("*") if file.is_file())
 
     def files_of(self, episodes: Iterable[int]) -> list[Path]:
         """The local names of the files in which episodes lie."""
@@ -46,9 +74,10 @@ class RemoteReader(LeRobotReader):
 
     def fetch(self, files: Iterable[Path]) -> None:
         """Bring files here that are not."""
-        for file in files:
-            if not file.exists():
-                self._get(file.relative_to(self.path).as_posix())
+        with self._fetching:
+            for file in files:
+                if not file.exists():
+                    self._get(file.relative_to(self.path).as_posix())
 
     def drop(self, files: Iterable[Path]) -> None:
         """Remove files that were brought."""
@@ -70,3 +99,10 @@ class RemoteReader(LeRobotReader):
     def _check_files(self, complain: object) -> None:
         """Nothing is here yet; a file is checked when it is read."""
         self._count_rows()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._fetching = threading.Lock()

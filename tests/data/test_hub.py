@@ -1,0 +1,141 @@
+"""Datasets of the Hugging Face Hub: fetched by the Hub's own client from a server on this machine that speaks its
+protocol, kept in its cache, and a clear word where there is no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data.synthetic import make_episode, write
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.types import UserError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CLOSED = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    return write(tmp_path_factory.mktemp("hub") / "set", [make_episode(seed, 6) for seed in range(3)])
+
+
+@pytest.fixture(scope="module")
+def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
+    """Has "someone/pushes", whose tag v1.0 is its one commit; the dataset is there twice, once in a folder."""
+    files = {file.relative_to(source.path).as_posix(): file for file in source.path.rglob("*") if file.is_file()}
+    files |= {f"inside/{name}": file for name, file in files.items()}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_HEAD(self) -> None:
+            self.answer()
+
+        def answer(self) -> None:
+            parts = self.path.partition("?")[0].strip("/").split("/")
+            if parts[:2] == ["api", "datasets"]:
+                self.answer_about("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main", parts[4:5])
+            else:  # datasets/someone/pushes/resolve/COMMIT/name
+                content = files["/".join(parts[5:])].read_bytes()
+                self.send(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"')
+
+        def answer_about(self, name: str, revision: str, what: list[str]) -> None:
+            if name != "someone/pushes":
+                return self.send(404, b"{}", **{"X-Error-Code": "RepoNotFound"})
+            if revision not in ("main", "v1.0", COMMIT):
+                return self.send(404, b"{}", **{"X-Error-Code": "RevisionNotFound"})
+            if what == ["tree"]:
+                listed: Any = [{"type": "file", "path": each, "size": 1, "oid": "0" * 40} for each in files]
+            else:
+                listed = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": each} for each in files]}
+            self.send(200, json.dumps(listed).encode(), **{"Content-Type": "application/json"})
+
+        def send(self, code: int, content: bytes, **headers: str) -> None:
+            self.send_response(code)
+            for key, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(content)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving
+        serving.shutdown()
+
+
+class Info:
+    """`understudy data info LOCATION --json` in a process of its own, since the client reads its settings once."""
+
+    def __init__(self, endpoint: str, cache: Path) -> None:
+        self._environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
+
+    def __call__(self, location: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "understudy", "data", "info", location, "--json"]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def info(server: ThreadingHTTPServer, tmp_path: Path) -> Info:
+    return Info(f"http://127.0.0.1:{server.server_port}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "location", ["hf://someone/pushes", "hf://datasets/someone/pushes@v1.0", f"hf://someone/pushes@{COMMIT}/inside"]
+)
+def test_a_dataset_of_the_hub_is_opened(location: str, info: Info, source: EpisodeDataset, tmp_path: Path) -> None:
+    done = info(location)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["frames"] == source.num_frames and found["fingerprint"] == source.fingerprint
+    closed = Info(CLOSED, tmp_path)(location)  # what was fetched is there without a network
+    assert closed.returncode == 0 and json.loads(closed.stdout) == found, closed.stderr
+    dataset = EpisodeDataset.open(found["path"])
+    assert (dataset.episode(1).images["front"] == source.episode(1).images["front"]).all()
+
+
+def test_a_closed_network_is_named(tmp_path: Path) -> None:
+    done = Info(CLOSED, tmp_path)("hf://a/b")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "hf://a/b cannot be fetched and is not in the Hub's cache" in done.stderr
+    assert "Where the network is closed, give the folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("hf://someone/else", "has no dataset 'someone/else', or it is private"),
+        ("hf://someone/pushes@v9", "has no revision 'v9'"),
+        ("hf://someone/pushes/nowhere", "has no 'nowhere'"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_named(location: str, told: str, info: Info) -> None:
+    done = info(location)
+    assert done.returncode == 2 and told in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("hf://someone", "names no dataset"),
+        ("hf://someone/pushes/../../etc", "names no dataset"),
+        ("someone/pushes", "type hf://someone/pushes"),
+    ],
+)
+def test_what_is_no_name_is_refused(location: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        EpisodeDataset.open(location)
