@@ -42,7 +42,7 @@ test-slow: setup
 	@scripts/system_package.sh navigation
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
-	@scripts/peers.sh $(INTERPRETER)
+	@scripts/peers/install.sh $(INTERPRETER)
 	$(PYTEST) -m slow
 
 check: setup

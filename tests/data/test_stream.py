@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -38,7 +39,7 @@ def url(dataset: EpisodeDataset) -> str:
 
 
 def stream(url: str, folder: Path, **given: int) -> StreamedWindows:
-    return StreamedWindows(url, CONFIG, seed=3, cache_dir=folder, **given)
+    return StreamedWindows(url, CONFIG, seed=3, cache_dir=folder, **{"buffer_frames": 10} | given)
 
 
 def drawn(windows: StreamedWindows, steps: range, batch_size: int, **given: int) -> list[int]:
@@ -92,7 +93,7 @@ def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
 
 
 def test_the_disk_holds_a_few_pools_and_nothing_in_the_end(url: str, tmp_path: Path) -> None:
-    windows, most = stream(url, tmp_path, pool_files=1), 0
+    windows, most = stream(url, tmp_path, buffer_frames=1), 0
     for step in range(20):
         windows.batch(step, 4)
         files = [
@@ -104,12 +105,28 @@ def test_the_disk_holds_a_few_pools_and_nothing_in_the_end(url: str, tmp_path: P
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
+@pytest.mark.parametrize("images", ["png", "video"])
+def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
+    """All in one file: fetched once, decoded a few episodes at a time, shared out by episodes."""
+    dataset = write(tmp_path / "set", EPISODES, images=images)
+    windows, seen = [stream(str(dataset.path), tmp_path, reader=reader, readers=2) for reader in range(2)], []
+    for each in windows:
+        for place in range(each.num_windows):
+            seen += each.at(np.asarray([place])).window.tolist()
+            decoded = sum(file.stat().st_size for file in each._folder.rglob("images-*.u8"))
+            assert decoded <= 3 * 17 * 3 * 16 * 16  # at most three pools while the oldest one goes
+    assert sorted(seen) == list(range(dataset.num_frames))
+    for each in windows:
+        each.close()
+
+
 def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"
         "from understudy.data.stream import StreamedWindows\n"
         "from understudy.data.windows import WindowConfig\n"
-        f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), seed=3, cache_dir={str(tmp_path)!r})\n"
+        f"given = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
+        f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **given)\n"
         "for step in range(int(sys.argv[1]), 10):\n"
         "    print(*windows.batch(step, 6).window.tolist(), flush=True)\n"
         "    if step == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
@@ -133,7 +150,7 @@ def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path
     windows.close()
     with pytest.raises(UserError, match="no LeRobotDataset at memory://bucket/none"):
         stream("memory://bucket/none", tmp_path)
-    with pytest.raises(UserError, match="9 data files, too few for 10 readers"):
+    with pytest.raises(UserError, match="9 episodes, too few for 10 readers"):
         stream("memory://bucket/set", tmp_path, readers=10)
     store.rm("/bucket/set/data", recursive=True)
     with pytest.raises(UserError, match=r"memory://bucket/set/data/.* cannot be fetched"):

@@ -36,7 +36,7 @@ def left(cache: Path) -> list[Path]:
 
 
 def test_a_streamed_run_counts_epochs_and_leaves_no_cache(data: Path, cache: Path, tmp_path: Path) -> None:
-    config = first(pool_files=3, steps=60, validate_every_steps=30)
+    config = first(buffer_frames=60, steps=60, validate_every_steps=30)
     run = train(config, data=f"file://{data}", output=tmp_path / "run", device="cpu")
     found = rows(run)
     trained_on = 20 * (24 - 2)  # one episode of each task is held out
@@ -47,7 +47,7 @@ def test_a_streamed_run_counts_epochs_and_leaves_no_cache(data: Path, cache: Pat
 
 
 def test_a_stopped_streamed_run_goes_on_to_the_sample(data: Path, tmp_path: Path) -> None:
-    config = first(pool_files=2, steps=12, checkpoint_every_steps=4)
+    config = first(buffer_frames=800, steps=12, checkpoint_every_steps=4)
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
     stop_after(9, config, data=data, output=tmp_path / "stopped")
     stopped = train(config, data=data, output=tmp_path / "stopped", resume=True, device="cpu")
@@ -55,14 +55,14 @@ def test_a_stopped_streamed_run_goes_on_to_the_sample(data: Path, tmp_path: Path
 
 
 def test_processes_stream_files_of_their_own(data: Path, tmp_path: Path) -> None:
-    run = train(first(pool_files=2, steps=6, processes=2), data=data, output=tmp_path / "run", device="cpu")
+    run = train(first(buffer_frames=800, steps=6, processes=2), data=data, output=tmp_path / "run", device="cpu")
     assert len(rows(run)) == 6
 
 
 def test_a_streamed_mixture(data: Path, tmp_path: Path) -> None:
     small = write(tmp_path / "small", [make_episode(seed, 10) for seed in range(4)]).path
     run = train(
-        first(pool_files=2, steps=8), data=[data, small], temperature=1.0, output=tmp_path / "run", device="cpu"
+        first(buffer_frames=800, steps=8), data=[data, small], temperature=1.0, output=tmp_path / "run", device="cpu"
     )
     found = rows(run)
     shares = [sum(row[f"share/{name}"] for row in found) / len(found) for name in ("toy", "toy-2")]
@@ -85,9 +85,9 @@ def test_temperature_weighs_datasets_by_their_size(data: Path, tmp_path: Path) -
 def test_what_cannot_be_streamed_is_refused(data: Path, tmp_path: Path) -> None:
     store = fsspec.filesystem("memory")
     store.put(str(data), "/streamed/set", recursive=True)
-    with pytest.raises(UserError, match="memory://streamed/set lies elsewhere: --pool-files 2"):
+    with pytest.raises(UserError, match="memory://streamed/set lies elsewhere: --buffer-frames 20000"):
         train(first(), data="memory://streamed/set", output=tmp_path / "run", device="cpu")
-    with pytest.raises(UserError, match="pool_files is 2; expected 0 with cache_features"):
-        second(pool_files=2, cache_features=True)
+    with pytest.raises(UserError, match="buffer_frames is 2; expected 0 with cache_features"):
+        second(buffer_frames=2, cache_features=True)
     assert not (tmp_path / "run").exists() and os.listdir(tmp_path / "cache") in ([], ["remote"])
-    train(first(pool_files=4, steps=2), data="memory://streamed/set", output=tmp_path / "run", device="cpu")
+    train(first(buffer_frames=80, steps=2), data="memory://streamed/set", output=tmp_path / "run", device="cpu")

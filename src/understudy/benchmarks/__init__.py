@@ -13,6 +13,8 @@ BENCHMARKS = {
     "render": "frames a second of our renderer against Meta-World's own, 64 px, one core",
     "collect": "frames a second of collection on all cores, against the simulator's own pictures",
     "windows": "windows a second that are drawn, against those that a training step consumes",
+    "windows-peers": "windows a second, against the loaders of LeRobot, robomimic and Minari, and HDF5 read by hand",
+    "windows-scale": "windows a second and memory from 1M frames, against from 10 thousand",
     "phase2-cached": "steps a second of phase II with cached visual tokens, against encoding images",
     "act": "decisions a second with `carry`, against encoding the whole context anew",
     "memory": "the most that training holds in memory, from 10 and from 100 thousand frames",

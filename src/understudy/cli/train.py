@@ -22,8 +22,8 @@ class Places:
     --resume."""
 
     data: tuple[str, ...]
-    """The dataset: a folder or file, hf://owner/name@revision, or with --pool-files a URL such as s3://bucket/set. Of
-    several, every batch has windows of each."""
+    """The dataset: a folder or file, hf://owner/name@revision, or with --buffer-frames a URL such as s3://bucket/set.
+    Of several, every batch has windows of each."""
 
     weights: tuple[float, ...] = ()
     """How much of every batch each dataset gives, such as 2 1; none: each as much."""

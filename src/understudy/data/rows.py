@@ -47,11 +47,16 @@ class RowFile:
         """
         size = self.row_bytes * length
         assert out.flags.c_contiguous and out.dtype == self.dtype and out.nbytes == len(out) * size, (out.shape, size)
+        if not len(rows):
+            return
         view = out.data.cast("B")
         file, preadv = self._open(), os.preadv
-        begins = (slots * size).tolist()
-        places = (rows * self.row_bytes + self.offset).tolist()
-        for begin, place in zip(begins, places, strict=True):
+        # runs that follow each other in the file and in `out` are read at once
+        first = np.flatnonzero(np.concatenate([[True], (np.diff(rows) != length) | (np.diff(slots) != 1)]))
+        begins = (slots[first] * size).tolist()
+        places = (rows[first] * self.row_bytes + self.offset).tolist()
+        sizes = (np.diff(first, append=len(rows)) * size).tolist()
+        for begin, place, size in zip(begins, places, sizes, strict=True):
             if preadv(file, (view[begin : begin + size],), place) != size:
                 raise UserError(f"{self.path} is shorter than {self.count} rows; delete its folder to build it anew")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +21,18 @@ from understudy.data.subset import SubsetReader
 from understudy.data.windows import WindowConfig, Windows
 from understudy.types import Batch, UserError
 
+_LEAST_UNITS = 2
+
 
 @dataclass(frozen=True)
 class _Pool:
-    """A few files of one epoch, whose windows are shuffled among themselves. first: windows of the epoch before it."""
+    """Episodes of one epoch whose windows are shuffled among themselves. first: windows of the epoch before it. files:
+    those that it and its neighbours of the same files lie in."""
 
     epoch: int
     number: int
     episodes: np.ndarray
+    files: frozenset[Path]
     first: int
     count: int
 
@@ -36,12 +40,14 @@ class _Pool:
 class StreamedWindows:
     """Stands in for `Windows` of a LeRobotDataset at a URL of fsspec's, or in a local folder.
 
-    episodes: those that are drawn from; None: all. A pool is `pool_files` data files; their windows come in random
-    order, each once, before the next pool's, which a thread fetches and decodes meanwhile: so the disk holds two pools.
-    Which window comes when is a pure function of (seed, reader, readers), so training resumes to the sample: a place
-    elsewhere costs fetching one pool. Reader r of R has files r, r + R and so on of the dataset; none has another's.
+    episodes: those that are drawn from; None: all. Two files or more are fetched at a time, so many that they hold
+    `buffer_frames` frames; their episodes, shuffled, make pools of about so many frames, which are decoded; the windows
+    of a pool come in random order, each once, before the next pool's, which a thread prepares meanwhile. So the disk
+    holds two such sets of files, and two decoded pools. Which window comes when is a pure function of (seed, reader,
+    readers), so training resumes to the sample: a place elsewhere costs preparing one pool. Reader r of R has files r,
+    r + R and so on; where files are fewer than readers, episodes instead. No episode is read by two.
 
-    Raises UserError if the URL cannot be reached, or has fewer files than there are readers.
+    Raises UserError if the URL cannot be reached, or has fewer episodes than there are readers.
     """
 
     def __init__(
@@ -52,31 +58,25 @@ class StreamedWindows:
         seed: int,
         reader: int = 0,
         readers: int = 1,
-        pool_files: int = 2,
+        buffer_frames: int = 20_000,
         episodes: Sequence[int] | np.ndarray | None = None,
         statistics: Statistics | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
-        if pool_files < 1 or not 0 <= reader < readers:
+        if buffer_frames < 1 or not 0 <= reader < readers:
             raise UserError(
-                f"pool_files is {pool_files}, reader {reader} of {readers}; expected 1 or more, 0 to readers"
+                f"buffer_frames is {buffer_frames}, reader {reader} of {readers}; expected 1 or more, 0 to readers"
             )
         self.config, self.seed, self._reader, self._readers = config, seed, reader, readers
-        self._pool_files, self._statistics = pool_files, statistics
+        self._buffer_frames, self._statistics = buffer_frames, statistics
         self._remote = RemoteReader(url, cache_dir=cache_dir)
         self._folder = self._remote.path.parent
         self.dataset = EpisodeDataset(self._remote)
-        in_file = self._remote.metadata.data_files
-        chosen = range(self.dataset.num_episodes) if episodes is None else [int(episode) for episode in episodes]
-        files = list(dict.fromkeys(in_file[episode] for episode in chosen))
-        if len(files) < readers:
-            raise UserError(f"{url} has {len(files)} data files, too few for {readers} readers; write smaller files")
-        own = {file: number for number, file in enumerate(files[reader::readers])}
-        place = np.full(self.dataset.num_episodes, -1)
-        place[list(chosen)] = [own.get(in_file[episode], -1) for episode in chosen]
-        self._episodes = [np.flatnonzero(place == number) for number in range(len(own))]
-        self._sizes = np.asarray([int(self.dataset.reader.contents.lengths[each].sum()) for each in self._episodes])
-        self.num_windows = int(self._sizes.sum())
+        self._units = self._shared_out(range(self.dataset.num_episodes) if episodes is None else episodes)
+        lengths = self.dataset.reader.contents.lengths
+        self._sizes = [int(lengths[unit].sum()) for unit in self._units]
+        self.num_windows = sum(self._sizes)
+        self._plans: dict[int, list[_Pool]] = {}
         self._thread = ThreadPoolExecutor(1)
         self._ready: dict[tuple[int, int], Future[Windows]] = {}
 
@@ -120,18 +120,51 @@ class StreamedWindows:
         self._thread.shutdown(cancel_futures=True)
         self._remote.removed()
 
+    def _shared_out(self, episodes: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """This reader's episodes, by the files that they lie in."""
+        by_files: dict[tuple[Path, ...], list[int]] = {}
+        for episode in map(int, episodes):
+            by_files.setdefault(tuple(self._remote.files_of([episode])), []).append(episode)
+        units = list(by_files.values())
+        if len(units) < self._readers:
+            units = [[int(episode)] for episode in episodes]
+        if len(units) < self._readers:
+            raise UserError(f"{self._remote.url} has {len(units)} episodes, too few for {self._readers} readers")
+        return [np.asarray(unit) for unit in units[self._reader :: self._readers]]
+
     def _pools(self, epoch: int) -> list[_Pool]:
         """The pools of an epoch in their order."""
+        if epoch not in self._plans:
+            near = {other: plan for other, plan in self._plans.items() if abs(other - epoch) <= 1}
+            self._plans = near | {epoch: self._planned(epoch)}
+        return self._plans[epoch]
+
+    def _planned(self, epoch: int) -> list[_Pool]:
         key = int(mix(np.asarray([epoch]), self.seed)[0])
-        order = permute(np.arange(len(self._sizes)), len(self._sizes), key)
         pools, first = [], 0
-        for number, begin in enumerate(range(0, len(order), self._pool_files)):
-            chosen = order[begin : begin + self._pool_files]
-            count = int(self._sizes[chosen].sum())
-            episodes = np.sort(np.concatenate([self._episodes[file] for file in chosen]))
-            pools.append(_Pool(epoch, number, episodes, first, count))
-            first += count
+        for group in self._groups(permute(np.arange(len(self._units)), len(self._units), key).tolist()):
+            episodes = np.concatenate([self._units[unit] for unit in group])
+            files = frozenset(self._remote.files_of(episodes.tolist()))
+            episodes = episodes[permute(np.arange(len(episodes)), len(episodes), key + first)]
+            lengths = self.dataset.reader.contents.lengths[episodes]
+            parts = -(-int(lengths.sum()) // self._buffer_frames)
+            part = (lengths.cumsum() - lengths) * parts // lengths.sum()
+            for number in np.unique(part):
+                own, count = np.sort(episodes[part == number]), int(lengths[part == number].sum())
+                pools.append(_Pool(epoch, len(pools), own, files, first, count))
+                first += count
         return pools
+
+    def _groups(self, units: Sequence[int]) -> Iterator[list[int]]:
+        """Units that are fetched together."""
+        group: list[int] = []
+        for unit in units:
+            group.append(unit)
+            if len(group) >= _LEAST_UNITS and sum(self._sizes[each] for each in group) >= self._buffer_frames:
+                yield group
+                group = []
+        if group:
+            yield group
 
     def _pools_of(self, places: np.ndarray) -> list[_Pool]:
         begin, end = int(places.min()), int(places.max())
@@ -168,11 +201,9 @@ class StreamedWindows:
         return self._folder / f"pool-{key[0]}-{key[1]}"
 
     def _fetched(self, pool: _Pool, place: Path) -> Windows:
-        files = self._remote.files_of(pool.episodes.tolist())
-        self._remote.fetch(files)
         dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes))
         cache = decode_into(dataset, place)
-        self._remote.drop(files)
+        self._remote.drop(pool.files - self._after(pool).files)
         seed = int(mix(np.asarray([pool.epoch, pool.number]), self.seed)[1] >> np.uint64(1))
         statistics = self._statistics or self.dataset.statistics
         return Windows(dataset, cache, self.config, seed=seed + pool.epoch, statistics=statistics)

@@ -18,6 +18,8 @@ from understudy.data.statistics import Statistics
 from understudy.data.transforms import StateNormaliser
 from understudy.types import Batch, PromptPictures, UserError
 
+_BLOCK, _KEPT_BLOCKS = 4096, 3
+
 
 @dataclass(frozen=True)
 class WindowConfig:
@@ -77,6 +79,7 @@ class Windows:
         lengths = dataset.starts[chosen + 1] - self._first_frames
         self._window_starts = np.concatenate([[0], lengths.cumsum()])
         self.num_windows = int(self._window_starts[-1])
+        self._blocks: dict[int, np.ndarray] = {}
         self._features = None if features is None else {name: _rows(array) for name, array in features.items()}
         switched_on = (True, config.goal_image, config.demonstration_frames > 0)
         kinds = [kind for kind, on in zip(KINDS, switched_on, strict=True) if on]
@@ -110,6 +113,21 @@ class Windows:
 
     def order(self, places: np.ndarray) -> np.ndarray:
         """The windows drawn at places 0, 1, 2, ... since training began, each named by its first frame: int64."""
+        drawn, blocks = np.empty(len(places), np.int64), places // _BLOCK
+        for block in np.unique(blocks).tolist():
+            here = blocks == block
+            drawn[here] = self._block(block)[places[here] - block * _BLOCK]
+        return drawn
+
+    def _block(self, number: int) -> np.ndarray:
+        """The windows at `_BLOCK` places in a row; the last few blocks are kept, as few places cost what many do."""
+        if number not in self._blocks:
+            for old in list(self._blocks)[:-_KEPT_BLOCKS]:
+                del self._blocks[old]
+            self._blocks[number] = self._drawn(np.arange(number * _BLOCK, (number + 1) * _BLOCK))
+        return self._blocks[number]
+
+    def _drawn(self, places: np.ndarray) -> np.ndarray:
         epochs, within = np.divmod(places, self.num_windows)
         drawn = np.empty(len(places), np.int64)
         for epoch in np.unique(epochs):

@@ -115,9 +115,9 @@ class TrainConfig:
     cache_features: bool = False
     """Compute the visual tokens of frozen encoders once, for the whole dataset, and train on these."""
 
-    pool_files: int = 0
-    """0: decode the whole dataset to the disk once. N: fetch, decode and shuffle N of its data files at a time, which
-    suits one that is larger than the disk, or lies elsewhere."""
+    buffer_frames: int = 0
+    """0: decode the whole dataset to the disk once. N: fetch, decode and shuffle about N frames at a time, which suits
+    a dataset that is larger than the disk, or lies elsewhere."""
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000
@@ -165,10 +165,10 @@ class TrainConfig:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("validate_every_steps", "checkpoint_every_steps", "log_every_steps"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _require("pool_files", self.pool_files, self.pool_files >= 0, "at least 0")
-        alone = not (self.pool_files and (self.cache_features or self.curation.drop))
+        _require("buffer_frames", self.buffer_frames, self.buffer_frames >= 0, "at least 0")
+        alone = not (self.buffer_frames and (self.cache_features or self.curation.drop))
         expected = "0 with cache_features or curation, which go through the whole dataset before training"
-        _require("pool_files", self.pool_files, alone, expected)
+        _require("buffer_frames", self.buffer_frames, alone, expected)
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction < 1, "in [0, 1)")
         parts = self.processes * self.optimizer.accumulation

@@ -196,10 +196,9 @@ def _lead(
 
 def _require_local(config: TrainConfig, sources: Sources) -> None:
     for dataset in sources.datasets:
-        if dataset.is_remote and not config.pool_files:
+        if dataset.is_remote and not config.buffer_frames:
             raise UserError(
-                f"{dataset.location} lies elsewhere: --pool-files 2 fetches and shuffles two of its files at a time; "
-                "or copy it to this disk"
+                f"{dataset.location} lies elsewhere: --buffer-frames 20000 streams it; or copy it to this disk"
             )
 
 
@@ -264,7 +263,7 @@ def _train(
 ) -> None:
     """Decode frames and encode them, so that other processes find them; then train with those of torchrun, or with as
     many as asked for."""
-    for dataset in sources.datasets if not config.pool_files else ():
+    for dataset in sources.datasets if not config.buffer_frames else ():
         FrameCache.open(dataset)
     if config.cache_features:
         if config.augmentation.changes_images:
@@ -348,9 +347,9 @@ def _windows(
         embodiment = info.embodiments[joint.index(dataset.spec, f"{dataset.path} is of another embodiment")]
         weights.append(sources.weights[number])
         given: dict[str, Any] = {"seed": config.seed, "episodes": chosen.tolist(), "statistics": embodiment.statistics}
-        if config.pool_files:
+        if config.buffer_frames:
             given |= {"reader": ranks.rank, "readers": ranks.world} if alone else {}
-            streamed = StreamedWindows(dataset.location, config.window, pool_files=config.pool_files, **given)
+            streamed = StreamedWindows(dataset.location, config.window, buffer_frames=config.buffer_frames, **given)
             parts.append(streamed)
             continue
         own = None if features is None else features[number]

@@ -13,6 +13,7 @@ from typing import Any
 
 import fsspec
 import numpy as np
+from fsspec.implementations.local import LocalFileSystem
 
 from understudy.data.formats.errors import one_line, refuse
 from understudy.data.formats.lerobot import layout
@@ -89,7 +90,11 @@ class RemoteReader(LeRobotReader):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.part")
         try:
-            self._store.get_file(f"{self._root}/{name}", str(temporary))
+            if isinstance(self._store, LocalFileSystem):
+                os.stat(f"{self._root}/{name}")
+                os.symlink(os.path.abspath(f"{self._root}/{name}"), temporary)
+            else:
+                self._store.get_file(f"{self._root}/{name}", str(temporary))
             os.replace(temporary, target)
         except Exception as error:  # each store has errors of its own
             with contextlib.suppress(OSError):
