@@ -43,6 +43,7 @@ test-slow: setup
 	@scripts/system_package.sh browser
 	@scripts/system_package.sh peers
 	@scripts/peers/install.sh $(INTERPRETER)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),rerun]'
 	$(PYTEST) -m slow
 
 check: setup

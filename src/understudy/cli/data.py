@@ -100,6 +100,9 @@ class ViewOptions:
     output: Path | None = None
     """The page; None: NAME.html in the current folder."""
 
+    rerun: Path | None = None
+    """Instead of a page, write a recording an episode to this folder, for the Rerun viewer: `rerun FOLDER/*.rrd`."""
+
     episodes: int = 24
     """How many episodes are shown, alike of all tasks; a page of 24 has some megabytes."""
 
@@ -182,10 +185,17 @@ def _convert(arguments: Sequence[str]) -> int:
 def _view(arguments: Sequence[str]) -> int:
     options = parse(ViewOptions, arguments, command="data view")
     from understudy.cli.console import console
+
+    chosen = {"episodes": options.episodes, "only": options.only, "tasks": options.tasks}
+    if options.rerun is not None:
+        from understudy.data.rerun_export import export_rerun
+
+        console().print(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
+        return 0
     from understudy.data.view import view
 
     output = options.output or Path(f"{Path(options.path).stem}.html")
-    page = view(options.path, output, episodes=options.episodes, only=options.only, tasks=options.tasks)
+    page = view(options.path, output, **chosen)
     console().print(f"open {page} in a browser")
     return 0
 

@@ -34,7 +34,7 @@ def view(
     episodes of more than 240 frames are thinned. Raises UserError for unknown episodes or tasks.
     """
     dataset, output = EpisodeDataset.open(path), Path(output)
-    chosen = _chosen(dataset, episodes, only, tasks)
+    chosen = choose_episodes(dataset, episodes, only, tasks)
     shown = []
     with progress_bar("drawing", len(chosen)) as bar:
         for number, index in enumerate(chosen):
@@ -58,7 +58,8 @@ def view(
     return output
 
 
-def _chosen(dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]) -> list[int]:
+def choose_episodes(dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]) -> list[int]:
+    """At most `count` episodes to look at, alike of all tasks; see `view`."""
     if count < 1:
         raise UserError(f"episodes is {count}; expected at least 1")
     for index in only:
