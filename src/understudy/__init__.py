@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from understudy.agents.policy_agent import load
+    from understudy.agents.loading import load
     from understudy.data.dataset import EpisodeDataset
     from understudy.envs import make
     from understudy.evaluation.evaluate import evaluate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load": "agents.policy_agent",
+    "load": "agents.loading",
     "EpisodeDataset": "data.dataset",
     "make": "envs",
     "evaluate": "evaluation.evaluate",

@@ -18,7 +18,7 @@ import pytest
 from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
 from rollout.collecting import digest
 
-from understudy.agents.policy_agent import load
+from understudy.agents.loading import load
 from understudy.envs import instructions, make
 from understudy.evaluation.attention import Attention
 from understudy.evaluation.evaluate import evaluate

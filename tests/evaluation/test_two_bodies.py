@@ -10,7 +10,7 @@ import pytest
 from training.runs import first, rows, second
 
 from understudy import cli
-from understudy.agents.policy_agent import load
+from understudy.agents.loading import load
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.evaluate import evaluate
 from understudy.evaluation.report import write_report

@@ -41,7 +41,7 @@ def test_features_are_the_tokens_of_every_frame(system, data, tmp_path):
     assert isinstance(features, np.memmap) and features.dtype == np.float16 and len(features) == cache.num_frames
     frames = torch.from_numpy(cache.frames("front", 0, cache.num_frames))
     with torch.no_grad():
-        tokens = system.eval().visual_features(frames, "front")
+        tokens = system.eval().model.visual_features(frames, "front")
     torch.testing.assert_close(torch.from_numpy(features.astype(np.float32)), tokens, rtol=1e-3, atol=1e-3)
 
 

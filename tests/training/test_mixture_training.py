@@ -13,7 +13,7 @@ from factories import OBJECTIVES
 from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
 
-from understudy.agents.policy_agent import load
+from understudy.agents.loading import load
 from understudy.data.dataset import EpisodeDataset
 from understudy.evaluation.evaluate import evaluate
 from understudy.methods import preset

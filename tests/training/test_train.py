@@ -15,7 +15,7 @@ import torch
 from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action
 
-from understudy.agents.policy_agent import load
+from understudy.agents.loading import load
 from understudy.data.windows import WindowConfig
 from understudy.methods import preset
 from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -16,11 +15,11 @@ from torch.nn import functional as F
 from understudy.data.permutation import mix
 from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
-from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
-from understudy.models.control_transformer import ControlTransformerConfig, Tokens
+from understudy.models.checkpoint import CheckpointInfo
+from understudy.models.control_transformer import ControlTransformer, Tokens
 from understudy.models.prompts import PromptTokens
 from understudy.objectives.behaviour_cloning import BehaviourCloning
-from understudy.objectives.system import ObjectiveConfig, System
+from understudy.objectives.system import System
 from understudy.serialisation import from_jsonable
 from understudy.types import Observation, Precision, Prompt, PromptPictures, UserError
 
@@ -65,10 +64,11 @@ class PolicyAgent:
         policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
         if not isinstance(policy, BehaviourCloning):
             raise UserError("this run learned no policy: it has no behaviour_cloning objective (a phase I run?)")
-        self.system, self.model, self.policy = system.eval(), system.model, policy
+        self.system, self.policy = system.eval(), policy
+        self.model: ControlTransformer = system.model
         self.info, self.seed = info, seed
         self.window = from_jsonable(WindowConfig, info.window)
-        place = _place(info, embodiment)
+        place = embodiment_place(info, embodiment)
         body, several = info.embodiments[place], len(info.embodiments) > 1
         self.interface, self.environment = body.spec, body.environment
         self.prompted = self.model.prompt_encoder is not None
@@ -239,27 +239,7 @@ class PolicyAgent:
         return torch.Generator(self._device).manual_seed(int(seed))
 
 
-def load(
-    path: str | Path, device: str = "cpu", *, embodiment: str | None = None, precision: Precision = "fp32"
-) -> PolicyAgent:
-    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
-    see `PolicyAgent`.
-
-    Raises UserError where weights or files do not fit, and naming the choices where the embodiment is not among them.
-    """
-    folder = resolve(path)
-    info = load_info(folder)
-    system = System.build(
-        from_jsonable(ControlTransformerConfig, info.model),
-        from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
-        info.joint,
-        from_jsonable(WindowConfig, info.window),
-    )
-    load_weights(system, folder)
-    return PolicyAgent(system.to(device), info, embodiment=embodiment, precision=precision)
-
-
-def _place(info: CheckpointInfo, name: str | None) -> int:
+def embodiment_place(info: CheckpointInfo, name: str | None) -> int:
     """The place of an embodiment among those that a checkpoint knows."""
     learned = [each.spec.embodiment for each in info.trained]
     if name is None and len(learned) > 1:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from understudy.agents.policy_agent import PolicyAgent, load
+from understudy.agents.loading import LearnedAgent, load
+from understudy.agents.policy_agent import PolicyAgent
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.evaluation.attention import Attention
@@ -77,7 +78,8 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera, steps_after_success=after)
     if job.video is not None and camera is not None:
         path = job.video / video_name(result)
-        Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
+        if isinstance(agent, PolicyAgent):
+            Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
         write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
         task=job.task,
@@ -130,7 +132,7 @@ class _Camera:
         self._steps_left -= 1
 
 
-def _prompt(job: EvaluationJob, agent: PolicyAgent, env: Environment, seed: int) -> Prompt | None:
+def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int) -> Prompt | None:
     if not agent.prompted:
         return None
     config = job.config
@@ -140,7 +142,7 @@ def _prompt(job: EvaluationJob, agent: PolicyAgent, env: Environment, seed: int)
 
 
 @lru_cache(maxsize=2)
-def _agent(checkpoint: Path, device: str, precision: Precision, embodiment: str) -> PolicyAgent:
+def _agent(checkpoint: Path, device: str, precision: Precision, embodiment: str) -> LearnedAgent:
     return load(checkpoint, device=device, embodiment=embodiment, precision=precision)
 
 

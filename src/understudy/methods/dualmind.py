@@ -37,6 +37,12 @@ def trained_parts(variant: int, *, layers: int) -> tuple[str, ...]:
     return variants[variant]
 
 
+def transformer(config: TrainConfig) -> ControlTransformerConfig:
+    """The model of one of this method's configs."""
+    assert isinstance(config.model, ControlTransformerConfig), config.model
+    return config.model
+
+
 def phase1_laptop() -> TrainConfig:
     """Phase I for 64 px and two cores: 1 M parameters, a convolutional stem, continuous chunks of four actions.
 
@@ -74,7 +80,7 @@ def phase2_laptop() -> TrainConfig:
         phase="phase2",
         model=replace(first.model, prompt=PromptConfig()),
         objectives={"behaviour_cloning": BehaviourCloningConfig(attention="present")},
-        train_only=trained_parts(3, layers=first.model.layers),
+        train_only=trained_parts(3, layers=transformer(first).layers),
         new_parameters=_PROMPT,
         cache_features=True,
         augmentation=AugmentationConfig(),
@@ -112,7 +118,7 @@ def phase2_metaworld45() -> TrainConfig:
     return replace(
         first,
         phase="phase2",
-        model=replace(first.model, prompt=second.model.prompt),
+        model=replace(first.model, prompt=transformer(second).prompt),
         objectives=second.objectives,
         new_parameters=_PROMPT,
         steps=24_000,
@@ -186,7 +192,7 @@ def phase2_base() -> TrainConfig:
         phase="phase2",
         model=replace(first.model, prompt=PromptConfig(PretrainedTextConfig())),
         objectives={"behaviour_cloning": BehaviourCloningConfig(hidden=512)},
-        train_only=trained_parts(1, layers=first.model.layers),
+        train_only=trained_parts(1, layers=transformer(first).layers),
         new_parameters=_PROMPT,
         cache_features=True,
     )

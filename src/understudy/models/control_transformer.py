@@ -150,7 +150,11 @@ class ControlTransformer(nn.Module):
 
     Each embodiment has its own embedding of actions and of a token's place in a step, which so also tells whose it is.
     Tokens of what an embodiment lacks are seen by nobody and come out as zeros.
+
+    encoder_names: prefixes of the parameters that `visual_features` depends on.
     """
+
+    encoder_names = ("embedding.encoders.", "embedding.token_learners.", "embedding.projections.")
 
     def __init__(
         self, config: ControlTransformerConfig, joint: JointSpec, *, chunk: int, steps: int, prompt_pictures: int = 0
@@ -182,6 +186,11 @@ class ControlTransformer(nn.Module):
         for module in self.embedding.encoders.values():
             if isinstance(encoder, ViTConfig) and encoder.pretrained and isinstance(module, ViT):
                 load_vit(module, encoder.pretrained)
+
+    def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
+        """The visual tokens of frames of a camera (or slot), which a `Batch` may bring as `features` while the encoders
+        are frozen."""
+        return self.embedding.visual(images, camera)
 
     def embed(self, batch: Batch) -> Tokens:
         """A batch's tokens, before any step knows of another."""

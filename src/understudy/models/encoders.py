@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.nn.spatial_softmax import SpatialSoftmax
 from understudy.nn.transformer import Block
 from understudy.types import UserError
 
@@ -38,13 +39,29 @@ class ViTConfig:
     pretrained: str | None = None
 
 
-EncoderConfig = ConvEncoderConfig | ViTConfig
+@dataclass(frozen=True)
+class KeypointEncoderConfig:
+    """Convolutions without padding, a linear map to `maps` features, and where in the picture each of these is: the
+    encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023). layers: (channels, kernel, stride) each."""
+
+    maps: int = 256
+    layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
+
+    @property
+    def width(self) -> int:
+        """Coordinates of all maps."""
+        return 2 * self.maps
+
+
+EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig
 
 
 def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> nn.Module:
     """An encoder of images of `size` (height, width) pixels: uint8 (n, 3, h, w) to (n, patches, config.width)."""
     if isinstance(config, ViTConfig):
         return ViT(config.width, config.patch, config.layers, config.heads, config.dropout, size)
+    if isinstance(config, KeypointEncoderConfig):
+        return KeypointEncoder(config.maps, config.layers, size)
     return ConvEncoder(config.width, config.layers, size)
 
 
@@ -99,6 +116,28 @@ class ConvEncoder(nn.Module):
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
         features = rearrange(self.convolutions(pixels(images)), "n c h w -> n (h w) c")
         return self.project(features) + self.position_embedding
+
+
+class KeypointEncoder(nn.Module):
+    """One token: the coordinates of every feature map's keypoint."""
+
+    def __init__(self, maps: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
+        super().__init__()
+        stack: list[nn.Module] = []
+        channels, (height, width) = 3, size
+        for channels_out, kernel, stride in layers:
+            stack += [nn.Conv2d(channels, channels_out, kernel, stride), nn.GELU()]
+            channels = channels_out
+            height, width = ((n - kernel) // stride + 1 for n in (height, width))
+        if min(height, width) < 2:
+            raise UserError(f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides")
+        self.size, self.grid = size, (1, 1)
+        self.convolutions = nn.Sequential(*stack, nn.Conv2d(channels, maps, 1))
+        self.keypoints = SpatialSoftmax(height, width)
+
+    def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 1 d"]:
+        assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
+        return self.keypoints(self.convolutions(pixels(images)))[:, None]
 
 
 class ViT(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -58,11 +59,11 @@ class Passes:
 class Objective(nn.Module):
     """One loss. Subclasses have a `predict`, apart from the loss, so that tests can ask what it may not see."""
 
-    def forward(self, passes: Passes) -> Loss:
-        """The loss, unreduced, with its mask."""
+    def forward(self, passes: Any) -> Loss:
+        """The loss, unreduced, with its mask. passes: `Passes`, or what stands for it where the model is another."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
-    def after_step(self, model: ControlTransformer) -> None:
+    def after_step(self, model: Any) -> None:
         """Called after each optimiser step: the place where averages move."""
 
     def set_progress(self, fraction: float) -> None:

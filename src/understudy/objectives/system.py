@@ -6,32 +6,69 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import nn
 
 from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformer, ControlTransformerConfig
+from understudy.models.representation import Representation, RepresentationConfig
 from understudy.objectives.base import Objective, Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
-from understudy.types import Batch, Loss
+from understudy.objectives.representations.base import FramePasses
+from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning, EmbeddingCloningConfig
+from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamics, ContrastiveDynamicsConfig
+from understudy.objectives.representations.contrastive_static import ContrastiveStatic, ContrastiveStaticConfig
+from understudy.objectives.representations.inverse_dynamics import (
+    EmbeddingInverseDynamics,
+    EmbeddingInverseDynamicsConfig,
+)
+from understudy.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
+from understudy.types import Batch, Loss, UserError
 
-ObjectiveConfig = BehaviourCloningConfig | ForwardDynamicsConfig | InverseDynamicsConfig | MaskedHindsightConfig
-OBJECTIVES: dict[type, Any] = {
+ModelConfig = ControlTransformerConfig | RepresentationConfig
+ObjectiveConfig = (
+    BehaviourCloningConfig
+    | ForwardDynamicsConfig
+    | InverseDynamicsConfig
+    | MaskedHindsightConfig
+    | EmbeddingCloningConfig
+    | EmbeddingInverseDynamicsConfig
+    | ContrastiveDynamicsConfig
+    | ContrastiveStaticConfig
+    | PixelDynamicsConfig
+)
+OBJECTIVES: dict[type, Any] = {  # of a control transformer
     BehaviourCloningConfig: BehaviourCloning,
     ForwardDynamicsConfig: ForwardDynamics,
     InverseDynamicsConfig: InverseDynamics,
     MaskedHindsightConfig: MaskedHindsight,
 }
+REPRESENTATION_OBJECTIVES: dict[type, Any] = {
+    EmbeddingCloningConfig: EmbeddingCloning,
+    EmbeddingInverseDynamicsConfig: EmbeddingInverseDynamics,
+    ContrastiveDynamicsConfig: ContrastiveDynamics,
+    ContrastiveStaticConfig: ContrastiveStatic,
+    PixelDynamicsConfig: PixelDynamics,
+}
 
 
 class System(nn.Module):
-    """model and objectives; the weights of the losses stand under the objectives' names."""
+    """model and objectives; the weights of the losses stand under the objectives' names.
 
-    def __init__(self, model: ControlTransformer, objectives: Mapping[str, Objective], weights: Mapping[str, float]):
+    model: a `ControlTransformer` or a `Representation`.
+    """
+
+    model: Any
+
+    def __init__(
+        self,
+        model: ControlTransformer | Representation,
+        objectives: Mapping[str, Objective],
+        weights: Mapping[str, float],
+    ):
         super().__init__()
         assert set(objectives) == set(weights), (set(objectives), set(weights))
         self.model = model
@@ -41,21 +78,33 @@ class System(nn.Module):
     @classmethod
     def build(
         cls,
-        model: ControlTransformerConfig,
+        model: ModelConfig,
         objectives: Mapping[str, ObjectiveConfig],
         joint: JointSpec,
         window: WindowConfig,
     ) -> System:
-        """Fresh weights for some embodiments, from the global torch generator."""
-        transformer = ControlTransformer(
-            model, joint, chunk=window.chunk, steps=window.steps, prompt_pictures=window.prompt_pictures
-        )
-        built = {name: OBJECTIVES[type(config)](config, transformer) for name, config in objectives.items()}
-        return cls(transformer, built, {name: config.weight for name, config in objectives.items()})
+        """Fresh weights for some embodiments, from the global torch generator. Raises UserError for an objective that
+        is not for this model."""
+        known: Mapping[type, Any] = OBJECTIVES
+        if isinstance(model, RepresentationConfig):
+            known = REPRESENTATION_OBJECTIVES
+            fresh: Any = Representation(model, joint, chunk=window.chunk, steps=window.steps)
+        else:
+            pictures = window.prompt_pictures
+            fresh = ControlTransformer(model, joint, chunk=window.chunk, steps=window.steps, prompt_pictures=pictures)
+        for name, config in objectives.items():
+            if type(config) not in known:
+                raise UserError(
+                    f"objective {name!r} ({type(config).__name__}) is not for a {type(fresh).__name__}; choices: "
+                    + ", ".join(each.__name__ for each in known)
+                )
+        built = {name: known[type(config)](config, fresh) for name, config in objectives.items()}
+        return cls(fresh, built, {name: config.weight for name, config in objectives.items()})
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Loss]:
         """Every objective's loss, over shared passes of the model."""
-        passes = Passes(self.model, batch, generator)
+        kind: Any = FramePasses if isinstance(self.model, Representation) else Passes
+        passes = kind(self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
     def after_step(self) -> None:
@@ -70,13 +119,8 @@ class System(nn.Module):
 
     @property
     def encoder_names(self) -> tuple[str, ...]:
-        """Prefixes of the parameters that `visual_features` depends on."""
-        return tuple(f"model.embedding.{part}." for part in ("encoders", "token_learners", "projections"))
-
-    def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
-        """The visual tokens of frames of a camera (or slot), which a `Batch` may bring as `features` while the encoders
-        are frozen."""
-        return self.model.embedding.visual(images, camera)
+        """Prefixes of the parameters that the model's `visual_features` depends on."""
+        return tuple(f"model.{part}" for part in self.model.encoder_names)
 
     def _objectives(self) -> list[Objective]:
         return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]

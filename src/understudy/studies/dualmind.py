@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from understudy import envs
 from understudy.envs.base import EnvConfig
 from understudy.methods import preset as train_preset
-from understudy.methods.dualmind import trained_parts
+from understudy.methods.dualmind import trained_parts, transformer
 from understudy.models.prompts import PromptConfig
 from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
@@ -199,13 +199,14 @@ def _head_only(second: TrainConfig) -> TrainConfig:
 
 def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfig:
     """Phase II with a freezing variant; the fourth trains the encoder, so its tokens cannot be cached."""
-    chosen = replace(second, train_only=trained_parts(number, layers=second.model.layers))
+    chosen = replace(second, train_only=trained_parts(number, layers=transformer(second).layers))
     return replace(chosen, cache_features=False, augmentation=first.augmentation) if number == 4 else chosen
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
-    assert config.model.prompt is not None
-    prompt: PromptConfig = replace(config.model.prompt, conditioning="prefix")
+    before = transformer(config).prompt
+    assert before is not None
+    prompt: PromptConfig = replace(before, conditioning="prefix")
     return replace(config, model=replace(config.model, prompt=prompt))
 
 

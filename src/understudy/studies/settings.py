@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from understudy.methods.dualmind import trained_parts
+from understudy.methods.dualmind import trained_parts, transformer
 from understudy.studies.stages import Collect, Train, one_process
 from understudy.training.config import TrainConfig
 
@@ -21,7 +21,7 @@ def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Trai
 
     recipe: the phase II whose learning rate and augmentation it has. All demonstrations are trained on.
     """
-    model = run.config.model
+    model = transformer(run.config)
     parts = trained_parts(3, layers=model.layers)
     config = replace(
         run.config,

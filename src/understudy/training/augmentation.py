@@ -13,8 +13,8 @@ from understudy.types import Batch
 
 
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
-    """The batch with images shifted, cut and brightened and states moved, each window in its own way and all its
-    steps alike; its prompt's pictures in another way, all of them alike."""
+    """The batch with images shifted, cut and brightened and states moved, each window in its own way and (but for
+    `each_step`) all its steps alike; its prompt's pictures in another way, all of them alike."""
     images = {name: _augment(frames, config, generator) for name, frames in batch.images.items()}
     pictures = batch.prompt_pictures
     if pictures is not None:
@@ -28,6 +28,9 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
 
 
 def _augment(frames: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    if config.each_step:
+        alone = _augment(frames.flatten(0, 1)[:, None], replace(config, each_step=False), generator)
+        return alone.view_as(frames)
     frames = random_shift(frames, config.shift_pixels, generator)
     if config.resized_crop != (1.0, 1.0):
         frames = random_resized_crop(frames, config.resized_crop, generator)

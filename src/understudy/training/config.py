@@ -8,8 +8,7 @@ from typing import Literal
 
 from understudy.data.quality import Measure
 from understudy.data.windows import WindowConfig
-from understudy.models.control_transformer import ControlTransformerConfig
-from understudy.objectives.system import ObjectiveConfig
+from understudy.objectives.system import ModelConfig, ObjectiveConfig
 from understudy.types import Precision, UserError
 
 
@@ -75,6 +74,9 @@ class AugmentationConfig:
     brightness: float = 0.0
     """Largest relative change of brightness."""
 
+    each_step: bool = False
+    """Change the image of every step in its own way, not all of a window alike."""
+
     state_noise: float = 0.0
     """Standard deviation of an offset of the state, in standard deviations of the data. An exact state names the
     demonstration it comes from, and the policy learns these by heart instead of looking."""
@@ -102,7 +104,7 @@ class TrainConfig:
     """The phase's name, for people."""
 
     window: WindowConfig
-    model: ControlTransformerConfig
+    model: ModelConfig
     objectives: Mapping[str, ObjectiveConfig]
     """Losses by name, each with its weight."""
 

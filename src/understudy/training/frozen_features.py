@@ -108,7 +108,7 @@ def _tokens(
             stop = min(start + _FRAMES_AT_ONCE, cache.num_frames)
             frames = torch.from_numpy(cache.frames(camera, start, stop)).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                tokens = system.visual_features(frames, slot).half()
+                tokens = system.model.visual_features(frames, slot).half()
             if not tokens.isfinite().all():
                 where = f"camera {camera}, frames {start}-{stop}"
                 raise UserError(f"tokens of {where} do not fit float16; turn cache_features off")

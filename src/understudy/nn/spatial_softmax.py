@@ -1,0 +1,23 @@
+"""Spatial softmax: where in the picture each feature map is largest (Finn et al. 2016, arXiv 1509.06113)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class SpatialSoftmax(nn.Module):
+    """The mean place of each map under the softmax of its values: x and y in [-1, 1], first all x, then all y."""
+
+    places: Tensor
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+        x, y = columns.expand(height, -1), rows[:, None].expand(-1, width)
+        self.register_buffer("places", torch.stack([x, y]).flatten(1), persistent=False)
+
+    def forward(self, maps: Float[Tensor, "n m h w"]) -> Float[Tensor, "n k"]:
+        weights = maps.flatten(2).softmax(dim=-1)
+        return torch.einsum("nmp,cp->ncm", weights, self.places.to(weights.dtype)).flatten(1)
