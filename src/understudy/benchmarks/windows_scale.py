@@ -28,14 +28,14 @@ _GROWTH = 200.0
 
 
 def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
-    """Each size is drawn from by a program of its own, in turns; the decoded frames are real files, which the largest
-    one fills with 12 GB."""
+    """Each size is drawn from by programs of their own, of which the first one counts for nothing: it finds files that
+    memory does not hold yet. The largest one's have 12 GB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         collect(["pointmass/colours"], episodes=20, output=folder / "few", config=EnvConfig(image_size=64))
         for count in frames:
             decode_into(_repeated(folder, count), folder / str(count))
-        found = {count: [_drawn(folder, count) for _ in range(_ROUNDS)] for count in frames}
+        found = {count: [_drawn(folder, count) for _ in range(1 + _ROUNDS)][1:] for count in frames}
     rates = {count: statistics.median(each[0] for each in found[count]) for count in frames}
     memory = {count: statistics.median(each[1] for each in found[count]) for count in frames}
     few = frames[0]

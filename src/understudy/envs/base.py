@@ -23,6 +23,9 @@ class EnvConfig:
     goal: "hidden" zeroes the goal in the state and removes its marker from the pictures. state: "proprioception"
     is the robot's own body only, "full" is everything the simulator observes. faithful_rendering: the simulator's
     own picture (shadows, reflections, full meshes) instead of the fast one. max_steps: None for the suite's horizon.
+    context: a seed; all episodes have the goal that it draws, and only where things begin varies. It is one of
+    evaluation's goals, whatever the split, so that episodes of training without a context never had it. None: another
+    goal each episode.
     """
 
     image_size: int = 64
@@ -31,8 +34,11 @@ class EnvConfig:
     state: Literal["proprioception", "full"] = "proprioception"
     faithful_rendering: bool = False
     max_steps: int | None = None
+    context: int | None = None
 
     def __post_init__(self) -> None:
+        if self.context is not None and self.context < 0:
+            raise UserError(f"context {self.context} is negative")
         if not 8 <= self.image_size <= 2048:
             raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
         if self.goal not in ("visible", "hidden"):

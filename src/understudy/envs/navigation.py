@@ -10,7 +10,7 @@ import numpy as np
 from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.envs.experts.shortest_path import turns_towards
 from understudy.envs.goals import episode_generator
-from understudy.types import ActionContract, Observation, Spec
+from understudy.types import ActionContract, Observation, Spec, UserError
 
 TURN_LEFT, TURN_RIGHT, FORWARD, STOP = range(4)
 CHOICES = ("turn_left", "turn_right", "forward", "stop")
@@ -88,6 +88,8 @@ class Navigation(Environment):
         self, task: str, scene: Scene, *, embodiment: str, config: EnvConfig, split: Split, horizon: int
     ) -> None:
         cameras = config.cameras or CAMERAS
+        if config.context is not None:
+            raise UserError("navigation has no contexts: an episode's goal is drawn within its world")
         interface = Spec(
             embodiment=embodiment,
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),

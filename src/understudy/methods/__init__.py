@@ -9,17 +9,34 @@ from understudy.types import UserError
 if TYPE_CHECKING:
     from understudy.training.config import TrainConfig
 
-_PHASES = {
+_DUALMIND = {
     "phase1": ("debug", "laptop", "metaworld45", "base"),
     "phase2": ("debug", "laptop", "metaworld45", "base"),
     "phase2-prompts": ("debug", "laptop"),
     "phase2-prompts-minilm": ("laptop",),
 }
-_PRESETS = {
-    f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}".replace("-", "_"))
-    for phase, sizes in _PHASES.items()
+_REPRESENTATIONS = (
+    "inverse-dynamics",
+    "inverse-dynamics-far",
+    "cloning",
+    "forward-pixels",
+    "forward-contrastive",
+    "forward-contrastive-tuned",
+    "static-contrastive",
+    "static-contrastive-tuned",
+)
+_FINETUNED = {"finetune": "finetune", "finetune-states": "finetune_states", "scratch": "from_scratch"}
+_SIZES = ("debug", "laptop", "paper")
+_PRESETS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # module, function, arguments
+    f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}".replace("-", "_"), ())
+    for phase, sizes in _DUALMIND.items()
     for size in sizes
 }
+for _size in _SIZES:
+    for _objective in _REPRESENTATIONS:
+        _PRESETS[f"inverse_dynamics/{_objective}-{_size}"] = ("inverse_dynamics", "pretrain", (_objective, _size))
+    for _name, _function in _FINETUNED.items():
+        _PRESETS[f"inverse_dynamics/{_name}-{_size}"] = ("inverse_dynamics", _function, (_size,))
 
 
 def preset_names() -> list[str]:
@@ -33,5 +50,5 @@ def preset(name: str) -> TrainConfig:
 
     if name not in _PRESETS:
         raise UserError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
-    module, function = _PRESETS[name]
-    return getattr(importlib.import_module(f"understudy.methods.{module}"), function)()
+    module, function, arguments = _PRESETS[name]
+    return getattr(importlib.import_module(f"understudy.methods.{module}"), function)(*arguments)

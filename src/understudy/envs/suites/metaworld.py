@@ -107,6 +107,10 @@ class MetaWorld(Environment):
         self._space = self._simulator._random_reset_space
         self._vector = self._space.low
         self._goal_axes = goal_axes(name, self._space.low, self._space.high)
+        self._context: np.ndarray | None = None
+        if config.context is not None:
+            self._draw(episode_generator(self.task, "evaluation", config.context), "evaluation")
+            self._context = self.goal.copy()
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
         self._renderer: Renderer | None = None
@@ -146,7 +150,7 @@ class MetaWorld(Environment):
         simulator = self._simulator
         self._pristine.restore(simulator)
         generator = episode_generator(self.task, self.split, seed)
-        simulator._get_state_rand_vec = lambda: self._draw(generator)
+        simulator._get_state_rand_vec = lambda: self._draw(generator, self.split)
         simulator.reset_model()
         simulator._get_state_rand_vec = lambda: self._vector
         observation, _ = MujocoEnv.reset(simulator)
@@ -168,13 +172,16 @@ class MetaWorld(Environment):
         reward, info = simulator.evaluate_state(self._observation, action)
         return float(reward), bool(info["success"])
 
-    def _draw(self, generator: np.random.Generator) -> np.ndarray:
+    def _draw(self, generator: np.random.Generator, split: Split) -> np.ndarray:
+        """A reset vector whose goal is the context's, where there is one, else of the split."""
         for _ in range(DRAWS):
             vector = generator.uniform(self._space.low, self._space.high)
-            if split_of(self.task, vector[self._goal_axes]) == self.split:
+            if self._context is not None:
+                vector[self._goal_axes] = self._context
+            if self._context is not None or split_of(self.task, vector[self._goal_axes]) == split:
                 self._vector = vector
                 return vector
-        raise RuntimeError(f"no goal of {self.task} found for split {self.split} in {DRAWS} draws")
+        raise RuntimeError(f"no goal of {self.task} found for split {split} in {DRAWS} draws")
 
     def _picture(self, name: str, size: int) -> np.ndarray:
         model = self._simulator.model

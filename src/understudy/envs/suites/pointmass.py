@@ -93,6 +93,12 @@ class PointMass(Environment):
         self._velocity = np.zeros(2)
         self.goal = np.zeros(2)
         self._targets: list[tuple[np.ndarray, str]] = []
+        self._fixed: np.ndarray | None = None
+        if config.context is not None:
+            generator = episode_generator(self.task, "evaluation", config.context)
+            while not self._lay_out(generator, "evaluation"):
+                pass
+            self._fixed = np.stack([place for place, _ in self._targets])
 
     def observe(self) -> Observation:
         images = {name: self._picture(size[0]) for name, size in self.interface.cameras.items()}
@@ -108,14 +114,16 @@ class PointMass(Environment):
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
-        while not self._lay_out(generator):
+        while not self._lay_out(generator, self.split if self._fixed is None else "evaluation"):
             pass
         self._velocity = np.zeros(2)
 
-    def _lay_out(self, generator: np.random.Generator) -> bool:
+    def _lay_out(self, generator: np.random.Generator, split: Split) -> bool:
         """Draw the disc and its targets; False where they are too close or the goal belongs to another split."""
         colours = _target_colours(self._name)
         places = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
+        if self._fixed is not None:
+            places[1:] = self._fixed
         gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) + 2 * np.eye(len(places))
         targets = places[1:]
         sideways = targets[np.argsort(targets[:, 0])]
@@ -126,7 +134,7 @@ class PointMass(Environment):
         self._targets = list(zip(targets, colours, strict=True))
         apart = gaps.min() >= APART
         beside = len(colours) != 2 or sideways[1][0] - sideways[0][0] >= APART
-        return bool(apart and beside and split_of(self.task, self.goal) == self.split)
+        return bool(apart and beside and split_of(self.task, self.goal) == split)
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         self._velocity = self._velocity + SECONDS_A_STEP * (FORCE * action - FRICTION * self._velocity)

@@ -1,0 +1,115 @@
+"""Inverse dynamics pretraining (Brandfonbrener et al. 2023, arXiv 2305.16985) and its rivals.
+
+An encoder is learned from many contexts' trajectories and frozen, then a small policy from a few demonstrations of one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from understudy.data.windows import WindowConfig
+from understudy.models.encoders import EncoderConfig, KeypointEncoderConfig
+from understudy.models.representation import RepresentationConfig
+from understudy.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
+from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
+from understudy.objectives.representations.contrastive_static import ContrastiveStaticConfig
+from understudy.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
+from understudy.objectives.representations.pixel_dynamics import PixelDynamicsConfig
+from understudy.objectives.system import ObjectiveConfig
+from understudy.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
+
+Size = Literal["debug", "laptop", "paper"]
+POLICY = ("objectives.behaviour_cloning.*",)
+FAR_STEPS = 5
+TUNED_TEMPERATURE = 0.1
+OBJECTIVES: dict[str, ObjectiveConfig] = {
+    "inverse-dynamics": EmbeddingInverseDynamicsConfig(),
+    "inverse-dynamics-far": EmbeddingInverseDynamicsConfig(),
+    "cloning": EmbeddingCloningConfig(),
+    "forward-pixels": PixelDynamicsConfig(),
+    "forward-contrastive": ContrastiveDynamicsConfig(),
+    "forward-contrastive-tuned": ContrastiveDynamicsConfig(temperature=TUNED_TEMPERATURE),
+    "static-contrastive": ContrastiveStaticConfig(),
+    "static-contrastive-tuned": ContrastiveStaticConfig(temperature=TUNED_TEMPERATURE),
+}
+_ENCODERS: dict[Size, EncoderConfig] = {
+    "debug": KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))),
+    "laptop": KeypointEncoderConfig(maps=64, layers=((16, 3, 2), (32, 3, 2), (64, 3, 1), (64, 3, 1))),
+    "paper": KeypointEncoderConfig(),
+}
+_SHIFT: dict[Size, int] = {"debug": 1, "laptop": 6, "paper": 8}  # the paper's 8 of 84 pixels, and as much of 64
+_STEPS: dict[Size, tuple[int, int]] = {"debug": (12, 12), "laptop": (1200, 1500), "paper": (100_000, 10_000)}
+_BATCH: dict[Size, tuple[int, int]] = {"debug": (8, 8), "laptop": (64, 128), "paper": (256, 256)}
+
+
+def pretrain(objective: str, size: Size) -> TrainConfig:
+    """The representation by one of `OBJECTIVES`, from frames each shifted in its own way; pixel dynamics, which would
+    learn the shifts, from frames as they are. "far" asks for the five actions between frames five steps apart."""
+    chosen, shift, batch = OBJECTIVES[objective], _SHIFT[size], _BATCH[size][0]
+    if isinstance(chosen, ContrastiveStaticConfig):
+        chosen = replace(chosen, shift_pixels=shift)
+    alone = isinstance(chosen, EmbeddingCloningConfig | ContrastiveStaticConfig)
+    chunk = FAR_STEPS if objective.endswith("-far") else 1
+    return TrainConfig(
+        method="inverse_dynamics",
+        phase=f"pretrain-{objective}",
+        window=WindowConfig(steps=1 if alone else 2, chunk=chunk, paraphrases=False),
+        model=RepresentationConfig(encoder=_ENCODERS[size]),
+        objectives={objective.replace("-", "_"): chosen},
+        optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=1e-4, warmup_steps=0, final_fraction=0.0),
+        augmentation=AugmentationConfig(
+            shift_pixels=0 if isinstance(chosen, PixelDynamicsConfig) else shift, each_step=True
+        ),
+        steps=_STEPS[size][0],
+        batch_size=batch,
+        checkpoint_every_steps=max(1, _STEPS[size][0] // 4),
+    )
+
+
+def finetune(size: Size) -> TrainConfig:
+    """A policy over a frozen representation, every frame encoded once."""
+    before = pretrain("inverse-dynamics", size)
+    return replace(
+        before,
+        phase="finetune",
+        window=WindowConfig(steps=1, chunk=1, paraphrases=False),
+        objectives={"behaviour_cloning": EmbeddingCloningConfig()},
+        train_only=POLICY,
+        new_parameters=POLICY,
+        cache_features=True,
+        augmentation=AugmentationConfig(),
+        validation_fraction=0.0,
+        steps=_STEPS[size][1],
+        batch_size=_BATCH[size][1],
+        checkpoint_every_steps=_STEPS[size][1],
+    )
+
+
+def finetune_states(size: Size) -> TrainConfig:
+    """The same policy over the true state: the ceiling."""
+    known = finetune(size)
+    return replace(
+        known,
+        phase="finetune-states",
+        model=RepresentationConfig(encoder=_ENCODERS[size], sees="state"),
+        train_only=(),
+        new_parameters=(),
+        cache_features=False,
+    )
+
+
+def from_scratch(size: Size) -> TrainConfig:
+    """Encoder and policy together, from the few demonstrations alone, on shifted frames."""
+    known = finetune(size)
+    return replace(
+        known,
+        phase="scratch",
+        train_only=(),
+        new_parameters=(),
+        cache_features=False,
+        augmentation=AugmentationConfig(shift_pixels=_SHIFT[size], each_step=True),
+        batch_size=_BATCH[size][0],
+        steps=_STEPS[size][0],
+        checkpoint_every_steps=_STEPS[size][0],
+    )

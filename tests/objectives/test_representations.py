@@ -1,0 +1,175 @@
+"""Losses on embeddings: each trains the encoder, ignores padding, and cannot see its answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_spec, make_system
+
+from understudy.data.embodiments import JointSpec
+from understudy.data.windows import WindowConfig
+from understudy.models.encoders import KeypointEncoderConfig
+from understudy.models.representation import Representation, RepresentationConfig
+from understudy.nn.spatial_softmax import SpatialSoftmax
+from understudy.objectives import system as systems
+from understudy.objectives.representations.base import FramePasses, info_nce
+from understudy.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
+from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
+from understudy.objectives.representations.contrastive_static import ContrastiveStaticConfig
+from understudy.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
+from understudy.objectives.representations.pixel_dynamics import PixelDynamicsConfig
+from understudy.objectives.system import System
+from understudy.types import Batch, UserError
+
+MODEL = RepresentationConfig(encoder=KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))), width=16)
+OBJECTIVES = {
+    "inverse": EmbeddingInverseDynamicsConfig(),
+    "cloning": EmbeddingCloningConfig(),
+    "contrast": ContrastiveDynamicsConfig(temperature=0.1),
+    "pixels": PixelDynamicsConfig(channels=(8, 8)),
+    "static": ContrastiveStaticConfig(shift_pixels=2, temperature=0.1),
+}
+NAMES = sorted(OBJECTIVES)
+
+
+def only(name: str, model: RepresentationConfig = MODEL, **changes) -> System:
+    torch.manual_seed(0)
+    window = WindowConfig(steps=STEPS, chunk=CHUNK)
+    spec = changes.pop("spec", make_spec())
+    return System.build(model, {name: replace(OBJECTIVES[name], **changes)}, JointSpec((spec,)), window)
+
+
+def test_every_objective_is_tested():
+    assert {type(config) for config in OBJECTIVES.values()} == set(systems.REPRESENTATION_OBJECTIVES)
+
+
+def spots(size: int) -> Batch:
+    """A bright spot at another place in every frame."""
+    batch = make_batch(size)
+    frames, places = (
+        torch.zeros_like(batch.images["front"]),
+        torch.randint(2, 12, (size, STEPS, 2), generator=generator()),
+    )
+    for row in range(size):
+        for step in range(STEPS):
+            y, x = places[row, step].tolist()
+            frames[row, step, :, y : y + 3, x : x + 3] = 255
+    return replace(batch, images={"front": frames})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_encoder_and_head_and_falls(name):
+    system, batch = only(name), spots(8)
+    optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
+    losses = []
+    for step in range(80):
+        optimizer.zero_grad()
+        loss = system.losses(batch, generator())[name]
+        assert loss.value.isfinite().all()
+        loss.mean().backward()
+        if step == 0:
+            moved = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
+            assert any(key.startswith("model.encoders") for key in moved)
+            assert any(key.startswith(f"objectives.{name}.") for key in moved)
+        optimizer.step()
+        losses.append(loss.mean().item())
+    assert losses[-1] < 0.9 * losses[0], losses[:: len(losses) - 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_padded_steps_do_not_matter(name):
+    system = only(name).eval()
+    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]])
+    batch, other = make_batch(mask=mask), make_batch(seed=1)
+    batch = replace(batch, chunk_mask=batch.chunk_mask & mask[..., None])
+    shown = {
+        key: torch.where(mask[..., None, None, None], image, other.images[key]) for key, image in batch.images.items()
+    }
+    acted = {
+        key: torch.where(mask[..., None, None], getattr(batch, key), getattr(other, key))
+        for key in ("action", "expert_action")
+    }
+    changed = replace(batch, images=shown, **acted)
+    losses = [system.losses(item, generator())[name].mean().item() for item in (batch, changed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["inverse", "cloning"])
+def test_actions_are_predicted_from_frames_alone(name):
+    system, batch = only(name).eval(), make_batch()
+    relabelled = replace(batch, action=-batch.action, expert_action=-batch.expert_action)
+    one, other = (
+        system.objectives[name].predict(FramePasses(system.model, each, generator())) for each in (batch, relabelled)
+    )
+    assert torch.equal(one, other)
+    assert one.shape == (3, STEPS - (name == "inverse"), CHUNK * ACTION)
+
+
+@pytest.mark.parametrize(("name", "seen"), [("inverse", {1, 2}), ("cloning", {1}), ("contrast", {1}), ("pixels", {1})])
+def test_a_prediction_sees_the_frames_that_it_may(name, seen):
+    """Of step 1, when one frame at a time is another."""
+    system, batch = only(name).eval(), make_batch()
+
+    def predicted(images):
+        found = system.objectives[name].predict(FramePasses(system.model, replace(batch, images=images), generator()))
+        return (found["front"] if isinstance(found, dict) else found)[:, 1]
+
+    base, found = predicted(batch.images), set()
+    for step in range(STEPS):
+        frames = batch.images["front"].clone()
+        frames[:, step] = 255 - frames[:, step]
+        if not torch.allclose(predicted({"front": frames}), base, atol=1e-6):
+            found.add(step)
+    assert found == seen
+
+
+def test_static_contrast_uses_no_action():
+    system, batch = only("static").eval(), make_batch()
+    losses = [
+        system.losses(replace(batch, action=sign * batch.action), generator())["static"].mean() for sign in (1, -1)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
+    """The paper's setting: perfect and perfectly apart keys are no better than this."""
+    keys, real = torch.eye(64), torch.ones(64, dtype=torch.bool)
+    perfect = {temperature: float(info_nce(keys, keys, real, temperature).mean()) for temperature in (1.0, 0.1)}
+    chance = math.log(64)
+    assert perfect[1.0] > 0.75 * chance and perfect[0.1] < 0.01
+    assert float(info_nce(keys, keys.roll(1, 0), real, 0.1).mean()) > chance
+
+
+def test_the_true_state_stands_in_for_an_embedding():
+    system = only("cloning", replace(MODEL, sees="state"))
+    assert system.model.embedding_dimension == STATE and not list(system.model.parameters())
+    assert torch.equal(system.model.embed(make_batch()), make_batch().state)
+    with pytest.raises(UserError, match="sees the state alone"):
+        only("pixels", replace(MODEL, sees="state"))
+
+
+def test_an_encoders_own_features_are_read_without_a_map():
+    model = Representation(replace(MODEL, width=0), JointSpec((make_spec(cameras=("a", "b")),)), chunk=1, steps=1)
+    assert model.embedding_dimension == 2 * 2 * 8
+    features = model.visual_features(make_batch().images["front"][:, 0], "a")
+    assert features.shape == (3, 1, 16) and features.abs().max() <= 1
+
+
+def test_a_spatial_softmax_tells_where_a_map_is_large():
+    maps = torch.full((1, 2, 5, 9), -50.0)
+    maps[0, 0, 0, 8], maps[0, 1, 4, 4] = 50.0, 50.0
+    torch.testing.assert_close(SpatialSoftmax(5, 9)(maps), torch.tensor([[1.0, 0.0, -1.0, 1.0]]))
+
+
+def test_an_objective_of_another_model_is_refused():
+    with pytest.raises(UserError, match=r"'cloning' \(EmbeddingCloningConfig\) is not for a ControlTransformer"):
+        make_system(objectives={"cloning": EmbeddingCloningConfig()})
+
+
+def test_too_small_images_are_refused():
+    model = replace(MODEL, encoder=KeypointEncoderConfig())
+    with pytest.raises(UserError, match="16x16 pixels is too small"):
+        only("cloning", model)
