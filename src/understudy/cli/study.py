@@ -47,6 +47,18 @@ class Options:
     workers: int | None = None
     """Processes, each with one thread; None: one a core."""
 
+    environments: tuple[str, ...] = ()
+    """Of the study representations: where methods are compared, such as pointmass doors; empty: the preset's."""
+
+    objectives: tuple[str, ...] = ()
+    """Of representations: which objectives and baselines, such as inverse-dynamics states; empty: all."""
+
+    pretrain_sizes: tuple[int, ...] = ()
+    """Of representations: numbers of pretraining trajectories; empty: the preset's."""
+
+    finetune_sizes: tuple[int, ...] = ()
+    """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
+
     listing: Annotated[bool, tyro.conf.arg(name="list")] = False
     """Print the stages and whether they are done, and run nothing."""
 
@@ -58,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     from understudy.studies.study import stages_of
 
     name, preset = _name_and_preset(options)
-    study = studies.find(name)
+    study = _chosen(studies.find(name), options)
     if preset not in study.presets:
         raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
     seeds = study.seeds if options.seeds is None else options.seeds
@@ -73,6 +85,20 @@ def main(arguments: Sequence[str]) -> int:
     outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
     _conclude(study, preset, measurements, output)
     return _exit_code(outcome, output)
+
+
+def _chosen(study: Study, options: Options) -> Study:
+    """The study of what flags choose of it."""
+    names = ("environments", "objectives", "pretrain_sizes", "finetune_sizes")
+    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    if not given:
+        return study
+    from understudy.studies import representations
+
+    if study.name != representations.STUDY.name:
+        flag = next(iter(given)).replace("_", "-")
+        raise UserError(f"--{flag} is of the study representations, not of {study.name}")
+    return representations.study(representations.Choice(**given))
 
 
 def _name_and_preset(options: Options) -> tuple[str, str]:

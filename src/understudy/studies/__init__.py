@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from understudy.studies.study import Study
 
-STUDIES = ("dualmind", "embodiments", "metaworld45")
+STUDIES = ("dualmind", "embodiments", "metaworld45", "representations")
 
 
 def find(name: str) -> Study:

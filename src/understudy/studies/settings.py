@@ -13,7 +13,12 @@ UNSEEN, ZERO_SHOT = "unseen goals", "held-out tasks, zero-shot"
 
 def few_shot(shots: int) -> str:
     """The name of a setting."""
-    return f"held-out tasks, {shots} demonstration{'s' if shots > 1 else ''}"
+    return f"held-out tasks, {demonstrations(shots)}"
+
+
+def demonstrations(count: int) -> str:
+    """So many of them, in words."""
+    return f"{count} demonstration{'s' if count > 1 else ''}"
 
 
 def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Train:

@@ -1,0 +1,213 @@
+"""Which pretraining objective learns what an unseen task needs? After Brandfonbrener et al. 2023 (arXiv 2305.16985)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from understudy import envs
+from understudy.envs.base import EnvConfig
+from understudy.methods.inverse_dynamics import OBJECTIVES, Size, finetune, finetune_states, from_scratch, pretrain
+from understudy.studies.settings import demonstrations
+from understudy.studies.stages import Collect, Evaluate, Train, one_process
+from understudy.studies.study import Claim, Measurement, Study
+from understudy.types import UserError
+
+INVERSE, CLONING, STATES, SCRATCH, RANDOM = "inverse-dynamics", "cloning", "states", "scratch", "random"
+BASELINES = (STATES, SCRATCH, RANDOM)
+METHODS = (*OBJECTIVES, *BASELINES)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where the methods are compared. before: the tasks of pretraining; after: those tuned on and evaluated.
+
+    latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had; otherwise what is
+    to be done can be seen, and the tasks are new. sizes: pixels at the laptop's and at the paper's scale. pretraining,
+    finetuning: numbers of trajectories of the paper, in all and a task. max_steps: of an evaluated episode.
+    """
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    latent: bool
+    sizes: tuple[int, int]
+    pretraining: tuple[int, ...]
+    finetuning: tuple[int, ...]
+    max_steps: int | None = None
+    cameras: tuple[str, ...] = ()
+
+
+_R3M = ("assembly", "bin-picking", "button-press", "drawer-open", "hammer")
+_SIDE = ("workspace_side",)
+
+
+def contexts() -> dict[str, Context]:
+    """The paper's environments by name, but for the kitchen."""
+    all_tasks = envs.expand(["metaworld/mt50"])
+    r3m = tuple(f"metaworld/{name}" for name in _R3M)
+    ml45 = {part: tuple(envs.expand([f"metaworld/ml45-{part}"])) for part in ("train", "test")}
+    doors = tuple(f"metaworld/door-{name}" for name in ("unlock", "close", "open"))
+    rest = tuple(task for task in all_tasks if task not in r3m)
+    return {
+        "pointmass": Context(
+            ("pointmass/reach",), ("pointmass/reach",), True, (64, 84), (10, 100, 1000), (1, 2, 5, 10)
+        ),
+        "pick-place": Context(
+            ("metaworld/pick-place",), ("metaworld/pick-place",), True, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 300
+        ),
+        "doors": Context(
+            doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 300, _SIDE
+        ),
+        "ml45": Context(ml45["train"], ml45["test"], False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
+        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
+    }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of the study is run; empty: what its preset has. sizes: numbers of trajectories, in all and a task."""
+
+    environments: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    pretrain_sizes: tuple[int, ...] = ()
+    finetune_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (("environments", tuple(contexts())), ("objectives", METHODS)):
+            for each in getattr(self, name):
+                if each not in known:
+                    raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
+        for name in ("pretrain_sizes", "finetune_sizes"):
+            if any(size < 1 for size in getattr(self, name)):
+                raise UserError(f"{name} are {getattr(self, name)}; expected numbers of at least 1")
+
+
+_PRESETS: dict[str, Choice] = {
+    "debug": Choice(("pointmass",), METHODS, (6,), (2,)),
+    "laptop": Choice(("pointmass", "pick-place", "doors"), METHODS, (30, 300), (2, 10)),
+    "paper": Choice(tuple(contexts()), METHODS),
+}
+_EPISODES = {"debug": 2, "laptop": 50, "paper": 100}
+
+
+def study(choice: Choice = Choice()) -> Study:
+    """The study of what was chosen."""
+
+    def measurements(preset: str, seeds: int) -> list[Measurement]:
+        return measured(preset, seeds, _chosen(preset, choice))
+
+    return replace(STUDY, measurements=measurements)
+
+
+def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
+    """Every method at every number of demonstrations, the largest pretraining first; seed by seed."""
+    found = []
+    for seed in range(seeds):
+        for name in choice.environments:
+            context = contexts()[name]
+            sizes = sorted(choice.pretrain_sizes or context.pretraining, reverse=True)
+            for size in sizes:
+                for method in choice.objectives:
+                    if size == sizes[0] or method not in BASELINES:  # these need no pretraining
+                        found += _of_method(preset, seed, name, method, size, choice)
+    return found
+
+
+def _chosen(preset: str, choice: Choice) -> Choice:
+    usual = _PRESETS[preset]
+    return Choice(
+        choice.environments or usual.environments,
+        choice.objectives or usual.objectives,
+        choice.pretrain_sizes or usual.pretrain_sizes,
+        choice.finetune_sizes or usual.finetune_sizes,
+    )
+
+
+def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice: Choice) -> list[Measurement]:
+    context = contexts()[name]
+    largest = size == max(choice.pretrain_sizes or context.pretraining)
+    found = []
+    for shots in choice.finetune_sizes or context.finetuning:
+        runs = [_tuned(preset, seed, context, method, size, shots, task) for task in context.after]
+        evaluations = tuple(
+            Evaluate(run, (task,), _EPISODES[preset], seed=seed, max_steps=context.max_steps)
+            for run, task in zip(runs, context.after, strict=True)
+        )
+        after = "" if largest else f", pretrained on {size}"
+        setting = f"{name}, {demonstrations(shots)}{after}"
+        found.append(Measurement(method, setting, seed, evaluations, demonstrations=shots if largest else None))
+    return found
+
+
+def _tuned(preset: str, seed: int, context: Context, method: str, size: int, shots: int, task: str) -> Train:
+    """The policy of one task after a few demonstrations of it."""
+    scale = _scale(preset)
+    latent = seed if context.latent else None
+    few = Collect((task,), shots, seed=1000 + seed, environment=_environment(preset, context, latent))
+    if method in (STATES, SCRATCH):
+        config = (finetune_states if method == STATES else from_scratch)(scale)
+        return Train(one_process(config, seed=seed), few)
+    return Train(
+        one_process(finetune(scale), seed=seed), few, start_from=_pretrained(preset, seed, context, method, size)
+    )
+
+
+def _pretrained(preset: str, seed: int, context: Context, method: str, size: int) -> Train:
+    """The representation; a random one is that of a single step."""
+    many = Collect(
+        context.before, max(1, size // len(context.before)), seed=seed, environment=_environment(preset, context, None)
+    )
+    config = pretrain(INVERSE if method == RANDOM else method, _scale(preset))
+    if method == RANDOM:
+        still = replace(config.optimizer, learning_rate=1e-12)
+        config = replace(config, phase="random", steps=1, optimizer=still, validation_fraction=0.0)
+    return Train(one_process(config, seed=seed), many)
+
+
+def _environment(preset: str, context: Context, latent: int | None) -> EnvConfig:
+    size = 16 if preset == "debug" else context.sizes[preset == "paper"]
+    goal = "hidden" if context.latent else "visible"
+    return EnvConfig(image_size=size, cameras=context.cameras, goal=goal, state="full", context=latent)
+
+
+def _scale(preset: str) -> Size:
+    return "debug" if preset == "debug" else "paper" if preset == "paper" else "laptop"
+
+
+def _rivals(methods: Sequence[str]) -> tuple[Claim, ...]:
+    return tuple(Claim(INVERSE, rival, f"inverse dynamics beats {rival}") for rival in methods)
+
+
+_LEARNED = tuple(method for method in OBJECTIVES if method not in (INVERSE, "inverse-dynamics-far"))
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Objectives": (INVERSE, CLONING, "forward-pixels", "forward-contrastive", "static-contrastive", STATES),
+    "Temperature of contrast": (
+        INVERSE,
+        "forward-contrastive",
+        "forward-contrastive-tuned",
+        "static-contrastive",
+        "static-contrastive-tuned",
+    ),
+}
+STUDY = Study(
+    name="representations",
+    description=(
+        "Which pretraining objective learns what an unseen task needs? A representation is learned from many contexts' "
+        "trajectories and frozen; then a policy from a few demonstrations of one context. debug: the point mass, for "
+        "tests. laptop: point mass, pick-place and doors at 64 px. paper: its sizes and schedules, for GPUs."
+    ),
+    presets=("debug", "laptop", "paper"),
+    reference=INVERSE,
+    measurements=lambda preset, seeds: measured(preset, seeds, _chosen(preset, Choice())),
+    claims=(*_rivals(_LEARNED), *_rivals((SCRATCH, RANDOM))),
+    groups=GROUPS,
+    notes=(
+        "Settings without “pretrained on” have the largest number of pretraining trajectories.",
+        "In point mass and pick-place the goal is hidden: pretraining sees many goals, tuning and evaluation one that "
+        "it never had (another for each seed). The door's lock is a task that pretraining never saw.",
+        "states: the same policy on the simulator's true state, without the goal where it is hidden, of the few "
+        "demonstrations alone. scratch: encoder and policy together on the demonstrations, with shifted images. "
+        "random: the encoder as it is drawn.",
+        "Contrastive objectives have the paper's temperature 1; “tuned” ones 0.1.",
+    ),
+)

@@ -1,0 +1,78 @@
+"""The study of pretraining objectives: what is compared, what is shared, and the whole of it from one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy import cli
+from understudy.studies import find
+from understudy.studies.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
+from understudy.studies.stages import Collect, Evaluate, Train, lineage, read_description, write_description
+from understudy.studies.study import methods_of, stages_of
+from understudy.types import UserError
+
+
+@pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
+def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pretraining_had(preset: str) -> None:
+    measurements = find("representations").measurements(preset, 1)
+    assert set(methods_of(measurements)) == set(METHODS)
+    few: dict[tuple[str, str], set[str]] = {}
+    for each in measurements:
+        for evaluation in each.evaluations:
+            run = evaluation.run
+            few.setdefault((each.setting.partition(", pretrained")[0], evaluation.tasks[0]), set()).add(run.data.key)
+            for before in list(lineage(run))[1:]:
+                assert before.data.environment.context is None
+                known = before.data.environment, run.data.environment
+                assert known[0].goal == "hidden" or not set(before.data.tasks) & set(run.data.tasks), each
+                assert known[0].goal == "visible" or known[1].context == each.seed
+    assert all(len(keys) == 1 for keys in few.values())
+
+
+def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
+    stages = stages_of(find("representations").measurements("laptop", 1))
+    pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
+    sizes, environments = 2, 3
+    assert len(pretrained) == environments * (sizes * (len(METHODS) - len(BASELINES)) + 1)
+    for stage in stages:
+        assert read_description(write_description(stage, tmp_path)).key == stage.key
+
+
+def test_flags_choose_a_part_of_it() -> None:
+    chosen = study(Choice(("doors",), (INVERSE, STATES), (60,), (1, 4))).measurements("laptop", 2)
+    assert methods_of(chosen) == [INVERSE, STATES] and len(chosen) == 2 * 2 * 2
+    assert {each.setting for each in chosen} == {"doors, 1 demonstration", "doors, 4 demonstrations"}
+    collected = [stage for stage in stages_of(chosen) if isinstance(stage, Collect) and len(stage.tasks) == 3]
+    assert {stage.episodes for stage in collected} == {20}
+    evaluated = {stage.seed for stage in stages_of(chosen) if isinstance(stage, Evaluate)}
+    assert evaluated == {0, 1}
+
+
+def test_unknown_parts_are_named(capsys: Any) -> None:
+    with pytest.raises(UserError, match=r"unknown environment 'door'; choices: pointmass"):
+        Choice(environments=("door",))
+    with pytest.raises(UserError, match=r"unknown objective 'bc'; choices: inverse-dynamics"):
+        Choice(objectives=("bc",))
+    assert cli.main(["study", "dualmind", "--finetune-sizes", "1"]) == 2
+    assert "--finetune-sizes is of the study representations" in capsys.readouterr().err
+
+
+def test_the_papers_environments_have_its_sizes() -> None:
+    known = contexts()
+    assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (100, 1000, 10_000)
+    assert len(known["ml45"].before) == 45 and len(known["r3m"].before) == 45
+    assert not set(known["r3m"].before) & set(known["r3m"].after)
+
+
+def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "out"
+    given = ["--objectives", INVERSE, STATES, "random", "--seeds", "1", "--workers", "2", "--output", str(output)]
+    assert cli.main(["study", "representations-debug", *given]) == 0
+    rows = json.loads((output / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == [INVERSE, STATES, "random"]
+    assert all(row["episodes"] == 2 for row in rows) and (output / "report.html").exists()
+    assert "pointmass, 2 demonstrations" in capsys.readouterr().out
