@@ -1,0 +1,145 @@
+"""Probes: how much of the true state, and of the goal, can be read off a frozen representation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from understudy import envs
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.formats.reader import STATE
+from understudy.data.transforms import StateNormaliser
+from understudy.data.windows import WindowConfig
+from understudy.envs.base import EnvConfig
+from understudy.models.checkpoint import load_info, load_weights, resolve
+from understudy.models.representation import Representation
+from understudy.nn.mlp import mlp
+from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
+from understudy.serialisation import from_jsonable
+from understudy.types import UserError
+
+_FRAMES, _AT_ONCE = 4000, 256
+_HIDDEN, _STEPS, _BATCH = 128, 600, 256
+_RIDGE = 1e-3
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+
+
+def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
+    """R^2 on held-out episodes of a "linear" map and of a small perceptron ("mlp") from the embedding of a frame to
+    each dimension of the state that varies, by its name, and to those of the goal ("goal 0" and so on) where the
+    dataset's environment can be made again.
+
+    1 is all that there is to know, 0 what the mean tells, less is worse than the mean. data: a dataset with
+    images and states, of the run's embodiment, not trained on. At most 4000 frames are looked at. Raises UserError if
+    the run is not of a representation, or the dataset is too small or does not fit.
+    """
+    dataset = EpisodeDataset.open(data)
+    model, normaliser = _representation(run, dataset)
+    if dataset.num_episodes < 5:
+        raise UserError(f"{data} has {dataset.num_episodes} episodes; probes need at least 5")
+    rows = _sampled(dataset)
+    embedded, states = _embedded(model, normaliser, dataset, rows)
+    goals = _goals(dataset)
+    episode = np.concatenate([np.full(len(own), index) for index, own in enumerate(rows)])
+    order = np.random.default_rng(seed).permutation(dataset.num_episodes)
+    held_out = np.isin(episode, order[: max(1, dataset.num_episodes // 5)])
+    targets = dict(zip(dataset.spec.state_names, states.T, strict=True))
+    if goals is not None:
+        targets |= {f"goal {number}": column for number, column in enumerate(goals[episode].T)}
+    varying = {name: column for name, column in targets.items() if column.std() > 1e-6}
+    values = np.stack(list(varying.values()), axis=1)
+    return {
+        kind: dict(zip(varying, _scores(fit, embedded, values, held_out, seed), strict=True))
+        for kind, fit in (("linear", _ridge), ("mlp", _perceptron))
+    }
+
+
+def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Representation, StateNormaliser]:
+    folder = resolve(run)
+    info = load_info(folder)
+    objectives: Mapping[str, ObjectiveConfig] = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
+    window = from_jsonable(WindowConfig, info.window)
+    system = System.build(from_jsonable(ModelConfig, info.model), objectives, info.joint, window)
+    if not isinstance(system.model, Representation):
+        raise UserError(f"{run} is of a {type(system.model).__name__}; probes read a representation")
+    load_weights(system, folder)
+    body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
+    return system.eval().model, StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+
+
+def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
+    """Of each episode some rows, evenly spaced."""
+    each = max(2, _FRAMES // dataset.num_episodes)
+    lengths = np.diff(dataset.starts)
+    return [np.unique(np.linspace(0, length - 1, min(each, length)).astype(int)) for length in lengths]
+
+
+@torch.inference_mode()
+def _embedded(
+    model: Representation, normaliser: StateNormaliser, dataset: EpisodeDataset, rows: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, e) and states (n, s) of the chosen rows."""
+    states = [dataset.columns(index)[STATE].reshape(dataset.length(index), -1)[own] for index, own in enumerate(rows)]
+    state = np.concatenate(states).astype(np.float32)
+    if model.config.sees == "state":
+        return normaliser(state), state
+    tokens = []
+    for camera in model.cameras:
+        frames = np.concatenate([dataset.frames(index, camera, own) for index, own in enumerate(rows)])
+        pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
+        tokens.append(torch.cat([model.visual_features(part, camera)[:, 0] for part in pixels.split(_AT_ONCE)]))
+    return torch.cat(tokens, dim=1).numpy(), state
+
+
+def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
+    """Every episode's goal, from its environment begun again; None for datasets that others wrote, and where tasks
+    differ in what a goal is."""
+    if not dataset.environment:
+        return None
+    config = from_jsonable(EnvConfig, dataset.environment)
+    goals: dict[int, np.ndarray] = {}
+    for number, task in enumerate(dataset.tasks):
+        with closing(envs.make(task.name, config)) as env:
+            for index in np.flatnonzero(dataset.episode_task == number).tolist():
+                env.begin(dataset.seed(index))
+                goal = getattr(env, "goal", None)
+                if goal is None:
+                    return None
+                goals[index] = np.asarray(goal, np.float32)
+    shapes = {goal.shape for goal in goals.values()}
+    return np.stack([goals[index] for index in range(dataset.num_episodes)]) if len(shapes) == 1 else None
+
+
+def _scores(fit: Fit, embedded: np.ndarray, values: np.ndarray, held_out: np.ndarray, seed: int) -> list[float]:
+    """R^2 on the held-out rows of what `fit` learns from the others."""
+    known = ~held_out
+    inputs = (embedded - embedded[known].mean(axis=0)) / (embedded[known].std(axis=0) + 1e-6)
+    wanted = (values - values[known].mean(axis=0)) / values[known].std(axis=0)
+    predicted = fit(inputs[known], wanted[known], inputs[held_out], seed)
+    error = np.square(predicted - wanted[held_out]).mean(axis=0)
+    return (1 - error / np.maximum(wanted[held_out].var(axis=0), 1e-6)).tolist()
+
+
+def _ridge(inputs: np.ndarray, outputs: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+    square = inputs.T @ inputs + _RIDGE * len(inputs) * np.eye(inputs.shape[1])
+    return new @ np.linalg.solve(square, inputs.T @ outputs)
+
+
+def _perceptron(inputs: np.ndarray, outputs: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = mlp([inputs.shape[1], _HIDDEN, _HIDDEN, outputs.shape[1]])
+        known, wanted = (torch.from_numpy(array).float() for array in (inputs, outputs))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
+        for _ in range(_STEPS):
+            chosen = torch.randint(len(known), (_BATCH,))
+            optimizer.zero_grad()
+            nn.functional.mse_loss(network(known[chosen]), wanted[chosen]).backward()
+            optimizer.step()
+        with torch.inference_mode():
+            return network(torch.from_numpy(new).float()).numpy()

@@ -1,0 +1,52 @@
+"""Probes tell a representation that knows the state from one that does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from training.runs import first, write_dataset
+
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.probes import probe
+from understudy.methods.inverse_dynamics import finetune_states, from_scratch, pretrain
+from understudy.rollout.collect import collect
+from understudy.training.train import train
+from understudy.types import UserError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = EnvConfig(image_size=16, goal="hidden", state="full")
+    path = tmp_path_factory.mktemp("data") / "set"
+    return collect(["pointmass/reach"], episodes=20, output=path, config=config, workers=1).path
+
+
+def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(data: Path, tmp_path: Path) -> None:
+    found = probe(train(finetune_states("debug"), data=data, output=tmp_path / "run"), data)
+    names = {"x", "y", "velocity_x", "velocity_y", "goal 0", "goal 1"}  # a hidden goal is no part of the state
+    assert found["linear"].keys() == found["mlp"].keys() == names
+    assert all(found["linear"][name] > 0.99 and found["mlp"][name] > 0.8 for name in ("x", "y", "velocity_x"))
+    assert found["linear"]["goal 0"] < 0.9
+
+
+def test_keypoints_of_a_body_tell_where_it_is(data: Path, tmp_path: Path) -> None:
+    config = replace(pretrain("inverse-dynamics", "debug"), steps=100)
+    found = probe(train(config, data=data, output=tmp_path / "run"), data)
+    assert found["linear"]["x"] > 0.2 and found["linear"]["velocity_x"] < found["linear"]["x"]
+    assert found == probe(tmp_path / "run", data)
+
+
+def test_what_cannot_be_probed_is_refused(data: Path, tmp_path: Path) -> None:
+    other = write_dataset(tmp_path / "other", episodes=6, length=8).path
+    run = train(first(steps=1), data=other, output=tmp_path / "transformer")
+    with pytest.raises(UserError, match="is of a ControlTransformer"):
+        probe(run, other)
+    scratch = train(from_scratch("debug"), data=data, output=tmp_path / "scratch")
+    with pytest.raises(UserError, match="another embodiment"):
+        probe(scratch, other)
+    config = EnvConfig(image_size=16, goal="hidden", state="full")
+    small = collect(["pointmass/reach"], episodes=2, output=tmp_path / "small", config=config, workers=1)
+    with pytest.raises(UserError, match="2 episodes; probes need at least 5"):
+        probe(scratch, small.path)
