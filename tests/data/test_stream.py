@@ -155,3 +155,18 @@ def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path
     store.rm("/bucket/set/data", recursive=True)
     with pytest.raises(UserError, match=r"memory://bucket/set/data/.* cannot be fetched"):
         stream("memory://bucket/set", tmp_path).batch(0, 4)
+
+
+def test_a_store_that_names_a_file_outside_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = fsspec.filesystem("file")
+    find = type(local).find
+
+    def lying(self: Any, path: str, **given: Any) -> list[str]:
+        return [*find(self, path, **given), f"{path}/../../../outside.json"]
+
+    monkeypatch.setattr(type(local), "find", lying)
+    with pytest.raises(UserError, match="names a file outside of itself"):
+        stream(url, tmp_path / "cache")
+    assert not list(tmp_path.rglob("outside.json"))

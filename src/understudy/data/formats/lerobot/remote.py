@@ -17,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from understudy.data.formats.errors import one_line, refuse
 from understudy.data.formats.lerobot import layout
+from understudy.data.formats.lerobot.metadata import inside
 from understudy.data.formats.lerobot.reader import LeRobotReader
 from understudy.data.staging import cache_root, temporary_folder
 from understudy.types import UserError
@@ -86,7 +87,7 @@ class RemoteReader(LeRobotReader):
             file.unlink(missing_ok=True)
 
     def _get(self, name: str) -> None:
-        target = self.path / name
+        target = inside(self.path, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.part")
         try:
