@@ -1,4 +1,4 @@
-"""What every test shares: shapes checked at run time, and a cache folder that is not the user's."""
+"""What every test shares: shapes checked at run time, and a cache folder that is not the user's, and no deadlines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from jaxtyping import install_import_hook
 install_import_hook("understudy", "typechecking.check")
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("understudy", deadline=None)  # tests hold no timing
+settings.load_profile("understudy")
 
 
 @pytest.fixture(scope="session", autouse=True)

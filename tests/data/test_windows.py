@@ -42,7 +42,7 @@ def same(one: Batch, other: Batch) -> bool:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=st.integers(1, 5), chunk=st.integers(1, 7), seed=st.integers(0, 5))
 def test_a_window_is_its_piece_of_the_episode(
     dataset: EpisodeDataset, cache: FrameCache, steps: int, chunk: int, seed: int
@@ -78,7 +78,7 @@ def test_a_window_is_its_piece_of_the_episode(
 
 
 @given(batch_size=st.integers(1, 60), seed=st.integers(0, 2**63))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_each_epoch_draws_every_window_once(
     dataset: EpisodeDataset, cache: FrameCache, batch_size: int, seed: int
 ) -> None:

@@ -15,6 +15,7 @@ from understudy.cli.parsing import closest, parse
 from understudy.types import UserError
 
 if TYPE_CHECKING:
+    from understudy.studies.offline import Row
     from understudy.studies.results import StudyResult
     from understudy.studies.runner import Outcome
     from understudy.studies.study import Measurement, Study
@@ -59,6 +60,13 @@ class Options:
     finetune_sizes: tuple[int, ...] = ()
     """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
 
+    data: str | None = None
+    """Of representations: your own dataset instead of the environments; actions of --holdout-task are predicted after a
+    few of its demonstrations, no simulator is needed."""
+
+    holdout_task: str | None = None
+    """With --data: the task, by name or sentence, that pretraining does not see."""
+
     listing: Annotated[bool, tyro.conf.arg(name="list")] = False
     """Print the stages and whether they are done, and run nothing."""
 
@@ -70,6 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     from understudy.studies.study import stages_of
 
     name, preset = _name_and_preset(options)
+    if options.data is not None or options.holdout_task is not None:
+        return _offline(name, preset, options)
     study = _chosen(studies.find(name), options)
     if preset not in study.presets:
         raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
@@ -85,6 +95,61 @@ def main(arguments: Sequence[str]) -> int:
     outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
     _conclude(study, preset, measurements, output)
     return _exit_code(outcome, output)
+
+
+def _offline(name: str, preset: str, options: Options) -> int:
+    """The study of representations on a user's dataset."""
+    from understudy.studies import offline, representations
+    from understudy.studies.runner import run_stages
+
+    if name != representations.STUDY.name:
+        raise UserError(f"--data is of the study representations, not of {name}")
+    if options.data is None or options.holdout_task is None:
+        raise UserError("--data and --holdout-task belong together: the dataset, and its task to be told apart")
+    if options.environments or options.pretrain_sizes or options.only:
+        raise UserError("--environments, --pretrain-sizes and --only are not for --data; --objectives chooses methods")
+    size = offline.size_of(preset)
+    chosen = offline.trials(
+        options.data,
+        options.holdout_task,
+        objectives=options.objectives,
+        demonstrations=options.finetune_sizes,
+        seeds=options.seeds or 3,
+        size=size,
+    )
+    output = options.output or Path("studies") / f"representations-offline-{preset}"
+    stages = offline.stages_of(chosen)
+    if options.listing:
+        from understudy.studies.stages import folder, is_done
+
+        for stage in stages:
+            print(f"{'done' if is_done(stage, output) else 'to do':5}  {folder(stage, output)}")
+        return 0
+    manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
+    outcome = run_stages(stages, output, manifest=manifest, workers=options.workers)
+    rows = offline.gather(chosen, output)
+    if rows:
+        path = offline.save(rows, output)
+        _print_offline(rows)
+        print(f"results: {path}")
+    return _exit_code(outcome, output)
+
+
+def _print_offline(rows: Sequence[Row]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from understudy.cli.console import console
+
+    table = Table(title="error of actions: 0 the expert, 1 the mean action", box=SIMPLE, title_justify="left")
+    for head in ("demonstrations", "method", "error", "state probe", "seeds", "episodes"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for row in rows:
+        error = f"{row.error:.3f} \\[{row.low:.3f}, {row.high:.3f}]"
+        probe = "" if row.probe is None else f"{row.probe:.2f}"
+        table.add_row(str(row.demonstrations), escape(row.method), error, probe, str(row.seeds), str(row.episodes))
+    console().print(table)
 
 
 def _chosen(study: Study, options: Options) -> Study:

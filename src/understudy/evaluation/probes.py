@@ -12,13 +12,14 @@ from torch import nn
 
 from understudy import envs
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import STATE
+from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
 from understudy.envs.base import EnvConfig
 from understudy.models.checkpoint import load_info, load_weights, resolve
 from understudy.models.representation import Representation
 from understudy.nn.mlp import mlp
+from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
 from understudy.types import UserError
@@ -51,7 +52,9 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     targets = dict(zip(dataset.spec.state_names, states.T, strict=True))
     if goals is not None:
         targets |= {f"goal {number}": column for number, column in enumerate(goals[episode].T)}
-    varying = {name: column for name, column in targets.items() if column.std() > 1e-6}
+    varying = {name: column for name, column in targets.items() if column[~held_out].std() > 1e-6}
+    if not varying:
+        return {"linear": {}, "mlp": {}}
     values = np.stack(list(varying.values()), axis=1)
     return {
         kind: dict(zip(varying, _scores(fit, embedded, values, held_out, seed), strict=True))
@@ -59,7 +62,38 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     }
 
 
+def action_errors(run: str | Path, data: str | Path) -> list[float]:
+    """Of each episode of a dataset: the mean square error of a tuned policy's actions, as a part of what their variance
+    over all these episodes is. 0 is the expert, 1 is what the mean action costs. Raises UserError if the run has no
+    policy over a representation, or does not fit the dataset."""
+    dataset = EpisodeDataset.open(data)
+    system, normaliser = _system(run, dataset)
+    policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+    if not isinstance(policy, EmbeddingCloning):
+        raise UserError(f"{run} learned no policy over a representation")
+    rows = _sampled(dataset)
+    embedded, _ = _embedded(system.model, normaliser, dataset, rows)
+    with torch.inference_mode():
+        chunks = policy.decide(torch.from_numpy(embedded)[None])[0].unflatten(-1, (system.model.chunk, -1))
+    predicted = chunks[:, 0].numpy()
+    contract = dataset.spec.action
+    episodes = [dataset.columns(index) for index in range(dataset.num_episodes)]
+    wanted = [
+        contract.normalise(columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own])
+        for columns, own in zip(episodes, rows, strict=True)
+    ]
+    spread = np.maximum(np.concatenate(wanted).var(axis=0), 1e-6)
+    ends = np.cumsum([len(own) for own in rows])[:-1]
+    errors = [np.square(ours - theirs) for ours, theirs in zip(np.split(predicted, ends), wanted, strict=True)]
+    return [float((error / spread).mean()) for error in errors]
+
+
 def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Representation, StateNormaliser]:
+    system, normaliser = _system(run, dataset)
+    return system.model, normaliser
+
+
+def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, StateNormaliser]:
     folder = resolve(run)
     info = load_info(folder)
     objectives: Mapping[str, ObjectiveConfig] = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
@@ -69,7 +103,7 @@ def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Represent
         raise UserError(f"{run} is of a {type(system.model).__name__}; probes read a representation")
     load_weights(system, folder)
     body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
-    return system.eval().model, StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+    return system.eval(), StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
 
 
 def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
@@ -84,7 +118,7 @@ def _embedded(
     model: Representation, normaliser: StateNormaliser, dataset: EpisodeDataset, rows: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, e) and states (n, s) of the chosen rows."""
-    states = [dataset.columns(index)[STATE].reshape(dataset.length(index), -1)[own] for index, own in enumerate(rows)]
+    states = [_states(dataset, index)[own] for index, own in enumerate(rows)]
     state = np.concatenate(states).astype(np.float32)
     if model.config.sees == "state":
         return normaliser(state), state
@@ -96,15 +130,24 @@ def _embedded(
     return torch.cat(tokens, dim=1).numpy(), state
 
 
+def _states(dataset: EpisodeDataset, index: int) -> np.ndarray:
+    if not dataset.spec.state_names:
+        return np.zeros((dataset.length(index), 0), np.float32)
+    return dataset.columns(index)[STATE].reshape(dataset.length(index), -1)
+
+
 def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
     """Every episode's goal, from its environment begun again; None for datasets that others wrote, and where tasks
     differ in what a goal is."""
     if not dataset.environment:
         return None
-    config = from_jsonable(EnvConfig, dataset.environment)
     goals: dict[int, np.ndarray] = {}
     for number, task in enumerate(dataset.tasks):
-        with closing(envs.make(task.name, config)) as env:
+        try:
+            env = envs.make(task.name, from_jsonable(EnvConfig, dataset.environment))
+        except UserError:  # a suite that is not installed, or not ours
+            return None
+        with closing(env):
             for index in np.flatnonzero(dataset.episode_task == number).tolist():
                 env.begin(dataset.seed(index))
                 goal = getattr(env, "goal", None)

@@ -67,6 +67,13 @@ def pretrain(objective: str, size: Size) -> TrainConfig:
     )
 
 
+def untrained(size: Size) -> TrainConfig:
+    """The encoder as it is drawn: one step that moves nothing."""
+    config = pretrain("inverse-dynamics", size)
+    still = replace(config.optimizer, learning_rate=1e-12)
+    return replace(config, phase="random", steps=1, optimizer=still, validation_fraction=0.0)
+
+
 def finetune(size: Size) -> TrainConfig:
     """A policy over a frozen representation, every frame encoded once."""
     before = pretrain("inverse-dynamics", size)

@@ -7,9 +7,17 @@ from dataclasses import dataclass, replace
 
 from understudy import envs
 from understudy.envs.base import EnvConfig
-from understudy.methods.inverse_dynamics import OBJECTIVES, Size, finetune, finetune_states, from_scratch, pretrain
+from understudy.methods.inverse_dynamics import (
+    OBJECTIVES,
+    Size,
+    finetune,
+    finetune_states,
+    from_scratch,
+    pretrain,
+    untrained,
+)
 from understudy.studies.settings import demonstrations
-from understudy.studies.stages import Collect, Evaluate, Train, one_process
+from understudy.studies.stages import Collect, Cut, Evaluate, Train, one_process
 from understudy.studies.study import Claim, Measurement, Study
 from understudy.types import UserError
 
@@ -141,27 +149,20 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
 
 def _tuned(preset: str, seed: int, context: Context, method: str, size: int, shots: int, task: str) -> Train:
     """The policy of one task after a few demonstrations of it."""
-    scale = _scale(preset)
     latent = seed if context.latent else None
     few = Collect((task,), shots, seed=1000 + seed, environment=_environment(preset, context, latent))
+    each = max(1, size // len(context.before))
+    many = Collect(context.before, each, seed=seed, environment=_environment(preset, context, None))
+    return policy_of(method, _scale(preset), seed, many, few)
+
+
+def policy_of(method: str, size: Size, seed: int, many: Collect | Cut, few: Collect | Cut) -> Train:
+    """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on `few`."""
     if method in (STATES, SCRATCH):
-        config = (finetune_states if method == STATES else from_scratch)(scale)
-        return Train(one_process(config, seed=seed), few)
-    return Train(
-        one_process(finetune(scale), seed=seed), few, start_from=_pretrained(preset, seed, context, method, size)
-    )
-
-
-def _pretrained(preset: str, seed: int, context: Context, method: str, size: int) -> Train:
-    """The representation; a random one is that of a single step."""
-    many = Collect(
-        context.before, max(1, size // len(context.before)), seed=seed, environment=_environment(preset, context, None)
-    )
-    config = pretrain(INVERSE if method == RANDOM else method, _scale(preset))
-    if method == RANDOM:
-        still = replace(config.optimizer, learning_rate=1e-12)
-        config = replace(config, phase="random", steps=1, optimizer=still, validation_fraction=0.0)
-    return Train(one_process(config, seed=seed), many)
+        return Train(one_process((finetune_states if method == STATES else from_scratch)(size), seed=seed), few)
+    config = untrained(size) if method == RANDOM else pretrain(method, size)
+    start = Train(one_process(config, seed=seed), many)
+    return Train(one_process(finetune(size), seed=seed), few, start_from=start)
 
 
 def _environment(preset: str, context: Context, latent: int | None) -> EnvConfig:

@@ -1,4 +1,7 @@
-"""The stages of a study: collect, train, evaluate. A stage holds those it needs, and its content is its name."""
+"""The stages of a study: collect or cut data, train, evaluate or score.
+
+A stage holds those it needs, and its content is its name.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,15 @@ class Collect(_Keyed):
 
 
 @dataclass(frozen=True)
+class Cut(_Keyed):
+    """Some episodes of a dataset that a user has. location: see `EpisodeDataset.open`; fingerprint: of its content."""
+
+    location: str
+    fingerprint: str
+    episodes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Mixed:
     """Several datasets in every batch. weights: how much each gives; none: each as much."""
 
@@ -56,7 +68,7 @@ class Train(_Keyed):
     """One run: `config` on `data`, from the weights of `start_from`."""
 
     config: TrainConfig
-    data: Collect | Mixed
+    data: Collect | Cut | Mixed
     start_from: Train | None = None
 
 
@@ -74,8 +86,23 @@ class Evaluate(_Keyed):
     split: Split = "evaluation"
 
 
-Stage = Collect | Train | Evaluate
-_KINDS: dict[str, type[Any]] = {"collect": Collect, "train": Train, "evaluate": Evaluate}
+@dataclass(frozen=True)
+class Score(_Keyed):
+    """How far the actions of `run`, a policy over a representation, are from those of episodes kept from it; and what
+    of the state can be read off the representation."""
+
+    run: Train
+    data: Cut
+
+
+Stage = Collect | Cut | Train | Evaluate | Score
+_KINDS: dict[str, type[Any]] = {
+    "collect": Collect,
+    "cut": Cut,
+    "train": Train,
+    "evaluate": Evaluate,
+    "score": Score,
+}
 
 
 def label(stage: Stage) -> str:
@@ -84,6 +111,10 @@ def label(stage: Stage) -> str:
         return f"train-{stage.config.phase}-seed{stage.config.seed}"
     if isinstance(stage, Evaluate):
         return f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
+    if isinstance(stage, Score):
+        return f"score-{stage.run.config.phase}-seed{stage.run.config.seed}"
+    if isinstance(stage, Cut):
+        return f"cut-{len(stage.episodes)}-episodes"
     return f"collect-{_named(stage.tasks)}-{stage.episodes}"
 
 
@@ -94,7 +125,13 @@ def folder(stage: Stage, output: Path) -> Path:
 
 def product(stage: Stage, output: Path) -> Path:
     """What a stage makes, in its folder: a dataset, a run or an evaluation."""
-    names: dict[type[Any], str] = {Collect: "data", Train: "run", Evaluate: "evaluation"}
+    names: dict[type[Any], str] = {
+        Collect: "data",
+        Cut: "data",
+        Train: "run",
+        Evaluate: "evaluation",
+        Score: "score.json",
+    }
     return folder(stage, output) / names[type(stage)]
 
 
@@ -145,8 +182,10 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
     """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its own."""
     work: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
+        Cut: _cut,
         Train: _train,
         Evaluate: _evaluate,
+        Score: _score,
     }
     with _time_kept(folder(stage, output) / SPENT) as spent:
         found = work[type(stage)](stage, output, cores)
@@ -185,6 +224,30 @@ def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
     return {}
 
 
+def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
+    from understudy.data.dataset import DatasetWriter, EpisodeDataset
+
+    data = product(stage, output)
+    if not data.exists():
+        source = EpisodeDataset.open(stage.location)
+        if source.fingerprint != stage.fingerprint:
+            raise UserError(f"{stage.location} has changed since the study was begun")
+        given = {"fps": source.fps, "tasks": source.tasks, "environment": source.environment}
+        with DatasetWriter(data, source.spec, **given) as writer:
+            for index in stage.episodes:
+                writer.add(source.episode(index))
+    return {}
+
+
+def _score(stage: Score, output: Path, cores: int) -> dict[str, Any]:
+    from understudy.evaluation.probes import action_errors, probe
+
+    run, data = product(stage.run, output), product(stage.data, output)
+    found = {"action_errors": action_errors(run, data), "probes": probe(run, data)}
+    write_atomically(product(stage, output), json.dumps(found, indent=1).encode())
+    return {}
+
+
 def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     from understudy.training import run_folder
     from understudy.training.train import train
@@ -192,9 +255,9 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     run = product(stage, output)
     begun = (run / run_folder.CONFIG).exists()
     origin = stage.start_from and product(stage.start_from, output)
-    mixed = stage.data if isinstance(stage.data, Mixed) else Mixed((stage.data,))
-    data = [product(each, output) for each in mixed.datasets]
-    train(stage.config, data=data, weights=mixed.weights, output=run, start_from=origin, resume=begun)
+    mixed, weights = (stage.data.datasets, stage.data.weights) if isinstance(stage.data, Mixed) else ((stage.data,), ())
+    data = [product(each, output) for each in mixed]
+    train(stage.config, data=data, weights=weights, output=run, start_from=origin, resume=begun)
     return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
 
 

@@ -1,0 +1,82 @@
+"""Pretraining objectives on a user's own dataset: what is kept apart, and the whole of it from one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data.synthetic import TASKS, make_episode, make_spec, write
+
+from understudy import cli
+from understudy.data.convert import convert
+from understudy.studies.offline import stages_of, trials
+from understudy.studies.stages import Cut, Train, read_description, write_description
+from understudy.types import UserError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another's format: 7 episodes of one task, 9 of the other."""
+    folder = tmp_path_factory.mktemp("data")
+    episodes = [make_episode(seed, 8, task=int(seed >= 7)) for seed in range(16)]
+    convert(write(folder / "ours", episodes).path, folder / "set.hdf5", format="robomimic")
+    return folder / "set.hdf5"
+
+
+def test_what_is_scored_was_never_trained_on(data: Path, tmp_path: Path) -> None:
+    chosen = trials(str(data), TASKS[1].sentence, demonstrations=(1, 4), seeds=2, size="debug")
+    for trial in chosen:
+        tuned, kept = trial.score.run.data, trial.score.data
+        assert isinstance(tuned, Cut) and len(tuned.episodes) == trial.demonstrations
+        assert not set(kept.episodes) & set(tuned.episodes) and min(kept.episodes) >= 7 and len(kept.episodes) == 5
+        if trial.score.run.start_from:
+            assert trial.score.run.start_from.data.episodes == tuple(range(7))
+    kept = {trial.seed: trial.score.data.key for trial in chosen}
+    assert all(trial.score.data.key == kept[trial.seed] for trial in chosen) and len(set(kept.values())) == 2
+    stages = stages_of(chosen)
+    assert sum(isinstance(stage, Train) and stage.config.phase == "pretrain-cloning" for stage in stages) == 2
+    for stage in stages:
+        assert read_description(write_description(stage, tmp_path)).key == stage.key
+
+
+def test_it_runs_from_one_command(data: Path, tmp_path: Path, capsys: Any) -> None:
+    methods = ["inverse-dynamics", "states", "random"]
+    command = ["study", "representations-debug", "--data", str(data), "--holdout-task", TASKS[0].sentence]
+    command += ["--objectives", *methods, "--seeds", "1", "--finetune-sizes", "2", "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    rows = json.loads((tmp_path / "out" / "offline.json").read_text())
+    assert {row["method"] for row in rows} == set(methods)
+    assert all(0 < row["low"] <= row["error"] <= row["high"] and row["episodes"] == 5 for row in rows)
+    assert next(row for row in rows if row["method"] == "states")["probe"] > 0.9
+    assert "0 the expert, 1 the mean action" in capsys.readouterr().out
+    assert cli.main([*command, "--list"]) == 0
+    assert "to do" not in capsys.readouterr().out
+
+
+def test_what_cannot_be_compared_is_named(data: Path, tmp_path: Path, capsys: Any) -> None:
+    with pytest.raises(UserError, match=r"no task 'fly' in .*; choices: "):
+        trials(str(data), "fly")
+    with pytest.raises(UserError, match="has 7 episodes, of which 5 are kept for scoring; demonstrations are"):
+        trials(str(data), TASKS[0].sentence, demonstrations=(3,))
+    alone = write(tmp_path / "alone", [make_episode(seed, 6, task=0) for seed in range(8)]).path
+    with pytest.raises(UserError, match="no other task"):
+        trials(str(alone), TASKS[0].sentence)
+    with pytest.raises(UserError, match="unknown objective 'bc'"):
+        trials(str(data), TASKS[0].sentence, objectives=("bc",), demonstrations=(1,))
+    assert cli.main(["study", "representations", "--data", str(data)]) == 2
+    assert cli.main(["study", "dualmind", "--data", str(data), "--holdout-task", "x"]) == 2
+    assert "--data is of the study representations" in capsys.readouterr().err
+
+
+def test_data_without_states_is_compared_without_them(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    import numpy as np
+
+    spec = replace(make_spec(), state_names=())
+    bare = [replace(make_episode(seed, 6), state=np.zeros((6, 0), np.float32)) for seed in range(14)]
+    path = write(tmp_path / "bare", bare, spec).path
+    chosen = trials(str(path), TASKS[0].name, demonstrations=(1,), seeds=1, size="debug")
+    assert "states" not in {trial.method for trial in chosen} and len(chosen) == 10
