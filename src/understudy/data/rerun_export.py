@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def export_rerun(
     installed, `output` exists, or an episode or task is unknown.
     """
     try:
-        import rerun
+        rerun = importlib.import_module("rerun")
     except ImportError as error:
         raise UserError("recordings for Rerun need its SDK: pip install 'understudy[rerun]'") from error
     dataset, output = EpisodeDataset.open(path), Path(output)
