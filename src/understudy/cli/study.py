@@ -78,14 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     from understudy.studies.study import stages_of
 
     name, preset = _name_and_preset(options)
+    if options.seeds is not None and options.seeds < 1:
+        raise UserError(f"seeds is {options.seeds}; expected at least 1")
     if options.data is not None or options.holdout_task is not None:
         return _offline(name, preset, options)
     study = _chosen(studies.find(name), options)
     if preset not in study.presets:
         raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
-    seeds = study.seeds if options.seeds is None else options.seeds
-    if seeds < 1:
-        raise UserError(f"seeds is {seeds}; expected at least 1")
+    seeds = options.seeds or study.seeds
     measurements = study.measurements(preset, seeds)
     wanted = _wanted(measurements, options.only)
     output = options.output or Path("studies") / f"{name}-{preset}"
