@@ -46,6 +46,8 @@ def test_flags_choose_a_part_of_it() -> None:
     chosen = study(Choice(("doors",), (INVERSE, STATES), (60,), (1, 4))).measurements("laptop", 2)
     assert methods_of(chosen) == [INVERSE, STATES] and len(chosen) == 2 * 2 * 2
     assert {each.setting for each in chosen} == {"doors, 1 demonstration", "doors, 4 demonstrations"}
+    static = study(Choice(("doors",), ("static-contrastive",), (60, 6), (1,))).measurements("laptop", 1)
+    assert [each.setting for each in static] == ["doors, 1 demonstration", "doors, 1 demonstration, pretrained on 6"]
     collected = [stage for stage in stages_of(chosen) if isinstance(stage, Collect) and len(stage.tasks) == 3]
     assert {stage.episodes for stage in collected} == {20}
     evaluated = {stage.seed for stage in stages_of(chosen) if isinstance(stage, Evaluate)}

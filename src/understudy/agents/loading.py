@@ -8,7 +8,7 @@ from pathlib import Path
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.agents.reactive_agent import ReactiveAgent
 from understudy.data.windows import WindowConfig
-from understudy.models.checkpoint import load_info, load_weights, resolve
+from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from understudy.models.representation import Representation
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
@@ -25,6 +25,16 @@ def load(
 
     Raises UserError where weights or files do not fit, and naming the choices where the embodiment is not among them.
     """
+    system, info = load_system(path)
+    kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
+    return kind(system.to(device), info, embodiment=embodiment, precision=precision)
+
+
+def load_system(path: str | Path) -> tuple[System, CheckpointInfo]:
+    """The weights of a run folder or a checkpoint folder, whether they can act or not, and what it says of itself.
+
+    Raises UserError where weights or files do not fit.
+    """
     folder = resolve(path)
     info = load_info(folder)
     system = System.build(
@@ -34,5 +44,4 @@ def load(
         from_jsonable(WindowConfig, info.window),
     )
     load_weights(system, folder)
-    kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
-    return kind(system.to(device), info, embodiment=embodiment, precision=precision)
+    return system, info

@@ -32,11 +32,9 @@ class ReactiveAgent:
         info: CheckpointInfo,
         *,
         embodiment: str | None = None,
-        seed: int = 0,
         precision: Precision = "fp32",
     ):
-        """embodiment, precision: see `PolicyAgent`; seed has no effect, as this policy has no spread to sample from.
-        Raises UserError if the run learned no policy."""
+        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no policy."""
         policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
         if not isinstance(policy, EmbeddingCloning):
             raise UserError(

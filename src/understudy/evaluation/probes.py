@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,16 +11,15 @@ import torch
 from torch import nn
 
 from understudy import envs
+from understudy.agents.loading import load_system
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.transforms import StateNormaliser
-from understudy.data.windows import WindowConfig
 from understudy.envs.base import EnvConfig
-from understudy.models.checkpoint import load_info, load_weights, resolve
 from understudy.models.representation import Representation
 from understudy.nn.mlp import mlp
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning
-from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
+from understudy.objectives.system import System
 from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
@@ -94,14 +93,9 @@ def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Represent
 
 
 def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, StateNormaliser]:
-    folder = resolve(run)
-    info = load_info(folder)
-    objectives: Mapping[str, ObjectiveConfig] = from_jsonable(Mapping[str, ObjectiveConfig], info.objectives)
-    window = from_jsonable(WindowConfig, info.window)
-    system = System.build(from_jsonable(ModelConfig, info.model), objectives, info.joint, window)
+    system, info = load_system(run)
     if not isinstance(system.model, Representation):
         raise UserError(f"{run} is of a {type(system.model).__name__}; probes read a representation")
-    load_weights(system, folder)
     body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
     return system.eval(), StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
 

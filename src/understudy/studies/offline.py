@@ -15,7 +15,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.methods.inverse_dynamics import Size
 from understudy.rollout.seeds import derive_seed
 from understudy.studies.representations import METHODS, STATES, policy_of
-from understudy.studies.stages import Cut, Score, Stage, is_done, needs, product
+from understudy.studies.stages import Cut, Score, Stage, is_done, product, with_needs
 from understudy.types import UserError
 
 RESULTS = "offline.json"
@@ -102,17 +102,7 @@ def size_of(preset: str) -> Size:
 
 def stages_of(chosen: Sequence[Trial]) -> list[Stage]:
     """Every stage once, those it needs before it."""
-    found: dict[str, Stage] = {}
-
-    def add(stage: Stage) -> None:
-        if stage.key not in found:
-            for before in needs(stage):
-                add(before)
-            found[stage.key] = stage
-
-    for trial in chosen:
-        add(trial.score)
-    return list(found.values())
+    return with_needs(trial.score for trial in chosen)
 
 
 def gather(chosen: Sequence[Trial], output: Path) -> list[Row]:

@@ -103,21 +103,23 @@ def study(choice: Choice = Choice()) -> Study:
     """The study of what was chosen."""
 
     def measurements(preset: str, seeds: int) -> list[Measurement]:
-        return measured(preset, seeds, _chosen(preset, choice))
+        return measured(preset, seeds, choice)
 
     return replace(STUDY, measurements=measurements)
 
 
 def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
-    """Every method at every number of demonstrations, the largest pretraining first; seed by seed."""
-    found = []
+    """Every method at every number of demonstrations, the largest pretraining first; seed by seed. At smaller ones are
+    those that the preset has there, or all that were chosen."""
+    smaller = OBJECTIVES if choice.objectives else _AT_SMALLER_SIZES[preset]
+    choice, found = _chosen(preset, choice), []
     for seed in range(seeds):
         for name in choice.environments:
             context = contexts()[name]
             sizes = sorted(choice.pretrain_sizes or context.pretraining, reverse=True)
             for size in sizes:
                 for method in choice.objectives:
-                    if size == sizes[0] or method in _AT_SMALLER_SIZES[preset]:
+                    if size == sizes[0] or method in smaller:
                         found += _of_method(preset, seed, name, method, size, choice)
     return found
 
@@ -201,7 +203,7 @@ STUDY = Study(
     ),
     presets=("debug", "laptop", "paper"),
     reference=INVERSE,
-    measurements=lambda preset, seeds: measured(preset, seeds, _chosen(preset, Choice())),
+    measurements=lambda preset, seeds: measured(preset, seeds, Choice()),
     claims=(*_rivals(_LEARNED), *_rivals((SCRATCH, RANDOM))),
     groups=GROUPS,
     notes=(

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -140,6 +140,21 @@ def needs(stage: Stage) -> list[Stage]:
     found = [getattr(stage, item.name) for item in fields(stage)]
     mixed = [each for data in found if isinstance(data, Mixed) for each in data.datasets]
     return [each for each in [*found, *mixed] if isinstance(each, Stage)]
+
+
+def with_needs(wanted: Iterable[Stage]) -> list[Stage]:
+    """Every stage once, those it needs before it, in the order of those that are wanted."""
+    found: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        if stage.key not in found:
+            for before in needs(stage):
+                add(before)
+            found[stage.key] = stage
+
+    for stage in wanted:
+        add(stage)
+    return list(found.values())
 
 
 def lineage(run: Train) -> Iterator[Train]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from understudy.studies.stages import Evaluate, Stage, needs
+from understudy.studies.stages import Evaluate, Stage, with_needs
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,4 @@ def methods_of(measurements: Iterable[Measurement]) -> list[str]:
 
 def stages_of(measurements: Iterable[Measurement]) -> list[Stage]:
     """Every stage once, those it needs before it, in the order of the measurements."""
-    found: dict[str, Stage] = {}
-
-    def add(stage: Stage) -> None:
-        if stage.key not in found:
-            for before in needs(stage):
-                add(before)
-            found[stage.key] = stage
-
-    for measurement in measurements:
-        for evaluation in measurement.evaluations:
-            add(evaluation)
-    return list(found.values())
+    return with_needs(evaluation for measurement in measurements for evaluation in measurement.evaluations)
