@@ -18,6 +18,7 @@ TASKS = [
     *("pointmass/reach", "pointmass/reach-blue"),
     *("metaworld/reach", "metaworld/drawer-close"),
     *("navigation/hallway", "navigation/maze-s3"),
+    *("kitchen/microwave", "kitchen/light-switch"),
 ]
 SEED_WITH_THE_MARKER_IN_SIGHT = {"navigation/hallway": 15, "navigation/maze-s3": 14}
 
@@ -160,6 +161,8 @@ def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
 
 
 def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
+    if task.startswith("kitchen"):
+        pytest.skip("the kitchen never shows a goal")
     cameras = ("workspace", "workspace_side") if task.startswith("metaworld") else ()  # one may be in the goal's way
     shown, hidden = (
         envs.make(task, EnvConfig(goal=goal, state="full", cameras=cameras)) for goal in ("visible", "hidden")

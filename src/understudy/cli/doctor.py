@@ -152,6 +152,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "disk": _disk,
     "dm_control": _simulator("dm_control", "dmc", required=False),
     "miniworld": _simulator("miniworld", "navigation", required=False),
+    "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
     "transformers": _simulator("transformers", "pretrained", required=False),
     "tensorboard": _simulator("tensorboard", "track", required=False),
     "compiler": _compiler,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from understudy import envs
+from understudy.agents.expert_agent import Noise
 from understudy.envs.base import EnvConfig
 from understudy.methods.inverse_dynamics import (
     OBJECTIVES,
@@ -32,7 +33,8 @@ class Context:
 
     latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had; otherwise what is
     to be done can be seen, and the tasks are new. sizes: pixels at the laptop's and at the paper's scale. pretraining,
-    finetuning: numbers of trajectories of the paper, in all and a task. max_steps: of an evaluated episode.
+    finetuning: numbers of trajectories of the paper, in all and a task. max_steps: of an evaluated episode. noise: of
+    the expert, as much as the environment bears.
     """
 
     before: tuple[str, ...]
@@ -43,6 +45,7 @@ class Context:
     finetuning: tuple[int, ...]
     max_steps: int | None = None
     cameras: tuple[str, ...] = ()
+    noise: Noise = Noise()
 
 
 _R3M = ("assembly", "bin-picking", "button-press", "drawer-open", "hammer")
@@ -50,10 +53,11 @@ _SIDE = ("workspace_side",)
 
 
 def contexts() -> dict[str, Context]:
-    """The paper's environments by name, but for the kitchen."""
+    """The paper's environments by name."""
     all_tasks = envs.expand(["metaworld/mt50"])
     r3m = tuple(f"metaworld/{name}" for name in _R3M)
     ml45 = {part: tuple(envs.expand([f"metaworld/ml45-{part}"])) for part in ("train", "test")}
+    kitchen = {part: tuple(envs.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test")}
     doors = tuple(f"metaworld/door-{name}" for name in ("unlock", "close", "open"))
     rest = tuple(task for task in all_tasks if task not in r3m)
     return {
@@ -67,6 +71,15 @@ def contexts() -> dict[str, Context]:
             doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 300, _SIDE
         ),
         "ml45": Context(ml45["train"], ml45["test"], False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
+        "kitchen": Context(
+            kitchen["train"],
+            kitchen["test"],
+            False,
+            (64, 120),
+            (50, 150, 450),
+            (2, 5, 10, 15),
+            noise=Noise(deviation=0.05),
+        ),
         "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
     }
 
@@ -153,9 +166,9 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
 def _tuned(preset: str, seed: int, context: Context, method: str, size: int, shots: int, task: str) -> Train:
     """The policy of one task after a few demonstrations of it."""
     latent = seed if context.latent else None
-    few = Collect((task,), shots, seed=1000 + seed, environment=_environment(preset, context, latent))
+    few = Collect((task,), shots, 1000 + seed, _environment(preset, context, latent), context.noise)
     each = max(1, size // len(context.before))
-    many = Collect(context.before, each, seed=seed, environment=_environment(preset, context, None))
+    many = Collect(context.before, each, seed, _environment(preset, context, None), context.noise)
     return policy_of(method, _scale(preset), seed, many, few)
 
 

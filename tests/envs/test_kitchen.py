@@ -1,0 +1,109 @@
+"""The kitchen: its simulation is FrankaKitchen-v1's, and its expert does every combination of four subtasks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.agents.expert_agent import ExpertAgent, Noise
+from understudy.envs.base import EnvConfig, Split
+from understudy.envs.suites.kitchen import COMBINATIONS, HELD_OUT, JOINTS, START, SUBTASKS
+from understudy.rollout.loop import rollout
+from understudy.types import UserError
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import KitchenEnv
+
+    env = KitchenEnv(robot_noise_ratio=0.0, object_noise_ratio=0.0)
+    yield env
+    env.close()
+
+
+def test_a_step_is_that_of_franka_kitchen(theirs) -> None:
+    ours = envs.make("kitchen/microwave", EnvConfig(state="full"))
+    ours.begin(0)
+    theirs.reset(seed=0)
+    theirs.robot_env.set_state(ours.data.qpos, ours.data.qvel)
+    theirs.robot_env._get_obs()
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        action = generator.uniform(-1, 1, JOINTS).astype(np.float32)
+        ours.advance(action)
+        observation, *_ = theirs.step(action.astype(np.float64))
+        np.testing.assert_allclose(ours.data.qpos, theirs.data.qpos, atol=1e-10)
+        np.testing.assert_allclose(ours._state(), observation["observation"], atol=1e-6)
+    ours.close()
+
+
+def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(theirs) -> None:
+    np.testing.assert_array_equal(theirs.robot_env.init_qpos, START)
+    env = envs.make("kitchen/kettle")
+    env.begin(3)
+    moved = np.abs(env.data.qpos - START)
+    assert moved[:7].max() < 0.041 and moved[23:25].max() < 0.021
+    assert np.delete(moved, [*range(7), 23, 24]).max() == 0
+
+
+def test_the_same_state_counts_as_done_in_both(theirs) -> None:
+    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
+
+    assert {name.replace(" ", "-") for name in OBS_ELEMENT_GOALS} == set(SUBTASKS)
+    for name, goal in OBS_ELEMENT_GOALS.items():
+        where, ours = SUBTASKS[name.replace(" ", "-")]
+        np.testing.assert_array_equal(np.arange(30)[where], OBS_ELEMENT_INDICES[name])
+        np.testing.assert_array_equal(ours, goal)
+
+
+def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None = None) -> bool:
+    env = envs.make(f"kitchen/{task}", split=split)
+    agent = ExpertAgent(env, noise, seed=seed)
+    return rollout(env, agent, seed=seed, prompt=None, explore=True, steps_after_success=0).success_any
+
+
+@pytest.mark.parametrize("task", HELD_OUT)
+def test_the_expert_does_four_subtasks(task: str) -> None:
+    for seed, split in enumerate(("train", "validation", "evaluation")):
+        assert succeeds(task, seed, split)
+    assert succeeds(task, 5, noise=Noise(deviation=0.05))
+
+
+@pytest.mark.slow
+def test_the_expert_does_every_combination_from_many_starts() -> None:
+    failed = [(task, seed) for task in COMBINATIONS for seed in range(8) if not succeeds(task, seed)]
+    assert not failed, f"{len(failed)} of {8 * len(COMBINATIONS)}: {failed}"
+
+
+def test_rewards_count_subtasks_and_success_is_all_of_them() -> None:
+    env = envs.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
+    env.begin(1)
+    rewards, success = [], False
+    while not success:
+        reward, _, truncated, info = env.advance(env.expert_action())
+        rewards.append(reward)
+        success = info["success"]
+        assert not truncated and env.metrics()["subtasks"] == sum(rewards) / 4
+    assert sum(rewards) == 4
+
+
+def test_asking_the_expert_twice_changes_nothing() -> None:
+    once, twice = (envs.make("kitchen/light-switch") for _ in range(2))
+    once.begin(0)
+    twice.begin(0)
+    for _ in range(20):
+        twice.expert_action()
+        np.testing.assert_array_equal(once.expert_action(), twice.expert_action())
+        once.advance(once.expert_action())
+        twice.advance(twice.expert_action())
+
+
+def test_a_context_has_no_meaning_here() -> None:
+    with pytest.raises(UserError, match="contexts are its tasks"):
+        envs.make("kitchen/kettle", EnvConfig(context=1))
+
+
+def test_combinations_are_split_without_overlap() -> None:
+    train, test = (set(envs.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test"))
+    assert len(train) == 32 and len(test) == 3 and not train & test
