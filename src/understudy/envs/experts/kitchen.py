@@ -72,17 +72,15 @@ Where = Callable[[Scene], np.ndarray]
 @dataclass(frozen=True)
 class Motion:
     """One motion of the hand. It ends when the hand is `near` its target, when `until` holds, when it has come to rest
-    where it `rests`, or after `steps`. to: None: stay. pointing, opening: where the hand points and which way its
-    fingers open. grip: `SHUT` or `OPEN`."""
+    where it `rests`, or after `steps`. to: None: stay. turn: of the hand, as `Scene.frame`. grip: `SHUT` or `OPEN`."""
 
     to: Where | None
-    pointing: Where
-    opening: Where
+    turn: Where
     grip: float
-    near: float = 0.02
-    steps: int = 60
+    near: float = 0.0
+    steps: int = 70
     until: Callable[[Scene], bool] = lambda scene: False
-    rests: bool = True
+    rests: bool = False
 
 
 def _turned(vector: np.ndarray, angle: float) -> np.ndarray:
@@ -91,64 +89,70 @@ def _turned(vector: np.ndarray, angle: float) -> np.ndarray:
     return np.array([cosine * vector[0] - sine * vector[1], sine * vector[0] + cosine * vector[1], vector[2]])
 
 
-def _always(vector: np.ndarray) -> Where:
-    return lambda scene: vector
+def _frame(pointing: np.ndarray, opening: np.ndarray) -> np.ndarray:
+    return np.stack([np.cross(opening, pointing), opening, pointing], axis=1)
 
 
-def _beside(site: str, offset: np.ndarray = np.zeros(3)) -> Where:  # noqa: B008, never written to
-    return lambda scene: scene.site(site) + offset
+def _site(name: str) -> Where:
+    return lambda scene: scene.site(name)
 
 
-def _grasp(site: str, pointing: np.ndarray, opening: np.ndarray, *, deeper: float = 0.0) -> list[Motion]:
-    way = {"pointing": _always(pointing), "opening": _always(opening)}
+def _beside(place: Where, offset: tuple[float, ...]) -> Where:
+    return lambda scene: place(scene) + np.array(offset)
+
+
+def _grasp(handle: Where, frame: np.ndarray, *, deeper: float = 0.0) -> list[Motion]:
+    """Come from 13 cm away, and shut the fingers `deeper` than the handle's middle."""
+    pointing = frame[:, 2]
+
+    def turn(scene: Scene) -> np.ndarray:
+        return frame
+
     return [
-        Motion(_beside(site, -0.13 * pointing), grip=OPEN, near=0.03, **way),
-        Motion(_beside(site, deeper * pointing), grip=OPEN, near=0.012, steps=25, **way),
-        Motion(None, grip=SHUT, steps=5, rests=False, **way),
+        Motion(lambda scene: handle(scene) - 0.13 * pointing, turn, OPEN, near=0.03, rests=True),
+        Motion(lambda scene: handle(scene) + deeper * pointing, turn, OPEN, near=0.012, steps=25, rests=True),
+        Motion(None, turn, SHUT, steps=5),
     ]
 
 
-def _release(back: float, pointing: Where, opening: Where) -> list[Motion]:
-    """Let go, and draw the hand back by `back` metres."""
+def _release(turn: Where, back: float) -> list[Motion]:
+    """Let go, and draw the hand back by some metres in each step."""
     return [
-        Motion(None, pointing, opening, OPEN, steps=3, rests=False),
-        Motion(lambda scene: scene.hand - back * scene.frame[:, 2], pointing, opening, OPEN, near=0.0, steps=4),
+        Motion(None, turn, OPEN, steps=3),
+        Motion(lambda scene: scene.hand - back * scene.frame[:, 2], turn, OPEN, steps=4),
     ]
 
 
-def _door(
-    handle: str, hinge: str, joint: str, *, towards: float, pointing: float, leads: float, follows: float
-) -> list[Motion]:
-    """Pull a door open by its upright handle. towards: radians of the joint where it is open. pointing: of the hand, to
-    the left of straight ahead. leads: radians that the hand aims ahead of the handle on its arc. follows: part of the
-    door's turn that the hand makes."""
-    ahead, across = _turned(FORWARD, pointing), _turned(RIGHT, pointing)
+def _door(handle: str, hinge: str, joint: str, *, open_at: float, pointing: float, follows: float) -> list[Motion]:
+    """Pull a door open by its upright handle. open_at: radians of the joint. pointing: of the hand, to the left of
+    straight ahead. follows: part of the door's turn that the hand makes."""
 
     def along(scene: Scene) -> np.ndarray:
         middle = scene.body(hinge)
-        return middle + _turned(scene.site(handle) - middle, math.copysign(leads, towards))
+        return middle + _turned(scene.site(handle) - middle, math.copysign(0.3, open_at))
 
-    def is_open(scene: Scene) -> bool:
-        return abs(scene.joint(joint)) > abs(towards)
+    def turn(scene: Scene) -> np.ndarray:
+        angle = pointing + follows * scene.joint(joint)
+        return _frame(_turned(FORWARD, angle), _turned(RIGHT, angle))
 
-    way = {
-        "pointing": lambda scene: _turned(ahead, follows * scene.joint(joint)),
-        "opening": lambda scene: _turned(across, follows * scene.joint(joint)),
-    }
-    pull = Motion(along, grip=SHUT, near=0.0, steps=70, until=is_open, rests=False, **way)
-    return [*_grasp(handle, ahead, across, deeper=0.01), pull, *_release(0.13, **way)]
+    first = _frame(_turned(FORWARD, pointing), _turned(RIGHT, pointing))
+    pull = Motion(along, turn, SHUT, until=lambda scene: abs(scene.joint(joint)) > abs(open_at))
+    return [*_grasp(_site(handle), first, deeper=0.01), pull, *_release(turn, 0.13)]
 
 
-def _push(place: Where, stops: list[np.ndarray], until: Callable[[Scene], bool], follow: Where) -> list[Motion]:
+def _push(place: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]) -> list[Motion]:
     """With the fingers shut: over `stops`, offsets from `place`, then to where `follow` leads until it is done, and
     away."""
-    way = {"pointing": _always(FORWARD), "opening": _always(UP), "grip": SHUT}
+
+    def turn(scene: Scene) -> np.ndarray:
+        return _frame(FORWARD, UP)
+
     before = [
-        Motion(lambda scene, stop=stop: place(scene) + stop, near=0.012 if index else 0.03, **way)
-        for index, stop in enumerate(stops)
+        Motion(_beside(place, stop), turn, SHUT, near=near, rests=True)
+        for stop, near in zip(stops, (0.03, 0.012), strict=True)
     ]
-    push = Motion(follow, near=0.0, steps=70, until=until, rests=False, **way)
-    away = Motion(lambda scene: scene.hand + np.array([-0.02, -0.12, 0.0]), near=0.0, steps=6, rests=False, **way)
+    push = Motion(follow, turn, SHUT, until=until)
+    away = Motion(_beside(lambda scene: scene.hand, (-0.02, -0.12, 0.0)), turn, SHUT, steps=6)
     return [*before, push, away]
 
 
@@ -159,51 +163,55 @@ def _knob(site: str, joint: str, lever: float) -> list[Motion]:
         turned = -scene.joint(joint)
         return scene.site(site) + np.array([0.05 + 0.05 * math.sin(turned), -0.03, lever * math.cos(turned)])
 
-    stops = [np.array([-0.05, -0.12, 0.04]), np.array([-0.045, -0.035, lever])]
-    return _push(_beside(site), stops, lambda scene: scene.joint(joint) < -0.85, follow)
+    stops = [(-0.05, -0.12, 0.04), (-0.045, -0.035, lever)]
+    return _push(_site(site), stops, follow, lambda scene: scene.joint(joint) < -0.85)
 
 
 def _kettle() -> list[Motion]:
     """Lift it by its handle onto the burner behind."""
-    pointing, burner, lift = _turned(FORWARD, 0.35), np.array([-0.24, 0.72]), 0.08 * UP
-    way = {"pointing": _always(pointing), "opening": _always(UP), "grip": SHUT}
-    site, high = "kettle_site", 1.95
+    x, y, high = -0.24, 0.72, 1.95
+    frame = _frame(_turned(FORWARD, 0.35), UP)
+
+    def turn(scene: Scene) -> np.ndarray:
+        return frame
+
+    def lift(scene: Scene) -> np.ndarray:
+        return scene.hand + 0.08 * UP
 
     def carry(scene: Scene) -> np.ndarray:
-        return np.array([burner[0], scene.hand[1] + 0.12, high])
+        return np.array([x, scene.hand[1] + 0.12, high])
 
     def lower(scene: Scene) -> np.ndarray:
-        return np.array([*burner, scene.hand[2] - 0.05])
+        return np.array([x, y, scene.hand[2] - 0.05])
 
     return [
-        *_grasp(site, pointing, UP),
-        Motion(lambda scene: scene.hand + lift, near=0.0, steps=12, until=lambda scene: scene.hand[2] > high, **way),
-        Motion(carry, near=0.0, until=lambda scene: scene.site(site)[1] > 0.71, rests=False, **way),
-        Motion(lower, near=0.0, steps=14, until=lambda scene: scene.body("kettle")[2] < 1.625, rests=False, **way),
-        *_release(0.15, _always(pointing), _always(UP)),
+        *_grasp(_site("kettle_site"), frame),
+        Motion(lift, turn, SHUT, steps=12, until=lambda scene: scene.hand[2] > high),
+        Motion(carry, turn, SHUT, until=lambda scene: scene.site("kettle_site")[1] > y - 0.01),
+        Motion(lower, turn, SHUT, steps=14, until=lambda scene: scene.body("kettle")[2] < 1.625),
+        *_release(turn, 0.15),
     ]
 
 
+# In the order in which one does not hinder the next.
 SKILLS: Mapping[str, list[Motion]] = {
-    "microwave": _door(
-        "microhandle_site", "microdoorroot", "microwave", towards=-0.8, pointing=0.8, leads=0.3, follows=0.5
-    ),
+    "microwave": _door("microhandle_site", "microdoorroot", "microwave", open_at=-0.8, pointing=0.8, follows=0.5),
     "bottom-burner": _knob("knob2_site", "knob_Joint_2", 0.03),
     "top-burner": _knob("knob4_site", "knob_Joint_4", 0.045),
     "light-switch": _push(
         lambda scene: scene.body("lightswitchroot"),
-        [np.array([0.10, -0.195, 0.0]), np.array([0.09, -0.105, 0.0])],
+        [(0.10, -0.195, 0.0), (0.09, -0.105, 0.0)],
+        _beside(lambda scene: scene.body("lightswitchroot"), (-0.09, -0.095, 0.0)),
         lambda scene: scene.joint("light_switch") < -0.66,
-        lambda scene: scene.body("lightswitchroot") + np.array([-0.09, -0.095, 0.0]),
     ),
     "slide-cabinet": _push(
-        _beside("slide_site"),
-        [np.array([-0.07, -0.12, 0.0]), np.array([-0.07, -0.02, 0.0])],
+        _site("slide_site"),
+        [(-0.07, -0.12, 0.0), (-0.07, -0.02, 0.0)],
+        _beside(_site("slide_site"), (0.05, -0.02, 0.0)),
         lambda scene: scene.joint("slide_cabinet") > 0.39,
-        _beside("slide_site", np.array([0.05, -0.02, 0.0])),
     ),
     "hinge-cabinet": _door(
-        "hinge_site2", "hingerightdoor", "right_hinge_cabinet", towards=1.35, pointing=0.0, leads=0.3, follows=0.6
+        "hinge_site2", "hingerightdoor", "right_hinge_cabinet", open_at=1.35, pointing=0.0, follows=0.6
     ),
     "kettle": _kettle(),
 }
@@ -240,10 +248,7 @@ class KitchenExpert:
         if motion is None:
             return self._action(np.clip(READY - self._joints(), -0.15, 0.15) * 1.5, OPEN)
         to = self._scene.hand if motion.to is None else motion.to(self._scene)
-        pointing = motion.pointing(self._scene)
-        opening = motion.opening(self._scene)
-        frame = np.stack([np.cross(opening, pointing), opening, pointing], axis=1)
-        return self._action(GAIN * self._joint_step(to, frame), motion.grip)
+        return self._action(GAIN * self._joint_step(to, motion.turn(self._scene)), motion.grip)
 
     def _start(self, name: str | None) -> None:
         self._rest = iter(SKILLS[name] if name is not None else ())
