@@ -98,7 +98,7 @@ def test_baselines_train_from_the_demonstrations_alone(name: str, few: Path, tmp
 def test_the_paper_encoder_has_the_papers_sizes() -> None:
     config = pretrain("inverse-dynamics", "paper")
     assert (config.batch_size, config.steps, config.optimizer.learning_rate) == (256, 100_000, 1e-3)
-    assert config.model.encoder.width == 512 and config.model.width == 64
+    assert config.model.encoder.maps == 256 and config.model.width == 64
     assert pretrain("forward-pixels", "paper").augmentation.shift_pixels == 0
     assert pretrain("inverse-dynamics-far", "paper").window.chunk == 5
 

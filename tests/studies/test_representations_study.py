@@ -36,8 +36,12 @@ def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pret
 def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
     stages = stages_of(find("representations").measurements("laptop", 1))
     pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
-    environments, random, smaller = 3, 1, 2  # two objectives have a smaller pretraining as well
-    assert len(pretrained) == environments * (len(METHODS) - len(BASELINES) + random + smaller)
+    environments, untaught, smaller = (
+        3,
+        2,
+        2,
+    )  # random and ImageNet's; two objectives have a smaller pretraining as well
+    assert len(pretrained) == environments * (len(METHODS) - len(BASELINES) + untaught + smaller)
     for stage in stages:
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
@@ -48,7 +52,7 @@ def test_flags_choose_a_part_of_it() -> None:
     assert {each.setting for each in chosen} == {"doors, 1 demonstration", "doors, 4 demonstrations"}
     static = study(Choice(("doors",), ("static-contrastive",), (60, 6), (1,))).measurements("laptop", 1)
     assert [each.setting for each in static] == ["doors, 1 demonstration", "doors, 1 demonstration, pretrained on 6"]
-    collected = [stage for stage in stages_of(chosen) if isinstance(stage, Collect) and len(stage.tasks) == 3]
+    collected = [stage for stage in stages_of(chosen) if isinstance(stage, Collect) and stage.seed in (0, 1)]
     assert {stage.episodes for stage in collected} == {20}
     evaluated = {stage.seed for stage in stages_of(chosen) if isinstance(stage, Evaluate)}
     assert evaluated == {0, 1}
@@ -78,3 +82,14 @@ def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     assert [row["method"] for row in rows] == [INVERSE, STATES, "random"]
     assert all(row["episodes"] == 2 for row in rows) and (output / "report.html").exists()
     assert "pointmass, 2 demonstrations" in capsys.readouterr().out
+    assert all(set(row["probes"]) == {"linear state", "mlp state", "linear goal", "mlp goal"} for row in rows)
+    assert rows[1]["probes"]["linear state"] > 0.99, "the state is told by itself"
+    page = (output / "report.html").read_text()
+    assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
+
+
+def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
+    settings = {each.setting for each in find("representations").measurements("paper", 1)}
+    laptop = {each.setting for each in find("representations").measurements("laptop", 1)}
+    published = {setting for _, setting in find("representations").published}
+    assert published <= settings and len(published & laptop) == 3

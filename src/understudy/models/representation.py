@@ -54,10 +54,11 @@ class Representation(nn.Module):
         if config.sees == "images" and not slots:
             raise UserError(f"the embodiment {joint.names[0]!r} has no camera to learn a representation from")
         self.cameras = tuple(slots)
-        self.encoders = nn.ModuleDict({name: build_encoder(config.encoder, size) for name, size in slots.items()})
-        self.read = nn.ModuleDict({name: _reading(config) for name in slots})
-        own = config.width or config.encoder.width
-        self.embedding_dimension = own * len(slots) if slots else joint.state_dimension
+        encoders = {name: build_encoder(config.encoder, size) for name, size in slots.items()}
+        self.encoders = nn.ModuleDict(encoders)
+        self.read = nn.ModuleDict({name: _reading(each.width, config.width) for name, each in encoders.items()})
+        widths = [config.width or each.width for each in encoders.values()]
+        self.embedding_dimension = sum(widths) if slots else joint.state_dimension
 
     def load_pretrained(self) -> None:
         """Start the encoders from the pretrained weights that the config names, if it names any."""
@@ -86,7 +87,7 @@ class Representation(nn.Module):
         return found
 
 
-def _reading(config: RepresentationConfig) -> nn.Module:
-    if not config.width:
+def _reading(encoded: int, width: int) -> nn.Module:
+    if not width:
         return nn.Identity()
-    return nn.Sequential(nn.Linear(config.encoder.width, config.width), nn.LayerNorm(config.width), nn.Tanh())
+    return nn.Sequential(nn.Linear(encoded, width), nn.LayerNorm(width), nn.Tanh())

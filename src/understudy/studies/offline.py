@@ -13,8 +13,9 @@ import numpy as np
 from understudy.claim import write_atomically
 from understudy.data.dataset import EpisodeDataset
 from understudy.methods.inverse_dynamics import Size
+from understudy.models.frozen_images import has_imagenet
 from understudy.rollout.seeds import derive_seed
-from understudy.studies.representations import METHODS, STATES, policy_of
+from understudy.studies.representations import IMAGENET, METHODS, STATES, policy_of
 from understudy.studies.stages import Cut, Score, Stage, is_done, product, with_needs
 from understudy.types import UserError
 
@@ -77,7 +78,8 @@ def trials(
             f"{holdout_task!r} has {len(ours)} episodes, of which {_LEAST_KEPT} are kept for scoring; demonstrations "
             f"are {shots or 'at least 1'}"
         )
-    known = METHODS if dataset.spec.state_names else tuple(each for each in METHODS if each != STATES)
+    missing = (() if dataset.spec.state_names else (STATES,)) + (() if has_imagenet() else (IMAGENET,))
+    known = tuple(method for method in METHODS if method not in missing)
     for each in objectives:
         if each not in known:
             raise UserError(f"unknown objective {each!r}; choices: {', '.join(known)}")

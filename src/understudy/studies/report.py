@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ def write_report(study: Study, measurements: Sequence[Measurement], result: Stud
         _claims(result),
         "<h2>Success</h2>",
         *(_setting(study, result, setting) for setting in result.settings),
-        _few_shot(result),
+        _by_size(study, result),
+        _beside_the_paper(study, result),
+        _probes(result),
         _tasks(study, result),
         _curves(study, measurements, output),
         "<h2>How to read this</h2>",
@@ -87,27 +89,77 @@ def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     compared = ["", ""] if result.compares(row.setting) else []
     if found is not None:
         compared = [_difference(found.difference), f"{found.probability.mean:.2f}"]
-    success = f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
     bar = interval_bar(row.mean, row.low, row.high, width=90)
     cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.core_hours:.2f}"]
     solved = f"{row.solved} of {len(row.tasks)}"
-    return [escape(row.method), bar, success, *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
+    return [escape(row.method), bar, _success(row), *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
 
 
-def _few_shot(result: StudyResult) -> str:
-    """Success by the number of demonstrations, of methods that were measured with several."""
+def _success(row: Row) -> str:
+    return f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
+
+
+def _beside_the_paper(study: Study, result: StudyResult) -> str:
+    """Ours and the paper's success, where it reports one."""
+    groups: dict[str, list[list[str]]] = {}
+    for row in result.rows:
+        if (row.method, row.setting) in study.published:
+            theirs = f"{study.published[row.method, row.setting]:.2f}"
+            groups.setdefault(row.setting, []).append([escape(row.method), _success(row), theirs])
+    if not groups:
+        return ""
+    heads = ["method", "ours", "the paper's"]
+    return f"<h2>Beside the paper</h2>{_table(heads, groups, numbers=1)}<p>Read off its plots.</p>"
+
+
+def _by_size(study: Study, result: StudyResult) -> str:
+    """Success by the number of demonstrations, and of pretraining trajectories, of methods measured with several."""
+    charts = []
+    for place in dict.fromkeys(row.place for row in result.rows):
+        rows = [row for row in result.rows if row.place == place and row.demonstrations is not None]
+        largest = max((row.pretraining or 0 for row in rows), default=0)
+        at_largest = [row for row in rows if row.pretraining in (None, largest)]
+        charts += _charts(study, place, at_largest, "demonstrations", lambda row: row.demonstrations)
+        for shots in dict.fromkeys(row.demonstrations for row in rows):
+            few = [row for row in rows if row.demonstrations == shots]
+            label = f"pretraining trajectories, then {shots} demonstrations"
+            charts += _charts(study, place, few, label, lambda row: row.pretraining)
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _charts(study: Study, place: str, rows: Sequence[Row], label: str, size: Callable[[Row], int | None]) -> list[str]:
+    """One for each group of methods of which some were measured at several sizes."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
-    for row in sorted(result.rows, key=lambda row: row.demonstrations or 0):
-        if row.demonstrations is not None:
-            counts, means = lines.setdefault(row.method, ([], []))
-            counts.append(float(row.demonstrations))
+    for row in sorted(rows, key=lambda row: size(row) or 0):
+        if size(row) is not None:
+            sizes, means = lines.setdefault(row.method, ([], []))
+            sizes.append(float(size(row) or 0))
             means.append(row.mean)
     several = {method: line for method, line in lines.items() if len(line[0]) > 1}
-    shown = dict(list(several.items())[:_LINES])
-    if not shown:
+    charts = []
+    for title, methods in study.groups.items():
+        shown = {method: several[method] for method in methods[:_LINES] if method in several}
+        caption = ", ".join(word for word in (place, title.lower(), "success") if word)
+        charts += [line_chart(shown, {}, title=caption, x_label=label, y_limits=(0, 1))] if shown else []
+    return charts
+
+
+def _probes(result: StudyResult) -> str:
+    """What can be read off the representations: R^2 on episodes kept apart."""
+    probed = [row for row in result.rows if row.probes]
+    kinds = sorted({name for row in probed for name in row.probes})
+    groups: dict[str, list[list[str]]] = {}
+    for row in {(row.place, row.method, row.pretraining): row for row in reversed(probed)}.values():
+        name = row.method if row.pretraining is None else f"{row.method}, {row.pretraining} trajectories"
+        cells = [f"{row.probes[kind]:.2f}" if kind in row.probes else "" for kind in kinds]
+        groups.setdefault(row.place, []).insert(0, [escape(name), *cells])
+    if not groups:
         return ""
-    chart = line_chart(shown, {}, title="success on held-out tasks", x_label="demonstrations", y_limits=(0, 1))
-    return f'<div class="charts">{chart}</div>'
+    return (
+        f"<h2>What the representation tells</h2>{_table(['method', *kinds], groups, numbers=1)}"
+        "<p>R² of a linear map and of a small perceptron from a frame's embedding to the true state and to the goal, "
+        "on demonstrations kept apart, a mean over dimensions: 1 is all, 0 what the mean tells.</p>"
+    )
 
 
 def _tasks(study: Study, result: StudyResult) -> str:
@@ -132,6 +184,8 @@ def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> 
     """The imitation loss of each method's last run, first seed; dashed on held-out episodes."""
     runs = {each.method: each.evaluations[0].run for each in reversed(measurements) if not each.demonstrations}
     rows = {method: _metrics(product(run, output)) for method, run in runs.items() if is_done(run, output)}
+    if not rows:
+        return ""
     charts = [
         line_chart(
             {method: _line(rows[method], _CURVE) for method in methods[:_LINES] if method in rows},

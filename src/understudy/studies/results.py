@@ -31,16 +31,19 @@ SOLVED = 0.9  # success from which a task counts as solved; DualMind's headline 
 class Row:
     """A method in a setting. seeds: those whose stages are all done. episodes: over all seeds and tasks.
 
-    demonstrations: as in `Measurement`. mean, low, high: success, over tasks and seeds. tasks: success of each, over
-    seeds. solved: tasks with a success of at least `SOLVED`. training_steps: of all the runs that lead to the agent.
-    train_seconds: within these steps, a mean over seeds. hours: by the clock, of the collections and runs that lead to
-    the agent, one after the other, a mean over seeds; core_hours: what these computed. parameters: learned ones of the
-    agent's last run; trained_parameters: those which that run trained.
+    demonstrations, pretraining, place: as in `Measurement`. mean, low, high: success, over tasks and seeds. tasks:
+    success of each, over seeds. solved: tasks with a success of at least `SOLVED`. training_steps: of all the runs that
+    lead to the agent. train_seconds: within these steps, a mean over seeds. hours: by the clock, of the collections and
+    runs that lead to the agent, one after the other, a mean over seeds; core_hours: what these computed. parameters:
+    learned ones of the agent's last run; trained_parameters: those which that run trained. probes: R^2 by "linear" or
+    "mlp" and "state" or "goal", a mean over dimensions and the seeds that were probed.
     """
 
     method: str
     setting: str
     demonstrations: int | None
+    pretraining: int | None
+    place: str
     seeds: tuple[int, ...]
     episodes: int
     mean: float
@@ -54,6 +57,7 @@ class Row:
     core_hours: float
     parameters: int
     trained_parameters: int
+    probes: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def _row(cell: _Cell, output: Path) -> Row:
         method=first.method,
         setting=first.setting,
         demonstrations=first.demonstrations,
+        pretraining=first.pretraining,
+        place=first.place,
         seeds=tuple(measurement.seed for measurement in cell.measurements),
         episodes=cell.rates.size * cell.episodes,
         mean=found.mean,
@@ -185,7 +191,18 @@ def _row(cell: _Cell, output: Path) -> Row:
         core_hours=round(core_seconds / 3600, 3),
         parameters=last["parameters"],
         trained_parameters=last["trained_parameters"],
+        probes=_probes(cell, output),
     )
+
+
+def _probes(cell: _Cell, output: Path) -> dict[str, float]:
+    stages = [each.probe for each in cell.measurements if each.probe is not None and is_done(each.probe, output)]
+    found: dict[str, list[float]] = {}
+    for stage in stages:
+        for kind, scores in json.loads(product(stage, output).read_text()).items():
+            for name, score in scores.items():
+                found.setdefault(f"{kind} goal" if name.startswith("goal") else f"{kind} state", []).append(score)
+    return {name: float(np.mean(scores)) for name, scores in sorted(found.items())}
 
 
 def _cost(run: Train, output: Path) -> tuple[float, float, float]:

