@@ -1,4 +1,5 @@
-"""Inverse-dynamics pretraining as one writes it first in PyTorch: own loader, own modules, nothing cached."""
+"""Inverse-dynamics pretraining, and tuning after it, as one writes them first in PyTorch: own loader, own modules,
+nothing cached."""
 
 from __future__ import annotations
 
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from understudy import envs
 from understudy.data.dataset import EpisodeDataset
+from understudy.envs.base import EnvConfig
 from understudy.methods.inverse_dynamics import pretrain
 from understudy.models.encoders import KeypointEncoderConfig
 from understudy.models.representation import RepresentationConfig
+from understudy.serialisation import from_jsonable
 
 CONFIG = pretrain("inverse-dynamics", "laptop")
 
@@ -36,10 +40,19 @@ class Pairs(Dataset):
         return _shifted(before), _shifted(after), torch.from_numpy(self.actions[episode][step])
 
 
-def batches(dataset: EpisodeDataset, batch_size: int) -> Iterator[list[Tensor]]:
+class Frames(Pairs):
+    """A frame and the expert's action in it."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        episode, step = self.places[index]
+        (frame,) = self.dataset.frames(episode, self.camera, [step])
+        return _pixels(frame), torch.from_numpy(self.actions[episode][step])
+
+
+def batches(examples: Pairs, batch_size: int) -> Iterator[list[Tensor]]:
     """Epoch after epoch, loaded by the two workers that people start."""
     given = {"shuffle": True, "drop_last": True, "num_workers": 2, "persistent_workers": True}
-    loader = DataLoader(Pairs(dataset), batch_size, **given)
+    loader = DataLoader(examples, batch_size, **given)
     while True:
         yield from loader
 
@@ -87,7 +100,7 @@ class InverseDynamics:
         self.head = head(2 * self.encoder.width, dataset.spec.action.dimension)
         parameters = [*self.encoder.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-3)
-        self.batches = batches(dataset, CONFIG.batch_size)
+        self.batches = batches(Pairs(dataset), CONFIG.batch_size)
 
     def __call__(self) -> None:
         before, after, action = next(self.batches)
@@ -98,10 +111,45 @@ class InverseDynamics:
         self.optimizer.step()
 
 
+def tune_and_evaluate(dataset: EpisodeDataset, steps: int, batch_size: int, episodes: int) -> float:
+    """A policy on a frozen encoder, which sees every batch anew; then episodes one after the other, each until it is
+    solved: the part of them that were."""
+    (height, _), *_ = dataset.spec.cameras.values()
+    encoder = Encoder(height).eval()
+    policy = head(encoder.width, dataset.spec.action.dimension)
+    optimizer, drawn = torch.optim.AdamW(policy.parameters(), lr=1e-3), batches(Frames(dataset), batch_size)
+    for _ in range(steps):
+        frames, actions = next(drawn)
+        with torch.no_grad():
+            embedded = encoder(frames)
+        loss = F.mse_loss(policy(embedded), actions)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    policy.eval()
+    (task,) = dataset.tasks
+    env = envs.make(task.name, from_jsonable(EnvConfig, dict(dataset.environment or {})), split="evaluation")
+    solved = 0
+    for seed in range(episodes):
+        observation, _ = env.reset(seed=seed)
+        for _ in range(env.max_steps):
+            with torch.no_grad():
+                action = policy(encoder(_pixels(observation["images"][next(iter(dataset.spec.cameras))])[None]))[0]
+            observation, _, _, _, info = env.step(action.clamp(-1, 1).numpy())
+            if info["success"]:
+                solved += 1
+                break
+    return solved / episodes
+
+
 def _shifted(frame: np.ndarray) -> Tensor:
     """A random crop of the frame after padding, as float in [-1, 1]."""
     pad = CONFIG.augmentation.shift_pixels
     wide = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     down, right = np.random.randint(0, 2 * pad + 1, 2)  # noqa: NPY002, as one writes it
     cut = wide[down : down + frame.shape[0], right : right + frame.shape[1]]
-    return torch.from_numpy(np.ascontiguousarray(cut.transpose(2, 0, 1))).float() / 127.5 - 1
+    return _pixels(cut)
+
+
+def _pixels(frame: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frame.transpose(2, 0, 1))).float() / 127.5 - 1
