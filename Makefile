@@ -3,7 +3,7 @@
 # make test        the tests; make test-slow: the slow ones, with other projects' loaders; make check: format, lint, types
 # make bench       every speed claim, measured in one run
 PYTHON ?= python3
-EXTRAS ?= metaworld,navigation,kitchen,imagenet,dev
+EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,dev
 
 BIN := .venv/bin
 # The interpreter itself, also where PYTHON lives in a virtual environment, and its version.

@@ -19,6 +19,7 @@ TASKS = [
     *("metaworld/reach", "metaworld/drawer-close"),
     *("navigation/hallway", "navigation/maze-s3"),
     *("kitchen/microwave", "kitchen/light-switch"),
+    *("dmc/reacher-easy", "dmc/reacher-hard"),
 ]
 SEED_WITH_THE_MARKER_IN_SIGHT = {"navigation/hallway": 15, "navigation/maze-s3": 14}
 
@@ -161,8 +162,8 @@ def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
 
 
 def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
-    if task.startswith("kitchen"):
-        pytest.skip("the kitchen never shows a goal")
+    if task.startswith(("kitchen", "dmc")):
+        pytest.skip("there is no goal to hide")
     cameras = ("workspace", "workspace_side") if task.startswith("metaworld") else ()  # one may be in the goal's way
     shown, hidden = (
         envs.make(task, EnvConfig(goal=goal, state="full", cameras=cameras)) for goal in ("visible", "hidden")

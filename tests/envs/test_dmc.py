@@ -1,0 +1,110 @@
+"""The control suite: its rewards in arrays are its own, its episodes are its own, and planning on it scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.envs.base import EnvConfig
+from understudy.envs.rendering import choose_backend
+from understudy.envs.suites.dmc import TASKS
+from understudy.envs.suites.dmc_rewards import _state_by_state, rewards_of
+from understudy.types import UserError
+
+
+def test_all_tasks_of_the_suite_are_named() -> None:
+    choose_backend()
+    from dm_control import suite
+
+    assert set(TASKS) == {f"{domain}-{task}" for domain, task in suite.ALL_TASKS}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cartpole-balance", "cartpole-swingup", "walker-stand", "walker-walk", "walker-run", "cheetah-run"],
+)
+def test_rewards_of_arrays_are_those_of_the_suite(name: str) -> None:
+    env = envs.make(f"dmc/{name}", EnvConfig(state="full"))
+    ours, theirs = _both(env, name)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["reacher-easy", "pendulum-swingup", "cartpole-swingup_sparse"])
+def test_rewards_that_lead_somewhere_are_larger_where_the_suite_rewards(name: str) -> None:
+    ours, theirs = _both(envs.make(f"dmc/{name}"), name, count=4000)
+    assert theirs.any() and ours[theirs > 0.5].mean() > ours[theirs < 0.5].mean() + 0.5
+
+
+def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Our rewards and the suite's at states about one that it reaches, and within all its joints' turns."""
+    import mujoco
+
+    env.begin(0)
+    domain, _, task = name.partition("-")
+    generator = np.random.default_rng(0)
+    model, data = env._model, mujoco.MjData(env._model)
+    position = generator.normal(env._data.qpos, 1.5, (count, model.nq))
+    velocity = generator.normal(0, 2, (count, model.nv))
+    control = generator.uniform(-1, 1, (count, model.nu))
+    sensors = np.zeros((count, model.nsensordata))
+    for index in range(count):
+        data.qpos[:], data.qvel[:], data.ctrl[:] = position[index], velocity[index], control[index]
+        mujoco.mj_forward(model, data)
+        sensors[index] = data.sensordata
+    ours = rewards_of(domain, task, env._suite.physics, env._suite.task)(position, velocity, sensors, control)
+    theirs = _state_by_state(env._suite.physics, env._suite.task)(position, velocity, sensors, control)
+    return ours, theirs
+
+
+def test_an_episode_is_the_suites_own() -> None:
+    from dm_control import suite
+
+    ours = envs.make("dmc/walker-walk", EnvConfig(state="full"))
+    ours.begin(5)
+    theirs = suite.load("walker", "walk", task_kwargs={"random": np.random.RandomState(ours._seed)})
+    first = theirs.reset()
+    generator = np.random.default_rng(0)
+    flat = np.concatenate([np.ravel(part) for part in first.observation.values()])
+    np.testing.assert_allclose(ours.observe()["state"], flat, atol=1e-6)
+    for _ in range(20):
+        action = generator.uniform(-1, 1, 6).astype(np.float32)
+        reward = ours.advance(action)[0]
+        step = theirs.step(action.astype(np.float64))
+        assert reward == step.reward
+        flat = np.concatenate([np.ravel(part) for part in step.observation.values()])
+        np.testing.assert_allclose(ours.observe()["state"], flat, atol=1e-5)
+
+
+def episode_return(env, seed: int, steps: int, *, expert: bool) -> float:
+    env.begin(seed)
+    generator = np.random.default_rng(seed)
+    low, high = env.action_space.low, env.action_space.high
+    return sum(env.advance(env.expert_action() if expert else generator.uniform(low, high))[0] for _ in range(steps))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cartpole-swingup", 250), ("cheetah-run", 150), ("walker-stand", 80)])
+def test_planning_on_the_true_simulator_beats_chance(name: str, steps: int) -> None:
+    env = envs.make(f"dmc/{name}")
+    planned, chance = (episode_return(env, 1, steps, expert=expert) for expert in (True, False))
+    assert planned > 2 * chance
+
+
+def test_a_task_without_rewards_in_arrays_is_planned_state_by_state() -> None:
+    env = envs.make("dmc/finger-spin")
+    assert episode_return(env, 0, 60, expert=True) > episode_return(env, 0, 60, expert=False) + 5
+
+
+def test_every_task_can_be_made_and_observed() -> None:
+    for name in ("acrobot-swingup", "lqr-lqr_2_1", "quadruped-walk", "humanoid-stand", "fish-swim"):
+        env = envs.make(f"dmc/{name}", EnvConfig(image_size=32))
+        observation, _ = env.reset(seed=0)
+        assert env.observation_space.contains(observation)
+        assert np.isfinite(env.step(env.action_space.sample())[1])
+        env.close()
+
+
+@pytest.mark.parametrize("config", [EnvConfig(goal="hidden"), EnvConfig(context=1)])
+def test_there_is_no_goal_to_hide_or_to_fix(config: EnvConfig) -> None:
+    with pytest.raises(UserError, match="no goals"):
+        envs.make("dmc/reacher-easy", config)
