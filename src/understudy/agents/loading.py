@@ -9,10 +9,11 @@ from understudy.agents.policy_agent import PolicyAgent
 from understudy.agents.reactive_agent import ReactiveAgent
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
+from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.models.representation import Representation
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
-from understudy.types import Precision
+from understudy.types import Precision, UserError
 
 LearnedAgent = PolicyAgent | ReactiveAgent
 
@@ -23,9 +24,12 @@ def load(
     """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
     see `PolicyAgent`.
 
-    Raises UserError where weights or files do not fit, and naming the choices where the embodiment is not among them.
+    Raises UserError where weights or files do not fit, where they are of a model that does not act, and naming the
+    choices where the embodiment is not among them.
     """
     system, info = load_system(path)
+    if isinstance(system.model, DynamicsTransformer):
+        raise UserError(f"{path} is a dynamics model, which predicts and does not act; see `understudy predict`")
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
     return kind(system.to(device), info, embodiment=embodiment, precision=precision)
 

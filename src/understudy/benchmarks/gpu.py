@@ -16,6 +16,7 @@ from understudy.benchmarks.harness import Row
 from understudy.benchmarks.recorded import Steps, phase2, recorded
 from understudy.data.windows import Windows
 from understudy.methods import preset
+from understudy.methods.dualmind import transformer
 from understudy.training.config import TrainConfig
 from understudy.training.distributed import Ranks
 from understudy.training.frozen_features import frozen_features
@@ -57,7 +58,7 @@ def _train(config: TrainConfig) -> _Speed:
         if config.cache_features:
             system = prepare(config, Sources((dataset,)), None, None)[0].cuda()
             features = frozen_features(
-                system, dataset, cache, encoder=config.model.encoder, precision=config.precision, cache_dir=name
+                system, dataset, cache, encoder=transformer(config).encoder, precision=config.precision, cache_dir=name
             )
         windows = Windows(dataset, cache, config.window, seed=0, features=features)
         with FlopCounterMode(display=False) as counter:

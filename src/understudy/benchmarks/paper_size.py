@@ -21,6 +21,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.windows import Windows
 from understudy.methods import preset
+from understudy.methods.dualmind import transformer
 from understudy.objectives.system import System
 from understudy.training.config import TrainConfig
 from understudy.training.frozen_features import frozen_features
@@ -72,7 +73,7 @@ def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCach
     system, _ = prepare(config, Sources((dataset,)), None, None)
     with tempfile.TemporaryDirectory() as folder:
         features = frozen_features(
-            system, dataset, cache, encoder=config.model.encoder, precision=config.precision, cache_dir=folder
+            system, dataset, cache, encoder=transformer(config).encoder, precision=config.precision, cache_dir=folder
         )
         step = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
         frames = _frames(Windows(dataset, cache, config.window, seed=0), config)

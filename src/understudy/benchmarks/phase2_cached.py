@@ -11,6 +11,7 @@ from understudy.benchmarks.recorded import Steps, phase2, recorded
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.windows import Windows
+from understudy.methods.dualmind import transformer
 from understudy.training.config import TrainConfig
 from understudy.training.frozen_features import frozen_features
 
@@ -28,7 +29,12 @@ def _steps_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCa
     plain = Steps(replace(config, cache_features=False), dataset, Windows(dataset, cache, config.window, seed=0))
     with tempfile.TemporaryDirectory() as folder:
         features = frozen_features(
-            plain.system, dataset, cache, encoder=config.model.encoder, precision=config.precision, cache_dir=folder
+            plain.system,
+            dataset,
+            cache,
+            encoder=transformer(config).encoder,
+            precision=config.precision,
+            cache_dir=folder,
         )
         cached = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
         for side in (cached, plain):

@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "look at a dataset: `understudy data info PATH`",
     "train": "train one phase of a method on a dataset",
     "evaluate": "success of an agent on goals it never saw, or the difference between two results",
+    "predict": "how far ahead a dynamics model sees: errors of its own predictions fed back",
     "prompts": "success of an agent by kind of prompt, and when it is told another task",
     "study": "run a declared comparison of methods over seeds, and print the table that answers it",
     "report": "one HTML file that shows what a run can do, with videos",

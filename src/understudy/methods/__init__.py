@@ -37,6 +37,8 @@ for _size in _SIZES:
         _PRESETS[f"inverse_dynamics/{_objective}-{_size}"] = ("inverse_dynamics", "pretrain", (_objective, _size))
     for _name, _function in _FINETUNED.items():
         _PRESETS[f"inverse_dynamics/{_name}-{_size}"] = ("inverse_dynamics", _function, (_size,))
+    for _decoding in ("parallel", "sequential"):
+        _PRESETS[f"dynamics/{_decoding}-{_size}"] = ("transformer_dynamics", "dynamics", (_decoding, _size))
 
 
 def preset_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Values in [-1, 1] to bins and back: uniform, or finer near zero by the mu-law."""
+"""Values to bins and back: uniform, or finer near zero by the mu-law."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from torch import Tensor, nn
 
 
 class Bins(nn.Module):
-    """num_bins equal cells of [-1, 1] after the companding sign(x) ln(1 + mu |x|) / ln(1 + mu); mu = 0: none.
+    """num_bins equal cells of [-1, 1] after the companding sign(x) ln(1 + mu |x|) / ln(1 + mu limit).
+
+    limit: the largest value told apart. mu: 0: x / limit; 100, with a limit of 256: Gato's (Reed et al. 2022).
 
     DualMind's released code uses mu = 1.7 without the denominator, so part of its bins is never used.
     """
 
     centres: Tensor
 
-    def __init__(self, num_bins: int, *, mu: float = 0.0):
+    def __init__(self, num_bins: int, *, mu: float = 0.0, limit: float = 1.0):
         super().__init__()
-        self.num_bins, self.mu = num_bins, mu
+        self.num_bins, self.mu, self.limit = num_bins, mu, limit
         middles = (2 * torch.arange(num_bins) + 1) / num_bins - 1
         self.register_buffer("centres", self._expand(middles), persistent=False)
 
     def encode(self, values: Float[Tensor, "..."]) -> Int[Tensor, "..."]:
-        """The bin of each value; values outside [-1, 1] fall into the outermost bins."""
-        cell = (self._compress(values.clamp(-1, 1)) + 1) / 2 * self.num_bins
+        """The bin of each value; values beyond the limit fall into the outermost bins."""
+        cell = (self._compress(values.clamp(-self.limit, self.limit)) + 1) / 2 * self.num_bins
         return cell.long().clamp(0, self.num_bins - 1)
 
     def decode(self, index: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -34,12 +36,18 @@ class Bins(nn.Module):
 
     def soft_targets(self, values: Float[Tensor, "..."], deviation_bins: float) -> Float[Tensor, "... n"]:
         """Probabilities over bins: a Gaussian around each value, its deviation counted in bins."""
-        position = (self._compress(values.clamp(-1, 1)) + 1) / 2 * self.num_bins - 0.5
+        position = self.position(values)
         distance = torch.arange(self.num_bins, device=values.device) - position[..., None]
         return (-0.5 * (distance / deviation_bins) ** 2).softmax(dim=-1)
 
+    def position(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Where each value lies among the bins' centres: i is the centre of bin i."""
+        return (self._compress(values.clamp(-self.limit, self.limit)) + 1) / 2 * self.num_bins - 0.5
+
     def _compress(self, x: Tensor) -> Tensor:
-        return x.sign() * torch.log1p(self.mu * x.abs()) / math.log1p(self.mu) if self.mu else x
+        whole = math.log1p(self.mu * self.limit)
+        return x.sign() * torch.log1p(self.mu * x.abs()) / whole if self.mu else x / self.limit
 
     def _expand(self, y: Tensor) -> Tensor:
-        return y.sign() * torch.expm1(y.abs() * math.log1p(self.mu)) / self.mu if self.mu else y
+        whole = math.log1p(self.mu * self.limit)
+        return y.sign() * torch.expm1(y.abs() * whole) / self.mu if self.mu else y * self.limit

@@ -11,12 +11,14 @@ from torch import nn
 from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformer, ControlTransformerConfig
+from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
 from understudy.models.representation import Representation, RepresentationConfig
 from understudy.objectives.base import Objective, Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
+from understudy.objectives.next_step import NextStep, NextStepConfig, StepPasses
 from understudy.objectives.representations.base import FramePasses
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning, EmbeddingCloningConfig
 from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamics, ContrastiveDynamicsConfig
@@ -28,7 +30,8 @@ from understudy.objectives.representations.inverse_dynamics import (
 from understudy.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
 from understudy.types import Batch, Loss, UserError
 
-ModelConfig = ControlTransformerConfig | RepresentationConfig
+ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsTransformerConfig
+Model = ControlTransformer | Representation | DynamicsTransformer
 ObjectiveConfig = (
     BehaviourCloningConfig
     | ForwardDynamicsConfig
@@ -39,6 +42,7 @@ ObjectiveConfig = (
     | ContrastiveDynamicsConfig
     | ContrastiveStaticConfig
     | PixelDynamicsConfig
+    | NextStepConfig
 )
 OBJECTIVES: dict[type, Any] = {  # of a control transformer
     BehaviourCloningConfig: BehaviourCloning,
@@ -53,19 +57,32 @@ REPRESENTATION_OBJECTIVES: dict[type, Any] = {
     ContrastiveStaticConfig: ContrastiveStatic,
     PixelDynamicsConfig: PixelDynamics,
 }
+DYNAMICS_OBJECTIVES: dict[type, Any] = {NextStepConfig: NextStep}
+_PASSES: dict[type, Any] = {
+    ControlTransformer: Passes,
+    Representation: FramePasses,
+    DynamicsTransformer: StepPasses,
+}
+
+
+def sees_images(model: ModelConfig) -> bool:
+    """Whether a model reads pictures; for one that does not, none are loaded."""
+    if isinstance(model, RepresentationConfig):
+        return model.sees == "images"
+    return not isinstance(model, DynamicsTransformerConfig)
 
 
 class System(nn.Module):
     """model and objectives; the weights of the losses stand under the objectives' names.
 
-    model: a `ControlTransformer` or a `Representation`.
+    model: a `ControlTransformer`, a `Representation` or a `DynamicsTransformer`.
     """
 
     model: Any
 
     def __init__(
         self,
-        model: ControlTransformer | Representation,
+        model: Model,
         objectives: Mapping[str, Objective],
         weights: Mapping[str, float],
     ):
@@ -89,6 +106,9 @@ class System(nn.Module):
         if isinstance(model, RepresentationConfig):
             known = REPRESENTATION_OBJECTIVES
             fresh: Any = Representation(model, joint, chunk=window.chunk, steps=window.steps)
+        elif isinstance(model, DynamicsTransformerConfig):
+            known = DYNAMICS_OBJECTIVES
+            fresh = DynamicsTransformer(model, joint, chunk=window.chunk, steps=window.steps)
         else:
             pictures = window.prompt_pictures
             fresh = ControlTransformer(model, joint, chunk=window.chunk, steps=window.steps, prompt_pictures=pictures)
@@ -103,8 +123,7 @@ class System(nn.Module):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Loss]:
         """Every objective's loss, over shared passes of the model."""
-        kind: Any = FramePasses if isinstance(self.model, Representation) else Passes
-        passes = kind(self.model, batch, generator)
+        passes = _PASSES[type(self.model)](self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
     def after_step(self) -> None:

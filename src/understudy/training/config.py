@@ -8,7 +8,7 @@ from typing import Literal
 
 from understudy.data.quality import Measure
 from understudy.data.windows import WindowConfig
-from understudy.objectives.system import ModelConfig, ObjectiveConfig
+from understudy.objectives.system import ModelConfig, ObjectiveConfig, sees_images
 from understudy.types import Precision, UserError
 
 
@@ -171,6 +171,8 @@ class TrainConfig:
         alone = not (self.buffer_frames and (self.cache_features or self.curation.drop))
         expected = "0 with cache_features or curation, which go through the whole dataset before training"
         _require("buffer_frames", self.buffer_frames, alone, expected)
+        cached = not (self.cache_features and not sees_images(self.model))
+        _require("cache_features", self.cache_features, cached, "False for a model that sees no images")
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction < 1, "in [0, 1)")
         parts = self.processes * self.optimizer.accumulation

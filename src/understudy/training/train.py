@@ -24,7 +24,8 @@ from understudy.data.windows import Windows
 from understudy.devices import choose_device
 from understudy.evaluation.provenance import code_commit, package_versions
 from understudy.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
-from understudy.objectives.system import System
+from understudy.models.dynamics_transformer import DynamicsTransformerConfig
+from understudy.objectives.system import System, sees_images
 from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training import checkpoint, run_folder
@@ -352,13 +353,14 @@ def _windows(
             streamed = StreamedWindows(dataset.location, config.window, buffer_frames=config.buffer_frames, **given)
             parts.append(streamed)
             continue
-        own = None if features is None else features[number]
+        own = features[number] if features is not None else None if sees_images(config.model) else {}
         parts.append(Windows(dataset, FrameCache.open(dataset), config.window, features=own, **given))
     return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
 
 
 def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
     """Of each dataset, by camera."""
+    assert not isinstance(config.model, DynamicsTransformerConfig), "its config does not allow features"
     given = {"encoder": config.model.encoder, "precision": config.precision}
     return [frozen_features(system, dataset, FrameCache.open(dataset), **given) for dataset in sources.datasets]
 

@@ -1,0 +1,294 @@
+"""A transformer over the numbers of observations, actions and rewards that predicts what comes next (Schubert et al.
+2023, "A Generalist Dynamics Model for Control", arXiv 2305.10912)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from understudy.data.embodiments import JointSpec
+from understudy.models.world_model import Prediction
+from understudy.nn.bins import Bins
+from understudy.nn.cached_attention import CachedBlock, Past
+from understudy.types import UserError
+
+Decoding = Literal["parallel", "sequential"]
+_FEATURES = 16  # of a number, where a step is one token
+_BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest value: Gato's, and five deviations
+
+
+@dataclass(frozen=True)
+class DynamicsTransformerConfig:
+    """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all numbers of a step
+    at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in standard deviations. soft: values
+    between two bins count for both, in what goes in and in targets."""
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    dropout: float = 0.0
+    decoding: Decoding = "parallel"
+    tokeniser: Literal["mu-law", "uniform"] = "mu-law"
+    bins: int = 1024
+    soft: bool = True
+
+    def __post_init__(self) -> None:
+        for name, known in (("decoding", ("parallel", "sequential")), ("tokeniser", tuple(_BINS))):
+            if getattr(self, name) not in known:
+                raise UserError(f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(known)}")
+        if self.bins < 8:
+            raise UserError(f"model.bins is {self.bins}; expected at least 8")
+        if self.width % (2 * self.heads):
+            raise UserError(f"model.width {self.width} is not a multiple of twice model.heads, {self.heads}")
+
+
+class DynamicsTransformer(nn.Module):
+    """See the module. A step has s + a + 1 numbers: the observation's, the action's, the reward.
+
+    Sequential: each number is a token, attends to those before it and predicts the next one. Parallel: a step's
+    observation and action together are one token, which predicts its reward and how all numbers of the observation
+    change: one vector keeps small changes better than where each number stands.
+
+    joint: one embodiment; steps: of a window, and of the history that is kept.
+    """
+
+    prompt_encoder = None
+    encoder_names = ()
+
+    def __init__(self, config: DynamicsTransformerConfig, joint: JointSpec, *, chunk: int, steps: int):
+        super().__init__()
+        if len(joint.specs) > 1:
+            raise UserError(f"a dynamics model is of one embodiment, not of {', '.join(joint.names)}")
+        if chunk != 1:
+            raise UserError(f"a dynamics model predicts every step: window.chunk is {chunk}; expected 1")
+        if steps < 2:
+            raise UserError(f"a dynamics model needs steps to predict: window.steps is {steps}; expected at least 2")
+        if not joint.state_dimension:
+            raise UserError(f"the embodiment {joint.names[0]!r} has no state to predict")
+        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
+        self.observed, self.acted = joint.state_dimension, joint.action_dimension
+        mu, limit = _BINS[config.tokeniser]
+        self.bins = Bins(config.bins, mu=mu, limit=limit)
+        told = self.observed + self.acted
+        if config.decoding == "parallel":
+            self.value_embedding = nn.Embedding(config.bins, _FEATURES)
+            self.join = nn.Linear(told * _FEATURES, config.width)
+        else:
+            self.value_embedding = nn.Embedding(config.bins, config.width)
+            self.place_embedding = nn.Embedding(told + 1, config.width)
+            nn.init.normal_(self.place_embedding.weight, std=0.5)
+        with torch.no_grad():
+            self.value_embedding.weight.copy_(_waves(config.bins, self.value_embedding.embedding_dim))
+        self.blocks = nn.ModuleList(
+            CachedBlock(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, self.predicted * config.bins)
+
+    @property
+    def tokens(self) -> int:
+        """Of a step."""
+        return 1 if self.config.decoding == "parallel" else self.observed + self.acted + 1
+
+    @property
+    def predicted(self) -> int:
+        """Numbers that a token predicts."""
+        return self.observed + 1 if self.config.decoding == "parallel" else 1
+
+    def load_pretrained(self) -> None:
+        """There are no weights to begin with."""
+
+    def forward(
+        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b t m bins"]:
+        """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes and
+        of the reward. values: `sequence`'s. real: steps that there are; None: all."""
+        t, device = values.shape[1], values.device
+        steps = torch.arange(t, device=device).repeat_interleave(self.tokens)
+        mask = _causal(len(steps), device)
+        if real is not None:
+            own = torch.eye(len(steps), dtype=torch.bool, device=device)
+            mask = mask & real.repeat_interleave(self.tokens, dim=1)[:, None, None, :] | own
+        x = self._steps(values).flatten(1, 2)
+        for block in self.blocks:
+            x = block(x, steps, mask)
+        found = self._logits(x).unflatten(1, (t, self.tokens))
+        return found[:, :, 0] if self.config.decoding == "parallel" else found[..., 0, :]
+
+    def sequence(
+        self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b t a"], reward: Float[Tensor, "b t"]
+    ) -> Float[Tensor, "b t n"]:
+        """The numbers of each step in their order."""
+        return torch.cat([observation, action, reward[..., None]], dim=-1)
+
+    def expected(self, logits: Float[Tensor, "... bins"]) -> Float[Tensor, "..."]:
+        """The mean of a predicted distribution."""
+        return logits.float().softmax(dim=-1) @ self.bins.centres
+
+    @torch.no_grad()
+    def encode(
+        self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
+    ) -> TransformerHistory:
+        """See `WorldModel.encode`. Of a longer history the last steps are taken that the model has places for."""
+        if len(observation) != len(action) + 1 or len(action) != len(reward):
+            raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
+        kept = self.steps - 1
+        observation, action, reward = observation[-kept - 1 :], action[-kept:] if kept else action[:0], reward[-kept:]
+        history = TransformerHistory(self, None, 0, 0, observation[0])
+        if self.config.decoding == "sequential":
+            history = history._begun()
+        done = self.sequence(observation[None, :-1], action[None], reward[None])
+        return history._after(done, observation[1:]) if len(action) else history
+
+    def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
+        """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
+        if self.config.decoding == "parallel":
+            return self.join(self._features(values[..., :-1]).flatten(-2))[..., None, :]
+        return self._numbers(values, torch.arange(self.tokens, device=values.device))
+
+    def _numbers(self, values: Float[Tensor, "... l"], places: Int[Tensor, "l"]) -> Float[Tensor, "... l d"]:
+        """Tokens of single numbers. places: which of a step's each is."""
+        return self._features(values) + self.place_embedding(places)
+
+    def _features(self, values: Float[Tensor, "... l"]) -> Float[Tensor, "... l d"]:
+        if not self.config.soft:
+            return self.value_embedding(self.bins.encode(values))
+        position = self.bins.position(values).clamp(0, self.config.bins - 1)
+        low = position.floor().long().clamp(max=self.config.bins - 2)
+        return torch.lerp(self.value_embedding(low), self.value_embedding(low + 1), (position - low)[..., None])
+
+    def _run(self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]) -> Float[Tensor, "b l d"]:
+        """Hidden features of tokens behind `past`, to which they are added."""
+        mask = _causal(len(steps), x.device) if len(steps) > 1 else None
+        for block, before in zip(self.blocks, past, strict=True):
+            x = block(x, steps, mask, before)
+        return x
+
+    def _logits(self, hidden: Float[Tensor, "b l d"]) -> Float[Tensor, "b l m bins"]:
+        return self.head(self.norm(hidden)).unflatten(-1, (self.predicted, self.config.bins))
+
+
+def _waves(count: int, width: int) -> Float[Tensor, "n d"]:
+    """Sines and cosines of a bin's place, of half a wave to 32 waves: neighbours begin alike, so that what is learned
+    of one bin is known of the next."""
+    waves = 0.5 * 64 ** torch.linspace(0, 1, width // 2)
+    angles = 2 * torch.pi * torch.arange(count)[:, None] / count * waves
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def _causal(length: int, device: torch.device) -> Bool[Tensor, "l l"]:
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+class TransformerHistory:
+    """A history's keys and values of every layer, computed once. begins, ends: the steps that it has."""
+
+    def __init__(
+        self,
+        model: DynamicsTransformer,
+        cache: list[tuple[Tensor, Tensor]] | None,
+        begins: int,
+        ends: int,
+        observation: Float[Tensor, "s"],
+    ) -> None:
+        self.model, self.cache, self.begins, self.ends, self.observation = model, cache, begins, ends, observation
+
+    def dream(self, count: int) -> TransformerDream:
+        """See `History.dream`."""
+        return TransformerDream(self, count)
+
+    @torch.no_grad()
+    def extended(
+        self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
+    ) -> TransformerHistory:
+        """See `History.extended`. Nothing that is known is encoded again."""
+        done = self.model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
+        return self._after(done, observation[None])
+
+    def _begun(self) -> TransformerHistory:
+        """With the tokens of its present observation, which are there before the action."""
+        places = torch.arange(self.model.observed, device=self.observation.device)
+        return self._with(self.model._numbers(self.observation[None], places), torch.full_like(places, self.ends))
+
+    def _after(self, done: Float[Tensor, "1 t n"], observations: Float[Tensor, "t s"]) -> TransformerHistory:
+        """After whole steps `done`, of which the first one's observation is the present one."""
+        model, count, device = self.model, done.shape[1], done.device
+        x = model._steps(done).flatten(1, 2)
+        steps = (self.ends + torch.arange(count, device=device)).repeat_interleave(model.tokens)
+        if model.config.decoding == "sequential":  # the present observation's tokens are there, the last one's come
+            places = torch.arange(model.observed, device=device)
+            x = torch.cat([x[:, model.observed :], model._numbers(observations[-1:], places)], dim=1)
+            steps = torch.cat([steps[model.observed :], torch.full_like(places, self.ends + count)])
+        moved = TransformerHistory(model, self.cache, self.begins, self.ends + count, observations[-1])
+        return moved._with(x, steps)._within()
+
+    def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerHistory:
+        """With more tokens."""
+        model, past = self.model, self._past()
+        model._run(x, steps, past)
+        new = [(key[0], value[0]) for key, value in (each.own for each in past)]
+        if self.cache is not None:
+            new = [
+                (torch.cat([old[0], key], dim=1), torch.cat([old[1], value], dim=1))
+                for old, (key, value) in zip(self.cache, new, strict=True)
+            ]
+        return TransformerHistory(model, new, self.begins, self.ends, self.observation)
+
+    def _within(self) -> TransformerHistory:
+        """Without the oldest steps, where there are more than the model has places for."""
+        gone = (self.ends - self.begins) - (self.model.steps - 1)
+        if gone <= 0 or self.cache is None:
+            return self
+        cut = gone * self.model.tokens
+        cache = [(key[:, cut:], value[:, cut:]) for key, value in self.cache]
+        return TransformerHistory(self.model, cache, self.begins + gone, self.ends, self.observation)
+
+    def _past(self) -> list[Past]:
+        cache = self.cache if self.cache is not None else [None] * len(self.model.blocks)
+        return [Past(shared) for shared in cache]
+
+
+class TransformerDream:
+    """See `Dream`. The history's keys and values are shared by all candidates."""
+
+    def __init__(self, history: TransformerHistory, count: int) -> None:
+        self._model, self._past, self._ends = history.model, history._past(), history.ends
+        self._observation = history.observation.expand(count, -1)
+
+    @torch.no_grad()
+    def step(self, action: Float[Tensor, "n a"]) -> Prediction:
+        """See `Dream.step`."""
+        if action.shape != (len(self._observation), self._model.acted):
+            wanted = (len(self._observation), self._model.acted)
+            raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
+        together = self._model.config.decoding == "parallel"
+        observation, reward = self._at_once(action) if together else self._one_by_one(action)
+        self._observation, self._ends = observation, self._ends + 1
+        return Prediction(observation, reward)
+
+    def _at_once(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        model, unknown = self._model, action.new_zeros(len(action))
+        x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
+        hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
+        found = model.expected(model._logits(hidden)[:, 0])
+        return self._observation + found[:, :-1], found[:, -1]
+
+    def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
+        model = self._model
+        reward = self._after(action, model.observed)
+        number, numbers = self._after(reward[:, None], model.tokens - 1), []
+        for place in range(model.observed):
+            numbers.append(number)
+            number = self._after(number[:, None], place, ahead=1)
+        return torch.stack(numbers, dim=1), reward
+
+    def _after(self, values: Float[Tensor, "n l"], first: int, *, ahead: int = 0) -> Float[Tensor, "n"]:
+        """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
+        model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
+        hidden = model._run(model._numbers(values, places), torch.full_like(places, self._ends + ahead), self._past)
+        return model.expected(model._logits(hidden[:, -1:])[:, 0, 0])

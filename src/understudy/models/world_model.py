@@ -1,0 +1,51 @@
+"""What planners see of a world model: a history that is encoded once, and futures that many candidates imagine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Prediction(NamedTuple):
+    """What follows an action: the next observation, normalised, and the action's reward."""
+
+    observation: Float[Tensor, "n s"]
+    reward: Float[Tensor, "n"]
+
+
+@runtime_checkable
+class Dream(Protocol):
+    """Futures of n candidates that go on from one history, each from its own last prediction."""
+
+    def step(self, action: Float[Tensor, "n a"]) -> Prediction: ...
+
+
+@runtime_checkable
+class History(Protocol):
+    """What has been seen so far, encoded. It does not change: `extended` is another one."""
+
+    def dream(self, count: int) -> Dream:
+        """Futures of `count` candidates."""
+        ...
+
+    def extended(
+        self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
+    ) -> History:
+        """After one more step; steps that the model has no place for go, the oldest first."""
+        ...
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """A model that can be planned with. Observations are normalised, actions within [-1, 1]."""
+
+    def encode(
+        self,
+        observation: Float[Tensor, "t s"],
+        action: Float[Tensor, "u a"],
+        reward: Float[Tensor, "u"],
+    ) -> History:
+        """t observations and the u = t - 1 actions and rewards between them."""
+        ...

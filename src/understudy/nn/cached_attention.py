@@ -1,0 +1,113 @@
+"""Causal self-attention over steps, whose past is kept: once for all rows of a batch, and each row's own."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from understudy.nn.mlp import mlp
+
+_FIRST_ROOM = 64
+
+
+class Past:
+    """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own: (b, h, m, d)."""
+
+    def __init__(self, shared: tuple[Tensor, Tensor] | None = None) -> None:
+        self.shared = shared
+        self._room: tuple[Tensor, Tensor] | None = None
+        self._used = 0
+
+    def append(self, key: Float[Tensor, "b h l d"], value: Float[Tensor, "b h l d"]) -> tuple[Tensor, Tensor]:
+        """Put rows' own keys and values behind those before; returns all of them."""
+        b, h, length, d = key.shape
+        used = self._used + length
+        if self._room is None or used > self._room[0].shape[2]:
+            wider = [key.new_empty(b, h, max(_FIRST_ROOM, 2 * used), d) for _ in range(2)]
+            if self._room is not None:
+                for new, old in zip(wider, self._room, strict=True):
+                    new[:, :, : self._used] = old[:, :, : self._used]
+            self._room = (wider[0], wider[1])
+        for room, new in zip(self._room, (key, value), strict=True):
+            room[:, :, self._used : used] = new
+        self._used = used
+        return self._room[0][:, :, :used], self._room[1][:, :, :used]
+
+    @property
+    def own(self) -> tuple[Tensor, Tensor]:
+        assert self._room is not None
+        return self._room[0][:, :, : self._used], self._room[1][:, :, : self._used]
+
+
+class CachedBlock(nn.Module):
+    """A pre-norm layer. Positions are steps, by rotation of queries and keys (Su et al. 2021, arXiv 2104.09864), so
+    what is kept stays true when the oldest steps go."""
+
+    def __init__(self, width: int, heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        if width % (2 * heads):
+            raise ValueError(f"width {width} is not a multiple of twice the heads, {heads}")
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = mlp([width, 4 * width, width])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b l d"],
+        steps: Int[Tensor, "l"],
+        mask: Bool[Tensor, "..."] | None,
+        past: Past | None = None,
+    ) -> Float[Tensor, "b l d"]:
+        """steps: which step each token belongs to. mask: which tokens of `x` each of them attends to, broadcastable to
+        (b, h, l, l); None: all. past: what is before `x`, to which all attend and where `x` is then added."""
+        found = self.query_key_value(self.attention_norm(x))
+        query, key, value = rearrange(found, "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        turns = _turns(steps, query.shape[-1])
+        query, key = _rotate(query, turns), _rotate(key, turns)
+        if past is None:
+            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        else:
+            attended = _attend(query, past, past.append(key, value), mask)
+        x = x + self.dropout(self.output(rearrange(attended, "b h l d -> b l (h d)")))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+def _attend(
+    query: Float[Tensor, "b h l d"], past: Past, own: tuple[Tensor, Tensor], mask: Bool[Tensor, "l l"] | None
+) -> Float[Tensor, "b h l d"]:
+    """Attention to what is shared and to each row's own. The shared part is one product for all rows: nothing is
+    repeated for them."""
+    (b, h, length, d), (key, value) = query.shape, own
+    query = query * d**-0.5
+    scores = query @ key.mT
+    if mask is not None:
+        scores[..., -length:] = scores[..., -length:].masked_fill(~mask, -torch.inf)
+    if past.shared is None:
+        return scores.softmax(dim=-1) @ value
+    shared_key, shared_value = past.shared
+    together = query.transpose(0, 1).reshape(h, b * length, d)
+    before = (together @ shared_key.mT).view(h, b, length, -1).transpose(0, 1)
+    weights = torch.cat([before, scores], dim=-1).softmax(dim=-1)
+    count = shared_key.shape[1]
+    first = weights[..., :count].transpose(0, 1).reshape(h, b * length, count) @ shared_value
+    return first.view(h, b, length, d).transpose(0, 1) + weights[..., count:] @ value
+
+
+def _turns(steps: Int[Tensor, "l"], width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each step's angles: (l, width / 2)."""
+    rates = 1000.0 ** (-torch.arange(width // 2, device=steps.device) / (width // 2))
+    angles = steps[:, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def _rotate(x: Float[Tensor, "b h l d"], turns: tuple[Tensor, Tensor]) -> Float[Tensor, "b h l d"]:
+    cosine, sine = turns
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(x.dtype)

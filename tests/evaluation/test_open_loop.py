@@ -1,0 +1,97 @@
+"""Prediction quality: what is fed back, what is compared, and the command that says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from understudy import cli
+from understudy.data.dataset import EpisodeDataset
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.open_loop import open_loop
+from understudy.rollout.collect import collect
+from understudy.types import UserError
+
+CONFIG = EnvConfig(image_size=16, state="full")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    folder = tmp_path_factory.mktemp("data") / "few"
+    return collect(["pointmass/reach"], episodes=8, output=folder, config=CONFIG, steps_after_success=60)
+
+
+@pytest.fixture(scope="module")
+def runs(data: EpisodeDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    for decoding in ("parallel", "sequential"):
+        given = ["--data", str(data.path), "--output", str(folder / decoding), "--steps", "800"]
+        assert cli.main(["train", f"dynamics/{decoding}-debug", *given]) == 0
+    return {decoding: folder / decoding for decoding in ("parallel", "sequential")}
+
+
+@pytest.mark.parametrize("decoding", ["parallel", "sequential"])
+def test_a_model_that_learned_predicts_and_errors_grow(
+    runs: dict[str, Path], data: EpisodeDataset, decoding: str
+) -> None:
+    rows = open_loop(runs[decoding], data.path, horizons=(1, 5, 20), windows=32)
+    assert [row.steps for row in rows] == [1, 5, 20]
+    assert all(row.low <= row.error <= row.high for row in rows)
+    assert rows[0].still < rows[1].still < rows[2].still
+    if decoding == "parallel":
+        assert rows[0].error < rows[0].still and rows[0].error < rows[1].error < rows[2].error
+    else:  # it learns more slowly: better than the mean state
+        assert rows[0].error < 1
+    assert set(rows[0].dimensions) == set(data.spec.state_names)
+    np.testing.assert_allclose(np.mean(list(rows[1].dimensions.values())), rows[1].error, rtol=1e-5)
+
+
+def test_the_command_writes_what_it_says(
+    runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
+) -> None:
+    given = ["--data", str(data.path), "--horizons", "1", "3", "--windows", "4", "--output", str(tmp_path)]
+    assert cli.main(["predict", str(runs["parallel"]), *given]) == 0
+    assert "nothing changes" in capsys.readouterr().out
+    found = json.loads((tmp_path / "prediction.json").read_text())
+    assert [row["steps"] for row in found["horizons"]] == [1, 3] and found["windows"] == 4
+
+
+def test_a_horizon_beyond_all_episodes_is_named(runs: dict[str, Path], data: EpisodeDataset) -> None:
+    with pytest.raises(UserError, match="a horizon of 500"):
+        open_loop(runs["parallel"], data.path, horizons=(500,))
+    with pytest.raises(UserError, match="expected at least 1"):
+        open_loop(runs["parallel"], data.path, horizons=(0,))
+
+
+def test_a_dynamics_model_does_not_act(runs: dict[str, Path], capsys: Any) -> None:
+    assert cli.main(["evaluate", str(runs["parallel"]), "--episodes", "1"]) == 2
+    assert "predicts and does not act" in capsys.readouterr().err
+
+
+def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
+    given = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert cli.main(["train", "inverse_dynamics/finetune-states-debug", *given]) == 0
+    assert cli.main(["predict", str(tmp_path / "run"), "--data", str(data.path)]) == 2
+    assert "predicts no dynamics" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--model.decoding", "both"], "decoding"),
+        (["--objectives.next_step.actions", "1"], "no place for actions"),
+        (["--window.chunk", "2"], "window.chunk is 2"),
+        (["--cache-features"], "sees no images"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    data: EpisodeDataset, tmp_path: Path, flags: list[str], says: str, capsys: Any
+) -> None:
+    given = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert cli.main(["train", "dynamics/parallel-debug", *given, *flags]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,174 @@
+"""Imagining with a kept past equals running the whole sequence; candidates share what they have seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import make_spec
+
+from understudy.data.embodiments import JointSpec
+from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.nn.bins import Bins
+from understudy.types import UserError
+
+CONFIG = DynamicsTransformerConfig(width=32, layers=2, heads=2, bins=64, tokeniser="uniform")
+DECODINGS = ("parallel", "sequential")
+
+
+def make_model(decoding: str = "parallel", steps: int = 6, **changes) -> DynamicsTransformer:
+    torch.manual_seed(0)
+    config = replace(CONFIG, decoding=decoding, **changes)
+    return DynamicsTransformer(config, JointSpec((make_spec(),)), chunk=1, steps=steps).eval()
+
+
+def history_of(model: DynamicsTransformer, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(length)
+    shapes = ((length, model.observed), (length - 1, model.acted), (length - 1,))
+    observation, action, reward = (torch.randn(shape, generator=generator) for shape in shapes)
+    return observation, action.clamp(-1, 1), reward
+
+
+def expected_next(model: DynamicsTransformer, observation, action, reward) -> tuple[torch.Tensor, torch.Tensor]:
+    """The last step's prediction, from the whole sequence at once. action, reward: one for each observation."""
+    values = model.sequence(observation[None], action[None], reward[None])
+    with torch.no_grad():
+        found = model.expected(model(values))[0]
+    if model.config.decoding == "parallel":
+        return observation[-1] + found[-1, : model.observed], found[-1, -1]
+    last = found[-1, -2]  # the last number of the action tells the reward
+    numbers = []
+    for place in range(model.observed):  # one number after the other, the whole sequence each time
+        values = values.clone() if place else torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
+        if not place:
+            values[0, -2, -1] = last
+        with torch.no_grad():
+            told = model.expected(model(values))[0].flatten()
+        begin = (len(observation)) * model.tokens
+        numbers.append(told[begin + place - 1])
+        values[0, -1, place] = numbers[-1]
+    return torch.stack(numbers), last
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, length: int) -> None:
+    model = make_model(decoding)
+    observation, action, reward = history_of(model, length)
+    candidates = torch.rand(3, 2, model.acted) * 2 - 1
+    dream = model.encode(observation, action, reward).dream(3)
+    first, second = (dream.step(candidates[:, step]) for step in range(2))
+    for row in range(3):
+        seen, acted, earned = observation, torch.cat([action, candidates[row, :1]]), torch.cat([reward, torch.zeros(1)])
+        next_observation, next_reward = expected_next(model, seen, acted, earned)
+        torch.testing.assert_close(first.observation[row], next_observation, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(first.reward[row], next_reward, atol=1e-4, rtol=1e-4)
+        seen = torch.cat([seen, first.observation[row][None]])
+        acted = torch.cat([acted, candidates[row, 1:]])
+        earned = torch.cat([reward, first.reward[row][None], torch.zeros(1)])
+        next_observation, next_reward = expected_next(model, seen, acted, earned)
+        torch.testing.assert_close(second.observation[row], next_observation, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(second.reward[row], next_reward, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
+    model = make_model(decoding)
+    observation, action, reward = history_of(model, 5)
+    whole = model.encode(observation, action, reward)
+    grown = model.encode(observation[:2], action[:1], reward[:1])
+    for step in range(1, 4):
+        grown = grown.extended(action[step], reward[step], observation[step + 1])
+    tried = torch.rand(2, model.acted)
+    for one, other in zip(whole.dream(2).step(tried), grown.dream(2).step(tried), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
+    model = make_model(decoding, steps=4)
+    history = model.encode(*history_of(model, 1))
+    for _ in range(9):
+        history = history.extended(torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed))
+    room = {key.shape[1] for key, _ in history.cache}
+    kept = 3 * model.tokens + (model.observed if decoding == "sequential" else 0)
+    assert room == {kept} and history.ends - history.begins == 3
+    assert torch.isfinite(history.dream(2).step(torch.zeros(2, model.acted)).observation).all()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str) -> None:
+    model = make_model(decoding)
+    history = model.encode(*history_of(model, 3))
+    plans = torch.rand(4, 3, model.acted) * 2 - 1
+    together = history.dream(4)
+    rows = [together.step(plans[:, step]) for step in range(3)]
+    for split in ([0], [1, 2], [3]):
+        part = history.dream(len(split))
+        for step, whole in enumerate(rows):
+            alone = part.step(plans[split, step])
+            torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)
+
+
+def test_what_candidates_share_is_not_copied() -> None:
+    model = make_model()
+    history = model.encode(*history_of(model, 5))
+    dream = history.dream(50)
+    dream.step(torch.zeros(50, model.acted))
+    for past, (key, value) in zip(dream._past, history.cache, strict=True):
+        assert past.shared[0].data_ptr() == key.data_ptr() and past.shared[1].data_ptr() == value.data_ptr()
+        assert past.own[0].shape[2] == model.tokens
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
+    model = make_model(decoding)
+    values = torch.randn(1, 4, model.observed + model.acted + 1)
+    later = values.clone()
+    later[:, 3] += 1.0
+    with torch.no_grad():
+        a, b = model(values), model(later)
+    torch.testing.assert_close(a[:, :3], b[:, :3])
+    assert not torch.allclose(a[:, 3], b[:, 3])
+
+
+def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:
+    model = make_model()
+    values = torch.randn(1, 4, model.observed + model.acted + 1)
+    other = values.clone()
+    other[..., -1] += 1.0
+    with torch.no_grad():
+        torch.testing.assert_close(model(values), model(other))
+
+
+@pytest.mark.parametrize(("mu", "limit"), [(100.0, 256.0), (0.0, 5.0), (1.7, 1.0)])
+def test_bins_reach_as_far_as_their_limit(mu: float, limit: float) -> None:
+    bins = Bins(1024, mu=mu, limit=limit)
+    values = torch.linspace(-limit, limit, 4001)
+    decoded = bins.decode(bins.encode(values))
+    spacing = 1e-3 * limit if not mu else 0.02 * values.abs() + 0.02
+    assert ((decoded - values).abs() <= spacing + 2 * limit / 1024 * (not mu)).all()
+    expected = bins.soft_targets(torch.tensor([0.3 * limit]), 1.0) @ bins.centres
+    torch.testing.assert_close(expected, torch.tensor([0.3 * limit]), rtol=2e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"chunk": 2, "steps": 4}, "window.chunk is 2"),
+        ({"chunk": 1, "steps": 1}, "window.steps is 1"),
+    ],
+)
+def test_windows_that_do_not_fit_are_refused(given: dict[str, int], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        DynamicsTransformer(CONFIG, JointSpec((make_spec(),)), **given)
+
+
+def test_bad_settings_are_named() -> None:
+    for changes, says in (
+        ({"bins": 2}, "model.bins is 2"),
+        ({"width": 30, "heads": 4}, "not a multiple"),
+    ):
+        with pytest.raises(UserError, match=says):
+            replace(CONFIG, **changes)
