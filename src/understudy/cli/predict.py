@@ -54,8 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         table.add_column(head, justify="right")
     for row in open_loop(options.run, options.data, **given):
         worst = max(row.dimensions, key=lambda name: row.dimensions[name])
-        error = f"{row.error:.4f} \\[{row.low:.4f}, {row.high:.4f}]"
-        told = f"{worst} {row.dimensions[worst]:.4f}"
-        table.add_row(str(row.steps), error, f"{row.still:.4f}", f"{row.reward:.4f}", told)
+        error = f"{row.error:.2g} \\[{row.low:.2g}, {row.high:.2g}]"
+        told = f"{worst} {row.dimensions[worst]:.2g}"
+        table.add_row(str(row.steps), error, f"{row.still:.2g}", f"{row.reward:.2g}", told)
     console().print(table)
     return 0
