@@ -24,7 +24,7 @@ from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
 _FRAMES, _AT_ONCE = 4000, 256
-_HIDDEN, _STEPS, _BATCH = 128, 600, 256
+_HIDDEN, _STEPS, _BATCH, _FOLDS = 128, 400, 256, 5
 _RIDGE = 1e-3
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
 
@@ -34,9 +34,10 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     each dimension of the state that varies, by its name, and to those of the goal ("goal 0" and so on) where the
     dataset's environment can be made again.
 
-    1 is all that there is to know, 0 what the mean tells, less is worse than the mean. data: a dataset with
-    images and states, of the run's embodiment, not trained on. At most 4000 frames are looked at. Raises UserError if
-    the run is not of a representation, or the dataset is too small or does not fit.
+    Of five parts of the episodes each is held out once. 1 is all that there is to know, 0 what the mean of the others
+    tells, less is worse than that. data: a dataset with images and states, of the run's embodiment, not trained on. At
+    most 4000 frames are looked at. Raises UserError if the run is not of a representation, or the dataset is too small
+    or does not fit.
     """
     dataset = EpisodeDataset.open(data)
     model, normaliser = _representation(run, dataset)
@@ -46,17 +47,16 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     embedded, states = _embedded(model, normaliser, dataset, rows)
     goals = _goals(dataset)
     episode = np.concatenate([np.full(len(own), index) for index, own in enumerate(rows)])
-    order = np.random.default_rng(seed).permutation(dataset.num_episodes)
-    held_out = np.isin(episode, order[: max(1, dataset.num_episodes // 5)])
+    fold = (np.random.default_rng(seed).permutation(dataset.num_episodes) % _FOLDS)[episode]
     targets = dict(zip(dataset.spec.state_names, states.T, strict=True))
     if goals is not None:
         targets |= {f"goal {number}": column for number, column in enumerate(goals[episode].T)}
-    varying = {name: column for name, column in targets.items() if column[~held_out].std() > 1e-6}
+    varying = {name: column for name, column in targets.items() if _varies(column, fold)}
     if not varying:
         return {"linear": {}, "mlp": {}}
     values = np.stack(list(varying.values()), axis=1)
     return {
-        kind: dict(zip(varying, _scores(fit, embedded, values, held_out, seed), strict=True))
+        kind: dict(zip(varying, _scores(fit, embedded, values, fold, seed), strict=True))
         for kind, fit in (("linear", _ridge), ("mlp", _perceptron))
     }
 
@@ -152,14 +152,22 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
     return np.stack([goals[index] for index in range(dataset.num_episodes)]) if len(shapes) == 1 else None
 
 
-def _scores(fit: Fit, embedded: np.ndarray, values: np.ndarray, held_out: np.ndarray, seed: int) -> list[float]:
-    """R^2 on the held-out rows of what `fit` learns from the others."""
-    known = ~held_out
-    inputs = (embedded - embedded[known].mean(axis=0)) / (embedded[known].std(axis=0) + 1e-6)
-    wanted = (values - values[known].mean(axis=0)) / values[known].std(axis=0)
-    predicted = fit(inputs[known], wanted[known], inputs[held_out], seed)
-    error = np.square(predicted - wanted[held_out]).mean(axis=0)
-    return (1 - error / np.maximum(wanted[held_out].var(axis=0), 1e-6)).tolist()
+def _varies(column: np.ndarray, fold: np.ndarray) -> bool:
+    return all(column[fold != each].std() > 1e-6 for each in range(_FOLDS))
+
+
+def _scores(fit: Fit, embedded: np.ndarray, values: np.ndarray, fold: np.ndarray, seed: int) -> list[float]:
+    """R^2 over all rows of what `fit` learns of each from the other folds. A single fold would not do: a goal hardly
+    varies among a few episodes."""
+    error, spread = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    for each in range(_FOLDS):
+        known = fold != each
+        inputs = (embedded - embedded[known].mean(axis=0)) / (embedded[known].std(axis=0) + 1e-6)
+        mean, deviation = values[known].mean(axis=0), values[known].std(axis=0)
+        predicted = fit(inputs[known], (values[known] - mean) / deviation, inputs[~known], seed) * deviation + mean
+        error += np.square(predicted - values[~known]).sum(axis=0)
+        spread += np.square(values[~known] - mean).sum(axis=0)
+    return (1 - error / spread).tolist()
 
 
 def _ridge(inputs: np.ndarray, outputs: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:

@@ -64,16 +64,19 @@ def _missing(measurements: Sequence[Measurement], result: StudyResult) -> str:
 
 
 def _claims(result: StudyResult) -> str:
-    """A group of rows for each claim, one a setting."""
+    """A group of rows for each claim, one a setting where it was measured."""
     if not result.verdicts:
         return ""
     heads = ["setting", "found", "difference", "P"]
     groups: dict[str, list[list[str]]] = {}
     for verdict in result.verdicts:
         found = result.comparison(verdict.better, verdict.worse, verdict.setting)
-        compared = ["", ""] if found is None else [_difference(found.difference), f"{found.probability.mean:.2f}"]
-        groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
-    return "<h2>What the paper claims, and what was found</h2>" + _table(heads, groups, numbers=2)
+        if found is not None:
+            compared = [_difference(found.difference), f"{found.probability.mean:.2f}"]
+            groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
+    unmeasured = [words for words in dict.fromkeys(verdict.words for verdict in result.verdicts) if words not in groups]
+    rest = f"<p>Not measured: {escape('; '.join(unmeasured))}.</p>" if unmeasured else ""
+    return "<h2>What the paper claims, and what was found</h2>" + _table(heads, groups, numbers=2) + rest
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
@@ -140,7 +143,8 @@ def _charts(study: Study, place: str, rows: Sequence[Row], label: str, size: Cal
     for title, methods in study.groups.items():
         shown = {method: several[method] for method in methods[:_LINES] if method in several}
         caption = ", ".join(word for word in (place, title.lower(), "success") if word)
-        charts += [line_chart(shown, {}, title=caption, x_label=label, y_limits=(0, 1))] if shown else []
+        if len(shown) >= min(2, len(methods)):  # one line compares nothing
+            charts.append(line_chart(shown, {}, title=caption, x_label=label, y_limits=(0, 1)))
     return charts
 
 
@@ -149,10 +153,13 @@ def _probes(result: StudyResult) -> str:
     probed = [row for row in result.rows if row.probes]
     kinds = sorted({name for row in probed for name in row.probes})
     groups: dict[str, list[list[str]]] = {}
-    for row in {(row.place, row.method, row.pretraining): row for row in reversed(probed)}.values():
+    first: dict[tuple[str, str, int | None], Row] = {}
+    for row in probed:  # rows that differ in the number of demonstrations have one representation
+        first.setdefault((row.place, row.method, row.pretraining), row)
+    for row in first.values():
         name = row.method if row.pretraining is None else f"{row.method}, {row.pretraining} trajectories"
         cells = [f"{row.probes[kind]:.2f}" if kind in row.probes else "" for kind in kinds]
-        groups.setdefault(row.place, []).insert(0, [escape(name), *cells])
+        groups.setdefault(row.place, []).append([escape(name), *cells])
     if not groups:
         return ""
     return (
