@@ -10,6 +10,7 @@ from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.world_model import WorldModel
 from understudy.nn.bins import Bins
 from understudy.types import UserError
 
@@ -75,6 +76,7 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
     model = make_model(decoding)
+    assert isinstance(model, WorldModel)
     observation, action, reward = history_of(model, 5)
     whole = model.encode(observation, action, reward)
     grown = model.encode(observation[:2], action[:1], reward[:1])

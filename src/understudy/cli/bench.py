@@ -23,8 +23,8 @@ class Options:
     """Measure the speed claims and print a table; exit code 1 if one does not hold."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Which: render, collect, windows, windows-peers, windows-scale, phase2-cached, act, pretrain-step, memory,
-    paper-size, gpu; empty: all."""
+    """Which: render, collect, windows, windows-peers, windows-scale, phase2-cached, act, pretrain-step, finetune-stage,
+    plan-shared-cache, plan-parallel-decoding, memory, paper-size, gpu; empty: all."""
 
     output: Path | None = None
     """A JSONL file to add a row to for each: figures, machine, commit."""

@@ -112,7 +112,7 @@ def _beside_the_paper(study: Study, result: StudyResult) -> str:
     if not groups:
         return ""
     heads = ["method", "ours", "the paper's"]
-    return f"<h2>Beside the paper</h2>{_table(heads, groups, numbers=1)}<p>Read off its plots.</p>"
+    return f"<h2>Beside the paper</h2>{_table(heads, groups, numbers=1)}"
 
 
 def _by_size(study: Study, result: StudyResult) -> str:

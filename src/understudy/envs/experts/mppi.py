@@ -18,14 +18,13 @@ Rewards = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class MppiConfig:
     """seconds: how far it looks. samples: plans a step. knots: how many controls a plan has, evenly spaced in time and
     joined by straight lines. deviation: of their noise, in half-ranges of the controls. sharpness: how strongly better
-    plans weigh, in standard deviations of the plans' returns. rounds: of drawing and weighing a step."""
+    plans weigh, in standard deviations of the plans' returns."""
 
     seconds: float
     samples: int = 32
     knots: int = 6
     deviation: float = 0.5
     sharpness: float = 5.0
-    rounds: int = 1
 
 
 class Mppi:
@@ -56,11 +55,10 @@ class Mppi:
         """The control for the state in `data` (`mujoco.MjData`), (nu,); the plan is moved on by a step."""
         state = np.empty(load_mujoco().mj_stateSize(self._model, self._kind))
         load_mujoco().mj_getState(self._model, data, state, self._kind)
-        for _ in range(self.config.rounds):
-            plans = self._drawn()
-            returns = self._returns(state, data, plans)
-            weights = np.exp(self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6))
-            self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
+        plans = self._drawn()
+        returns = self._returns(state, data, plans)
+        weights = np.exp(self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6))
+        self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
         action = self._plan[0].copy()
         self._plan = np.concatenate([self._plan[1:], self._plan[-1:]])
         return action

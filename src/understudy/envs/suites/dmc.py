@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from understudy.envs.base import EnvConfig, Environment, Instructions, Split
+from understudy.envs.cameras import Pictures
 from understudy.envs.experts.mppi import Mppi
 from understudy.envs.goals import episode_generator
-from understudy.envs.rendering import Renderer, choose_backend, load_mujoco
+from understudy.envs.rendering import choose_backend
 from understudy.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
 from understudy.types import ActionContract, Observation, Spec, UserError
 
@@ -94,7 +95,7 @@ class ControlSuite(Environment):
         self._planner: Mppi | None = None
         self._planned: np.ndarray | None = None
         self._seed = 0
-        self._renderer: Renderer | None = None
+        self._pictures = Pictures(self._model, config, {})
 
     def observe(self) -> Observation:
         images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
@@ -113,9 +114,7 @@ class ControlSuite(Environment):
         return self._picture(DEFAULT_CAMERA, 256)
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._pictures.close()
 
     @property
     def _model(self) -> Any:
@@ -169,17 +168,8 @@ class ControlSuite(Environment):
         return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), substeps=substeps)
 
     def _picture(self, name: str, size: int) -> np.ndarray:
-        mujoco = load_mujoco()
-        if self._renderer is None:
-            faithful = self.config.faithful_rendering
-            self._renderer = Renderer(self._model, size=self.config.image_size, faithful=faithful)
-        camera = mujoco.MjvCamera()
-        if self._model.ncam:
-            camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-            camera.fixedcamid = 0 if name == DEFAULT_CAMERA else self._model.camera(name).id
-        else:
-            mujoco.mjv_defaultFreeCamera(self._model, camera)
-        return self._renderer.picture(self._data, camera, size)
+        first = name == DEFAULT_CAMERA and self._model.ncam
+        return self._pictures.picture(self._data, self._model.camera(0).name if first else name, size)
 
 
 _VERBS: Mapping[str, str] = {

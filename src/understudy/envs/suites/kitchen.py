@@ -9,15 +9,14 @@ import importlib.util
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from understudy.envs.base import EnvConfig, Environment, Instructions, Split
-from understudy.envs.cameras import FreeCamera
+from understudy.envs.cameras import FreeCamera, Pictures
 from understudy.envs.experts.kitchen import LARGEST_VELOCITY, SECONDS_A_STEP, SKILLS, KitchenExpert, Scene
 from understudy.envs.goals import episode_generator, split_of
-from understudy.envs.rendering import Renderer, choose_backend, load_mujoco
+from understudy.envs.rendering import choose_backend, load_mujoco
 from understudy.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "kitchen"
@@ -26,7 +25,6 @@ PACKAGES = ("gymnasium_robotics", "mujoco", "gymnasium")
 HORIZON_A_SUBTASK = 130
 SUBSTEPS = 40
 JOINTS = 9
-LARGEST_SPEED = 10.0  # radians a second
 # Its own bounds of the joints' targets, which are not those of the model.
 LOWEST = np.array([-2.9, -1.8, -2.9, -3.1, -2.9, 0.0, -2.9, 0.0, 0.0])
 HIGHEST = np.array([2.9, 1.8, 2.9, 0.0, 2.9, 3.8, 2.9, 0.04, 0.04])
@@ -147,8 +145,7 @@ class Kitchen(Environment):
         self.goal = START[KETTLE]
         self._done: list[str] = []
         self._expert = KitchenExpert(Scene(self.model, self.data), self._skills(), self._done.__contains__)
-        self._renderer: Renderer | None = None
-        self._cameras: dict[str, Any] = {}
+        self._pictures = Pictures(self.model, config, FREE_CAMERAS)
 
     def observe(self) -> Observation:
         images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
@@ -165,9 +162,7 @@ class Kitchen(Environment):
         return {"subtasks": len(self._done) / len(self.subtasks)}
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._pictures.close()
 
     def _skills(self) -> tuple[str, ...]:
         """The subtasks in the order in which one does not hinder the next."""
@@ -194,7 +189,7 @@ class Kitchen(Environment):
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         """FrankaKitchen-v1's step: from where the joints are, as far as their velocities lead in a step."""
-        velocity = np.clip(action.astype(np.float64) * LARGEST_VELOCITY, -LARGEST_SPEED, LARGEST_SPEED)
+        velocity = action.astype(np.float64) * LARGEST_VELOCITY
         self.data.ctrl[:] = np.clip(self.data.qpos[:JOINTS] + velocity * SECONDS_A_STEP, LOWEST, HIGHEST)
         load_mujoco().mj_step(self.model, self.data, nstep=SUBSTEPS)
         new = [name for name in self.subtasks if name not in self._done and self._is_done(name)]
@@ -207,20 +202,7 @@ class Kitchen(Environment):
         return float(np.linalg.norm(self.data.qpos[where] - np.asarray(goal))) < DONE_WITHIN
 
     def _picture(self, name: str, size: int) -> np.ndarray:
-        if self._renderer is None:
-            faithful = self.config.faithful_rendering
-            self._renderer = Renderer(self.model, size=self.config.image_size, faithful=faithful)
-        free = FREE_CAMERAS.get(name)
-        if name not in self._cameras:
-            self._cameras[name] = free.to_mujoco() if free else self._model_camera(name)
-        return self._renderer.picture(self.data, self._cameras[name], size, fovy=free.fovy if free else None)
-
-    def _model_camera(self, name: str) -> Any:
-        mujoco = load_mujoco()
-        camera = mujoco.MjvCamera()
-        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        camera.fixedcamid = self.model.camera(name).id
-        return camera
+        return self._pictures.picture(self.data, name, size)
 
 
 def _model_file() -> Path:

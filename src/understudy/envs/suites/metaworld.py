@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from understudy.envs.base import EnvConfig, Environment, Split
-from understudy.envs.cameras import FreeCamera
+from understudy.envs.cameras import FreeCamera, Pictures
 from understudy.envs.experts.metaworld import expert
 from understudy.envs.goals import episode_generator, split_of
-from understudy.envs.rendering import Renderer, choose_backend, load_mujoco
+from understudy.envs.rendering import choose_backend, load_mujoco
 from understudy.envs.suites.metaworld_instructions import INSTRUCTIONS
 from understudy.envs.suites.metaworld_splits import SPLITS, TASKS
 from understudy.types import ActionContract, Observation, Spec, UserError
@@ -113,8 +113,7 @@ class MetaWorld(Environment):
             self._context = self.goal.copy()
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
-        self._renderer: Renderer | None = None
-        self._cameras: dict[str, Any] = {}
+        self._pictures = Pictures(self._simulator.model, config, FREE_CAMERAS)
 
     @property
     def goal(self) -> np.ndarray:
@@ -133,9 +132,7 @@ class MetaWorld(Environment):
         return self._picture(DEFAULT_CAMERA, 256)
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._pictures.close()
 
     def _state(self) -> np.ndarray:
         state = self._observation[: len(self.interface.state_names)].astype(np.float32)
@@ -184,15 +181,7 @@ class MetaWorld(Environment):
         raise RuntimeError(f"no goal of {self.task} found for split {split} in {DRAWS} draws")
 
     def _picture(self, name: str, size: int) -> np.ndarray:
-        model = self._simulator.model
-        if self._renderer is None:
-            faithful = self.config.faithful_rendering
-            self._renderer = Renderer(model, size=self.config.image_size, faithful=faithful)
-        free = FREE_CAMERAS.get(name)
-        if name not in self._cameras:
-            self._cameras[name] = free.to_mujoco() if free else _model_camera(model, name)
-        fovy = free.fovy if free else None
-        return self._renderer.picture(self._simulator.data, self._cameras[name], size, fovy=fovy)
+        return self._pictures.picture(self._simulator.data, name, size)
 
 
 class _Pristine:
@@ -247,14 +236,6 @@ def _hide_goal_markers(model: Any) -> None:
     for index in range(model.nsite):
         if "goal" in model.site(index).name.lower() or model.site(index).name == "pegTop":
             model.site_rgba[index, 3] = 0
-
-
-def _model_camera(model: Any, name: str) -> Any:
-    mujoco = load_mujoco()
-    camera = mujoco.MjvCamera()
-    camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-    camera.fixedcamid = model.camera(name).id
-    return camera
 
 
 def _refresh_poses(simulator: Any) -> None:
