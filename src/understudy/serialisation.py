@@ -14,15 +14,22 @@ from typing import Any, Literal, Union, get_args, get_origin
 from understudy.types import UserError
 
 
-def to_jsonable(value: Any) -> Any:
-    """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under "type"."""
+def to_jsonable(value: Any, *, defaults: bool = True) -> Any:
+    """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under "type".
+
+    defaults: whether fields that have their default value are written too.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = {item.name: to_jsonable(getattr(value, item.name)) for item in dataclasses.fields(value)}
-        return {"type": type(value).__name__} | items
+        held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+        usual = {} if defaults else {item.name: _default(item) for item in dataclasses.fields(value)}
+        told = {name: part for name, part in held.items() if defaults or part != usual[name]}
+        return {"type": type(value).__name__} | {
+            name: to_jsonable(part, defaults=defaults) for name, part in told.items()
+        }
     if isinstance(value, Mapping):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
+        return {str(key): to_jsonable(item, defaults=defaults) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_jsonable(item) for item in value]
+        return [to_jsonable(item, defaults=defaults) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"cannot write {type(value).__name__} to JSON")
@@ -36,9 +43,13 @@ def from_jsonable(kind: Any, values: Any) -> Any:
     return _read(kind, values, "config")
 
 
-def content_hash(value: Any) -> str:
-    """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name."""
-    text = json.dumps(to_jsonable(value), sort_keys=True)
+def content_hash(value: Any, *, defaults: bool = True) -> str:
+    """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name.
+
+    defaults: whether fields that have their default value count; without them, a field that comes later, with a default
+    that keeps what was, leaves all names as they are.
+    """
+    text = json.dumps(to_jsonable(value, defaults=defaults), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -93,7 +104,12 @@ def _read_dataclass(kind: Any, values: Any, where: str) -> Any:
 
 
 def _has_no_default(item: dataclasses.Field[Any]) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    return _default(item) is dataclasses.MISSING
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    """What the field is where nothing is said; MISSING where something must be."""
+    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
 
 
 @functools.lru_cache(maxsize=256)

@@ -28,11 +28,12 @@ STAGES, DONE, DESCRIPTION, LOG, SPENT = "stages", "done.json", "stage.json", "lo
 
 
 class _Keyed:
-    """Of equal content, equal key; a stage's content includes all stages it needs."""
+    """Of equal content, equal key; a stage's content includes all stages it needs. What has its default value does not
+    count, so that an option that comes later renames nothing that is done."""
 
     @cached_property
     def key(self) -> str:
-        return content_hash(self)
+        return content_hash(self, defaults=False)
 
 
 @dataclass(frozen=True)
