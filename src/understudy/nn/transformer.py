@@ -36,8 +36,11 @@ class Attention(nn.Module):
             self.key_value(x if context is None else context), "b k (two h d) -> two b h k d", two=2, h=self.heads
         )
         dropout = self.dropout if self.training else 0.0
-        if mask is None and not dropout and _fused_is_slow(query):
-            attended = (query * query.shape[-1] ** -0.5 @ key.mT).softmax(dim=-1) @ value
+        if _fused_is_slow(query):
+            scores = query * query.shape[-1] ** -0.5 @ key.mT
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -torch.inf)
+            attended = F.dropout(scores.softmax(dim=-1), dropout) @ value
         else:
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return self.output(rearrange(attended, "b h q d -> b q (h d)"))
@@ -92,6 +95,6 @@ def _begin_as_identity(attention: Attention, feed_forward: nn.Sequential) -> Non
 
 
 def _fused_is_slow(query: Tensor) -> bool:
-    """On a CPU in bfloat16 the fused attention's backward pass takes three times as long as that of its parts
-    (docs/log.md, 2026-11-21)."""
+    """On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as long as its parts
+    (docs/log.md, 2026-11-24)."""
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
