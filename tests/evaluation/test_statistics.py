@@ -130,29 +130,44 @@ def test_improvement_on_cases_made_by_hand() -> None:
     assert two_tasks.mean == pytest.approx((1 + 0.25) / 2)  # all four pairs won; two lost, two tied
 
 
+def episodes_of(rates: list[list[float]], count: int) -> np.ndarray:
+    """Successes (tasks, seeds, count) at these rates."""
+    return np.arange(count) < np.round(np.array(rates)[..., None] * count)
+
+
 def test_mean_over_seeds_is_wider_than_over_episodes_where_seeds_differ() -> None:
-    rates = np.array([[0.2, 0.5, 0.8], [0.3, 0.5, 0.7]])
-    found = mean_over_seeds(rates, 100)
-    alike = mean_over_seeds(np.full((2, 3), 0.5), 100)
+    found = mean_over_seeds(episodes_of([[0.2, 0.5, 0.8], [0.3, 0.5, 0.7]], 100))
+    alike = mean_over_seeds(episodes_of([[0.5] * 3] * 2, 100))
     assert found.mean == alike.mean == 0.5
     assert found.high - found.low > 3 * (alike.high - alike.low)
 
 
 def test_mean_over_one_seed_is_the_bootstrap_over_its_episodes() -> None:
-    successes = [np.arange(20) < 12, np.arange(20) < 18]
-    found, expected = mean_over_seeds(np.array([[0.6], [0.9]]), 20), mean_success(successes)
+    successes = episodes_of([[0.6], [0.9]], 20)
+    found, expected = mean_over_seeds(successes), mean_success(list(successes[:, 0]))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
 
 
+def test_numbers_are_resampled_like_successes() -> None:
+    successes = episodes_of([[0.2, 0.5, 0.8], [0.3, 0.5, 0.7]], 40)
+    found, scaled = mean_over_seeds(successes), mean_over_seeds(successes * 10.0)
+    expected = np.array([found.mean, found.low, found.high]) * 10
+    assert (scaled.mean, scaled.low, scaled.high) == pytest.approx(expected, abs=0.3)
+    constant = mean_over_seeds(np.full((2, 3, 4), 0.7))
+    assert (constant.low, constant.high) == pytest.approx((0.7, 0.7))
+    better = difference_over_seeds(successes * 10.0, successes * 10.0 - 5)
+    assert better.mean == pytest.approx(5) and better.probability > 0.9
+
+
 def test_mean_over_seeds_of_only_successes_is_not_certain() -> None:
-    assert mean_over_seeds(np.ones((2, 3)), 20) == wilson(120, 120)
+    assert mean_over_seeds(np.ones((2, 3, 20))) == wilson(120, 120)
 
 
 def test_difference_over_seeds() -> None:
-    good, poor = np.array([[0.9, 0.85, 0.95]] * 2), np.array([[0.4, 0.5, 0.6]] * 2)
-    found = difference_over_seeds(good, poor, 50)
+    good, poor = episodes_of([[0.9, 0.86, 0.94]] * 2, 50), episodes_of([[0.4, 0.5, 0.6]] * 2, 50)
+    found = difference_over_seeds(good, poor)
     assert found.mean == pytest.approx(0.4) and 0 < found.low < 0.4 < found.high and found.probability > 0.99
-    same = difference_over_seeds(np.zeros((2, 3)), np.zeros((2, 3)), 20)
+    same = difference_over_seeds(np.zeros((2, 3, 20)), np.zeros((2, 3, 20)))
     assert same.low < 0 < same.high and same.probability == 0.5
     with pytest.raises(ValueError, match="1 tasks against 2"):
-        difference_over_seeds(good[:1], poor, 50)
+        difference_over_seeds(good[:1], poor)

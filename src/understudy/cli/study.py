@@ -237,18 +237,18 @@ def _print_result(study: Study, result: StudyResult) -> None:
     for setting in result.settings:
         table = Table(title=escape(setting), box=SIMPLE, title_justify="left")
         beside = (f"{study.reference} less this", "P") if result.compares(setting) else ()
-        heads = ("method", "success", *beside, "solved", "seeds", "steps", "core hours")
+        heads = ("method", study.score, *beside, "solved", "seeds", "steps", "core hours")
         for head in heads:
             table.add_column(escape(head), justify="left" if head == "method" else "right")
         for row in result.in_setting(setting):
             found = result.comparison(study.reference, row.method, setting)
-            success = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
+            score = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
             compared = ["" for _ in beside]
             if found is not None:
                 compared = [_bounds(found.difference), f"{found.probability.mean:.2f}"]
             solved = f"{row.solved} of {len(row.tasks)}"
             cost = [len(row.seeds), row.training_steps, f"{row.core_hours:.2f}"]
-            table.add_row(escape(row.method), success, *compared, solved, *map(str, cost))
+            table.add_row(escape(row.method), score, *compared, solved, *map(str, cost))
         console().print(table)
     for verdict in result.verdicts:
         if verdict.verdict != "not measured":

@@ -100,38 +100,36 @@ def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray])
 
 
 def mean_over_seeds(
-    rates: np.ndarray, episodes: int, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
+    values: np.ndarray, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """Mean success of a method over tasks and training seeds, with a bootstrap interval stratified by task.
+    """A method's mean over tasks and training seeds, with a bootstrap interval stratified by task.
 
-    rates: success rates (tasks, seeds), each over `episodes` episodes. Seeds are drawn anew for all tasks together,
-    since a seed is one agent, and then each one's episodes. With one seed the interval is over episodes alone. Where
-    nothing varies the bootstrap would claim certainty: Wilson's interval over all episodes stands in for it.
+    values: of every episode (tasks, seeds, episodes), successes or numbers. Seeds are drawn anew for all tasks
+    together, since a seed is one agent, and then each one's episodes. With one seed the interval is over episodes
+    alone. Where nothing varies the bootstrap would claim certainty: of successes, Wilson's interval over all episodes
+    stands in for it.
     """
-    means = _resampled_over_seeds(rates, episodes, resamples, np.random.default_rng(seed))
+    means = _resampled_over_seeds(values, resamples, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    if low == high:
-        return wilson(float(np.mean(rates)) * episodes * rates.size, episodes * rates.size, confidence)
-    return Interval(float(np.mean(rates)), float(low), float(high))
+    if low == high and _are_successes(values):
+        return wilson(float(np.sum(values)), values.size, confidence)
+    return Interval(float(np.mean(values)), float(low), float(high))
 
 
-def difference_over_seeds(
-    a: np.ndarray, b: np.ndarray, episodes: int, *, confidence: float = CONFIDENCE, seed: int = 0
-) -> Difference:
-    """The mean success of method A less that of B, on the same tasks, resampled as in `mean_over_seeds`.
+def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE, seed: int = 0) -> Difference:
+    """The mean of method A less that of B, on the same tasks, resampled as in `mean_over_seeds`.
 
-    a, b: success rates (tasks, seeds). Where nothing varies the bounds are combined from the two intervals.
+    a, b: values (tasks, seeds, episodes). Where nothing varies the bounds are combined from the two intervals.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tasks against {len(b)}")
     ours, theirs = np.random.default_rng(seed).spawn(2)
-    differences = _resampled_over_seeds(a, episodes, RESAMPLES, ours)
-    differences = differences - _resampled_over_seeds(b, episodes, RESAMPLES, theirs)
+    differences = _resampled_over_seeds(a, RESAMPLES, ours) - _resampled_over_seeds(b, RESAMPLES, theirs)
     low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
     probability = float(np.mean(differences > 0) + np.mean(differences == 0) / 2)
     mean = float(np.mean(a) - np.mean(b))
     if low == high:
-        low, high = _newcombe(mean, mean_over_seeds(a, episodes), mean_over_seeds(b, episodes))
+        low, high = _newcombe(mean, mean_over_seeds(a), mean_over_seeds(b))
     return Difference(mean, float(low), float(high), probability)
 
 
@@ -149,13 +147,22 @@ def improvement(
     return Interval(probability_of_improvement(list(a), list(b)), float(low), float(high))
 
 
-def _resampled_over_seeds(
-    rates: np.ndarray, episodes: int, resamples: int, generator: np.random.Generator
-) -> np.ndarray:
-    """(resamples,) means of rates (tasks, seeds) after drawing seeds, and then episodes, with replacement."""
-    seeds = rates.shape[1]
-    drawn = np.asarray(rates, np.float64)[:, generator.integers(seeds, size=(resamples, seeds))]
-    return (generator.binomial(episodes, drawn) / episodes).mean(axis=(0, 2))
+def _resampled_over_seeds(values: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """(resamples,) means of values (tasks, seeds, episodes), seeds and then episodes drawn with replacement."""
+    _, seeds, episodes = values.shape
+    chosen = generator.integers(seeds, size=(resamples, seeds))
+    if _are_successes(values):  # how many of drawn successes there are is a binomial's number
+        rates = np.mean(values, axis=2, dtype=np.float64)[:, chosen]
+        return (generator.binomial(episodes, rates) / episodes).mean(axis=(0, 2))
+    total = np.zeros(resamples)
+    for task in values:
+        drawn = generator.integers(episodes, size=(resamples, seeds, episodes))
+        total += task[chosen[..., None], drawn].mean(axis=(1, 2))
+    return total / len(values)
+
+
+def _are_successes(values: np.ndarray) -> bool:
+    return bool(np.isin(values, (0, 1)).all())
 
 
 def _newcombe(mean: float, one: Interval, other: Interval) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def write_report(study: Study, measurements: Sequence[Measurement], result: Stud
         f"<p>{escape(study.description)}</p>",
         _missing(measurements, result),
         _claims(result),
-        "<h2>Success</h2>",
+        f"<h2>{escape(study.score.capitalize())}</h2>",
         *(_setting(study, result, setting) for setting in result.settings),
         _by_size(study, result),
         _beside_the_paper(study, result),
@@ -50,7 +50,7 @@ _READING = (
     "Intervals are 95 %: a bootstrap that draws training seeds and their episodes anew, stratified by task.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
     "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
-    "Solved are the tasks with success of at least .9. Steps and seconds are those of all the phases that lead to an "
+    "Solved are the tasks with a score of at least .9. Steps and seconds are those of all the phases that lead to an "
     "agent; core hours are what these and the collection computed. results.json has more.",
 )
 
@@ -82,7 +82,7 @@ def _claims(result: StudyResult) -> str:
 def _setting(study: Study, result: StudyResult, setting: str) -> str:
     costs = ["seeds", "steps", "seconds", "core hours", "parameters"]
     compared = [f"{study.reference} less this", "P"] if result.compares(setting) else []
-    heads = ["method", "", "success", *compared, "solved", *costs]
+    heads = ["method", "", study.score, *compared, "solved", *costs]
     rows = [_row(study, result, row) for row in result.in_setting(setting)]
     return f"<h3>{escape(setting)}</h3>" + _table(heads, {"": rows}, numbers=2)
 
@@ -95,20 +95,20 @@ def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     bar = interval_bar(row.mean, row.low, row.high, width=90)
     cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.core_hours:.2f}"]
     solved = f"{row.solved} of {len(row.tasks)}"
-    return [escape(row.method), bar, _success(row), *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
+    return [escape(row.method), bar, _score(row), *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
 
 
-def _success(row: Row) -> str:
+def _score(row: Row) -> str:
     return f'{row.mean:.2f} <span class="interval">[{row.low:.2f}, {row.high:.2f}]</span>'
 
 
 def _beside_the_paper(study: Study, result: StudyResult) -> str:
-    """Ours and the paper's success, where it reports one."""
+    """Our score and the paper's, where it reports one."""
     groups: dict[str, list[list[str]]] = {}
     for row in result.rows:
         if (row.method, row.setting) in study.published:
             theirs = f"{study.published[row.method, row.setting]:.2f}"
-            groups.setdefault(row.setting, []).append([escape(row.method), _success(row), theirs])
+            groups.setdefault(row.setting, []).append([escape(row.method), _score(row), theirs])
     if not groups:
         return ""
     heads = ["method", "ours", "the paper's"]
@@ -116,7 +116,7 @@ def _beside_the_paper(study: Study, result: StudyResult) -> str:
 
 
 def _by_size(study: Study, result: StudyResult) -> str:
-    """Success by the number of demonstrations, and of pretraining trajectories, of methods measured with several."""
+    """The score by the number of demonstrations, and of pretraining trajectories, of methods measured with several."""
     charts = []
     for place in dict.fromkeys(row.place for row in result.rows):
         rows = [row for row in result.rows if row.place == place and row.demonstrations is not None]
@@ -142,7 +142,7 @@ def _charts(study: Study, place: str, rows: Sequence[Row], label: str, size: Cal
     charts = []
     for title, methods in study.groups.items():
         shown = {method: several[method] for method in methods[:_LINES] if method in several}
-        caption = ", ".join(word for word in (place, title.lower(), "success") if word)
+        caption = ", ".join(word for word in (place, title.lower(), study.score) if word)
         if len(shown) >= min(2, len(methods)):  # one line compares nothing
             charts.append(line_chart(shown, {}, title=caption, x_label=label, y_limits=(0, 1)))
     return charts
@@ -171,6 +171,8 @@ def _probes(result: StudyResult) -> str:
 
 def _tasks(study: Study, result: StudyResult) -> str:
     """Success of the reference on each task, the best first; intervals are over episodes alone."""
+    if study.score != "success":
+        return ""
     parts = []
     for row in result.rows:
         if row.method != study.reference:

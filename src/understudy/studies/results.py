@@ -21,18 +21,18 @@ from understudy.evaluation.statistics import (
     mean_over_seeds,
 )
 from understudy.studies.stages import Collect, Train, facts, is_done, lineage, needs, product
-from understudy.studies.study import Claim, Measurement, Study
+from understudy.studies.study import Claim, Measurement, Score, Study
 
 RESULTS = "results.json"
-SOLVED = 0.9  # success from which a task counts as solved; DualMind's headline counts tasks so
+SOLVED = 0.9  # score from which a task counts as solved; DualMind's headline counts tasks so
 
 
 @dataclass(frozen=True)
 class Row:
     """A method in a setting. seeds: those whose stages are all done. episodes: over all seeds and tasks.
 
-    demonstrations, pretraining, place: as in `Measurement`. mean, low, high: success, over tasks and seeds. tasks:
-    success of each, over seeds. solved: tasks with a success of at least `SOLVED`. training_steps: of all the runs that
+    demonstrations, pretraining, place: as in `Measurement`. mean, low, high: the study's score, over tasks and
+    seeds. tasks: that of each, over seeds. solved: tasks with at least `SOLVED`. training_steps: of all the runs that
     lead to the agent. train_seconds: within these steps, a mean over seeds. hours: by the clock, of the collections and
     runs that lead to the agent, one after the other, a mean over seeds; core_hours: what these computed. parameters:
     learned ones of the agent's last run; trained_parameters: those which that run trained. probes: R^2 by "linear" or
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A against B in a setting. difference: of mean success. probability: that a run of A beats one of B on a task
+    """A against B in a setting. difference: of mean scores. probability: that a run of A beats one of B on a task
     drawn at random, ties counting half (Agarwal et al. 2021)."""
 
     a: str
@@ -116,19 +116,18 @@ class StudyResult:
 
 @dataclass(frozen=True)
 class _Cell:
-    """The finished seeds of a method in a setting. rates: success (tasks, seeds) over `episodes` episodes each."""
+    """The finished seeds of a method in a setting. values: the study's score (tasks, seeds, episodes)."""
 
     measurements: tuple[Measurement, ...]
     tasks: tuple[str, ...]
-    rates: np.ndarray
-    episodes: int
+    values: np.ndarray
     results: tuple[Result, ...]
 
 
 def gather(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> StudyResult:
     """What the finished stages under `output` say. A setting without a finished seed of a method has no row for it."""
     settings = dict.fromkeys(measurement.setting for measurement in measurements)
-    cells = {setting: _cells(measurements, setting, output) for setting in settings}
+    cells = {setting: _cells(study.score, measurements, setting, output) for setting in settings}
     rows = [_row(cell, output) for found in cells.values() for cell in found.values()]
     comparisons = [_compare(found, setting, a, b) for setting, found in cells.items() for a, b in _pairs(study, found)]
     return StudyResult(
@@ -139,38 +138,41 @@ def gather(study: Study, preset: str, measurements: Sequence[Measurement], outpu
     )
 
 
-def _cells(measurements: Sequence[Measurement], setting: str, output: Path) -> dict[str, _Cell]:
+def _cells(score: Score, measurements: Sequence[Measurement], setting: str, output: Path) -> dict[str, _Cell]:
     """Method to its finished seeds in this setting."""
     finished: dict[str, list[Measurement]] = {}
     for measurement in measurements:
         whole = all(is_done(evaluation, output) for evaluation in measurement.evaluations)
         if measurement.setting == setting and whole:
             finished.setdefault(measurement.method, []).append(measurement)
-    return {method: _cell(found, output) for method, found in finished.items()}
+    return {method: _cell(score, found, output) for method, found in finished.items()}
 
 
-def _cell(measurements: Sequence[Measurement], output: Path) -> _Cell:
+def _cell(score: Score, measurements: Sequence[Measurement], output: Path) -> _Cell:
     evaluations = [[(each, Result.load(product(each, output))) for each in one.evaluations] for one in measurements]
     tasks = tuple(task for each in measurements[0].evaluations for task in each.tasks)
-    rates = [
-        [np.mean(result.values("success_any", task)) for each, result in seed for task in each.tasks]
-        for seed in evaluations
-    ]
+    values = [[_scores(score, result, task) for each, result in seed for task in each.tasks] for seed in evaluations]
     return _Cell(
         measurements=tuple(measurements),
         tasks=tasks,
-        rates=np.array(rates).T,
-        episodes=measurements[0].evaluations[0].episodes,
+        values=np.array(values).swapaxes(0, 1),
         results=tuple(result for seed in evaluations for _, result in seed),
     )
 
 
+def _scores(score: Score, result: Result, task: str) -> np.ndarray:
+    """Of every episode of a task, (episodes,)."""
+    if score == "success":
+        return result.values("success_any", task)
+    return result.values("return", task) / result.values("length", task)
+
+
 def _row(cell: _Cell, output: Path) -> Row:
     first = cell.measurements[0]
-    found = mean_over_seeds(cell.rates, cell.episodes)
+    found = mean_over_seeds(cell.values)
     last = facts(first.evaluations[0].run, output)
     costs = [_cost(each.run, output) for one in cell.measurements for each in one.evaluations]
-    rates = cell.rates.mean(axis=1)
+    means = cell.values.mean(axis=(1, 2))
     train_seconds, seconds, core_seconds = np.mean(costs, axis=0).tolist()
     return Row(
         method=first.method,
@@ -179,12 +181,12 @@ def _row(cell: _Cell, output: Path) -> Row:
         pretraining=first.pretraining,
         place=first.place,
         seeds=tuple(measurement.seed for measurement in cell.measurements),
-        episodes=cell.rates.size * cell.episodes,
+        episodes=cell.values.size,
         mean=found.mean,
         low=found.low,
         high=found.high,
-        tasks=dict(zip(cell.tasks, rates.tolist(), strict=True)),
-        solved=int((rates >= SOLVED - 1e-9).sum()),
+        tasks=dict(zip(cell.tasks, means.tolist(), strict=True)),
+        solved=int((means >= SOLVED - 1e-9).sum()),
         training_steps=sum(run.config.steps for run in lineage(first.evaluations[0].run)),
         train_seconds=round(train_seconds, 1),
         hours=round(seconds / 3600, 3),
@@ -223,9 +225,9 @@ def _pairs(study: Study, cells: Mapping[str, _Cell]) -> list[tuple[str, str]]:
 
 def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:
     ours, theirs = cells[a], cells[b]
-    assert ours.tasks == theirs.tasks and ours.episodes == theirs.episodes, (a, b, setting)
-    difference = difference_over_seeds(ours.rates, theirs.rates, ours.episodes)
-    return Comparison(a, b, setting, difference, improvement(ours.rates, theirs.rates))
+    assert ours.tasks == theirs.tasks and ours.values.shape[2] == theirs.values.shape[2], (a, b, setting)
+    difference = difference_over_seeds(ours.values, theirs.values)
+    return Comparison(a, b, setting, difference, improvement(ours.values.mean(axis=2), theirs.values.mean(axis=2)))
 
 
 def _verdict(claim: Claim, setting: str, comparisons: Sequence[Comparison]) -> Verdict:
@@ -252,6 +254,7 @@ def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cel
         "study": study.name,
         "preset": preset,
         "reference": study.reference,
+        "score": study.score,
         "commit": code_commit(),
         "commits_of_stages": sorted({str(commit) for commit in commits}),
         "mismatches": sorted(mismatches),

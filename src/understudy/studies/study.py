@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from understudy.studies.stages import Evaluate, Probe, Stage, with_needs
+
+Score = Literal["success", "reward a step"]
+"""What a study compares: of every episode whether it was solved, or the mean reward of its steps."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,9 @@ class Study:
     """name: for people and folders. reference: the method that every other one is compared with.
 
     measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
-    where no number is given. groups: a title to the methods that share a chart, six at most. published: (method,
-    setting) to the success that the paper reports. notes: what a reader of the results must know.
+    where no number is given. score: what methods are compared by. groups: a title to the methods that share a chart,
+    six at most. published: (method, setting) to the score that the paper reports. notes: what a reader of the results
+    must know.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Study:
     reference: str
     measurements: Callable[[str, int], list[Measurement]]
     seeds: int = 3
+    score: Score = "success"
     claims: tuple[Claim, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
