@@ -152,7 +152,7 @@ def _resampled_over_seeds(values: np.ndarray, resamples: int, generator: np.rand
     _, seeds, episodes = values.shape
     chosen = generator.integers(seeds, size=(resamples, seeds))
     if _are_successes(values):  # how many of drawn successes there are is a binomial's number
-        rates = np.mean(values, axis=2, dtype=np.float64)[:, chosen]
+        rates = np.asarray(values, np.float64).mean(axis=2)[:, chosen]
         return (generator.binomial(episodes, rates) / episodes).mean(axis=(0, 2))
     total = np.zeros(resamples)
     for task in values:
