@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from understudy.data.embodiments import JointSpec
+from understudy.models.one_body import dimensions
 from understudy.models.world_model import Prediction
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
@@ -61,16 +62,8 @@ class DynamicsTransformer(nn.Module):
 
     def __init__(self, config: DynamicsTransformerConfig, joint: JointSpec, *, chunk: int, steps: int):
         super().__init__()
-        if len(joint.specs) > 1:
-            raise UserError(f"a dynamics model is of one embodiment, not of {', '.join(joint.names)}")
-        if chunk != 1:
-            raise UserError(f"a dynamics model predicts every step: window.chunk is {chunk}; expected 1")
-        if steps < 2:
-            raise UserError(f"a dynamics model needs steps to predict: window.steps is {steps}; expected at least 2")
-        if not joint.state_dimension:
-            raise UserError(f"the embodiment {joint.names[0]!r} has no state to predict")
+        self.observed, self.acted = dimensions(joint, chunk=chunk, steps=steps)
         self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
-        self.observed, self.acted = joint.state_dimension, joint.action_dimension
         mu, limit = _BINS[config.tokeniser]
         self.bins = Bins(config.bins, mu=mu, limit=limit)
         told = self.observed + self.acted
