@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.one_body import dimensions
@@ -136,6 +137,26 @@ class DynamicsTransformer(nn.Module):
             history = history._begun()
         done = self.sequence(observation[None, :-1], action[None], reward[None])
         return history._after(done, observation[1:]) if len(action) else history
+
+    @torch.no_grad()
+    def cumulative(
+        self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
+    ) -> Float[Tensor, "b m"]:
+        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. Of a longer
+        history the last steps are taken that the model has places for."""
+        observation, action, reward = (
+            observation[:, -self.steps - 1 :],
+            action[:, -self.steps :],
+            reward[:, -self.steps :],
+        )
+        done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
+        if self.config.decoding == "parallel":
+            came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
+            return self.bins.cumulative(self(done)[:, -1].float().softmax(dim=-1), came)
+        whole = torch.cat([done, F.pad(last, (0, self.tokens - s))[:, None]], dim=1)
+        first = done[0].numel() - 1  # the reward's place, before the last observation's
+        told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
+        return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
 
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""

@@ -12,13 +12,17 @@ from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformer, ControlTransformerConfig
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
+from understudy.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
 from understudy.models.representation import Representation, RepresentationConfig
 from understudy.objectives.base import Objective, Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
-from understudy.objectives.next_step import NextStep, NextStepConfig, StepPasses
+from understudy.objectives.next_state import NextState, NextStateConfig
+from understudy.objectives.next_state_likelihood import NextStateLikelihood, NextStateLikelihoodConfig
+from understudy.objectives.next_step import NextStep, NextStepConfig
 from understudy.objectives.representations.base import FramePasses
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning, EmbeddingCloningConfig
 from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamics, ContrastiveDynamicsConfig
@@ -28,9 +32,10 @@ from understudy.objectives.representations.inverse_dynamics import (
     EmbeddingInverseDynamicsConfig,
 )
 from understudy.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
+from understudy.objectives.steps import StepPasses
 from understudy.types import Batch, Loss, UserError
 
-DynamicsConfig = DynamicsTransformerConfig
+DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig
 ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
 ObjectiveConfig = (
     BehaviourCloningConfig
@@ -43,6 +48,8 @@ ObjectiveConfig = (
     | ContrastiveStaticConfig
     | PixelDynamicsConfig
     | NextStepConfig
+    | NextStateConfig
+    | NextStateLikelihoodConfig
 )
 OBJECTIVES: dict[type, Any] = {  # of a control transformer
     BehaviourCloningConfig: BehaviourCloning,
@@ -57,7 +64,6 @@ REPRESENTATION_OBJECTIVES: dict[type, Any] = {
     ContrastiveStaticConfig: ContrastiveStatic,
     PixelDynamicsConfig: PixelDynamics,
 }
-DYNAMICS_OBJECTIVES: dict[type, Any] = {NextStepConfig: NextStep}
 
 
 class Kind(NamedTuple):
@@ -71,7 +77,9 @@ class Kind(NamedTuple):
 KINDS: dict[type, Kind] = {
     ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
     RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
-    DynamicsTransformerConfig: Kind(DynamicsTransformer, DYNAMICS_OBJECTIVES, StepPasses),
+    DynamicsTransformerConfig: Kind(DynamicsTransformer, {NextStepConfig: NextStep}, StepPasses),
+    MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
+    EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
 }
 
 
