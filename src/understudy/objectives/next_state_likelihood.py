@@ -73,7 +73,7 @@ class NextStateLikelihood(Objective):
 
 
 def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
-    """How often each step is in each member's sample: drawn from a Poisson distribution of mean 1, to which drawing with
+    """How often each step is in each member's sample, by a Poisson distribution of mean 1, to which drawing with
     replacement tends (Oza and Russell 2001); a function of the member and of the step's place in the dataset alone."""
     steps = (batch.window[:, None] + torch.arange(batch.mask.shape[1], device=batch.window.device)).cpu().numpy()
     uniform = torch.stack([torch.from_numpy(mix(steps, member) / 2.0**64) for member in range(members)])
