@@ -109,7 +109,7 @@ def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> T
 
     table = Table(title=title, box=SIMPLE, title_justify="left")
     for head in heads:
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
