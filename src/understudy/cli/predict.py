@@ -92,9 +92,10 @@ def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table
     rows = []
     for name, forecast in zip(names, found, strict=True):
         if (known := forecast.calibration) is not None:
-            worst = max(known.numbers, key=lambda number: known.numbers[number].error)
+            errors = {number: coverage.error for number, coverage in known.numbers.items()}
+            worst = max(errors, key=lambda number: errors[number])
             within = (f"{100 * share:.1f} %" for share in known.overall.within)
-            rows.append((name, *within, f"{known.overall.error:.2g}", f"{worst} {known.numbers[worst].error:.2g}"))
+            rows.append((name, *within, f"{known.overall.error:.2g}", f"{worst} {errors[worst]:.2g}"))
     heads = ("model", *(f"{100 * level:g} % interval" for level in LEVELS), "calibration error", "worst number")
     return [_table("true values within central intervals, one step ahead", heads, rows)] if rows else []
 

@@ -117,11 +117,12 @@ def open_loop(
 
 def _forecaster(run: str | Path, dataset: EpisodeDataset) -> _Forecaster:
     system, info = load_system(run)
-    if not isinstance(system.model, WorldModel):
-        raise UserError(f"{run} is of a {type(system.model).__name__}, which predicts no dynamics")
+    model = system.eval().model
+    if not isinstance(model, WorldModel):
+        raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
     body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
     normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
-    return _Forecaster(str(run), system.model.eval(), normaliser)
+    return _Forecaster(str(run), model, normaliser)
 
 
 def _windows(dataset: EpisodeDataset, context: int, horizon: int, count: int, seed: int) -> Iterator[_Window]:
@@ -203,14 +204,11 @@ def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int
     """The probability integral transform of every step that was predicted, each one step ahead."""
     state = torch.from_numpy(np.stack([forecaster.normaliser(window.state) for window in windows]))
     action, reward = (torch.stack([getattr(window, name) for window in windows]) for name in ("action", "reward"))
-    found = [
-        forecaster.model.cumulative(
-            state[:, end - context - 1 : end + 1],
-            action[:, end - context - 1 : end],
-            reward[:, end - context - 1 : end],
-        )
-        for end in range(context + 1, state.shape[1])
-    ]
+    found = []
+    for end in range(context + 1, state.shape[1]):
+        past = slice(end - context - 1, end)
+        seen = state[:, past.start : end + 1]
+        found.append(forecaster.model.cumulative(seen, action[:, past], reward[:, past]))
     return torch.cat(found).numpy()
 
 

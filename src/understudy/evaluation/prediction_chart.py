@@ -27,7 +27,7 @@ def draw(forecasts: Sequence[Forecast]) -> bytes:
     from matplotlib.figure import Figure
 
     panels = 1 + any(forecast.calibration for forecast in forecasts)
-    figure = Figure(figsize=(4.6 * panels, 3.6), layout="constrained")
+    figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
     names = labels([forecast.run for forecast in forecasts])
     _draw_errors(axes[0], forecasts, names)
@@ -52,7 +52,7 @@ def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]
     panel.set(xscale="log", yscale="log", xticks=steps, xticklabels=steps, xlabel="steps ahead")
     panel.set(ylabel="mean square error, in deviations")
     panel.minorticks_off()
-    panel.legend(frameon=False, fontsize=8)
+    _legend(panel)
 
 
 def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]) -> None:
@@ -63,4 +63,9 @@ def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence
             panel.plot(QUANTILES, forecast.calibration.shares, color=f"C{number}", label=label)
     panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted quantile, one step ahead", ylabel="true values below it")
     panel.set_aspect("equal")
-    panel.legend(frameon=False, fontsize=8)
+    _legend(panel)
+
+
+def _legend(panel: Any) -> None:
+    """Below the panel, where it hides no line."""
+    panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
