@@ -16,6 +16,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.open_loop import open_loop
+from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
 from understudy.types import UserError
 
@@ -97,11 +98,11 @@ def test_errors_have_the_unit_of_the_first_run(runs: dict[str, Path], data: Epis
     """A copy whose training data spread four times as wide: what it takes for a deviation is worth four."""
     wide = tmp_path / "wide"
     shutil.copytree(runs["mlp"], wide, symlinks=True)
-    for path in wide.glob("checkpoints/*/config.json"):
-        config = json.loads(path.read_text())
-        state = config["embodiments"][0]["statistics"]["observation.state"]
-        state["std"] = [4 * value for value in state["std"]]
-        path.write_text(json.dumps(config))
+    path = resolve(wide) / "config.json"
+    config = json.loads(path.read_text())
+    state = config["embodiments"][0]["statistics"]["observation.state"]
+    state["std"] = [4 * value for value in state["std"]]
+    path.write_text(json.dumps(config))
     given: dict[str, Any] = {"horizons": (1,), "windows": 4}
     (own,) = open_loop([wide], data.path, **given)
     _, beside = open_loop([runs["mlp"], wide], data.path, **given)

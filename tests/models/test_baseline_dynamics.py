@@ -186,7 +186,7 @@ def test_bad_settings_of_an_mlp_are_named() -> None:
 def test_what_does_not_fit_is_refused(kind: str) -> None:
     model = make_model(kind)
     observation, action, reward = history_of(model, 3)
-    with pytest.raises(ValueError, match="3 observations, 1 actions, 2 rewards"):
-        model.encode(observation, action[:1], reward)
+    with pytest.raises(ValueError, match="3 observations, 1 actions, 1 rewards"):
+        model.encode(observation, action[:1], reward[:1])
     with pytest.raises(ValueError, match="actions have shape"):
         model.encode(observation, action, reward).dream(2).step(torch.zeros(3, model.acted))
