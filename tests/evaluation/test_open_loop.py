@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from understudy import cli
 from understudy.data.dataset import EpisodeDataset
+from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.open_loop import open_loop
+from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
 from understudy.types import UserError
 
@@ -31,14 +35,18 @@ def runs(data: EpisodeDataset, tmp_path_factory: pytest.TempPathFactory) -> dict
     for decoding in ("parallel", "sequential"):
         given = ["--data", str(data.path), "--output", str(folder / decoding), "--steps", "800"]
         assert cli.main(["train", f"dynamics/{decoding}-debug", *given]) == 0
-    return {decoding: folder / decoding for decoding in ("parallel", "sequential")}
+    for name in ("mlp", "ensemble"):
+        given = ["--data", str(data.path), "--output", str(folder / name), "--steps", "400"]
+        assert cli.main(["train", f"dynamics/{name}-debug", *given]) == 0
+    return {name: folder / name for name in ("parallel", "sequential", "mlp", "ensemble")}
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
 def test_a_model_that_learned_predicts_and_errors_grow(
     runs: dict[str, Path], data: EpisodeDataset, decoding: str
 ) -> None:
-    rows = open_loop(runs[decoding], data.path, horizons=(1, 5, 20), windows=32)
+    (found,) = open_loop([runs[decoding]], data.path, horizons=(1, 5, 20), windows=32)
+    rows = found.horizons
     assert [row.steps for row in rows] == [1, 5, 20]
     assert all(row.low <= row.error <= row.high for row in rows)
     assert rows[0].still < rows[1].still < rows[2].still
@@ -60,16 +68,88 @@ def test_the_command_writes_what_it_says(
     assert [row["steps"] for row in found["horizons"]] == [1, 3] and found["windows"] == 4
 
 
+def test_models_are_compared_on_the_same_windows(
+    runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
+) -> None:
+    names = ["mlp", "ensemble", "parallel"]
+    given = ["--data", str(data.path), "--horizons", "1", "5", "--windows", "8", "--output", str(tmp_path)]
+    assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in names) and "calibration error" in said
+    found = json.loads((tmp_path / "prediction.json").read_text())["models"]
+    assert [Path(each["run"]).name for each in found] == names
+    still = [[row["still"] for row in each["horizons"]] for each in found]
+    assert still[0] == pytest.approx(still[1]) and still[0] == pytest.approx(still[2])
+    assert found[0]["calibration"] is None
+    for each in found[1:]:
+        assert each["calibration"]["steps"] == 8 * 5
+        assert set(each["calibration"]["numbers"]) == {*data.spec.state_names, "reward"}
+    drawn = ElementTree.parse(tmp_path / "prediction.svg").getroot()
+    assert drawn.tag.endswith("svg")
+
+
+@pytest.mark.parametrize("name", ["mlp", "ensemble"])
+def test_a_baseline_that_learned_beats_standing_still(runs: dict[str, Path], data: EpisodeDataset, name: str) -> None:
+    (found,) = open_loop([runs[name]], data.path, horizons=(1, 5), windows=32)
+    assert all(row.error < row.still for row in found.horizons)
+
+
+def test_errors_have_the_unit_of_the_first_run(runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path) -> None:
+    """A copy whose training data spread four times as wide: what it takes for a deviation is worth four."""
+    wide = tmp_path / "wide"
+    shutil.copytree(runs["mlp"], wide, symlinks=True)
+    path = resolve(wide) / "config.json"
+    config = json.loads(path.read_text())
+    state = config["embodiments"][0]["statistics"]["observation.state"]
+    state["std"] = [4 * value for value in state["std"]]
+    path.write_text(json.dumps(config))
+    given: dict[str, Any] = {"horizons": (1,), "windows": 4}
+    (own,) = open_loop([wide], data.path, **given)
+    _, beside = open_loop([runs["mlp"], wide], data.path, **given)
+    assert beside.horizons[0].error == pytest.approx(16 * own.horizons[0].error, rel=1e-4)
+    assert beside.horizons[0].still == pytest.approx(16 * own.horizons[0].still, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        (STATE, np.nan, r"episode \d+, frame \d+: \w+ is nan; expected finite numbers"),
+        (REWARD, np.inf, "reward is inf; expected finite numbers"),
+        (ACTION, 7.0, r"is 7.0; expected actions from \("),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(
+    runs: dict[str, Path],
+    data: EpisodeDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    value: float,
+    says: str,
+) -> None:
+    whole = EpisodeDataset.columns
+
+    def spoilt(self: EpisodeDataset, index: int) -> dict[str, np.ndarray]:
+        columns = whole(self, index)
+        return columns | {column: np.full_like(columns[column], value)}
+
+    monkeypatch.setattr(EpisodeDataset, "columns", spoilt)
+    with pytest.raises(UserError, match=says):
+        open_loop([runs["mlp"]], data.path, horizons=(1,), windows=1)
+
+
 def test_a_horizon_beyond_all_episodes_is_named(runs: dict[str, Path], data: EpisodeDataset) -> None:
     with pytest.raises(UserError, match="a horizon of 500"):
-        open_loop(runs["parallel"], data.path, horizons=(500,))
+        open_loop([runs["parallel"]], data.path, horizons=(500,))
     with pytest.raises(UserError, match="expected at least 1"):
-        open_loop(runs["parallel"], data.path, horizons=(0,))
+        open_loop([runs["parallel"]], data.path, horizons=(0,))
+    with pytest.raises(UserError, match="no run"):
+        open_loop([], data.path)
 
 
 def test_a_dynamics_model_does_not_act(runs: dict[str, Path], capsys: Any) -> None:
-    assert cli.main(["evaluate", str(runs["parallel"]), "--episodes", "1"]) == 2
-    assert "predicts and does not act" in capsys.readouterr().err
+    for run in runs.values():
+        assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 2
+        assert "predicts and does not act" in capsys.readouterr().err
 
 
 def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
+from understudy.models.distributional import Distributional
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
 from understudy.models.world_model import WorldModel
 from understudy.nn.bins import Bins
@@ -133,6 +134,33 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
         a, b = model(values), model(later)
     torch.testing.assert_close(a[:, :3], b[:, :3])
     assert not torch.allclose(a[:, 3], b[:, 3])
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("length", [2, 5, 9])
+def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, length: int) -> None:
+    """Histories below, at and beyond the window. Of one number after the other, the reward is told by the action alone
+    and each number of the observation by those that came."""
+    model = make_model(decoding, steps=4)
+    assert isinstance(model, Distributional)
+    observation, action, reward = history_of(model, length)
+    found = model.cumulative(observation[None], action[None], reward[None])[0]
+    assert found.shape == (model.observed + 1,) and ((found >= 0) & (found <= 1)).all()
+    dream = model.encode(observation[:-1], action[:-1], reward[:-1]).dream(1)
+    told: list[torch.Tensor] = []
+    expected, model.expected = model.expected, lambda logits: (told.append(logits), expected(logits))[1]
+    dream.step(action[-1:])
+    logits = told[0].reshape(-1, model.config.bins)  # all numbers at once; else the reward's
+    if decoding == "parallel":
+        came = torch.cat([observation[-1] - observation[-2], reward[-1:]])
+        torch.testing.assert_close(found, model.bins.cumulative(logits.softmax(-1), came), atol=1e-4, rtol=1e-4)
+    else:
+        alone = model.bins.cumulative(logits.softmax(-1), reward[-1:])
+        torch.testing.assert_close(found[-1:], alone, atol=1e-4, rtol=1e-4)
+        moved = observation.clone()
+        moved[-1, 1] += 1.0
+        other = model.cumulative(moved[None], action[None], reward[None])[0]
+        assert (other == found).tolist() == [True, False, False, True]
 
 
 def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:

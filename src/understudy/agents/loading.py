@@ -9,8 +9,8 @@ from understudy.agents.policy_agent import PolicyAgent
 from understudy.agents.reactive_agent import ReactiveAgent
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
-from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.models.representation import Representation
+from understudy.models.world_model import WorldModel
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
 from understudy.serialisation import from_jsonable
 from understudy.types import Precision, UserError
@@ -28,7 +28,7 @@ def load(
     choices where the embodiment is not among them.
     """
     system, info = load_system(path)
-    if isinstance(system.model, DynamicsTransformer):
+    if isinstance(system.model, WorldModel):
         raise UserError(f"{path} is a dynamics model, which predicts and does not act; see `understudy predict`")
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
     return kind(system.to(device), info, embodiment=embodiment, precision=precision)

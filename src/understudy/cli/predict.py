@@ -1,26 +1,34 @@
-"""`understudy predict`: how far ahead a dynamics model sees."""
+"""`understudy predict`: how far ahead dynamics models see, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from understudy.cli.parsing import parse
 from understudy.types import UserError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from understudy.evaluation.open_loop import Forecast, Horizon
+
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the predictions of a dynamics model on episodes that it was not trained on: its own predictions are fed
-    back, under the actions that were really taken. Errors are mean squares in the training data's deviations, so that
-    1 is what the mean state costs; beside them stands what it costs to say that nothing changes.
+    """Measure the predictions of dynamics models on episodes that they were not trained on: their own predictions are
+    fed back, under the actions that were really taken. Errors are mean squares in the training data's deviations (of
+    several models: in those of the first), so that 1 is what the mean state costs; beside them stands what it costs to
+    say that nothing changes. Of models that predict distributions it is told how often what came lies within them.
     """
 
-    run: Positional[Path | None] = None
-    """Run or checkpoint folder of a dynamics model, such as one of `understudy train dynamics/parallel-laptop`."""
+    runs: Positional[tuple[Path, ...]] = ()
+    """Run or checkpoint folders of dynamics models, such as one of `understudy train dynamics/parallel-laptop`; several
+    are compared on the same windows."""
 
     data: str | None = None
     """The dataset: a folder, or hf://owner/name, or another URL."""
@@ -35,27 +43,74 @@ class Options:
     """Where in the episodes they begin."""
 
     output: Path | None = None
-    """Folder for prediction.json, with the error of each dimension; None: none is written."""
+    """Folder for prediction.json, with the error of each dimension, and prediction.svg; None: none are written."""
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="predict")
-    if options.run is None or options.data is None:
+    if not options.runs or options.data is None:
         raise UserError("missing RUN, a dynamics model, or --data, the dataset to predict")
+    from understudy.cli.console import console
+    from understudy.evaluation.open_loop import open_loop
+    from understudy.evaluation.prediction_chart import labels
+
+    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
+    found = open_loop(options.runs, options.data, **given)
+    names = labels([forecast.run for forecast in found])
+    tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
+    for table in (*tables, *_calibrations(names, found)):
+        console().print(table)
+    return 0
+
+
+def _alone(forecast: Forecast) -> Table:
+    heads = ("steps ahead", "error", "nothing changes", "reward", "worst dimension")
+    rows = []
+    for row in forecast.horizons:
+        worst = max(row.dimensions, key=lambda name: row.dimensions[name])
+        told = f"{worst} {row.dimensions[worst]:.2g}"
+        rows.append((str(row.steps), _error(row), f"{row.still:.2g}", f"{row.reward:.2g}", told))
+    return _table("mean square error of states, in deviations", heads, rows)
+
+
+def _side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> list[Table]:
+    """One table of states and one of rewards, a column a model."""
+    together = list(zip(*(forecast.horizons for forecast in found), strict=True))
+    states = [(str(row[0].steps), f"{row[0].still:.2g}", *map(_error, row)) for row in together]
+    rewards = [(str(row[0].steps), *(f"{each.reward:.2g}" for each in row)) for row in together]
+    title = f"mean square error of states, in deviations of {names[0]}'s data"
+    return [
+        _table(title, ("steps ahead", "nothing changes", *names), states),
+        _table("mean square error of rewards", ("steps ahead", *names), rewards),
+    ]
+
+
+def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table]:
+    """Of the models that predict a distribution, if there are any."""
+    from understudy.evaluation.calibration import LEVELS
+
+    rows = []
+    for name, forecast in zip(names, found, strict=True):
+        if (known := forecast.calibration) is not None:
+            errors = {number: coverage.error for number, coverage in known.numbers.items()}
+            worst = max(errors, key=lambda number: errors[number])
+            within = (f"{100 * share:.1f} %" for share in known.overall.within)
+            rows.append((name, *within, f"{known.overall.error:.2g}", f"{worst} {errors[worst]:.2g}"))
+    heads = ("model", *(f"{100 * level:g} % interval" for level in LEVELS), "calibration error", "worst number")
+    return [_table("true values within central intervals, one step ahead", heads, rows)] if rows else []
+
+
+def _error(row: Horizon) -> str:
+    return f"{row.error:.2g} \\[{row.low:.2g}, {row.high:.2g}]"
+
+
+def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from understudy.cli.console import console
-    from understudy.evaluation.open_loop import open_loop
-
-    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
-    table = Table(title="mean square error of states, in deviations", box=SIMPLE, title_justify="left")
-    for head in ("steps ahead", "error", "nothing changes", "reward", "worst dimension"):
-        table.add_column(head, justify="right")
-    for row in open_loop(options.run, options.data, **given):
-        worst = max(row.dimensions, key=lambda name: row.dimensions[name])
-        error = f"{row.error:.2g} \\[{row.low:.2g}, {row.high:.2g}]"
-        told = f"{worst} {row.dimensions[worst]:.2g}"
-        table.add_row(str(row.steps), error, f"{row.still:.2g}", f"{row.reward:.2g}", told)
-    console().print(table)
-    return 0
+    table = Table(title=title, box=SIMPLE, title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,4 +1,4 @@
-"""How well a dynamics model predicts: its own predictions fed back, under the actions that were really taken."""
+"""How well dynamics models predict: their own predictions fed back, under the actions that were really taken."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from understudy.agents.loading import load_system
 from understudy.claim import write_atomically
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.data.transforms import StateNormaliser
-from understudy.models.dynamics_transformer import DynamicsTransformer
+from understudy.evaluation.calibration import Calibration, calibration
+from understudy.models.distributional import Distributional
+from understudy.models.world_model import WorldModel
 from understudy.types import UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
-RESULTS = "prediction.json"
+RESULTS, CHART = "prediction.json", "prediction.svg"
 _RESAMPLES = 2000
+_BEYOND = 1e-4  # the bounds of actions, in halves of their range: rounding
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,36 @@ class Horizon:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What one run's model predicts. calibration: one step ahead; None if the model tells no distribution."""
+
+    run: str
+    windows: int
+    horizons: tuple[Horizon, ...]
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True)
+class _Forecaster:
+    """A run's model, and the states as it knows them."""
+
+    run: str
+    model: Any
+    normaliser: StateNormaliser
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Steps of an episode: states (c + h + 1, s) in the simulator's units, actions and rewards (c + h, ...) between
+    them, actions in [-1, 1]."""
+
+    episode: int
+    state: Float[np.ndarray, "t s"]
+    action: Float[Tensor, "u a"]
+    reward: Float[Tensor, "u"]
+
+
+@dataclass(frozen=True)
 class _Walk:
     """One prediction: errors (h, s) of the model and of standing still, and (h,) of the reward, at every step."""
 
@@ -49,46 +85,47 @@ class _Walk:
 
 
 def open_loop(
-    run: str | Path,
+    runs: Sequence[str | Path],
     data: str | Path,
     *,
     horizons: Sequence[int] = HORIZONS,
     windows: int = 64,
     seed: int = 0,
     output: str | Path | None = None,
-) -> list[Horizon]:
-    """Prediction errors of a dynamics model on a dataset that it was not trained on, a row for each horizon.
+) -> list[Forecast]:
+    """Predictions of dynamics models on the same windows of a dataset that they were not trained on, one for each run.
 
-    windows: predictions, spread over the episodes; each begins after as many real steps as the model keeps. output:
-    a folder for prediction.json. Raises UserError if the run is of no dynamics model, the dataset does not fit it, or
+    windows: predictions, spread over the episodes; each begins after as many real steps as the model that keeps most
+    of them. Errors of all are in deviations of the first run's training data. output: a folder for prediction.json and
+    prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
     its episodes are too short.
     """
     if not horizons or min(horizons) < 1 or windows < 1:
         raise UserError(f"horizons {tuple(horizons)} and windows {windows}; expected at least 1 each")
+    if not runs:
+        raise UserError("no run to predict with; expected at least 1")
     dataset = EpisodeDataset.open(data)
-    system, info = load_system(run)
-    if not isinstance(system.model, DynamicsTransformer):
-        raise UserError(f"{run} is of a {type(system.model).__name__}, which predicts no dynamics")
-    body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
-    normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
-    walks = list(_walks(system.model.eval(), dataset, normaliser, max(horizons), windows, seed))
-    found = [_row(walks, steps, dataset.spec.state_names) for steps in sorted(set(horizons))]
+    forecasters = [_forecaster(run, dataset) for run in runs]
+    context = max(each.model.steps for each in forecasters) - 1
+    chosen = list(_windows(dataset, context, max(horizons), windows, seed))
+    unit = forecasters[0].normaliser.deviation
+    found = [_forecast(each, chosen, context, horizons, unit, dataset.spec.state_names) for each in forecasters]
     if output is not None:
-        rows = {"run": str(run), "data": str(data), "windows": len(walks), "horizons": [asdict(row) for row in found]}
-        Path(output).mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(output) / RESULTS, json.dumps(rows, indent=1).encode())
+        _write(Path(output), found, str(data))
     return found
 
 
-def _walks(
-    model: DynamicsTransformer,
-    dataset: EpisodeDataset,
-    normaliser: StateNormaliser,
-    horizon: int,
-    windows: int,
-    seed: int,
-) -> Iterator[_Walk]:
-    context = model.steps - 1
+def _forecaster(run: str | Path, dataset: EpisodeDataset) -> _Forecaster:
+    system, info = load_system(run)
+    model = system.eval().model
+    if not isinstance(model, WorldModel):
+        raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
+    body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
+    normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+    return _Forecaster(str(run), model, normaliser)
+
+
+def _windows(dataset: EpisodeDataset, context: int, horizon: int, count: int, seed: int) -> Iterator[_Window]:
     needed = context + horizon + 1
     lengths = np.diff(dataset.starts)
     fit = np.flatnonzero(lengths >= needed)
@@ -98,38 +135,81 @@ def _walks(
             f"{horizon} take; the longest has {lengths.max()}"
         )
     generator = np.random.default_rng(seed)
-    for number in range(windows):
+    for number in range(count):
         episode = int(fit[number % len(fit)])
         first = int(generator.integers(lengths[episode] - needed + 1))
-        yield _walk(model, dataset, normaliser, episode, first, context, horizon)
+        yield _window(dataset, episode, first, needed)
 
 
-def _walk(
-    model: DynamicsTransformer,
-    dataset: EpisodeDataset,
-    normaliser: StateNormaliser,
-    episode: int,
-    first: int,
+def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _Window:
+    columns, length = dataset.columns(episode), dataset.length(episode)
+    rows = slice(first, first + frames)
+    contract, where = dataset.spec.action, f"{dataset.path}: episode {episode}, frame"
+    state, action, reward = (
+        np.asarray(values, np.float32).reshape(length, -1)[rows]
+        for values in (columns[STATE], columns[ACTION], columns.get(REWARD, np.zeros(length)))
+    )
+    acted = contract.normalise(action)
+    _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
+    _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
+    bounds = f"actions from {contract.low} to {contract.high}"
+    _require(np.abs(acted) <= 1 + _BEYOND, action, contract.names, where, first, bounds)
+    return _Window(episode, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]))
+
+
+def _require(
+    holds: np.ndarray, values: np.ndarray, names: Sequence[str], where: str, first: int, expected: str
+) -> None:
+    """Raises UserError naming the first of `values` (t, d) that does not hold."""
+    for row, column in np.argwhere(~holds)[:1]:
+        raise UserError(f"{where} {first + row}: {names[column]} is {values[row, column]}; expected {expected}")
+
+
+def _forecast(
+    forecaster: _Forecaster,
+    windows: Sequence[_Window],
     context: int,
-    horizon: int,
-) -> _Walk:
-    columns, rows = dataset.columns(episode), slice(first, first + context + horizon + 1)
-    length = dataset.length(episode)
-    state = normaliser(columns[STATE].reshape(length, -1)[rows])
-    action = dataset.spec.action.normalise(columns[ACTION].reshape(length, -1)[rows])
-    reward = np.asarray(columns.get(REWARD, np.zeros(length)), np.float32).reshape(length)[rows]
-    seen, acted, earned = (torch.tensor(np.asarray(part), dtype=torch.float32) for part in (state, action, reward))
-    dream = model.encode(seen[: context + 1], acted[:context], earned[:context]).dream(1)
-    steps = [dream.step(acted[None, context + step]) for step in range(horizon)]
+    horizons: Sequence[int],
+    unit: Float[np.ndarray, "s"],
+    names: Sequence[str],
+) -> Forecast:
+    scale = forecaster.normaliser.deviation / unit
+    walks = [_walk(forecaster, window, context, max(horizons), scale) for window in windows]
+    rows = tuple(_row(walks, steps, names) for steps in sorted(set(horizons)))
+    found = None
+    if isinstance(forecaster.model, Distributional):
+        found = calibration(_transform(forecaster, windows, context), [*names, "reward"])
+    return Forecast(forecaster.run, len(windows), rows, found)
+
+
+def _walk(forecaster: _Forecaster, window: _Window, context: int, horizon: int, scale: Float[np.ndarray, "s"]) -> _Walk:
+    """scale: from the model's deviations to those in which errors are told."""
+    state = forecaster.normaliser(window.state)
+    seen = torch.from_numpy(state[: context + 1])
+    dream = forecaster.model.encode(seen, window.action[:context], window.reward[:context]).dream(1)
+    steps = [dream.step(action[None]) for action in window.action[context:]]
+    assert len(steps) == horizon, (len(steps), horizon)
     predicted = torch.cat([step.observation for step in steps]).numpy()
-    rewards = torch.cat([step.reward for step in steps]).numpy()
+    rewards = torch.cat([step.reward for step in steps])
     truth = state[context + 1 :]
     return _Walk(
-        episode,
-        np.square(predicted - truth),
-        np.square(state[context] - truth),
-        np.square(rewards - reward[context : context + horizon]),
+        window.episode,
+        np.square((predicted - truth) * scale),
+        np.square((state[context] - truth) * scale),
+        (rewards - window.reward[context:]).square().numpy(),
     )
+
+
+def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:
+    """The probability integral transform of every step that was predicted, each one step ahead."""
+    state = torch.from_numpy(np.stack([forecaster.normaliser(window.state) for window in windows]))
+    action, reward = (torch.stack([getattr(window, name) for window in windows]) for name in ("action", "reward"))
+    found = []
+    for end in range(context + 1, state.shape[1]):
+        past = slice(end - context - 1, end)
+        seen = state[:, past.start : end + 1]
+        found.append(forecaster.model.cumulative(seen, action[:, past], reward[:, past]))
+    return torch.cat(found).numpy()
 
 
 def _row(walks: Sequence[_Walk], steps: int, names: Sequence[str]) -> Horizon:
@@ -155,3 +235,14 @@ def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float]:
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _write(folder: Path, found: Sequence[Forecast], data: str) -> None:
+    """A record a run; that of a single run is the whole file."""
+    from understudy.evaluation.prediction_chart import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    records = [{"data": data} | asdict(forecast) for forecast in found]
+    content = records[0] if len(records) == 1 else {"models": records}
+    write_atomically(folder / RESULTS, json.dumps(content, indent=1).encode())
+    write_atomically(folder / CHART, draw(found))

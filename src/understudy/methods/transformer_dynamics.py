@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from understudy.data.windows import WindowConfig
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformerConfig
+from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
+from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.objectives.next_state import NextStateConfig
+from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig
 from understudy.objectives.next_step import NextStepConfig
+from understudy.objectives.system import DynamicsConfig, ObjectiveConfig
 from understudy.training.config import OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop", "paper"]
@@ -18,18 +24,51 @@ _MODELS: dict[Size, tuple[int, int, int, int]] = {  # width, layers, heads, bins
 }
 _HISTORY: dict[Size, int] = {"debug": 4, "laptop": 8, "paper": 16}
 _STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (3000, 32), "paper": (200_000, 256)}
+# Of the baselines: the paper's are those of PETS, the laptop's take about the transformer's time.
+_NETWORKS: dict[Size, tuple[int, int]] = {"debug": (32, 2), "laptop": (128, 3), "paper": (200, 4)}  # width, layers
+_MLP_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (30_000, 64), "paper": (200_000, 256)}
+_ENSEMBLE_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (12_000, 64), "paper": (200_000, 256)}
+_BASELINE_WINDOW = 4  # steps; each is predicted from the one before alone
 
 
 def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     """A model of one body's dynamics, from its states alone: collect them with `--state full`."""
     width, layers, heads, bins = _MODELS[size]
-    steps, batch_size = _STEPS[size]
+    model = DynamicsTransformerConfig(width=width, layers=layers, heads=heads, bins=bins, decoding=decoding)
+    objective = NextStepConfig(deviation=bins / 512)
+    return _trained(decoding, model, {"next_step": objective}, _HISTORY[size], *_STEPS[size])
+
+
+def mlp(size: Size) -> TrainConfig:
+    """The baseline that predicts one guess from the present alone."""
+    width, layers = _NETWORKS[size]
+    objectives = {"next_state": NextStateConfig()}
+    model = MlpDynamicsConfig(width=width, layers=layers)
+    return _trained("mlp", model, objectives, _BASELINE_WINDOW, *_MLP_STEPS[size])
+
+
+def ensemble(size: Size) -> TrainConfig:
+    """The baseline of seven networks that predict Gaussians from the present alone."""
+    width, layers = _NETWORKS[size]
+    objectives = {"next_state_likelihood": NextStateLikelihoodConfig()}
+    model = EnsembleDynamicsConfig(width=width, layers=layers)
+    return _trained("ensemble", model, objectives, _BASELINE_WINDOW, *_ENSEMBLE_STEPS[size])
+
+
+def _trained(
+    name: str,
+    model: DynamicsConfig,
+    objectives: Mapping[str, ObjectiveConfig],
+    window: int,
+    steps: int,
+    batch_size: int,
+) -> TrainConfig:
     return TrainConfig(
         method="transformer_dynamics",
-        phase=f"dynamics-{decoding}",
-        window=WindowConfig(steps=_HISTORY[size], chunk=1, paraphrases=False),
-        model=DynamicsTransformerConfig(width=width, layers=layers, heads=heads, bins=bins, decoding=decoding),
-        objectives={"next_step": NextStepConfig(deviation=bins / 512)},
+        phase=f"dynamics-{name}",
+        window=WindowConfig(steps=window, chunk=1, paraphrases=False),
+        model=model,
+        objectives=objectives,
         optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.01, warmup_steps=steps // 20),
         steps=steps,
         batch_size=batch_size,

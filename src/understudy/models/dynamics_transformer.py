@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
+from understudy.models.one_body import dimensions
 from understudy.models.world_model import Prediction
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
@@ -61,16 +63,8 @@ class DynamicsTransformer(nn.Module):
 
     def __init__(self, config: DynamicsTransformerConfig, joint: JointSpec, *, chunk: int, steps: int):
         super().__init__()
-        if len(joint.specs) > 1:
-            raise UserError(f"a dynamics model is of one embodiment, not of {', '.join(joint.names)}")
-        if chunk != 1:
-            raise UserError(f"a dynamics model predicts every step: window.chunk is {chunk}; expected 1")
-        if steps < 2:
-            raise UserError(f"a dynamics model needs steps to predict: window.steps is {steps}; expected at least 2")
-        if not joint.state_dimension:
-            raise UserError(f"the embodiment {joint.names[0]!r} has no state to predict")
+        self.observed, self.acted = dimensions(joint, chunk=chunk, steps=steps)
         self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
-        self.observed, self.acted = joint.state_dimension, joint.action_dimension
         mu, limit = _BINS[config.tokeniser]
         self.bins = Bins(config.bins, mu=mu, limit=limit)
         told = self.observed + self.acted
@@ -143,6 +137,26 @@ class DynamicsTransformer(nn.Module):
             history = history._begun()
         done = self.sequence(observation[None, :-1], action[None], reward[None])
         return history._after(done, observation[1:]) if len(action) else history
+
+    @torch.no_grad()
+    def cumulative(
+        self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
+    ) -> Float[Tensor, "b m"]:
+        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. Of a longer
+        history the last steps are taken that the model has places for."""
+        observation, action, reward = (
+            observation[:, -self.steps - 1 :],
+            action[:, -self.steps :],
+            reward[:, -self.steps :],
+        )
+        done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
+        if self.config.decoding == "parallel":
+            came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
+            return self.bins.cumulative(self(done)[:, -1].float().softmax(dim=-1), came)
+        whole = torch.cat([done, F.pad(last, (0, self.tokens - s))[:, None]], dim=1)
+        first = done[0].numel() - 1  # the reward's place, before the last observation's
+        told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
+        return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
 
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""

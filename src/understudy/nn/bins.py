@@ -40,6 +40,15 @@ class Bins(nn.Module):
         distance = torch.arange(self.num_bins, device=values.device) - position[..., None]
         return (-0.5 * (distance / deviation_bins) ** 2).softmax(dim=-1)
 
+    def cumulative(self, chances: Float[Tensor, "... n"], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The probability of values up to these, where bins have the probabilities `chances`, each spread evenly over
+        its cell after companding."""
+        place = (self.position(values) + 0.5).clamp(0, self.num_bins)
+        cell = place.long().clamp(max=self.num_bins - 1)
+        within = chances.gather(-1, cell[..., None])[..., 0]
+        before = chances.cumsum(dim=-1).gather(-1, cell[..., None])[..., 0] - within
+        return (before + within * (place - cell)).clamp(0, 1)
+
     def position(self, values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Where each value lies among the bins' centres: i is the centre of bin i."""
         return (self._compress(values.clamp(-self.limit, self.limit)) + 1) / 2 * self.num_bins - 0.5

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.objectives.base import Objective
-from understudy.types import Batch, Loss, UserError
+from understudy.objectives.steps import StepPasses
+from understudy.types import Loss, UserError
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,6 @@ class NextStepConfig:
             raise UserError(f"weight {self.actions} of actions is negative")
 
 
-@dataclass
-class StepPasses:
-    """A batch's way through a dynamics model."""
-
-    model: DynamicsTransformer
-    batch: Batch
-    generator: torch.Generator
-
-
 class NextStep(Objective):
     """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM); of all at once, o_{t+1} - o_t."""
 
@@ -48,11 +40,11 @@ class NextStep(Objective):
             raise UserError("a model that predicts all numbers at once has no place for actions; set actions to 0")
         self.config = config
 
-    def predict(self, passes: StepPasses) -> Float[Tensor, "b t m bins"]:
+    def predict(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t m bins"]:
         """See `DynamicsTransformer.forward`."""
         return passes.model(_values(passes), passes.batch.mask)
 
-    def forward(self, passes: StepPasses) -> Loss:
+    def forward(self, passes: StepPasses[DynamicsTransformer]) -> Loss:
         model, logits = passes.model, self.predict(passes)
         values, real = _values(passes), self._counts(passes)
         s = model.observed
@@ -69,7 +61,7 @@ class NextStep(Objective):
             self._cross_entropy(model, told.float(), wanted), weight, {"square_error": error[known].mean().detach()}
         )
 
-    def _counts(self, passes: StepPasses) -> Float[Tensor, "b t n"]:
+    def _counts(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
         """How much each number counts: those of steps that there are, actions by their weight."""
         model, real = passes.model, passes.batch.mask
         weights = [torch.ones(model.observed), torch.full((model.acted,), self.config.actions), torch.ones(1)]
@@ -84,6 +76,6 @@ class NextStep(Objective):
         )
 
 
-def _values(passes: StepPasses) -> Float[Tensor, "b t n"]:
+def _values(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
     batch = passes.batch
-    return passes.model.sequence(batch.state, batch.action[:, :, 0], batch.reward)
+    return passes.model.sequence(batch.state, passes.action, batch.reward)

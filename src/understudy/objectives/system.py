@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,13 +12,17 @@ from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
 from understudy.models.control_transformer import ControlTransformer, ControlTransformerConfig
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
+from understudy.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
 from understudy.models.representation import Representation, RepresentationConfig
 from understudy.objectives.base import Objective, Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
-from understudy.objectives.next_step import NextStep, NextStepConfig, StepPasses
+from understudy.objectives.next_state import NextState, NextStateConfig
+from understudy.objectives.next_state_likelihood import NextStateLikelihood, NextStateLikelihoodConfig
+from understudy.objectives.next_step import NextStep, NextStepConfig
 from understudy.objectives.representations.base import FramePasses
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning, EmbeddingCloningConfig
 from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamics, ContrastiveDynamicsConfig
@@ -28,10 +32,11 @@ from understudy.objectives.representations.inverse_dynamics import (
     EmbeddingInverseDynamicsConfig,
 )
 from understudy.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
+from understudy.objectives.steps import StepPasses
 from understudy.types import Batch, Loss, UserError
 
-ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsTransformerConfig
-Model = ControlTransformer | Representation | DynamicsTransformer
+DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig
+ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
 ObjectiveConfig = (
     BehaviourCloningConfig
     | ForwardDynamicsConfig
@@ -43,6 +48,8 @@ ObjectiveConfig = (
     | ContrastiveStaticConfig
     | PixelDynamicsConfig
     | NextStepConfig
+    | NextStateConfig
+    | NextStateLikelihoodConfig
 )
 OBJECTIVES: dict[type, Any] = {  # of a control transformer
     BehaviourCloningConfig: BehaviourCloning,
@@ -57,11 +64,22 @@ REPRESENTATION_OBJECTIVES: dict[type, Any] = {
     ContrastiveStaticConfig: ContrastiveStatic,
     PixelDynamicsConfig: PixelDynamics,
 }
-DYNAMICS_OBJECTIVES: dict[type, Any] = {NextStepConfig: NextStep}
-_PASSES: dict[type, Any] = {
-    ControlTransformer: Passes,
-    Representation: FramePasses,
-    DynamicsTransformer: StepPasses,
+
+
+class Kind(NamedTuple):
+    """What a model's config stands for: the model, its objectives by their configs, and a batch's way through it."""
+
+    model: Any
+    objectives: Mapping[type, Any]
+    passes: Any
+
+
+KINDS: dict[type, Kind] = {
+    ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
+    RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
+    DynamicsTransformerConfig: Kind(DynamicsTransformer, {NextStepConfig: NextStep}, StepPasses),
+    MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
+    EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
 }
 
 
@@ -69,20 +87,17 @@ def sees_images(model: ModelConfig) -> bool:
     """Whether a model reads pictures; for one that does not, none are loaded."""
     if isinstance(model, RepresentationConfig):
         return model.sees == "images"
-    return not isinstance(model, DynamicsTransformerConfig)
+    return not isinstance(model, DynamicsConfig)
 
 
 class System(nn.Module):
-    """model and objectives; the weights of the losses stand under the objectives' names.
-
-    model: a `ControlTransformer`, a `Representation` or a `DynamicsTransformer`.
-    """
+    """model, one of `KINDS`, and objectives; the weights of the losses stand under the objectives' names."""
 
     model: Any
 
     def __init__(
         self,
-        model: Model,
+        model: nn.Module,
         objectives: Mapping[str, Objective],
         weights: Mapping[str, float],
     ):
@@ -102,16 +117,10 @@ class System(nn.Module):
     ) -> System:
         """Fresh weights for some embodiments, from the global torch generator. Raises UserError for an objective that
         is not for this model."""
-        known: Mapping[type, Any] = OBJECTIVES
-        if isinstance(model, RepresentationConfig):
-            known = REPRESENTATION_OBJECTIVES
-            fresh: Any = Representation(model, joint, chunk=window.chunk, steps=window.steps)
-        elif isinstance(model, DynamicsTransformerConfig):
-            known = DYNAMICS_OBJECTIVES
-            fresh = DynamicsTransformer(model, joint, chunk=window.chunk, steps=window.steps)
-        else:
-            pictures = window.prompt_pictures
-            fresh = ControlTransformer(model, joint, chunk=window.chunk, steps=window.steps, prompt_pictures=pictures)
+        kind, given = KINDS[type(model)], {"chunk": window.chunk, "steps": window.steps}
+        if isinstance(model, ControlTransformerConfig):
+            given["prompt_pictures"] = window.prompt_pictures
+        fresh, known = kind.model(model, joint, **given), kind.objectives
         for name, config in objectives.items():
             if type(config) not in known:
                 raise UserError(
@@ -123,7 +132,7 @@ class System(nn.Module):
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Loss]:
         """Every objective's loss, over shared passes of the model."""
-        passes = _PASSES[type(self.model)](self.model, batch, generator)
+        passes = KINDS[type(self.model.config)].passes(self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
     def after_step(self) -> None:

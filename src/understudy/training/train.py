@@ -24,8 +24,7 @@ from understudy.data.windows import Windows
 from understudy.devices import choose_device
 from understudy.evaluation.provenance import code_commit, package_versions
 from understudy.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
-from understudy.models.dynamics_transformer import DynamicsTransformerConfig
-from understudy.objectives.system import System, sees_images
+from understudy.objectives.system import DynamicsConfig, System, sees_images
 from understudy.rollout.seeds import derive_seed
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training import checkpoint, run_folder
@@ -360,7 +359,7 @@ def _windows(
 
 def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
     """Of each dataset, by camera."""
-    assert not isinstance(config.model, DynamicsTransformerConfig), "its config does not allow features"
+    assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
     given = {"encoder": config.model.encoder, "precision": config.precision}
     return [frozen_features(system, dataset, FrameCache.open(dataset), **given) for dataset in sources.datasets]
 

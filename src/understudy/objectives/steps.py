@@ -1,0 +1,42 @@
+"""A batch's way through a dynamics model: steps, and what is to be predicted of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from understudy.types import Batch
+
+Model = TypeVar("Model")
+
+
+@dataclass
+class StepPasses(Generic[Model]):
+    """model: a dynamics model. Batches have one action a step."""
+
+    model: Model
+    batch: Batch
+    generator: torch.Generator
+
+    @property
+    def action(self) -> Float[Tensor, "b t a"]:
+        return self.batch.action[:, :, 0]
+
+    @property
+    def outcomes(self) -> Float[Tensor, "b t m"]:
+        """The change of each number of the observation until the next step, and at last the reward: m = s + 1. The
+        window's last step has no next one."""
+        changes = F.pad(self.batch.state.diff(dim=1), (0, 0, 0, 1))
+        return torch.cat([changes, self.batch.reward[..., None]], dim=-1)
+
+    @property
+    def known(self) -> Bool[Tensor, "b t m"]:
+        """Which outcomes there are: a change where the next step is real, a reward where its own step is."""
+        real, numbers = self.batch.mask, self.batch.state.shape[-1]
+        changes = F.pad(real[:, 1:] & real[:, :-1], (0, 1))
+        return torch.cat([changes[..., None].expand(-1, -1, numbers), real[..., None]], dim=-1)

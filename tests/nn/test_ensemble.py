@@ -1,0 +1,34 @@
+"""Members side by side are what each is by itself."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from understudy.nn.ensemble import EnsembleMlp
+
+
+def test_the_batched_product_is_each_members_own_network() -> None:
+    torch.manual_seed(0)
+    network, x = EnsembleMlp(3, (4, 8, 8, 2)), torch.randn(3, 5, 4)
+    together = network(x)
+    for member in range(3):
+        alone = x[member]
+        for number, layer in enumerate(network.layers):
+            alone = F.silu(alone) if number else alone
+            alone = alone @ layer.weight[member] + layer.bias[member, 0]
+        torch.testing.assert_close(together[member], alone)
+
+
+def test_chosen_members_come_in_the_order_that_is_asked_for() -> None:
+    torch.manual_seed(0)
+    network, x = EnsembleMlp(3, (4, 8, 2)), torch.randn(1, 5, 4)
+    whole, chosen = network(x.expand(3, -1, -1)), torch.tensor([2, 0])
+    torch.testing.assert_close(network(x.expand(2, -1, -1), chosen), whole[chosen])
+
+
+def test_members_begin_unlike_each_other_and_within_two_deviations() -> None:
+    torch.manual_seed(0)
+    weight = EnsembleMlp(2, (16, 64)).layers[0].weight
+    assert not torch.allclose(weight[0], weight[1])
+    assert weight.abs().max() <= 0.25 and 0.1 < weight.std() < 0.13

@@ -1,0 +1,180 @@
+"""What holds for every loss of a dynamics model: it trains, ignores padding, and cannot see its answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from factories import STEPS, generator, make_batch, make_spec
+
+from understudy.data.embodiments import JointSpec
+from understudy.data.windows import WindowConfig
+from understudy.models.dynamics_transformer import DynamicsTransformerConfig
+from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
+from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.objectives.next_state import NextStateConfig
+from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
+from understudy.objectives.next_step import NextStepConfig
+from understudy.objectives.steps import StepPasses
+from understudy.objectives.system import KINDS, DynamicsConfig, System
+from understudy.types import Batch, UserError
+
+TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
+CASES: dict[str, tuple[DynamicsConfig, Any]] = {
+    "parallel": (TRANSFORMER, NextStepConfig()),
+    "sequential": (replace(TRANSFORMER, decoding="sequential"), NextStepConfig()),
+    "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
+    "ensemble": (EnsembleDynamicsConfig(width=16, layers=2), NextStateLikelihoodConfig()),
+}
+
+
+def make_system(case: str) -> System:
+    torch.manual_seed(0)
+    model, objective = CASES[case]
+    return System.build(model, {"loss": objective}, JointSpec((make_spec(),)), WindowConfig(steps=STEPS, chunk=1))
+
+
+def steps_of(size: int = 3, **changes: Any) -> Batch:
+    """A batch with an action a step."""
+    batch = make_batch(size, **changes)
+    single = {name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")}
+    return replace(batch, **single)
+
+
+def predicted(system: System, batch: Batch) -> torch.Tensor:
+    """(b, t, ...)"""
+    found = system.objectives["loss"].predict(StepPasses(system.model, batch, generator()))
+    return found if isinstance(found, torch.Tensor) else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
+
+
+def test_every_objective_of_a_dynamics_model_is_tested() -> None:
+    known = {
+        (model, objective)
+        for model, kind in KINDS.items()
+        if kind.passes is StepPasses
+        for objective in kind.objectives
+    }
+    assert {(type(model), type(objective)) for model, objective in CASES.values()} == known
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
+    system, batch = make_system(case), steps_of(8)
+    optimizer = torch.optim.Adam(system.parameters(), lr=3e-3)
+    losses = []
+    for step in range(60):
+        optimizer.zero_grad()
+        loss = system.losses(batch, generator())["loss"]
+        assert loss.value.isfinite().all() and len(loss.value) == len(batch)
+        loss.mean().backward()
+        if not step:
+            assert all(value.grad is not None for value in system.parameters())
+        optimizer.step()
+        system.after_step()
+        losses.append(loss.mean().item())
+    assert losses[-1] < losses[0] - 0.2 * abs(losses[0]), losses[:: len(losses) - 1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_padded_steps_do_not_matter(case: str, training: bool) -> None:
+    system = make_system(case).train(training)
+    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] + [False] * (STEPS - 1)])
+    batch, other = steps_of(mask=mask), steps_of(seed=1)
+    changed = {
+        "state": torch.where(mask[..., None], batch.state, other.state),
+        "action": torch.where(mask[..., None, None], batch.action, other.action),
+        "reward": torch.where(mask, batch.reward, other.reward),
+    }
+    found = [system.losses(each, generator())["loss"] for each in (batch, replace(batch, **changed))]
+    assert found[0].mean().item() == pytest.approx(found[1].mean().item(), rel=1e-5)
+    assert torch.equal(found[0].mask, found[1].mask)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
+    system, batch = make_system(case).eval(), steps_of()
+    for step in range(STEPS - 1):
+        state, action = batch.state.clone(), batch.action.clone()
+        state[:, step + 1 :] += 1.0
+        action[:, step + 1 :] = -action[:, step + 1 :]
+        found = predicted(system, replace(batch, state=state, action=action))
+        torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+
+
+@pytest.mark.parametrize("case", ["mlp", "ensemble"])
+def test_a_prediction_sees_neither_the_reward_nor_another_step(case: str) -> None:
+    system, batch = make_system(case).eval(), steps_of()
+    other = replace(batch, reward=-batch.reward, state=batch.state.clone())
+    other.state[:, 0] += 1.0
+    torch.testing.assert_close(predicted(system, other)[:, 1:], predicted(system, batch)[:, 1:])
+
+
+def test_the_outcomes_are_changes_and_the_rewards_of_their_own_steps() -> None:
+    mask = torch.tensor([[True, True, True, False]])
+    batch = steps_of(1, mask=mask)
+    passes = StepPasses(None, batch, generator())
+    torch.testing.assert_close(passes.outcomes[0, 1, :-1], batch.state[0, 2] - batch.state[0, 1])
+    assert torch.equal(passes.outcomes[..., -1], batch.reward)
+    assert passes.known[0, :, 0].tolist() == [True, True, False, False]
+    assert passes.known[0, :, -1].tolist() == [True, True, True, False]
+
+
+def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
+    system = make_system("ensemble").eval()
+    objective, batch = system.objectives["loss"], steps_of()
+    passes = StepPasses(system.model, batch, generator())
+    told = objective.predict(passes)
+    normal = torch.distributions.Normal(told.mean, (0.5 * told.log_variance).exp())
+    bound = objective.config.bound * (system.model.highest - system.model.lowest)
+    expected = (bound - normal.log_prob(passes.outcomes)).transpose(0, 1)
+    torch.testing.assert_close(objective(passes).value, expected)
+
+
+def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
+    batch = replace(steps_of(2000), window=torch.arange(2000) * STEPS)
+    times = bootstrap(batch, 3)
+    assert torch.equal(times, bootstrap(batch, 3)) and torch.equal(times[:2], bootstrap(batch, 2))
+    assert times.mean().item() == pytest.approx(1, abs=0.03) and times.var().item() == pytest.approx(1, abs=0.06)
+    assert (times == 0).float().mean().item() == pytest.approx(math.exp(-1), abs=0.01)
+    assert abs(torch.corrcoef(times.flatten(1))[0, 1]) < 0.03
+    shifted = replace(batch, window=batch.window + 1)  # a step that two windows share
+    assert torch.equal(bootstrap(shifted, 3)[:, :, :-1], times[:, :, 1:])
+
+
+def test_held_out_errors_move_after_a_step_of_training_alone() -> None:
+    system, batch = make_system("ensemble"), steps_of(8)
+    before = system.model.held_out_error.clone()
+    system.losses(batch, generator())
+    assert torch.equal(system.model.held_out_error, before)
+    system.after_step()
+    moved = system.model.held_out_error.clone()
+    assert (moved > before).all()
+    system.eval().losses(batch, generator())
+    system.after_step()
+    assert torch.equal(system.model.held_out_error, moved)
+
+
+def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
+    system = make_system("ensemble")
+    with torch.no_grad():
+        system.model.network.layers[-1].bias[:2] += 3.0  # two members are far off
+    for number in range(5):
+        system.losses(steps_of(8, seed=number), generator())
+        system.after_step()
+    assert set(system.model.elites.tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_an_objective_of_another_dynamics_model_is_refused() -> None:
+    window = WindowConfig(steps=STEPS, chunk=1)
+    with pytest.raises(UserError, match="not for a MlpDynamics; choices: NextStateConfig"):
+        System.build(MlpDynamicsConfig(), {"loss": NextStateLikelihoodConfig()}, JointSpec((make_spec(),)), window)
+
+
+@pytest.mark.parametrize(("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory 1.0")])
+def test_bad_settings_are_named(changes: dict[str, float], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        NextStateLikelihoodConfig(**changes)
