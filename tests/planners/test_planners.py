@@ -20,7 +20,8 @@ CONFIGS: dict[str, PlannerConfig] = {
     "cem": CemConfig(candidates=128, horizon=HORIZON, iterations=4),
     "mppi": MppiConfig(candidates=512, horizon=HORIZON, correlation=0.7),
 }
-STATE = torch.tensor([0.5, 0.3])
+STATE = torch.tensor([0.2, 0.1])  # from where no bound of actions is met
+LOST = {"random-shooting": 0.25, "cem": 0.05, "mppi": 0.15}  # of what the best plan gains over doing nothing
 every_planner = pytest.mark.parametrize("name", PLANNERS)
 
 
@@ -40,7 +41,7 @@ def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> Non
     assert found.action.shape == (HORIZON, 1)
     assert best <= 0 and nothing < best
     assert found.predicted_return <= best + 1e-4
-    assert (found.predicted_return - best) / (nothing - best) < 0.15
+    assert (best - found.predicted_return) / (best - nothing) < LOST[name]
     (own,) = returns(history, found.action[None], config, predicted_reward)
     torch.testing.assert_close(found.predicted_return, own)
 

@@ -32,13 +32,15 @@ class StateNormaliser:
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         """(..., s) in the simulator's units to float32 (..., s) without unit."""
-        return ((state - np.asarray(self.mean)) / self._floored()).astype(np.float32)
+        return ((state - np.asarray(self.mean)) / self.deviation).astype(np.float32)
 
     def inverse(self, state: np.ndarray) -> np.ndarray:
         """Back to the simulator's units, float32 (..., s)."""
-        return (state * self._floored() + np.asarray(self.mean)).astype(np.float32)
+        return (state * self.deviation + np.asarray(self.mean)).astype(np.float32)
 
-    def _floored(self) -> np.ndarray:
+    @property
+    def deviation(self) -> np.ndarray:
+        """float64 (s,), what states are divided by."""
         return np.maximum(np.asarray(self.std), _SMALLEST_DEVIATION)
 
 

@@ -18,6 +18,7 @@ from understudy.evaluation.prompt_kinds import Prompts
 from understudy.evaluation.prompts import episode_prompt
 from understudy.evaluation.results import EpisodeRecord
 from understudy.models.checkpoint import CheckpointInfo, load_info
+from understudy.planners import PlannerConfig
 from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
@@ -34,7 +35,7 @@ class EvaluationConfig:
     evaluated. device, precision: how the agent runs.
 
     prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
-    episode ends with its first solved step.
+    episode ends with its first solved step. planner: what a dynamics model acts with.
     """
 
     checkpoint: Path
@@ -46,6 +47,7 @@ class EvaluationConfig:
     precision: Precision = "fp32"
     prompt_task: str | None = None
     until_success: bool = False
+    planner: PlannerConfig | None = None
 
     def environment(self, task: str) -> EnvConfig:
         return self.environments[task.partition("/")[0]]
@@ -68,9 +70,8 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     """
     config = job.config
     env = environment(job.task, config.environment(job.task), config.split)
-    agent = _agent(
-        config.checkpoint, config.device, config.precision, learned_embodiment(_info(config.checkpoint), env)
-    )
+    embodiment = learned_embodiment(_info(config.checkpoint), env)
+    agent = _agent(config.checkpoint, config.device, config.precision, embodiment, config.planner)
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
     prompt = _prompt(job, agent, env, seed)
@@ -142,8 +143,10 @@ def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int
 
 
 @lru_cache(maxsize=2)
-def _agent(checkpoint: Path, device: str, precision: Precision, embodiment: str) -> LearnedAgent:
-    return load(checkpoint, device=device, embodiment=embodiment, precision=precision)
+def _agent(
+    checkpoint: Path, device: str, precision: Precision, embodiment: str, planner: PlannerConfig | None
+) -> LearnedAgent:
+    return load(checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner)
 
 
 @lru_cache(maxsize=1)

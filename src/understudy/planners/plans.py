@@ -120,7 +120,7 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
     """Standard normal, of all candidates at once; correlated along time: n(t) = c n(t-1) + sqrt(1 - c^2) e(t)."""
     white = torch.randn(config.candidates, *like.shape, generator=generator, device=like.device)
     steps = torch.arange(len(like), device=like.device)
-    share = (config.correlation ** (steps[:, None] - steps).clamp(min=0)).tril()
+    share = (float(config.correlation) ** (steps[:, None] - steps).clamp(min=0)).tril()
     share[:, 1:] *= (1 - config.correlation**2) ** 0.5
     return torch.einsum("ts,nsa->nta", share, white)
 
