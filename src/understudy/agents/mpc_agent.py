@@ -88,9 +88,7 @@ class MpcAgent:
         generator = generator_of(self.seed, steps, self._device)
         start = self._nothing() if carry is None else moved_on(carry.plan)
         proposals = None if self._propose is None else self._propose(history, state)
-        planned = plan(
-            history, self.planner, generator, start, objective=self._objective, proposals=proposals
-        ).action
+        planned = plan(history, self.planner, generator, start, objective=self._objective, proposals=proposals).action
         action = planned[0]
         if explore:
             noise = torch.randn(action.shape, generator=generator, device=self._device)

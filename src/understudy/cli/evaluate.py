@@ -70,7 +70,7 @@ class Options:
     """bf16: the agent computes in bfloat16, with weights rounded once."""
 
     planner: Literal["random-shooting", "cem", "mppi"] | None = None
-    """What a dynamics model acts with; its settings are below."""
+    """What a dynamics model acts with; `--planner cem --help` has its settings."""
 
     planner_config: Annotated[PlannerConfig, arg(name="planner")] = MppiConfig()
 
@@ -88,6 +88,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="evaluate", default=_default(arguments))
     if options.compare is not None:
         return _compare(*options.compare, options.allow_mismatch)
+    if options.planner is None and options.planner_config != MppiConfig():
+        raise UserError(f"settings of a planner without --planner; choices: {', '.join(PLANNERS)}")
     if options.run is None:
         raise UserError("missing RUN, the folder of the run to evaluate (or --compare A B)")
     from understudy.evaluation.evaluate import evaluate

@@ -24,11 +24,14 @@ from understudy.types import UserError
 
 @dataclass(frozen=True)
 class CemConfig(SearchConfig):
-    """elites: the best plans, whose mean and deviation the next iteration draws from. They stay among its candidates
-    (Pinneri et al. 2020, arXiv 2008.06389), so no iteration makes the plan worse."""
+    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv 2008.06389), so that no iteration
+    makes the plan worse."""
 
     elites: int = 16
+    """The best plans, whose mean and deviation the next iteration draws from."""
+
     iterations: int = 3
+    """Rounds of drawing, each with so many candidates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

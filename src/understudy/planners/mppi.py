@@ -25,11 +25,14 @@ _SMALLEST_DEVIATION = 1e-6
 
 @dataclass(frozen=True)
 class MppiConfig(SearchConfig):
-    """temperature: a plan weighs exp(return / temperature), returns counted in their standard deviation over the
-    candidates, so that it suits rewards of any size."""
+    """Plans are drawn nearer to the last one than those of the others are."""
 
     deviation: float = 0.5
+    """Of the noise of plans, in half-ranges of an action."""
+
     temperature: float = 0.2
+    """A plan weighs exp(return / temperature), with returns counted in their standard deviation over the candidates, so
+    that it suits rewards of any size."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -27,23 +27,31 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What every planner is told; the defaults are those of TDM (Schubert et al. 2023, arXiv 2305.10912).
-
-    candidates: plans that are tried at a time, horizon steps long. deviation: of their noise, in half-ranges of an
-    action. correlation: of the noise of successive steps, in [0, 1): white noise pushes to and fro and leads nowhere
-    where a step is short. discount: of a step's worth, a step. proposed: share of the candidates around proposals,
-    where there are any; proposal_deviation: of the noise around these. batch: candidates that are imagined at once,
-    which bounds the memory and changes no plan; None: all.
-    """
+    """What every planner is told. The defaults are those of TDM (Schubert et al. 2023, arXiv 2305.10912)."""
 
     candidates: int = 128
+    """Plans that are tried at a time."""
+
     horizon: int = 25
+    """Steps of a plan."""
+
     deviation: float = 2**0.5
+    """Of the noise of plans, in half-ranges of an action."""
+
     correlation: float = 0.0
+    """Of the noise of successive steps: white noise pushes to and fro, which leads nowhere where a step is short."""
+
     discount: float = 1.0
+    """A step later, what a step is worth counts so much."""
+
     proposed: float = 0.5
+    """Share of the candidates that are drawn around proposals, where there are any."""
+
     proposal_deviation: float = 0.3
+    """Of the noise around proposals."""
+
     batch: int | None = None
+    """Candidates that are imagined at once, which bounds the memory and changes no plan; None: all."""
 
     def __post_init__(self) -> None:
         for name, least in (("candidates", 2), ("horizon", 1), ("batch", 1)):
