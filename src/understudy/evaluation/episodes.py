@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.agents.loading import LearnedAgent, load
+from understudy.agents.mpc_agent import MpcAgent
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
@@ -134,7 +135,7 @@ class _Camera:
 
 
 def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int) -> Prompt | None:
-    if not agent.prompted:
+    if isinstance(agent, MpcAgent) or not agent.prompted:
         return None
     config = job.config
     task = config.prompt_task or job.task

@@ -262,6 +262,11 @@ class TransformerDream:
         self._begins, self._ends = history.begins, history.ends
         self._observation = history.observation.expand(count, -1)
 
+    @property
+    def nbytes(self) -> int:
+        """What the candidates' own keys and values take."""
+        return sum(past.nbytes for past in self._past)
+
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
         """See `Dream.step`."""

@@ -33,6 +33,11 @@ class Past:
         first = max(0, self._gone - self._length)
         return self._room[0][:, :, first : self._used], self._room[1][:, :, first : self._used]
 
+    @property
+    def nbytes(self) -> int:
+        """What rows' own keys and values take, with the room that is kept for more."""
+        return 0 if self._room is None else sum(part.nbytes for part in self._room)
+
     def forget(self, count: int) -> None:
         """From now on the first `count` of all keys and values, shared ones first, are not attended to."""
         self._gone = max(self._gone, count)

@@ -24,8 +24,8 @@ from understudy.types import UserError
 
 @dataclass(frozen=True)
 class CemConfig(SearchConfig):
-    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv 2008.06389), so that no iteration
-    makes the plan worse."""
+    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv 2008.06389), so that no
+    iteration makes the plan worse."""
 
     elites: int = 16
     """The best plans, whose mean and deviation the next iteration draws from."""
