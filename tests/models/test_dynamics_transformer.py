@@ -75,6 +75,22 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(decoding: str) -> None:
+    model = make_model(decoding, steps=3)
+    observation, action, reward = history_of(model, 3)
+    plan = torch.rand(1, 7, model.acted) * 2 - 1
+    dream = model.encode(observation, action, reward).dream(1)
+    for step in range(7):
+        acted = torch.cat([action, plan[0, : step + 1]])
+        told = expected_next(model, observation, acted, torch.cat([reward, torch.zeros(1)]))
+        found = dream.step(plan[:, step])
+        for one, other in zip(found, told, strict=True):
+            torch.testing.assert_close(one[0], other, atol=1e-4, rtol=1e-4)
+        observation, reward = torch.cat([observation, found.observation]), torch.cat([reward, found.reward])
+    assert all(past.own[0].shape[2] <= 3 * model.tokens and past.shared is None for past in dream._past)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
 def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
     model = make_model(decoding)
     assert isinstance(model, WorldModel)

@@ -5,31 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from understudy.agents.policy_agent import PolicyAgent
+from understudy.agents.mpc_agent import MpcAgent
+from understudy.agents.policy_agent import PolicyAgent, embodiment_place
 from understudy.agents.reactive_agent import ReactiveAgent
+from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from understudy.models.representation import Representation
 from understudy.models.world_model import WorldModel
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
+from understudy.planners import PLANNERS, PlannerConfig
+from understudy.planners.plans import Objective
 from understudy.serialisation import from_jsonable
 from understudy.types import Precision, UserError
 
-LearnedAgent = PolicyAgent | ReactiveAgent
+LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
 
 
 def load(
-    path: str | Path, device: str = "cpu", *, embodiment: str | None = None, precision: Precision = "fp32"
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    embodiment: str | None = None,
+    precision: Precision = "fp32",
+    planner: PlannerConfig | None = None,
+    objective: Objective | None = None,
 ) -> LearnedAgent:
     """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
-    see `PolicyAgent`.
+    see `PolicyAgent`. planner: what a dynamics model acts with, and only that. objective: what it seeks instead of the
+    task's reward; see `MpcAgent`.
 
-    Raises UserError where weights or files do not fit, where they are of a model that does not act, and naming the
-    choices where the embodiment is not among them.
+    Raises UserError where weights or files do not fit, for a dynamics model without a planner or a policy with one,
+    and naming the choices where the embodiment is not among them.
     """
     system, info = load_system(path)
-    if isinstance(system.model, WorldModel):
-        raise UserError(f"{path} is a dynamics model, which predicts and does not act; see `understudy predict`")
+    plans = isinstance(system.model, WorldModel)
+    if plans and planner is None:
+        known = ", ".join(PLANNERS)
+        raise UserError(f"{path} is a dynamics model, which predicts and acts only with a planner; choices: {known}")
+    if not plans and (planner is not None or objective is not None):
+        raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
+    if planner is not None:
+        if precision != "fp32":
+            raise UserError(f"precision is {precision!r}; planning is in 'fp32' alone: rounded predictions add up")
+        body = info.embodiments[embodiment_place(info, embodiment)]
+        normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
+        model = system.to(device).eval().model
+        return MpcAgent(model, body.spec, normaliser, planner, objective=objective, device=device)
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
     return kind(system.to(device), info, embodiment=embodiment, precision=precision)
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from understudy.data.permutation import mix
+from understudy.agents.generators import generator_of
 from understudy.data.transforms import StateNormaliser
 from understudy.data.windows import WindowConfig
 from understudy.models.checkpoint import CheckpointInfo
@@ -193,7 +193,7 @@ class PolicyAgent:
             *(torch.cat([getattr(step, name) for step in steps], dim=1) for name in ("visual", "state", "action"))
         )
         parameters = self.policy.decide(self.model, window, carry.prompt_tokens, self._embodiment)
-        generator = self._generator(carry) if explore else None
+        generator = generator_of(self.seed, carry.decisions, self._device) if explore else None
         chunk = self.policy.head.decode(parameters, generator, embodiment=self._embodiment)
         planned = tuple(chunk[0, 0, :, : self.interface.action.dimension].float().cpu().numpy())
         return replace(
@@ -233,10 +233,6 @@ class PolicyAgent:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
-
-    def _generator(self, carry: Carry) -> torch.Generator:
-        seed = mix(np.asarray([carry.decisions]), self.seed)[0] >> np.uint64(32)  # a generator drops all but 32 bits
-        return torch.Generator(self._device).manual_seed(int(seed))
 
 
 def embodiment_place(info: CheckpointInfo, name: str | None) -> int:

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from understudy.cli.parsing import parse
 from understudy.evaluation.prompt_kinds import Prompts
+from understudy.planners import PLANNERS, MppiConfig, PlannerConfig
 from understudy.types import Precision, UserError
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Options:
     precision: Precision = "fp32"
     """bf16: the agent computes in bfloat16, with weights rounded once."""
 
+    planner: Literal["random-shooting", "cem", "mppi"] | None = None
+    """What a dynamics model acts with; `--planner cem --help` has its settings."""
+
+    planner_config: Annotated[PlannerConfig, arg(name="planner")] = MppiConfig()
+
     output: Path | None = None
     """Folder of the results; None: RUN/evaluation."""
 
@@ -79,9 +85,11 @@ class Options:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(Options, arguments, command="evaluate")
+    options = parse(Options, arguments, command="evaluate", default=_default(arguments))
     if options.compare is not None:
         return _compare(*options.compare, options.allow_mismatch)
+    if options.planner is None and options.planner_config != MppiConfig():
+        raise UserError(f"settings of a planner without --planner; choices: {', '.join(PLANNERS)}")
     if options.run is None:
         raise UserError("missing RUN, the folder of the run to evaluate (or --compare A B)")
     from understudy.evaluation.evaluate import evaluate
@@ -101,10 +109,18 @@ def main(arguments: Sequence[str]) -> int:
         output=options.output,
         device=options.device,
         precision=options.precision,
+        planner=None if options.planner is None else options.planner_config,
         resume=True,
     )
     print_result(result)
     return 0
+
+
+def _default(arguments: Sequence[str]) -> Options:
+    """Options whose planner settings are those of the planner that is asked for."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    asked = words[words.index("--planner") + 1 :][:1] if "--planner" in words else []
+    return Options(planner_config=PLANNERS[asked[0]]()) if asked and asked[0] in PLANNERS else Options()
 
 
 def print_result(result: Result) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from understudy.agents.loading import LearnedAgent, load
+from understudy.agents.mpc_agent import MpcAgent
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
@@ -18,6 +19,7 @@ from understudy.evaluation.prompt_kinds import Prompts
 from understudy.evaluation.prompts import episode_prompt
 from understudy.evaluation.results import EpisodeRecord
 from understudy.models.checkpoint import CheckpointInfo, load_info
+from understudy.planners import PlannerConfig
 from understudy.rollout.environments import environment
 from understudy.rollout.loop import EpisodeResult, Step, rollout
 from understudy.rollout.seeds import derive_seed
@@ -34,7 +36,7 @@ class EvaluationConfig:
     evaluated. device, precision: how the agent runs.
 
     prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
-    episode ends with its first solved step.
+    episode ends with its first solved step. planner: what a dynamics model acts with.
     """
 
     checkpoint: Path
@@ -46,6 +48,7 @@ class EvaluationConfig:
     precision: Precision = "fp32"
     prompt_task: str | None = None
     until_success: bool = False
+    planner: PlannerConfig | None = None
 
     def environment(self, task: str) -> EnvConfig:
         return self.environments[task.partition("/")[0]]
@@ -68,9 +71,8 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     """
     config = job.config
     env = environment(job.task, config.environment(job.task), config.split)
-    agent = _agent(
-        config.checkpoint, config.device, config.precision, learned_embodiment(_info(config.checkpoint), env)
-    )
+    embodiment = learned_embodiment(_info(config.checkpoint), env)
+    agent = _agent(config.checkpoint, config.device, config.precision, embodiment, config.planner)
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
     prompt = _prompt(job, agent, env, seed)
@@ -133,7 +135,7 @@ class _Camera:
 
 
 def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int) -> Prompt | None:
-    if not agent.prompted:
+    if isinstance(agent, MpcAgent) or not agent.prompted:
         return None
     config = job.config
     task = config.prompt_task or job.task
@@ -142,8 +144,10 @@ def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int
 
 
 @lru_cache(maxsize=2)
-def _agent(checkpoint: Path, device: str, precision: Precision, embodiment: str) -> LearnedAgent:
-    return load(checkpoint, device=device, embodiment=embodiment, precision=precision)
+def _agent(
+    checkpoint: Path, device: str, precision: Precision, embodiment: str, planner: PlannerConfig | None
+) -> LearnedAgent:
+    return load(checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner)
 
 
 @lru_cache(maxsize=1)

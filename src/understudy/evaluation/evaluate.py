@@ -31,6 +31,7 @@ from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
 from understudy.evaluation.results import EpisodeRecord, Result
 from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
+from understudy.planners import PlannerConfig
 from understudy.progress import progress_bar
 from understudy.rollout.workers import Affinity, default_workers, stream
 from understudy.serialisation import from_jsonable, to_jsonable
@@ -56,6 +57,7 @@ def evaluate(
     resume: bool = True,
     device: str = "cpu",
     precision: Precision = "fp32",
+    planner: PlannerConfig | None = None,
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
@@ -65,7 +67,7 @@ def evaluate(
     that success at the last step means something, unless `until_success` ends each with its first solved step,
     which saves most of the time of a good agent. videos: of each task film the first so many successes and
     failures, and keep where the visual tokens look in them (`attention`). device, precision: how the agent runs; bf16
-    computes in bfloat16.
+    computes in bfloat16. planner: what a dynamics model acts with.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
@@ -88,7 +90,7 @@ def evaluate(
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
     config = EvaluationConfig(
-        checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success
+        checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success, planner
     )
     folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
@@ -143,6 +145,7 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
     suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
     simulators = {suite: envs.versions(suite) for suite in suites}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
+    planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}
     return {
         "weights": file_hash(config.checkpoint / WEIGHTS),
         "environment": _shared(config.environments, to_jsonable),
@@ -157,6 +160,7 @@ def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[
         "versions": package_versions(),
         "simulators": simulators,
         "renderer": ", ".join(sorted(renderers)),
+        **planned,
     }
 
 

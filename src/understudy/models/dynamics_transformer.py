@@ -100,10 +100,11 @@ class DynamicsTransformer(nn.Module):
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t m bins"]:
         """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes and
-        of the reward. values: `sequence`'s. real: steps that there are; None: all."""
+        of the reward. values: `sequence`'s, of any length: a step sees as many as the model has places for, itself
+        included. real: steps that there are; None: all."""
         t, device = values.shape[1], values.device
         steps = torch.arange(t, device=device).repeat_interleave(self.tokens)
-        mask = _causal(len(steps), device)
+        mask = _causal(len(steps), device) & (steps[:, None] - steps < self.steps)
         if real is not None:
             own = torch.eye(len(steps), dtype=torch.bool, device=device)
             mask = mask & real.repeat_interleave(self.tokens, dim=1)[:, None, None, :] | own
@@ -267,11 +268,18 @@ class TransformerHistory:
 
 
 class TransformerDream:
-    """See `Dream`. The history's keys and values are shared by all candidates."""
+    """See `Dream`. The history's keys and values are shared by all candidates. A dream may be longer than the model has
+    places for: the window slides, as in `DynamicsTransformer.forward`."""
 
     def __init__(self, history: TransformerHistory, count: int) -> None:
-        self._model, self._past, self._ends = history.model, history._past(), history.ends
+        self._model, self._past = history.model, history._past()
+        self._begins, self._ends = history.begins, history.ends
         self._observation = history.observation.expand(count, -1)
+
+    @property
+    def nbytes(self) -> int:
+        """What the candidates' own keys and values take."""
+        return sum(past.nbytes for past in self._past)
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
@@ -287,6 +295,7 @@ class TransformerDream:
     def _at_once(self, action: Tensor) -> tuple[Tensor, Tensor]:
         model, unknown = self._model, action.new_zeros(len(action))
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
+        self._slide(self._ends)
         hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
         found = model.expected(model._logits(hidden)[:, 0])
         return self._observation + found[:, :-1], found[:, -1]
@@ -294,12 +303,19 @@ class TransformerDream:
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
         model = self._model
+        self._slide(self._ends)
         reward = self._after(action, model.observed)
         number, numbers = self._after(reward[:, None], model.tokens - 1), []
+        self._slide(self._ends + 1)
         for place in range(model.observed):
             numbers.append(number)
             number = self._after(number[:, None], place, ahead=1)
         return torch.stack(numbers, dim=1), reward
+
+    def _slide(self, step: int) -> None:
+        """Forget what a step does not see."""
+        for past in self._past:
+            past.forget((step + 1 - self._model.steps - self._begins) * self._model.tokens)
 
     def _after(self, values: Float[Tensor, "n l"], first: int, *, ahead: int = 0) -> Float[Tensor, "n"]:
         """The number after some that stand from place `first` on in the present step, or `ahead` of it."""

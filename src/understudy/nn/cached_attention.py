@@ -17,12 +17,33 @@ class Past:
     """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own: (b, h, m, d)."""
 
     def __init__(self, shared: tuple[Tensor, Tensor] | None = None) -> None:
-        self.shared = shared
+        self._shared = shared
         self._room: tuple[Tensor, Tensor] | None = None
-        self._used = 0
+        self._used = self._gone = 0
+
+    @property
+    def shared(self) -> tuple[Tensor, Tensor] | None:
+        if self._shared is None or self._gone >= self._length:
+            return None
+        return self._shared[0][:, self._gone :], self._shared[1][:, self._gone :]
+
+    @property
+    def own(self) -> tuple[Tensor, Tensor]:
+        assert self._room is not None
+        first = max(0, self._gone - self._length)
+        return self._room[0][:, :, first : self._used], self._room[1][:, :, first : self._used]
+
+    @property
+    def nbytes(self) -> int:
+        """What rows' own keys and values take, with the room that is kept for more."""
+        return 0 if self._room is None else sum(part.nbytes for part in self._room)
+
+    def forget(self, count: int) -> None:
+        """From now on the first `count` of all keys and values, shared ones first, are not attended to."""
+        self._gone = max(self._gone, count)
 
     def append(self, key: Float[Tensor, "b h l d"], value: Float[Tensor, "b h l d"]) -> tuple[Tensor, Tensor]:
-        """Put rows' own keys and values behind those before; returns all of them."""
+        """Put rows' own keys and values behind those before; returns those that are not forgotten."""
         b, h, length, d = key.shape
         used = self._used + length
         if self._room is None or used > self._room[0].shape[2]:
@@ -34,12 +55,11 @@ class Past:
         for room, new in zip(self._room, (key, value), strict=True):
             room[:, :, self._used : used] = new
         self._used = used
-        return self._room[0][:, :, :used], self._room[1][:, :, :used]
+        return self.own
 
     @property
-    def own(self) -> tuple[Tensor, Tensor]:
-        assert self._room is not None
-        return self._room[0][:, :, : self._used], self._room[1][:, :, : self._used]
+    def _length(self) -> int:
+        return 0 if self._shared is None else self._shared[0].shape[1]
 
 
 class CachedBlock(nn.Module):

@@ -1,0 +1,88 @@
+"""A whole control step of an agent that plans, against planning that encodes every candidate anew at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from understudy.agents.mpc_agent import Carry, MpcAgent
+from understudy.benchmarks.harness import Row, in_turns, seconds
+from understudy.benchmarks.plan_shared_cache import (
+    CANDIDATES,
+    HORIZON,
+    OBSERVED,
+    a_history,
+    imagine_plainly,
+    make_model,
+)
+from understudy.data.transforms import StateNormaliser
+from understudy.models.dynamics_transformer import DynamicsTransformer, TransformerDream
+from understudy.planners import PlannerConfig, RandomShootingConfig
+from understudy.types import Observation
+
+_ROUNDS = 3
+_STEPS_A_SECOND = 2.0
+_USUAL = RandomShootingConfig(candidates=CANDIDATES, horizon=HORIZON)
+
+
+def measure() -> Iterator[Row]:
+    """At TDM's setting; then with four times the candidates and with twice the horizon, against the first."""
+    model = make_model("parallel")
+    usual = Controlled(model, _USUAL)
+    value, baseline = in_turns(
+        lambda: 1 / seconds(usual.step), lambda: 1 / seconds(lambda: plain_step(model, _USUAL)), rounds=_ROUNDS
+    )
+    note = (
+        f"control steps with random shooting, {CANDIDATES} x {HORIZON}, cartpole's size, {1 / value:.2f} s each; "
+        f"against encoding history and plan of every candidate at every step, {1 / baseline:.2f} s"
+    )
+    yield Row("plan-control-step", value, baseline, "steps/s", note, least_ratio=5.0, least_value=_STEPS_A_SECOND)
+    for name, config in (
+        ("candidates", replace(_USUAL, candidates=4 * CANDIDATES)),
+        ("horizon", replace(_USUAL, horizon=2 * HORIZON)),
+    ):
+        yield _growth(name, usual, Controlled(model, config))
+
+
+def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
+    """What a larger plan costs, in seconds."""
+    value, baseline = in_turns(lambda: seconds(larger.step), lambda: seconds(usual.step), rounds=_ROUNDS)
+    config = larger.config
+    note = (
+        f"seconds of a control step at {config.candidates} x {config.horizon}, with {larger.megabytes():.0f} MB of "
+        f"keys and values; against {CANDIDATES} x {HORIZON}, with {usual.megabytes():.0f} MB"
+    )
+    return Row(f"plan-control-step-{name}", value, baseline, "s", note)
+
+
+class Controlled:
+    """An agent in the midst of an episode, with a history as long as the model keeps."""
+
+    def __init__(self, model: DynamicsTransformer, config: PlannerConfig) -> None:
+        self.config, body = config, model.joint.specs[0]
+        self._agent = MpcAgent(model, body, StateNormaliser((0.0,) * OBSERVED, (1.0,) * OBSERVED), config)
+        observation, action, reward, plans = a_history(model)
+        start = torch.zeros(config.horizon, model.acted)
+        self._carry = Carry(model.encode(observation, action, reward), plans[0, 0], start, len(action))
+        self._seen: Observation = {"images": {}, "state": observation[-1].numpy()}
+
+    def step(self) -> None:
+        _, self._carry = self._agent.act(self._carry, self._seen, None, explore=False)
+
+    def megabytes(self) -> float:
+        """What the candidates' own keys and values hold once they have imagined their plans."""
+        count, dream = self.config.candidates, self._carry.history.dream(self.config.candidates)
+        for _ in range(self.config.horizon):
+            dream.step(torch.zeros(count, self._carry.action.shape[0]))
+        assert isinstance(dream, TransformerDream)
+        return dream.nbytes / 1e6
+
+
+def plain_step(model: DynamicsTransformer, config: RandomShootingConfig) -> Tensor:
+    """The first action of the best of as many plans, with nothing kept."""
+    observation, action, reward, plans = a_history(model)
+    drawn = (config.deviation * torch.randn(plans.shape)).clamp(-1, 1)
+    return drawn[imagine_plainly(model, (observation, action, reward, drawn)).sum(dim=1).argmax(), 0]

@@ -1,0 +1,40 @@
+"""Planners by name. Each is a pure function of a world model's history, a config and a generator, to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from understudy.models.world_model import History
+from understudy.planners.cem import CemConfig, cem
+from understudy.planners.mppi import MppiConfig, mppi
+from understudy.planners.plans import Objective, Plan, predicted_reward
+from understudy.planners.random_shooting import RandomShootingConfig, random_shooting
+
+PlannerConfig = RandomShootingConfig | CemConfig | MppiConfig
+PLANNERS: Mapping[str, type[PlannerConfig]] = {
+    "random-shooting": RandomShootingConfig,
+    "cem": CemConfig,
+    "mppi": MppiConfig,
+}
+_SEARCHES: Mapping[type, Callable[..., Plan]] = {
+    RandomShootingConfig: random_shooting,
+    CemConfig: cem,
+    MppiConfig: mppi,
+}
+
+
+def plan(
+    history: History,
+    config: PlannerConfig,
+    generator: torch.Generator,
+    start: Float[Tensor, "t a"],
+    *,
+    objective: Objective = predicted_reward,
+    proposals: Float[Tensor, "p _ _"] | None = None,
+) -> Plan:
+    """The plan of the config's planner."""
+    return _SEARCHES[type(config)](history, config, generator, start, objective=objective, proposals=proposals)

@@ -1,0 +1,82 @@
+"""A dynamics model that plans is evaluated like any agent: however it is run, its planner among the conditions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation.evaluating import make_run
+
+from understudy import cli
+from understudy.agents.loading import load
+from understudy.agents.mpc_agent import MpcAgent
+from understudy.envs.base import EnvConfig
+from understudy.evaluation.results import Result, compare
+from understudy.planners import CemConfig, MppiConfig
+from understudy.rollout.collect import collect
+from understudy.types import UserError
+
+SMALL = ["--planner.candidates", "8", "--planner.horizon", "3"]
+ASKED = ["--episodes", "2", "--max-steps", "4"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planning")
+    config = EnvConfig(image_size=16, state="full")
+    data = collect(["pointmass/reach"], episodes=2, output=folder / "data", config=config, workers=1)
+    given = ["--data", str(data.path), "--output", str(folder / "run"), "--steps", "2"]
+    assert cli.main(["train", "dynamics/parallel-debug", *given]) == 0
+    return folder / "run"
+
+
+def evaluate(run: Path, output: Path, *flags: str) -> Result:
+    assert cli.main(["evaluate", str(run), *ASKED, *SMALL, "--output", str(output), *flags]) == 0
+    return Result.load(output)
+
+
+def test_results_do_not_depend_on_workers_and_know_their_planner(run: Path, tmp_path: Path, capsys: Any) -> None:
+    alone = evaluate(run, tmp_path / "one", "--planner", "cem", "--planner.elites", "4", "--workers", "1")
+    together = evaluate(run, tmp_path / "two", "--planner", "cem", "--planner.elites=4", "--workers", "2")
+    assert alone.episodes == together.episodes and [episode.length for episode in alone.episodes] == [4, 4]
+    told = alone.provenance["planner"]
+    assert (told["type"], told["candidates"], told["horizon"], told["elites"]) == ("CemConfig", 8, 3, 4)
+    assert "return" in capsys.readouterr().out
+    other = ["--planner", "cem", "--planner.elites", "3", "--output", str(tmp_path / "one")]
+    assert cli.main(["evaluate", str(run), *ASKED, *SMALL, *other]) == 2
+    assert "begun with other settings" in capsys.readouterr().err
+
+
+def test_planners_can_be_compared(run: Path, tmp_path: Path) -> None:
+    one, other = (
+        evaluate(run, tmp_path / name, "--planner", name, "--workers", "1") for name in ("mppi", "random-shooting")
+    )
+    assert compare(one, other).mismatches == ()
+
+
+def test_what_was_evaluated_is_not_run_again(run: Path, tmp_path: Path) -> None:
+    evaluate(run, tmp_path / "results", "--planner", "mppi", "--workers", "1")
+    before = (tmp_path / "results" / "episodes.jsonl").read_text()
+    changed = [json.loads(line) | {"return": 123.0} for line in before.splitlines()]
+    (tmp_path / "results" / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed))
+    again = evaluate(run, tmp_path / "results", "--planner", "mppi", "--workers", "1")
+    assert [episode.return_ for episode in again.episodes] == [123.0, 123.0]
+
+
+def test_a_run_is_loaded_with_its_planner(run: Path) -> None:
+    agent = load(run, planner=MppiConfig(candidates=4), objective=lambda observation, action, reward: reward)
+    assert isinstance(agent, MpcAgent) and agent.planner.candidates == 4
+    with pytest.raises(UserError, match="planning is in 'fp32' alone"):
+        load(run, planner=MppiConfig(), precision="bf16")
+
+
+def test_a_planner_is_for_dynamics_models(run: Path, tmp_path: Path, capsys: Any) -> None:
+    policy = make_run(tmp_path / "policy")
+    with pytest.raises(UserError, match="takes neither a planner nor an objective"):
+        load(policy, planner=CemConfig())
+    assert cli.main(["evaluate", str(run), *ASKED, *SMALL]) == 2
+    assert "settings of a planner without --planner" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(run), "--planner", "cem", "--planner.iterations", "0"]) == 2
+    assert "planner.iterations is 0" in capsys.readouterr().err

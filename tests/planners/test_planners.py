@@ -1,0 +1,215 @@
+"""Planners on worlds that are known: near the best plan, the same for a seed however split, and never into nonsense."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from factories import generator
+from planners.worlds import Line, best_return, regulated, seen
+
+from understudy.planners import PLANNERS, CemConfig, MppiConfig, PlannerConfig, RandomShootingConfig, plan
+from understudy.planners.plans import SearchConfig, candidates, moved_on, noise, predicted_reward, returns
+from understudy.planners.proposals import followed
+from understudy.types import UserError
+
+HORIZON = 8
+CONFIGS: dict[str, PlannerConfig] = {
+    "random-shooting": RandomShootingConfig(candidates=512, horizon=HORIZON, deviation=0.7, correlation=0.7),
+    "cem": CemConfig(candidates=128, horizon=HORIZON, iterations=4),
+    "mppi": MppiConfig(candidates=512, horizon=HORIZON, correlation=0.7),
+}
+STATE = torch.tensor([0.2, 0.1])  # from where no bound of actions is met
+LOST = {"random-shooting": 0.25, "cem": 0.05, "mppi": 0.15}  # of what the best plan gains over doing nothing
+every_planner = pytest.mark.parametrize("name", PLANNERS)
+
+
+def zeros(horizon: int = HORIZON) -> torch.Tensor:
+    return torch.zeros(horizon, 1)
+
+
+def test_every_planner_is_tested() -> None:
+    assert {name: type(config) for name, config in CONFIGS.items()} == dict(PLANNERS)
+
+
+@every_planner
+def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> None:
+    history, config = seen(*STATE.tolist()), CONFIGS[name]
+    best, nothing = best_return(STATE, HORIZON), returns(history, zeros()[None], config, predicted_reward).item()
+    found = plan(history, config, generator(), zeros())
+    assert found.action.shape == (HORIZON, 1)
+    assert best <= 0 and nothing < best
+    assert found.predicted_return <= best + 1e-4
+    assert (best - found.predicted_return) / (best - nothing) < LOST[name]
+    (own,) = returns(history, found.action[None], config, predicted_reward)
+    torch.testing.assert_close(found.predicted_return, own)
+
+
+@every_planner
+def test_going_on_from_the_last_plan_makes_it_better(name: str) -> None:
+    config = replace(CONFIGS[name], candidates=32, deviation=0.3, horizon=HORIZON)
+    history, start, first = seen(*STATE.tolist()), zeros(), None
+    for seed in range(6):
+        found = plan(history, config, generator(seed), start)
+        first, start = first or found, found.action
+    assert found.predicted_return > first.predicted_return
+
+
+@every_planner
+def test_a_receding_horizon_brings_the_mass_to_rest(name: str) -> None:
+    state, start, config = torch.tensor([1.0, 0.0]), zeros(), CONFIGS[name]
+    for step in range(40):
+        found = plan(seen(*state.tolist()), config, generator(step), start)
+        state = seen(*state.tolist()).dream(1).step(found.action[:1]).observation[0]
+        start = moved_on(found.action)
+    assert state.abs().max() < 0.1
+
+
+@every_planner
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int) -> None:
+    world, proposals = Line(), torch.full((2, HORIZON, 1), -0.2)
+    config = replace(CONFIGS[name], candidates=50, **({"elites": 8} if name == "cem" else {}))
+    history = seen(*STATE.tolist(), world=world)
+    whole = plan(history, config, generator(), zeros(), proposals=proposals)
+    world.dreamed.clear()
+    split = plan(history, replace(config, batch=batch), generator(), zeros(), proposals=proposals)
+    assert torch.equal(split.action, whole.action) and torch.equal(split.predicted_return, whole.predicted_return)
+    assert max(world.dreamed) <= batch
+
+
+@every_planner
+def test_a_seed_is_a_plan(name: str) -> None:
+    history, config = seen(*STATE.tolist()), CONFIGS[name]
+    torch.manual_seed(0)
+    one = plan(history, config, generator(3), zeros()).action
+    torch.manual_seed(1)
+    assert torch.equal(plan(history, config, generator(3), zeros()).action, one)
+    assert not torch.equal(plan(history, config, generator(4), zeros()).action, one)
+
+
+@every_planner
+def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> None:
+    config = replace(CONFIGS[name], candidates=16, horizon=20, proposal_deviation=0.05, **few(name))
+    history, start = seen(*STATE.tolist()), zeros(20)
+    proposals = followed(history, STATE, regulated, count=1, horizon=20)
+    assert torch.equal(proposals[0, 0], regulated(STATE[None])[0].clamp(-1, 1))
+    without = plan(history, config, generator(), start).predicted_return
+    with_policy = plan(history, config, generator(), start, proposals=proposals).predicted_return
+    assert with_policy > without
+    if name != "mppi":  # whose plan is a mean
+        (proposed,) = returns(history, proposals, config, predicted_reward)
+        assert with_policy >= proposed
+
+
+@every_planner
+def test_actions_and_proposals_stay_within_bounds(name: str) -> None:
+    wild = torch.full((1, HORIZON, 1), -30.0)
+    config = replace(CONFIGS[name], deviation=5.0)
+    found = plan(seen(8.0, 8.0), config, generator(), zeros() + 9, proposals=wild)
+    assert found.action.abs().max() <= 1
+    assert found.action[0, 0] < -0.5  # it brakes
+
+
+@every_planner
+def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
+    def to_the_right(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
+        assert observation.shape == (len(reward), 2) and action.shape == (len(reward), 1)
+        return observation[:, 0]
+
+    found = plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=to_the_right)
+    assert found.action[0, 0] > 0.5 and found.predicted_return > 0
+
+
+@every_planner
+def test_a_candidate_that_explodes_never_wins(name: str) -> None:
+    history = seen(-2.0, 0.0, world=Line(explodes_above=0.3))  # it would be best to push hard
+
+    def seductive(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
+        return action[:, 0]  # finite even where what it leads to is not
+
+    config = replace(CONFIGS[name], deviation=0.3)
+    found = plan(history, config, generator(), zeros(), objective=seductive)
+    assert found.predicted_return.isfinite() and found.action.max() <= 0.3
+
+
+@every_planner
+def test_where_all_explode_the_error_says_so(name: str) -> None:
+    history = seen(0.0, 0.0, world=Line(explodes_above=-2))
+    with pytest.raises(UserError, match=r"all \d+ plans lead to predictions that are not finite"):
+        plan(history, CONFIGS[name], generator(), zeros())
+
+
+@every_planner
+def test_where_nothing_matters_the_last_plan_is_as_good_as_any(name: str) -> None:
+    found = plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=lambda o, a, r: torch.zeros_like(r))
+    assert found.predicted_return == 0 and found.action.isfinite().all()
+
+
+def test_no_iteration_makes_the_plan_worse() -> None:
+    history, found = seen(*STATE.tolist()), []
+    for iterations in range(1, 6):
+        config = replace(CONFIGS["cem"], iterations=iterations)
+        found.append(plan(history, config, generator(), zeros()).predicted_return.item())
+    assert found == sorted(found)
+
+
+def test_candidates_are_what_the_config_says() -> None:
+    config = SearchConfig(candidates=20_000, horizon=3, deviation=0.2, proposed=0.25, proposal_deviation=0.1)
+    start, centre, proposals = zeros(3) + 0.3, zeros(3) - 0.1, torch.full((2, 3, 1), 0.5)
+    plans = candidates(start, centre, config, generator(), proposals)
+    assert torch.equal(plans[-1], start) and torch.equal(plans[:2], proposals)
+    near, free = plans[2:5000], plans[5000:-1]
+    torch.testing.assert_close(near.mean(dim=0), proposals[0], atol=0.01, rtol=0)
+    torch.testing.assert_close(near.std(dim=0), zeros(3) + 0.1, atol=0.01, rtol=0)
+    torch.testing.assert_close(free.mean(dim=0), centre, atol=0.01, rtol=0)
+    torch.testing.assert_close(free.std(dim=0), zeros(3) + 0.2, atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_noise_is_standard_and_correlated_along_time(correlation: float) -> None:
+    config = SearchConfig(candidates=50_000, horizon=5, correlation=correlation)
+    drawn = noise(config, zeros(5), generator())[..., 0]
+    lags = (torch.arange(5)[:, None] - torch.arange(5)).abs()
+    torch.testing.assert_close(drawn.T.cov(), correlation ** lags.float(), atol=0.03, rtol=0)
+
+
+def test_later_rewards_count_less_by_the_discount() -> None:
+    plans = torch.ones(1, 3, 1)
+    config = SearchConfig(horizon=3, discount=0.5)
+    assert returns(seen(0.0, 0.0), plans, config, lambda o, a, r: torch.ones_like(r)).item() == 1.75
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        (RandomShootingConfig, {"candidates": 1}, "planner.candidates is 1; expected at least 2"),
+        (RandomShootingConfig, {"horizon": 0}, "planner.horizon is 0"),
+        (RandomShootingConfig, {"batch": 0}, "planner.batch is 0"),
+        (RandomShootingConfig, {"deviation": 0.0}, "planner.deviation is 0.0"),
+        (RandomShootingConfig, {"correlation": 1.0}, "planner.correlation is 1.0"),
+        (RandomShootingConfig, {"discount": 1.1}, "planner.discount is 1.1"),
+        (RandomShootingConfig, {"proposed": 1.0}, "planner.proposed is 1.0"),
+        (RandomShootingConfig, {"proposal_deviation": -1.0}, "planner.proposal_deviation is -1.0"),
+        (CemConfig, {"elites": 200}, "planner.elites is 200; expected 2 to planner.candidates, 128"),
+        (CemConfig, {"iterations": 0}, "planner.iterations is 0"),
+        (MppiConfig, {"temperature": 0.0}, "planner.temperature is 0.0"),
+    ],
+)
+def test_bad_settings_are_named(kind: type, changes: dict[str, float], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        kind(**changes)
+
+
+def test_proposals_that_do_not_fit_are_refused() -> None:
+    config = RandomShootingConfig(candidates=4, horizon=HORIZON)
+    for proposals in (torch.zeros(3, HORIZON, 1), torch.zeros(1, HORIZON + 1, 1), torch.zeros(1, HORIZON, 2)):
+        with pytest.raises(UserError, match="expected at most 2 of shape"):
+            plan(seen(0.0, 0.0), config, generator(), zeros(), proposals=proposals)
+    with pytest.raises(ValueError, match="expected the horizon, 8"):
+        plan(seen(0.0, 0.0), config, generator(), zeros(3))
+
+
+def few(name: str) -> dict[str, int]:
+    return {"elites": 4, "iterations": 2} if name == "cem" else {}
