@@ -149,7 +149,7 @@ def test_a_horizon_beyond_all_episodes_is_named(runs: dict[str, Path], data: Epi
 def test_a_dynamics_model_does_not_act_without_a_planner(runs: dict[str, Path], capsys: Any) -> None:
     for run in runs.values():
         assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 2
-        assert "acts only with a planner; choices: random-shooting, cem, mppi" in capsys.readouterr().err
+        assert "acts only with a planner; choices: random-shooting, cem, mppi, policy" in capsys.readouterr().err
 
 
 def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:

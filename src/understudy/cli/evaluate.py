@@ -69,7 +69,7 @@ class Options:
     precision: Precision = "fp32"
     """bf16: the agent computes in bfloat16, with weights rounded once."""
 
-    planner: Literal["random-shooting", "cem", "mppi"] | None = None
+    planner: Literal["random-shooting", "cem", "mppi", "policy"] | None = None
     """What a dynamics model acts with; `--planner cem --help` has its settings."""
 
     planner_config: Annotated[PlannerConfig, arg(name="planner")] = MppiConfig()

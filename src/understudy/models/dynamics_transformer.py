@@ -27,7 +27,7 @@ _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest
 class DynamicsTransformerConfig:
     """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all numbers of a step
     at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in standard deviations. soft: values
-    between two bins count for both, in what goes in and in targets."""
+    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too."""
 
     width: int = 128
     layers: int = 4
@@ -37,6 +37,7 @@ class DynamicsTransformerConfig:
     tokeniser: Literal["mu-law", "uniform"] = "mu-law"
     bins: int = 1024
     soft: bool = True
+    policy: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("decoding", ("parallel", "sequential")), ("tokeniser", tuple(_BINS))):
@@ -54,6 +55,9 @@ class DynamicsTransformer(nn.Module):
     Sequential: each number is a token, attends to those before it and predicts the next one. Parallel: a step's
     observation and action together are one token, which predicts its reward and how all numbers of the observation
     change: one vector keeps small changes better than where each number stands.
+
+    A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
+    other, tells the action.
 
     joint: one embodiment; steps: of a window, and of the history that is kept.
     """
@@ -82,6 +86,9 @@ class DynamicsTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, self.predicted * config.bins)
+        if config.policy:
+            self.glance = nn.Linear(self.observed * self.value_embedding.embedding_dim, config.width)
+            self.action_head = nn.Linear(config.width, self.acted * config.bins)
 
     @property
     def tokens(self) -> int:
@@ -102,17 +109,25 @@ class DynamicsTransformer(nn.Module):
         """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes and
         of the reward. values: `sequence`'s, of any length: a step sees as many as the model has places for, itself
         included. real: steps that there are; None: all."""
-        t, device = values.shape[1], values.device
-        steps = torch.arange(t, device=device).repeat_interleave(self.tokens)
-        mask = _causal(len(steps), device) & (steps[:, None] - steps < self.steps)
-        if real is not None:
-            own = torch.eye(len(steps), dtype=torch.bool, device=device)
-            mask = mask & real.repeat_interleave(self.tokens, dim=1)[:, None, None, :] | own
-        x = self._steps(values).flatten(1, 2)
-        for block in self.blocks:
-            x = block(x, steps, mask)
+        t, steps = values.shape[1], self._places(values)
+        x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
         found = self._logits(x).unflatten(1, (t, self.tokens))
         return found[:, :, 0] if self.config.decoding == "parallel" else found[..., 0, :]
+
+    def decide(
+        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
+    ) -> Float[Tensor, "b t a bins"]:
+        """Logits of the action at each step, from the steps before it and its own observation. As `forward`, for models
+        with a policy."""
+        t, told = values.shape[1], self._places(values)
+        asking = torch.arange(t, device=values.device)
+        number = torch.arange(len(told), device=values.device) % self.tokens
+        observed = (number < self.observed) & (told == asking[:, None]) & (self.config.decoding == "sequential")
+        seen = ((told < asking[:, None]) | observed) & (asking[:, None] - told < self.steps)
+        alone = torch.eye(t, dtype=torch.bool, device=values.device)
+        mask = torch.cat([torch.cat([self._earlier(told), seen]), torch.cat([alone.new_zeros(len(told), t), alone])], 1)
+        x = torch.cat([self._steps(values).flatten(1, 2), self._glances(values[..., : self.observed])], dim=1)
+        return self._actions(self._attended(x, torch.cat([told, asking]), mask, real)[:, len(told) :])
 
     def sequence(
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b t a"], reward: Float[Tensor, "b t"]
@@ -158,6 +173,34 @@ class DynamicsTransformer(nn.Module):
         first = done[0].numel() - 1  # the reward's place, before the last observation's
         told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
         return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
+
+    def _places(self, values: Float[Tensor, "b t n"]) -> Int[Tensor, "l"]:
+        """The step of each token."""
+        return torch.arange(values.shape[1], device=values.device).repeat_interleave(self.tokens)
+
+    def _earlier(self, steps: Int[Tensor, "l"]) -> Bool[Tensor, "l l"]:
+        """Each token sees those before it in as many steps as the model has places for."""
+        return _causal(len(steps), steps.device) & (steps[:, None] - steps < self.steps)
+
+    def _attended(
+        self,
+        x: Float[Tensor, "b l d"],
+        steps: Int[Tensor, "l"],
+        mask: Bool[Tensor, "l l"],
+        real: Bool[Tensor, "b t"] | None,
+    ) -> Float[Tensor, "b l d"]:
+        if real is not None:
+            mask = mask & real[:, steps][:, None, None, :] | torch.eye(len(steps), dtype=torch.bool, device=x.device)
+        for block in self.blocks:
+            x = block(x, steps, mask)
+        return x
+
+    def _glances(self, observation: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
+        """Tokens that ask what to do."""
+        return self.glance(self._features(observation).flatten(-2))
+
+    def _actions(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... a bins"]:
+        return self.action_head(self.norm(hidden)).unflatten(-1, (self.acted, self.config.bins))
 
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
@@ -223,6 +266,16 @@ class TransformerHistory:
         """See `History.extended`. Nothing that is known is encoded again."""
         done = self.model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
         return self._after(done, observation[None])
+
+    @torch.no_grad()
+    def policy(self) -> Float[Tensor, "a"]:
+        """See `Advised.policy`. Raises UserError if the model learned none."""
+        model = self.model
+        if not model.config.policy:
+            raise UserError("this dynamics model learned no policy; train one with `--model.policy`")
+        now = torch.tensor([self.ends], device=self.observation.device)
+        hidden = model._run(model._glances(self.observation[None, None]), now, self._past())
+        return model.expected(model._actions(hidden[0, 0])).clamp(-1, 1)
 
     def _begun(self) -> TransformerHistory:
         """With the tokens of its present observation, which are there before the action."""

@@ -38,6 +38,15 @@ class History(Protocol):
 
 
 @runtime_checkable
+class Advised(Protocol):
+    """A history of a model that learned what to do, too."""
+
+    def policy(self) -> Float[Tensor, "a"]:
+        """The action that the model would take now, within [-1, 1]. Raises UserError if it learned none."""
+        ...
+
+
+@runtime_checkable
 class WorldModel(Protocol):
     """A model that can be planned with. Observations are normalised, actions within [-1, 1]."""
 

@@ -17,18 +17,14 @@ from understudy.types import Loss, UserError
 
 @dataclass(frozen=True)
 class NextStepConfig:
-    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft. actions: weight
-    of predicting actions too, which makes the model a policy; only where it predicts one number after the other."""
+    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
 
     weight: float = 1.0
     deviation: float = 1.0
-    actions: float = 0.0
 
     def __post_init__(self) -> None:
         if self.deviation <= 0:
             raise UserError(f"deviation {self.deviation} is not positive")
-        if self.actions < 0:
-            raise UserError(f"weight {self.actions} of actions is negative")
 
 
 class NextStep(Objective):
@@ -36,17 +32,15 @@ class NextStep(Objective):
 
     def __init__(self, config: NextStepConfig, model: DynamicsTransformer):
         super().__init__()
-        if config.actions and model.config.decoding == "parallel":
-            raise UserError("a model that predicts all numbers at once has no place for actions; set actions to 0")
         self.config = config
 
     def predict(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t m bins"]:
         """See `DynamicsTransformer.forward`."""
-        return passes.model(_values(passes), passes.batch.mask)
+        return passes.model(values_of(passes), passes.batch.mask)
 
     def forward(self, passes: StepPasses[DynamicsTransformer]) -> Loss:
         model, logits = passes.model, self.predict(passes)
-        values, real = _values(passes), self._counts(passes)
+        values, real = values_of(passes), _counts(passes)
         s = model.observed
         if model.config.decoding == "parallel":
             told = torch.cat([logits[:, :-1, :s].flatten(1, 2), logits[:, :, -1]], dim=1)
@@ -57,25 +51,29 @@ class NextStep(Objective):
             told, wanted, weight = logits.flatten(1, 2)[:, :-1], values.flatten(1)[:, 1:], real.flatten(1)[:, 1:]
         error = (model.expected(told.detach()) - wanted).square()
         known = weight > 0
-        return Loss(
-            self._cross_entropy(model, told.float(), wanted), weight, {"square_error": error[known].mean().detach()}
-        )
-
-    def _counts(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
-        """How much each number counts: those of steps that there are, actions by their weight."""
-        model, real = passes.model, passes.batch.mask
-        weights = [torch.ones(model.observed), torch.full((model.acted,), self.config.actions), torch.ones(1)]
-        return real[..., None] * torch.cat(weights).to(real.device)
-
-    def _cross_entropy(self, model: DynamicsTransformer, logits: Tensor, values: Tensor) -> Float[Tensor, "b n"]:
-        if model.config.soft:
-            targets = model.bins.soft_targets(values, self.config.deviation)
-            return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
-        return F.cross_entropy(logits.flatten(0, 1), model.bins.encode(values).flatten(), reduction="none").view(
-            values.shape
-        )
+        loss = cross_entropy(model, told.float(), wanted, self.config.deviation)
+        return Loss(loss, weight, {"square_error": error[known].mean().detach()})
 
 
-def _values(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
+def cross_entropy(
+    model: DynamicsTransformer, logits: Float[Tensor, "*n bins"], values: Float[Tensor, "*n"], deviation: float
+) -> Float[Tensor, "*n"]:
+    """Of distributions over the model's bins. deviation: as in `NextStepConfig`."""
+    if model.config.soft:
+        targets = model.bins.soft_targets(values, deviation)
+        return -(targets * logits.log_softmax(dim=-1)).sum(dim=-1)
+    flat = F.cross_entropy(logits.flatten(0, -2), model.bins.encode(values).flatten(), reduction="none")
+    return flat.view(values.shape)
+
+
+def values_of(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
+    """The numbers of the batch's steps; see `DynamicsTransformer.sequence`."""
     batch = passes.batch
     return passes.model.sequence(batch.state, passes.action, batch.reward)
+
+
+def _counts(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
+    """Which numbers count: observations and rewards of steps that there are. Actions are given."""
+    model, real = passes.model, passes.batch.mask
+    predicted = torch.cat([torch.ones(model.observed), torch.zeros(model.acted), torch.ones(1)])
+    return real[..., None] * predicted.to(real.device)

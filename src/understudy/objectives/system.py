@@ -20,6 +20,7 @@ from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourC
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
+from understudy.objectives.next_action import NextAction, NextActionConfig
 from understudy.objectives.next_state import NextState, NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihood, NextStateLikelihoodConfig
 from understudy.objectives.next_step import NextStep, NextStepConfig
@@ -48,6 +49,7 @@ ObjectiveConfig = (
     | ContrastiveStaticConfig
     | PixelDynamicsConfig
     | NextStepConfig
+    | NextActionConfig
     | NextStateConfig
     | NextStateLikelihoodConfig
 )
@@ -77,7 +79,9 @@ class Kind(NamedTuple):
 KINDS: dict[type, Kind] = {
     ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
     RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
-    DynamicsTransformerConfig: Kind(DynamicsTransformer, {NextStepConfig: NextStep}, StepPasses),
+    DynamicsTransformerConfig: Kind(
+        DynamicsTransformer, {NextStepConfig: NextStep, NextActionConfig: NextAction}, StepPasses
+    ),
     MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
     EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
 }

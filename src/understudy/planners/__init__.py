@@ -10,20 +10,23 @@ from torch import Tensor
 
 from understudy.models.world_model import History
 from understudy.planners.cem import CemConfig, cem
+from understudy.planners.follow import FollowConfig, follow
 from understudy.planners.mppi import MppiConfig, mppi
 from understudy.planners.plans import Objective, Plan, predicted_reward
 from understudy.planners.random_shooting import RandomShootingConfig, random_shooting
 
-PlannerConfig = RandomShootingConfig | CemConfig | MppiConfig
+PlannerConfig = RandomShootingConfig | CemConfig | MppiConfig | FollowConfig
 PLANNERS: Mapping[str, type[PlannerConfig]] = {
     "random-shooting": RandomShootingConfig,
     "cem": CemConfig,
     "mppi": MppiConfig,
+    "policy": FollowConfig,
 }
 _SEARCHES: Mapping[type, Callable[..., Plan]] = {
     RandomShootingConfig: random_shooting,
     CemConfig: cem,
     MppiConfig: mppi,
+    FollowConfig: follow,
 }
 
 

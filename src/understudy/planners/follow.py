@@ -1,0 +1,31 @@
+"""No search at all: what the model itself would do, if it learned a policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from understudy.models.world_model import Advised, History
+from understudy.planners.plans import Plan
+from understudy.types import UserError
+
+
+@dataclass(frozen=True)
+class FollowConfig:
+    """Nothing to set."""
+
+    horizon: ClassVar[int] = 1
+
+
+def follow(
+    history: History, config: FollowConfig, generator: torch.Generator, start: Float[Tensor, "t a"], **unused: object
+) -> Plan:
+    """The action of the model's own policy, of which no return is predicted. Raises UserError if it has none."""
+    if not isinstance(history, Advised):
+        raise UserError("this dynamics model has no policy to follow; a transformer trained with one has")
+    action = history.policy()[None]
+    return Plan(action, action.new_tensor(torch.nan))
