@@ -21,7 +21,7 @@ from understudy.types import Episode, UserError
 
 Severity = Literal["error", "warning"]
 _COPY, _AGAIN = "--fix leaves the episode out", "--fix computes it anew"
-_SHOWN, _MOVES = 5, 200
+_SHOWN, _MOVES, _MOVE_ROWS = 5, 200, 400
 _LAGS = (-1, 0)  # the state answers at once, or a step later where forces or filters lie between
 
 
@@ -44,7 +44,7 @@ class _Course:
     spoilt: set[int] = field(default_factory=set)
     statistics: dict[str, RunningStatistics] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
-    motion: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    motion: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     found: dict[tuple[str, Severity, str, str], list[str]] = field(default_factory=dict)
 
     def report(self, check: str, severity: Severity, what: str, remedy: str, where: str) -> None:
@@ -134,7 +134,7 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
             rows = values.reshape(length, -1).astype(np.float64)
             course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
-        course.motion.append((columns[STATE].reshape(length, -1), columns[ACTION].reshape(length, -1)))
+        course.motion.append(tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION)))
     content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
     for frames in _look_at_frames(dataset, index, course, every_frame=every_frame):
         content.update(frames.tobytes())
@@ -222,14 +222,15 @@ def _look_for_constants(course: _Course) -> None:
 
 
 def _look_at_alignment(course: _Course) -> None:
-    lag = response_lag(course.motion)
-    if lag is not None and lag not in _LAGS:
-        what = (
-            f"the state moves {-lag} steps after the action of its row"
-            if lag < 0
-            else f"the state moves {lag} step{'s' if lag > 1 else ''} before the action of its row is done"
-        )
-        course.report("alignment", "error", what, "shift the actions where the dataset is made", ACTION)
+    lag, mend = response_lag(course.motion), "shift the actions where the dataset is made"
+    if lag is None or lag in _LAGS:
+        return
+    if lag < 0:
+        what = f"the state moves {-lag} steps after the action of its row"
+        course.report("alignment", "warning", what, f"{mend}, unless the robot is that slow", ACTION)
+    else:
+        what = f"the state moves {lag} step{'s' if lag > 1 else ''} before the action of its row is done"
+        course.report("alignment", "error", what, mend, ACTION)
 
 
 def _within(episode: Episode, low: tuple[float, ...], high: tuple[float, ...]) -> Episode:
