@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from understudy.cli import run_command
 from understudy.data.check import check, repair
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.envs.base import EnvConfig
@@ -131,6 +132,19 @@ def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: 
     assert left_out == ([0] if fault in ("nan", "picture") else [])
     assert check(tmp_path / "mended", every_frame=True) == []
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_taken_place_for_the_copy_is_refused_before_looking(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("understudy.data.check.check", lambda *_, **__: pytest.fail("it looked"))
+    (tmp_path / "file").write_text("")
+    for output, words in ((folder, "exists; choose another"), (tmp_path / "file" / "copy", "cannot write")):
+        with pytest.raises(UserError, match=words):
+            run_command(["data", "check", str(folder), "--fix", str(output)])
+
+
+def test_findings_as_json_stay_json_beside_a_copy(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run_command(["data", "check", str(folder), "--json", "--fix", str(tmp_path / "copy")]) == 0
+    assert json.loads(capsys.readouterr().out) == [] and (tmp_path / "copy").is_dir()
 
 
 def test_a_torn_file_and_no_dataset(folder: Path, tmp_path: Path) -> None:

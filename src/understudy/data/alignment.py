@@ -18,8 +18,8 @@ def response_lag(episodes: Sequence[tuple[np.ndarray, ...]]) -> int | None:
 
     episodes: states (T, s) and actions (T, a). What moves the state from t to t + 1 is predicted linearly from the
     actions at t - 5, t - 4 and so on, one more at a time; an action matters if it explains what the older ones left. A
-    delay of one step and a shift of one step cannot be told apart. None where actions explain little, or where those that
-    come long after the step explain nearly as much as those before it, as in few demonstrations.
+    delay of one step and a shift of one step cannot be told apart. None where actions explain little, or where those
+    long after the step explain nearly as much as those before it, as they do in few demonstrations.
     """
     long_enough = [(state, action) for state, action in episodes if len(action) > NEWEST - OLDEST + 2]
     if not long_enough:

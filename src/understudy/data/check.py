@@ -15,6 +15,7 @@ from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.locations import open_location
+from understudy.data.staging import make_folder
 from understudy.data.statistics import FeatureStatistics, RunningStatistics, sample_rows
 from understudy.progress import progress_bar
 from understudy.types import Episode, UserError
@@ -76,8 +77,7 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
     """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
     anew and actions within their contract. Returns the episodes left out. Raises UserError if nothing is left, or
     `output` exists; the dataset itself is never touched."""
-    if Path(output).exists():
-        raise UserError(f"{output} exists; choose another output")
+    require_free(output)
     course, dataset = _examine(path, every_frame=True)
     if dataset is None:
         raise UserError(f"{path} cannot be repaired: {course.told()[0].what}")
@@ -89,6 +89,13 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
             if index not in course.spoilt:
                 writer.add(_within(dataset.episode(index), low, high))
     return sorted(course.spoilt)
+
+
+def require_free(output: str | Path) -> None:
+    """Raises UserError if a copy cannot be written to `output`: something is there, or its folder cannot be made."""
+    if Path(output).exists():
+        raise UserError(f"{output} exists; choose another output")
+    make_folder(Path(output).parent)
 
 
 def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
