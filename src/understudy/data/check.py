@@ -12,6 +12,8 @@ import numpy as np
 
 from understudy.data.alignment import response_lag
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
+from understudy.data.formats.lerobot import layout
+from understudy.data.formats.lerobot.reader import LeRobotReader
 from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.locations import open_location
@@ -122,15 +124,17 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
 
 def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> None:
     length = dataset.length(index)
+    if not length:
+        return course.spoil("empty episode", "it has no frames", index)
     try:
         columns = dataset.columns(index)
     except UserError as error:
         return course.spoil("torn file", str(error), index)
-    if not length:
-        return course.spoil("empty episode", "it has no frames", index)
     short = [name for name, values in columns.items() if len(values) != length]
     if short:
         return course.spoil("rows", f"{', '.join(short)} have fewer rows than the metadata counts", index)
+    if unlike := list(_unlike_features(dataset, columns)):
+        return course.spoil("schema", "; ".join(unlike), index)
     bad = [name for name, values in columns.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
     if bad:
         return course.spoil("not a number", f"{', '.join(bad)} hold NaN or infinity", index)
@@ -148,6 +152,18 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
     if course.seen.setdefault(content.digest(), index) != index and index not in course.spoilt:
         course.spoilt.add(index)
         course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, f"episode {index}")
+
+
+def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Columns that hold something else than a LeRobotDataset's info.json says; how exact numbers are is free."""
+    features = dataset.reader.features if isinstance(dataset.reader, LeRobotReader) else {}
+    for name, feature in features.items():
+        if name not in columns or len(feature["shape"]) > 1:
+            continue
+        values, told = columns[name], np.dtype(feature["dtype"])
+        width, wanted = values[0].size, int(np.prod(feature["shape"]))
+        if values.dtype.kind != told.kind or width != wanted:
+            yield f"{name} holds {width} {values.dtype} a row, {layout.INFO} says {wanted} {told}"
 
 
 def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:

@@ -46,10 +46,10 @@ class LeRobotReader:
         ours = info.get("understudy", {})
         kinds = {self.features[feature]["dtype"] for feature in self._cameras.values()}
         spec = Spec.from_dict(ours["spec"]) if ours else foreign.derive_spec(info, metadata.statistics)
-        if set(spec.cameras) != set(self._cameras):
+        sizes = foreign.camera_sizes(self.features)
+        if dict(spec.cameras) != sizes:
             raise UserError(
-                f"{self.path / layout.INFO} tells of cameras {', '.join(spec.cameras)}; its features are those of "
-                f"{', '.join(self._cameras)}"
+                f"{self.path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}"
             )
         return Contents(
             format=f"LeRobotDataset {info['codebase_version']}",
