@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from understudy.cli import run_command
 from understudy.data.check import check, repair
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.envs.base import EnvConfig
@@ -83,6 +84,21 @@ def tear_picture(folder: Path) -> None:
     pq.write_table(torn, folder / DATA)
 
 
+def empty_episode(folder: Path) -> None:
+    """The second one's frames go to the first."""
+    table = pq.read_table(folder / EPISODES)
+    rows = table.to_pydict()
+    rows["length"][:2] = sum(rows["length"][:2]), 0
+    rows["dataset_to_index"][0] = rows["dataset_from_index"][1] = rows["dataset_to_index"][1]
+    pq.write_table(pa.Table.from_pydict(rows, table.schema), folder / EPISODES)
+
+
+def change_feature(folder: Path, name: str, **changes: Any) -> None:
+    info = json.loads((folder / INFO).read_text())
+    info["features"][name] |= changes
+    (folder / INFO).write_text(json.dumps(info))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "fps": (lambda folder: alter(folder / INFO, fps=7), "timestamps", "timestamps are not frame_index / fps"),
     "timestamp": (lambda f: change(f, "timestamp", lambda v: put(v, 9, 99)), "timestamps", "timestamps are not"),
@@ -94,6 +110,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "nan": (lambda f: change(f, "observation.state", lambda v: put(v, (9, 0), np.nan)), "not a number", "state"),
     "constant": (lambda f: change(f, "observation.state", lambda v: put(v, (slice(None), 0), 1)), "constants", "never"),
     "picture": (tear_picture, "pictures", "not a readable picture"),
+    "width": (lambda f: change_feature(f, "action", shape=[3]), "schema", "action holds 2 float32 a row"),
+    "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
+    "size": (lambda f: change_feature(f, "observation.images.top", shape=[9, 9, 3]), "open", "(9, 9)"),
+    "empty": (empty_episode, "empty episode", "no frames"),
     "late": (lambda folder: shift_actions(folder, 2), "alignment", "before the action of its row"),
     "early": (lambda folder: shift_actions(folder, -2), "alignment", "steps after the action"),
 }
@@ -131,6 +151,19 @@ def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: 
     assert left_out == ([0] if fault in ("nan", "picture") else [])
     assert check(tmp_path / "mended", every_frame=True) == []
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_taken_place_for_the_copy_is_refused_before_looking(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("understudy.data.check.check", lambda *_, **__: pytest.fail("it looked"))
+    (tmp_path / "file").write_text("")
+    for output, words in ((folder, "exists; choose another"), (tmp_path / "file" / "copy", "cannot write")):
+        with pytest.raises(UserError, match=words):
+            run_command(["data", "check", str(folder), "--fix", str(output)])
+
+
+def test_findings_as_json_stay_json_beside_a_copy(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run_command(["data", "check", str(folder), "--json", "--fix", str(tmp_path / "copy")]) == 0
+    assert json.loads(capsys.readouterr().out) == [] and (tmp_path / "copy").is_dir()
 
 
 def test_a_torn_file_and_no_dataset(folder: Path, tmp_path: Path) -> None:

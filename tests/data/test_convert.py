@@ -86,13 +86,15 @@ def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
 
 def test_bad_input_is_refused_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
     for arguments, message in (
         ({"source": source, "target": tmp_path / "there"}, "exists; choose another target"),
         ({"source": tmp_path / "nowhere", "target": tmp_path / "new"}, "no dataset at"),
+        ({"source": source, "target": tmp_path / "file" / "new"}, "cannot write .*file"),
     ):
         with pytest.raises(UserError, match=message):
             convert(**arguments)
-    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
 
 
 def test_a_source_that_changed_is_not_mixed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,23 @@ def test_summary_is_plain_json(dataset: EpisodeDataset) -> None:
 def test_an_opened_dataset_travels_to_another_process(dataset: EpisodeDataset) -> None:
     dataset.episode(0)
     assert_equal(pickle.loads(pickle.dumps(dataset)).episode(1), EPISODES[1])
+
+
+def test_episodes_in_one_row_group_are_read_from_disk_once(
+    dataset: EpisodeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(dataset.path, tmp_path / "set"))
+    (file,) = (copy / "data").rglob("*.parquet")
+    pq.write_table(pq.read_table(file), file)  # as LeRobot's own converter to v3.0 writes them
+    read, times = pq.ParquetFile.read_row_groups, []
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda *a, **k: (times.append(a), read(*a, **k))[1])
+    joined = EpisodeDataset.open(copy)
+    for index, wanted in enumerate(EPISODES):
+        assert_equal(joined.episode(index), wanted)
+    assert len(times) == 2  # the numbers, and the pictures
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file"):
+        write(tmp_path / "file" / "set", EPISODES[:1])

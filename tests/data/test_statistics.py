@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -98,3 +99,15 @@ def test_pooled_statistics_are_those_of_all_rows_together() -> None:
     for name in ("min", "max", "mean", "std"):
         np.testing.assert_allclose(getattr(together, name), getattr(expected, name))
     assert pooled(each[:1]) is each[0]
+
+
+def test_a_sample_of_many_rows_keeps_no_block_alive() -> None:
+    running = RunningStatistics(4)
+    tracemalloc.start()
+    try:
+        for block in range(100):
+            running.update(np.full((10_000, 4), block, np.float32))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * 2**20  # 65 536 rows of the sample, of a million

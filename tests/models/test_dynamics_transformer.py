@@ -11,7 +11,7 @@ from factories import make_spec
 from understudy.data.embodiments import JointSpec
 from understudy.models.distributional import Distributional
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
-from understudy.models.world_model import WorldModel
+from understudy.models.world_model import Advised, WorldModel
 from understudy.nn.bins import Bins
 from understudy.types import UserError
 
@@ -218,3 +218,29 @@ def test_bad_settings_are_named() -> None:
     ):
         with pytest.raises(UserError, match=says):
             replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("length", [1, 5, 9])
+def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, length: int) -> None:
+    model = make_model(decoding, policy=True)
+    observation, action, reward = history_of(model, length)
+    history = model.encode(observation, action, reward)
+    assert isinstance(history, Advised)
+    unknown = torch.zeros(1, model.acted), torch.zeros(1)
+    values = model.sequence(
+        observation[None], *(torch.cat(pair)[None] for pair in zip((action, reward), unknown, strict=True))
+    )
+    with torch.no_grad():
+        expected = model.expected(model.decide(values[:, -model.steps :]))[0, -1].clamp(-1, 1)
+    torch.testing.assert_close(history.policy(), expected, atol=1e-5, rtol=1e-4)
+    before = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
+    history.policy()
+    after = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
+    torch.testing.assert_close(before, after)
+
+
+def test_a_model_without_a_policy_says_so() -> None:
+    model = make_model()
+    with pytest.raises(UserError, match="learned no policy"):
+        model.encode(*history_of(model, 2)).policy()

@@ -15,6 +15,7 @@ from understudy.data.windows import WindowConfig
 from understudy.models.dynamics_transformer import DynamicsTransformerConfig
 from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
 from understudy.objectives.next_step import NextStepConfig
@@ -26,6 +27,8 @@ TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, to
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {
     "parallel": (TRANSFORMER, NextStepConfig()),
     "sequential": (replace(TRANSFORMER, decoding="sequential"), NextStepConfig()),
+    "policy": (replace(TRANSFORMER, policy=True), NextActionConfig()),
+    "policy, sequential": (replace(TRANSFORMER, decoding="sequential", policy=True), NextActionConfig()),
     "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
     "ensemble": (EnsembleDynamicsConfig(width=16, layers=2), NextStateLikelihoodConfig()),
 }
@@ -71,7 +74,8 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
         assert loss.value.isfinite().all() and len(loss.value) == len(batch)
         loss.mean().backward()
         if not step:
-            assert all(value.grad is not None for value in system.parameters())
+            untouched = {name for name, value in system.named_parameters() if value.grad is None}
+            assert untouched == ({"model.head.weight", "model.head.bias"} if case.startswith("policy") else set())
         optimizer.step()
         system.after_step()
         losses.append(loss.mean().item())
@@ -103,6 +107,23 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         action[:, step + 1 :] = -action[:, step + 1 :]
         found = predicted(system, replace(batch, state=state, action=action))
         torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+
+
+@pytest.mark.parametrize("case", ["policy", "policy, sequential"])
+def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
+    system, batch = make_system(case).eval(), steps_of()
+    for step in range(STEPS):
+        action, reward, state = batch.action.clone(), batch.reward.clone(), batch.state.clone()
+        action[:, step:], reward[:, step:] = -action[:, step:], reward[:, step:] + 1.0
+        found = predicted(system, replace(batch, action=action, reward=reward))
+        torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+        state[:, step] += 1.0
+        assert not torch.allclose(predicted(system, replace(batch, state=state))[:, step], found[:, step])
+
+
+def test_a_policy_needs_its_place_in_the_model() -> None:
+    with pytest.raises(UserError, match=r"set model\.policy"):
+        System.build(TRANSFORMER, {"loss": NextActionConfig()}, JointSpec((make_spec(),)), WindowConfig(STEPS, 1))
 
 
 @pytest.mark.parametrize("case", ["mlp", "ensemble"])

@@ -49,6 +49,16 @@ def peak_megabytes() -> float:
     return float(peak) / 2**10
 
 
+def available_bytes() -> int:
+    """Memory that programs can have without swapping, as the system estimates it; where it does not, half of all."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    (available,) = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    return int(available) * 2**10
+
+
 def _peak(source: EpisodeDataset, folder: Path, frames: int) -> float:
     """MB at the most, in a process that trains on `frames` frames: the source's episodes over and over."""
     path = folder / f"data-{frames}"

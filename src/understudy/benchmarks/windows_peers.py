@@ -17,11 +17,13 @@ import av
 import numpy as np
 
 from understudy.benchmarks.harness import Row, in_turns, rate
+from understudy.benchmarks.memory import available_bytes
 from understudy.data.convert import Format, convert
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.data.formats.lerobot.writer import Images
 from understudy.data.frames import FrameCache
 from understudy.data.stream import StreamedWindows
+from understudy.data.video import encode_video
 from understudy.data.windows import WindowConfig, Windows
 from understudy.envs.base import EnvConfig
 from understudy.progress import progress_bar
@@ -35,20 +37,39 @@ _SECONDS, _ROUNDS = 4.0, 3
 _TASKS = ("drawer-open", "button-press-topdown", "window-open", "door-open")
 _BUFFER = 10_000
 _HELD_IN_MEMORY = 4 * 2**30
+_OF_MEMORY, _COPIES = 0.6, 2  # ours, and one peer's, which is no larger: compressed, but each picture twice
+_ENCODING_SECONDS = 480.0
 
 
 def measure(frames: int = 100_000) -> Iterator[Row]:
-    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video; fewer where the disk would not
-    hold ours and a peer's. Nothing where the peers are not installed."""
+    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video. Fewer where disk or memory
+    would not hold ours and a peer's, since then it is the disk that is measured, or where encoding would take more
+    than eight minutes. Nothing where the peers are not installed."""
     if not _PYTHON.exists():
         print(f"windows-peers: {_PYTHON} is missing; scripts/peers/install.sh makes it", file=sys.stderr)
         return
     for size in (64, 224):
-        fitting = shutil.disk_usage(tempfile.gettempdir()).free // (3 * size * size * 3)
-        for images in ("png", "video"):
-            with tempfile.TemporaryDirectory() as name, _cache_in(Path(name) / "cache"):
-                source = _write(Path(name), size, images, min(frames, fitting))
-                yield from _against_pictures(source) if images == "png" else _against_video(source)
+        with tempfile.TemporaryDirectory() as name:
+            few = _few(Path(name), size)
+            for images in ("png", "video"):
+                with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
+                    count = min(frames, _fitting(size), _encodable(few) if images == "video" else frames)
+                    source = _repeated(few, Path(folder) / "set", images, count)
+                    yield from _against_pictures(source) if images == "png" else _against_video(source)
+
+
+def _fitting(size: int) -> int:
+    """Frames whose copies disk and memory hold."""
+    picture = size * size * 3
+    in_memory = _OF_MEMORY * available_bytes() / (_COPIES * picture)
+    return int(min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * picture)))
+
+
+def _encodable(few: EpisodeDataset) -> int:
+    """Frames that are encoded as video in the time that is given to it, by the rate of a first episode."""
+    (camera,) = few.spec.cameras
+    frames = few.frames(0, camera)
+    return int(_ENCODING_SECONDS * rate(lambda: encode_video(frames, few.fps), calls=1, units=len(frames)))
 
 
 def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
@@ -56,14 +77,13 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
     windows = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
     (size, _), *_ = source.spec.cameras.values()
     what = f"windows of six {size} px pictures from the frame cache of {source.num_frames} frames"
-    peers: dict[str, Format] = {"lerobot": "lerobot", "robomimic": "robomimic", "hdf5": "robomimic", "minari": "minari"}
+    peers: dict[Format, list[str]] = {"lerobot": ["lerobot"], "robomimic": ["robomimic", "hdf5"], "minari": ["minari"]}
     if windows.num_windows * _CONFIG.steps * size * size * 3 < _HELD_IN_MEMORY:
-        peers["robomimic-in-memory"] = "robomimic"
-    for peer, format in peers.items():
-        with _converted(source, format) as path, _Peer(peer, path) as theirs:
-            value, baseline = in_turns(_drawing(windows.batch), theirs.windows_a_second, rounds=_ROUNDS)
-        least = 0 if peer == "robomimic-in-memory" else 10  # windows made beforehand are copied as fast as memory can
-        yield Row(f"windows-{size}-{peer}", value, baseline, "windows/s", f"{what}, against {peer}", least_ratio=least)
+        peers["robomimic"].append("robomimic-in-memory")
+    for format, readers in peers.items():
+        with _converted(source, format) as path:
+            for peer in readers:
+                yield _against(peer, path, windows, f"windows-{size}-{peer}", what)
     picture = size * size * 3
     into = np.empty((_BATCH * _CONFIG.steps, picture), np.uint8)
     rows = np.random.default_rng(0).integers(0, 255, (20_000 * 64 * 64 // size**2, picture), np.uint8)
@@ -75,6 +95,13 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
         rounds=_ROUNDS,
     )
     yield Row(f"windows-{size}-limit", value, limit, "windows/s", f"{what}, against copying pictures in memory alone")
+
+
+def _against(peer: str, path: Path, windows: Windows, name: str, what: str) -> Row:
+    with _Peer(peer, path) as theirs:
+        value, baseline = in_turns(_drawing(windows.batch), theirs.windows_a_second, rounds=_ROUNDS)
+    least = 0 if peer == "robomimic-in-memory" else 10  # windows made beforehand are copied as fast as memory can
+    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", least_ratio=least)
 
 
 def _against_video(source: EpisodeDataset) -> Iterator[Row]:
@@ -178,23 +205,24 @@ def _converted(source: EpisodeDataset, format: Format) -> Iterator[Path]:
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
-def _write(folder: Path, size: int, images: Images, frames: int) -> EpisodeDataset:
-    """Some episodes of Meta-World, over and over until there are so many frames."""
+def _few(folder: Path, size: int) -> EpisodeDataset:
+    """Some episodes of Meta-World."""
     tasks = [f"metaworld/{task}" for task in _TASKS]
-    few = collect(tasks, episodes=4, output=folder / "few", config=EnvConfig(image_size=size))
+    return collect(tasks, episodes=4, output=folder / "few", config=EnvConfig(image_size=size))
+
+
+def _repeated(few: EpisodeDataset, path: Path, images: Images, frames: int) -> EpisodeDataset:
+    """The few episodes over and over until there are so many frames."""
     given = {"fps": few.fps, "tasks": few.tasks, "environment": few.environment}
     episodes, written = [few.episode(index) for index in range(few.num_episodes)], 0
-    with (
-        DatasetWriter(folder / "set", few.spec, images=images, **given) as writer,
-        progress_bar("writing", frames) as bar,
-    ):
+    with DatasetWriter(path, few.spec, images=images, **given) as writer, progress_bar("writing", frames) as bar:
         for episode in itertools.cycle(episodes):
             if written >= frames:
                 break
             writer.add(episode)
             written += len(episode)
-            bar.show(min(written, frames), f"{size} px, {images}")
-    return EpisodeDataset.open(folder / "set")
+            bar.show(min(written, frames), images)
+    return EpisodeDataset.open(path)
 
 
 def _frames_a_second(source: EpisodeDataset, most: int = 5_000) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,8 +144,10 @@ def _info(arguments: Sequence[str]) -> int:
 def _check(arguments: Sequence[str]) -> int:
     options = parse(CheckOptions, arguments, command="data check")
     from understudy.cli.console import console
-    from understudy.data.check import check, repair
+    from understudy.data.check import check, repair, require_free
 
+    if options.fix is not None:
+        require_free(options.fix)
     findings = check(options.path, every_frame=options.all_frames)
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -155,7 +158,7 @@ def _check(arguments: Sequence[str]) -> int:
     if options.fix is not None:
         left_out = repair(options.path, options.fix)
         without = f", without episodes {', '.join(map(str, left_out))}" if left_out else ""
-        console().print(f"wrote {options.fix}{without}")
+        print(f"wrote {options.fix}{without}", file=sys.stderr)
     return int(any(finding.severity == "error" for finding in findings))
 
 

@@ -12,16 +12,19 @@ import numpy as np
 
 from understudy.data.alignment import response_lag
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
+from understudy.data.formats.lerobot import layout
+from understudy.data.formats.lerobot.reader import LeRobotReader
 from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.locations import open_location
+from understudy.data.staging import make_folder
 from understudy.data.statistics import FeatureStatistics, RunningStatistics, sample_rows
 from understudy.progress import progress_bar
 from understudy.types import Episode, UserError
 
 Severity = Literal["error", "warning"]
 _COPY, _AGAIN = "--fix leaves the episode out", "--fix computes it anew"
-_SHOWN, _MOVES = 5, 200
+_SHOWN, _MOVES, _MOVE_ROWS = 5, 200, 400
 _LAGS = (-1, 0)  # the state answers at once, or a step later where forces or filters lie between
 
 
@@ -44,7 +47,7 @@ class _Course:
     spoilt: set[int] = field(default_factory=set)
     statistics: dict[str, RunningStatistics] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
-    motion: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    motion: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     found: dict[tuple[str, Severity, str, str], list[str]] = field(default_factory=dict)
 
     def report(self, check: str, severity: Severity, what: str, remedy: str, where: str) -> None:
@@ -76,8 +79,7 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
     """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
     anew and actions within their contract. Returns the episodes left out. Raises UserError if nothing is left, or
     `output` exists; the dataset itself is never touched."""
-    if Path(output).exists():
-        raise UserError(f"{output} exists; choose another output")
+    require_free(output)
     course, dataset = _examine(path, every_frame=True)
     if dataset is None:
         raise UserError(f"{path} cannot be repaired: {course.told()[0].what}")
@@ -89,6 +91,13 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
             if index not in course.spoilt:
                 writer.add(_within(dataset.episode(index), low, high))
     return sorted(course.spoilt)
+
+
+def require_free(output: str | Path) -> None:
+    """Raises UserError if a copy cannot be written to `output`: something is there, or its folder cannot be made."""
+    if Path(output).exists():
+        raise UserError(f"{output} exists; choose another output")
+    make_folder(Path(output).parent)
 
 
 def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
@@ -115,15 +124,17 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
 
 def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> None:
     length = dataset.length(index)
+    if not length:
+        return course.spoil("empty episode", "it has no frames", index)
     try:
         columns = dataset.columns(index)
     except UserError as error:
         return course.spoil("torn file", str(error), index)
-    if not length:
-        return course.spoil("empty episode", "it has no frames", index)
     short = [name for name, values in columns.items() if len(values) != length]
     if short:
         return course.spoil("rows", f"{', '.join(short)} have fewer rows than the metadata counts", index)
+    if unlike := list(_unlike_features(dataset, columns)):
+        return course.spoil("schema", "; ".join(unlike), index)
     bad = [name for name, values in columns.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
     if bad:
         return course.spoil("not a number", f"{', '.join(bad)} hold NaN or infinity", index)
@@ -134,13 +145,25 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
             rows = values.reshape(length, -1).astype(np.float64)
             course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
-        course.motion.append((columns[STATE].reshape(length, -1), columns[ACTION].reshape(length, -1)))
+        course.motion.append(tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION)))
     content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
     for frames in _look_at_frames(dataset, index, course, every_frame=every_frame):
         content.update(frames.tobytes())
     if course.seen.setdefault(content.digest(), index) != index and index not in course.spoilt:
         course.spoilt.add(index)
         course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, f"episode {index}")
+
+
+def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Columns that hold something else than a LeRobotDataset's info.json says; how exact numbers are is free."""
+    features = dataset.reader.features if isinstance(dataset.reader, LeRobotReader) else {}
+    for name, feature in features.items():
+        if name not in columns or len(feature["shape"]) > 1:
+            continue
+        values, told = columns[name], np.dtype(feature["dtype"])
+        width, wanted = values[0].size, int(np.prod(feature["shape"]))
+        if values.dtype.kind != told.kind or width != wanted:
+            yield f"{name} holds {width} {values.dtype} a row, {layout.INFO} says {wanted} {told}"
 
 
 def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
@@ -222,14 +245,15 @@ def _look_for_constants(course: _Course) -> None:
 
 
 def _look_at_alignment(course: _Course) -> None:
-    lag = response_lag(course.motion)
-    if lag is not None and lag not in _LAGS:
-        what = (
-            f"the state moves {-lag} steps after the action of its row"
-            if lag < 0
-            else f"the state moves {lag} step{'s' if lag > 1 else ''} before the action of its row is done"
-        )
-        course.report("alignment", "error", what, "shift the actions where the dataset is made", ACTION)
+    lag, mend = response_lag(course.motion), "shift the actions where the dataset is made"
+    if lag is None or lag in _LAGS:
+        return
+    if lag < 0:
+        what = f"the state moves {-lag} steps after the action of its row"
+        course.report("alignment", "warning", what, f"{mend}, unless the robot is that slow", ACTION)
+    else:
+        what = f"the state moves {lag} step{'s' if lag > 1 else ''} before the action of its row is done"
+        course.report("alignment", "error", what, mend, ACTION)
 
 
 def _within(episode: Episode, low: tuple[float, ...], high: tuple[float, ...]) -> Episode:

@@ -16,7 +16,7 @@ from understudy.data.formats.hdf5 import require_h5py
 from understudy.data.formats.lerobot.writer import Images
 from understudy.data.formats.minari_writer import MinariWriter
 from understudy.data.formats.robomimic_writer import RobomimicWriter
-from understudy.data.staging import disk_error
+from understudy.data.staging import disk_error, make_folder
 from understudy.progress import progress_bar
 from understudy.types import Episode, UserError
 
@@ -48,8 +48,8 @@ def convert(
         require_h5py(target)
     dataset = EpisodeDataset.open(source)
     staging = target.with_name(f".{target.name}.converting")
+    make_folder(staging)
     manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with claim(staging, manifest):
             work = _LeRobot(staging, dataset, images) if format == "lerobot" else _Segments(staging, dataset, format)

@@ -19,15 +19,24 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
     return Path(chosen).expanduser()
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises UserError if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
 def temporary_folder(path: Path) -> Path:
-    """A fresh hidden folder beside `path`; those that killed processes of this machine left there are removed."""
+    """A fresh hidden folder beside `path`; those that killed processes of this machine left there are removed. Raises
+    UserError if none can be made."""
     prefix = f".{path.name}.partial-{socket.gethostname()}-"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for left in path.parent.glob(f"{prefix}*"):
         if not _alive(int(left.name.removeprefix(prefix).split("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
     folder = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
-    folder.mkdir()
+    make_folder(folder)
     return folder
 
 

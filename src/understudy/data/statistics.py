@@ -135,7 +135,7 @@ class RunningStatistics:
         return running
 
     def _keep_sample(self, values: np.ndarray) -> None:
-        kept = values[-self.count % self._stride :: self._stride]
+        kept = values[-self.count % self._stride :: self._stride].copy()  # a view would keep the whole block
         self._sample.append(kept)
         self._sampled += len(kept)
         while self._sampled > _SAMPLE_ROWS:

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as arrow_dataset
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -67,7 +68,8 @@ def npz(folder: Path) -> Path:
     return folder
 
 
-def minari(folder: Path, *, jpeg: bool = False) -> Path:
+def _minari_metadata(folder: Path, storage: str, *, jpeg: bool) -> Path:
+    """Where the episodes go."""
     data = folder / "data"
     data.mkdir(parents=True)
     box = {"type": "Box", "dtype": "float64", "shape": [3], "low": [-9.0] * 3, "high": [9.0] * 3}
@@ -85,7 +87,7 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
     metadata = {
         "total_episodes": len(LENGTHS),
         "total_steps": sum(LENGTHS),
-        "data_format": "hdf5",
+        "data_format": storage,
         "jpeg_encoding": jpeg,
         "observation_space": json.dumps(observed),
         "action_space": json.dumps(action),
@@ -93,6 +95,11 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
         "minari_version": "0.5.4",
     }
     (data / "metadata.json").write_text(json.dumps(metadata))
+    return data
+
+
+def minari(folder: Path, *, jpeg: bool = False) -> Path:
+    data = _minari_metadata(folder, "hdf5", jpeg=jpeg)
     with h5py.File(data / "main_data.hdf5", "w") as file:
         for number, episode in enumerate(episodes()):
             group = file.create_group(f"episode_{number}")
@@ -111,6 +118,32 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
                     kept[place] = blob
             else:
                 group["observations/picture"] = episode["picture"]
+    return folder
+
+
+def minari_arrow(folder: Path, storage: str, *, jpeg: bool = False) -> Path:
+    """A folder an episode. All columns have T + 1 rows; what has T is padded. storage: arrow or parquet."""
+    data = _minari_metadata(folder, storage, jpeg=jpeg)
+    for number, episode in enumerate(episodes()):
+        padded = {name: np.concatenate([values, values[-1:]]) for name, values in episode.items()}
+        flat = pa.array(episode["picture"].ravel())
+        pictures = pa.FixedSizeListArray.from_arrays(flat, SIZE * SIZE * 3)
+        if jpeg:
+            pictures = pa.array([_encoded(each, "JPEG") for each in episode["picture"]], pa.binary())
+        hand = pa.FixedSizeListArray.from_arrays(pa.array(episode["hand"].ravel()), 3)
+        gripper = pa.FixedSizeListArray.from_arrays(pa.array(episode["gripper"]), 1)
+        success = np.concatenate([[False], episode["success"]])
+        columns = {
+            "observations": pa.StructArray.from_arrays([gripper, hand, pictures], ["gripper", "hand", "picture"]),
+            "actions": pa.FixedSizeListArray.from_arrays(pa.array(padded["action"].ravel()), 2),
+            "rewards": pa.array(padded["reward"]),
+            "terminations": pa.array(padded["success"]),
+            "truncations": pa.array(np.zeros(LENGTHS[number] + 1, bool)),
+            "infos": pa.StructArray.from_arrays([pa.array(success)], ["success"]),
+        }
+        arrow_dataset.write_dataset(pa.table(columns), data / str(number), format=storage)
+        told = {"id": number, "seed": 40 + number, "total_steps": LENGTHS[number]}
+        (data / str(number) / "metadata.json").write_text(json.dumps(told))
     return folder
 
 

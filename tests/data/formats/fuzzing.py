@@ -25,6 +25,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),
     "npz": foreign.npz,
     "minari": lambda path: foreign.minari(path, jpeg=True),
+    "minari-arrow": lambda path: foreign.minari_arrow(path, "arrow"),
+    "minari-parquet": lambda path: foreign.minari_arrow(path, "parquet", jpeg=True),
     "rlds": foreign.rlds,
     "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
     "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-FORMATS = ("robomimic", "npz", "minari", "rlds", "lerobot-2.0", "lerobot-2.1", "lerobot-3.0", "lerobot-video")
+FORMATS = (
+    "robomimic",
+    "npz",
+    "minari",
+    "minari-arrow",
+    "minari-parquet",
+    "rlds",
+    "lerobot-2.0",
+    "lerobot-2.1",
+    "lerobot-3.0",
+    "lerobot-video",
+)
 
 
 def fuzz(name: str, folder: Path, *, cases: int, seed: int) -> str:

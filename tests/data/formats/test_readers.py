@@ -21,12 +21,15 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "npz": foreign.npz,
     "minari": foreign.minari,
     "minari-jpeg": lambda path: foreign.minari(path, jpeg=True),
+    "minari-arrow": lambda path: foreign.minari_arrow(path, "arrow"),
+    "minari-parquet": lambda path: foreign.minari_arrow(path, "parquet", jpeg=True),
     "rlds": foreign.rlds,
     "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
     "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
 }
 TELLS_SENTENCES = {"robomimic", "npz", "rlds", "lerobot-2.0", "lerobot-2.1"}
-TELLS_SUCCESS = {"robomimic", "npz", "minari", "minari-jpeg"}
+JPEG = {"minari-jpeg", "minari-parquet"}
+TELLS_SUCCESS = {"robomimic", "npz", "minari", "minari-jpeg", "minari-arrow", "minari-parquet"}
 
 
 @pytest.fixture(params=WRITERS)
@@ -48,7 +51,7 @@ def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> N
         np.testing.assert_allclose(found.state, state, atol=1e-6)
         np.testing.assert_array_equal(found.action, wanted["action"])
         (pictures,) = found.images.values()
-        if name == "minari-jpeg":
+        if name in JPEG:
             assert np.abs(pictures.astype(int) - wanted["picture"][:length]).mean() < 50  # noise, as JPEG
         else:
             np.testing.assert_array_equal(pictures, wanted["picture"][:length])

@@ -123,9 +123,9 @@ def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: objec
 
 def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
     """The tasks that are told apart by their sentences alone, and each episode's: int64 (n,)."""
-    known = list(dict.fromkeys(sentences))
-    tasks = tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for number, sentence in enumerate(known))
-    return tasks, np.asarray([known.index(sentence) for sentence in sentences], dtype=np.int64)
+    known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
+    tasks = tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for sentence, number in known.items())
+    return tasks, np.asarray([known[sentence] for sentence in sentences], dtype=np.int64)
 
 
 def same_for_all(

@@ -110,12 +110,12 @@ class MinariReader:
             "seeds": self._storage.seeds(),
         }
         if self._ours:
-            tasks = [task.name for task in self._ours.tasks]
+            numbers = self._ours.task_numbers()
             return Contents(
                 spec=self._plan.require(self._ours.spec, self._folder),
                 fps=self._ours.fps,
                 tasks=self._ours.tasks,
-                episode_task=np.asarray([tasks.index(self._storage.task(index)) for index in range(count)]),
+                episode_task=np.asarray([numbers[self._storage.task(index)] for index in range(count)]),
                 environment=self._ours.environment,
                 succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]),
                 **known,

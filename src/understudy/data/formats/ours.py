@@ -32,6 +32,10 @@ class Ours:
             "environment": json.loads(json.dumps(dict(self.environment))),
         }
 
+    def task_numbers(self) -> dict[str, int]:
+        """Each task's index by its name."""
+        return {task.name: number for number, task in enumerate(self.tasks)}
+
     @classmethod
     def read(cls, values: Mapping[str, Any], where: Path) -> Ours | None:
         """The inverse of `to_dict`; None where others wrote, and so nothing is there."""

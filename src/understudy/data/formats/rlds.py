@@ -81,14 +81,17 @@ class RLDSReader:
         return [self.path / FEATURES, *(shard.path for shard in self._shards)]
 
     def _describe(self) -> Contents:
-        lengths, asked, seen = [], [], []
-        for index in range(len(self._records)):
-            example = self._example(index)
-            columns = self._columns(example, index)
-            lengths.append(len(columns[ACTION]))
-            asked.append(_sentence(example) or self.path.name)
-            seen.append({name: columns[name] for name in (STATE, ACTION)})
-        statistics = arrays.gather_statistics(seen, self.path)
+        lengths, asked = [], []
+
+        def seen() -> Iterator[dict[str, np.ndarray]]:
+            for index in range(len(self._records)):
+                example = self._example(index)
+                columns = self._columns(example, index)
+                lengths.append(len(columns[ACTION]))
+                asked.append(_sentence(example) or self.path.name)
+                yield columns
+
+        statistics = arrays.gather_statistics(seen(), self.path)
         tasks, episode_task = arrays.tasks_of(asked)
         return Contents(
             format="RLDS",

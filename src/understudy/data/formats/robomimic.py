@@ -86,13 +86,13 @@ class RobomimicReader:
             "succeeded": self._succeeded(),
         }
         if self._ours:
-            tasks = [task.name for task in self._ours.tasks]
+            numbers = self._ours.task_numbers()
             with fitting(self.path, "understudy"):
                 return Contents(
                     spec=self._plan.require(self._ours.spec, self.path),
                     fps=self._ours.fps,
                     tasks=self._ours.tasks,
-                    episode_task=np.asarray([tasks.index(each["task"]) for each in told], dtype=np.int64),
+                    episode_task=np.asarray([numbers[each["task"]] for each in told], dtype=np.int64),
                     environment=self._ours.environment,
                     seeds=np.asarray([each["seed"] for each in told], dtype=np.int64),
                     **known,

@@ -18,6 +18,11 @@ def camera_features(features: Mapping[str, Any]) -> dict[str, str]:
     return {name.removeprefix(IMAGES).removeprefix("observation."): name for name in images}
 
 
+def camera_sizes(features: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Camera name to the (height, width) of its images."""
+    return {camera: _size(features[name]) for camera, name in camera_features(features).items()}
+
+
 def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
     """Cameras, state and action from the features; the bounds of actions from their statistics.
 
@@ -38,7 +43,7 @@ def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
         high=tuple((middle + width / 2).tolist()),
         control_rate_hz=float(info["fps"]),
     )
-    cameras = {camera: _size(features[name]) for camera, name in camera_features(features).items()}
+    cameras = camera_sizes(features)
     state = _names(features[STATE], "state") if STATE in features else ()
     return Spec(str(info.get("robot_type") or "unknown"), cameras, state, action)
 

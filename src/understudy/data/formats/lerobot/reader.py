@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from understudy.data.video import read_frames
 from understudy.types import Spec, UserError
 
 _PICTURES = ("image", "video")
+_KEPT_BYTES = 2**28
 
 
 class LeRobotReader:
@@ -35,7 +36,7 @@ class LeRobotReader:
             self.features: dict[str, Any] = self.metadata.info["features"]
             self._cameras = foreign.camera_features(self.features)
             strange = (*_PICTURES, "string")
-            self._numeric = [name for name, item in self.features.items() if item["dtype"] not in strange]
+            self._numeric = tuple(name for name, item in self.features.items() if item["dtype"] not in strange)
             self.contents = self._describe()
         self._check_files(complain)
         self._opened = threading.local()
@@ -45,10 +46,10 @@ class LeRobotReader:
         ours = info.get("understudy", {})
         kinds = {self.features[feature]["dtype"] for feature in self._cameras.values()}
         spec = Spec.from_dict(ours["spec"]) if ours else foreign.derive_spec(info, metadata.statistics)
-        if set(spec.cameras) != set(self._cameras):
+        sizes = foreign.camera_sizes(self.features)
+        if dict(spec.cameras) != sizes:
             raise UserError(
-                f"{self.path / layout.INFO} tells of cameras {', '.join(spec.cameras)}; its features are those of "
-                f"{', '.join(self._cameras)}"
+                f"{self.path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}"
             )
         return Contents(
             format=f"LeRobotDataset {info['codebase_version']}",
@@ -100,7 +101,7 @@ class LeRobotReader:
             expected[file] = expected.get(file, 0) + int(length)
         return expected
 
-    def _read_rows(self, index: int, columns: Sequence[str]) -> pa.Table:
+    def _read_rows(self, index: int, columns: tuple[str, ...]) -> pa.Table:
         """Some columns of one episode, read from the row groups that hold it."""
         file, length = self.metadata.data_files[index], int(self.metadata.lengths[index])
         with reading(file):
@@ -110,20 +111,30 @@ class LeRobotReader:
                 raise UserError(f"{file} has no column {', '.join(sorted(missing))}")
             first = int(self._row_in_file[index])
             groups = range(np.searchsorted(offsets, first, "right") - 1, np.searchsorted(offsets, first + length))
-            table = opened.read_row_groups(list(groups), columns=list(columns), use_threads=False)
-            return table.slice(first - offsets[groups[0]], length)
+            return self._read_groups(opened, groups, columns).slice(first - offsets[groups[0]], length)
+
+    def _read_groups(self, opened: pq.ParquetFile, groups: range, columns: tuple[str, ...]) -> pa.Table:
+        """Row groups of the file that is open; kept for the next episode, since others put many episodes into one."""
+        kept: dict[tuple[str, ...], tuple[range, pa.Table]] = self._opened.kept
+        if columns in kept and kept[columns][0] == groups:
+            return kept[columns][1]
+        table = opened.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+        kept.pop(columns, None)
+        if table.nbytes < _KEPT_BYTES:
+            kept[columns] = groups, table
+        return table
 
     def _open_file(self, file: Path) -> tuple[pq.ParquetFile, np.ndarray]:
         """The open file and the first row of each of its row groups; one is kept open a thread."""
         if getattr(self._opened, "file", None) != file:
             opened = pq.ParquetFile(file)
             sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
-            self._opened.file = file
+            self._opened.file, self._opened.kept = file, {}
             self._opened.content = opened, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return self._opened.content
 
     def _stored_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
-        pictures = self._read_rows(index, [feature])[feature].take(pa.array(rows)).to_pylist()
+        pictures = self._read_rows(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
         frames = []
         for row, picture in zip(rows, pictures, strict=True):
             try:
