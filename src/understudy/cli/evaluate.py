@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -28,7 +28,7 @@ class Options:
     """
 
     run: Positional[Path | None] = None
-    """A run or checkpoint folder."""
+    """A run or checkpoint folder; or expert or random, the ceiling and the floor, with --tasks and --output."""
 
     tasks: tuple[str, ...] = ()
     """Tasks or splits; empty: the tasks it was trained on."""
@@ -92,28 +92,26 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"settings of a planner without --planner; choices: {', '.join(PLANNERS)}")
     if options.run is None:
         raise UserError("missing RUN, the folder of the run to evaluate (or --compare A B)")
-    from understudy.evaluation.evaluate import evaluate
-
-    result = evaluate(
-        options.run,
-        tasks=options.tasks or None,
-        episodes=options.episodes,
-        seed=options.seed,
-        workers=options.workers,
-        videos=options.videos,
-        prompts=options.prompts,
-        prompt_task=options.prompt_task,
-        max_steps=options.max_steps,
-        until_success=options.until_success,
-        split=options.split,
-        output=options.output,
-        device=options.device,
-        precision=options.precision,
-        planner=None if options.planner is None else options.planner_config,
-        resume=True,
-    )
-    print_result(result)
+    print_result(_evaluated(options, options.run))
     return 0
+
+
+def _evaluated(options: Options, run: Path) -> Result:
+    from understudy.evaluation.episodes import REFERENCES
+    from understudy.evaluation.evaluate import evaluate, evaluate_reference
+
+    shared: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("episodes", "seed", "workers", "videos", "max_steps", "until_success", "split")
+    }
+    reference = next((name for name in REFERENCES if str(run) == name and not run.exists()), None)
+    if reference is None:
+        told = {name: getattr(options, name) for name in ("prompts", "prompt_task", "output", "device", "precision")}
+        planner = None if options.planner is None else options.planner_config
+        return evaluate(run, tasks=options.tasks or None, planner=planner, **told, **shared)
+    if not options.tasks or options.output is None:
+        raise UserError(f"{reference} is no run: it needs --tasks and --output")
+    return evaluate_reference(reference, options.tasks, output=options.output, **shared)
 
 
 def _default(arguments: Sequence[str]) -> Options:

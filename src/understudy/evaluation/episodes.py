@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -26,20 +27,22 @@ from understudy.rollout.seeds import derive_seed
 from understudy.rollout.video import write_video
 from understudy.types import Observation, Precision, Prompt
 
+Reference = Literal["expert", "random"]
+REFERENCES: tuple[Reference, ...] = get_args(Reference)
 VIDEO_FRAMES_PER_SECOND = 20
 _SECONDS_AFTER_SUCCESS = 1.0
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every episode of an evaluation shares. checkpoint: a checkpoint folder. environments: of each suite that is
-    evaluated. device, precision: how the agent runs.
+    """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned nothing.
+    environments: of each suite that is evaluated. device, precision: how the agent runs.
 
     prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
     episode ends with its first solved step. planner: what a dynamics model acts with.
     """
 
-    checkpoint: Path
+    agent: Path | Reference
     environments: Mapping[str, EnvConfig]
     seed: int
     split: Split
@@ -71,10 +74,9 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     """
     config = job.config
     env = environment(job.task, config.environment(job.task), config.split)
-    embodiment = learned_embodiment(_info(config.checkpoint), env)
-    agent = _agent(config.checkpoint, config.device, config.precision, embodiment, config.planner)
     camera = None if job.video is None else _Camera(env)
     seed = derive_seed("evaluate", config.seed, job.task, job.index)
+    agent = _agent_for(config, env, seed)
     prompt = _prompt(job, agent, env, seed)
     after = 0 if config.until_success else None
     result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera, steps_after_success=after)

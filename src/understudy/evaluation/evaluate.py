@@ -21,8 +21,10 @@ from understudy.data.windows import WindowConfig
 from understudy.devices import choose_device
 from understudy.envs.base import EnvConfig, Split
 from understudy.evaluation.episodes import (
+    REFERENCES,
     EvaluationConfig,
     EvaluationJob,
+    Reference,
     learned_embodiment,
     run_episode,
     video_name,
@@ -95,13 +97,54 @@ def evaluate(
     folder = workplace(run) / "evaluation" if output is None else Path(output)
     if not resume:
         _discard(folder)
-    conditions = _conditions(config, info, chosen)
+    weights = {"weights": file_hash(checkpoint / WEIGHTS)}
+    conditions = weights | _conditions(config, chosen, info.provenance.get("seed"))
+    return _carried_out(folder, config, conditions, _origin(config, info), chosen, episodes, videos, workers)
+
+
+def evaluate_reference(
+    agent: Reference,
+    tasks: Sequence[str],
+    *,
+    output: str | Path,
+    episodes: int = 20,
+    seed: int = 0,
+    workers: int | None = None,
+    videos: int = 0,
+    environment: EnvConfig | None = None,
+    max_steps: int | None = None,
+    until_success: bool = False,
+    split: Split = "evaluation",
+) -> Result:
+    """What the "expert", which knows the simulator, or "random" actions achieve on the episodes that `evaluate` meets:
+    a ceiling and a floor. environment: None for the suites' usual one. The rest: see `evaluate`."""
+    _check(episodes, videos, "sentence", max_steps, split, "fp32")
+    if agent not in REFERENCES:
+        raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
+    chosen = tuple(dict.fromkeys(envs.expand(tasks)))
+    settings = replace(environment or EnvConfig(), max_steps=max_steps)
+    environments = {task.partition("/")[0]: settings for task in chosen}
+    config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
+    conditions = {"agent": agent} | _conditions(config, chosen, None)
+    origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
+    return _carried_out(Path(output), config, conditions, origin, chosen, episodes, videos, workers)
+
+
+def _carried_out(
+    folder: Path,
+    config: EvaluationConfig,
+    conditions: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    tasks: Sequence[str],
+    episodes: int,
+    videos: int,
+    workers: int | None,
+) -> Result:
+    """Run in `folder` what is missing there, and save the result."""
     with claim(folder, conditions):
-        asked = [(task, index) for task in chosen for index in range(episodes)]
-        workers = default_workers() if workers is None else workers
-        records = _run_missing(folder, config, asked, videos, workers)
-        provenance = conditions | _origin(config, info) | {"tasks": list(chosen), "episodes": episodes}
-        result = Result(tuple(records), provenance)
+        asked = [(task, index) for task in tasks for index in range(episodes)]
+        records = _run_missing(folder, config, asked, videos, default_workers() if workers is None else workers)
+        result = Result(tuple(records), {**conditions, **origin, "tasks": list(tasks), "episodes": episodes})
         result.save(folder)
     return result
 
@@ -140,16 +183,15 @@ def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvCo
     return found
 
 
-def _conditions(config: EvaluationConfig, info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, Any]:
+def _conditions(config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None) -> dict[str, Any]:
     """What decides an episode's outcome beside its task and index, as JSON values."""
     suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
     simulators = {suite: envs.versions(suite) for suite in suites}
     renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
     planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}
     return {
-        "weights": file_hash(config.checkpoint / WEIGHTS),
         "environment": _shared(config.environments, to_jsonable),
-        "seeds": {"evaluation": config.seed, "training": info.provenance.get("seed")},
+        "seeds": {"evaluation": config.seed, "training": training_seed},
         "split": config.split,
         "prompts": config.prompts,
         "prompt_task": config.prompt_task,
@@ -176,7 +218,7 @@ def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
     trained = dict(info.provenance)
     return {
         "commit": code_commit(),
-        "checkpoint": str(config.checkpoint),
+        "checkpoint": str(config.agent),
         "config_hash": trained.get("config_hash"),
         "dataset_fingerprint": trained.get("dataset_fingerprint"),
         "training": trained,

@@ -13,7 +13,7 @@ from understudy.evaluation.report_sections import definitions, flatten
 from understudy.evaluation.statistics import wilson
 from understudy.evaluation.svg import Line, interval_bar, line_chart
 from understudy.studies.results import Row, StudyResult
-from understudy.studies.stages import is_done, product
+from understudy.studies.stages import Evaluate, is_done, product
 from understudy.studies.study import Measurement, Study
 
 REPORT = "report.html"
@@ -191,7 +191,11 @@ def _tasks(study: Study, result: StudyResult) -> str:
 
 def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> str:
     """The imitation loss of each method's last run, first seed; dashed on held-out episodes."""
-    runs = {each.method: each.evaluations[0].run for each in reversed(measurements) if not each.demonstrations}
+    runs = {
+        each.method: each.evaluations[0].run
+        for each in reversed(measurements)
+        if not each.demonstrations and isinstance(each.evaluations[0], Evaluate)
+    }
     rows = {method: _metrics(product(run, output)) for method, run in runs.items() if is_done(run, output)}
     if not rows:
         return ""

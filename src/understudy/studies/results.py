@@ -20,7 +20,7 @@ from understudy.evaluation.statistics import (
     improvement,
     mean_over_seeds,
 )
-from understudy.studies.stages import Collect, Train, facts, is_done, lineage, needs, product
+from understudy.studies.stages import Collect, Evaluate, EvaluateReference, facts, is_done, lineage, needs, product
 from understudy.studies.study import Claim, Measurement, Score, Study
 
 RESULTS = "results.json"
@@ -170,8 +170,9 @@ def _scores(score: Score, result: Result, task: str) -> np.ndarray:
 def _row(cell: _Cell, output: Path) -> Row:
     first = cell.measurements[0]
     found = mean_over_seeds(cell.values)
-    last = facts(first.evaluations[0].run, output)
-    costs = [_cost(each.run, output) for one in cell.measurements for each in one.evaluations]
+    runs = [each.run for each in first.evaluations if isinstance(each, Evaluate)]
+    last = facts(runs[0], output) if runs else {}
+    costs = [_cost(each, output) for one in cell.measurements for each in one.evaluations]
     means = cell.values.mean(axis=(1, 2))
     train_seconds, seconds, core_seconds = np.mean(costs, axis=0).tolist()
     return Row(
@@ -187,12 +188,12 @@ def _row(cell: _Cell, output: Path) -> Row:
         high=found.high,
         tasks=dict(zip(cell.tasks, means.tolist(), strict=True)),
         solved=int((means >= SOLVED - 1e-9).sum()),
-        training_steps=sum(run.config.steps for run in lineage(first.evaluations[0].run)),
+        training_steps=sum(run.config.steps for run in lineage(runs[0])) if runs else 0,
         train_seconds=round(train_seconds, 1),
         hours=round(seconds / 3600, 3),
         core_hours=round(core_seconds / 3600, 3),
-        parameters=last["parameters"],
-        trained_parameters=last["trained_parameters"],
+        parameters=last.get("parameters", 0),
+        trained_parameters=last.get("trained_parameters", 0),
         probes=_probes(cell, output),
     )
 
@@ -207,9 +208,9 @@ def _probes(cell: _Cell, output: Path) -> dict[str, float]:
     return {name: float(np.mean(scores)) for name, scores in sorted(found.items())}
 
 
-def _cost(run: Train, output: Path) -> tuple[float, float, float]:
-    """Seconds within optimiser steps, seconds and core seconds of all collections and runs that lead to `run`."""
-    runs = list(lineage(run))
+def _cost(evaluation: Evaluate | EvaluateReference, output: Path) -> tuple[float, float, float]:
+    """Seconds within optimiser steps, seconds and core seconds of all collections and runs that lead to its agent."""
+    runs = list(lineage(evaluation.run)) if isinstance(evaluation, Evaluate) else []
     collections = {each.key: each for run in runs for each in needs(run) if isinstance(each, Collect)}
     told = [facts(stage, output) for stage in [*runs, *collections.values()]]
     training = sum(facts(each, output)["train_seconds"] for each in runs)
@@ -246,7 +247,7 @@ def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cel
     """Of this table and of all it rests on. mismatches: conditions that differ between results that are compared."""
     results = [result for found in cells.values() for cell in found.values() for result in cell.results]
     commits = [each.provenance.get("commit") for each in results]
-    commits += [each.provenance["training"].get("commit") for each in results]
+    commits += [each.provenance["training"]["commit"] for each in results if each.provenance["training"]]
     firsts = [[cell.results[0] for cell in found.values()] for found in cells.values()]
     pairs = [(same[0], other) for same in firsts for other in same[1:]]
     mismatches = {text for a, b in pairs for text in provenance_mismatches(a.provenance, b.provenance)}

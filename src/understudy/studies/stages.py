@@ -19,7 +19,8 @@ from typing import Any
 from understudy.agents.expert_agent import Noise
 from understudy.claim import write_atomically
 from understudy.envs.base import EnvConfig, Split
-from understudy.evaluation.episodes import Prompts
+from understudy.evaluation.episodes import Prompts, Reference
+from understudy.planners import PlannerConfig
 from understudy.serialisation import content_hash, from_jsonable, to_jsonable
 from understudy.training.config import TrainConfig
 from understudy.types import UserError
@@ -75,14 +76,29 @@ class Train(_Keyed):
 
 @dataclass(frozen=True)
 class Evaluate(_Keyed):
-    """`run` on `episodes` episodes of each task, each until it is solved. seed: of the goals, the same for all that are
-    compared."""
+    """`run` on `episodes` episodes of each task, each until it is solved, or to its end. seed: of the goals, the same
+    for all that are compared. planner: what a dynamics model acts with."""
 
     run: Train
     tasks: tuple[str, ...]
     episodes: int
     seed: int = 0
     prompts: Prompts = "sentence"
+    max_steps: int | None = None
+    split: Split = "evaluation"
+    until_success: bool = True
+    planner: PlannerConfig | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateReference(_Keyed):
+    """The expert or random actions on the episodes that `Evaluate` meets, each to its end."""
+
+    agent: Reference
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int = 0
+    environment: EnvConfig = EnvConfig()
     max_steps: int | None = None
     split: Split = "evaluation"
 
@@ -104,12 +120,13 @@ class Probe(_Keyed):
     data: Collect
 
 
-Stage = Collect | Cut | Train | Evaluate | Score | Probe
+Stage = Collect | Cut | Train | Evaluate | EvaluateReference | Score | Probe
 _KINDS: dict[str, type[Any]] = {
     "collect": Collect,
     "cut": Cut,
     "train": Train,
     "evaluate": Evaluate,
+    "reference": EvaluateReference,
     "score": Score,
     "probe": Probe,
 }
@@ -119,6 +136,8 @@ def label(stage: Stage) -> str:
     """A few words for people, made of the stage's content: "train-phase1-seed0"."""
     if isinstance(stage, Train):
         return f"train-{stage.config.phase}-seed{stage.config.seed}"
+    if isinstance(stage, EvaluateReference):
+        return f"reference-{stage.agent}-{_named(stage.tasks)}"
     if isinstance(stage, Evaluate):
         return f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
     if isinstance(stage, Score | Probe):
@@ -140,6 +159,7 @@ def product(stage: Stage, output: Path) -> Path:
         Cut: "data",
         Train: "run",
         Evaluate: "evaluation",
+        EvaluateReference: "evaluation",
         Score: "score.json",
         Probe: "probe.json",
     }
@@ -211,6 +231,7 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
         Cut: _cut,
         Train: _train,
         Evaluate: _evaluate,
+        EvaluateReference: _evaluate_reference,
         Score: _score,
         Probe: _probe,
     }
@@ -319,7 +340,25 @@ def _evaluate(stage: Evaluate, output: Path, cores: int) -> dict[str, Any]:
         workers=cores,
         prompts=stage.prompts,
         max_steps=stage.max_steps,
-        until_success=True,
+        until_success=stage.until_success,
+        split=stage.split,
+        planner=stage.planner,
+        output=product(stage, output),
+    )
+    return {}
+
+
+def _evaluate_reference(stage: EvaluateReference, output: Path, cores: int) -> dict[str, Any]:
+    from understudy.evaluation.evaluate import evaluate_reference
+
+    evaluate_reference(
+        stage.agent,
+        stage.tasks,
+        episodes=stage.episodes,
+        seed=stage.seed,
+        workers=cores,
+        environment=stage.environment,
+        max_steps=stage.max_steps,
         split=stage.split,
         output=product(stage, output),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from understudy.studies.stages import Evaluate, Probe, Stage, with_needs
+from understudy.studies.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
 Score = Literal["success", "reward a step"]
 """What a study compares: of every episode whether it was solved, or the mean reward of its steps."""
@@ -14,7 +14,8 @@ Score = Literal["success", "reward a step"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One seed of a method in a setting. evaluations: together its episodes, each task in one of them.
+    """One seed of a method in a setting. evaluations: together its episodes, each task in one of them; of one agent, or
+    of references, which learned nothing.
 
     What settings differ in, where it is that: demonstrations: of the evaluated tasks that the agent was tuned on;
     pretraining: trajectories before that; place: an environment. probe: of the agent's representation.
@@ -23,7 +24,7 @@ class Measurement:
     method: str
     setting: str
     seed: int
-    evaluations: tuple[Evaluate, ...]
+    evaluations: tuple[Evaluate | EvaluateReference, ...]
     demonstrations: int | None = None
     pretraining: int | None = None
     place: str = ""
