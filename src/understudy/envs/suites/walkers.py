@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_A_SUBSTEP), 6)
 SOLVED = 0.5  # the mean reward of the last second, of at most 1, from which a step counts as solved
 CAMERAS = (CAMERA,)
 # How far from the standing pose an episode begins: of a joint's turn, radians of heading, and velocities (m/s, rad/s).
-JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.15, 0.2, 0.1
+JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
 # Lower than this part of its standing height a torso earns less, and nothing below the second.
 STANDS, LIES = 0.8, 0.4
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
@@ -63,8 +62,8 @@ class Walker(Environment):
     torso that is as high and as upright as it stands, and of that five sixths for its speed (see `rewards`). success:
     the mean reward of a whole second is at least 0.5, that is, about half the speed to walk at, without falling.
 
-    state: the torso's height and orientation, joint angles, and all velocities; full: also the velocity of the centre of
-    mass, from which the reward follows. Where in the world it is, no state tells. goal: the pose in which it begins.
+    state: the torso's height and orientation, joint angles, and all velocities; full: also the velocity of the centre
+    of mass, from which the reward follows. Where in the world it is, no state tells. goal: the pose in which it begins.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -134,7 +133,9 @@ class Walker(Environment):
         mujoco, data = load_mujoco(), self.data
         mujoco.mj_resetData(self.model, data)
         first = self.model.nq - self.model.nu
-        data.qpos[first:] = JOINTS_VARY * generator.uniform(-1, 1, self.model.nu) * self.model.jnt_range[-self.model.nu :, 1]
+        data.qpos[first:] = (
+            JOINTS_VARY * generator.uniform(-1, 1, self.model.nu) * self.model.jnt_range[-self.model.nu :, 1]
+        )
         data.qvel[:] = generator.normal(0, VELOCITIES_VARY, self.model.nv)
         if self.body.kind == "free":
             half = HEADING_VARIES * generator.uniform(-1, 1) / 2
@@ -161,7 +162,9 @@ class Walker(Environment):
         mujoco.mj_step(self.model, data, nstep=SUBSTEPS)
         self._require_stable()
         mujoco.mj_forward(self.model, data)
-        reward = float(self._rewards_of_states(data.qpos[None], data.qvel[None], data.sensordata[None], action[None])[0])
+        reward = float(
+            self._rewards_of_states(data.qpos[None], data.qvel[None], data.sensordata[None], action[None])[0]
+        )
         self._last_second.append(reward)
         whole = len(self._last_second) == self._last_second.maxlen
         return reward, whole and float(np.mean(self._last_second)) >= SOLVED
@@ -187,7 +190,7 @@ class Walker(Environment):
 def rewards(body: Body, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray) -> np.ndarray:
     """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the standing pose. speed:
     of the centre of mass along x, m/s. Standing still earns a sixth, as in dm_control's walker."""
-    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * (1 + upright) / 2
+    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(upright, 0, 1)
     return stands * (1 + 5 * np.clip(speed / body.speed, 0, 1)) / 6
 
 

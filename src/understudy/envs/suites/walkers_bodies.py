@@ -68,10 +68,10 @@ class Leg:
 class Muscles:
     """What all joints of a body have in common, in units of its own size.
 
-    torque: of a hip's motor at full control, in weight times height of the torso's
-    middle. spring: in its motor's torque a
-    radian; springs alone bear the weight in the standing pose. free_speed: rad/s that a motor reaches without load, against the
-    joint's friction. rotor_seconds: it takes to get there, without the leg. turn: radians either way, of a hip.
+    torque: of a hip's motor at full control, in weight times height of the torso's middle. spring: in its torque
+    a radian; springs alone bear the weight in the standing pose. free_speed: rad/s that a motor reaches without load,
+    against the joint's friction. rotor_seconds: it takes to get there, without the leg. turn: radians either way, of a
+    hip.
     """
 
     torque: float

@@ -29,9 +29,7 @@ def to_mjcf(body: Body) -> str:
     SubElement(default, "geom", contype="1", conaffinity="0", friction=_text(body.friction, 0.05, 0.001))
     world = SubElement(root, "worldbody")
     SubElement(world, "light", directional="true", pos="0 0 4", dir="0.3 0.5 -1", diffuse="0.7 0.7 0.7")
-    SubElement(
-        world, "geom", name="floor", type="plane", size="0 0 1", material="floor", contype="0", conaffinity="1"
-    )
+    SubElement(world, "geom", name="floor", type="plane", size="0 0 1", material="floor", contype="0", conaffinity="1")
     torso = _add_torso(world, body)
     actuators = SubElement(root, "actuator")
     for index, leg in enumerate(body.legs):
@@ -57,8 +55,7 @@ def _add_looks(root: Element, body: Body) -> None:
 
 def _add_torso(world: Element, body: Body) -> Element:
     torso = SubElement(world, "body", name="torso", pos=_text(0, 0, body.hips_height))
-    distance = 1.5 * (body.torso + body.hips_height)
-    _add_camera(torso, distance)
+    _add_camera(torso, distance=1.8 * max(_height(body), _length(body)))
     if body.kind == "free":
         SubElement(torso, "freejoint", name="root")
     else:
@@ -74,6 +71,21 @@ def _add_torso(world: Element, body: Body) -> Element:
         rgba="0.1 0.1 0.1 1",
     )  # fmt: skip
     return torso
+
+
+def _height(body: Body) -> float:
+    """Metres from the floor to the top, standing."""
+    return body.hips_height + body.torso_radius + (body.torso if body.stance == "upright" else 0)
+
+
+def _length(body: Body) -> float:
+    """Metres from side to side, or from end to end, whichever is more, standing."""
+    reaches = [
+        (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth)) for leg in body.legs
+    ]
+    along = max(abs(x + forward) for x, _, forward, _ in reaches)
+    across = max(abs(y + left) for _, y, _, left in reaches)
+    return 2 * max(along, across)
 
 
 def _add_camera(torso: Element, distance: float) -> None:
