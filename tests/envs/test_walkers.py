@@ -54,7 +54,7 @@ def test_universes_share_no_body_and_no_cell(kind: str) -> None:
     cells = {
         universe: {
             (int(body.torso / CELL_METRES), int(body.hips_height / CELL_METRES))
-            for body in bodies(f"{universe}-{kind}", 300)
+            for body in bodies(f"{universe}-{kind}", 100)
         }
         for universe in UNIVERSES
     }

@@ -17,7 +17,7 @@ from understudy.envs.cameras import Pictures
 from understudy.envs.experts.mppi import Mppi, MppiConfig
 from understudy.envs.goals import episode_generator
 from understudy.envs.rendering import choose_backend, load_mujoco
-from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, Kind, draw_body, is_body
+from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, Stance, draw_body, is_body
 from understudy.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
 from understudy.types import ActionContract, Observation, Spec, UserError
 
@@ -34,9 +34,10 @@ JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
 # Lower than this part of its standing height a torso earns less, and nothing below the second.
 STANDS, LIES = 0.8, 0.4
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-PLANS: Mapping[Kind, MppiConfig] = {
-    "planar": MppiConfig(seconds=0.6, samples=24, knots=6),
-    "free": MppiConfig(seconds=0.6, samples=32, knots=6),
+PLANS: Mapping[Stance, MppiConfig] = {
+    "upright": MppiConfig(seconds=0.7, samples=24, knots=6),  # who can fall must look further ahead
+    "level": MppiConfig(seconds=0.5, samples=16, knots=5),
+    "sprawled": MppiConfig(seconds=0.5, samples=16, knots=5),
 }
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
@@ -85,7 +86,7 @@ class Walker(Environment):
         super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
         self.goal = self.data.qpos.copy()
         self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
-        self._planner = Mppi(self.model, self._rewards_of_states, PLANS[self.body.kind], substeps=SUBSTEPS)
+        self._planner = Mppi(self.model, self._rewards_of_states, PLANS[self.body.stance], substeps=SUBSTEPS)
         self._planned: np.ndarray | None = None
         self._pictures = Pictures(self.model, config, {})
 

@@ -137,7 +137,7 @@ class Body:
         weight = self.mass * GRAVITY
         torque = sideways * TORQUE_ALONG_LEG[link] * muscles.torque * weight * self.centre
         stiffness, damping = muscles.spring * torque, torque / muscles.free_speed
-        load = weight / len(self.legs) * leg.reach(link) if axis == "bend" else 0.0
+        load = self._load(leg, link) if axis == "bend" else 0.0
         return Joint(
             axis=axis,
             turn=sideways * TURN_ALONG_LEG[link] * muscles.turn,
@@ -147,6 +147,16 @@ class Body:
             damping=damping,
             armature=damping * muscles.rotor_seconds,
         )
+
+    def _load(self, leg: Leg, link: int) -> float:
+        """N m by which the ground, which bears an equal share of the body at each foot, turns a leg at a link's joint,
+        less what its own links weigh."""
+        ground, at, links = self.mass / len(self.legs) * leg.reach(link), 0.0, 0.0
+        for length, tilt in zip(leg.lengths[link:], leg.tilts[link:], strict=True):
+            along = length * math.sin(tilt)
+            links += self.density * _capsule_volume(length, self.leg_radius) * (at + along / 2)
+            at += along
+        return GRAVITY * (ground - links)
 
 
 def is_body(name: str) -> bool:
@@ -238,12 +248,14 @@ def _bent_leg(
     knee = upper * math.sin(foothold + bend)
     ankle = foothold - (MIDDLE_OF_FOOT * foot if num_links == 3 else 0)
     lower = (ankle - knee) / (1 - upper)
+    at_hip: tuple[Axis, ...] = (*sideways, "bend")
+    axes: tuple[tuple[Axis, ...], ...] = (at_hip, ("bend",), ("bend",))
     return Leg(
         hip=hip,
         azimuth=0.0,
         lengths=(upper, 1 - upper, foot)[:num_links],
         tilts=(foothold + bend, math.asin(max(-0.95, min(lower, 0.95))), math.pi / 2)[:num_links],
-        axes=((*sideways, "bend"), ("bend",), ("bend",))[:num_links],
+        axes=axes[:num_links],
     )
 
 
