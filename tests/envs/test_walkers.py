@@ -137,12 +137,12 @@ def test_no_body_explodes_and_every_body_moves(family: str) -> None:
         wave = np.sin(2 * np.pi * (1.5 * time[:, None] + generator.uniform(0, 1, count)))
         states = states_after(env, np.stack([each, bang, wave]))
         velocity = states[:, :, 1 + env.model.nq :]
-        assert np.abs(velocity).max() < 60, (env.task, np.abs(velocity).max())
+        assert np.abs(velocity).max() < 40, (env.task, np.abs(velocity).max())
         moved = np.ptp(states[2, :, 1])
         assert moved > 0.02, (env.task, moved)
         energies, lowest = energy_and_depth(env, states[:, ::50].reshape(30, -1))
         assert energies.max() < 6, (env.task, energies.max())
-        assert lowest.min() > -0.15, (env.task, lowest.min())
+        assert lowest.min() > -0.1, (env.task, lowest.min())
 
 
 def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

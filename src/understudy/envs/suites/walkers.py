@@ -17,7 +17,7 @@ from understudy.envs.cameras import Pictures
 from understudy.envs.experts.mppi import Mppi, MppiConfig
 from understudy.envs.goals import episode_generator
 from understudy.envs.rendering import choose_backend, load_mujoco
-from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, Stance, draw_body, is_body
+from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
 from understudy.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
 from understudy.types import ActionContract, Observation, Spec, UserError
 
@@ -34,11 +34,9 @@ JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
 # Lower than this part of its standing height a torso earns less, and nothing below the second.
 STANDS, LIES = 0.8, 0.4
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-PLANS: Mapping[Stance, MppiConfig] = {
-    "upright": MppiConfig(seconds=0.7, samples=24, knots=6),  # who can fall must look further ahead
-    "level": MppiConfig(seconds=0.5, samples=16, knots=5),
-    "sprawled": MppiConfig(seconds=0.5, samples=16, knots=5),
-}
+# A body that is level and cannot fall sideways need not look far ahead.
+SHORT_PLAN = MppiConfig(seconds=0.5, samples=16, knots=5)
+LONG_PLAN = MppiConfig(seconds=0.7, samples=24, knots=6)
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
     f"{universe}-{kind}": tuple(f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe]))
@@ -86,7 +84,9 @@ class Walker(Environment):
         super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
         self.goal = self.data.qpos.copy()
         self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
-        self._planner = Mppi(self.model, self._rewards_of_states, PLANS[self.body.stance], substeps=SUBSTEPS)
+        short = self.body.kind == "planar" and self.body.stance == "level"
+        plan = SHORT_PLAN if short else LONG_PLAN
+        self._planner = Mppi(self.model, self._rewards_of_states, plan, substeps=SUBSTEPS)
         self._planned: np.ndarray | None = None
         self._pictures = Pictures(self.model, config, {})
 
