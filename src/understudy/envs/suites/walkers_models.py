@@ -74,8 +74,9 @@ def _add_torso(world: Element, body: Body) -> Element:
 
 
 def _height(body: Body) -> float:
-    """Metres from the floor to the top, standing."""
-    return body.hips_height + body.torso_radius + (body.torso if body.stance == "upright" else 0)
+    """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of one that stands on end
+    this is about half way up, of another near the hips."""
+    return body.hips_height + body.torso if body.stance == "upright" else 1.7 * body.hips_height
 
 
 def _length(body: Body) -> float:
