@@ -6,7 +6,7 @@ from collections import Counter
 
 from understudy import envs
 
-ALL = envs.expand(["pointmass/all", "metaworld/mt50", "navigation/all"])
+ALL = envs.expand(["pointmass/all", "metaworld/mt50", "navigation/all", "walkers/train-planar-0000"])
 
 
 def test_every_task_has_a_sentence_and_five_paraphrases_two_of_them_held_out() -> None:

@@ -151,6 +151,7 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "video encoder": _encoder,
     "disk": _disk,
     "dm_control": _simulator("dm_control", "dmc", required=False),
+    "mujoco": _simulator("mujoco", "walkers", required=False),
     "miniworld": _simulator("miniworld", "navigation", required=False),
     "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
     "transformers": _simulator("transformers", "pretrained", required=False),

@@ -1,0 +1,218 @@
+"""Walkers: bodies without end, planar or free, that are to walk forward; each has its own size, legs and motors.
+
+A body belongs to a universe by its name ("train-planar-0017", "test-free-0003"): who asks about new bodies trains on
+one universe and evaluates on another. The `split` of an environment is about the starts of episodes, as everywhere, and
+every body has starts of all three splits: who tunes an agent to a test body does so on that body's training starts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from understudy.envs.base import EnvConfig, Environment, Instructions, Split
+from understudy.envs.cameras import Pictures
+from understudy.envs.experts.mppi import Mppi, MppiConfig
+from understudy.envs.goals import episode_generator
+from understudy.envs.rendering import choose_backend, load_mujoco
+from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
+from understudy.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
+from understudy.types import ActionContract, Observation, Spec, UserError
+
+EXTRA = "walkers"
+STEPS_AFTER_SUCCESS = 500  # there is no goal to reach: episodes are recorded whole
+PACKAGES = ("mujoco", "gymnasium")
+HORIZON = 500
+SUBSTEPS = 5
+CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_A_SUBSTEP), 6)
+SOLVED = 0.5  # the mean reward of the last second, of at most 1, from which a step counts as solved
+CAMERAS = (CAMERA,)
+# How far from the standing pose an episode begins: of a joint's turn, radians of heading, and velocities (m/s, rad/s).
+JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
+# Lower than this part of its standing height a torso earns less, and nothing below the second.
+STANDS, LIES = 0.8, 0.4
+LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
+# A body that is level and cannot fall sideways need not look far ahead.
+SHORT_PLAN = MppiConfig(seconds=0.5, samples=16, knots=5)
+LONG_PLAN = MppiConfig(seconds=0.7, samples=24, knots=6)
+
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    f"{universe}-{kind}": tuple(f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe]))
+    for universe in UNIVERSES
+    for kind in KINDS
+}
+TASKS: tuple[str, ...] = tuple(name for names in SPLITS.values() for name in names)
+
+
+def make(task: str, config: EnvConfig, split: Split) -> Walker:
+    """The environment of a body, "train-planar-0017" or any other that `is_body` knows, listed in `TASKS` or not."""
+    return Walker(task, config, split)
+
+
+def renderer() -> str:
+    """What renders this suite."""
+    return choose_backend()
+
+
+class Walker(Environment):
+    """One body, which is to walk forward (along x). action: each motor's share of its torque. reward: at most 1, for a
+    torso that is as high and as upright as it stands, and of that five sixths for its speed (see `rewards`). success:
+    the mean reward of a whole second is at least 0.5, that is, about half the speed to walk at, without falling.
+
+    state: the torso's height and orientation, joint angles, and all velocities; full: also the velocity of the centre
+    of mass, from which the reward follows. Where in the world it is, no state tells. goal: the pose in which it begins.
+    """
+
+    def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
+        if config.goal == "hidden" or config.context is not None:
+            raise UserError("walkers have no goals to hide or to fix")
+        cameras = config.cameras or CAMERAS
+        for camera in cameras:
+            if camera not in CAMERAS:
+                raise UserError(f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}")
+        self.config, self.body = config, draw_body(name)
+        self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.body))
+        self.data = load_mujoco().MjData(self.model)
+        interface = Spec(
+            embodiment=f"walkers-{name}",
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            state_names=self._state_names(),
+            action=self._contract(),
+        )
+        super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        self.goal = self.data.qpos.copy()
+        self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
+        short = self.body.kind == "planar" and self.body.stance == "level"
+        plan = SHORT_PLAN if short else LONG_PLAN
+        self._planner = Mppi(self.model, self._rewards_of_states, plan, substeps=SUBSTEPS)
+        self._planned: np.ndarray | None = None
+        self._pictures = Pictures(self.model, config, {})
+
+    def observe(self) -> Observation:
+        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        return {"images": images, "state": self._state()}
+
+    def expert_action(self) -> np.ndarray:
+        if self._planned is None:
+            self._planned = self._planner.action(self.data)
+        return np.clip(self._planned, -1, 1).astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        return self._picture(CAMERA, 256)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    @property
+    def _place(self) -> int:
+        """How many of the root's coordinates say where along the floor it is: x, or x and y. Its height is next."""
+        return 1 if self.body.kind == "planar" else 2
+
+    def _joint_names(self) -> list[str]:
+        return [self.model.actuator(index).name for index in range(self.model.nu)]
+
+    def _contract(self) -> ActionContract:
+        names = tuple(self._joint_names())
+        low, high = (-1.0,) * len(names), (1.0,) * len(names)
+        return ActionContract("torque", "joints", names, low, high, control_rate_hz=CONTROL_RATE_HZ)
+
+    def _state_names(self) -> tuple[str, ...]:
+        planar, joints = self.body.kind == "planar", self._joint_names()
+        pose = ("height", "pitch") if planar else ("height", "qw", "qx", "qy", "qz")
+        root = ("vx", "vz", "wy") if planar else ("vx", "vy", "vz", "wx", "wy", "wz")
+        moving = ("centre_vx", "centre_vy", "centre_vz") if self.config.state == "full" else ()
+        return (*pose, *joints, *root, *(f"{name}_velocity" for name in joints), *moving)
+
+    def _state(self) -> np.ndarray:
+        moving = self.data.sensordata if self.config.state == "full" else ()
+        return np.concatenate([self.data.qpos[self._place :], self.data.qvel, moving]).astype(np.float32)
+
+    def _begin(self, seed: int) -> None:
+        generator = episode_generator(self.task, self.split, seed)
+        mujoco, data = load_mujoco(), self.data
+        mujoco.mj_resetData(self.model, data)
+        first = self.model.nq - self.model.nu
+        data.qpos[first:] = (
+            JOINTS_VARY * generator.uniform(-1, 1, self.model.nu) * self.model.jnt_range[-self.model.nu :, 1]
+        )
+        data.qvel[:] = generator.normal(0, VELOCITIES_VARY, self.model.nv)
+        if self.body.kind == "free":
+            half = HEADING_VARIES * generator.uniform(-1, 1) / 2
+            data.qpos[3:7] = np.cos(half), 0, 0, np.sin(half)
+        mujoco.mj_forward(self.model, data)
+        data.qpos[self._place] -= self._lowest()
+        mujoco.mj_forward(self.model, data)
+        self.goal = data.qpos.copy()
+        self._last_second.clear()
+        self._planner.begin(int(generator.integers(2**31)))
+        self._planned = None
+
+    def _lowest(self) -> float:
+        """Height of the lowest point of all capsules, metres."""
+        capsules = self.model.geom_type == load_mujoco().mjtGeom.mjGEOM_CAPSULE.value
+        radius, half = self.model.geom_size[capsules, :2].T
+        centre, along = self.data.geom_xpos[capsules, 2], self.data.geom_xmat[capsules, 8]
+        return float((centre - np.abs(along) * half - radius).min())
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        mujoco, data = load_mujoco(), self.data
+        self._planned = None
+        data.ctrl[:] = action
+        mujoco.mj_step(self.model, data, nstep=SUBSTEPS)
+        self._require_stable()
+        mujoco.mj_forward(self.model, data)
+        reward = float(
+            self._rewards_of_states(data.qpos[None], data.qvel[None], data.sensordata[None], action[None])[0]
+        )
+        self._last_second.append(reward)
+        whole = len(self._last_second) == self._last_second.maxlen
+        return reward, whole and float(np.mean(self._last_second)) >= SOLVED
+
+    def _require_stable(self) -> None:
+        """MuJoCo begins anew by itself where a state is not finite or far too large, and only counts it."""
+        if any(warning.number for warning in self.data.warning) or not np.isfinite(self.data.qpos).all():
+            raise UserError(f"the simulation of {self.task} is unstable: its state is no longer finite")
+
+    def _rewards_of_states(
+        self, position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
+        if self.body.kind == "planar":
+            upright = np.cos(position[:, 2])
+        else:
+            upright = 1 - 2 * np.square(position[:, 4:6]).sum(axis=1)
+        return rewards(self.body, height=position[:, self._place], upright=upright, speed=sensors[:, 0])
+
+    def _picture(self, name: str, size: int) -> np.ndarray:
+        return self._pictures.picture(self.data, name, size)
+
+
+def rewards(body: Body, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the standing pose. speed:
+    of the centre of mass along x, m/s. Standing still earns a sixth, as in dm_control's walker."""
+    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(upright, 0, 1)
+    return stands * (1 + 5 * np.clip(speed / body.speed, 0, 1)) / 6
+
+
+class _EveryBody(Mapping[str, Instructions]):
+    """The sentences of any body of the universes; those that are listed are `TASKS`."""
+
+    def __getitem__(self, name: str) -> Instructions:
+        if not is_body(name):
+            raise KeyError(name)
+        return _INSTRUCTIONS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TASKS)
+
+    def __len__(self) -> int:
+        return len(TASKS)
+
+
+_INSTRUCTIONS = Instructions(
+    "walk forward",
+    ("go ahead on your legs", "walk straight on", "step forward and keep going"),
+    ("make your way forward on foot", "keep walking ahead"),
+)
+INSTRUCTIONS: Mapping[str, Instructions] = _EveryBody()

@@ -1,0 +1,229 @@
+"""Walkers: bodies by name, universes that share none, bodies that stand and never explode, an expert that walks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.agents.expert_agent import Noise
+from understudy.envs.base import EnvConfig
+from understudy.envs.goals import CELL_METRES, split_of
+from understudy.envs.suites.walkers import SPLITS, TASKS, Walker, rewards
+from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
+from understudy.envs.suites.walkers_models import to_mjcf
+from understudy.rollout.collect import collect
+from understudy.types import UserError
+
+FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
+BODIES_A_FAMILY = 50
+
+
+def bodies(family: str, count: int) -> list[Body]:
+    return [draw_body(f"{family}-{index:04d}") for index in range(count)]
+
+
+def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
+    assert envs.make("walkers/test-planar-12345").interface.embodiment == "walkers-test-planar-12345"
+    assert envs.instructions("walkers/train-free-9999").sentence == "walk forward"
+    assert envs.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
+    assert "train-free-9999" not in TASKS
+    assert envs.expand(["walkers/test-free"])[:2] == ["walkers/test-free-0000", "walkers/test-free-0001"]
+    assert sorted(TASKS) == sorted({name for names in SPLITS.values() for name in names})
+
+
+@pytest.mark.parametrize("name", ["train-planar-17", "train-planar-00017", "other-planar-0001", "train-snake-0001"])
+def test_another_name_is_refused(name: str) -> None:
+    assert not is_body(name)
+    with pytest.raises(UserError, match="unknown task"):
+        envs.make(f"walkers/{name}")
+    with pytest.raises(ValueError, match="no body"):
+        draw_body(name)
+
+
+def test_a_body_is_a_function_of_its_name() -> None:
+    first = to_mjcf(draw_body("train-free-0007"))
+    assert to_mjcf(draw_body("train-free-0008")) != first
+    assert to_mjcf(draw_body("train-free-0007")) == first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_universes_share_no_body_and_no_cell(kind: str) -> None:
+    cells = {
+        universe: {
+            (int(body.torso / CELL_METRES), int(body.hips_height / CELL_METRES))
+            for body in bodies(f"{universe}-{kind}", 100)
+        }
+        for universe in UNIVERSES
+    }
+    assert not cells["train"] & cells["validation"]
+    assert not cells["train"] & cells["test"]
+    assert not cells["validation"] & cells["test"]
+
+
+def test_one_draw_in_ten_at_least_is_kept() -> None:
+    sizes = np.random.default_rng(0).uniform([0.4, 0.2], [0.9, 0.8], (4000, 2))
+    owners = [split_of("walkers-planar", size) for size in sizes]
+    shares = [owners.count(owner) / len(owners) for owner in UNIVERSES.values()]
+    np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.03)
+
+
+def test_bodies_differ_in_what_they_are_told_to() -> None:
+    drawn = [body for family in FAMILIES for body in bodies(family, 40)]
+    assert {len(body.legs) for body in drawn} == {2, 3, 4, 6}
+    assert {len(leg.lengths) for body in drawn for leg in body.legs} == {2, 3}
+    assert {body.stance for body in drawn} == {"upright", "level", "sprawled"}
+    assert {axis for body in drawn for leg in body.legs for axes in leg.axes for axis in axes} == {
+        "roll",
+        "yaw",
+        "bend",
+    }
+    masses = [body.mass for body in drawn]
+    assert min(masses) < 8 and max(masses) > 25
+
+
+def states_after(env: Walker, controls: np.ndarray) -> np.ndarray:
+    """The states of the simulator, (n, steps, 1 + nq + nv), under controls (n, steps, nu), from the present one."""
+    import mujoco
+    from mujoco import rollout
+
+    state = np.empty(mujoco.mj_stateSize(env.model, mujoco.mjtState.mjSTATE_FULLPHYSICS.value))
+    mujoco.mj_getState(env.model, env.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
+    scratch = mujoco.MjData(env.model)
+    states, _ = rollout.rollout(env.model, scratch, np.tile(state, (len(controls), 1)), controls)
+    assert np.isfinite(states).all() and not any(warning.number for warning in scratch.warning), env.task
+    ends = state[0] + controls.shape[1] * env.model.opt.timestep
+    np.testing.assert_allclose(states[:, -1, 0], ends, err_msg=env.task)  # MuJoCo began anew nowhere
+    return states
+
+
+def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energy of states (n, 1 + nq + nv) in weight times height of the torso, and the lowest point, metres."""
+    import mujoco
+
+    env.model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_ENERGY.value
+    energies, lowest = [], []
+    for state in states:
+        mujoco.mj_setState(env.model, env.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
+        mujoco.mj_forward(env.model, env.data)
+        energies.append(env.data.energy.sum() / (env.body.mass * 9.81 * env.body.centre))
+        lowest.append(env._lowest())
+    return np.array(energies), np.array(lowest)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_body_stands_by_itself(family: str) -> None:
+    for index in range(BODIES_A_FAMILY):
+        env = envs.make(f"walkers/{family}-{index:04d}", split="evaluation")
+        env.begin(index)
+        states = states_after(env, np.zeros((1, 500, env.model.nu)))[0]
+        _, lowest = energy_and_depth(env, states[::25])
+        assert lowest.min() > -0.03, (env.task, lowest.min())
+        assert 0.9 < env.data.qpos[env._place] / env.body.hips_height < 1.1, env.task
+        assert env.data.xmat[1, 8] > 0.95, env.task
+        assert np.abs(states[-1, 1 + env.model.nq :]).max() < 0.2, env.task
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_body_explodes_and_every_body_moves(family: str) -> None:
+    generator, time = np.random.default_rng(0), np.arange(500) * 0.008
+    for index in range(BODIES_A_FAMILY):
+        env = envs.make(f"walkers/{family}-{index:04d}")
+        env.begin(index)
+        count = env.model.nu
+        each, bang = generator.uniform(-1, 1, (500, count)), generator.choice([-1.0, 1.0], (50, count)).repeat(10, 0)
+        wave = np.sin(2 * np.pi * (1.5 * time[:, None] + generator.uniform(0, 1, count)))
+        states = states_after(env, np.stack([each, bang, wave]))
+        velocity = states[:, :, 1 + env.model.nq :]
+        assert np.abs(velocity).max() < 40, (env.task, np.abs(velocity).max())
+        moved = np.ptp(states[2, :, 1])
+        assert moved > 0.02, (env.task, moved)
+        energies, lowest = energy_and_depth(env, states[:, ::50].reshape(30, -1))
+        assert energies.max() < 6, (env.task, energies.max())
+        assert lowest.min() > -0.1, (env.task, lowest.min())
+
+
+def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its log here
+    env = envs.make("walkers/train-planar-0003")
+    env.begin(0)
+    env.model.actuator_gear *= 1e9
+    with pytest.raises(UserError, match="walkers/train-planar-0003 is unstable"):
+        for _ in range(10):
+            env.advance(np.ones(env.model.nu))
+
+
+@pytest.mark.parametrize("name", ["test-planar-0001", "test-free-0001"])
+def test_the_reward_follows_from_the_full_state(name: str) -> None:
+    env = envs.make(f"walkers/{name}", EnvConfig(state="full", image_size=16))
+    env.begin(0)
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        reward, _, _, _ = env.advance(generator.uniform(-1, 1, env.model.nu))
+        state = dict(zip(env.interface.state_names, env._state().tolist(), strict=True))
+        up = np.cos(state["pitch"]) if "pitch" in state else 1 - 2 * (state["qx"] ** 2 + state["qy"] ** 2)
+        parts = {"height": state["height"], "upright": up, "speed": state["centre_vx"]}
+        (again,) = rewards(env.body, **{key: np.array([value]) for key, value in parts.items()})
+        assert 0 <= reward <= 1
+        assert reward == pytest.approx(again, abs=1e-5)
+
+
+def test_rewards_rise_from_standing_to_walking_and_not_beyond() -> None:
+    body = draw_body("test-planar-0000")
+    speed = body.speed * np.array([-1, 0, 0.4, 1, 3])
+    stands = rewards(body, height=np.full(5, body.hips_height), upright=np.ones(5), speed=speed)
+    np.testing.assert_allclose(stands, [1 / 6, 1 / 6, 0.5, 1, 1])
+    lies = rewards(body, height=np.full(5, 0.4 * body.hips_height), upright=np.ones(5), speed=speed)
+    assert not lies.any()
+
+
+def test_success_is_a_second_of_walking() -> None:
+    env = envs.make("walkers/train-planar-0000")
+    env.begin(0)
+    solved = [env.advance(env.expert_action())[3]["success"] for _ in range(60)]
+    assert not any(solved[:24]) and all(solved[-10:])
+
+
+def episode_return(name: str, steps: int, *, expert: bool) -> float:
+    env = envs.make(f"walkers/{name}")
+    env.begin(0)
+    generator = np.random.default_rng(0)
+    random = generator.uniform(-1, 1, (steps, env.model.nu))
+    return sum(env.advance(env.expert_action() if expert else random[step])[0] for step in range(steps))
+
+
+@pytest.mark.parametrize("name", ["test-planar-0000", "test-planar-0001", "test-free-0000"])
+def test_planning_on_the_true_simulator_beats_chance(name: str) -> None:
+    planned, chance = (episode_return(name, 80, expert=expert) for expert in (True, False))
+    assert planned > 2 * chance
+
+
+def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
+    dataset = collect(
+        ["walkers/train-planar-0000"],
+        episodes=2,
+        output=tmp_path / "walker",
+        config=EnvConfig(image_size=16, max_steps=40),
+        noise=Noise(fraction=0.5, deviation=0.2),
+        workers=1,
+    )
+    assert dataset.num_episodes == 2 and dataset.num_frames == 80
+
+
+@pytest.mark.parametrize("config", [EnvConfig(goal="hidden"), EnvConfig(context=1)])
+def test_there_is_no_goal_to_hide_or_to_fix(config: EnvConfig) -> None:
+    with pytest.raises(UserError, match="no goals"):
+        envs.make("walkers/train-free-0000", config)
+
+
+def test_the_camera_follows() -> None:
+    env = envs.make("walkers/train-planar-0000", EnvConfig(image_size=48))
+    env.reset(seed=0)
+    env.data.qpos[0] += 50.0
+    env.advance(np.zeros(env.model.nu))
+    picture = env.observe()["images"]["side"].astype(int)
+    saturation = picture.max(axis=-1) - picture.min(axis=-1)
+    assert (saturation > 60).mean() > 0.02, "the body is out of sight"
+    env.close()
