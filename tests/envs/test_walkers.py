@@ -227,3 +227,35 @@ def test_the_camera_follows() -> None:
     saturation = picture.max(axis=-1) - picture.min(axis=-1)
     assert (saturation > 60).mean() > 0.02, "the body is out of sight"
     env.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) -> None:
+    names = [f"walkers/{universe}-{kind}-{index:04d}" for universe in ("train", "test") for index in range(3)]
+    shared = [envs.make(name, EnvConfig(state="shared")) for name in names]
+    assert all(env.interface == shared[0].interface for env in shared)
+    for name, env in zip(names, shared, strict=True):
+        assert isinstance(env, Walker)
+        own = envs.make(name, EnvConfig(state="full"))
+        env.begin(3)
+        own.begin(3)
+        generator = np.random.default_rng(0)
+        for _ in range(5):
+            action = generator.uniform(-1, 1, env.interface.action.dimension).astype(np.float32)
+            reward = env.advance(action)[0]
+            mine = [env.interface.action.names.index(joint) for joint in own.interface.action.names]
+            assert own.advance(action[mine])[0] == reward
+        told = dict(zip(env.interface.state_names, env.observe()["state"], strict=True))
+        seen = dict(zip(own.interface.state_names, own.observe()["state"], strict=True))
+        assert {name: told[name] for name in seen} == seen
+        absent = set(env.interface.action.names) - set(own.interface.action.names)
+        assert all(told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0 for joint in absent)
+        assert all(told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0 for joint in own.interface.action.names)
+        expert = env.expert_action()
+        assert expert.shape == (env.interface.action.dimension,) and np.abs(expert[mine]).max() > 0
+        assert not expert[[env.interface.action.names.index(joint) for joint in absent]].any()
+
+
+def test_a_shared_state_is_for_suites_of_many_bodies() -> None:
+    with pytest.raises(UserError, match="pointmass is no suite of many bodies"):
+        envs.make("pointmass/reach", EnvConfig(state="shared"))

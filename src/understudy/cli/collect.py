@@ -10,6 +10,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from understudy.cli.parsing import parse
+from understudy.envs.base import StateKind
 from understudy.types import UserError
 
 
@@ -39,8 +40,9 @@ class Options:
     goal: Literal["visible", "hidden"] = "visible"
     """Whether the goal's marker is drawn."""
 
-    state: Literal["proprioception", "full"] = "proprioception"
-    """What the state vector holds: the robot's own body, or the simulator's full observation."""
+    state: StateKind = "proprioception"
+    """What the state vector holds: the robot's own body, or the simulator's full observation; shared: the same for all
+    bodies of a suite of many, such as walkers, so that one dataset and one model are of them all."""
 
     faithful_rendering: bool = False
     """The simulator's own picture with shadows and full meshes: about 40 times slower."""

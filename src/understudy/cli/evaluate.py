@@ -97,14 +97,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _evaluated(options: Options, run: Path) -> Result:
-    from understudy.evaluation.episodes import REFERENCES
+    from understudy.evaluation.episodes import REFERENCES, Reference
     from understudy.evaluation.evaluate import evaluate, evaluate_reference
 
     shared: dict[str, Any] = {
         name: getattr(options, name)
         for name in ("episodes", "seed", "workers", "videos", "max_steps", "until_success", "split")
     }
-    reference = next((name for name in REFERENCES if str(run) == name and not run.exists()), None)
+    reference: Reference | None = next((name for name in REFERENCES if str(run) == name and not run.exists()), None)
     if reference is None:
         told = {name: getattr(options, name) for name in ("prompts", "prompt_task", "output", "device", "precision")}
         planner = None if options.planner is None else options.planner_config

@@ -36,6 +36,8 @@ def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") 
     module = _suite(suite)
     if name in module.SPLITS:
         raise UserError(f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first")
+    if config.state == "shared" and not hasattr(module, "SHARED"):
+        raise UserError(f"{suite} is no suite of many bodies: state 'shared' is not for it")
     _require_packages(suite)
     return module.make(name, config, split)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -15,13 +15,17 @@ Split = Literal["train", "validation", "evaluation"]
 SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")
 
 
+StateKind = Literal["proprioception", "full", "shared"]
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """What an environment shows.
 
     image_size: pixels a side of every camera's square picture. cameras: names; empty for the suite's default.
     goal: "hidden" zeroes the goal in the state and removes its marker from the pictures. state: "proprioception"
-    is the robot's own body only, "full" is everything the simulator observes. faithful_rendering: the simulator's
+    is the robot's own body only, "full" is everything the simulator observes, "shared" the same in places that all
+    bodies of a suite have in common, for suites of many bodies. faithful_rendering: the simulator's
     own picture (shadows, reflections, full meshes) instead of the fast one. max_steps: None for the suite's horizon.
     context: a seed; all episodes have the goal that it draws, and only where things begin varies. It is one of
     evaluation's goals, whatever the split, so that episodes of training without a context never had it. None: another
@@ -31,7 +35,7 @@ class EnvConfig:
     image_size: int = 64
     cameras: tuple[str, ...] = ()
     goal: Literal["visible", "hidden"] = "visible"
-    state: Literal["proprioception", "full"] = "proprioception"
+    state: StateKind = "proprioception"
     faithful_rendering: bool = False
     max_steps: int | None = None
     context: int | None = None
@@ -43,8 +47,8 @@ class EnvConfig:
             raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
         if self.goal not in ("visible", "hidden"):
             raise UserError(f"unknown goal setting {self.goal!r}; choices: visible, hidden")
-        if self.state not in ("proprioception", "full"):
-            raise UserError(f"unknown state {self.state!r}; choices: proprioception, full")
+        if self.state not in get_args(StateKind):
+            raise UserError(f"unknown state {self.state!r}; choices: {', '.join(get_args(StateKind))}")
         if self.max_steps is not None and self.max_steps < 1:
             raise UserError(f"max steps {self.max_steps} is not positive")
 

@@ -11,7 +11,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from understudy.agents.loading import LearnedAgent, load
-from understudy.agents.mpc_agent import MpcAgent
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
@@ -136,8 +135,18 @@ class _Camera:
         self._steps_left -= 1
 
 
-def _prompt(job: EvaluationJob, agent: LearnedAgent, env: Environment, seed: int) -> Prompt | None:
-    if isinstance(agent, MpcAgent) or not agent.prompted:
+def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> LearnedAgent | ExpertAgent | RandomAgent:
+    if config.agent == "expert":
+        return ExpertAgent(env)
+    if config.agent == "random":
+        return RandomAgent(env.interface, seed=derive_seed("act", seed))
+    checkpoint = Path(config.agent)
+    embodiment = learned_embodiment(_info(checkpoint), env)
+    return _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
+
+
+def _prompt(job: EvaluationJob, agent: Agent, env: Environment, seed: int) -> Prompt | None:
+    if not isinstance(agent, PolicyAgent) or not agent.prompted:
         return None
     config = job.config
     task = config.prompt_task or job.task

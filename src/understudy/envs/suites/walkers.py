@@ -3,12 +3,15 @@
 A body belongs to a universe by its name ("train-planar-0017", "test-free-0003"): who asks about new bodies trains on
 one universe and evaluates on another. The `split` of an environment is about the starts of episodes, as everywhere, and
 every body has starts of all three splits: who tunes an agent to a test body does so on that body's training starts.
+
+With `EnvConfig(state="shared")` all bodies of a kind have one interface: places for the joints of the largest, of which
+each body uses its own, and what the body is like. So one model can be of them all, and of those it never saw.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +20,7 @@ from understudy.envs.cameras import Pictures
 from understudy.envs.experts.mppi import Mppi, MppiConfig
 from understudy.envs.goals import episode_generator
 from understudy.envs.rendering import choose_backend, load_mujoco
-from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
+from understudy.envs.suites.walkers_bodies import GRAVITY, KINDS, UNIVERSES, Body, Kind, draw_body, is_body
 from understudy.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
 from understudy.types import ActionContract, Observation, Spec, UserError
 
@@ -33,6 +36,11 @@ CAMERAS = (CAMERA,)
 JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
 # Lower than this part of its standing height a torso earns less, and nothing below the second.
 STANDS, LIES = 0.8, 0.4
+# Places for joints that all bodies of a kind share, by the names of `walkers_models`: legs from front to rear.
+SHARED: Mapping[Kind, tuple[str, ...]] = {
+    "planar": tuple(f"leg{leg}_{link}_bend" for leg in range(4) for link in range(3)),
+    "free": tuple(f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")),
+}
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
 # A body that is level and cannot fall sideways need not look far ahead.
 SHORT_PLAN = MppiConfig(seconds=0.5, samples=16, knots=5)
@@ -62,7 +70,9 @@ class Walker(Environment):
     the mean reward of a whole second is at least 0.5, that is, about half the speed to walk at, without falling.
 
     state: the torso's height and orientation, joint angles, and all velocities; full: also the velocity of the centre
-    of mass, from which the reward follows. Where in the world it is, no state tells. goal: the pose in which it begins.
+    of mass, from which the reward follows; shared: that in the places of `SHARED`, 0 where the body has no joint, and
+    what the body is like (see `_described`). Where in the world it is, no state tells. goal: the pose in which it
+    begins.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -75,8 +85,12 @@ class Walker(Environment):
         self.config, self.body = config, draw_body(name)
         self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.body))
         self.data = load_mujoco().MjData(self.model)
+        own, shared = [self.model.actuator(index).name for index in range(self.model.nu)], config.state == "shared"
+        self._joints = list(SHARED[self.body.kind]) if shared else own
+        self._own = np.array([self._joints.index(joint) for joint in own])
+        self._description = _described(self.body, self._joints) if shared else {}
         interface = Spec(
-            embodiment=f"walkers-{name}",
+            embodiment=f"walkers-{self.body.kind if shared else name}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=self._state_names(),
             action=self._contract(),
@@ -97,7 +111,7 @@ class Walker(Environment):
     def expert_action(self) -> np.ndarray:
         if self._planned is None:
             self._planned = self._planner.action(self.data)
-        return np.clip(self._planned, -1, 1).astype(np.float32)
+        return self._placed(np.clip(self._planned, -1, 1)).astype(np.float32)
 
     def render(self) -> np.ndarray:
         return self._picture(CAMERA, 256)
@@ -110,24 +124,30 @@ class Walker(Environment):
         """How many of the root's coordinates say where along the floor it is: x, or x and y. Its height is next."""
         return 1 if self.body.kind == "planar" else 2
 
-    def _joint_names(self) -> list[str]:
-        return [self.model.actuator(index).name for index in range(self.model.nu)]
+    def _placed(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of the body's own joints, in the places of the interface."""
+        placed = np.zeros(len(self._joints))
+        placed[self._own] = values
+        return placed
 
     def _contract(self) -> ActionContract:
-        names = tuple(self._joint_names())
+        names = tuple(self._joints)
         low, high = (-1.0,) * len(names), (1.0,) * len(names)
         return ActionContract("torque", "joints", names, low, high, control_rate_hz=CONTROL_RATE_HZ)
 
     def _state_names(self) -> tuple[str, ...]:
-        planar, joints = self.body.kind == "planar", self._joint_names()
+        planar, joints = self.body.kind == "planar", self._joints
         pose = ("height", "pitch") if planar else ("height", "qw", "qx", "qy", "qz")
         root = ("vx", "vz", "wy") if planar else ("vx", "vy", "vz", "wx", "wy", "wz")
-        moving = ("centre_vx", "centre_vy", "centre_vz") if self.config.state == "full" else ()
-        return (*pose, *joints, *root, *(f"{name}_velocity" for name in joints), *moving)
+        moving = () if self.config.state == "proprioception" else ("centre_vx", "centre_vy", "centre_vz")
+        return (*pose, *joints, *root, *(f"{name}_velocity" for name in joints), *moving, *self._description)
 
     def _state(self) -> np.ndarray:
-        moving = self.data.sensordata if self.config.state == "full" else ()
-        return np.concatenate([self.data.qpos[self._place :], self.data.qvel, moving]).astype(np.float32)
+        pose, angles = np.split(self.data.qpos[self._place :], [-self.model.nu])
+        root, velocities = np.split(self.data.qvel, [-self.model.nu])
+        moving = () if self.config.state == "proprioception" else self.data.sensordata
+        parts = (pose, self._placed(angles), root, self._placed(velocities), moving, [*self._description.values()])
+        return np.concatenate(parts).astype(np.float32)
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
@@ -159,7 +179,7 @@ class Walker(Environment):
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         mujoco, data = load_mujoco(), self.data
         self._planned = None
-        data.ctrl[:] = action
+        data.ctrl[:] = action[self._own]
         mujoco.mj_step(self.model, data, nstep=SUBSTEPS)
         self._require_stable()
         mujoco.mj_forward(self.model, data)
@@ -193,6 +213,28 @@ def rewards(body: Body, *, height: np.ndarray, upright: np.ndarray, speed: np.nd
     of the centre of mass along x, m/s. Standing still earns a sixth, as in dm_control's walker."""
     stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(upright, 0, 1)
     return stands * (1 + 5 * np.clip(speed / body.speed, 0, 1)) / 6
+
+
+def _described(body: Body, joints: Sequence[str]) -> dict[str, float]:
+    """What tells bodies of one interface apart, by name: sizes (metres), mass (kg), and for each joint whether the body
+    has it (1 or 0), how long the link is that it turns, and its torque in weight times height of the hips."""
+    told = {
+        "hips_height": body.hips_height,
+        "torso": body.torso,
+        "mass": body.mass,
+        "stands_on_end": float(body.stance == "upright"),
+    }
+    unit = body.mass * GRAVITY * body.hips_height
+    found = {
+        f"leg{index}_{link}_{axis}": (length, body.joint(leg, link, axis).torque / unit)
+        for index, leg in enumerate(body.legs)
+        for link, (length, axes) in enumerate(zip(leg.lengths, leg.axes, strict=True))
+        for axis in axes
+    }
+    for joint in joints:
+        length, torque = found.get(joint, (0.0, 0.0))
+        told |= {f"{joint}_there": float(joint in found), f"{joint}_length": length, f"{joint}_torque": torque}
+    return told
 
 
 class _EveryBody(Mapping[str, Instructions]):
