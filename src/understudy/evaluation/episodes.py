@@ -10,8 +10,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from understudy.agents.base import Agent
+from understudy.agents.expert_agent import ExpertAgent
 from understudy.agents.loading import LearnedAgent, load
 from understudy.agents.policy_agent import PolicyAgent
+from understudy.agents.random_agent import RandomAgent
 from understudy.data.embodiments import JointSpec
 from understudy.envs.base import EnvConfig, Environment, Split
 from understudy.evaluation.attention import Attention

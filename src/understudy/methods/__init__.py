@@ -39,8 +39,8 @@ for _size in _SIZES:
         _PRESETS[f"inverse_dynamics/{_name}-{_size}"] = ("inverse_dynamics", _function, (_size,))
     for _decoding in ("parallel", "sequential"):
         _PRESETS[f"dynamics/{_decoding}-{_size}"] = ("transformer_dynamics", "dynamics", (_decoding, _size))
-    for _baseline in ("mlp", "ensemble"):
-        _PRESETS[f"dynamics/{_baseline}-{_size}"] = ("transformer_dynamics", _baseline, (_size,))
+    for _function in ("generalist", "mlp", "ensemble"):
+        _PRESETS[f"dynamics/{_function}-{_size}"] = ("transformer_dynamics", _function, (_size,))
 
 
 def preset_names() -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from understudy.data.windows import WindowConfig
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformerConfig
 from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig
 from understudy.objectives.next_step import NextStepConfig
@@ -37,6 +39,21 @@ def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     model = DynamicsTransformerConfig(width=width, layers=layers, heads=heads, bins=bins, decoding=decoding)
     objective = NextStepConfig(deviation=bins / 512)
     return _trained(decoding, model, {"next_step": objective}, _HISTORY[size], *_STEPS[size])
+
+
+def generalist(size: Size) -> TrainConfig:
+    """A model that learns many bodies' dynamics and what their experts do, to plan with and to follow: collect them
+    with `--state shared`."""
+    config = dynamics("parallel", size)
+    assert isinstance(config.model, DynamicsTransformerConfig), config.model
+    deviation = config.model.bins / 512
+    return replace(
+        config,
+        phase="dynamics-generalist",
+        model=replace(config.model, policy=True),
+        objectives={**config.objectives, "next_action": NextActionConfig(deviation=deviation)},
+        steps=2 * config.steps,
+    )
 
 
 def mlp(size: Size) -> TrainConfig:

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from understudy.studies.study import Study
 
-STUDIES = ("dualmind", "embodiments", "metaworld45", "representations")
+STUDIES = (
+    "dualmind",
+    "embodiments",
+    "metaworld45",
+    "representations",
+    "dynamics-specialist",
+    "dynamics-generalist",
+)
 
 
 def find(name: str) -> Study:
     """The study of that name, one of `STUDIES`."""
     import importlib
 
-    return importlib.import_module(f"understudy.studies.{name}").STUDY
+    return importlib.import_module(f"understudy.studies.{name.replace('-', '_')}").STUDY

@@ -236,6 +236,8 @@ def _verdict(claim: Claim, setting: str, comparisons: Sequence[Comparison]) -> V
     found = next((each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None)
     if found is None:
         verdict = "not measured"
+    elif found.low == found.high:  # an episode or two: nothing is known of what varies
+        verdict = "does not show"
     elif found.low > 0:
         verdict = "shows"
     else:

@@ -9,11 +9,17 @@ from understudy.studies.stages import Collect, Train, one_process
 from understudy.training.config import TrainConfig
 
 UNSEEN, ZERO_SHOT = "unseen goals", "held-out tasks, zero-shot"
+ZERO_SHOT_BODIES = "unseen bodies, zero-shot"
 
 
 def few_shot(shots: int) -> str:
     """The name of a setting."""
     return f"held-out tasks, {demonstrations(shots)}"
+
+
+def few_shot_bodies(episodes: int) -> str:
+    """The name of a setting."""
+    return f"unseen bodies, {episodes} episode{'s' if episodes > 1 else ''}"
 
 
 def demonstrations(count: int) -> str:

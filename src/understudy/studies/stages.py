@@ -39,13 +39,14 @@ class _Keyed:
 
 @dataclass(frozen=True)
 class Collect(_Keyed):
-    """Demonstrations of the tasks' experts."""
+    """Demonstrations of the tasks' experts. keep_failures: also attempts that failed, which show dynamics as well."""
 
     tasks: tuple[str, ...]
     episodes: int
     seed: int = 0
     environment: EnvConfig = EnvConfig()
     noise: Noise = Noise()
+    keep_failures: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,8 +268,8 @@ def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
     if data.exists():  # it is put in place whole; a kill may have left what it was made from
         shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
         return {}
-    given = {"config": stage.environment, "noise": stage.noise, "seed": stage.seed, "workers": cores}
-    collect(stage.tasks, episodes=stage.episodes, output=data, **given)
+    given: dict[str, Any] = {"config": stage.environment, "noise": stage.noise, "keep_failures": stage.keep_failures}
+    collect(stage.tasks, episodes=stage.episodes, output=data, seed=stage.seed, workers=cores, **given)
     return {}
 
 

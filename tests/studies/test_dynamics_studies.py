@@ -1,0 +1,58 @@
+"""The studies of dynamics models: what is compared, and the whole of them from one command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy import cli
+from understudy.planners import FollowConfig
+from understudy.studies import find
+from understudy.studies.dynamics_generalist import PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
+from understudy.studies.stages import Collect, Evaluate, Train, lineage
+from understudy.studies.study import stages_of
+
+
+@pytest.mark.parametrize("preset", ["laptop", "paper"])
+def test_unseen_bodies_are_never_trained_on_before_they_are_tuned(preset: str) -> None:
+    for measurement in find("dynamics-generalist").measurements(preset, 2):
+        for each in measurement.evaluations:
+            assert all(body.startswith("walkers/test-") for body in each.tasks)
+            if isinstance(each, Evaluate):
+                last, *before = lineage(each.run)
+                tasks = [run.data.tasks for run in (before or [last]) if isinstance(run.data, Collect)]
+                if measurement.method != SCRATCH:
+                    assert all(body.startswith("walkers/train-") for body in tasks[-1])
+                assert (last.data.tasks == each.tasks) == bool(measurement.demonstrations)
+
+
+def test_planning_and_following_are_of_the_same_weights() -> None:
+    measurements = find("dynamics-generalist").measurements("laptop", 1)
+    runs = {
+        method: [each.run for found in measurements if found.method == method for each in found.evaluations]
+        for method in (PLANNING, POLICY)
+    }
+    assert runs[PLANNING] == runs[POLICY]
+    planners = {each.planner for found in measurements if found.method == POLICY for each in found.evaluations}
+    assert planners == {FollowConfig()}
+    pretrained = {run.key for run in stages_of(measurements) if isinstance(run, Train) and not run.start_from}
+    scratch = {each.run.key for found in measurements if found.method == SCRATCH for each in found.evaluations}
+    assert len(pretrained - scratch) == 1
+
+
+def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "out"
+    assert cli.main(["study", "dynamics-generalist-debug", "--seeds", "1", "--output", str(output)]) == 0
+    found = json.loads((output / "results.json").read_text())
+    rows = {(row["method"], row["setting"]): row for row in found["rows"]}
+    zero = "unseen bodies, zero-shot"
+    assert {method for method, setting in rows if setting == zero} == {PLANNING, POLICY, SIMULATOR, RANDOM}
+    assert {method for method, setting in rows if setting == "unseen bodies, 1 episode"} == {PLANNING, POLICY, SCRATCH}
+    assert all(0 <= row["mean"] <= 1 for row in rows.values())
+    assert rows[RANDOM, zero]["parameters"] == 0 < rows[PLANNING, zero]["parameters"]
+    assert found["provenance"]["score"] == "reward a step" and not found["provenance"]["mismatches"]
+    assert "reward a step" in (output / "report.html").read_text()
+    assert "planning with a model beats following it" in capsys.readouterr().out
