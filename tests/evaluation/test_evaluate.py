@@ -18,6 +18,7 @@ import pytest
 from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
 from rollout.collecting import digest
 
+from understudy import cli
 from understudy.agents.loading import load
 from understudy.envs import instructions, make
 from understudy.evaluation.attention import Attention
@@ -250,3 +251,18 @@ def wait_for_episodes(path: Path, count: int, process: subprocess.Popen[bytes], 
     while not (path.exists() and path.read_bytes().count(b"\n") >= count) and process.poll() is None:
         assert time.monotonic() < deadline, f"{count} episodes in {path} never came"
         time.sleep(0.002)
+
+
+def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for agent in ("expert", "random"):
+        asked = ["--tasks", "pointmass/reach-red", "--episodes", "3", "--max-steps", "60"]
+        assert cli.main(["evaluate", agent, *asked, "--output", str(tmp_path / agent)]) == 0
+        found[agent] = Result.load(tmp_path / agent)
+    assert found["expert"].aggregate["success_any"].mean == 1 > found["random"].aggregate["success_any"].mean
+    assert found["expert"].provenance["agent"] == "expert"
+    assert [each.seed for each in found["expert"].episodes] == [each.seed for each in found["random"].episodes]
+    assert cli.main(["evaluate", "expert", "--episodes", "1"]) == 2
+    assert "expert is no run: it needs --tasks and --output" in capsys.readouterr().err

@@ -21,7 +21,6 @@ from understudy.benchmarks.plan_shared_cache import (
 from understudy.data.transforms import StateNormaliser
 from understudy.models.dynamics_transformer import DynamicsTransformer, TransformerDream
 from understudy.planners import RandomShootingConfig
-from understudy.planners.plans import SearchConfig
 from understudy.types import Observation
 
 _ROUNDS = 3
@@ -62,7 +61,7 @@ def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
 class Controlled:
     """An agent in the midst of an episode, with a history as long as the model keeps."""
 
-    def __init__(self, model: DynamicsTransformer, config: SearchConfig) -> None:
+    def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig) -> None:
         self.config, body = config, model.joint.specs[0]
         self._agent = MpcAgent(model, body, StateNormaliser((0.0,) * OBSERVED, (1.0,) * OBSERVED), config)
         observation, action, reward, plans = a_history(model)

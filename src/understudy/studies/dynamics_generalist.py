@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from understudy.agents.expert_agent import Noise
 from understudy.envs.base import EnvConfig
+from understudy.evaluation.episodes import Reference
 from understudy.methods import preset as train_preset
 from understudy.planners import FollowConfig, MppiConfig, PlannerConfig
 from understudy.studies.settings import ZERO_SHOT_BODIES, few_shot_bodies
@@ -87,9 +88,11 @@ def _zero_shot(scale: Scale, seed: int) -> Iterator[Measurement]:
     run = _pretrained(scale, seed)
     for method, planner in ((PLANNING, scale.planner), (POLICY, FollowConfig())):
         yield Measurement(method, ZERO_SHOT_BODIES, seed, (_on(run, scale.unseen, scale, planner),), demonstrations=0)
-    for method, agent in ((SIMULATOR, "expert"), (RANDOM, "random")):
-        asked = {"environment": scale.environment, "max_steps": scale.max_steps}
-        stage = EvaluateReference(agent, scale.unseen, scale.episodes, **asked)
+    references: dict[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
+    for method, agent in references.items():
+        stage = EvaluateReference(
+            agent, scale.unseen, scale.episodes, environment=scale.environment, max_steps=scale.max_steps
+        )
         yield Measurement(method, ZERO_SHOT_BODIES, seed, (stage,), demonstrations=0)
 
 
