@@ -56,3 +56,16 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
     assert found["provenance"]["score"] == "reward a step" and not found["provenance"]["mismatches"]
     assert "reward a step" in (output / "report.html").read_text()
     assert "planning with a model beats following it" in capsys.readouterr().out
+
+
+def test_specialists_run_from_one_command(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert cli.main(["study", "dynamics-specialist-debug", "--seeds", "1", "--output", str(output)]) == 0
+    rows = json.loads((output / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["transformer", "perceptron", "ensemble", SIMULATOR, RANDOM]
+    assert {row["setting"] for row in rows} == {"cartpole-balance"} and all(0 <= row["mean"] <= 1 for row in rows)
+
+
+def test_all_models_learn_from_the_same_episodes() -> None:
+    stages = stages_of(find("dynamics-specialist").measurements("laptop", 3))
+    assert len({stage.key for stage in stages if isinstance(stage, Collect)}) == 3
