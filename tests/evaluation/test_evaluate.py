@@ -21,8 +21,9 @@ from rollout.collecting import digest
 from understudy import cli
 from understudy.agents.loading import load
 from understudy.envs import instructions, make
+from understudy.envs.base import EnvConfig
 from understudy.evaluation.attention import Attention
-from understudy.evaluation.evaluate import evaluate
+from understudy.evaluation.evaluate import evaluate, evaluate_reference
 from understudy.evaluation.results import Result, compare
 from understudy.rollout.loop import rollout
 from understudy.types import Prompt, UserError
@@ -266,3 +267,24 @@ def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
     assert [each.seed for each in found["expert"].episodes] == [each.seed for each in found["random"].episodes]
     assert cli.main(["evaluate", "expert", "--episodes", "1"]) == 2
     assert "expert is no run: it needs --tasks and --output" in capsys.readouterr().err
+    asked = [
+        "--tasks",
+        "pointmass/reach-red",
+        "--output",
+        str(tmp_path / "none"),
+        "--device",
+        "cuda",
+        "--planner",
+        "cem",
+    ]
+    assert cli.main(["evaluate", "expert", *asked]) == 2 and not (tmp_path / "none").exists()
+    assert "expert learned nothing: --device, --planner are not for it" in capsys.readouterr().err
+
+
+def test_a_reference_keeps_its_environments_horizon_and_its_films(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"output": tmp_path, "episodes": 2, "environment": EnvConfig(image_size=16, max_steps=7)}
+    first = evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given)
+    assert [each.length for each in first.episodes] == [7, 7]
+    films = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
+    assert films and evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given) == first
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")} == films, "filmed once"

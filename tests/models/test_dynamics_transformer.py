@@ -105,6 +105,20 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding: str) -> None:
+    model = make_model(decoding, steps=4)
+    observation, action, reward = history_of(model, 10)
+    history = model.encode(observation[:1], action[:0], reward[:0])
+    for step in range(9):
+        history = history.extended(action[step], reward[step], observation[step + 1])
+    tried = torch.rand(1, model.acted)
+    found = history.dream(1).step(tried)
+    whole = expected_next(model, observation, torch.cat([action, tried]), torch.cat([reward, torch.zeros(1)]))
+    torch.testing.assert_close(found.observation[0], whole[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.reward[0], whole[1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
 def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
     model = make_model(decoding, steps=4)
     history = model.encode(*history_of(model, 1))

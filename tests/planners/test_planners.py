@@ -7,9 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import generator
-from planners.worlds import Line, best_return, regulated, seen
+from planners.worlds import Line, LineHistory, best_return, regulated, seen
 
-from understudy.planners import PLANNERS, CemConfig, MppiConfig, PlannerConfig, RandomShootingConfig, plan
+from understudy.planners import (
+    PLANNERS,
+    CemConfig,
+    FollowConfig,
+    MppiConfig,
+    PlannerConfig,
+    RandomShootingConfig,
+    plan,
+)
 from understudy.planners.plans import SearchConfig, candidates, moved_on, noise, predicted_reward, returns
 from understudy.planners.proposals import followed
 from understudy.types import UserError
@@ -22,7 +30,7 @@ CONFIGS: dict[str, PlannerConfig] = {
 }
 STATE = torch.tensor([0.2, 0.1])  # from where no bound of actions is met
 LOST = {"random-shooting": 0.25, "cem": 0.05, "mppi": 0.15}  # of what the best plan gains over doing nothing
-every_planner = pytest.mark.parametrize("name", PLANNERS)
+every_planner = pytest.mark.parametrize("name", CONFIGS)
 
 
 def zeros(horizon: int = HORIZON) -> torch.Tensor:
@@ -30,7 +38,24 @@ def zeros(horizon: int = HORIZON) -> torch.Tensor:
 
 
 def test_every_planner_is_tested() -> None:
-    assert {name: type(config) for name, config in CONFIGS.items()} == dict(PLANNERS)
+    tested = {name: type(config) for name, config in CONFIGS.items()}
+    assert tested | {"policy": FollowConfig} == dict(PLANNERS)
+
+
+def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
+    class Advising(LineHistory):
+        def policy(self) -> torch.Tensor:
+            return torch.tensor([0.25])
+
+    known = seen(0.0, 0.0)
+    advising = Advising(known.world, known.observation, known.action, known.reward)
+    found = plan(advising, FollowConfig(), generator(), zeros(1))
+    assert found.action.tolist() == [[0.25]] and found.predicted_return.isnan()
+    with pytest.raises(UserError, match="no policy to follow"):
+        plan(seen(0.0, 0.0), FollowConfig(), generator(), zeros(1))
+    for given in ({"objective": lambda observation, action, reward: reward + 1}, {"proposals": zeros(1)[None]}):
+        with pytest.raises(UserError, match="a policy is followed as it is"):
+            plan(advising, FollowConfig(), generator(), zeros(1), **given)
 
 
 @every_planner

@@ -58,6 +58,18 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
     assert "planning with a model beats following it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["dynamics-generalist", "dynamics-specialist"])
+def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name: str) -> None:
+    measurements = find(name).measurements("laptop", 3)
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for each in measurements:
+        seeds.setdefault((each.method, each.setting), []).append(each.seed)
+    met = {(e.episodes, e.seed, e.max_steps, e.split) for each in measurements for e in each.evaluations}
+    assert len(met) == 1
+    for (method, _), found in seeds.items():
+        assert found == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
+
+
 def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert cli.main(["study", "dynamics-specialist-debug", "--seeds", "1", "--output", str(output)]) == 0

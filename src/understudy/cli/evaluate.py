@@ -111,6 +111,10 @@ def _evaluated(options: Options, run: Path) -> Result:
         return evaluate(run, tasks=options.tasks or None, planner=planner, **told, **shared)
     if not options.tasks or options.output is None:
         raise UserError(f"{reference} is no run: it needs --tasks and --output")
+    usual, learned = Options(), ("prompts", "prompt_task", "device", "precision", "planner")
+    given = [f"--{name.replace('_', '-')}" for name in learned if getattr(options, name) != getattr(usual, name)]
+    if given:
+        raise UserError(f"{reference} learned nothing: {', '.join(given)} {'are' if given[1:] else 'is'} not for it")
     return evaluate_reference(reference, options.tasks, output=options.output, **shared)
 
 

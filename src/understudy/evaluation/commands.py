@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.evaluation.evidence import Evidence, Phase
+from understudy.planners import PLANNERS
+from understudy.serialisation import to_jsonable
 
 
 def reproduction(evidence: Evidence) -> str:
@@ -63,7 +65,16 @@ def _evaluate(evidence: Evidence) -> str:
     words += ["--until-success"] if provenance.get("until_success") else []
     words += ["--device", provenance["device"]] if provenance.get("device", "cpu") != "cpu" else []
     words += ["--precision", provenance["precision"]] if provenance.get("precision", "fp32") != "fp32" else []
+    words += _planner(provenance["planner"]) if provenance.get("planner") else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))
+
+
+def _planner(told: Mapping[str, Any]) -> list[Any]:
+    """Its name, and the settings that are not its usual ones."""
+    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == told["type"])
+    usual = to_jsonable(PLANNERS[name]())
+    flags = {f"--planner.{key.replace('_', '-')}": value for key, value in told.items() if value != usual[key]}
+    return ["--planner", name, *(word for flag in flags.items() for word in flag)]
 
 
 def _videos_a_verdict(evidence: Evidence) -> int:

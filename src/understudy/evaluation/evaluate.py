@@ -122,7 +122,9 @@ def evaluate_reference(
     if agent not in REFERENCES:
         raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
     chosen = tuple(dict.fromkeys(envs.expand(tasks)))
-    settings = replace(environment or EnvConfig(), max_steps=max_steps)
+    settings = environment or EnvConfig()
+    if max_steps is not None:
+        settings = replace(settings, max_steps=max_steps)
     environments = {task.partition("/")[0]: settings for task in chosen}
     config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
     conditions = {"agent": agent} | _conditions(config, chosen, None)
@@ -307,7 +309,7 @@ class _Schedule:
         for outcome in (True, False):
             for record in [record for record in found if record.success_any == outcome][: self._videos]:
                 video = folder / video_name(record)
-                if not (video.exists() and video.with_suffix(".npz").exists()):
+                if not video.exists():  # what the visual tokens looked at, where there are any, is written before it
                     self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
 
 

@@ -284,15 +284,13 @@ class TransformerHistory:
 
     def _after(self, done: Float[Tensor, "1 t n"], observations: Float[Tensor, "t s"]) -> TransformerHistory:
         """After whole steps `done`, of which the first one's observation is the present one."""
-        model, count, device = self.model, done.shape[1], done.device
-        x = model._steps(done).flatten(1, 2)
-        steps = (self.ends + torch.arange(count, device=device)).repeat_interleave(model.tokens)
-        if model.config.decoding == "sequential":  # the present observation's tokens are there, the last one's come
-            places = torch.arange(model.observed, device=device)
-            x = torch.cat([x[:, model.observed :], model._numbers(observations[-1:], places)], dim=1)
-            steps = torch.cat([steps[model.observed :], torch.full_like(places, self.ends + count)])
-        moved = TransformerHistory(model, self.cache, self.begins, self.ends + count, observations[-1])
-        return moved._with(x, steps)._within()
+        model, count = self.model, done.shape[1]
+        sequential = model.config.decoding == "sequential"
+        known = model.observed if sequential else 0  # the tokens of the present observation
+        steps = (self.ends + torch.arange(count, device=done.device)).repeat_interleave(model.tokens)
+        told = self._with(model._steps(done).flatten(1, 2)[:, known:], steps[known:])
+        moved = TransformerHistory(model, told.cache, told.begins, self.ends + count, observations[-1])._within()
+        return moved._begun() if sequential else moved
 
     def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerHistory:
         """With more tokens."""

@@ -60,7 +60,7 @@ class NextStateLikelihood(Objective):
         counts = known.expand_as(error).float()
         if self.training:
             times = bootstrap(passes.batch, model.config.members)[..., None]
-            self._held_out = _mean_of_members(error.detach(), counts * (times == 0))
+            self._held_out = _mean_of_members(error.detach(), counts * (times == 0), model.held_out_error)
             counts = counts * times
         metrics = {"square_error": _mean_of_members(error.detach(), known.expand_as(error)).mean()}
         return Loss(loss.transpose(0, 1), counts.transpose(0, 1), metrics)
@@ -81,5 +81,10 @@ def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
     return torch.bucketize(uniform, chances.cumsum(0)).float().to(batch.mask.device)
 
 
-def _mean_of_members(error: Float[Tensor, "e b t m"], counts: Tensor) -> Float[Tensor, "e"]:
-    return (error * counts).flatten(1).sum(dim=1) / counts.flatten(1).sum(dim=1).clamp(min=1)
+def _mean_of_members(
+    error: Float[Tensor, "e b t m"], counts: Tensor, otherwise: Float[Tensor, "e"] | float = 0.0
+) -> Float[Tensor, "e"]:
+    """otherwise: of members for which nothing counts."""
+    total = counts.flatten(1).sum(dim=1)
+    means = (error * counts).flatten(1).sum(dim=1) / total.clamp(min=1)
+    return torch.where(total > 0, means, otherwise)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from understudy.models.world_model import Advised, History
-from understudy.planners.plans import Plan
+from understudy.planners.plans import Objective, Plan, predicted_reward
 from understudy.types import UserError
 
 
@@ -22,9 +22,18 @@ class FollowConfig:
 
 
 def follow(
-    history: History, config: FollowConfig, generator: torch.Generator, start: Float[Tensor, "t a"], **unused: object
+    history: History,
+    config: FollowConfig,
+    generator: torch.Generator,
+    start: Float[Tensor, "t a"],
+    *,
+    objective: Objective = predicted_reward,
+    proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The action of the model's own policy, of which no return is predicted. Raises UserError if it has none."""
+    """The action of the model's own policy, of which no return is predicted. Raises UserError if it has none, and for
+    an objective or proposals, which it could not heed."""
+    if objective is not predicted_reward or proposals is not None:
+        raise UserError("a policy is followed as it is: it takes neither an objective nor proposals")
     if not isinstance(history, Advised):
         raise UserError("this dynamics model has no policy to follow; a transformer trained with one has")
     action = history.policy()[None]

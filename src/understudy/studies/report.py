@@ -197,7 +197,7 @@ def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> 
         if not each.demonstrations and isinstance(each.evaluations[0], Evaluate)
     }
     rows = {method: _metrics(product(run, output)) for method, run in runs.items() if is_done(run, output)}
-    if not rows:
+    if not any(_CURVE in row for found in rows.values() for row in found):
         return ""
     charts = [
         line_chart(
