@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from factories import generator
+from factories import generator, make_spec
 from planners.worlds import Line, LineHistory, best_return, regulated, seen
 
+from understudy.data.embodiments import JointSpec
+from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
 from understudy.planners import (
     PLANNERS,
     CemConfig,
@@ -102,6 +104,17 @@ def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int
     split = plan(history, replace(config, batch=batch), generator(), zeros(), proposals=proposals)
     assert torch.equal(split.action, whole.action) and torch.equal(split.predicted_return, whole.predicted_return)
     assert max(world.dreamed) <= batch
+
+
+@every_planner
+def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
+    config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
+    torch.manual_seed(0)
+    model = DynamicsTransformer(config, JointSpec((make_spec(action=1),)), chunk=1, steps=4).eval()
+    history = model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
+    whole = plan(history, CONFIGS[name], generator(), zeros())
+    split = plan(history, replace(CONFIGS[name], batch=50), generator(), zeros())
+    torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
 
 
 @every_planner

@@ -39,7 +39,7 @@ class SearchConfig:
     """Of the noise of plans, in half-ranges of an action."""
 
     correlation: float = 0.0
-    """Of the noise of successive steps: white noise pushes to and fro, which leads nowhere where a step is short."""
+    """Of the noise of successive steps. White noise pushes to and fro, which leads less far the shorter a step is."""
 
     discount: float = 1.0
     """A step later, what a step is worth counts so much."""
