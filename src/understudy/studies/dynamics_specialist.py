@@ -77,13 +77,16 @@ def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | Evaluat
         method: Train(one_process(train_preset(f"dynamics/{name}-{scale.size}"), seed=seed), data)
         for method, name in _MODELS.items()
     }
-    asked = {"max_steps": scale.max_steps}
     learned = {
-        method: Evaluate(run, (task,), scale.episodes, until_success=False, planner=scale.planners[task], **asked)
+        method: Evaluate(
+            run, (task,), scale.episodes, max_steps=scale.max_steps, until_success=False, planner=scale.planners[task]
+        )
         for method, run in runs.items()
     }
     references = {
-        method: EvaluateReference(agent, (task,), scale.episodes, environment=scale.environment, **asked)
+        method: EvaluateReference(
+            agent, (task,), scale.episodes, environment=scale.environment, max_steps=scale.max_steps
+        )
         for method, agent in _REFERENCES.items()
     }
     return {**learned, **references} if not seed else {**learned}  # references learn nothing, so seeds are not theirs
