@@ -43,15 +43,18 @@ def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
 
 def generalist(size: Size) -> TrainConfig:
     """A model that learns many bodies' dynamics and what their experts do, to plan with and to follow: collect them
-    with `--state shared`."""
+    with `--state shared`. A step has ten times as many numbers as one body's, so each has a quarter of the bins."""
     config = dynamics("parallel", size)
     assert isinstance(config.model, DynamicsTransformerConfig), config.model
-    deviation = config.model.bins / 512
+    bins = config.model.bins // 4
     return replace(
         config,
         phase="dynamics-generalist",
-        model=replace(config.model, policy=True),
-        objectives={**config.objectives, "next_action": NextActionConfig(deviation=deviation)},
+        model=replace(config.model, bins=bins, policy=True),
+        objectives={
+            "next_step": NextStepConfig(deviation=bins / 512),
+            "next_action": NextActionConfig(deviation=bins / 512),
+        },
         steps=2 * config.steps,
     )
 
