@@ -10,8 +10,8 @@ BIN := .venv/bin
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
 STAMP := .venv/ready-$(VERSION)-$(EXTRAS)
-# One thread a process: test workers and simulator workers share the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8
+# One thread a process: test workers and simulator workers share the cores. A file's tests share what they prepare.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile
 
 .PHONY: setup quickstart test test-slow check bench clean
 .DEFAULT_GOAL := setup

@@ -163,7 +163,6 @@ def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys:
     ("flags", "says"),
     [
         (["--model.decoding", "both"], "decoding"),
-        (["--objectives.next_step.actions", "1"], "no place for actions"),
         (["--window.chunk", "2"], "window.chunk is 2"),
         (["--cache-features"], "sees no images"),
     ],

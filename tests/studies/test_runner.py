@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from understudy.studies.stages import (
     LOG,
     SPENT,
     Collect,
+    Evaluate,
     Train,
     carry_out,
     facts,
     folder,
     label,
+    left_to_do,
     product,
     write_description,
 )
@@ -51,6 +54,24 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
 
 
+def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path) -> None:
+    first, second = imitation(), imitation(seed=1)
+    whole, more = [DATA, first, evaluated(first)], [DATA, first, evaluated(first), second, evaluated(second)]
+    run_stages(whole, tmp_path, manifest=MANIFEST, workers=2)
+    shutil.rmtree(product(DATA, tmp_path))
+    shutil.rmtree(product(first, tmp_path) / "checkpoints")
+    assert left_to_do(whole, tmp_path) == [] and run_stages(whole, tmp_path, manifest=MANIFEST).done == whole
+    assert not product(DATA, tmp_path).exists(), "nobody needs it any more"
+    assert left_to_do(more, tmp_path) == [DATA, second, evaluated(second)]
+    kept = (product(whole[2], tmp_path) / "results.json").read_bytes()
+    assert len(run_stages(more, tmp_path, manifest=MANIFEST, workers=2).done) == len(more)
+    assert (product(whole[2], tmp_path) / "results.json").read_bytes() == kept
+    assert not (product(first, tmp_path) / "checkpoints").exists()
+    other = Evaluate(first, DATA.tasks, episodes=2, max_steps=8)
+    assert left_to_do([*more, other], tmp_path) == [first, other]
+    assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
+
+
 def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> None:
     together = imitation(processes=2)
     assert _Pool([DATA, together], tmp_path, 3)._next() == (DATA, 3)
@@ -59,6 +80,7 @@ def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> No
     assert pool._next() == (DATA, 1)
     write_description(DATA, tmp_path)
     write_atomically(folder(DATA, tmp_path) / DONE, b"{}")
+    product(DATA, tmp_path).mkdir()
     assert _Pool([DATA, together], tmp_path, 1)._next() == (together, 2), "it waits for no core that does not exist"
     assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 

@@ -284,6 +284,7 @@ class _Schedule:
         known: dict[tuple[str, int], EpisodeRecord],
     ) -> None:
         self._folder, self._config, self._asked, self._videos, self._known = folder, config, asked, videos, known
+        self._blind = config.planner is not None or config.agent in REFERENCES  # no visual tokens that look anywhere
         self._affinity = Affinity()
         self._waiting: dict[str, deque[EvaluationJob]] = {task: deque() for task, _ in asked}
         for task, index in asked:
@@ -309,7 +310,7 @@ class _Schedule:
         for outcome in (True, False):
             for record in [record for record in found if record.success_any == outcome][: self._videos]:
                 video = folder / video_name(record)
-                if not video.exists():  # what the visual tokens looked at, where there are any, is written before it
+                if not (video.exists() and (self._blind or video.with_suffix(".npz").exists())):
                     self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
 
 

@@ -15,7 +15,17 @@ from typing import Any
 from understudy.claim import claim
 from understudy.progress import progress_bar
 from understudy.rollout.workers import ONE_THREAD, default_workers
-from understudy.studies.stages import LOG, Stage, Train, is_done, label, needs, write_description
+from understudy.studies.stages import (
+    LOG,
+    Stage,
+    Train,
+    begin_anew,
+    is_done,
+    label,
+    left_to_do,
+    needs,
+    write_description,
+)
 from understudy.types import UserError
 
 _WORKER = "understudy.studies.worker"
@@ -69,9 +79,13 @@ class _Pool:
 
     def __init__(self, stages: list[Stage], output: Path, workers: int) -> None:
         self.output, self.workers = output, workers
-        self.outcome = Outcome(done=[stage for stage in stages if is_done(stage, output)])
+        self._waiting = left_to_do(stages, output)
+        for stage in self._waiting:
+            if is_done(stage, output):
+                begin_anew(stage, output)
+        waiting = {stage.key for stage in self._waiting}
+        self.outcome = Outcome(done=[stage for stage in stages if stage.key not in waiting])
         self._done = {stage.key for stage in self.outcome.done}
-        self._waiting = [stage for stage in stages if stage.key not in self._done]
         self._running: list[_Process] = []
 
     def advance(self) -> bool:

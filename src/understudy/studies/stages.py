@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -199,6 +199,29 @@ def lineage(run: Train) -> Iterator[Train]:
 
 def is_done(stage: Stage, output: Path) -> bool:
     return (folder(stage, output) / DONE).exists()
+
+
+def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
+    """Those that are not done, and those that are, but whose data or weights these need and do not find, as in an
+    archive of a study that left them out. stages: each after those it needs."""
+    found: list[Stage] = []
+    needed: set[str] = set()
+    for stage in reversed(stages):
+        if not is_done(stage, output) or (stage.key in needed and not _has_product(stage, output)):
+            found.append(stage)
+            needed |= {each.key for each in needs(stage)}
+    return found[::-1]
+
+
+def begin_anew(stage: Stage, output: Path) -> None:
+    """Forget that a stage was done, and what is left of it but for the time that it took."""
+    (folder(stage, output) / DONE).unlink(missing_ok=True)
+    shutil.rmtree(product(stage, output), ignore_errors=True)
+
+
+def _has_product(stage: Stage, output: Path) -> bool:
+    made = product(stage, output)
+    return (made / "checkpoints").exists() if isinstance(stage, Train) else made.exists()
 
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
