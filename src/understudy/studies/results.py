@@ -249,7 +249,7 @@ def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cel
     """Of this table and of all it rests on. mismatches: conditions that differ between results that are compared."""
     results = [result for found in cells.values() for cell in found.values() for result in cell.results]
     commits = [each.provenance.get("commit") for each in results]
-    commits += [each.provenance["training"]["commit"] for each in results if each.provenance["training"]]
+    commits += [each.provenance["training"].get("commit") for each in results if each.provenance["training"]]
     firsts = [[cell.results[0] for cell in found.values()] for found in cells.values()]
     pairs = [(same[0], other) for same in firsts for other in same[1:]]
     mismatches = {text for a, b in pairs for text in provenance_mismatches(a.provenance, b.provenance)}
