@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import av
 import numpy as np
 import pytest
 
@@ -66,6 +67,28 @@ def test_the_command_writes_what_it_says(
     assert "nothing changes" in capsys.readouterr().out
     found = json.loads((tmp_path / "prediction.json").read_text())
     assert [row["steps"] for row in found["horizons"]] == [1, 3] and found["windows"] == 4
+    assert ElementTree.parse(tmp_path / "imagined.svg").getroot().tag.endswith("svg")
+    with av.open(str(tmp_path / "imagined-1.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    model = 4  # steps of a window
+    assert len(frames) == model - 1 + 3 + 1 and frames[0].shape == (268, 2 * 268, 3)
+    real, told = np.split(np.stack(frames).astype(int), 2, axis=2)
+    apart = np.abs(real - told)[:, :, :4].mean(axis=(1, 2, 3))  # the frame around a scene that is imagined
+    assert apart[:model].max() < 5 and apart[model:].min() > 20
+    assert not (tmp_path / "imagined-2.mp4").exists()
+
+
+def test_without_a_simulator_there_are_curves_alone(
+    runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
+) -> None:
+    foreign = tmp_path / "foreign"
+    shutil.copytree(data.path, foreign)
+    info = json.loads((foreign / "meta/info.json").read_text())
+    info["understudy"]["environment"] = {}
+    (foreign / "meta/info.json").write_text(json.dumps(info))
+    open_loop([runs["mlp"]], foreign, horizons=(3,), windows=2, output=tmp_path / "out", shown=1)
+    assert "no films: " in capsys.readouterr().err
+    assert (tmp_path / "out/imagined.svg").exists() and not [*(tmp_path / "out").glob("*.mp4")]
 
 
 def test_models_are_compared_on_the_same_windows(
@@ -142,6 +165,8 @@ def test_a_horizon_beyond_all_episodes_is_named(runs: dict[str, Path], data: Epi
         open_loop([runs["parallel"]], data.path, horizons=(500,))
     with pytest.raises(UserError, match="expected at least 1"):
         open_loop([runs["parallel"]], data.path, horizons=(0,))
+    with pytest.raises(UserError, match="shown -1"):
+        open_loop([runs["parallel"]], data.path, shown=-1)
     with pytest.raises(UserError, match="no run"):
         open_loop([], data.path)
 

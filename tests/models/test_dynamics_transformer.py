@@ -162,7 +162,8 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
     later[:, 3] += 1.0
     with torch.no_grad():
         a, b = model(values), model(later)
-    torch.testing.assert_close(a[:, :3], b[:, :3])
+    told = slice(None, -1) if decoding == "parallel" else slice(None)  # a reward is told from what came of the action
+    torch.testing.assert_close(a[:, :3, told], b[:, :3, told])
     assert not torch.allclose(a[:, 3], b[:, 3])
 
 
@@ -180,8 +181,9 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
     told: list[torch.Tensor] = []
     expected, model.expected = model.expected, lambda logits: (told.append(logits), expected(logits))[1]
     dream.step(action[-1:])
-    logits = told[0].reshape(-1, model.config.bins)  # all numbers at once; else the reward's
-    if decoding == "parallel":
+    logits = told[0].reshape(-1, model.config.bins)
+    if decoding == "parallel":  # all changes at once, then the reward; else the reward comes first
+        logits = torch.cat([logits, told[1].reshape(1, -1)])
         came = torch.cat([observation[-1] - observation[-2], reward[-1:]])
         torch.testing.assert_close(found, model.bins.cumulative(logits.softmax(-1), came), atol=1e-4, rtol=1e-4)
     else:
@@ -191,6 +193,21 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
         moved[-1, 1] += 1.0
         other = model.cumulative(moved[None], action[None], reward[None])[0]
         assert (other == found).tolist() == [True, False, False, True]
+
+
+def test_a_reward_follows_from_what_came() -> None:
+    """Of steps in the middle what really came, of the last one, and before padding, what is expected to."""
+    model = make_model()
+    values = torch.randn(2, 4, model.observed + model.acted + 1)
+    real = torch.tensor([[True] * 4, [True, True, False, False]])
+    other = values.clone()
+    other[:, 2, : model.observed] += 1.0
+    with torch.no_grad():
+        before, after = (model(each, real)[:, 1, -1] for each in (values, other))
+        alone = model(values[:, :2])[:, 1, -1]
+    assert not torch.allclose(before[0], after[0])
+    torch.testing.assert_close(before[1], after[1])
+    torch.testing.assert_close(before[1], alone[1])
 
 
 def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:

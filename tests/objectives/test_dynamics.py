@@ -15,6 +15,8 @@ from understudy.data.windows import WindowConfig
 from understudy.models.dynamics_transformer import DynamicsTransformerConfig
 from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.models.recurrent_dynamics import RecurrentDynamicsConfig
+from understudy.objectives.latent_state import LatentStateConfig, divergence
 from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
@@ -31,6 +33,7 @@ CASES: dict[str, tuple[DynamicsConfig, Any]] = {
     "policy, sequential": (replace(TRANSFORMER, decoding="sequential", policy=True), NextActionConfig()),
     "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
     "ensemble": (EnsembleDynamicsConfig(width=16, layers=2), NextStateLikelihoodConfig()),
+    "recurrent": (RecurrentDynamicsConfig(width=16, variables=4, categories=4), LatentStateConfig()),
 }
 
 
@@ -75,7 +78,8 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
         loss.mean().backward()
         if not step:
             untouched = {name for name, value in system.named_parameters() if value.grad is None}
-            assert untouched == ({"model.head.weight", "model.head.bias"} if case.startswith("policy") else set())
+            heads = ("model.head.", "model.reward_head.")
+            assert all(name.startswith(heads) and case.startswith("policy") for name in untouched), untouched
         optimizer.step()
         system.after_step()
         losses.append(loss.mean().item())
@@ -105,8 +109,10 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         state, action = batch.state.clone(), batch.action.clone()
         state[:, step + 1 :] += 1.0
         action[:, step + 1 :] = -action[:, step + 1 :]
-        found = predicted(system, replace(batch, state=state, action=action))
-        torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
+        found, whole = predicted(system, replace(batch, state=state, action=action)), predicted(system, batch)
+        torch.testing.assert_close(found[:, :step], whole[:, :step])
+        told = slice(-1) if case == "parallel" else slice(None)  # its reward is told from what came of the action
+        torch.testing.assert_close(found[:, step, told], whole[:, step, told])
 
 
 @pytest.mark.parametrize("case", ["policy", "policy, sequential"])
@@ -153,6 +159,23 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     bound = objective.config.bound * (system.model.highest - system.model.lowest)
     expected = (bound - normal.log_prob(passes.outcomes)).transpose(0, 1)
     torch.testing.assert_close(objective(passes).value, expected)
+
+
+def test_the_divergence_is_that_of_categorical_variables() -> None:
+    first, second = torch.randn(2, 5, 3, 4).log_softmax(dim=-1)
+    expected = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=x) for x in (first, second)))
+    torch.testing.assert_close(divergence(first, second), expected.sum(dim=-1))
+
+
+def test_a_state_is_told_by_what_it_led_to() -> None:
+    """The reward of a step stands beside the next observation; the window's last one has none."""
+    system, batch = make_system("recurrent").eval(), steps_of()
+    changed = replace(batch, reward=batch.reward.clone())
+    changed.reward[:, 1] += 1.0
+    changed.reward[:, -1] += 1.0
+    found = [system.losses(each, generator())["loss"].value for each in (batch, changed)]
+    assert (found[0] != found[1])[:, 2].all()
+    assert torch.equal(found[0][:, [0, 1, *range(3, STEPS)]], found[1][:, [0, 1, *range(3, STEPS)]])
 
 
 def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:

@@ -43,7 +43,12 @@ class Options:
     """Where in the episodes they begin."""
 
     output: Path | None = None
-    """Folder for prediction.json, with the error of each dimension, and prediction.svg; None: none are written."""
+    """Folder for prediction.json, with the error of each dimension, for prediction.svg and for what is shown; None:
+    none are written."""
+
+    shown: int = 2
+    """Predictions that are drawn into the folder beside what happened: imagined.svg has the curves of all numbers, and
+    where the data's simulator is installed and can draw a state, imagined-0.mp4 and so on the scenes."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     from understudy.evaluation.open_loop import open_loop
     from understudy.evaluation.prediction_chart import labels
 
-    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
-    found = open_loop(options.runs, options.data, **given)
+    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed}
+    found = open_loop(options.runs, options.data, output=options.output, shown=options.shown, **given)
     names = labels([forecast.run for forecast in found])
     tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
     for table in (*tables, *_calibrations(names, found)):

@@ -137,6 +137,12 @@ class Environment(gymnasium.Env, ABC):
         shown by the scene as its expert leaves it."""
         return None
 
+    def depict(self, state: np.ndarray) -> np.ndarray | None:
+        """The scene that would be observed as `state` (s,), in the suite's units, as a picture like `render`'s: what a
+        model imagined, say. What no state tells is as it is now; the episode goes on as if nothing had been drawn. None
+        where the suite cannot tell a scene from a state."""
+        return None
+
     @abstractmethod
     def observe(self) -> Observation:
         """The present observation; renders every camera."""

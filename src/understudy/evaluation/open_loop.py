@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from understudy.models.world_model import WorldModel
 from understudy.types import UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
-RESULTS, CHART = "prediction.json", "prediction.svg"
+RESULTS, CHART, IMAGINED = "prediction.json", "prediction.svg", "imagined.svg"
 _RESAMPLES = 2000
 _BEYOND = 1e-4  # the bounds of actions, in halves of their range: rounding
 
@@ -65,10 +66,11 @@ class _Forecaster:
 
 @dataclass(frozen=True)
 class _Window:
-    """Steps of an episode: states (c + h + 1, s) in the simulator's units, actions and rewards (c + h, ...) between
-    them, actions in [-1, 1]."""
+    """Steps of an episode from frame `first` on: states (c + h + 1, s) in the simulator's units, actions and rewards
+    (c + h, ...) between them, actions in [-1, 1]."""
 
     episode: int
+    first: int
     state: Float[np.ndarray, "t s"]
     action: Float[Tensor, "u a"]
     reward: Float[Tensor, "u"]
@@ -76,9 +78,12 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One prediction: errors (h, s) of the model and of standing still, and (h,) of the reward, at every step."""
+    """One prediction: states (h, s) in the simulator's units and rewards (h,); errors (h, s) of the model and of
+    standing still, and (h,) of the reward."""
 
     episode: int
+    states: np.ndarray
+    rewards: np.ndarray
     error: np.ndarray
     still: np.ndarray
     reward: np.ndarray
@@ -92,16 +97,20 @@ def open_loop(
     windows: int = 64,
     seed: int = 0,
     output: str | Path | None = None,
+    shown: int = 0,
 ) -> list[Forecast]:
     """Predictions of dynamics models on the same windows of a dataset that they were not trained on, one for each run.
 
     windows: predictions, spread over the episodes; each begins after as many real steps as the model that keeps most
     of them. Errors of all are in deviations of the first run's training data. output: a folder for prediction.json and
-    prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
+    prediction.svg; with `shown` of the windows also for imagined.svg and, where the simulator can draw states, films.
+    Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
     its episodes are too short.
     """
     if not horizons or min(horizons) < 1 or windows < 1:
         raise UserError(f"horizons {tuple(horizons)} and windows {windows}; expected at least 1 each")
+    if shown < 0:
+        raise UserError(f"shown {shown}; expected a number of windows, or 0")
     if not runs:
         raise UserError("no run to predict with; expected at least 1")
     dataset = EpisodeDataset.open(data)
@@ -109,9 +118,15 @@ def open_loop(
     context = max(each.model.steps for each in forecasters) - 1
     chosen = list(_windows(dataset, context, max(horizons), windows, seed))
     unit = forecasters[0].normaliser.deviation
-    found = [_forecast(each, chosen, context, horizons, unit, dataset.spec.state_names) for each in forecasters]
+    walks = [_walks(each, chosen, context, max(horizons), unit) for each in forecasters]
+    found = [
+        _forecast(each, walked, chosen, context, horizons, dataset.spec.state_names)
+        for each, walked in zip(forecasters, walks, strict=True)
+    ]
     if output is not None:
         _write(Path(output), found, str(data))
+        if shown:
+            _show(Path(output), found, dataset, chosen[:shown], walks, context)
     return found
 
 
@@ -154,7 +169,7 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
     _require(np.abs(acted) <= 1 + _BEYOND, action, contract.names, where, first, bounds)
-    return _Window(episode, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]))
+    return _Window(episode, first, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]))
 
 
 def _require(
@@ -167,19 +182,25 @@ def _require(
 
 def _forecast(
     forecaster: _Forecaster,
+    walks: Sequence[_Walk],
     windows: Sequence[_Window],
     context: int,
     horizons: Sequence[int],
-    unit: Float[np.ndarray, "s"],
     names: Sequence[str],
 ) -> Forecast:
-    scale = forecaster.normaliser.deviation / unit
-    walks = [_walk(forecaster, window, context, max(horizons), scale) for window in windows]
     rows = tuple(_row(walks, steps, names) for steps in sorted(set(horizons)))
     found = None
     if isinstance(forecaster.model, Distributional):
         found = calibration(_transform(forecaster, windows, context), [*names, "reward"])
     return Forecast(forecaster.run, len(windows), rows, found)
+
+
+def _walks(
+    forecaster: _Forecaster, windows: Sequence[_Window], context: int, horizon: int, unit: Float[np.ndarray, "s"]
+) -> list[_Walk]:
+    """unit: deviations in which errors are told."""
+    scale = forecaster.normaliser.deviation / unit
+    return [_walk(forecaster, window, context, horizon, scale) for window in windows]
 
 
 def _walk(forecaster: _Forecaster, window: _Window, context: int, horizon: int, scale: Float[np.ndarray, "s"]) -> _Walk:
@@ -194,6 +215,8 @@ def _walk(forecaster: _Forecaster, window: _Window, context: int, horizon: int, 
     truth = state[context + 1 :]
     return _Walk(
         window.episode,
+        forecaster.normaliser.inverse(predicted),
+        rewards.numpy(),
         np.square((predicted - truth) * scale),
         np.square((state[context] - truth) * scale),
         (rewards - window.reward[context:]).square().numpy(),
@@ -235,6 +258,28 @@ def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float]:
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _show(
+    folder: Path,
+    found: Sequence[Forecast],
+    dataset: EpisodeDataset,
+    windows: Sequence[_Window],
+    walks: Sequence[Sequence[_Walk]],
+    context: int,
+) -> None:
+    """Draw some windows, of which each model has a walk in their order."""
+    from understudy.evaluation.imagined import Imagined, curves, films
+    from understudy.evaluation.prediction_chart import labels
+
+    names = labels([forecast.run for forecast in found])
+    shown = []
+    for number, window in enumerate(windows):
+        told = {name: (of[number].states, of[number].rewards) for name, of in zip(names, walks, strict=True)}
+        shown.append(Imagined(window.episode, window.first, context, window.state, window.reward.numpy(), told))
+    write_atomically(folder / IMAGINED, curves(shown, dataset.spec.state_names))
+    for line in films(shown, dataset, folder):
+        print(line, file=sys.stderr)
 
 
 def _write(folder: Path, found: Sequence[Forecast], data: str) -> None:

@@ -39,7 +39,7 @@ for _size in _SIZES:
         _PRESETS[f"inverse_dynamics/{_name}-{_size}"] = ("inverse_dynamics", _function, (_size,))
     for _decoding in ("parallel", "sequential"):
         _PRESETS[f"dynamics/{_decoding}-{_size}"] = ("transformer_dynamics", "dynamics", (_decoding, _size))
-    for _function in ("generalist", "mlp", "ensemble"):
+    for _function in ("generalist", "mlp", "ensemble", "recurrent"):
         _PRESETS[f"dynamics/{_function}-{_size}"] = ("transformer_dynamics", _function, (_size,))
 
 

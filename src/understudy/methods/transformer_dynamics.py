@@ -10,6 +10,8 @@ from understudy.data.windows import WindowConfig
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformerConfig
 from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamicsConfig
+from understudy.models.recurrent_dynamics import RecurrentDynamicsConfig
+from understudy.objectives.latent_state import LatentStateConfig
 from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig
@@ -30,6 +32,11 @@ _STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (3000, 32), "
 _NETWORKS: dict[Size, tuple[int, int]] = {"debug": (32, 2), "laptop": (128, 3), "paper": (200, 4)}  # width, layers
 _MLP_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (30_000, 64), "paper": (200_000, 256)}
 _ENSEMBLE_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (12_000, 64), "paper": (200_000, 256)}
+_RECURRENT: dict[Size, tuple[int, int, int]] = {  # width, variables and categories of each, steps of a window
+    "debug": (32, 8, 4),
+    "laptop": (128, 16, 16),
+    "paper": (200, 32, 50),
+}
 _BASELINE_WINDOW = 4  # steps; each is predicted from the one before alone
 
 
@@ -73,6 +80,13 @@ def ensemble(size: Size) -> TrainConfig:
     objectives = {"next_state_likelihood": NextStateLikelihoodConfig()}
     model = EnsembleDynamicsConfig(width=width, layers=layers)
     return _trained("ensemble", model, objectives, _BASELINE_WINDOW, *_ENSEMBLE_STEPS[size])
+
+
+def recurrent(size: Size) -> TrainConfig:
+    """The baseline that sums up its history in a recurrent state and a few categorical variables."""
+    width, variables, window = _RECURRENT[size]
+    model = RecurrentDynamicsConfig(width=width, variables=variables, categories=variables)
+    return _trained("recurrent", model, {"latent_state": LatentStateConfig()}, window, *_STEPS[size])
 
 
 def _trained(

@@ -16,6 +16,7 @@ from understudy.models.one_body import dimensions
 from understudy.models.world_model import Prediction
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
+from understudy.nn.mlp import mlp
 from understudy.types import UserError
 
 Decoding = Literal["parallel", "sequential"]
@@ -53,8 +54,10 @@ class DynamicsTransformer(nn.Module):
     """See the module. A step has s + a + 1 numbers: the observation's, the action's, the reward.
 
     Sequential: each number is a token, attends to those before it and predicts the next one. Parallel: a step's
-    observation and action together are one token, which predicts its reward and how all numbers of the observation
-    change: one vector keeps small changes better than where each number stands.
+    observation and action together are one token, which predicts how all numbers of the observation change: one vector
+    keeps small changes better than where each number stands. A network of its own tells the reward from what was there,
+    what was done and what came of it, r(s, a, s'): what the transformer has in mind beside these only led it astray
+    where rewards are rare.
 
     A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
     other, tells the action.
@@ -86,6 +89,8 @@ class DynamicsTransformer(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, self.predicted * config.bins)
+        if config.decoding == "parallel":
+            self.reward_head = mlp([told + self.observed, config.width, config.width, config.bins])
         if config.policy:
             self.glance = nn.Linear(self.observed * self.value_embedding.embedding_dim, config.width)
             self.action_head = nn.Linear(config.width, self.acted * config.bins)
@@ -98,7 +103,7 @@ class DynamicsTransformer(nn.Module):
     @property
     def predicted(self) -> int:
         """Numbers that a token predicts."""
-        return self.observed + 1 if self.config.decoding == "parallel" else 1
+        return self.observed if self.config.decoding == "parallel" else 1
 
     def load_pretrained(self) -> None:
         """There are no weights to begin with."""
@@ -111,8 +116,13 @@ class DynamicsTransformer(nn.Module):
         included. real: steps that there are; None: all."""
         t, steps = values.shape[1], self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
-        found = self._logits(x).unflatten(1, (t, self.tokens))
-        return found[:, :, 0] if self.config.decoding == "parallel" else found[..., 0, :]
+        if self.config.decoding == "sequential":
+            return self._logits(x).unflatten(1, (t, self.tokens))[..., 0, :]
+        changes, observation = self._logits(x), values[..., : self.observed]
+        came = observation + self.expected(changes.detach())
+        known = came.new_ones(came.shape[:2], dtype=torch.bool) if real is None else real
+        came = torch.cat([torch.where(known[:, 1:, None], observation[:, 1:], came[:, :-1]), came[:, -1:]], dim=1)
+        return torch.cat([changes, self._rewards(values[..., :-1], came)[..., None, :]], dim=2)
 
     def decide(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
@@ -228,6 +238,10 @@ class DynamicsTransformer(nn.Module):
 
     def _logits(self, hidden: Float[Tensor, "b l d"]) -> Float[Tensor, "b l m bins"]:
         return self.head(self.norm(hidden)).unflatten(-1, (self.predicted, self.config.bins))
+
+    def _rewards(self, done: Float[Tensor, "... n"], came: Float[Tensor, "... s"]) -> Float[Tensor, "... bins"]:
+        """Logits of steps' rewards. done: observation and action; came: the observation after them."""
+        return self.reward_head(torch.cat([done, came], dim=-1))
 
 
 def _waves(count: int, width: int) -> Float[Tensor, "n d"]:
@@ -348,8 +362,8 @@ class TransformerDream:
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
         self._slide(self._ends)
         hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
-        found = model.expected(model._logits(hidden)[:, 0])
-        return self._observation + found[:, :-1], found[:, -1]
+        came = self._observation + model.expected(model._logits(hidden)[:, 0])
+        return came, model.expected(model._rewards(torch.cat([self._observation, action], dim=-1), came))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""

@@ -14,11 +14,13 @@ from understudy.models.control_transformer import ControlTransformer, ControlTra
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
 from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
+from understudy.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
 from understudy.models.representation import Representation, RepresentationConfig
 from understudy.objectives.base import Objective, Passes
 from understudy.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
 from understudy.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
 from understudy.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from understudy.objectives.latent_state import LatentState, LatentStateConfig
 from understudy.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
 from understudy.objectives.next_action import NextAction, NextActionConfig
 from understudy.objectives.next_state import NextState, NextStateConfig
@@ -36,7 +38,7 @@ from understudy.objectives.representations.pixel_dynamics import PixelDynamics, 
 from understudy.objectives.steps import StepPasses
 from understudy.types import Batch, Loss, UserError
 
-DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig
+DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
 ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
 ObjectiveConfig = (
     BehaviourCloningConfig
@@ -52,6 +54,7 @@ ObjectiveConfig = (
     | NextActionConfig
     | NextStateConfig
     | NextStateLikelihoodConfig
+    | LatentStateConfig
 )
 OBJECTIVES: dict[type, Any] = {  # of a control transformer
     BehaviourCloningConfig: BehaviourCloning,
@@ -84,6 +87,7 @@ KINDS: dict[type, Kind] = {
     ),
     MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
     EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
+    RecurrentDynamicsConfig: Kind(RecurrentDynamics, {LatentStateConfig: LatentState}, StepPasses),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from understudy.envs.base import EnvConfig, Environment, Instructions, Split
 from understudy.envs.cameras import Pictures
@@ -22,6 +23,7 @@ HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
 DEFAULT_CAMERA = "default"
+_NEARNESS = 1e-2  # weight of staying near, where an observation does not tell a pose
 
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -95,6 +97,7 @@ class ControlSuite(Environment):
         self._planner: Mppi | None = None
         self._planned: np.ndarray | None = None
         self._seed = 0
+        self._depicted: np.ndarray | None = None
         self._pictures = Pictures(self._model, config, {})
 
     def observe(self) -> Observation:
@@ -113,6 +116,20 @@ class ControlSuite(Environment):
     def render(self) -> np.ndarray:
         return self._picture(DEFAULT_CAMERA, 256)
 
+    def depict(self, state: np.ndarray) -> np.ndarray:
+        """Of the suite's own observations: the pose whose observation is nearest, sought from the last one on."""
+        physics = self._suite.physics
+        before = physics.get_state()
+        begin = before if self._depicted is None else self._depicted
+        try:
+            found = least_squares(self._amiss, begin, args=(state, begin)).x
+            self._amiss(found, state, begin)
+            self._depicted = found
+            return self.render()
+        finally:
+            physics.set_state(before)
+            physics.forward()
+
     def close(self) -> None:
         self._pictures.close()
 
@@ -123,6 +140,13 @@ class ControlSuite(Environment):
     @property
     def _data(self) -> Any:
         return self._suite.physics.data.ptr
+
+    def _amiss(self, physical: np.ndarray, state: np.ndarray, begin: np.ndarray) -> np.ndarray:
+        """How far from `state` what is observed at a physical state is, and a little, how far that is from `begin`."""
+        self._suite.physics.set_state(physical)
+        self._suite.physics.forward()
+        observed = np.array([value for _, value in self._numbers()])
+        return np.concatenate([observed - state, _NEARNESS * (physical - begin)])
 
     def _contract(self) -> ActionContract:
         bounds = self._suite.action_spec()
@@ -155,7 +179,7 @@ class ControlSuite(Environment):
         self._suite.task._random = np.random.RandomState(self._seed)
         self._suite.reset()
         self.goal = self._data.qpos.copy()
-        self._planned, self._planner = None, None
+        self._planned, self._planner, self._depicted = None, None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         self._planned = None

@@ -112,6 +112,9 @@ class PointMass(Environment):
     def render(self) -> np.ndarray:
         return self._picture(256)
 
+    def depict(self, state: np.ndarray) -> np.ndarray:
+        return self._picture(256, state[:2])
+
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)
         while not self._lay_out(generator, self.split if self._fixed is None else "evaluation"):
@@ -144,12 +147,13 @@ class PointMass(Environment):
         distance = float(np.linalg.norm(self._position - self.goal))
         return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
 
-    def _picture(self, size: int) -> np.ndarray:
+    def _picture(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
+        """position: None: the disc's present one."""
         pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()
         if self.config.goal == "visible":
             for place, colour in self._targets:
                 _paint_disc(pixels, place, TARGET_RADIUS, COLOURS[colour])
-        _paint_disc(pixels, self._position, BODY_RADIUS, BODY)
+        _paint_disc(pixels, self._position if position is None else position, BODY_RADIUS, BODY)
         return np.rint(pixels).astype(np.uint8)
 
 

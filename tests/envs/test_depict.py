@@ -1,0 +1,58 @@
+"""Scenes drawn from states alone: they look as what was seen there, and the episode does not notice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.envs.base import EnvConfig, Environment, StateKind
+
+DRAWN: list[tuple[str, StateKind]] = [
+    ("pointmass/reach", "full"),
+    ("dmc/cartpole-swingup", "full"),
+    ("dmc/reacher-easy", "full"),
+    ("dmc/walker-walk", "full"),
+    ("dmc/cheetah-run", "proprioception"),
+    ("walkers/train-planar-0003", "shared"),
+    ("walkers/train-free-0001", "proprioception"),
+]
+
+
+def make(task: str, state: StateKind) -> Environment:
+    env = envs.make(task, EnvConfig(image_size=16, state=state))
+    env.begin(3)
+    return env
+
+
+def pushed(env: Environment, steps: int) -> None:
+    for _ in range(steps):
+        env.advance(env.action_space.high)
+
+
+@pytest.mark.parametrize(("task", "state"), DRAWN)
+def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(task: str, state: StateKind) -> None:
+    """All but where along the floor a walker is, which its state does not tell."""
+    env, other = make(task, state), make(task, state)
+    seen = []
+    for _ in range(3):
+        pushed(env, 5)
+        seen.append((env.observe()["state"], env.render().astype(int)))
+    for values, picture in seen:
+        drawn = other.depict(values)
+        assert drawn is not None and drawn.shape == (256, 256, 3)
+        unlike = [np.abs(drawn - each).mean() for _, each in seen]
+        assert np.abs(drawn - picture).mean() == min(unlike) and min(unlike) < 0.7 * max(unlike)
+
+
+@pytest.mark.parametrize(("task", "state"), DRAWN)
+def test_the_episode_goes_on_as_if_nothing_had_been_drawn(task: str, state: StateKind) -> None:
+    env, other = make(task, state), make(task, state)
+    first = env.observe()["state"]
+    pushed(env, 5)
+    pushed(other, 5)
+    other.depict(first)
+    np.testing.assert_array_equal(env.observe()["state"], other.observe()["state"])
+    pushed(env, 5)
+    pushed(other, 5)
+    np.testing.assert_allclose(env.observe()["state"], other.observe()["state"], atol=1e-9)
