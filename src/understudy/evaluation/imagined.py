@@ -54,7 +54,7 @@ def curves(windows: Sequence[Imagined], names: Sequence[str]) -> bytes:
         column[0].set_title(f"episode {window.episode}, from frame {window.first}", fontsize=9)
         for panel, number in zip(column, rows, strict=False):
             told = {name: state[:, number] for name, (state, _) in window.imagined.items()}
-            _draw(panel, window.seen, window.state[:, number], told, names[number])
+            _draw(panel, window.seen, window.state[:, number], told, names[int(number)])
         _draw(column[-1], window.seen, window.reward, {n: r for n, (_, r) in window.imagined.items()}, "reward")
         column[-1].set_xlabel("step")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
