@@ -90,9 +90,10 @@ def test_planning_on_the_true_simulator_beats_chance(name: str, steps: int) -> N
     assert planned > 2 * chance
 
 
-def test_a_task_without_rewards_in_arrays_is_planned_state_by_state() -> None:
-    env = envs.make("dmc/finger-spin")
-    assert episode_return(env, 0, 60, expert=True) > episode_return(env, 0, 60, expert=False) + 5
+@pytest.mark.parametrize(("name", "steps"), [("finger-spin", 60), ("point_mass-easy", 100), ("ball_in_cup-catch", 70)])
+def test_a_task_without_rewards_in_arrays_is_planned_state_by_state(name: str, steps: int) -> None:
+    env = envs.make(f"dmc/{name}")
+    assert episode_return(env, 0, steps, expert=True) > episode_return(env, 0, steps, expert=False) + 5
 
 
 def test_every_task_can_be_made_and_observed() -> None:

@@ -54,7 +54,7 @@ def _scale(preset: str) -> Scale:
             "dmc/reacher-easy": usual,
             "dmc/cheetah-run": usual,
         },
-        demonstrations=40 if laptop else 500,
+        demonstrations=20 if laptop else 500,
         episodes=3 if laptop else 20,
         max_steps=400 if laptop else 1000,
     )
@@ -96,7 +96,8 @@ STUDY = Study(
     name="dynamics-specialist",
     description=(
         "Which model of a body's dynamics is best to plan with? debug: for tests. laptop: three tasks of DeepMind "
-        "Control from 40 episodes each; hours on two cores, not run yet. paper: 500 episodes, for GPUs."
+        "Control from 20 episodes each; about 2 hours on two cores by the seconds of its parts, not run yet. paper: "
+        "500 episodes, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=TRANSFORMER,
