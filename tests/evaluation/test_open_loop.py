@@ -16,6 +16,7 @@ from understudy import cli
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.envs.base import EnvConfig
+from understudy.evaluation.imagined import Imagined, curves, films
 from understudy.evaluation.open_loop import open_loop
 from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
@@ -87,8 +88,19 @@ def test_without_a_simulator_there_are_curves_alone(
     info["understudy"]["environment"] = {}
     (foreign / "meta/info.json").write_text(json.dumps(info))
     open_loop([runs["mlp"]], foreign, horizons=(3,), windows=2, output=tmp_path / "out", shown=1)
-    assert "no films: " in capsys.readouterr().err
+    assert "does not say in which simulator" in capsys.readouterr().err
     assert (tmp_path / "out/imagined.svg").exists() and not [*(tmp_path / "out").glob("*.mp4")]
+
+
+def test_a_dream_that_explodes_is_black(data: EpisodeDataset, tmp_path: Path) -> None:
+    state = data.columns(0)[STATE][:4]
+    exploded = np.full((2, state.shape[1]), np.inf, np.float32)
+    window = Imagined(0, 0, 1, state, np.zeros(3), {"model": (exploded, np.full(2, np.nan))})
+    assert b"<svg" in curves([window], data.spec.state_names)
+    assert len(films([window], data, tmp_path)) == 1
+    with av.open(str(tmp_path / "imagined-0.mp4")) as film:
+        last = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)][-1]
+    assert last[10:-10, 10:250].mean() > 100 and last[10:-10, 280:-10].mean() < 5
 
 
 def test_models_are_compared_on_the_same_windows(

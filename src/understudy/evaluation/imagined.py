@@ -113,19 +113,23 @@ def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
 
 
 def _frame(env: Environment, window: Imagined, step: int) -> np.ndarray:
-    """One row of pictures: what was, and what each model thinks."""
+    """One row of pictures: what was, and what each model thinks. A state that is not finite has a black one."""
     from matplotlib.colors import to_rgb
 
-    row = [_framed(env.depict(window.state[step]), to_rgb(_REAL))]
+    real = env.depict(window.state[step])
+    assert real is not None
+    row = [_framed(real, to_rgb(_REAL))]
     for colour, (states, _) in enumerate(window.imagined.values()):
-        dreaming = step > window.seen
-        state = states[step - window.seen - 1] if dreaming else window.state[step]
-        row.append(_framed(env.depict(state), to_rgb(f"C{colour}" if dreaming else _REAL)))
+        if step <= window.seen:
+            row.append(row[0])
+            continue
+        state = states[step - window.seen - 1]
+        drawn = env.depict(state) if np.isfinite(state).all() else None
+        row.append(_framed(np.zeros_like(real) if drawn is None else drawn, to_rgb(f"C{colour}")))
     return np.concatenate(row, axis=1)
 
 
-def _framed(picture: np.ndarray | None, colour: tuple[float, float, float]) -> np.ndarray:
-    assert picture is not None
+def _framed(picture: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
     h, w, _ = picture.shape
     framed = np.empty((h + 2 * _FRAME, w + 2 * _FRAME, 3), np.uint8)
     framed[:] = np.rint(255 * np.asarray(colour))
