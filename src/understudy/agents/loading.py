@@ -15,7 +15,7 @@ from understudy.models.representation import Representation
 from understudy.models.world_model import WorldModel
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
 from understudy.planners import PLANNERS, PlannerConfig
-from understudy.planners.plans import Objective
+from understudy.planners.plans import StepValue
 from understudy.serialisation import from_jsonable
 from understudy.types import Precision, UserError
 
@@ -29,7 +29,7 @@ def load(
     embodiment: str | None = None,
     precision: Precision = "fp32",
     planner: PlannerConfig | None = None,
-    objective: Objective | None = None,
+    objective: StepValue | None = None,
 ) -> LearnedAgent:
     """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
     see `PolicyAgent`. planner: what a dynamics model acts with, and only that. objective: what it seeks instead of the

@@ -14,7 +14,7 @@ from understudy.agents.generators import generator_of
 from understudy.data.transforms import StateNormaliser
 from understudy.models.world_model import History, WorldModel
 from understudy.planners import PlannerConfig, plan
-from understudy.planners.plans import Objective, moved_on, predicted_reward
+from understudy.planners.plans import StepValue, moved_on, predicted_reward
 from understudy.types import Observation, Prompt, Spec, UserError
 
 Propose = Callable[[History, Tensor], Tensor]
@@ -50,7 +50,7 @@ class MpcAgent:
         normaliser: StateNormaliser,
         planner: PlannerConfig,
         *,
-        objective: Objective | None = None,
+        objective: StepValue | None = None,
         propose: Propose | None = None,
         exploration: float = 0.3,
         seed: int = 0,
@@ -112,7 +112,7 @@ class MpcAgent:
             raise UserError(f"observation has a state of {given}; this agent was trained on {expected}")
         return torch.from_numpy(self._normaliser(observation["state"])).to(self._device)
 
-    def _of_units(self, objective: Objective) -> Objective:
+    def _of_units(self, objective: StepValue) -> StepValue:
         """The objective for what the model sees."""
         mean, deviation, low, high = (
             torch.tensor(values, dtype=torch.float32, device=self._device)

@@ -12,7 +12,7 @@ from understudy.models.world_model import History
 from understudy.planners.cem import CemConfig, cem
 from understudy.planners.follow import FollowConfig, follow
 from understudy.planners.mppi import MppiConfig, mppi
-from understudy.planners.plans import Objective, Plan, predicted_reward
+from understudy.planners.plans import Plan, StepValue, predicted_reward
 from understudy.planners.random_shooting import RandomShootingConfig, random_shooting
 
 PlannerConfig = RandomShootingConfig | CemConfig | MppiConfig | FollowConfig
@@ -36,7 +36,7 @@ def plan(
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
     *,
-    objective: Objective = predicted_reward,
+    objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The plan of the config's planner."""

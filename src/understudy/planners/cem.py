@@ -10,9 +10,9 @@ from torch import Tensor
 
 from understudy.models.world_model import History
 from understudy.planners.plans import (
-    Objective,
     Plan,
     SearchConfig,
+    StepValue,
     best,
     candidates,
     noise,
@@ -48,7 +48,7 @@ def cem(
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
     *,
-    objective: Objective = predicted_reward,
+    objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The best plan of all iterations (Rubinstein 1999). The first one draws around `start`, the last plan moved on by

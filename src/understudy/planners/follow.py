@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from understudy.models.world_model import Advised, History
-from understudy.planners.plans import Objective, Plan, predicted_reward
+from understudy.planners.plans import Plan, StepValue, predicted_reward
 from understudy.types import UserError
 
 
@@ -27,7 +27,7 @@ def follow(
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
     *,
-    objective: Objective = predicted_reward,
+    objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The action of the model's own policy, of which no return is predicted. Raises UserError if it has none, and for

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from understudy.models.world_model import History
 from understudy.planners.plans import (
-    Objective,
     Plan,
     SearchConfig,
+    StepValue,
     best,
     candidates,
     predicted_reward,
@@ -47,7 +47,7 @@ def mppi(
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
     *,
-    objective: Objective = predicted_reward,
+    objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The weighted mean of plans around `start`, the last plan moved on by a step, and around proposals (Williams et

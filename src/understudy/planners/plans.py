@@ -13,7 +13,7 @@ from torch import Tensor
 from understudy.models.world_model import History
 from understudy.types import UserError
 
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What a step is worth: (observation (n, s), action (n, a), reward (n,)) to (n,). The observation is the one that the
 model predicts after the action, normalised; the action is within [-1, 1]; the reward is the predicted one."""
 
@@ -72,12 +72,12 @@ class SearchConfig:
 def predicted_reward(
     observation: Float[Tensor, "n s"], action: Float[Tensor, "n a"], reward: Float[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
-    """The usual `Objective`."""
+    """The usual `StepValue`."""
     return reward
 
 
 def returns(
-    history: History, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: Objective
+    history: History, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue
 ) -> Float[Tensor, "n"]:
     """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything that the model
     predicts is not finite: one that explodes never wins."""
@@ -134,7 +134,7 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
 
 
 def _returns(
-    history: History, plans: Float[Tensor, "n t a"], discount: float, objective: Objective
+    history: History, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue
 ) -> Float[Tensor, "n"]:
     dream = history.dream(len(plans))
     total, finite = plans.new_zeros(len(plans)), torch.ones(len(plans), dtype=torch.bool, device=plans.device)
