@@ -15,9 +15,10 @@ import pytest
 from understudy import cli
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, REWARD, STATE
+from understudy.data.transforms import StateNormaliser
 from understudy.envs.base import EnvConfig
-from understudy.evaluation.imagined import Imagined, curves, films
-from understudy.evaluation.open_loop import open_loop
+from understudy.evaluation.imagined import show
+from understudy.evaluation.open_loop import Imagined, imagine, open_loop
 from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
 from understudy.types import UserError
@@ -87,17 +88,31 @@ def test_without_a_simulator_there_are_curves_alone(
     info = json.loads((foreign / "meta/info.json").read_text())
     info["understudy"]["environment"] = {}
     (foreign / "meta/info.json").write_text(json.dumps(info))
-    open_loop([runs["mlp"]], foreign, horizons=(3,), windows=2, output=tmp_path / "out", shown=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/imagined-7.mp4").write_bytes(b"an older run's")
+    given = ["--data", str(foreign), "--horizons", "3", "--windows", "2", "--output", str(tmp_path / "out")]
+    assert cli.main(["predict", str(runs["mlp"]), *given, "--shown", "1"]) == 0
     assert "does not say in which simulator" in capsys.readouterr().err
     assert (tmp_path / "out/imagined.svg").exists() and not [*(tmp_path / "out").glob("*.mp4")]
+
+
+def test_what_is_imagined_is_that_of_which_errors_are_told(runs: dict[str, Path], data: EpisodeDataset) -> None:
+    (found,) = open_loop([runs["mlp"]], data.path, horizons=(1, 3), windows=2, seed=5)
+    windows = imagine([runs["mlp"]], data.path, horizon=3, windows=2, seed=5)
+    deviation = StateNormaliser.of(data.statistics, data.spec.state_dimension).deviation
+    for row in found.horizons:
+        ends = [(window.seen + row.steps, window) for window in windows]
+        error = [(window.imagined["mlp"][0][row.steps - 1] - window.state[end]) / deviation for end, window in ends]
+        reward = [window.imagined["mlp"][1][row.steps - 1] - window.reward[end - 1] for end, window in ends]
+        assert row.error == pytest.approx(np.square(error).mean(), rel=1e-3)
+        assert row.reward == pytest.approx(np.square(reward).mean(), rel=1e-3)
 
 
 def test_a_dream_that_explodes_is_black(data: EpisodeDataset, tmp_path: Path) -> None:
     state = data.columns(0)[STATE][:4]
     exploded = np.full((2, state.shape[1]), np.inf, np.float32)
     window = Imagined(0, 0, 1, state, np.zeros(3), {"model": (exploded, np.full(2, np.nan))})
-    assert b"<svg" in curves([window], data.spec.state_names)
-    assert len(films([window], data, tmp_path)) == 1
+    assert len(show([window], data, tmp_path)) == 2
     with av.open(str(tmp_path / "imagined-0.mp4")) as film:
         last = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)][-1]
     assert last[10:-10, 10:250].mean() > 100 and last[10:-10, 280:-10].mean() < 5
@@ -172,14 +187,16 @@ def test_numbers_that_cannot_be_are_named(
         open_loop([runs["mlp"]], data.path, horizons=(1,), windows=1)
 
 
-def test_a_horizon_beyond_all_episodes_is_named(runs: dict[str, Path], data: EpisodeDataset) -> None:
+def test_a_horizon_beyond_all_episodes_is_named(
+    runs: dict[str, Path], data: EpisodeDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UserError, match="a horizon of 500"):
         open_loop([runs["parallel"]], data.path, horizons=(500,))
     with pytest.raises(UserError, match="expected at least 1"):
         open_loop([runs["parallel"]], data.path, horizons=(0,))
-    with pytest.raises(UserError, match="shown -1"):
-        open_loop([runs["parallel"]], data.path, shown=-1)
-    with pytest.raises(UserError, match="no run"):
+    assert cli.main(["predict", str(runs["mlp"]), "--data", str(data.path), "--shown", "-1"]) == 2
+    assert "--shown -1" in capsys.readouterr().err
+    with pytest.raises(UserError, match="0 runs"):
         open_loop([], data.path)
 
 

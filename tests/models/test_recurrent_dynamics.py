@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from factories import make_spec
+from factories import make_batch, make_spec
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
 from understudy.models.world_model import Dream, History, WorldModel
+from understudy.objectives.latent_state import LatentState, LatentStateConfig
+from understudy.objectives.steps import StepPasses
 from understudy.types import UserError
 
 STEPS = 3
@@ -68,6 +71,21 @@ def test_it_knows_a_windows_steps_and_none_before() -> None:
     assert not torch.allclose(told(model.encode(earlier, action, reward), model), whole)
 
 
+def test_it_predicts_as_it_dreams() -> None:
+    """What the loss knows of the next step is what a dream tells of it."""
+    model, batch = make_model(), replace(make_batch(2), mask=torch.ones(2, 4, dtype=torch.bool))
+    batch = replace(
+        batch, **{name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")}
+    )
+    model.steps = batch.state.shape[1]
+    passes = StepPasses(model, batch, torch.Generator())
+    found = LatentState(LatentStateConfig(), model).predict(passes)
+    for step in range(3):
+        history = model.encode(batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step])
+        told = history.dream(1).step(passes.action[0, step : step + 1])
+        torch.testing.assert_close(found[0, step], torch.cat([told.observation[0], told.reward]))
+
+
 def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
     model = make_model()
     history = model.encode(*history_of(model, 2))
@@ -82,7 +100,7 @@ def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
 
 
 def test_draws_have_the_probabilities_that_are_told() -> None:
-    model = make_model(uniform=0.0)
+    model = make_model(uniform=1e-6)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
     drawn = model.draw(probabilities.log().expand(20_000, 4, 4), torch.Generator().manual_seed(0)).view(-1, 4)
     assert torch.equal(drawn.sum(dim=1).round(), torch.ones(80_000))
@@ -112,7 +130,13 @@ def test_no_category_is_ever_impossible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"categories": 1}, "categories is 1"), ({"uniform": 1.0}, "uniform"), ({"width": 0}, "0")]
+    ("changes", "says"),
+    [
+        ({"categories": 1}, "categories is 1"),
+        ({"uniform": 1.0}, "uniform"),
+        ({"uniform": 0.0}, "uniform"),
+        ({"width": 0}, "0"),
+    ],
 )
 def test_bad_settings_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):

@@ -168,14 +168,29 @@ def test_the_divergence_is_that_of_categorical_variables() -> None:
 
 
 def test_a_state_is_told_by_what_it_led_to() -> None:
-    """The reward of a step stands beside the next observation; the window's last one has none."""
-    system, batch = make_system("recurrent").eval(), steps_of()
-    changed = replace(batch, reward=batch.reward.clone())
-    changed.reward[:, 1] += 1.0
-    changed.reward[:, -1] += 1.0
-    found = [system.losses(each, generator())["loss"].value for each in (batch, changed)]
-    assert (found[0] != found[1])[:, 2].all()
-    assert torch.equal(found[0][:, [0, 1, *range(3, STEPS)]], found[1][:, [0, 1, *range(3, STEPS)]])
+    """The reward of a step stands beside the next observation; that of the last real one in its own place."""
+    system = make_system("recurrent").eval()
+    batch = steps_of(2, mask=torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False]]))
+    for step, places in ((0, [[1], [1]]), (STEPS - 2, [[STEPS - 1], [STEPS - 2]]), (STEPS - 1, [[STEPS - 1], []])):
+        changed = replace(batch, reward=batch.reward.clone())
+        changed.reward[:, step] += 1.0
+        before, after = (system.losses(each, generator())["loss"] for each in (batch, changed))
+        moved = (before.value != after.value) & before.mask
+        assert [row.nonzero().flatten().tolist() for row in moved] == places
+
+
+@pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
+def test_the_divergence_moves_prior_and_posterior_as_much_as_it_is_told_to(balance: float, still: str) -> None:
+    """Of a first step, with observations that hardly count."""
+    torch.manual_seed(0)
+    model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, deviation=1e6)
+    joint, window = JointSpec((make_spec(),)), WindowConfig(steps=STEPS, chunk=1)
+    system = System.build(model, {"loss": objective}, joint, window)
+    batch = steps_of(mask=torch.tensor([[True] + [False] * (STEPS - 1)] * 3))
+    system.losses(batch, generator())["loss"].mean().backward()
+    norms = {name: getattr(system.model, name)[-1].bias.grad.norm() for name in ("posterior_head", "prior_head")}
+    moving = norms.pop("prior_head" if still == "posterior_head" else "posterior_head")
+    assert moving > 1e-4 and norms[still] < 1e-6 * moving
 
 
 def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,9 @@ class Options:
     none are written."""
 
     shown: int = 2
-    """Predictions that are drawn into the folder beside what happened: imagined.svg has the curves of all numbers, and
-    where the data's simulator is installed and can draw a state, imagined-0.mp4 and so on the scenes."""
+    """Predictions that are drawn into the folder beside what happened: imagined.svg has the curves of the numbers (of
+    more than 12 those that vary most), and where the data's simulator is installed and can draw a state, imagined-0.mp4
+    and so on the scenes."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,15 +58,24 @@ def main(arguments: Sequence[str]) -> int:
     if not options.runs or options.data is None:
         raise UserError("missing RUN, a dynamics model, or --data, the dataset to predict")
     from understudy.cli.console import console
-    from understudy.evaluation.open_loop import open_loop
-    from understudy.evaluation.prediction_chart import labels
+    from understudy.evaluation.open_loop import imagine, labels, open_loop
 
-    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed}
-    found = open_loop(options.runs, options.data, output=options.output, shown=options.shown, **given)
+    if options.shown < 0:
+        raise UserError(f"--shown {options.shown}; expected a number of predictions, or 0")
+    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
+    found = open_loop(options.runs, options.data, **given)
     names = labels([forecast.run for forecast in found])
     tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
     for table in (*tables, *_calibrations(names, found)):
         console().print(table)
+    if options.output is not None and options.shown:
+        from understudy.data.dataset import EpisodeDataset
+        from understudy.evaluation.imagined import show
+
+        horizon, windows = max(options.horizons), min(options.shown, options.windows)
+        shown = imagine(options.runs, options.data, horizon=horizon, windows=windows, seed=options.seed)
+        for line in show(shown, EpisodeDataset.open(options.data), options.output):
+            print(line, file=sys.stderr)
     return 0
 
 

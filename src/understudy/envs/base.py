@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -137,10 +138,10 @@ class Environment(gymnasium.Env, ABC):
         shown by the scene as its expert leaves it."""
         return None
 
-    def depict(self, state: np.ndarray) -> np.ndarray | None:
-        """The scene that would be observed as `state` (s,), in the suite's units, as a picture like `render`'s: what a
-        model imagined, say. What no state tells is as it is now; the episode goes on as if nothing had been drawn. None
-        where the suite cannot tell a scene from a state."""
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray] | None:
+        """The scenes that would be observed as one state (s,) after the other, finite and in the suite's units, as
+        pictures like `render`'s: what a model imagined, say. What states do not tell is as it is now; the episode goes
+        on as if nothing had been drawn. None where the suite cannot tell a scene from a state."""
         return None
 
     @abstractmethod

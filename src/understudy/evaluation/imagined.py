@@ -3,50 +3,65 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from understudy.claim import write_atomically
 from understudy.data.dataset import EpisodeDataset
+from understudy.data.transforms import StateNormaliser
 from understudy.envs import make
 from understudy.envs.base import EnvConfig, Environment
+from understudy.evaluation.open_loop import Imagined
 from understudy.progress import progress_bar
 from understudy.rollout.video import write_video
 from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
+CURVES, FILM = "imagined.svg", "imagined-{}.mp4"
 MOST_CURVES = 12
 _REAL, _SEEN = "0.2", "0.93"
 _FRAME = 6  # pixels around a picture: the model's colour where it imagines
 
 
-@dataclass(frozen=True)
-class Imagined:
-    """One window. episode, first: where in the dataset it begins. seen: so many steps were real for the models, too.
+def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> list[str]:
+    """Write imagined.svg, and imagined-N.mp4 of each window where a simulator can draw it; films of a run before go.
 
-    state (t, s) and reward (t - 1,) are what happened, in the simulator's units; imagined the same of each model, by
-    name, from step `seen` on: (t - 1 - seen, s) and (t - 1 - seen,).
+    A film has the real scene on the left, then each model's, drawn from states by the simulator that they were recorded
+    in. Around a scene that a model imagines is a frame of its curve's colour; a state that is not finite is black.
+    Returns what to say to the user: where things are, or why there are no films.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(FILM.format("*")):
+        old.unlink()
+    write_atomically(folder / CURVES, curves(windows, dataset))
+    said = [f"{folder / CURVES}: the numbers of {len(windows)} predictions"]
+    with progress_bar("films", len(windows)) as bar:
+        for number, window in enumerate(windows):
+            path = folder / FILM.format(number)
+            try:
+                with closing(_simulator(dataset, window)) as env:
+                    write_video(path, _film(env, window), fps=min(30.0, dataset.fps))
+            except UserError as reason:
+                return [*said, f"no film: {reason}"]
+            bar.show(number + 1, "")
+            said.append(f"{path}: episode {window.episode}; from the left: real, {', '.join(window.imagined)}")
+    return said
 
-    episode: int
-    first: int
-    seen: int
-    state: Float[np.ndarray, "t s"]
-    reward: Float[np.ndarray, "u"]
-    imagined: dict[str, tuple[np.ndarray, np.ndarray]]
 
-
-def curves(windows: Sequence[Imagined], names: Sequence[str]) -> bytes:
-    """An SVG: a column a window, a row a number of the state (the `MOST_CURVES` that vary most) and the reward. What
-    the models saw is shaded."""
+def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
+    """An SVG: a column a window, a row a number of the state (of more than `MOST_CURVES` those that vary most, in the
+    dataset's deviations) and the reward. What the models saw is shaded."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    spread = np.concatenate([window.state for window in windows]).std(axis=0)
+    names = dataset.spec.state_names
+    deviation = StateNormaliser.of(dataset.statistics, len(names)).deviation
+    spread = np.mean([window.state.std(axis=0) for window in windows], axis=0) / deviation
     rows = sorted(np.argsort(-spread, kind="stable")[:MOST_CURVES].tolist())
     figure = Figure(figsize=(4.2 * len(windows), 1.1 * (len(rows) + 1) + 0.8), layout="constrained")
     panels = figure.subplots(len(rows) + 1, len(windows), squeeze=False, sharex="col")
@@ -63,33 +78,8 @@ def curves(windows: Sequence[Imagined], names: Sequence[str]) -> bytes:
     return drawn.getvalue()
 
 
-def films(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> list[str]:
-    """Write imagined-N.mp4 of each window: the real scene, then each model's, drawn from states by the simulator that
-    they were recorded in. Around a scene that a model imagines is a frame of its curve's colour.
-
-    Returns what to say to the user: where films are, or why there are none.
-    """
-    try:
-        scenes = [(window, _simulator(dataset, window)) for window in windows]
-    except UserError as reason:
-        return [f"no films: {reason}"]
-    said = []
-    with progress_bar("films", sum(len(window.state) for window in windows)) as bar:
-        done = 0
-        for number, (window, env) in enumerate(scenes):
-            path, frames = folder / f"imagined-{number}.mp4", []
-            for step in range(len(window.state)):
-                frames.append(_frame(env, window, step))
-                done += 1
-                bar.show(done, "")
-            env.close()
-            write_video(path, frames, fps=min(30.0, dataset.fps))
-            said.append(f"{path}: episode {window.episode}; from the left: real, {', '.join(window.imagined)}")
-    return said
-
-
 def _draw(panel: Any, seen: int, real: np.ndarray, told: dict[str, np.ndarray], label: str) -> None:
-    """states begin at step 0, so imagined ones at `seen` + 1; rewards are those of steps, imagined from `seen` on."""
+    """What models tell ends with what is real."""
     panel.axvspan(0, seen, color=_SEEN, lw=0)
     panel.plot(real, color=_REAL, lw=1.5, label="real")
     for colour, (name, values) in enumerate(told.items()):
@@ -99,34 +89,45 @@ def _draw(panel: Any, seen: int, real: np.ndarray, told: dict[str, np.ndarray], 
 
 
 def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
-    """The episode's, at its beginning. Raises UserError where there is none that can draw states."""
-    task = dataset.tasks[dataset.episode_task[window.episode]].name
-    if not dataset.environment:
-        raise UserError(f"{dataset.path} does not say in which simulator it was recorded")
+    """The episode's, at its beginning. Raises UserError where there is none, or none that can draw states."""
+    task, seed = dataset.tasks[dataset.episode_task[window.episode]].name, dataset.seed(window.episode)
+    if not dataset.environment or seed < 0:
+        raise UserError(f"{dataset.path} does not say in which simulator and from which seed it was recorded")
     env = make(task, from_jsonable(EnvConfig, dict(dataset.environment)))
-    if env.interface.state_names != dataset.spec.state_names:
-        raise UserError(f"the state of {task} is another one here than in {dataset.path}")
-    env.begin(max(0, dataset.seed(window.episode)))
-    if env.depict(window.state[0]) is None:
-        raise UserError(f"{task.partition('/')[0]} cannot draw a scene from a state")
+    env.begin(seed)
+    reasons = {
+        f"the state of {task} is another one here than in {dataset.path}": (
+            env.interface.state_names != dataset.spec.state_names
+        ),
+        f"{task.partition('/')[0]} cannot draw a scene from a state": env.depict([]) is None,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            env.close()
+            raise UserError(reason)
     return env
 
 
-def _frame(env: Environment, window: Imagined, step: int) -> np.ndarray:
-    """One row of pictures: what was, and what each model thinks. A state that is not finite has a black one."""
+def _film(env: Environment, window: Imagined) -> Iterator[np.ndarray]:
+    """Rows of pictures, step by step: what was, and what each model thinks."""
     from matplotlib.colors import to_rgb
 
-    real = env.depict(window.state[step])
-    assert real is not None
-    row = [_framed(real, to_rgb(_REAL))]
-    for colour, (states, _) in enumerate(window.imagined.values()):
-        if step <= window.seen:
-            row.append(row[0])
-            continue
-        state = states[step - window.seen - 1]
-        drawn = env.depict(state) if np.isfinite(state).all() else None
-        row.append(_framed(np.zeros_like(real) if drawn is None else drawn, to_rgb(f"C{colour}")))
-    return np.concatenate(row, axis=1)
+    told = [np.concatenate([window.state[: window.seen + 1], states]) for states, _ in window.imagined.values()]
+    columns = [_scenes(env, states) for states in (window.state, *told)]
+    for step, row in enumerate(zip(*columns, strict=True)):
+        colours = [_REAL, *(f"C{index}" if step > window.seen else _REAL for index in range(len(told)))]
+        framed = [_framed(picture, to_rgb(colour)) for picture, colour in zip(row, colours, strict=True)]
+        yield np.concatenate(framed, axis=1)
+
+
+def _scenes(env: Environment, states: Float[np.ndarray, "t s"]) -> Iterator[np.ndarray]:
+    finite = np.isfinite(states).all(axis=1)
+    drawn = env.depict(states[finite])
+    assert drawn is not None and finite[0]
+    picture = np.zeros(0)
+    for known in finite:
+        picture = next(drawn) if known else np.zeros_like(picture)
+        yield picture
 
 
 def _framed(picture: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:

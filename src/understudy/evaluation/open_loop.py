@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from understudy.models.world_model import WorldModel
 from understudy.types import UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
-RESULTS, CHART, IMAGINED = "prediction.json", "prediction.svg", "imagined.svg"
+RESULTS, CHART = "prediction.json", "prediction.svg"
 _RESAMPLES = 2000
 _BEYOND = 1e-4  # the bounds of actions, in halves of their range: rounding
 
@@ -56,6 +55,29 @@ class Forecast:
 
 
 @dataclass(frozen=True)
+class Imagined:
+    """One window. episode, first: where in the dataset it begins. seen: so many of its actions, and what came of them,
+    the models were told.
+
+    state (t, s) and reward (t - 1,) are what happened, in the simulator's units. imagined: by the models' names, states
+    (t - 1 - seen, s) from step seen + 1 on, and rewards (t - 1 - seen,) from step seen on.
+    """
+
+    episode: int
+    first: int
+    seen: int
+    state: Float[np.ndarray, "t s"]
+    reward: Float[np.ndarray, "u"]
+    imagined: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def labels(runs: Sequence[str]) -> list[str]:
+    """What runs are called in a table or a legend: their folders, or the whole paths where these are the same."""
+    names = [Path(run).name for run in runs]
+    return names if len(set(names)) == len(names) else list(runs)
+
+
+@dataclass(frozen=True)
 class _Forecaster:
     """A run's model, and the states as it knows them."""
 
@@ -78,12 +100,9 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One prediction: states (h, s) in the simulator's units and rewards (h,); errors (h, s) of the model and of
-    standing still, and (h,) of the reward."""
+    """One prediction: errors (h, s) of the model and of standing still, and (h,) of the reward, at every step."""
 
     episode: int
-    states: np.ndarray
-    rewards: np.ndarray
     error: np.ndarray
     still: np.ndarray
     reward: np.ndarray
@@ -97,37 +116,59 @@ def open_loop(
     windows: int = 64,
     seed: int = 0,
     output: str | Path | None = None,
-    shown: int = 0,
 ) -> list[Forecast]:
     """Predictions of dynamics models on the same windows of a dataset that they were not trained on, one for each run.
 
     windows: predictions, spread over the episodes; each begins after as many real steps as the model that keeps most
     of them. Errors of all are in deviations of the first run's training data. output: a folder for prediction.json and
-    prediction.svg; with `shown` of the windows also for imagined.svg and, where the simulator can draw states, films.
-    Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
+    prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
     its episodes are too short.
     """
-    if not horizons or min(horizons) < 1 or windows < 1:
-        raise UserError(f"horizons {tuple(horizons)} and windows {windows}; expected at least 1 each")
-    if shown < 0:
-        raise UserError(f"shown {shown}; expected a number of windows, or 0")
-    if not runs:
-        raise UserError("no run to predict with; expected at least 1")
+    if not horizons or min(horizons) < 1:
+        raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
+    asked = _ask(runs, data, max(horizons), windows, seed)
+    unit = asked.forecasters[0].normaliser.deviation
+    found = [_forecast(each, asked, horizons, unit) for each in asked.forecasters]
+    if output is not None:
+        _write(Path(output), found, str(data))
+    return found
+
+
+def imagine(
+    runs: Sequence[str | Path], data: str | Path, *, horizon: int, windows: int, seed: int = 0
+) -> list[Imagined]:
+    """The first so many windows of `open_loop` for this horizon, and what its models say of them."""
+    asked = _ask(runs, data, horizon, windows, seed)
+    names = labels([each.run for each in asked.forecasters])
+    found = []
+    for window in asked.windows:
+        told = [_dream(each, window, asked.context) for each in asked.forecasters]
+        units = [
+            (each.normaliser.inverse(states), rewards)
+            for each, (states, rewards) in zip(asked.forecasters, told, strict=True)
+        ]
+        known = (window.episode, window.first, asked.context, window.state, window.reward.numpy())
+        found.append(Imagined(*known, dict(zip(names, units, strict=True))))
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Models, and windows of a dataset in which each predicts after `context` steps."""
+
+    dataset: EpisodeDataset
+    forecasters: list[_Forecaster]
+    context: int
+    windows: list[_Window]
+
+
+def _ask(runs: Sequence[str | Path], data: str | Path, horizon: int, windows: int, seed: int) -> _Asked:
+    if windows < 1 or not runs:
+        raise UserError(f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each")
     dataset = EpisodeDataset.open(data)
     forecasters = [_forecaster(run, dataset) for run in runs]
     context = max(each.model.steps for each in forecasters) - 1
-    chosen = list(_windows(dataset, context, max(horizons), windows, seed))
-    unit = forecasters[0].normaliser.deviation
-    walks = [_walks(each, chosen, context, max(horizons), unit) for each in forecasters]
-    found = [
-        _forecast(each, walked, chosen, context, horizons, dataset.spec.state_names)
-        for each, walked in zip(forecasters, walks, strict=True)
-    ]
-    if output is not None:
-        _write(Path(output), found, str(data))
-        if shown:
-            _show(Path(output), found, dataset, chosen[:shown], walks, context)
-    return found
+    return _Asked(dataset, forecasters, context, list(_windows(dataset, context, horizon, windows, seed)))
 
 
 def _forecaster(run: str | Path, dataset: EpisodeDataset) -> _Forecaster:
@@ -181,46 +222,36 @@ def _require(
 
 
 def _forecast(
-    forecaster: _Forecaster,
-    walks: Sequence[_Walk],
-    windows: Sequence[_Window],
-    context: int,
-    horizons: Sequence[int],
-    names: Sequence[str],
+    forecaster: _Forecaster, asked: _Asked, horizons: Sequence[int], unit: Float[np.ndarray, "s"]
 ) -> Forecast:
+    """unit: the deviations in which errors are told."""
+    names, scale = asked.dataset.spec.state_names, forecaster.normaliser.deviation / unit
+    walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
     rows = tuple(_row(walks, steps, names) for steps in sorted(set(horizons)))
     found = None
     if isinstance(forecaster.model, Distributional):
-        found = calibration(_transform(forecaster, windows, context), [*names, "reward"])
-    return Forecast(forecaster.run, len(windows), rows, found)
+        found = calibration(_transform(forecaster, asked.windows, asked.context), [*names, "reward"])
+    return Forecast(forecaster.run, len(asked.windows), rows, found)
 
 
-def _walks(
-    forecaster: _Forecaster, windows: Sequence[_Window], context: int, horizon: int, unit: Float[np.ndarray, "s"]
-) -> list[_Walk]:
-    """unit: deviations in which errors are told."""
-    scale = forecaster.normaliser.deviation / unit
-    return [_walk(forecaster, window, context, horizon, scale) for window in windows]
-
-
-def _walk(forecaster: _Forecaster, window: _Window, context: int, horizon: int, scale: Float[np.ndarray, "s"]) -> _Walk:
+def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[np.ndarray, "s"]) -> _Walk:
     """scale: from the model's deviations to those in which errors are told."""
     state = forecaster.normaliser(window.state)
-    seen = torch.from_numpy(state[: context + 1])
-    dream = forecaster.model.encode(seen, window.action[:context], window.reward[:context]).dream(1)
-    steps = [dream.step(action[None]) for action in window.action[context:]]
-    assert len(steps) == horizon, (len(steps), horizon)
-    predicted = torch.cat([step.observation for step in steps]).numpy()
-    rewards = torch.cat([step.reward for step in steps])
-    truth = state[context + 1 :]
+    (predicted, rewards), truth = _dream(forecaster, window, context), state[context + 1 :]
     return _Walk(
         window.episode,
-        forecaster.normaliser.inverse(predicted),
-        rewards.numpy(),
         np.square((predicted - truth) * scale),
         np.square((state[context] - truth) * scale),
-        (rewards - window.reward[context:]).square().numpy(),
+        np.square(rewards - window.reward[context:].numpy()),
     )
+
+
+def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a window."""
+    seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
+    dream = forecaster.model.encode(seen, window.action[:context], window.reward[:context]).dream(1)
+    steps = [dream.step(action[None]) for action in window.action[context:]]
+    return torch.cat([step.observation for step in steps]).numpy(), torch.cat([step.reward for step in steps]).numpy()
 
 
 def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:
@@ -258,28 +289,6 @@ def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float]:
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _show(
-    folder: Path,
-    found: Sequence[Forecast],
-    dataset: EpisodeDataset,
-    windows: Sequence[_Window],
-    walks: Sequence[Sequence[_Walk]],
-    context: int,
-) -> None:
-    """Draw some windows, of which each model has a walk in their order."""
-    from understudy.evaluation.imagined import Imagined, curves, films
-    from understudy.evaluation.prediction_chart import labels
-
-    names = labels([forecast.run for forecast in found])
-    shown = []
-    for number, window in enumerate(windows):
-        told = {name: (of[number].states, of[number].rewards) for name, of in zip(names, walks, strict=True)}
-        shown.append(Imagined(window.episode, window.first, context, window.state, window.reward.numpy(), told))
-    write_atomically(folder / IMAGINED, curves(shown, dataset.spec.state_names))
-    for line in films(shown, dataset, folder):
-        print(line, file=sys.stderr)
 
 
 def _write(folder: Path, found: Sequence[Forecast], data: str) -> None:

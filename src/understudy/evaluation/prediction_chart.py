@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from understudy.evaluation.calibration import QUANTILES
-
-if TYPE_CHECKING:
-    from understudy.evaluation.open_loop import Forecast
-
-
-def labels(runs: Sequence[str]) -> list[str]:
-    """What runs are called in a table or a legend: their folders, or the whole paths where these are the same."""
-    names = [Path(run).name for run in runs]
-    return names if len(set(names)) == len(names) else list(runs)
+from understudy.evaluation.open_loop import Forecast, labels
 
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:

@@ -111,17 +111,19 @@ class DynamicsTransformer(nn.Module):
     def forward(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t m bins"]:
-        """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes and
-        of the reward. values: `sequence`'s, of any length: a step sees as many as the model has places for, itself
-        included. real: steps that there are; None: all."""
+        """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes,
+        and of the reward, told from the next observation where there is one, else from the expected one. values:
+        `sequence`'s, of any length: a step sees as many as the model has places for, itself included. real: steps that
+        there are; None: all."""
         t, steps = values.shape[1], self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
         if self.config.decoding == "sequential":
             return self._logits(x).unflatten(1, (t, self.tokens))[..., 0, :]
         changes, observation = self._logits(x), values[..., : self.observed]
-        came = observation + self.expected(changes.detach())
-        known = came.new_ones(came.shape[:2], dtype=torch.bool) if real is None else real
-        came = torch.cat([torch.where(known[:, 1:, None], observation[:, 1:], came[:, :-1]), came[:, -1:]], dim=1)
+        seen = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
+        unknown = ~F.pad(seen[:, 1:], (0, 1))
+        came = observation.roll(-1, dims=1).clone()
+        came[unknown] = observation[unknown] + self.expected(changes.detach()[unknown])
         return torch.cat([changes, self._rewards(values[..., :-1], came)[..., None, :]], dim=2)
 
     def decide(

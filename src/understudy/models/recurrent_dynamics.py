@@ -23,7 +23,7 @@ from understudy.types import UserError
 @dataclass(frozen=True)
 class RecurrentDynamicsConfig:
     """width: of the recurrent state, and of hidden layers. variables: of so many categories each. uniform: share of a
-    uniform distribution in theirs, so that none is ever impossible."""
+    uniform distribution in theirs, so that none is ever impossible (DreamerV3's; Hafner et al. 2023)."""
 
     width: int = 200
     variables: int = 16
@@ -34,8 +34,8 @@ class RecurrentDynamicsConfig:
         for name, least in (("width", 1), ("variables", 1), ("categories", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"model.{name} is {getattr(self, name)}; expected at least {least}")
-        if not 0 <= self.uniform < 1:
-            raise UserError(f"model.uniform is {self.uniform}; expected in [0, 1)")
+        if not 0 < self.uniform < 1:
+            raise UserError(f"model.uniform is {self.uniform}; expected more than 0 and less than 1")
 
 
 class Filtered(NamedTuple):
@@ -88,14 +88,16 @@ class RecurrentDynamics(nn.Module):
     ) -> Filtered:
         """The states of a sequence of t observations and the u >= t - 1 actions behind them. generator: draws the
         variables; None: the most likely ones."""
-        recurrent = observation.new_zeros(len(observation), self.config.width)
-        states = []
+        recurrent = [observation.new_zeros(len(observation), self.config.width)]
+        posterior, drawn = [], []
         for step in range(observation.shape[1]):
             if step:
-                recurrent = self.advance(recurrent, states[-1].drawn, action[:, step - 1])
-            posterior = self._distribution(self.posterior_head(torch.cat([recurrent, observation[:, step]], dim=-1)))
-            states.append(Filtered(recurrent, self.prior(recurrent), posterior, self.draw(posterior, generator)))
-        return Filtered(*(torch.stack(parts, dim=1) for parts in zip(*states, strict=True)))
+                recurrent.append(self.advance(recurrent[-1], drawn[-1], action[:, step - 1]))
+            seen = torch.cat([recurrent[-1], observation[:, step]], dim=-1)
+            posterior.append(self._distribution(self.posterior_head(seen)))
+            drawn.append(self.draw(posterior[-1], generator))
+        before = torch.stack(recurrent, dim=1)
+        return Filtered(before, self.prior(before), torch.stack(posterior, dim=1), torch.stack(drawn, dim=1))
 
     def advance(
         self, recurrent: Float[Tensor, "n d"], drawn: Float[Tensor, "n z"], action: Float[Tensor, "n a"]

@@ -28,13 +28,18 @@ class LatentStateConfig:
     def __post_init__(self) -> None:
         if self.deviation <= 0:
             raise UserError(f"deviation {self.deviation} is not positive")
+        if self.divergence < 0:
+            raise UserError(f"weight {self.divergence} of the divergence is negative")
         if not 0 <= self.balance <= 1:
             raise UserError(f"balance {self.balance} of the divergence; expected in [0, 1]")
 
 
 class LatentState(Objective):
     """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t), step by step (Hafner
-    et al. 2021, equations 2 and 3)."""
+    et al. 2021, equation 2, and algorithm 2 for the balance).
+
+    The reward of a window's last action is told from the prior, as nothing is seen after it.
+    """
 
     def __init__(self, config: LatentStateConfig, model: RecurrentDynamics):
         super().__init__()
@@ -50,6 +55,9 @@ class LatentState(Objective):
         told = model.decode(known.features)
         error = (told[..., :-1] - batch.state).square().sum(dim=-1)
         error = error + F.pad((told[:, 1:, -1] - batch.reward[:, :-1]).square(), (1, 0))
+        ends = torch.arange(len(batch), device=error.device), batch.mask.sum(dim=1) - 1
+        after = self._ahead(passes, known, passes.generator)[ends][:, -1]
+        error = error.index_put(ends, (after - batch.reward[ends]).square(), accumulate=True)
         moved = config.balance * divergence(known.posterior.detach(), known.prior)
         held = (1 - config.balance) * divergence(known.posterior, known.prior.detach())
         loss = error / (2 * config.deviation**2) + config.divergence * (moved + held)
@@ -65,10 +73,14 @@ class LatentState(Objective):
     def _filtered(self, passes: StepPasses[RecurrentDynamics], generator: torch.Generator | None) -> Filtered:
         return passes.model.filter(passes.batch.state, passes.action, generator)
 
-    def _ahead(self, passes: StepPasses[RecurrentDynamics], known: Filtered) -> Float[Tensor, "b t m"]:
+    def _ahead(
+        self, passes: StepPasses[RecurrentDynamics], known: Filtered, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "b t m"]:
+        """generator: as in `RecurrentDynamics.filter`, of what comes next."""
         model = passes.model
         after = model.advance(known.recurrent.flatten(0, 1), known.drawn.flatten(0, 1), passes.action.flatten(0, 1))
-        return model.decode(torch.cat([after, model.draw(model.prior(after))], dim=-1)).view(*known.drawn.shape[:2], -1)
+        drawn = model.draw(model.prior(after), generator)
+        return model.decode(torch.cat([after, drawn], dim=-1)).view(*known.drawn.shape[:2], -1)
 
 
 def divergence(first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]) -> Float[Tensor, "..."]:

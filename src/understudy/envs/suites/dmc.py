@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from understudy.envs.base import EnvConfig, Environment, Instructions, Split
 from understudy.envs.cameras import Pictures
@@ -23,7 +22,11 @@ HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
 DEFAULT_CAMERA = "default"
-_NEARNESS = 1e-2  # weight of staying near, where an observation does not tell a pose
+# Of drawing a scene from an observation: the weight of staying near the last pose, where none is told; what is felt,
+# and tells none; and how often to try.
+_NEARNESS = 1e-2
+_FELT = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
+_MOST_TRIALS = 30
 
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -97,7 +100,6 @@ class ControlSuite(Environment):
         self._planner: Mppi | None = None
         self._planned: np.ndarray | None = None
         self._seed = 0
-        self._depicted: np.ndarray | None = None
         self._pictures = Pictures(self._model, config, {})
 
     def observe(self) -> Observation:
@@ -116,19 +118,23 @@ class ControlSuite(Environment):
     def render(self) -> np.ndarray:
         return self._picture(DEFAULT_CAMERA, 256)
 
-    def depict(self, state: np.ndarray) -> np.ndarray:
-        """Of the suite's own observations: the pose whose observation is nearest, sought from the last one on."""
-        physics = self._suite.physics
-        before = physics.get_state()
-        begin = before if self._depicted is None else self._depicted
-        try:
-            found = least_squares(self._amiss, begin, args=(state, begin)).x
-            self._amiss(found, state, begin)
-            self._depicted = found
-            return self.render()
-        finally:
-            physics.set_state(before)
-            physics.forward()
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The pose whose observation is nearest, each sought from the one before."""
+        from scipy.optimize import least_squares
+
+        scene = self._suite.physics.copy(share_model=True)
+        found, told = scene.get_state(), np.array([not name.startswith(_FELT) for name in self.interface.state_names])
+
+        def amiss(physical: np.ndarray, state: np.ndarray, before: np.ndarray) -> np.ndarray:
+            scene.set_state(physical)
+            scene.forward()
+            observed = np.array([value for _, value in self._numbers(scene)])
+            return np.concatenate([(observed - state)[told], _NEARNESS * (physical - before)])
+
+        for state in states:
+            found = least_squares(amiss, found, args=(state, found), max_nfev=_MOST_TRIALS).x
+            amiss(found, state, found)
+            yield self._picture(DEFAULT_CAMERA, 256, scene)
 
     def close(self) -> None:
         self._pictures.close()
@@ -140,13 +146,6 @@ class ControlSuite(Environment):
     @property
     def _data(self) -> Any:
         return self._suite.physics.data.ptr
-
-    def _amiss(self, physical: np.ndarray, state: np.ndarray, begin: np.ndarray) -> np.ndarray:
-        """How far from `state` what is observed at a physical state is, and a little, how far that is from `begin`."""
-        self._suite.physics.set_state(physical)
-        self._suite.physics.forward()
-        observed = np.array([value for _, value in self._numbers()])
-        return np.concatenate([observed - state, _NEARNESS * (physical - begin)])
 
     def _contract(self) -> ActionContract:
         bounds = self._suite.action_spec()
@@ -160,12 +159,13 @@ class ControlSuite(Environment):
             control_rate_hz=round(1 / self._suite.control_timestep(), 6),
         )
 
-    def _numbers(self) -> list[tuple[str, float]]:
-        """The state, each number with its name."""
+    def _numbers(self, physics: Any = None) -> list[tuple[str, float]]:
+        """The state, each number with its name. physics: None: the episode's."""
+        physics = physics or self._suite.physics
         if self.config.state == "full":
-            parts = dict(self._suite.task.get_observation(self._suite.physics))
+            parts = dict(self._suite.task.get_observation(physics))
         else:
-            parts = {"position": self._data.qpos, "velocity": self._data.qvel}
+            parts = {"position": physics.data.qpos, "velocity": physics.data.qvel}
         arrays = [(name, np.asarray(part, np.float64)) for name, part in parts.items()]
         return [
             (f"{name}_{index}" if array.ndim else name, float(value))
@@ -179,7 +179,7 @@ class ControlSuite(Environment):
         self._suite.task._random = np.random.RandomState(self._seed)
         self._suite.reset()
         self.goal = self._data.qpos.copy()
-        self._planned, self._planner, self._depicted = None, None, None
+        self._planned, self._planner = None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
         self._planned = None
@@ -191,9 +191,10 @@ class ControlSuite(Environment):
         substeps = round(self._suite.control_timestep() / self._model.opt.timestep)
         return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), substeps=substeps)
 
-    def _picture(self, name: str, size: int) -> np.ndarray:
-        first = name == DEFAULT_CAMERA and self._model.ncam
-        return self._pictures.picture(self._data, self._model.camera(0).name if first else name, size)
+    def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
+        """physics: None: the episode's."""
+        first, data = name == DEFAULT_CAMERA and self._model.ncam, (physics or self._suite.physics).data.ptr
+        return self._pictures.picture(data, self._model.camera(0).name if first else name, size)
 
 
 _VERBS: Mapping[str, str] = {

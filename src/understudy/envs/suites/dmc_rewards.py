@@ -36,7 +36,7 @@ def rewards_of(domain: str, task: str, physics: Any, suite_task: Any) -> Rewards
     }
     if domain in known and task not in ("two_poles", "three_poles"):
         return known[domain](task, physics)
-    return _state_by_state(physics, suite_task, _LEADS.get(domain))
+    return _state_by_state(physics, suite_task, _LEADS.get((domain, task)))
 
 
 def _tolerance(values: np.ndarray, **arguments: Any) -> np.ndarray:
@@ -113,13 +113,24 @@ def _cheetah(task: str, physics: Any) -> Rewards:
     return rewards
 
 
+def _away(vector: np.ndarray) -> float:
+    return -float(np.linalg.norm(vector))
+
+
+def _hopper(physics: Any) -> float:
+    return min(physics.height(), 0.8) + 0.1 * min(physics.speed(), 2.0)
+
+
 # What leads to rewards that are far away, of a physics whose state is set; added to the suite's own.
-_LEADS: Mapping[str, Callable[[Any], float]] = {
-    "point_mass": lambda physics: -physics.mass_to_target_dist(),
-    "ball_in_cup": lambda physics: -float(np.linalg.norm(physics.ball_to_target())),
-    "hopper": lambda physics: min(physics.height(), 0.8) + 0.1 * min(physics.speed(), 2.0),
-    "fish": lambda physics: 0.2 * physics.upright() - float(np.linalg.norm(physics.mouth_to_target())),
-    "finger": lambda physics: -0.02 * float(np.clip(physics.hinge_velocity(), -20, 20)),
+_LEADS: Mapping[tuple[str, str], Callable[[Any], float]] = {
+    ("point_mass", "easy"): lambda physics: -physics.mass_to_target_dist(),
+    ("point_mass", "hard"): lambda physics: -physics.mass_to_target_dist(),
+    ("ball_in_cup", "catch"): lambda physics: _away(physics.ball_to_target()),
+    ("hopper", "stand"): _hopper,
+    ("hopper", "hop"): _hopper,
+    ("fish", "upright"): lambda physics: 0.2 * physics.upright(),
+    ("fish", "swim"): lambda physics: 0.2 * physics.upright() + _away(physics.mouth_to_target()),
+    ("finger", "spin"): lambda physics: -0.02 * float(np.clip(physics.hinge_velocity(), -20, 20)),
 }
 
 

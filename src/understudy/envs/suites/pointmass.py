@@ -6,7 +6,7 @@ Several tasks show the same pictures, so that only the sentence tells which targ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -112,8 +112,9 @@ class PointMass(Environment):
     def render(self) -> np.ndarray:
         return self._picture(256)
 
-    def depict(self, state: np.ndarray) -> np.ndarray:
-        return self._picture(256, state[:2])
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The targets stay where they are."""
+        return (self._picture(256, state[:2]) for state in states)
 
     def _begin(self, seed: int) -> None:
         generator = episode_generator(self.task, self.split, seed)

@@ -11,7 +11,7 @@ each body uses its own, and what the body is like. So one model can be of them a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -116,13 +116,14 @@ class Walker(Environment):
     def render(self) -> np.ndarray:
         return self._picture(CAMERA, 256)
 
-    def depict(self, state: np.ndarray) -> np.ndarray:
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         mujoco, scene = load_mujoco(), load_mujoco().MjData(self.model)
         first = self.model.nq - self._place - self.model.nu
-        pose, angles = state[:first], state[first : first + len(self._joints)]
-        scene.qpos[:] = np.concatenate([self.data.qpos[: self._place], pose, angles[self._own]])
-        mujoco.mj_forward(self.model, scene)
-        return self._pictures.picture(scene, CAMERA, 256)
+        for state in states:
+            pose, angles = state[:first], state[first : first + len(self._joints)]
+            scene.qpos[:] = np.concatenate([self.data.qpos[: self._place], pose, angles[self._own]])
+            mujoco.mj_forward(self.model, scene)
+            yield self._pictures.picture(scene, CAMERA, 256)
 
     def close(self) -> None:
         self._pictures.close()
