@@ -121,7 +121,7 @@ def _film(env: Environment, window: Imagined) -> Iterator[np.ndarray]:
 
 
 def _scenes(env: Environment, states: Float[np.ndarray, "t s"]) -> Iterator[np.ndarray]:
-    finite = np.isfinite(states).all(axis=1)
+    finite: np.ndarray = np.isfinite(states).all(axis=1)
     drawn = env.depict(states[finite])
     assert drawn is not None and finite[0]
     picture = np.zeros(0)
