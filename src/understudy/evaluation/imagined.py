@@ -121,12 +121,11 @@ def _film(env: Environment, window: Imagined) -> Iterator[np.ndarray]:
 
 
 def _scenes(env: Environment, states: Float[np.ndarray, "t s"]) -> Iterator[np.ndarray]:
-    finite: np.ndarray = np.isfinite(states).all(axis=1)
-    drawn = env.depict(states[finite])
-    assert drawn is not None and finite[0]
+    drawn = env.depict(state for state in states if np.isfinite(state).all())
+    assert drawn is not None
     picture = np.zeros(0)
-    for known in finite:
-        picture = next(drawn) if known else np.zeros_like(picture)
+    for state in states:
+        picture = next(drawn) if np.isfinite(state).all() else np.zeros_like(picture)
         yield picture
 
 
