@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from dreams import history_of, require_candidates_apart
 from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
@@ -25,13 +26,6 @@ def make_model(kind: str, seed: int = 0, **changes: Any) -> MlpDynamics | Ensemb
         return MlpDynamics(MlpDynamicsConfig(width=16, layers=2, **changes), joint, **given).eval()
     small = {"width": 16, "layers": 2, "members": 4, "elites": 2, "particles": 6, "propagation": kind}
     return EnsembleDynamics(EnsembleDynamicsConfig(**(small | changes)), joint, **given).eval()
-
-
-def history_of(model: Any, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(length)
-    shapes = ((length, model.observed), (length - 1, model.acted), (length - 1,))
-    observation, action, reward = (torch.randn(shape, generator=generator) for shape in shapes)
-    return observation, action.clamp(-1, 1), reward
 
 
 def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
@@ -66,14 +60,7 @@ def test_candidates_do_not_depend_on_how_they_are_split_into_batches(kind: str) 
     """Also where particles are drawn: all candidates meet the same noise."""
     model = make_model(kind)
     history, tried = model.encode(*history_of(model, 2)), plans(model, 4, 3)
-    together = history.dream(4)
-    rows = [together.step(tried[:, step]) for step in range(3)]
-    for split in ([0], [1, 2], [3]):
-        part = history.dream(len(split))
-        for step, whole in enumerate(rows):
-            alone = part.step(tried[split, step])
-            torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)
-            torch.testing.assert_close(alone.reward, whole.reward[split], atol=1e-5, rtol=1e-4)
+    require_candidates_apart(history, tried)
 
 
 def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:

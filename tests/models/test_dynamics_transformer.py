@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from dreams import history_of, require_candidates_apart
 from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
@@ -23,13 +24,6 @@ def make_model(decoding: str = "parallel", steps: int = 6, **changes) -> Dynamic
     torch.manual_seed(0)
     config = replace(CONFIG, decoding=decoding, **changes)
     return DynamicsTransformer(config, JointSpec((make_spec(),)), chunk=1, steps=steps).eval()
-
-
-def history_of(model: DynamicsTransformer, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(length)
-    shapes = ((length, model.observed), (length - 1, model.acted), (length - 1,))
-    observation, action, reward = (torch.randn(shape, generator=generator) for shape in shapes)
-    return observation, action.clamp(-1, 1), reward
 
 
 def expected_next(model: DynamicsTransformer, observation, action, reward) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,13 +129,7 @@ def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str)
     model = make_model(decoding)
     history = model.encode(*history_of(model, 3))
     plans = torch.rand(4, 3, model.acted) * 2 - 1
-    together = history.dream(4)
-    rows = [together.step(plans[:, step]) for step in range(3)]
-    for split in ([0], [1, 2], [3]):
-        part = history.dream(len(split))
-        for step, whole in enumerate(rows):
-            alone = part.step(plans[split, step])
-            torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)
+    require_candidates_apart(history, plans)
 
 
 def test_what_candidates_share_is_not_copied() -> None:

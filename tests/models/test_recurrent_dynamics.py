@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from dreams import history_of, require_candidates_apart
 from factories import make_batch, make_spec
 
 from understudy.data.embodiments import JointSpec
@@ -23,13 +24,6 @@ def make_model(**changes: Any) -> RecurrentDynamics:
     torch.manual_seed(0)
     config = RecurrentDynamicsConfig(**({"width": 16, "variables": 4, "categories": 4} | changes))
     return RecurrentDynamics(config, JointSpec((make_spec(),)), chunk=1, steps=STEPS).eval()
-
-
-def history_of(model: RecurrentDynamics, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(length)
-    shapes = ((length, model.observed), (length - 1, model.acted), (length - 1,))
-    observation, action, reward = (torch.randn(shape, generator=generator) for shape in shapes)
-    return observation, action.clamp(-1, 1), reward
 
 
 def told(history: History, model: RecurrentDynamics, steps: int = 2, candidates: int = 3) -> torch.Tensor:
@@ -90,13 +84,7 @@ def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
     model = make_model()
     history = model.encode(*history_of(model, 2))
     action = torch.rand(4, 3, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    together = history.dream(4)
-    rows = [together.step(action[:, step]) for step in range(3)]
-    for split in ([0], [1, 2], [3]):
-        part = history.dream(len(split))
-        for step, whole in enumerate(rows):
-            alone = part.step(action[split, step])
-            torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)
+    require_candidates_apart(history, action)
 
 
 def test_draws_have_the_probabilities_that_are_told() -> None:
