@@ -142,32 +142,49 @@ def test_mean_over_seeds_is_wider_than_over_episodes_where_seeds_differ() -> Non
     assert found.high - found.low > 3 * (alike.high - alike.low)
 
 
-def test_mean_over_one_seed_is_the_bootstrap_over_its_episodes() -> None:
+def test_mean_over_seeds_is_students() -> None:
+    rates = [[0.3, 0.5, 0.8], [0.2, 0.5, 0.7]]
+    found = mean_over_seeds(episodes_of(rates, 100))
+    expected = scipy.stats.ttest_1samp(np.mean(rates, axis=0), 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((max(expected.low, 0), min(expected.high, 1)))
+    constant = mean_over_seeds(np.full((2, 3, 4), 0.7))
+    assert (constant.low, constant.high) == pytest.approx((0.7, 0.7))
+
+
+def test_mean_over_one_seed_is_over_its_episodes() -> None:
     successes = episodes_of([[0.6], [0.9]], 20)
     found, expected = mean_over_seeds(successes), mean_success(list(successes[:, 0]))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.03)
 
 
-def test_numbers_are_resampled_like_successes() -> None:
-    successes = episodes_of([[0.2, 0.5, 0.8], [0.3, 0.5, 0.7]], 40)
-    found, scaled = mean_over_seeds(successes), mean_over_seeds(successes * 10.0)
-    expected = np.array([found.mean, found.low, found.high]) * 10
-    assert (scaled.mean, scaled.low, scaled.high) == pytest.approx(expected, abs=0.3)
-    constant = mean_over_seeds(np.full((2, 3, 4), 0.7))
-    assert (constant.low, constant.high) == pytest.approx((0.7, 0.7))
-    better = difference_over_seeds(successes * 10.0, successes * 10.0 - 5)
-    assert better.mean == pytest.approx(5) and better.probability > 0.9
+def test_intervals_over_three_seeds_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    means = differences = 0
+    for _ in range(400):
+        rates = 0.5 + 0.1 * rng.standard_normal((2, 1, 3)) + 0.05 * rng.standard_normal((2, 4, 3))  # agents differ
+        a, b = rng.random((2, 4, 3, 25)) < rates[..., None]
+        found, apart = mean_over_seeds(a), difference_over_seeds(a, b)
+        means += found.low <= 0.5 <= found.high
+        differences += apart.low <= 0 <= apart.high
+    assert 370 <= means <= 395 and 370 <= differences <= 395
 
 
 def test_mean_over_seeds_of_only_successes_is_not_certain() -> None:
     assert mean_over_seeds(np.ones((2, 3, 20))) == wilson(120, 120)
 
 
-def test_difference_over_seeds() -> None:
-    good, poor = episodes_of([[0.9, 0.86, 0.94]] * 2, 50), episodes_of([[0.4, 0.5, 0.6]] * 2, 50)
-    found = difference_over_seeds(good, poor)
-    assert found.mean == pytest.approx(0.4) and 0 < found.low < 0.4 < found.high and found.probability > 0.99
+def test_difference_over_seeds_is_welchs() -> None:
+    good, poor = [[0.9, 0.86, 0.98, 0.6]] * 2, [[0.1, 0.5, 0.66]] * 2
+    found = difference_over_seeds(episodes_of(good, 50), episodes_of(poor, 50))
+    expected = scipy.stats.ttest_ind(good[0], poor[0], equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert found.mean == pytest.approx(np.mean(good) - np.mean(poor))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.probability == pytest.approx(1 - expected.pvalue / 2)
+
+
+def test_difference_over_seeds_where_nothing_varies() -> None:
     same = difference_over_seeds(np.zeros((2, 3, 20)), np.zeros((2, 3, 20)))
     assert same.low < 0 < same.high and same.probability == 0.5
     with pytest.raises(ValueError, match="1 tasks against 2"):
-        difference_over_seeds(good[:1], poor)
+        difference_over_seeds(np.zeros((1, 3, 20)), np.zeros((2, 3, 20)))

@@ -259,6 +259,5 @@ STUDY = Study(
         "A head without a prompt cannot be told its task; it may see it.",
         "Gato-style sees its past (a causal stream), which on this data is a shortcut; the others see the present.",
         "Few-shot tuning is of one held-out task at a time, with other demonstrations for each seed.",
-        "With few seeds a bootstrap over seeds gives intervals that are too narrow rather than too wide.",
     ),
 )

@@ -47,7 +47,8 @@ def write_report(study: Study, measurements: Sequence[Measurement], result: Stud
 
 
 _READING = (
-    "Intervals are 95 %: a bootstrap that draws training seeds and their episodes anew, stratified by task.",
+    "Intervals are 95 %: Student's over training seeds (a seed is one agent), of differences Welch's; of a method with "
+    "one seed over its episodes alone, which tells nothing of another training.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
     "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
     "Solved are the tasks with a score of at least .9. Steps and seconds are those of all the phases that lead to an "

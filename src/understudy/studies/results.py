@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim in a setting: "shows", "does not show", "the opposite shows" or "not measured"."""
+    """What became of a claim in a setting: "shows", "does not show", "the opposite shows", "one seed cannot tell" or
+    "not measured"."""
 
     words: str
     better: str
@@ -123,6 +124,11 @@ class _Cell:
     values: np.ndarray
     results: tuple[Result, ...]
 
+    @property
+    def learned(self) -> bool:
+        """Whether a seed is an agent's training, not only episodes' chance."""
+        return any(isinstance(each, Evaluate) for each in self.measurements[0].evaluations)
+
 
 def gather(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> StudyResult:
     """What the finished stages under `output` say. A setting without a finished seed of a method has no row for it."""
@@ -133,7 +139,7 @@ def gather(study: Study, preset: str, measurements: Sequence[Measurement], outpu
     return StudyResult(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        verdicts=tuple(_verdict(claim, setting, comparisons) for claim in study.claims for setting in settings),
+        verdicts=tuple(_verdict(claim, setting, cells[setting]) for claim in study.claims for setting in settings),
         provenance=_provenance(study, preset, cells),
     )
 
@@ -231,18 +237,19 @@ def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Compar
     return Comparison(a, b, setting, difference, improvement(ours.values.mean(axis=2), theirs.values.mean(axis=2)))
 
 
-def _verdict(claim: Claim, setting: str, comparisons: Sequence[Comparison]) -> Verdict:
-    asked = (claim.better, claim.worse, setting)
-    found = next((each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None)
-    if found is None:
-        verdict = "not measured"
-    elif found.low == found.high:  # an episode or two: nothing is known of what varies
-        verdict = "does not show"
+def _verdict(claim: Claim, setting: str, cells: Mapping[str, _Cell]) -> Verdict:
+    told = Verdict(claim.words, claim.better, claim.worse, setting, "not measured")
+    if claim.better not in cells or claim.worse not in cells:
+        return told
+    ours, theirs = cells[claim.better], cells[claim.worse]
+    found = difference_over_seeds(ours.values, theirs.values)
+    if any(cell.learned and len(cell.measurements) < 2 for cell in (ours, theirs)):
+        verdict = "one seed cannot tell"
     elif found.low > 0:
         verdict = "shows"
     else:
         verdict = "the opposite shows" if found.high < 0 else "does not show"
-    return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
+    return replace(told, verdict=verdict)
 
 
 def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cell]]) -> dict[str, Any]:
