@@ -15,29 +15,42 @@ DOCS = Path(__file__).parents[2] / "docs"
 SEEDS = 3
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    output, study = tmp_path_factory.mktemp("evidence"), find("dualmind")
-    with tarfile.open(DOCS / "evidence" / "dualmind-laptop.tar.xz") as archive:
+def of_archive(name: str, output: Path) -> StudyResult:
+    study = find(name)
+    with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
         archive.extractall(output, filter="data")
     return gather(study, "laptop", study.measurements("laptop", SEEDS), output)
 
 
-def test_every_measurement_is_in_the_archive(found: StudyResult) -> None:
-    measurements = find("dualmind").measurements("laptop", SEEDS)
-    assert sum(len(row.seeds) for row in found.rows) == len(measurements)
-    assert found.provenance["mismatches"] == []
+@pytest.fixture(scope="module")
+def dualmind(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    return of_archive("dualmind", tmp_path_factory.mktemp("dualmind"))
 
 
-def test_the_docs_tables_are_those_of_the_archive(found: StudyResult) -> None:
+@pytest.fixture(scope="module")
+def embodiments(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    return of_archive("embodiments", tmp_path_factory.mktemp("embodiments"))
+
+
+def test_every_measurement_is_in_the_archives(dualmind: StudyResult, embodiments: StudyResult) -> None:
+    for name, found in (("dualmind", dualmind), ("embodiments", embodiments)):
+        assert sum(len(row.seeds) for row in found.rows) == len(find(name).measurements("laptop", SEEDS))
+        assert found.provenance["mismatches"] == []
+
+
+def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
     text = (DOCS / "dualmind.md").read_text()
     same = ("phase II variant 3", "visual tokens 4")  # dual-phase by other names
-    few = {row.method for row in found.rows if row.demonstrations}
-    rows = [
-        row for row in found.rows if row.method not in same and (row.setting == "unseen goals" or row.method in few)
-    ]
+    few = {row.method for row in dualmind.rows if row.demonstrations}
+    rows = [row for row in dualmind.rows if row.method not in same]
+    rows = [row for row in rows if row.setting == "unseen goals" or row.method in few]
     assert len(rows) == 19 + 5 * 4
     assert [row for row in rows if told(row) not in text] == []
+
+
+def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) -> None:
+    text = (DOCS / "embodiments.md").read_text()
+    assert [row for row in embodiments.rows if told(row) not in text] == []
 
 
 def told(row: Row) -> str:
@@ -45,12 +58,12 @@ def told(row: Row) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def test_verdicts_say_what_intervals_say(found: StudyResult) -> None:
-    told = {(each.better, each.worse): each.verdict for each in found.verdicts if each.setting == "unseen goals"}
-    assert told[DUAL, IMITATION] == "does not show"
-    assert told[DUAL, HEAD] == told[DUAL, PREFIX] == "the opposite shows"
-    for each in found.verdicts:
-        compared = found.comparison(each.better, each.worse, each.setting)
+def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
+    verdicts = {(each.better, each.worse): each.verdict for each in dualmind.verdicts if each.setting == "unseen goals"}
+    assert verdicts[DUAL, IMITATION] == "does not show"
+    assert verdicts[DUAL, HEAD] == verdicts[DUAL, PREFIX] == "the opposite shows"
+    for each in dualmind.verdicts:
+        compared = dualmind.comparison(each.better, each.worse, each.setting)
         assert (compared is None) == (each.verdict == "not measured")
         if compared is not None:
             low, high = compared.difference.low, compared.difference.high
