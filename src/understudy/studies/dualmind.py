@@ -225,7 +225,7 @@ STUDY = Study(
     name="dualmind",
     description=(
         "Does learning dynamics first help a prompted agent? debug: the point mass, for tests. laptop: ML10 and three "
-        "of its held-out tasks, about 4 hours on two cores for three seeds. paper: ML45 at 224 px, for GPUs."
+        "of its held-out tasks, 7.7 core hours for three seeds. paper: ML45 at 224 px, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=DUAL,
