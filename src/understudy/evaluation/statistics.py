@@ -131,7 +131,7 @@ def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = C
     mean, variance = ours.mean - theirs.mean, ours.variance + theirs.variance
     if not variance:
         low, high = _newcombe(mean, mean_over_seeds(a), mean_over_seeds(b))
-        return Difference(mean, low, high, (np.sign(mean) + 1) / 2)
+        return Difference(mean, low, high, float(np.sign(mean) + 1) / 2)
     freedom = variance**2 / sum(each.variance**2 / each.freedom for each in (ours, theirs))
     reach = _reach(_Sample(mean, variance, freedom), confidence)
     return Difference(mean, mean - reach, mean + reach, float(stdtr(freedom, mean / math.sqrt(variance))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,9 @@ def gather(study: Study, preset: str, measurements: Sequence[Measurement], outpu
     return StudyResult(
         rows=tuple(rows),
         comparisons=tuple(comparisons),
-        verdicts=tuple(_verdict(claim, setting, cells[setting]) for claim in study.claims for setting in settings),
+        verdicts=tuple(
+            _verdict(claim, setting, cells[setting], comparisons) for claim in study.claims for setting in settings
+        ),
         provenance=_provenance(study, preset, cells),
     )
 
@@ -237,19 +239,18 @@ def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Compar
     return Comparison(a, b, setting, difference, improvement(ours.values.mean(axis=2), theirs.values.mean(axis=2)))
 
 
-def _verdict(claim: Claim, setting: str, cells: Mapping[str, _Cell]) -> Verdict:
-    told = Verdict(claim.words, claim.better, claim.worse, setting, "not measured")
-    if claim.better not in cells or claim.worse not in cells:
-        return told
-    ours, theirs = cells[claim.better], cells[claim.worse]
-    found = difference_over_seeds(ours.values, theirs.values)
-    if any(cell.learned and len(cell.measurements) < 2 for cell in (ours, theirs)):
+def _verdict(claim: Claim, setting: str, cells: Mapping[str, _Cell], comparisons: Sequence[Comparison]) -> Verdict:
+    asked = (claim.better, claim.worse, setting)
+    found = next((each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None)
+    if found is None:
+        verdict = "not measured"
+    elif any(cells[name].learned and len(cells[name].measurements) < 2 for name in (claim.better, claim.worse)):
         verdict = "one seed cannot tell"
     elif found.low > 0:
         verdict = "shows"
     else:
         verdict = "the opposite shows" if found.high < 0 else "does not show"
-    return replace(told, verdict=verdict)
+    return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
 
 
 def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cell]]) -> dict[str, Any]:
