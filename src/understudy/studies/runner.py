@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ from understudy.studies.stages import (
     needs,
     write_description,
 )
+from understudy.studies.worker import Workers
 from understudy.types import UserError
 
-_WORKER = "understudy.studies.worker"
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 
@@ -57,7 +57,7 @@ def run_stages(
         raise UserError(f"{count} workers; at least 1 is needed")
     with claim(output, manifest):
         pool = _Pool(list(stages), output, count)
-        with progress_bar("study", len(stages)) as bar:
+        with progress_bar("study", len(stages)) as bar, contextlib.closing(pool):
             try:
                 while pool.advance():
                     bar.show(len(pool.outcome.done), pool.note())
@@ -87,6 +87,9 @@ class _Pool:
         self.outcome = Outcome(done=[stage for stage in stages if stage.key not in waiting])
         self._done = {stage.key for stage in self.outcome.done}
         self._running: list[_Process] = []
+        environment = {"UNDERSTUDY_CACHE": str(output.resolve() / "cache")} | os.environ
+        environment |= dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._processes = Workers(environment)
 
     def advance(self) -> bool:
         """Take in what has ended and begin what can be; False once nothing runs."""
@@ -96,7 +99,7 @@ class _Pool:
         while (found := self._next()) is not None:
             stage, cores = found
             self._waiting.remove(stage)
-            self._running.append(_Process(stage, self.output, cores))
+            self._running.append(_Process(self._processes, stage, self.output, cores))
         if not self._running:
             self.outcome.blocked = self._waiting
         return bool(self._running)
@@ -110,14 +113,14 @@ class _Pool:
     def stop(self) -> None:
         """Ask every process to save its work and wait for it; a second interrupt kills them."""
         print(f"\nstopping {len(self._running)} stages; the same command continues them", file=sys.stderr)
-        try:
-            for process in self._running:
-                process.interrupt()
-            for process in self._running:
-                process.wait()
-        finally:
-            for process in self._running:
-                process.kill()
+        for process in self._running:
+            process.interrupt()
+        while not all(process.ended() for process in self._running):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+    def close(self) -> None:
+        """Kill what runs."""
+        self._processes.close()
 
     def _next(self) -> tuple[Stage, int] | None:
         """The first stage that could run, with its cores, once they are free: those that others leave it, or, as it is
@@ -145,41 +148,28 @@ class _Pool:
 class _Process:
     """One stage at work in a process of its own, which ends with this one."""
 
-    def __init__(self, stage: Stage, output: Path, cores: int) -> None:
+    def __init__(self, processes: Workers, stage: Stage, output: Path, cores: int) -> None:
         self.stage, self.cores, self._began = stage, cores, time.monotonic()
         place = write_description(stage, output)
         self.log = place / LOG
-        environment = {"UNDERSTUDY_CACHE": str(output.resolve() / "cache")} | os.environ
-        environment |= dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", _WORKER, str(place.resolve()), str(cores)],
-                stdin=subprocess.PIPE,  # stays open: its end tells the worker that the runner is gone
-                stdout=log,
-                stderr=log,
-                env=environment,
-                process_group=0,  # Ctrl-C reaches the runner alone, which passes it on
-            )
+        self._processes, self._number = processes, processes.begin(place.resolve(), cores, self.log.resolve())
 
     def ended(self) -> bool:
-        return self._process.poll() is not None
+        return self._code is not None
 
     def seconds(self) -> float:
         return time.monotonic() - self._began
 
     def interrupt(self) -> None:
-        self._process.send_signal(signal.SIGINT)
+        self._processes.interrupt(self._number)
 
-    def wait(self) -> None:
-        self._process.wait()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    @property
+    def _code(self) -> int | None:
+        return self._processes.exit_code(self._number)
 
     def last_words(self) -> str:
         """The last line of the log, or how the process ended."""
-        lines = self.log.read_text(errors="replace").split("\n")
-        code = self._process.returncode
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        code = self._code or 0
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return next((line for line in reversed(lines) if line.strip()), "") if code > 0 else ending
