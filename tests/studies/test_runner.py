@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import time
@@ -30,6 +32,7 @@ from understudy.studies.stages import (
     product,
     write_description,
 )
+from understudy.studies.worker import Workers
 from understudy.types import UserError
 
 
@@ -131,6 +134,25 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         wait_until((run.parent / SPENT).exists, seconds=20)
     with open(run / ".lock") as lock:
         wait_until(lambda: _is_free(lock), seconds=20)
+
+
+def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(tmp_path: Path) -> None:
+    run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
+    endless = imitation(steps=1_000_000)
+    place, run = write_description(endless, tmp_path), product(endless, tmp_path)
+    with contextlib.closing(Workers(os.environ)) as workers:
+        number = workers.begin(place, 1, place / LOG)
+        wait_until((run / "metrics.jsonl").exists)
+        assert workers.exit_code(number) is None
+        workers._server.kill()
+        wait_until(lambda: workers.exit_code(number) is not None, seconds=20)
+        assert workers.exit_code(number) == -signal.SIGKILL
+        with open(run / ".lock") as lock:
+            wait_until(lambda: _is_free(lock), seconds=20)
+        again = workers.begin(place, 1, place / LOG)  # by another one
+        workers.interrupt(again)
+        wait_until(lambda: workers.exit_code(again) is not None, seconds=60)
+        assert workers.exit_code(again) == 130
 
 
 def _is_free(lock) -> bool:

@@ -92,6 +92,7 @@ def serve(descriptor: int) -> None:
     """Fork a process for each stage that the runner names, pass interrupts on, tell how each ended; end with it."""
     connection = Connection(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell would have it ignored
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until a stage can answer it
     life, held = os.pipe()
     if sys.platform == "linux":  # elsewhere a fork after such imports is not safe: each process imports for itself
         for module in _NEEDED:
@@ -138,6 +139,7 @@ def _do(place: Path, cores: int, log: Path, life: int) -> NoReturn:
 
 def _carry_out(place: Path, cores: int) -> int:
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         with open(place / ".stage-lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the worker of a runner that was killed may not be gone yet
             from understudy.studies.stages import carry_out, read_description

@@ -118,8 +118,8 @@ class Learner:
         return losses
 
     def _seed(self, seed: int) -> None:
-        """Like `torch.manual_seed`, but for the devices that draw here alone: for a GPU that nobody has used that keeps
-        the caller's stack, at each call, which takes a millisecond and memory."""
+        """As `torch.manual_seed`, but of the devices that draw here alone: for GPUs that nobody has used, that writes
+        down the caller's stack, which takes a millisecond."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
