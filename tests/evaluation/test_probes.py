@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training.runs import first, write_dataset
 
 from understudy.envs.base import EnvConfig
-from understudy.evaluation.probes import probe
+from understudy.evaluation.probes import _perceptron, _ridge, _scores, probe
 from understudy.methods.inverse_dynamics import finetune_states, from_scratch, pretrain
 from understudy.rollout.collect import collect
 from understudy.training.train import train
@@ -29,6 +30,17 @@ def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(data: 
     assert found["linear"].keys() == found["mlp"].keys() == names
     assert all(found["linear"][name] > 0.99 and found["mlp"][name] > 0.8 for name in ("x", "y", "velocity_x"))
     assert found["linear"]["goal 0"] < 0.9
+
+
+@pytest.mark.parametrize("fit", [_ridge, _perceptron])
+def test_many_features_of_few_episodes_do_not_tell_more_or_less_than_there_is(fit) -> None:
+    random = np.random.default_rng(0)
+    fold = np.repeat(np.arange(20) % 5, 20)
+    embedded = random.normal(size=(400, 400)).astype(np.float32)
+    embedded[:, 30:] *= fold[:, None] == 3  # dead but in one part
+    values = np.stack([embedded[:, :5].sum(axis=1), np.repeat(random.normal(size=20), 20)], axis=1)
+    told, untold = _scores(fit, embedded, values, fold, seed=0)
+    assert told > 0.3 and -0.2 < untold < 0.2
 
 
 def test_keypoints_of_a_body_tell_where_it_is(data: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
 _FRAMES, _AT_ONCE = 4000, 256
-_HIDDEN, _STEPS, _BATCH, _FOLDS = 128, 400, 256, 5
-_RIDGE = 1e-3
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+_HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
+_RIDGES = 10.0 ** np.arange(-4, 3)
+_VARYING, _FARTHEST = 1e-3, 5.0
 
 
 def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -34,10 +35,11 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
     each dimension of the state that varies, by its name, and to those of the goal ("goal 0" and so on) where the
     dataset's environment can be made again.
 
-    Of five parts of the episodes each is held out once. 1 is all that there is to know, 0 what the mean of the others
-    tells, less is worse than that. data: a dataset with images and states, of the run's embodiment, not trained on. At
-    most 4000 frames are looked at. Raises UserError if the run is not of a representation, or the dataset is too small
-    or does not fit.
+    Of five parts of the episodes each is held out once; another one chooses how strongly the linear map is regularised
+    (for each dimension) and when the perceptron's training stops. 1 is all that there is to know, 0 what the mean of
+    the others tells, less is worse than that. data: a dataset with images and states, of the run's embodiment, not
+    trained on. At most 4000 frames are looked at. Raises UserError if the run is not of a representation, or the
+    dataset is too small or does not fit.
     """
     dataset = EpisodeDataset.open(data)
     model, normaliser = _representation(run, dataset)
@@ -161,30 +163,76 @@ def _scores(fit: Fit, embedded: np.ndarray, values: np.ndarray, fold: np.ndarray
     varies among a few episodes."""
     error, spread = np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for each in range(_FOLDS):
-        known = fold != each
-        inputs = (embedded - embedded[known].mean(axis=0)) / (embedded[known].std(axis=0) + 1e-6)
+        known, chooses = fold != each, fold == (each + 1) % _FOLDS
+        inputs = _standardised(embedded, known)
         mean, deviation = values[known].mean(axis=0), values[known].std(axis=0)
-        predicted = fit(inputs[known], (values[known] - mean) / deviation, inputs[~known], seed) * deviation + mean
+        wanted = (values - mean) / deviation
+        learns = known & ~chooses
+        split = _Split(inputs[learns], wanted[learns], inputs[chooses], wanted[chooses])
+        predicted = fit(split, inputs[~known], seed) * deviation + mean
         error += np.square(predicted - values[~known]).sum(axis=0)
         spread += np.square(values[~known] - mean).sum(axis=0)
     return (1 - error / spread).tolist()
 
 
-def _ridge(inputs: np.ndarray, outputs: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
-    square = inputs.T @ inputs + _RIDGE * len(inputs) * np.eye(inputs.shape[1])
-    return new @ np.linalg.solve(square, inputs.T @ outputs)
+def _standardised(embedded: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """By mean and deviation of the known rows; without the features that do not vary there, and without outliers."""
+    deviation = embedded[known].std(axis=0)
+    varies = deviation > _VARYING * deviation.max()
+    scaled = (embedded - embedded[known].mean(axis=0))[:, varies] / deviation[varies]
+    return scaled.clip(-_FARTHEST, _FARTHEST)
 
 
-def _perceptron(inputs: np.ndarray, outputs: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+class _Split(NamedTuple):
+    """Rows (n, e) and what they should tell (n, d): to learn from, and to choose by how much."""
+
+    inputs: np.ndarray
+    wanted: np.ndarray
+    choosing_inputs: np.ndarray
+    choosing_wanted: np.ndarray
+
+
+Fit = Callable[[_Split, np.ndarray, int], np.ndarray]
+
+
+def _ridge(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
+    """The strength that is best for each dimension, then learned from all rows."""
+    errors = [
+        np.square(tried - split.choosing_wanted).mean(axis=0)
+        for tried in _ridges(split.inputs, split.wanted, split.choosing_inputs)
+    ]
+    best = np.argmin(errors, axis=0)
+    inputs = np.concatenate([split.inputs, split.choosing_inputs])
+    wanted = np.concatenate([split.wanted, split.choosing_wanted])
+    predicted = np.stack(_ridges(inputs, wanted, new))
+    return np.take_along_axis(predicted, best[None, None], axis=0)[0]
+
+
+def _ridges(inputs: np.ndarray, wanted: np.ndarray, new: np.ndarray) -> list[np.ndarray]:
+    """What a map of each strength predicts."""
+    values, vectors = np.linalg.eigh(inputs.T @ inputs / len(inputs))
+    inner, outer = vectors.T @ (inputs.T @ wanted) / len(inputs), new @ vectors
+    return [outer @ (inner / (values.clip(0) + strength)[:, None]) for strength in _RIDGES]
+
+
+def _perceptron(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
+    """Of the moments at which its training is looked at, before its first step too, the best for each dimension."""
+    inputs, wanted, choosing = (torch.from_numpy(array).float() for array in split[:3])
+    other = torch.from_numpy(new).float()
+    least = np.square(split.choosing_wanted).mean(axis=0)  # of the mean
+    best = np.zeros((len(new), wanted.shape[1]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = mlp([inputs.shape[1], _HIDDEN, _HIDDEN, outputs.shape[1]])
-        known, wanted = (torch.from_numpy(array).float() for array in (inputs, outputs))
+        network = mlp([inputs.shape[1], _HIDDEN, _HIDDEN, wanted.shape[1]])
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-        for _ in range(_STEPS):
-            chosen = torch.randint(len(known), (_BATCH,))
+        for step in range(1, _STEPS + 1):
+            chosen = torch.randint(len(inputs), (_BATCH,))
             optimizer.zero_grad()
-            nn.functional.mse_loss(network(known[chosen]), wanted[chosen]).backward()
+            nn.functional.mse_loss(network(inputs[chosen]), wanted[chosen]).backward()
             optimizer.step()
-        with torch.inference_mode():
-            return network(torch.from_numpy(new).float()).numpy()
+            if step % _STEPS_BETWEEN_LOOKS == 0:
+                with torch.inference_mode():
+                    error = np.square(network(choosing).numpy() - split.choosing_wanted).mean(axis=0)
+                    best = np.where(error < least, network(other).numpy(), best)
+                least = np.minimum(error, least)
+    return best

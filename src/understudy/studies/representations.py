@@ -123,7 +123,7 @@ _PRESETS: dict[str, Choice] = {
     "laptop": Choice(("pointmass", "pick-place", "doors"), METHODS, (30, 300)),
     "paper": Choice(tuple(contexts()), METHODS),
 }
-_PROBED = {"debug": 6, "laptop": 20, "paper": 50}
+_PROBED = {"debug": 6, "laptop": 50, "paper": 50}
 _EPISODES = {"debug": 2, "laptop": 50, "paper": 100}
 _AT_SMALLER_SIZES = {"debug": tuple(OBJECTIVES), "laptop": (INVERSE, CLONING), "paper": tuple(OBJECTIVES)}
 
@@ -187,7 +187,7 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
                 demonstrations=shots,
                 pretraining=size if method in OBJECTIVES else None,
                 place=name,
-                probe=_probe(preset, seed, context, runs[0]),
+                probe=_probe(preset, context, runs[0]),
             )
         )
     return found
@@ -198,10 +198,11 @@ def _few(context: Context) -> tuple[int, int]:
     return (2, 10) if context.usual in (2, 10) else (2, context.usual)
 
 
-def _probe(preset: str, seed: int, context: Context, run: Train) -> Probe:
-    """Of the representation as it was pretrained, or of the whole run where there was no pretraining."""
+def _probe(preset: str, context: Context, run: Train) -> Probe:
+    """Of the representation as it was pretrained, or of the whole run where there was no pretraining; of all seeds on
+    the same demonstrations."""
     each = max(1, _PROBED[preset] // len(context.before))
-    data = Collect(context.before, each, 2000 + seed, _environment(preset, context, None), context.noise)
+    data = Collect(context.before, each, 2000, _environment(preset, context, None), context.noise)
     return Probe(run.start_from or run, data)
 
 
