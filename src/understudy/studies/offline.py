@@ -12,6 +12,7 @@ import numpy as np
 
 from understudy.claim import write_atomically
 from understudy.data.dataset import EpisodeDataset
+from understudy.evaluation.statistics import mean_over_seeds
 from understudy.methods.inverse_dynamics import Size
 from understudy.models.frozen_images import has_imagenet
 from understudy.rollout.seeds import derive_seed
@@ -20,7 +21,7 @@ from understudy.studies.stages import Cut, Score, Stage, is_done, product, with_
 from understudy.types import UserError
 
 RESULTS = "offline.json"
-_LEAST_KEPT, _RESAMPLES = 5, 2000
+_LEAST_KEPT = 5
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Trial:
 @dataclass(frozen=True)
 class Row:
     """error, low, high: mean square error of actions on episodes kept apart, as a part of the actions' variance, with a
-    95 % bootstrap interval over seeds and episodes. probe: mean R^2 of a linear map to the state; None without one."""
+    95 % interval (`mean_over_seeds`). probe: mean R^2 of a linear map to the state; None without one."""
 
     method: str
     demonstrations: int
@@ -127,19 +128,16 @@ def save(rows: Sequence[Row], output: Path) -> Path:
 def _row(found: Sequence[Trial], output: Path) -> Row:
     told = [json.loads(product(trial.score, output).read_text()) for trial in found]
     errors = np.asarray([each["action_errors"] for each in told])
-    generator = np.random.default_rng(0)
-    seeds = generator.integers(errors.shape[0], size=(_RESAMPLES, errors.shape[0], 1))
-    episodes = generator.integers(errors.shape[1], size=(_RESAMPLES, 1, errors.shape[1]))
-    low, high = np.quantile(errors[seeds, episodes].mean(axis=(1, 2)), [0.025, 0.975])
+    over = mean_over_seeds(errors[None])
     probes = [value for each in told for name, value in each["probes"]["linear"].items() if not name.startswith("goal")]
     return Row(
         method=found[0].method,
         demonstrations=found[0].demonstrations,
         seeds=errors.shape[0],
         episodes=errors.shape[1],
-        error=float(errors.mean()),
-        low=float(low),
-        high=float(high),
+        error=over.mean,
+        low=max(over.low, 0.0),
+        high=over.high,
         probe=float(np.mean(probes)) if probes else None,
     )
 
