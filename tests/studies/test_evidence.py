@@ -15,11 +15,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 SEEDS = 3
 
 
-def of_archive(name: str, output: Path) -> StudyResult:
+def of_archive(name: str, output: Path, *, seeds: int = SEEDS) -> StudyResult:
     study = find(name)
     with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
         archive.extractall(output, filter="data")
-    return gather(study, "laptop", study.measurements("laptop", SEEDS), output)
+    return gather(study, "laptop", study.measurements("laptop", seeds), output)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,15 @@ def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) ->
     assert [row for row in embodiments.rows if told(row) not in text] == []
 
 
-def told(row: Row) -> str:
-    mean, low, high = (f"{value:.3f}".removeprefix("0") for value in (row.mean, row.low, row.high))
+def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) -> None:
+    text = (DOCS / "representations.md").read_text()
+    rows = [row for row in of_archive("representations", tmp_path, seeds=1).rows if "pretrained on" not in row.setting]
+    assert len(rows) == 12 * 6
+    assert [row for row in rows if told(row, places=2) not in text] == []
+
+
+def told(row: Row, *, places: int = 3) -> str:
+    mean, low, high = (f"{value:.{places}f}".removeprefix("0") for value in (row.mean, row.low, row.high))
     return f"{mean} [{low}, {high}]"
 
 

@@ -27,7 +27,7 @@ from understudy.types import UserError
 _FRAMES, _AT_ONCE = 4000, 256
 _HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
 _RIDGES = 10.0 ** np.arange(-4, 3)
-_VARYING, _FARTHEST = 1e-3, 5.0
+_VARYING, _FARTHEST = 1e-3, 5.0  # a part of the largest deviation; deviations
 
 
 def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -216,7 +216,7 @@ def _ridges(inputs: np.ndarray, wanted: np.ndarray, new: np.ndarray) -> list[np.
 
 
 def _perceptron(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
-    """Of the moments at which its training is looked at, before its first step too, the best for each dimension."""
+    """The mean, or the perceptron at that look at its training which is best for each dimension."""
     inputs, wanted, choosing = (torch.from_numpy(array).float() for array in split[:3])
     other = torch.from_numpy(new).float()
     least = np.square(split.choosing_wanted).mean(axis=0)  # of the mean
