@@ -14,7 +14,7 @@ from understudy.agents.reactive_agent import ReactiveAgent
 from understudy.data.dataset import EpisodeDataset
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.evaluate import evaluate
-from understudy.methods.inverse_dynamics import OBJECTIVES, pretrain
+from understudy.methods.inverse_dynamics import OBJECTIVES, Size, pretrain
 from understudy.models.checkpoint import WEIGHTS, read_weights, resolve
 from understudy.rollout.collect import collect
 from understudy.training.train import train
@@ -93,6 +93,13 @@ def test_baselines_train_from_the_demonstrations_alone(name: str, few: Path, tmp
         for each in (state, other)
     ]
     assert np.array_equal(*actions) == (name == "scratch")  # it sees pictures, the other one states
+
+
+@pytest.mark.parametrize("size", ["debug", "laptop", "paper"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_pretraining_uses_every_trajectory_in_float32(objective: str, size: Size) -> None:
+    config = pretrain(objective, size)
+    assert config.validation_fraction == 0 and config.precision == "fp32"
 
 
 def test_the_paper_encoder_has_the_papers_sizes() -> None:

@@ -134,6 +134,30 @@ def test_static_contrast_uses_no_action():
     assert losses[0] == losses[1]
 
 
+def test_static_contrast_takes_two_crops_neither_of_which_is_the_batch_itself():
+    system, batch = only("static").eval(), spots(8)
+    seen = []
+    embed = system.model.embed
+    system.model.embed = lambda given: seen.append(given.images["front"]) or embed(given)
+    for seed in range(20):
+        system.losses(batch, torch.Generator().manual_seed(seed))
+    whole = batch.images["front"]
+    moved = torch.tensor([(crop != whole).flatten(2).any(dim=2).float().mean() for crop in seen])
+    one, other = moved[::2].mean(), moved[1::2].mean()
+    assert len(seen) == 40 and one > 0.9 and abs(one - other) < 0.05  # 24 of 25 shifts move
+
+
+def test_contrast_and_places_are_in_float32_under_autocast():
+    torch.manual_seed(0)
+    queries, keys, real = torch.randn(64, 16), torch.randn(64, 16), torch.ones(64, dtype=torch.bool)
+    exact = info_nce(queries, keys, real, 0.1)
+    maps = torch.randn(2, 3, 9, 9)
+    places = SpatialSoftmax(9, 9)(maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(info_nce(queries, keys, real, 0.1), exact)
+        assert torch.equal(SpatialSoftmax(9, 9)(maps), places)
+
+
 def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
     """The paper's setting: perfect and perfectly apart keys are no better than this."""
     keys, real = torch.eye(64), torch.ones(64, dtype=torch.bool)

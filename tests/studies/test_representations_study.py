@@ -74,6 +74,28 @@ def test_the_papers_environments_have_its_sizes() -> None:
     assert not set(known["r3m"].before) & set(known["r3m"].after)
 
 
+def test_the_papers_schedules_are_the_papers() -> None:
+    """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the kitchen."""
+    found = {}
+    for each in find("representations").measurements("paper", 1):
+        evaluation = each.evaluations[0]
+        if each.method == INVERSE:
+            found[each.place] = (
+                evaluation.run.start_from.config.steps,
+                evaluation.episodes,
+                evaluation.run.config.steps,
+            )
+    short, long = (100_000, 100, 10_000), (200_000, 100, 10_000)
+    assert found == {
+        "pointmass": short,
+        "pick-place": short,
+        "doors": short,
+        "ml45": long,
+        "kitchen": (200_000, 50, 10_000),
+        "r3m": long,
+    }
+
+
 def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
     given = ["--objectives", INVERSE, STATES, "random", "--seeds", "1", "--workers", "2", "--output", str(output)]

@@ -10,6 +10,7 @@ from factories import OBJECTIVES, generator, make_batch, make_system
 from training.runs import first
 
 from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
+from understudy.training import precision
 from understudy.training.config import OptimizerConfig, TrainConfig
 from understudy.training.distributed import Ranks
 from understudy.training.update import Learner, NonFiniteError
@@ -134,13 +135,22 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
 
 
-def test_bf16_trains_weights_that_stay_float32():
+@pytest.mark.parametrize("known", [True, False])
+def test_bf16_trains_weights_that_stay_float32_where_the_cpu_knows_it(known, monkeypatch):
+    monkeypatch.setattr(precision, "_knows_bf16", lambda device: known)
     learner = make_learner(make_config(precision="bf16"))
     exact = make_learner(make_config()).step(0, {0: make_batch()})
     report = learner.step(0, {0: make_batch()})
     assert report.losses["loss"] == pytest.approx(exact.losses["loss"], rel=0.05)
-    assert report.losses["loss"] != exact.losses["loss"]
+    assert (report.losses["loss"] != exact.losses["loss"]) == known
     assert all(value.dtype == torch.float32 for value in learner.system.parameters())
+
+
+def test_denormal_numbers_count_as_zero_while_training_and_only_then():
+    small = torch.tensor([1e-39])
+    with precision.flushed_denormals(CPU):
+        assert (small * 0.5).item() == 0.0
+    assert (small * 0.5).item() > 0
 
 
 def test_validation_changes_nothing_and_has_no_dropout():

@@ -46,7 +46,8 @@ _BATCH: dict[Size, tuple[int, int]] = {"debug": (8, 8), "laptop": (64, 128), "pa
 
 def pretrain(objective: str, size: Size) -> TrainConfig:
     """The representation by one of `OBJECTIVES`, from frames each shifted in its own way; pixel dynamics, which would
-    learn the shifts, from frames as they are. "far" asks for the five actions between frames five steps apart."""
+    learn the shifts, from frames as they are, and static contrast, which shifts them itself. "far" asks for the five
+    actions between frames five steps apart. All trajectories are trained on, none is held out."""
     chosen, shift, batch = OBJECTIVES[objective], _SHIFT[size], _BATCH[size][0]
     if isinstance(chosen, ContrastiveStaticConfig):
         chosen = replace(chosen, shift_pixels=shift)
@@ -60,9 +61,10 @@ def pretrain(objective: str, size: Size) -> TrainConfig:
         objectives={objective.replace("-", "_"): chosen},
         optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=1e-4, warmup_steps=0, final_fraction=0.0),
         augmentation=AugmentationConfig(
-            shift_pixels=0 if isinstance(chosen, PixelDynamicsConfig) else shift, each_step=True
+            shift_pixels=0 if isinstance(chosen, PixelDynamicsConfig | ContrastiveStaticConfig) else shift,
+            each_step=True,
         ),
-        precision="bf16" if size == "laptop" else "fp32",  # half the time of convolutions on CPUs that know it
+        validation_fraction=0.0,
         steps=_STEPS[size][0],
         batch_size=batch,
         checkpoint_every_steps=max(1, _STEPS[size][0] // 4),
@@ -73,7 +75,7 @@ def untrained(size: Size) -> TrainConfig:
     """The encoder as it is drawn: one step that moves nothing."""
     config = pretrain("inverse-dynamics", size)
     still = replace(config.optimizer, learning_rate=1e-12)
-    return replace(config, phase="random", steps=1, optimizer=still, validation_fraction=0.0)
+    return replace(config, phase="random", steps=1, optimizer=still)
 
 
 def imagenet(size: Size) -> TrainConfig:
@@ -94,8 +96,6 @@ def finetune(size: Size) -> TrainConfig:
         new_parameters=POLICY,
         cache_features=True,
         augmentation=AugmentationConfig(),
-        precision="fp32",
-        validation_fraction=0.0,
         steps=_STEPS[size][1],
         batch_size=_BATCH[size][1],
         checkpoint_every_steps=_STEPS[size][1],
@@ -125,7 +125,6 @@ def from_scratch(size: Size) -> TrainConfig:
         new_parameters=(),
         cache_features=False,
         augmentation=AugmentationConfig(shift_pixels=_SHIFT[size], each_step=True),
-        precision=pretrain("cloning", size).precision,
         batch_size=_BATCH[size][0],
         steps=_STEPS[size][0],
         checkpoint_every_steps=_STEPS[size][0],

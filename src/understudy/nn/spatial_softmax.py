@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 class SpatialSoftmax(nn.Module):
-    """The mean place of each map under the softmax of its values: x and y in [-1, 1], first all x, then all y."""
+    """The mean place of each map under the softmax of its values: x and y in [-1, 1], first all x, then all y.
+
+    In float32 also under autocast: bfloat16 knows places to a 128th of half a picture.
+    """
 
     places: Tensor
 
@@ -19,5 +22,6 @@ class SpatialSoftmax(nn.Module):
         self.register_buffer("places", torch.stack([x, y]).flatten(1), persistent=False)
 
     def forward(self, maps: Float[Tensor, "n m h w"]) -> Float[Tensor, "n k"]:
-        weights = maps.flatten(2).softmax(dim=-1)
-        return torch.einsum("nmp,cp->ncm", weights, self.places.to(weights.dtype)).flatten(1)
+        with torch.autocast(maps.device.type, enabled=False):
+            weights = maps.float().flatten(2).softmax(dim=-1)
+            return torch.einsum("nmp,cp->ncm", weights, self.places).flatten(1)

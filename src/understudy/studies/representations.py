@@ -37,8 +37,8 @@ class Context:
     latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had; otherwise what is
     to be done can be seen, and the tasks are new. sizes: pixels at the laptop's and at the paper's scale. pretraining,
     finetuning: numbers of trajectories of the paper, in all and a task. usual: its number of demonstrations where it
-    varies something else. max_steps: of an evaluated episode. noise: of
-    the expert, as much as the environment bears.
+    varies something else. max_steps: of an evaluated episode at the paper's scale. noise: of the expert, as much as
+    the environment bears. steps, episodes: of the paper's pretraining, and evaluated.
     """
 
     before: tuple[str, ...]
@@ -51,6 +51,8 @@ class Context:
     max_steps: int | None = None
     cameras: tuple[str, ...] = ()
     noise: Noise = Noise()
+    steps: int = 100_000
+    episodes: int = 100
 
 
 _R3M = ("assembly", "bin-picking", "button-press", "drawer-open", "hammer")
@@ -83,7 +85,16 @@ def contexts() -> dict[str, Context]:
             doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 10, 300, _SIDE
         ),
         "ml45": Context(
-            ml45["train"], ml45["test"], False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE
+            ml45["train"],
+            ml45["test"],
+            False,
+            (64, 120),
+            (100, 1000, 10_000),
+            (2, 5, 10, 20),
+            10,
+            300,
+            _SIDE,
+            steps=200_000,
         ),
         "kitchen": Context(
             kitchen["train"],
@@ -94,8 +105,10 @@ def contexts() -> dict[str, Context]:
             (2, 5, 10, 15),
             10,
             noise=Noise(deviation=0.05),
+            steps=200_000,
+            episodes=50,
         ),
-        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE),
+        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE, steps=200_000),
     }
 
 
@@ -124,7 +137,8 @@ _PRESETS: dict[str, Choice] = {
     "paper": Choice(tuple(contexts()), METHODS),
 }
 _PROBED = {"debug": 6, "laptop": 50, "paper": 50}
-_EPISODES = {"debug": 2, "laptop": 50, "paper": 100}
+_EPISODES = {"debug": 2, "laptop": 50}
+_LONGEST = 200  # steps of an evaluated episode at the laptop's scale; experts take half of that
 _AT_SMALLER_SIZES = {"debug": tuple(OBJECTIVES), "laptop": (INVERSE, CLONING), "paper": tuple(OBJECTIVES)}
 
 
@@ -173,7 +187,9 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
     for shots in choice.finetune_sizes or (context.finetuning if preset == "paper" else _few(context)):
         runs = [_tuned(preset, seed, context, method, size, shots, task) for task in context.after]
         evaluations = tuple(
-            Evaluate(run, (task,), _EPISODES[preset], seed=seed, max_steps=context.max_steps)
+            Evaluate(
+                run, (task,), _EPISODES.get(preset, context.episodes), seed=seed, max_steps=_longest(preset, context)
+            )
             for run, task in zip(runs, context.after, strict=True)
         )
         after = "" if largest else f", pretrained on {size}"
@@ -191,6 +207,13 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
             )
         )
     return found
+
+
+def _longest(preset: str, context: Context) -> int | None:
+    """Steps of an evaluated episode; None: as many as the environment has."""
+    if context.max_steps is None or preset == "paper":
+        return context.max_steps
+    return min(context.max_steps, _LONGEST)
 
 
 def _few(context: Context) -> tuple[int, int]:
@@ -212,15 +235,20 @@ def _tuned(preset: str, seed: int, context: Context, method: str, size: int, sho
     few = Collect((task,), shots, 1000 + seed, _environment(preset, context, latent), context.noise)
     each = max(1, size // len(context.before))
     many = Collect(context.before, each, seed, _environment(preset, context, None), context.noise)
-    return policy_of(method, _scale(preset), seed, many, few)
+    return policy_of(method, _scale(preset), seed, many, few, steps=context.steps if preset == "paper" else None)
 
 
-def policy_of(method: str, size: Size, seed: int, many: Collect | Cut, few: Collect | Cut) -> Train:
-    """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on `few`."""
+def policy_of(
+    method: str, size: Size, seed: int, many: Collect | Cut, few: Collect | Cut, *, steps: int | None = None
+) -> Train:
+    """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on `few`. steps: of the
+    pretraining; None: those of `size`."""
     if method in (STATES, SCRATCH):
         return Train(one_process((finetune_states if method == STATES else from_scratch)(size), seed=seed), few)
     untaught = {RANDOM: untrained, IMAGENET: imagenet}
     config = untaught[method](size) if method in untaught else pretrain(method, size)
+    if steps is not None and method not in untaught:
+        config = replace(config, steps=steps, checkpoint_every_steps=steps // 4)
     start = Train(one_process(config, seed=seed), many)
     return Train(one_process(replace(finetune(size), model=config.model), seed=seed), few, start_from=start)
 

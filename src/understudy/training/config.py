@@ -134,7 +134,8 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     curation: CurationConfig = field(default_factory=CurationConfig)
     precision: Precision = "fp32"
-    """bf16: matrix products in bfloat16, weights and losses in float32."""
+    """bf16: matrix products in bfloat16, weights and losses in float32; all in float32 where a CPU has no instructions
+    for it."""
 
     compile: bool = False
     """Compile transformer blocks with torch.compile; needs a C++ compiler on a CPU."""

@@ -42,6 +42,7 @@ from understudy.training.frozen_features import frozen_features, require_frozen
 from understudy.training.loop import AnyWindows, Course, fit
 from understudy.training.metrics import Meter
 from understudy.training.optimizer import train_only
+from understudy.training.precision import computed_precision, flushed_denormals
 from understudy.training.sources import Sources
 from understudy.training.update import Learner
 from understudy.types import UserError
@@ -182,6 +183,8 @@ def _lead(
     if ranks.world > 1:
         config = replace(config, processes=ranks.world)
     _require_local(config, sources)
+    if computed_precision(config.precision, place) != config.precision:
+        print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
     with run_folder.hold(output):
         begun = (output / run_folder.CONFIG).exists()
         if begun:
@@ -360,17 +363,22 @@ def _windows(
 def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
     """Of each dataset, by camera."""
     assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
-    given = {"encoder": config.model.encoder, "precision": config.precision}
+    device = next(system.parameters()).device
+    given: dict[str, Any] = {
+        "encoder": config.model.encoder,
+        "precision": computed_precision(config.precision, device),
+    }
     return [frozen_features(system, dataset, FrameCache.open(dataset), **given) for dataset in sources.datasets]
 
 
 @contextlib.contextmanager
 def _reproducible(place: torch.device) -> Iterator[None]:
-    """The caller's random state is left as it was; on a CPU only algorithms that repeat to the bit are used."""
+    """The caller's random state is left as it was; on a CPU only algorithms that repeat to the bit are used, and
+    denormal numbers count as zero."""
     before = torch.are_deterministic_algorithms_enabled()
     settings: Any = torch.utils.deterministic
     fill = settings.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), flushed_denormals(place):
         try:
             if place.type == "cpu":
                 torch.use_deterministic_algorithms(True, warn_only=True)

@@ -23,6 +23,7 @@ from understudy.training.optimizer import (
     train_only,
     trained,
 )
+from understudy.training.precision import computed_precision
 from understudy.training.schedule import learning_rate
 from understudy.training.sharding import shard
 from understudy.types import Batch, Loss, UserError
@@ -58,6 +59,7 @@ class Learner:
         where `config` says so; the ranks' systems have to be alike."""
         assert set(system.weights) == set(config.objectives), (set(system.weights), set(config.objectives))
         self.system, self.config, self.ranks, self.device = system.to(device), config, ranks, device
+        self._bf16 = computed_precision(config.precision, device) == "bf16"
         train_only(system, config.train_only)
         set_training_mode(system)
         if config.compile:
@@ -111,8 +113,7 @@ class Learner:
             set_training_mode(self.system)
 
     def _losses(self, batch: Batch, seed: int) -> dict[str, Loss]:
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             losses = self.system.losses(batch.to(self.device, non_blocking=True), torch.Generator().manual_seed(seed))
         assert set(losses) == set(self.system.weights), (set(losses), set(self.system.weights))
         return losses

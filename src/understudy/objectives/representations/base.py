@@ -56,8 +56,9 @@ def info_nce(
 ) -> Float[Tensor, "n"]:
     """Cross-entropy of finding each query's own key among the keys of all real rows, on unit vectors (van den Oord et
     al. 2018, arXiv 1807.03748). At temperature 1 similarities lie within [-1, 1], so that it can hardly fall below
-    chance, log n - 2 at best."""
-    similarity = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
+    chance, log n - 2 at best. In float32 also under autocast, which would round similarities to 1/256."""
+    with torch.autocast(queries.device.type, enabled=False):
+        similarity = F.normalize(queries.float(), dim=-1) @ F.normalize(keys.float(), dim=-1).T
     logits = (similarity / temperature).masked_fill(~real[None], -torch.inf)
     own = torch.arange(len(logits), device=logits.device)
     logits[own, own] = similarity.diagonal() / temperature  # rows that are not real find themselves; they do not count

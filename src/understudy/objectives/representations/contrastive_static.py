@@ -17,7 +17,8 @@ from understudy.types import Loss, UserError
 
 @dataclass(frozen=True)
 class ContrastiveStaticConfig:
-    """shift_pixels: of the second crop; the first is the batch's own. temperature: see `ContrastiveDynamicsConfig`."""
+    """shift_pixels: of either crop, drawn apart from frames that are not shifted before. temperature: see
+    `ContrastiveDynamicsConfig`."""
 
     weight: float = 1.0
     shift_pixels: int = 8
@@ -36,15 +37,17 @@ class ContrastiveStatic(Objective):
 
     def predict(self, passes: FramePasses) -> tuple[Float[Tensor, "n e"], Float[Tensor, "n e"]]:
         """Projections of both crops of every frame."""
-        batch = passes.batch
-        moved = {name: self._moved(images, passes.generator) for name, images in batch.images.items()}
-        other = passes.model.embed(replace(batch, images=moved))
-        return self.head(passes.embedded.flatten(0, 1)), self.head(other.flatten(0, 1))
+        return self._crop(passes), self._crop(passes)
 
     def forward(self, passes: FramePasses) -> Loss:
         real = passes.batch.mask
         one, other = self.predict(passes)
         return Loss(info_nce(one, other, real.flatten(), self.config.temperature).view(real.shape), real)
+
+    def _crop(self, passes: FramePasses) -> Float[Tensor, "n e"]:
+        batch = passes.batch
+        moved = {name: self._moved(images, passes.generator) for name, images in batch.images.items()}
+        return self.head(passes.model.embed(replace(batch, images=moved)).flatten(0, 1))
 
     def _moved(self, images: UInt8[Tensor, "b t c h w"], generator: torch.Generator) -> UInt8[Tensor, "b t c h w"]:
         """Every frame shifted in its own way."""
