@@ -16,7 +16,7 @@ from torch import Tensor
 from understudy.agents.loading import load_system
 from understudy.claim import write_atomically
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import ACTION, REWARD, STATE
+from understudy.data.formats.reader import ACTION, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.models.distributional import Distributional
@@ -203,7 +203,7 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _
     contract, where = dataset.spec.action, f"{dataset.path}: episode {episode}, frame"
     state, action, reward = (
         np.asarray(values, np.float32).reshape(length, -1)[rows]
-        for values in (columns[STATE], columns[ACTION], columns.get(REWARD, np.zeros(length)))
+        for values in (columns[STATE], columns[ACTION], dataset.rewards(episode, columns))
     )
     acted = contract.normalise(action)
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
