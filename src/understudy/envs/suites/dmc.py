@@ -187,8 +187,8 @@ class ControlSuite(Environment):
         self._planned, self._planner = None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """As the suite's own `step`, which begins anew by itself after its time limit (of most tasks 1000 steps) or where
-        a task ends, and observes whether anyone looks or not."""
+        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000 steps) or where a task
+        ends, and observes whether anyone looks or not."""
         self._planned = None
         task, physics = self._suite.task, self._suite.physics
         task.before_step(action.astype(np.float64), physics)
