@@ -76,6 +76,20 @@ def test_an_episode_is_the_suites_own() -> None:
         np.testing.assert_allclose(ours.observe()["state"], flat, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["cartpole-balance", "lqr-lqr_2_1"])
+def test_an_episode_goes_on_beyond_the_suites_time_limit_and_ends_at_its_own(name: str) -> None:
+    """The suite's own `step` would begin another episode, of another start, after 1000 steps or a task's end."""
+    env = envs.make(f"dmc/{name}", EnvConfig(max_steps=1010))
+    env.begin(0)
+    env._data.qpos[:], env._data.qvel[:] = 0, 0  # in balance, or where linear control has nothing left to do
+    env._suite.physics.forward()
+    for step in range(1, 1011):
+        _, terminated, truncated, _ = env.advance(np.zeros(env.action_space.shape, np.float32))
+        assert env._data.time == pytest.approx(step * env._suite.control_timestep())
+        assert np.abs(env._data.qpos).max() < 1e-3
+        assert not terminated and truncated == (step == 1010)
+
+
 def episode_return(env, seed: int, steps: int, *, expert: bool) -> float:
     env.begin(seed)
     generator = np.random.default_rng(seed)

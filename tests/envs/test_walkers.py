@@ -114,6 +114,27 @@ def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
+    """By MuJoCo's own sums: spring, weight, and the ground's equal share at each foot come to nothing at every bend."""
+    import mujoco
+
+    for body in bodies(family, BODIES_A_FAMILY):
+        model = mujoco.MjModel.from_xml_string(to_mjcf(body))
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        torque, share = data.qfrc_passive - data.qfrc_bias, np.array([0, 0, body.mass * 9.81 / len(body.legs)])
+        for index, leg in enumerate(body.legs):
+            last = model.geom(f"leg{index}_{len(leg.lengths) - 1}").id
+            reach = data.geom_xmat[last].reshape(3, 3)[:, 2] * model.geom_size[last, 1]
+            centre = data.geom_xpos[last]  # where a flat foot stands; another leg stands on its lower end
+            place = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
+            mujoco.mj_applyFT(model, data, share, np.zeros(3), place, model.geom_bodyid[last], torque)
+        names = [model.actuator(index).name for index in range(model.nu)]
+        bends = [model.joint(name).dofadr[0] for name in names if name.endswith("_bend")]
+        np.testing.assert_allclose(torque[bends], 0, atol=1e-6 * body.mass, err_msg=body.name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_body_stands_by_itself(family: str) -> None:
     for index in range(BODIES_A_FAMILY):
         env = envs.make(f"walkers/{family}-{index:04d}", split="evaluation")

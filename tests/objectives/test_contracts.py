@@ -187,3 +187,11 @@ def test_the_present_alone_is_a_window_of_one_step(conditioning):
         alone = Tokens(*(part[:, step : step + 1] for part in (tokens.visual, tokens.state, tokens.action)))
         expected = system.model.decode(alone, "causal", prompt=prompt).observation
         torch.testing.assert_close(together[:, step : step + 1], expected)
+
+
+def test_cameras_may_have_dots_in_their_names():
+    system = make_system(spec=make_spec(cameras=("arm.left",)))
+    batch = make_batch()
+    losses = system.losses(replace(batch, images={"arm.left": batch.images["front"]}), generator())
+    expected = make_system().losses(batch, generator())
+    assert all(torch.equal(loss.value, expected[name].value) for name, loss in losses.items())

@@ -182,6 +182,20 @@ def test_an_encoders_own_features_are_read_without_a_map():
     assert features.shape == (3, 1, 16) and features.abs().max() <= 1
 
 
+@pytest.mark.parametrize("name", ["pixels", "inverse"])
+def test_cameras_may_have_dots_in_their_names(name):
+    """As those of others' LeRobot datasets; the parameters of one without are named as ever."""
+    dotted, plain = (
+        only(name, spec=make_spec(cameras=cameras)).eval() for cameras in (("arm.left", "top"), ("front", "top"))
+    )
+    pictures = make_batch().images["front"]
+    losses = dotted.losses(replace(make_batch(), images={"arm.left": pictures, "top": pictures}), generator())
+    expected = plain.losses(replace(make_batch(), images={"front": pictures, "top": pictures}), generator())
+    assert torch.equal(losses[name].value, expected[name].value)
+    assert [key.replace(".arm%2Eleft.", ".front.") for key in dotted.state_dict()] == list(plain.state_dict())
+    assert any(key.startswith("model.encoders.front.") for key in plain.state_dict())
+
+
 def test_a_spatial_softmax_tells_where_a_map_is_large():
     maps = torch.full((1, 2, 5, 9), -50.0)
     maps[0, 0, 0, 8], maps[0, 1, 4, 4] = 50.0, 50.0

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from data.synthetic import make_episode, make_spec, write
-from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action
+from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action, write_dataset
 
 from understudy.agents.loading import load
+from understudy.data.dataset import EpisodeDataset
 from understudy.data.windows import WindowConfig
 from understudy.methods import preset
 from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
@@ -137,6 +138,46 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_episode(tmp_path)
     step = int(message.split(":")[0].removeprefix("step "))
     assert resolve(tmp_path / "run").name == f"{step:06d}" and len(rows(tmp_path / "run")) == step
     assert all(value.isfinite().all() for value in read_weights(resolve(tmp_path / "run") / WEIGHTS).values())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "imitation", "says"),
+    [
+        ("next.reward", np.nan, False, r"next.reward is nan, which nothing can be learned from; choices: mend"),
+        ("next.reward", -np.inf, False, r"next.reward is -inf, which nothing"),
+        ("observation.state", np.inf, False, r"observation.state hand_x is inf, which nothing"),
+        ("action", 1.1, False, r"action x is 1.1, but the action contract allows -1 to 1, .*; choices: clip"),
+        ("action.expert", np.nan, True, r"action.expert x is nan, which nothing"),
+        ("action", np.nan, False, r"action x is nan, which nothing can be learned from"),
+        ("action", np.nan, True, r"action x is nan, which nothing can be learned from"),
+        ("action", 1.0001, False, None),
+        ("action", 1.1, True, None),
+        ("action.expert", 1.1, False, None),
+        ("next.reward", np.nan, True, None),
+    ],
+)
+def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
+    tmp_path, monkeypatch, column, value, imitation, says
+):
+    """A policy reads no rewards, and takes actions as they are; 1.0001 is rounding."""
+    data, whole = write_dataset(tmp_path / "data", episodes=3), EpisodeDataset.columns
+
+    def spoilt(self, index):
+        columns = whole(self, index)
+        if index == 2:
+            columns[column] = columns[column].copy()
+            columns[column].reshape(20, -1)[7, 0] = value
+        return columns
+
+    monkeypatch.setattr(EpisodeDataset, "columns", spoilt)
+    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+    name = "inverse_dynamics/finetune-states-debug" if imitation else "dynamics/mlp-debug"
+    given = {"data": data.path, "output": tmp_path / "run", "device": "cpu"}
+    if says is None:
+        return train(replace(preset(name), steps=1), **given)
+    with pytest.raises(UserError, match=rf"data: episode 2, step 7: {says}"):
+        train(replace(preset(name), steps=1), **given)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 
 def test_a_folder_in_use_is_refused_and_left_alone(first_run, data):

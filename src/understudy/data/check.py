@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from understudy.data.alignment import response_lag
+from understudy.data.bounds import beyond
 from understudy.data.dataset import DatasetWriter, EpisodeDataset
 from understudy.data.formats.lerobot import layout
 from understudy.data.formats.lerobot.reader import LeRobotReader
@@ -187,13 +188,12 @@ def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
 
 def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
     contract = dataset.spec.action
-    low, high = np.asarray(contract.low), np.asarray(contract.high)
+    low, high = contract.low, contract.high
     for name in (ACTION, EXPERT_ACTION):
         values = columns.get(name)
         if values is None:
             continue
-        beyond = (values < low - 1e-4 * (high - low)) | (values > high + 1e-4 * (high - low))
-        for dimension in np.flatnonzero(beyond.reshape(-1, len(low)).any(axis=0)):
+        for dimension in np.flatnonzero(beyond(contract, values.reshape(-1, len(low))).any(axis=0)):
             what = f"{name} {contract.names[dimension]} leaves [{low[dimension]:g}, {high[dimension]:g}]"
             course.report("action bounds", "error", what, "--fix clips it, or mend the contract", f"episode {index}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from understudy.data.formats.arrays import one_a_step
 from understudy.data.formats.lerobot.appending import append
 from understudy.data.formats.lerobot.writer import DatasetWriter
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
@@ -79,8 +80,8 @@ class EpisodeDataset:
             state=_matrix(columns[STATE], length) if self.spec.state_names else np.zeros((length, 0), np.float32),
             action=action,
             expert_action=_matrix(columns.get(EXPERT_ACTION, action), length),
-            reward=columns.get(REWARD, np.zeros(length)).astype(np.float32).reshape(length),
-            success=columns.get(SUCCESS, np.zeros(length)).astype(bool).reshape(length),
+            reward=self.rewards(index, columns),
+            success=self._one_a_step(columns, SUCCESS, index).astype(bool),
         )
 
     def length(self, index: int) -> int:
@@ -96,6 +97,11 @@ class EpisodeDataset:
         """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
         return self.reader.columns(index)
 
+    def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the episode's, if they are
+        read already. Raises UserError where there are several a step."""
+        return self._one_a_step(self.columns(index) if columns is None else columns, REWARD, index).astype(np.float32)
+
     def frames(self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it, ascending."""
         rows = np.arange(self.length(index)) if rows is None else np.asarray(rows)
@@ -104,6 +110,12 @@ class EpisodeDataset:
         if frames.shape[1:] != expected:
             raise UserError(f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}")
         return frames
+
+    def _one_a_step(self, columns: Mapping[str, np.ndarray], name: str, index: int) -> np.ndarray:
+        """(T,); zeros where the dataset has no such column."""
+        length = self.length(index)
+        where = f"{self.path}: {name} of episode {index}"
+        return one_a_step(columns[name], length, where) if name in columns else np.zeros(length)
 
     def summary(self) -> dict[str, Any]:
         """What `understudy data info` prints: plain values, JSON-ready."""

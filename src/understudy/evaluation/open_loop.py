@@ -15,8 +15,9 @@ from torch import Tensor
 
 from understudy.agents.loading import load_system
 from understudy.claim import write_atomically
+from understudy.data.bounds import beyond
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import ACTION, REWARD, STATE
+from understudy.data.formats.reader import ACTION, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.models.distributional import Distributional
@@ -26,7 +27,6 @@ from understudy.types import UserError
 HORIZONS = (1, 5, 10, 25, 50)
 RESULTS, CHART = "prediction.json", "prediction.svg"
 _RESAMPLES = 2000
-_BEYOND = 1e-4  # the bounds of actions, in halves of their range: rounding
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _
     contract, where = dataset.spec.action, f"{dataset.path}: episode {episode}, frame"
     state, action, reward = (
         np.asarray(values, np.float32).reshape(length, -1)[rows]
-        for values in (columns[STATE], columns[ACTION], columns.get(REWARD, np.zeros(length)))
+        for values in (columns[STATE], columns[ACTION], dataset.rewards(episode, columns))
     )
     acted = contract.normalise(action)
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
-    _require(np.abs(acted) <= 1 + _BEYOND, action, contract.names, where, first, bounds)
+    _require(~beyond(contract, action), action, contract.names, where, first, bounds)
     return _Window(episode, first, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]))
 
 

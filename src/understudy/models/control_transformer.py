@@ -30,6 +30,7 @@ from understudy.models.pretrained import load_vit
 from understudy.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
 from understudy.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
 from understudy.nn.mlp import mlp
+from understudy.nn.named import NamedModules
 from understudy.nn.token_learner import TokenLearner
 from understudy.nn.transformer import Block, CrossBlock
 from understudy.types import Batch, Prompt, PromptPictures
@@ -76,14 +77,14 @@ class ObservationEmbedding(nn.Module):
         super().__init__()
         self.cameras, self.num_tokens, self.width = tuple(joint.slots), config.visual_tokens, config.width
         encoders = {name: build_encoder(config.encoder, size) for name, size in joint.slots.items()}
-        self.encoders = nn.ModuleDict(encoders)
-        self.token_learners = nn.ModuleDict(
+        self.encoders = NamedModules(encoders)
+        self.token_learners = NamedModules(
             {
                 name: TokenLearner(encoder.width, config.visual_tokens, maps=config.token_maps)
                 for name, encoder in encoders.items()
             }
         )
-        self.projections = nn.ModuleDict(
+        self.projections = NamedModules(
             {name: nn.Linear(encoder.width, config.width) for name, encoder in encoders.items()}
         )
         self.state = mlp([2 * joint.state_dimension, config.width, config.width])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from understudy.data.embodiments import JointSpec
 from understudy.models.encoders import EncoderConfig, KeypointEncoderConfig, ViT, ViTConfig, build_encoder
 from understudy.models.pretrained import load_vit
+from understudy.nn.named import NamedModules
 from understudy.types import Batch, UserError
 
 
@@ -55,8 +56,8 @@ class Representation(nn.Module):
             raise UserError(f"the embodiment {joint.names[0]!r} has no camera to learn a representation from")
         self.cameras = tuple(slots)
         encoders = {name: build_encoder(config.encoder, size) for name, size in slots.items()}
-        self.encoders = nn.ModuleDict(encoders)
-        self.read = nn.ModuleDict({name: _reading(each.width, config.width) for name, each in encoders.items()})
+        self.encoders = NamedModules(encoders)
+        self.read = NamedModules({name: _reading(each.width, config.width) for name, each in encoders.items()})
         widths = [config.width or each.width for each in encoders.values()]
         self.embedding_dimension = sum(widths) if slots else joint.state_dimension
 

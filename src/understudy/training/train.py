@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from understudy.data.bounds import require_learnable
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.mixture import Mixture
@@ -183,6 +184,8 @@ def _lead(
     if ranks.world > 1:
         config = replace(config, processes=ranks.world)
     _require_local(config, sources)
+    for dataset in sources.datasets:
+        require_learnable(dataset, dynamics=isinstance(config.model, DynamicsConfig))
     if computed_precision(config.precision, place) != config.precision:
         print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
     with run_folder.hold(output):

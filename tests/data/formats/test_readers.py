@@ -63,6 +63,28 @@ def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> N
             assert found.sentence == SENTENCES[index]
 
 
+def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
+    folder = foreign.npz(tmp_path / "set")
+    for number, episode in enumerate(episodes()):
+        rows = {name: values[: LENGTHS[number]] for name, values in episode.items()}
+        np.savez(folder / f"episode_{number:03d}.npz", **rows | {"reward": np.stack([rows["reward"]] * 2, axis=1)})
+    with pytest.raises(UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number a step"):
+        EpisodeDataset.open(folder)
+
+
+def test_rewards_of_two_columns_are_refused_by_who_reads_them(
+    dataset: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of formats that look at numbers only then."""
+    whole = dataset.columns(1)
+    monkeypatch.setattr(dataset.reader, "columns", lambda _: whole | {"next.reward": np.zeros((LENGTHS[1], 2))})
+    for read in (dataset.rewards, dataset.episode):
+        with pytest.raises(
+            UserError, match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number a step"
+        ):
+            read(1)
+
+
 def test_statistics_are_those_of_all_rows(dataset: EpisodeDataset) -> None:
     actions = np.concatenate([episode["action"] for episode in episodes()])
     found = dataset.statistics["action"]

@@ -69,6 +69,14 @@ def colour(frames: np.ndarray) -> np.ndarray:
     return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
 
 
+def one_a_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
+    """(T,) of an episode's numbers, (T,) or (T, 1), such as its rewards. Raises UserError beginning with `where` for
+    another shape."""
+    if values.size != length:
+        raise UserError(f"{where} has shape {values.shape}; expected one number a step, ({length},) or ({length}, 1)")
+    return values.reshape(length)
+
+
 def spec_of(
     plan: Plan,
     statistics: Statistics,

@@ -70,7 +70,7 @@ class MinariReader:
         columns = {
             STATE: self._plan.state_of(observed, length),
             ACTION: np.concatenate([part.reshape(length, -1).astype(np.float32) for part in actions], axis=1),
-            REWARD: found["rewards"].reshape(length),
+            REWARD: arrays.one_a_step(found["rewards"], length, f"{self._folder}: rewards of episode {index}"),
             DONE: found["terminations"].reshape(length).astype(bool)
             | found["truncations"].reshape(length).astype(bool),
         }

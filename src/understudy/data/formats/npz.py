@@ -58,7 +58,10 @@ class NpzReader:
             STATE: self._plan.state_of(found, length),
             ACTION: found[self._action].astype(np.float32).reshape(length, -1),
         }
-        return columns | {name: found[key].reshape(length) for name, key in self._named.items()}
+        where = self._files[index]
+        return columns | {
+            name: arrays.one_a_step(found[key], length, f"{where}: {key}") for name, key in self._named.items()
+        }
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, _, _ = self._plan.cameras[camera]

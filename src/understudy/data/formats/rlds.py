@@ -121,7 +121,8 @@ class RLDSReader:
         actions = [read(name).reshape(length, -1).astype(np.float32) for name in self._actions]
         columns = {STATE: self._plan.state_of(state, length), ACTION: np.concatenate(actions, axis=1)}
         if "steps/reward" in example:
-            columns[REWARD] = read("steps/reward").reshape(length)
+            where = f"{self.path}: steps/reward of episode {index}"
+            columns[REWARD] = arrays.one_a_step(read("steps/reward"), length, where)
         done = np.zeros(length, bool)
         done[-1] = True
         return columns | {DONE: done}

@@ -147,6 +147,11 @@ class ControlSuite(Environment):
     def _data(self) -> Any:
         return self._suite.physics.data.ptr
 
+    @property
+    def _substeps(self) -> int:
+        """Of the simulator in a step."""
+        return round(self._suite.control_timestep() / self._model.opt.timestep)
+
     def _contract(self) -> ActionContract:
         bounds = self._suite.action_spec()
         names = [self._model.actuator(index).name or f"motor{index}" for index in range(self._model.nu)]
@@ -182,14 +187,19 @@ class ControlSuite(Environment):
         self._planned, self._planner = None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000 steps) or where a task
+        ends, and observes whether anyone looks or not."""
         self._planned = None
-        reward = float(self._suite.step(action.astype(np.float64)).reward)
+        task, physics = self._suite.task, self._suite.physics
+        task.before_step(action.astype(np.float64), physics)
+        physics.step(self._substeps)
+        task.after_step(physics)
+        reward = float(task.get_reward(physics))
         return reward, reward >= SOLVED
 
     def _new_planner(self) -> Mppi:
         rewards = rewards_of(self._domain, self._name, self._suite.physics, self._suite.task)
-        substeps = round(self._suite.control_timestep() / self._model.opt.timestep)
-        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), substeps=substeps)
+        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), substeps=self._substeps)
 
     def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """physics: None: the episode's."""

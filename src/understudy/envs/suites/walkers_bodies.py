@@ -152,9 +152,11 @@ class Body:
         """N m by which the ground, which bears an equal share of the body at each foot, turns a leg at a link's joint,
         less what its own links weigh."""
         ground, at, links = self.mass / len(self.legs) * leg.reach(link), 0.0, 0.0
-        for length, tilt in zip(leg.lengths[link:], leg.tilts[link:], strict=True):
+        parts = zip(leg.lengths[link:], leg.tilts[link:], strict=True)
+        for number, (length, tilt) in enumerate(parts, start=link):
             along = length * math.sin(tilt)
-            links += self.density * _capsule_volume(length, self.leg_radius) * (at + along / 2)
+            middle = MIDDLE_OF_FOOT if number == 2 else 0.5  # of the link, as a part of it beyond its joint
+            links += self.density * _capsule_volume(length, self.leg_radius) * (at + middle * along)
             at += along
         return GRAVITY * (ground - links)
 

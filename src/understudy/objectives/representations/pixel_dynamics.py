@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from understudy.models.encoders import pixels
 from understudy.models.representation import Representation
 from understudy.nn.mlp import mlp
+from understudy.nn.named import NamedModules
 from understudy.objectives.base import Objective
 from understudy.objectives.representations.base import FramePasses, action_dimension
 from understudy.types import Loss, UserError
@@ -41,14 +42,14 @@ class PixelDynamics(Objective):
         self.action = mlp([action_dimension(model), model.embedding_dimension])
         slots = {name: model.joint.slots[name] for name in model.cameras}
         inputs = 2 * model.embedding_dimension
-        self.decoders = nn.ModuleDict({name: _Decoder(inputs, config.channels, size) for name, size in slots.items()})
+        self.cameras = model.cameras
+        self.decoders = NamedModules({name: _Decoder(inputs, config.channels, size) for name, size in slots.items()})
 
     def predict(self, passes: FramePasses) -> dict[str, Float[Tensor, "b u c h w"]]:
         """The next frames of every camera, from the embeddings before and their actions."""
         known = torch.cat([passes.embedded, self.action(passes.executed)], dim=-1)[:, :-1]
-        return {
-            name: decoder(known.flatten(0, 1)).unflatten(0, known.shape[:2]) for name, decoder in self.decoders.items()
-        }
+        flat, shape = known.flatten(0, 1), known.shape[:2]
+        return {name: self.decoders[name](flat).unflatten(0, shape) for name in self.cameras}
 
     def forward(self, passes: FramePasses) -> Loss:
         batch, errors = passes.batch, []
