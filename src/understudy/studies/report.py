@@ -50,7 +50,8 @@ _READING = (
     "Intervals are 95 %: Student's over training seeds (a seed is one agent), of differences Welch's; of a method with "
     "one seed over its episodes alone, which tells nothing of another training.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
-    "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
+    "counting half. A claim shows where the interval of the difference lies above 0, or above the points that the "
+    "claim says, and not otherwise; the opposite shows where it lies below.",
     "Solved are the tasks with a score of at least .9. Steps and seconds are those of all the phases that lead to an "
     "agent; core hours are what these and the collection computed. results.json has more.",
 )

@@ -33,11 +33,18 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says: `better` is above `worse`. It shows where the interval of their difference is above 0."""
+    """What a paper says: `better` is above `worse` by more than `margin`. It shows where the interval of their
+    difference is above the margin, and the opposite shows where it is below.
+
+    margin: in the score's units, so that .1 is ten points of success; -.1: `better` falls behind by less than ten.
+    largest_pretraining: the claim is only of settings with the largest number of pretraining trajectories of a place.
+    """
 
     better: str
     worse: str
     words: str
+    margin: float = 0.0
+    largest_pretraining: bool = False
 
 
 @dataclass(frozen=True)
