@@ -66,6 +66,10 @@ def test_what_cannot_be_compared_is_named(data: Path, tmp_path: Path, capsys: An
         trials(str(alone), TASKS[0].sentence)
     with pytest.raises(UserError, match="unknown objective 'bc'"):
         trials(str(data), TASKS[0].sentence, objectives=("bc",), demonstrations=(1,))
+    with pytest.raises(UserError, match="objectives has states more than once"):
+        trials(str(data), TASKS[0].sentence, objectives=("states", "random", "states"), demonstrations=(1,))
+    with pytest.raises(UserError, match="finetune_sizes has 1 more than once"):
+        trials(str(data), TASKS[0].sentence, demonstrations=(1, 1))
     assert cli.main(["study", "representations", "--data", str(data)]) == 2
     assert cli.main(["study", "dualmind", "--data", str(data), "--holdout-task", "x"]) == 2
     assert "--data is of the study representations" in capsys.readouterr().err

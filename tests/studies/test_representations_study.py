@@ -67,6 +67,23 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
     assert "--finetune-sizes is of the study representations" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environments": ("doors", "pointmass", "doors")},
+        {"objectives": ("cloning", "cloning")},
+        {"pretrain_sizes": (30, 30)},
+        {"finetune_sizes": (2, 5, 2)},
+    ],
+)
+def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
+    (name, values), *_ = given.items()
+    with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
+        Choice(**given)
+    command = ["study", "representations", "--list", f"--{name.replace('_', '-')}", *map(str, values)]
+    assert cli.main(command) == 2 and f"{name} has {values[0]} more than once" in capsys.readouterr().err
+
+
 def test_the_papers_environments_have_its_sizes() -> None:
     known = contexts()
     assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (100, 1000, 10_000)

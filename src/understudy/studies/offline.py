@@ -16,7 +16,7 @@ from understudy.evaluation.statistics import mean_over_seeds
 from understudy.methods.inverse_dynamics import Size
 from understudy.models.frozen_images import has_imagenet
 from understudy.rollout.seeds import derive_seed
-from understudy.studies.representations import IMAGENET, METHODS, STATES, policy_of
+from understudy.studies.representations import IMAGENET, METHODS, STATES, policy_of, refuse_repeated
 from understudy.studies.stages import Cut, Score, Stage, is_done, product, with_needs
 from understudy.types import UserError
 
@@ -62,8 +62,10 @@ def trials(
     scoring on the rest of them: the same for all, and at least five. objectives: of `METHODS`; empty: all that the
     dataset allows. demonstrations: empty: 1, 5 and 20 as far as there are enough.
 
-    Raises UserError where the dataset has no such task, no other one, or too few episodes.
+    Raises UserError where the dataset has no such task, no other one, or too few episodes, or something is named twice.
     """
+    refuse_repeated("objectives", objectives)
+    refuse_repeated("finetune_sizes", demonstrations)
     dataset = EpisodeDataset.open(location)
     names = {name: number for number, task in enumerate(dataset.tasks) for name in (task.name, task.sentence)}
     if holdout_task not in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from understudy import envs
 from understudy.agents.expert_agent import Noise
@@ -113,9 +113,18 @@ class Choice:
             for each in getattr(self, name):
                 if each not in known:
                     raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
+        for item in fields(self):
+            refuse_repeated(item.name, getattr(self, item.name))
         for name in ("pretrain_sizes", "finetune_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise UserError(f"{name} are {getattr(self, name)}; expected numbers of at least 1")
+
+
+def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
+    """Raises UserError where something is chosen twice: its results would count as those of further seeds."""
+    repeated = [str(each) for each in dict.fromkeys(chosen) if chosen.count(each) > 1]
+    if repeated:
+        raise UserError(f"{name} has {', '.join(repeated)} more than once; name each once")
 
 
 _PRESETS: dict[str, Choice] = {
