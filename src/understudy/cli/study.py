@@ -55,7 +55,8 @@ class Options:
     """Of representations: which objectives and baselines, such as inverse-dynamics states; empty: all."""
 
     pretrain_sizes: tuple[int, ...] = ()
-    """Of representations: numbers of pretraining trajectories; empty: the preset's."""
+    """Of representations: numbers of pretraining trajectories, an equal part for each task and at least one; empty: the
+    preset's."""
 
     finetune_sizes: tuple[int, ...] = ()
     """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""

@@ -105,15 +105,21 @@ def _score(row: Row) -> str:
 
 
 def _beside_the_paper(study: Study, result: StudyResult) -> str:
-    """Our score and the paper's, where it reports one."""
+    """Our score and the paper's, where it reports one, and on how many trajectories each pretrained."""
     groups: dict[str, list[list[str]]] = {}
     for row in result.rows:
         if (row.method, row.setting) in study.published:
             theirs = f"{study.published[row.method, row.setting]:.2f}"
-            groups.setdefault(row.setting, []).append([escape(row.method), _score(row), theirs])
+            cells = [escape(row.method), _score(row), theirs]
+            if study.published_pretraining:
+                sizes = [row.pretraining, study.published_pretraining.get(row.setting, "")]
+                cells += ["", ""] if row.pretraining is None else map(str, sizes)
+            groups.setdefault(row.setting, []).append(cells)
     if not groups:
         return ""
     heads = ["method", "ours", "the paper's"]
+    if study.published_pretraining:
+        heads += ["pretraining trajectories, ours", "the paper's"]
     return f"<h2>Beside the paper</h2>{_table(heads, groups, numbers=1)}"
 
 

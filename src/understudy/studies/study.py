@@ -53,8 +53,8 @@ class Study:
 
     measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
     where no number is given. score: what methods are compared by. groups: a title to the methods that share a chart,
-    six at most. published: (method, setting) to the score that the paper reports. notes: what a reader of the results
-    must know.
+    six at most. published: (method, setting) to the score that the paper reports; published_pretraining: setting to the
+    number of trajectories that it pretrained on there. notes: what a reader of the results must know.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    published_pretraining: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
