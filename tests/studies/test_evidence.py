@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from understudy.evaluation.statistics import Difference
 from understudy.studies import find
 from understudy.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
+from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
+from understudy.studies.representations import METHODS
 from understudy.studies.results import Row, StudyResult, gather
+from understudy.studies.settings import UNSEEN, ZERO_SHOT, few_shot
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS = 3
+NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 
 
 def of_archive(name: str, output: Path, *, seeds: int = SEEDS) -> StudyResult:
@@ -39,30 +48,94 @@ def test_every_measurement_is_in_the_archives(dualmind: StudyResult, embodiments
 
 
 def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
-    text = (DOCS / "dualmind.md").read_text()
-    same = ("phase II variant 3", "visual tokens 4")  # dual-phase by other names
+    goals, held_out = table("dualmind.md", "unseen goals"), table("dualmind.md", "sentence alone")
+    methods = {NAMED.get(name, name): name for name in goals.rows}
+    same = {"phase II variant 3", "visual tokens 4"}  # dual-phase by other names
+    found = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
+    assert goals.heads == ("unseen goals", "dual-phase less this", "core hours") and methods.keys() == found.keys()
+    for method, row in found.items():
+        less = dualmind.comparison(DUAL, method, UNSEEN)
+        assert goals.rows[methods[method]] == (
+            told(row),
+            "" if less is None else told(less.difference, sign="+"),
+            number(row.core_hours, 2),
+        )
+    settings = {"sentence alone": ZERO_SHOT, "1 demonstration": few_shot(1), "5": few_shot(5), "10": few_shot(10)}
     few = {row.method for row in dualmind.rows if row.demonstrations}
-    rows = [row for row in dualmind.rows if row.method not in same]
-    rows = [row for row in rows if row.setting == "unseen goals" or row.method in few]
-    assert len(rows) == 19 + 5 * 4
-    assert [row for row in rows if told(row) not in text] == []
+    holds(held_out, dualmind, {name: name for name in few}, settings)
 
 
 def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) -> None:
-    text = (DOCS / "embodiments.md").read_text()
-    assert [row for row in embodiments.rows if told(row) not in text] == []
+    found = table("embodiments.md", MANIPULATION)
+    assert found.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
+    by = {(row.method, row.setting): row for row in embodiments.rows}
+    special = [by[specialist(place), place] for place in (MANIPULATION, NAVIGATION)]
+    joint, half = ([by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (JOINT, HALF))
+    lines = {JOINT: joint, "its specialist": special, HALF: half}
+    assert found.rows.keys() == {*lines, "one agent for both, less the specialist"}
+    for name, rows in lines.items():
+        steps = dict.fromkeys(f"{row.training_steps}" for row in rows)
+        hours = dict.fromkeys(number(row.core_hours, 2) for row in rows)
+        each = " each" if name == "its specialist" else ""
+        assert found.rows[name] == (*map(told, rows), ", ".join(steps) + each, ", ".join(hours)), name
+    less = [embodiments.comparison(JOINT, row.method, row.setting) for row in special]
+    told_less = [told(each.difference, sign="+") for each in less if each is not None]
+    assert found.rows["one agent for both, less the specialist"] == (*told_less, "", "")
 
 
 def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) -> None:
-    text = (DOCS / "representations.md").read_text()
-    rows = [row for row in of_archive("representations", tmp_path, seeds=1).rows if "pretrained on" not in row.setting]
-    assert len(rows) == 12 * 6
-    assert [row for row in rows if told(row, places=2) not in text] == []
+    result = of_archive("representations", tmp_path, seeds=1)
+    settings = {
+        "point mass, 2 demonstrations": "pointmass, 2 demonstrations",
+        "point mass, 10": "pointmass, 10 demonstrations",
+        "pick-place, 2": "pick-place, 2 demonstrations",
+        "pick-place, 5": "pick-place, 5 demonstrations",
+        "doors, 2": "doors, 2 demonstrations",
+        "doors, 10": "doors, 10 demonstrations",
+    }
+    assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(settings.values())
+    found = table("representations.md", "point mass, 2 demonstrations")
+    holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
 
 
-def told(row: Row, *, places: int = 3) -> str:
-    mean, low, high = (f"{value:.{places}f}".removeprefix("0") for value in (row.mean, row.low, row.high))
+@dataclass(frozen=True)
+class Table:
+    """heads: of the columns but the first; rows: the first cell of a line to the others."""
+
+    heads: tuple[str, ...]
+    rows: Mapping[str, tuple[str, ...]]
+
+
+def table(page: str, head: str) -> Table:
+    """The one of a page of docs/ whose second column has this head."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / page).read_text(), re.MULTILINE)
+    lines = [[tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()] for block in blocks]
+    ((heads, _, *rows),) = [found for found in lines if found[0][1] == head]
+    assert len({row[0] for row in rows}) == len(rows) and len(set(heads)) == len(heads)
+    assert all(len(row) == len(heads) for row in rows)
+    return Table(heads[1:], {row[0]: row[1:] for row in rows})
+
+
+def holds(
+    found: Table, result: StudyResult, methods: Mapping[str, str], settings: Mapping[str, str], *, places: int = 3
+) -> None:
+    """Every cell of a table is the score of the method of its line in the setting of its column, and no method that was
+    measured there is left out. methods: to the names of their lines; settings: of each column's head."""
+    assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
+    rows = {(row.method, row.setting): row for row in result.rows}
+    for method, name in methods.items():
+        expected = tuple(told(rows[method, setting], places=places) for setting in settings.values())
+        assert found.rows[name] == expected, name
+
+
+def told(found: Row | Difference, *, places: int = 3, sign: Literal["", "+"] = "") -> str:
+    mean, low, high = (number(value, places, sign) for value in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}]"
+
+
+def number(value: float, places: int, sign: Literal["", "+"] = "") -> str:
+    """ ".12", "-.12", "1.00"; with a sign "+.12"."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{sign}.{places}f}")
 
 
 def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:

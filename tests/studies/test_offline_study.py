@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from data.synthetic import TASKS, make_episode, make_spec, write
 
 from understudy import cli
 from understudy.data.convert import convert
+from understudy.evaluation.probes import action_errors
+from understudy.methods.inverse_dynamics import finetune_states
 from understudy.studies.offline import stages_of, trials
 from understudy.studies.representations import METHODS
 from understudy.studies.stages import Cut, Train, read_description, write_description
+from understudy.training.train import train
 from understudy.types import UserError
 
 
@@ -66,16 +71,58 @@ def test_what_cannot_be_compared_is_named(data: Path, tmp_path: Path, capsys: An
         trials(str(alone), TASKS[0].sentence)
     with pytest.raises(UserError, match="unknown objective 'bc'"):
         trials(str(data), TASKS[0].sentence, objectives=("bc",), demonstrations=(1,))
+    with pytest.raises(UserError, match="objectives has states more than once"):
+        trials(str(data), TASKS[0].sentence, objectives=("states", "random", "states"), demonstrations=(1,))
+    with pytest.raises(UserError, match="finetune_sizes has 1 more than once"):
+        trials(str(data), TASKS[0].sentence, demonstrations=(1, 1))
     assert cli.main(["study", "representations", "--data", str(data)]) == 2
     assert cli.main(["study", "dualmind", "--data", str(data), "--holdout-task", "x"]) == 2
     assert "--data is of the study representations" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset without cameras, one of whose two dimensions of action never moves."""
+    spec = make_spec(cameras=())
+    episodes = [make_episode(seed, 8, spec, task=int(seed >= 7)) for seed in range(16)]
+    still = np.asarray([1, 0], np.float32), np.asarray([0, 0.3], np.float32)
+    episodes = [
+        replace(each, action=each.action * still[0] + still[1], expert_action=each.expert_action * still[0] + still[1])
+        for each in episodes
+    ]
+    return write(tmp_path_factory.mktemp("blind") / "set", episodes, spec).path
+
+
+def test_data_without_pictures_is_compared_by_its_states(blind: Path, tmp_path: Path, capsys: Any) -> None:
+    command = ["study", "representations-debug", "--data", str(blind), "--holdout-task", TASKS[0].name]
+    command += ["--seeds", "1", "--finetune-sizes", "2", "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    (row,) = json.loads((tmp_path / "out" / "offline.json").read_text())
+    assert row["method"] == "states" and row["probe"] > 0.9
+    assert 0 < row["error"] < 20, "a dimension that never moves has no part in it"
+    assert cli.main([*command, "--objectives", "states", "cloning"]) == 2
+    assert "cloning is not possible" in (told := capsys.readouterr().err) and "has no pictures; choices: states" in told
+
+
+def test_actions_that_never_vary_are_nothing_to_predict(tmp_path: Path) -> None:
+    spec = make_spec(cameras=())
+    still = [
+        replace(each, expert_action=0 * each.expert_action) for each in (make_episode(n, 8, spec) for n in range(6))
+    ]
+    data = write(tmp_path / "still", still, spec).path
+    run = train(finetune_states("debug"), data=data, output=tmp_path / "run")
+    with pytest.raises(UserError, match=r"actions do not vary in .*still"):
+        action_errors(run, data)
+
+
+def test_data_with_neither_pictures_nor_states_is_refused(tmp_path: Path) -> None:
+    spec = replace(make_spec(cameras=()), state_names=())
+    bare = [replace(make_episode(seed, 6, spec), state=np.zeros((6, 0), np.float32)) for seed in range(14)]
+    with pytest.raises(UserError, match="has neither pictures nor states"):
+        trials(str(write(tmp_path / "bare", bare, spec).path), TASKS[0].name, demonstrations=(1,))
+
+
 def test_data_without_states_is_compared_without_them(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    import numpy as np
-
     spec = replace(make_spec(), state_names=())
     bare = [replace(make_episode(seed, 6), state=np.zeros((6, 0), np.float32)) for seed in range(14)]
     path = write(tmp_path / "bare", bare, spec).path

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+from studies.constructed import conclude
 
 from understudy import cli
 from understudy.studies import find
+from understudy.studies.report import write_report
 from understudy.studies.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
+from understudy.studies.results import gather
 from understudy.studies.stages import Collect, Evaluate, Train, lineage, read_description, write_description
 from understudy.studies.study import methods_of, stages_of
 from understudy.types import UserError
@@ -58,6 +63,19 @@ def test_flags_choose_a_part_of_it() -> None:
     assert evaluated == {0, 1}
 
 
+def test_pretraining_is_said_as_it_is_where_sizes_do_not_divide_among_tasks() -> None:
+    chosen = study(Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))).measurements("laptop", 1)
+    totals = {"pointmass": [100, 31, 30, 2, 1], "doors": [99, 30, 3]}
+    for place, expected in totals.items():
+        measured = [each for each in chosen if each.place == place]
+        assert [each.pretraining for each in measured] == expected
+        rest = ["", *(f", pretrained on {total}" for total in expected[1:])]
+        assert [each.setting for each in measured] == [f"{place}, 2 demonstrations{after}" for after in rest]
+        for each in measured:
+            many = list(lineage(each.evaluations[0].run))[-1].data
+            assert many.episodes * len(many.tasks) == each.pretraining
+
+
 def test_unknown_parts_are_named(capsys: Any) -> None:
     with pytest.raises(UserError, match=r"unknown environment 'door'; choices: pointmass"):
         Choice(environments=("door",))
@@ -65,6 +83,23 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
         Choice(objectives=("bc",))
     assert cli.main(["study", "dualmind", "--finetune-sizes", "1"]) == 2
     assert "--finetune-sizes is of the study representations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"environments": ("doors", "pointmass", "doors")},
+        {"objectives": ("cloning", "cloning")},
+        {"pretrain_sizes": (30, 30)},
+        {"finetune_sizes": (2, 5, 2)},
+    ],
+)
+def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
+    (name, values), *_ = given.items()
+    with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
+        Choice(**given)
+    command = ["study", "representations", "--list", f"--{name.replace('_', '-')}", *map(str, values)]
+    assert cli.main(command) == 2 and f"{name} has {values[0]} more than once" in capsys.readouterr().err
 
 
 def test_the_papers_environments_have_its_sizes() -> None:
@@ -115,3 +150,18 @@ def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
     laptop = {each.setting for each in find("representations").measurements("laptop", 1)}
     published = {setting for _, setting in find("representations").published}
     assert published <= settings and len(published & laptop) == 3
+    assert find("representations").published_pretraining.keys() == published
+
+
+def test_figures_beside_the_papers_say_how_much_each_pretrained(tmp_path: Path) -> None:
+    chosen = study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,)))
+    measurements = chosen.measurements("laptop", 2)
+    conclude(measurements, tmp_path, lambda each: 1)
+    page = write_report(chosen, measurements, gather(chosen, "laptop", measurements, tmp_path), tmp_path).read_text()
+    table = page.partition("<h2>Beside the paper</h2>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")]
+    assert ["method", "ours", "the paper's", "pretraining trajectories, ours", "the paper's"] in [
+        [unescape(cell) for cell in row] for row in rows
+    ]
+    told = {row[0]: row[2:] for row in rows if len(row) == 5}
+    assert told[INVERSE] == ["0.72", "30", "1000"] and told[STATES] == ["0.62", "", ""]

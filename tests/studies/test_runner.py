@@ -16,9 +16,12 @@ from studies.declared import DATA, MANIFEST, evaluated, imitation, start
 
 from understudy.claim import claim, write_atomically
 from understudy.models.checkpoint import load_info, resolve
+from understudy.studies.report import write_report
+from understudy.studies.results import gather
 from understudy.studies.runner import _Pool, run_stages
 from understudy.studies.stages import (
     DONE,
+    DONE_BEFORE,
     LOG,
     SPENT,
     Collect,
@@ -27,11 +30,13 @@ from understudy.studies.stages import (
     carry_out,
     facts,
     folder,
+    is_done,
     label,
     left_to_do,
     product,
     write_description,
 )
+from understudy.studies.study import Measurement, Study
 from understudy.studies.worker import Workers
 from understudy.types import UserError
 
@@ -73,6 +78,33 @@ def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path
     other = Evaluate(first, DATA.tasks, episodes=2, max_steps=8)
     assert left_to_do([*more, other], tmp_path) == [first, other]
     assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
+
+
+def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_once(tmp_path: Path) -> None:
+    run = imitation()
+    measurements = [Measurement("imitation", "here", 0, (evaluated(run),))]
+    study = Study("toy", "", ("debug",), "imitation", lambda preset, seeds: measurements)
+    stages = [DATA, run, evaluated(run)]
+    run_stages(stages, tmp_path, manifest=MANIFEST, workers=2)
+    for stage in (DATA, run):  # as if it had been done on a slow machine
+        told = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
+        write_atomically(folder(stage, tmp_path) / DONE, json.dumps(told).encode())
+        write_atomically(folder(stage, tmp_path) / SPENT, json.dumps({"seconds": 3600, "core_seconds": 3600}).encode())
+    whole = gather(study, "debug", measurements, tmp_path)
+    assert whole.rows[0].hours == 2
+    shutil.rmtree(product(DATA, tmp_path))
+    shutil.rmtree(product(run, tmp_path) / "checkpoints")
+    other = Evaluate(run, DATA.tasks, episodes=2, max_steps=8)
+    _Pool([*stages, other], tmp_path, 1).close()  # it is killed before it does anything
+    assert not is_done(run, tmp_path)
+    _Pool([*stages, other], tmp_path, 1).close()
+    assert gather(study, "debug", measurements, tmp_path) == whole
+    write_report(study, measurements, whole, tmp_path)
+    assert left_to_do(stages, tmp_path) == [], "nobody needs it any more"
+    assert left_to_do([*stages, other], tmp_path) == [DATA, run, other]
+    assert len(run_stages([*stages, other], tmp_path, manifest=MANIFEST, workers=2).done) == 4
+    assert gather(study, "debug", measurements, tmp_path).rows[0].hours < 1
+    assert not list(tmp_path.rglob(DONE_BEFORE)) and left_to_do([*stages, other], tmp_path) == []
 
 
 def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> None:

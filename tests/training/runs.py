@@ -112,9 +112,9 @@ def children(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def wait_for_rows(run: Path, count: int) -> None:
-    """Until a run has logged that much; it fails the test if the run takes minutes."""
-    until = time.monotonic() + 300
+def wait_for_rows(run: Path, count: int, *, seconds: float = 300) -> None:
+    """Until a run has logged that much; it fails the test if the run takes longer."""
+    until = time.monotonic() + seconds
     while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < count:
         assert time.monotonic() < until, "the run does not begin"
         time.sleep(0.01)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.runs import children, go_back, rows, same_losses, same_weights, second, wait_for_rows
@@ -14,15 +16,17 @@ from understudy.models.checkpoint import resolve
 from understudy.training.train import train
 
 STEPS = 6
+SECONDS = 120
 
 
-def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug") -> subprocess.Popen[str]:
-    """`torchrun -m understudy train ...` with two processes on the CPU."""
+@contextlib.contextmanager
+def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug") -> Iterator[subprocess.Popen[str]]:
+    """`torchrun -m understudy train ...` with two processes on the CPU, all of which are gone after the block."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = ["understudy", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
     often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*launcher, *command, *often, *flags],
         env=environment,
         stdout=subprocess.PIPE,
@@ -30,11 +34,19 @@ def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug"
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for group in (*children(process.pid), process.pid):  # a rank has a group of its own
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
+            process.communicate()
 
 
 def finished(process: subprocess.Popen[str]) -> str:
     """What a run that went well printed."""
-    printed, said = process.communicate(timeout=300)
+    printed, said = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
     return printed
 
@@ -42,7 +54,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
     config = second(steps=STEPS, checkpoint_every_steps=3)
     alone = train(config, data=data, output=tmp_path / "alone", device="cpu")
-    printed = finished(torchrun(data, tmp_path / "run", "--steps", str(STEPS), "--sharding", "fsdp"))
+    with torchrun(data, tmp_path / "run", "--steps", str(STEPS), "--sharding", "fsdp") as process:
+        printed = finished(process)
     assert printed.count("trained:") == 1, "only rank 0 speaks"
     same_losses(alone, tmp_path / "run")
     same_weights(alone, tmp_path / "run")
@@ -53,28 +66,29 @@ def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
 
 
 def test_an_interrupt_ends_all_processes_with_a_checkpoint(data, tmp_path):
-    process = torchrun(data, tmp_path / "run", "--steps", "1000000", "--checkpoint-every-steps", "1000000")
-    wait_for_rows(tmp_path / "run", 3)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=300)
+    endless = ("--steps", "1000000", "--checkpoint-every-steps", "1000000")
+    with torchrun(data, tmp_path / "run", *endless) as process:
+        wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=SECONDS)
     assert process.returncode != 0 and said.count("--resume continues from") == 1
     done = int(resolve(tmp_path / "run").name)
     assert done == rows(tmp_path / "run")[-1]["step"]
 
 
 def test_a_process_that_is_killed_ends_the_others_with_a_line(data, tmp_path):
-    process = torchrun(data, tmp_path / "run", "--steps", "1000000")
-    wait_for_rows(tmp_path / "run", 3)
-    ranks = {
-        Path(f"/proc/{child}/environ").read_text().split("\0RANK=")[1][0]: child for child in children(process.pid)
-    }
-    os.kill(ranks["1"], signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
+    with torchrun(data, tmp_path / "run", "--steps", "1000000") as process:
+        wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)
+        ranks = {
+            Path(f"/proc/{child}/environ").read_text().split("\0RANK=")[1][0]: child for child in children(process.pid)
+        }
+        os.kill(ranks["1"], signal.SIGKILL)
+        _, said = process.communicate(timeout=SECONDS)
     assert process.returncode != 0 and said.count("error: another training process has died") == 1
 
 
 def test_bad_input_is_told_once(data, tmp_path):
-    process = torchrun(data, tmp_path / "run", "--batch-size", "7")
-    _, said = process.communicate(timeout=300)
+    with torchrun(data, tmp_path / "run", "--batch-size", "7") as process:
+        _, said = process.communicate(timeout=SECONDS)
     assert process.returncode != 0 and not (tmp_path / "run").exists()
     assert said.count("batch_size is 7; expected a multiple of processes x accumulation = 2") == 1

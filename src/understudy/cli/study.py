@@ -55,7 +55,8 @@ class Options:
     """Of representations: which objectives and baselines, such as inverse-dynamics states; empty: all."""
 
     pretrain_sizes: tuple[int, ...] = ()
-    """Of representations: numbers of pretraining trajectories; empty: the preset's."""
+    """Of representations: numbers of pretraining trajectories, an equal part for each task and at least one; empty: the
+    preset's."""
 
     finetune_sizes: tuple[int, ...] = ()
     """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
@@ -120,10 +121,11 @@ def _offline(name: str, preset: str, options: Options) -> int:
     output = options.output or Path("studies") / f"representations-offline-{preset}"
     stages = offline.stages_of(chosen)
     if options.listing:
-        from understudy.studies.stages import folder, is_done
+        from understudy.studies.stages import folder, left_to_do
 
+        to_do = {stage.key for stage in left_to_do(stages, output)}
         for stage in stages:
-            print(f"{'done' if is_done(stage, output) else 'to do':5}  {folder(stage, output)}")
+            print(f"{'to do' if stage.key in to_do else 'done':5}  {folder(stage, output)}")
         return 0
     manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
     outcome = run_stages(stages, output, manifest=manifest, workers=options.workers)
@@ -194,7 +196,7 @@ def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Me
 
 def _print_stages(measurements: Sequence[Measurement], output: Path) -> None:
     """One line a stage: done or not, its folder, and the methods it is for."""
-    from understudy.studies.stages import folder, is_done
+    from understudy.studies.stages import folder, left_to_do
     from understudy.studies.study import stages_of
 
     users: dict[str, dict[str, None]] = {}
@@ -202,12 +204,11 @@ def _print_stages(measurements: Sequence[Measurement], output: Path) -> None:
         for stage in stages_of([measurement]):
             users.setdefault(stage.key, {})[measurement.method] = None
     stages = stages_of(measurements)
-    done = 0
+    to_do = {stage.key for stage in left_to_do(stages, output)}
     for stage in stages:
-        finished = is_done(stage, output)
-        done += finished
-        print(f"{'done' if finished else 'to do':5}  {folder(stage, output)}  for {_some(list(users[stage.key]))}")
-    print(f"{len(stages)} stages, {done} done; {len(measurements)} measurements")
+        state = "to do" if stage.key in to_do else "done"
+        print(f"{state:5}  {folder(stage, output)}  for {_some(list(users[stage.key]))}")
+    print(f"{len(stages)} stages, {len(stages) - len(to_do)} done; {len(measurements)} measurements")
 
 
 def _some(methods: Sequence[str]) -> str:

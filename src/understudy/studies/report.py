@@ -50,7 +50,8 @@ _READING = (
     "Intervals are 95 %: Student's over training seeds (a seed is one agent), of differences Welch's; of a method with "
     "one seed over its episodes alone, which tells nothing of another training.",
     "P is the probability that a run of the reference beats a run of the row's method on a task drawn at random, ties "
-    "counting half. A claim shows where the interval of the difference lies above 0, and not otherwise.",
+    "counting half. A claim shows where the interval of the difference lies above 0, or above the points that the "
+    "claim says, and not otherwise; the opposite shows where it lies below.",
     "Solved are the tasks with a score of at least .9. Steps and seconds are those of all the phases that lead to an "
     "agent; core hours are what these and the collection computed. results.json has more.",
 )
@@ -104,15 +105,21 @@ def _score(row: Row) -> str:
 
 
 def _beside_the_paper(study: Study, result: StudyResult) -> str:
-    """Our score and the paper's, where it reports one."""
+    """Our score and the paper's, where it reports one, and on how many trajectories each pretrained."""
     groups: dict[str, list[list[str]]] = {}
     for row in result.rows:
         if (row.method, row.setting) in study.published:
             theirs = f"{study.published[row.method, row.setting]:.2f}"
-            groups.setdefault(row.setting, []).append([escape(row.method), _score(row), theirs])
+            cells = [escape(row.method), _score(row), theirs]
+            if study.published_pretraining:
+                sizes = [row.pretraining, study.published_pretraining.get(row.setting, "")]
+                cells += ["", ""] if row.pretraining is None else map(str, sizes)
+            groups.setdefault(row.setting, []).append(cells)
     if not groups:
         return ""
     heads = ["method", "ours", "the paper's"]
+    if study.published_pretraining:
+        heads += ["pretraining trajectories, ours", "the paper's"]
     return f"<h2>Beside the paper</h2>{_table(heads, groups, numbers=1)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from understudy import envs
 from understudy.agents.expert_agent import Noise
@@ -126,9 +126,18 @@ class Choice:
             for each in getattr(self, name):
                 if each not in known:
                     raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
+        for item in fields(self):
+            refuse_repeated(item.name, getattr(self, item.name))
         for name in ("pretrain_sizes", "finetune_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise UserError(f"{name} are {getattr(self, name)}; expected numbers of at least 1")
+
+
+def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
+    """Raises UserError where something is chosen twice: its results would count as those of further seeds."""
+    repeated = [str(each) for each in dict.fromkeys(chosen) if chosen.count(each) > 1]
+    if repeated:
+        raise UserError(f"{name} has {', '.join(repeated)} more than once; name each once")
 
 
 _PRESETS: dict[str, Choice] = {
@@ -159,12 +168,19 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
     for seed in range(seeds):
         for name in choice.environments:
             context = contexts()[name]
-            sizes = sorted(choice.pretrain_sizes or context.pretraining, reverse=True)
-            for size in sizes:
+            totals = _totals(context, choice)
+            for total in totals:
                 for method in choice.objectives:
-                    if size == sizes[0] or method in smaller:
-                        found += _of_method(preset, seed, name, method, size, choice)
+                    if total == totals[0] or method in smaller:
+                        found += _of_method(preset, seed, name, method, total, choice)
     return found
+
+
+def _totals(context: Context, choice: Choice) -> list[int]:
+    """Numbers of pretraining trajectories, the largest first: of sizes the most that every task has as many of, and at
+    least one a task; once where two sizes come to the same."""
+    tasks, sizes = len(context.before), choice.pretrain_sizes or context.pretraining
+    return sorted({max(1, size // tasks) * tasks for size in sizes}, reverse=True)
 
 
 def _chosen(preset: str, choice: Choice) -> Choice:
@@ -180,19 +196,19 @@ def _chosen(preset: str, choice: Choice) -> Choice:
     )
 
 
-def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice: Choice) -> list[Measurement]:
+def _of_method(preset: str, seed: int, name: str, method: str, total: int, choice: Choice) -> list[Measurement]:
     context = contexts()[name]
-    largest = size == max(choice.pretrain_sizes or context.pretraining)
+    largest = total == _totals(context, choice)[0]
     found = []
     for shots in choice.finetune_sizes or (context.finetuning if preset == "paper" else _few(context)):
-        runs = [_tuned(preset, seed, context, method, size, shots, task) for task in context.after]
+        runs = [_tuned(preset, seed, context, method, total, shots, task) for task in context.after]
         evaluations = tuple(
             Evaluate(
                 run, (task,), _EPISODES.get(preset, context.episodes), seed=seed, max_steps=_longest(preset, context)
             )
             for run, task in zip(runs, context.after, strict=True)
         )
-        after = "" if largest else f", pretrained on {size}"
+        after = "" if largest else f", pretrained on {total}"
         setting = f"{name}, {demonstrations(shots)}{after}"
         found.append(
             Measurement(
@@ -201,7 +217,7 @@ def _of_method(preset: str, seed: int, name: str, method: str, size: int, choice
                 seed,
                 evaluations,
                 demonstrations=shots,
-                pretraining=size if method in OBJECTIVES else None,
+                pretraining=total if method in OBJECTIVES else None,
                 place=name,
                 probe=_probe(preset, context, runs[0]),
             )
@@ -229,11 +245,11 @@ def _probe(preset: str, context: Context, run: Train) -> Probe:
     return Probe(run.start_from or run, data)
 
 
-def _tuned(preset: str, seed: int, context: Context, method: str, size: int, shots: int, task: str) -> Train:
-    """The policy of one task after a few demonstrations of it."""
+def _tuned(preset: str, seed: int, context: Context, method: str, total: int, shots: int, task: str) -> Train:
+    """The policy of one task after a few demonstrations of it. total: trajectories of pretraining, over all tasks."""
     latent = seed if context.latent else None
     few = Collect((task,), shots, 1000 + seed, _environment(preset, context, latent), context.noise)
-    each = max(1, size // len(context.before))
+    each = total // len(context.before)
     many = Collect(context.before, each, seed, _environment(preset, context, None), context.noise)
     return policy_of(method, _scale(preset), seed, many, few, steps=context.steps if preset == "paper" else None)
 
@@ -267,6 +283,14 @@ def _rivals(methods: Sequence[str]) -> tuple[Claim, ...]:
     return tuple(Claim(INVERSE, rival, f"inverse dynamics beats {rival}") for rival in methods)
 
 
+def _by_ten_points(methods: Sequence[str]) -> tuple[Claim, ...]:
+    """That the reference is so far above each, where pretraining is largest."""
+    return tuple(
+        Claim(INVERSE, rival, f"inverse dynamics beats {rival} by 10 points", 0.1, largest_pretraining=True)
+        for rival in methods
+    )
+
+
 _LEARNED = tuple(method for method in OBJECTIVES if method not in (INVERSE, "inverse-dynamics-far"))
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Objectives": (INVERSE, CLONING, "forward-pixels", "forward-contrastive", "static-contrastive", STATES),
@@ -296,6 +320,13 @@ def _published() -> dict[tuple[str, str], float]:
     }
 
 
+def _published_pretraining() -> dict[str, int]:
+    """Of each setting of `_published`: the paper's largest number of trajectories there."""
+    return {
+        f"{place}, {demonstrations(context.usual)}": max(context.pretraining) for place, context in contexts().items()
+    }
+
+
 STUDY = Study(
     name="representations",
     description=(
@@ -307,9 +338,15 @@ STUDY = Study(
     presets=("debug", "laptop", "paper"),
     reference=INVERSE,
     measurements=lambda preset, seeds: measured(preset, seeds, Choice()),
-    claims=(*_rivals(_LEARNED), *_rivals((SCRATCH, RANDOM, IMAGENET))),
+    claims=(
+        *_rivals(_LEARNED),
+        *_rivals((SCRATCH, RANDOM, IMAGENET)),
+        *_by_ten_points(_LEARNED),
+        Claim(INVERSE, STATES, "inverse dynamics is within 10 points of states", -0.1, largest_pretraining=True),
+    ),
     groups=GROUPS,
     published=_published(),
+    published_pretraining=_published_pretraining(),
     notes=(
         "Settings without “pretrained on” have the largest number of pretraining trajectories.",
         "In point mass and pick-place the goal is hidden: pretraining sees many goals, tuning and evaluation one that "

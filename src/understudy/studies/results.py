@@ -74,8 +74,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim in a setting: "shows", "does not show", "the opposite shows", "one seed cannot tell" or
-    "not measured"."""
+    """What became of a claim in a setting: "shows", "does not show", "the opposite shows" (of a claim by a margin: the
+    difference is less than that), "one seed cannot tell" or "not measured"."""
 
     words: str
     better: str
@@ -140,7 +140,9 @@ def gather(study: Study, preset: str, measurements: Sequence[Measurement], outpu
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         verdicts=tuple(
-            _verdict(claim, setting, cells[setting], comparisons) for claim in study.claims for setting in settings
+            _verdict(claim, setting, cells[setting], comparisons)
+            for claim in study.claims
+            for setting in _settings(claim, measurements)
         ),
         provenance=_provenance(study, preset, cells),
     )
@@ -239,6 +241,16 @@ def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Compar
     return Comparison(a, b, setting, difference, improvement(ours.values.mean(axis=2), theirs.values.mean(axis=2)))
 
 
+def _settings(claim: Claim, measurements: Sequence[Measurement]) -> list[str]:
+    """Those that a claim is of, in the order in which they are measured."""
+    largest: dict[str, int] = {}
+    for each in measurements:
+        largest[each.place] = max(each.pretraining or 0, largest.get(each.place, 0))
+    smaller = {each.setting for each in measurements if (each.pretraining or largest[each.place]) < largest[each.place]}
+    settings = dict.fromkeys(each.setting for each in measurements)
+    return [setting for setting in settings if not (claim.largest_pretraining and setting in smaller)]
+
+
 def _verdict(claim: Claim, setting: str, cells: Mapping[str, _Cell], comparisons: Sequence[Comparison]) -> Verdict:
     asked = (claim.better, claim.worse, setting)
     found = next((each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None)
@@ -246,10 +258,10 @@ def _verdict(claim: Claim, setting: str, cells: Mapping[str, _Cell], comparisons
         verdict = "not measured"
     elif any(cells[name].learned and len(cells[name].measurements) < 2 for name in (claim.better, claim.worse)):
         verdict = "one seed cannot tell"
-    elif found.low > 0:
+    elif found.low > claim.margin:
         verdict = "shows"
     else:
-        verdict = "the opposite shows" if found.high < 0 else "does not show"
+        verdict = "the opposite shows" if found.high < claim.margin else "does not show"
     return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
 
 

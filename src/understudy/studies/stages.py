@@ -26,6 +26,7 @@ from understudy.training.config import TrainConfig
 from understudy.types import UserError
 
 STAGES, DONE, DESCRIPTION, LOG, SPENT = "stages", "done.json", "stage.json", "log.txt", "spent.json"
+DONE_BEFORE = "done_before.json"  # of a stage that is made anew, until it is done
 
 
 class _Keyed:
@@ -202,21 +203,30 @@ def is_done(stage: Stage, output: Path) -> bool:
 
 
 def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
-    """Those that are not done, and those that are, but whose data or weights these need and do not find, as in an
+    """Those that were never done, and those that were, but whose data or weights these need and do not find, as in an
     archive of a study that left them out. stages: each after those it needs."""
     found: list[Stage] = []
     needed: set[str] = set()
     for stage in reversed(stages):
-        if not is_done(stage, output) or (stage.key in needed and not _has_product(stage, output)):
+        whole = is_done(stage, output) and _has_product(stage, output)
+        if not _was_done(stage, output) or (stage.key in needed and not whole):
             found.append(stage)
             needed |= {each.key for each in needs(stage)}
     return found[::-1]
 
 
 def begin_anew(stage: Stage, output: Path) -> None:
-    """Forget that a stage was done, and what is left of it but for the time that it took."""
-    (folder(stage, output) / DONE).unlink(missing_ok=True)
+    """Let a stage that is done, but lacks its product, be done once more. Its `facts` are kept until then; those of the
+    second time replace them, so that its time counts once."""
+    place = folder(stage, output)
     shutil.rmtree(product(stage, output), ignore_errors=True)
+    (place / SPENT).unlink(missing_ok=True)
+    os.replace(place / DONE, place / DONE_BEFORE)
+
+
+def _was_done(stage: Stage, output: Path) -> bool:
+    """Whether it is done or, while it is made anew, was before."""
+    return any((folder(stage, output) / name).exists() for name in (DONE, DONE_BEFORE))
 
 
 def _has_product(stage: Stage, output: Path) -> bool:
@@ -225,10 +235,11 @@ def _has_product(stage: Stage, output: Path) -> bool:
 
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
-    """What a stage that is done says of itself. Train: `parameters` learned in all and `trained_parameters` of them,
-    `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of computing, processes added up) of all
-    processes that worked on it, but for those that were killed outright."""
-    return json.loads((folder(stage, output) / DONE).read_text())
+    """What a stage says of itself that is done, or was and is being made anew. Train: `parameters` learned in all and
+    `trained_parameters` of them, `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of
+    computing, processes added up) of all processes that worked on it, but for those that were killed outright."""
+    done, before = (folder(stage, output) / name for name in (DONE, DONE_BEFORE))
+    return json.loads((done if done.exists() else before).read_text())
 
 
 def write_description(stage: Stage, output: Path) -> Path:
@@ -262,6 +273,7 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
     with _time_kept(folder(stage, output) / SPENT) as spent:
         found = work[type(stage)](stage, output, cores)
     write_atomically(folder(stage, output) / DONE, json.dumps(found | spent, indent=1).encode())
+    (folder(stage, output) / DONE_BEFORE).unlink(missing_ok=True)
     if isinstance(stage, Train):
         _drop_training_state(product(stage, output))
 

@@ -33,11 +33,18 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says: `better` is above `worse`. It shows where the interval of their difference is above 0."""
+    """What a paper says: `better` is above `worse` by more than `margin`. It shows where the interval of their
+    difference is above the margin, and the opposite shows where it is below.
+
+    margin: in the score's units, so that .1 is ten points of success; -.1: `better` falls behind by less than ten.
+    largest_pretraining: the claim is only of settings with the largest number of pretraining trajectories of a place.
+    """
 
     better: str
     worse: str
     words: str
+    margin: float = 0.0
+    largest_pretraining: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,8 @@ class Study:
 
     measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
     where no number is given. score: what methods are compared by. groups: a title to the methods that share a chart,
-    six at most. published: (method, setting) to the score that the paper reports. notes: what a reader of the results
-    must know.
+    six at most. published: (method, setting) to the score that the paper reports; published_pretraining: setting to the
+    number of trajectories that it pretrained on there. notes: what a reader of the results must know.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    published_pretraining: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
