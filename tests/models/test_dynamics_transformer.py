@@ -85,17 +85,24 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
-    model = make_model(decoding)
-    assert isinstance(model, WorldModel)
-    observation, action, reward = history_of(model, 5)
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 7, 8, 12])
+def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: int) -> None:
+    """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two layers reach."""
+    model = make_model(decoding, steps=4)
+    assert isinstance(model, WorldModel) and model.reach == 6
+    observation, action, reward = history_of(model, length)
     whole = model.encode(observation, action, reward)
     grown = model.encode(observation[:2], action[:1], reward[:1])
-    for step in range(1, 4):
+    for step in range(1, length - 1):
         grown = grown.extended(action[step], reward[step], observation[step + 1])
-    tried = torch.rand(2, model.acted)
-    for one, other in zip(whole.dream(2).step(tried), grown.dream(2).step(tried), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert whole.ends - whole.begins == grown.ends - grown.begins == min(length - 1, 3)
+    for one, other in zip(whole.cache, grown.cache, strict=True):
+        torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=1e-4)
+    tried = torch.rand(2, 3, model.acted)
+    dreams = whole.dream(2), grown.dream(2)
+    for action in tried.unbind(dim=1):
+        for one, other in zip(*(dream.step(action) for dream in dreams), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -251,7 +258,7 @@ def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, le
         observation[None], *(torch.cat(pair)[None] for pair in zip((action, reward), unknown, strict=True))
     )
     with torch.no_grad():
-        expected = model.expected(model.decide(values[:, -model.steps :]))[0, -1].clamp(-1, 1)
+        expected = model.expected(model.decide(values))[0, -1].clamp(-1, 1)
     torch.testing.assert_close(history.policy(), expected, atol=1e-5, rtol=1e-4)
     before = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
     history.policy()

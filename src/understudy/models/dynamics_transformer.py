@@ -62,7 +62,7 @@ class DynamicsTransformer(nn.Module):
     A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
     other, tells the action.
 
-    joint: one embodiment; steps: of a window, and of the history that is kept.
+    joint: one embodiment; steps: of a window, and that a step sees.
     """
 
     prompt_encoder = None
@@ -104,6 +104,11 @@ class DynamicsTransformer(nn.Module):
     def predicted(self) -> int:
         """Numbers that a token predicts."""
         return self.observed if self.config.decoding == "parallel" else 1
+
+    @property
+    def reach(self) -> int:
+        """Steps before a step that it may know of: in every layer it sees what those before it saw."""
+        return self.config.layers * (self.steps - 1)
 
     def load_pretrained(self) -> None:
         """There are no weights to begin with."""
@@ -155,28 +160,27 @@ class DynamicsTransformer(nn.Module):
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
     ) -> TransformerHistory:
-        """See `WorldModel.encode`. Of a longer history the last steps are taken that the model has places for."""
+        """See `WorldModel.encode`: as if it had been extended step by step. A step sees as many as the model has places
+        for, through them what these saw, and so on; what is out of this reach is not encoded."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
-        kept = self.steps - 1
-        observation, action, reward = observation[-kept - 1 :], action[-kept:] if kept else action[:0], reward[-kept:]
-        history = TransformerHistory(self, None, 0, 0, observation[0])
-        if self.config.decoding == "sequential":
-            history = history._begun()
+        first = max(0, len(action) - self.reach)
+        observation, action, reward = observation[first:], action[first:], reward[first:]
         done = self.sequence(observation[None, :-1], action[None], reward[None])
-        return history._after(done, observation[1:]) if len(action) else history
+        history = TransformerHistory(self, None, 0, 0, observation[0])
+        if len(action):
+            told = history._with(self._steps(done).flatten(1, 2), self._places(done))
+            history = TransformerHistory(self, told.cache, 0, len(action), observation[-1])._within()
+        return history._begun() if self.config.decoding == "sequential" else history
 
     @torch.no_grad()
     def cumulative(
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
     ) -> Float[Tensor, "b m"]:
-        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. Of a longer
-        history the last steps are taken that the model has places for."""
-        observation, action, reward = (
-            observation[:, -self.steps - 1 :],
-            action[:, -self.steps :],
-            reward[:, -self.steps :],
-        )
+        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. A history is
+        the one that `encode` makes of it."""
+        first = max(0, action.shape[1] - 1 - self.reach)
+        observation, action, reward = observation[:, first:], action[:, first:], reward[:, first:]
         done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
         if self.config.decoding == "parallel":
             came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
@@ -233,7 +237,7 @@ class DynamicsTransformer(nn.Module):
 
     def _run(self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]) -> Float[Tensor, "b l d"]:
         """Hidden features of tokens behind `past`, to which they are added."""
-        mask = _causal(len(steps), x.device) if len(steps) > 1 else None
+        mask = self._earlier(steps) if len(steps) > 1 else None
         for block, before in zip(self.blocks, past, strict=True):
             x = block(x, steps, mask, before)
         return x
@@ -280,8 +284,12 @@ class TransformerHistory:
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> TransformerHistory:
         """See `History.extended`. Nothing that is known is encoded again."""
-        done = self.model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
-        return self._after(done, observation[None])
+        model, sequential = self.model, self.model.config.decoding == "sequential"
+        done = model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
+        new = slice(model.observed if sequential else 0, None)  # the present observation's tokens are there already
+        told = self._with(model._steps(done).flatten(1, 2)[:, new], model._places(done)[new] + self.ends)
+        moved = TransformerHistory(model, told.cache, self.begins, self.ends + 1, observation)._within()
+        return moved._begun() if sequential else moved
 
     @torch.no_grad()
     def policy(self) -> Float[Tensor, "a"]:
@@ -297,16 +305,6 @@ class TransformerHistory:
         """With the tokens of its present observation, which are there before the action."""
         places = torch.arange(self.model.observed, device=self.observation.device)
         return self._with(self.model._numbers(self.observation[None], places), torch.full_like(places, self.ends))
-
-    def _after(self, done: Float[Tensor, "1 t n"], observations: Float[Tensor, "t s"]) -> TransformerHistory:
-        """After whole steps `done`, of which the first one's observation is the present one."""
-        model, count = self.model, done.shape[1]
-        sequential = model.config.decoding == "sequential"
-        known = model.observed if sequential else 0  # the tokens of the present observation
-        steps = (self.ends + torch.arange(count, device=done.device)).repeat_interleave(model.tokens)
-        told = self._with(model._steps(done).flatten(1, 2)[:, known:], steps[known:])
-        moved = TransformerHistory(model, told.cache, told.begins, self.ends + count, observations[-1])._within()
-        return moved._begun() if sequential else moved
 
     def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerHistory:
         """With more tokens."""
