@@ -270,3 +270,42 @@ def test_a_model_without_a_policy_says_so() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):
         model.encode(*history_of(model, 2)).policy()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> None:
+    model = make_model(decoding, soft=soft)
+    body = model.joint.specs[0]
+    known = history_of(model, 3)
+    history = model.encode(*known)
+    for place, says in ((0, f"observation 1: {body.state_names[0]}"), (1, f"action 1: {body.action.names[0]}")):
+        wrong = [part.clone() for part in known]
+        wrong[place][1, 0] = bad
+        with pytest.raises(UserError, match=f"{says} is {bad}; expected finite numbers"):
+            model.encode(*wrong)
+        with pytest.raises(UserError, match=f"{says} is {bad}"):
+            model.cumulative(*(part[None] for part in wrong))
+        with pytest.raises(UserError, match=f"{says.replace(' 1', '')} is {bad}"):
+            history.extended(wrong[1][1], wrong[2][1], wrong[0][1])
+    wrong = [known[0], known[1], torch.tensor([0.0, bad])]
+    with pytest.raises(UserError, match=f"step 1: reward is {bad}"):
+        model.encode(*wrong)
+    with pytest.raises(UserError, match=f"step: reward is {bad}"):
+        history.extended(known[1][0], wrong[2][1], known[0][0])
+    actions = torch.zeros(2, model.acted)
+    actions[1, 0] = bad
+    with pytest.raises(UserError, match=f"action of candidate 1: {body.action.names[0]} is {bad}"):
+        history.dream(2).step(actions)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_dream_that_explodes_says_so_to_the_end(decoding: str) -> None:
+    """A planner tells it by its predictions; none is an error."""
+    model = make_model(decoding)
+    with torch.no_grad():
+        model.head.weight.fill_(torch.nan)
+    dream = model.encode(*history_of(model, 3)).dream(2)
+    for _ in range(3):
+        assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from understudy.agents.generators import generator_of
 from understudy.data.transforms import StateNormaliser
+from understudy.models.one_body import require_finite
 from understudy.models.world_model import History, WorldModel
 from understudy.planners import PlannerConfig, plan
 from understudy.planners.plans import StepValue, moved_on, predicted_reward
@@ -77,8 +78,8 @@ class MpcAgent:
     def act(
         self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit, or a model whose
-        predictions are not finite whatever is done."""
+        """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit or is not finite, or
+        a model whose predictions are not finite whatever is done."""
         if prompt is not None:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
         if observation is None:
@@ -110,6 +111,7 @@ class MpcAgent:
         given, expected = np.shape(observation["state"]), (self.interface.state_dimension,)
         if given != expected:
             raise UserError(f"observation has a state of {given}; this agent was trained on {expected}")
+        require_finite(torch.as_tensor(observation["state"]), "observation", self.interface.state_names)
         return torch.from_numpy(self._normaliser(observation["state"])).to(self._device)
 
     def _of_units(self, objective: StepValue) -> StepValue:

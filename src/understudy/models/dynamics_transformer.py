@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
-from understudy.models.one_body import dimensions
+from understudy.models.one_body import dimensions, require_finite
 from understudy.models.world_model import Prediction
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
@@ -161,9 +161,11 @@ class DynamicsTransformer(nn.Module):
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
     ) -> TransformerHistory:
         """See `WorldModel.encode`: as if it had been extended step by step. A step sees as many as the model has places
-        for, through them what these saw, and so on; what is out of this reach is not encoded."""
+        for, through them what these saw, and so on; what is out of this reach is not encoded. Raises UserError for what
+        is not finite."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
+        self._require_finite(observation, action, reward)
         first = max(0, len(action) - self.reach)
         observation, action, reward = observation[first:], action[first:], reward[first:]
         done = self.sequence(observation[None, :-1], action[None], reward[None])
@@ -178,7 +180,8 @@ class DynamicsTransformer(nn.Module):
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
     ) -> Float[Tensor, "b m"]:
         """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. A history is
-        the one that `encode` makes of it."""
+        the one that `encode` makes of it. Raises UserError for what is not finite."""
+        self._require_finite(observation, action, reward)
         first = max(0, action.shape[1] - 1 - self.reach)
         observation, action, reward = observation[:, first:], action[:, first:], reward[:, first:]
         done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
@@ -189,6 +192,12 @@ class DynamicsTransformer(nn.Module):
         first = done[0].numel() - 1  # the reward's place, before the last observation's
         told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
         return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
+
+    def _require_finite(self, observation: Tensor, action: Tensor, reward: Tensor) -> None:
+        body = self.joint.specs[0]
+        require_finite(observation, "observation", body.state_names)
+        require_finite(action, "action", body.action.names)
+        require_finite(reward[..., None], "step", ["reward"])
 
     def _places(self, values: Float[Tensor, "b t n"]) -> Int[Tensor, "l"]:
         """The step of each token."""
@@ -231,8 +240,8 @@ class DynamicsTransformer(nn.Module):
     def _features(self, values: Float[Tensor, "... l"]) -> Float[Tensor, "... l d"]:
         if not self.config.soft:
             return self.value_embedding(self.bins.encode(values))
-        position = self.bins.position(values).clamp(0, self.config.bins - 1)
-        low = position.floor().long().clamp(max=self.config.bins - 2)
+        position = self.bins.position(values).clamp(0, self.config.bins - 1)  # nan stays, in what is told of it, too
+        low = position.nan_to_num().floor().long().clamp(max=self.config.bins - 2)
         return torch.lerp(self.value_embedding(low), self.value_embedding(low + 1), (position - low)[..., None])
 
     def _run(self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]) -> Float[Tensor, "b l d"]:
@@ -283,7 +292,8 @@ class TransformerHistory:
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> TransformerHistory:
-        """See `History.extended`. Nothing that is known is encoded again."""
+        """See `History.extended`. Nothing that is known is encoded again. Raises UserError for what is not finite."""
+        self.model._require_finite(observation, action, reward)
         model, sequential = self.model, self.model.config.decoding == "sequential"
         done = model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
         new = slice(model.observed if sequential else 0, None)  # the present observation's tokens are there already
@@ -348,10 +358,11 @@ class TransformerDream:
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Dream.step`. Raises UserError for actions that are not finite."""
         if action.shape != (len(self._observation), self._model.acted):
             wanted = (len(self._observation), self._model.acted)
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
+        require_finite(action, "action of candidate", self._model.joint.specs[0].action.names)
         together = self._model.config.decoding == "parallel"
         observation, reward = self._at_once(action) if together else self._one_by_one(action)
         self._observation, self._ends = observation, self._ends + 1
