@@ -228,3 +228,28 @@ def test_settings_that_do_not_fit_are_refused(
     assert cli.main(["train", "dynamics/parallel-debug", *given, *flags]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_transformers_go_on_with_samples_where_they_are_told_to(
+    data: EpisodeDataset, tmp_path: Path, capsys: Any
+) -> None:
+    """By how they were trained, or by a flag; the seed decides what is drawn."""
+    given = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]
+    run, other = tmp_path / "sample", tmp_path / "expectation"
+    assert cli.main([*given, "--output", str(run), "--model.next", "sample"]) == 0
+    assert cli.main([*given, "--output", str(other), "--from", str(run)]) == 0  # no weight depends on it
+
+    def errors(path: Path, *flags: str) -> list[float]:
+        asked = ["--data", str(data.path), "--windows", "4", "--horizons", "5", "--shown", "1"]
+        assert cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "told"), *flags]) == 0
+        told = json.loads((tmp_path / "told" / "prediction.json").read_text())
+        return [row["error"] for row in told["horizons"]]
+
+    drawn, expected = errors(run), errors(run, "--model.next", "expectation")
+    assert drawn == errors(run, "--model.next", "sample") and drawn != expected
+    assert errors(other) != errors(other, "--model.next", "sample")
+    mlp = tmp_path / "mlp"
+    assert cli.main(["train", "dynamics/mlp-debug", *given[2:], "--output", str(mlp)]) == 0
+    assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
+    assert "config.next is 'sample'; expected no such key" in capsys.readouterr().err
+    assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2

@@ -11,7 +11,11 @@ from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.distributional import Distributional
-from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.dynamics_transformer import (
+    DynamicsTransformer,
+    DynamicsTransformerConfig,
+    TransformerDream,
+)
 from understudy.models.world_model import Advised, WorldModel
 from understudy.nn.bins import Bins
 from understudy.types import UserError
@@ -132,8 +136,9 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str) -> None:
-    model = make_model(decoding)
+@pytest.mark.parametrize("following", ["expectation", "sample"])
+def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str, following: str) -> None:
+    model = make_model(decoding, next=following)
     history = model.encode(*history_of(model, 3))
     plans = torch.rand(4, 3, model.acted) * 2 - 1
     require_candidates_apart(history, plans)
@@ -301,11 +306,52 @@ def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> N
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_dream_that_explodes_says_so_to_the_end(decoding: str) -> None:
+@pytest.mark.parametrize("following", ["expectation", "sample"])
+def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str) -> None:
     """A planner tells it by its predictions; none is an error."""
-    model = make_model(decoding)
+    model = make_model(decoding, next=following)
     with torch.no_grad():
         model.head.weight.fill_(torch.nan)
     dream = model.encode(*history_of(model, 3)).dream(2)
     for _ in range(3):
         assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()
+
+
+def test_samples_are_as_often_as_they_are_likely() -> None:
+    """And the same for rows of the same distribution."""
+    model, drawing = make_model(), torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1)).expand(2, 20_000, 64)
+    found = model.sampled(logits, drawing)
+    assert found.shape == (2, 20_000) and torch.equal(found[0], found[1])
+    shares = torch.bincount(model.bins.encode(found[0]), minlength=64) / 20_000
+    torch.testing.assert_close(shares, logits[0, 0].softmax(dim=-1), atol=0.015, rtol=0)
+    certain = torch.full((1, 3, 64), -torch.inf)
+    certain[0, range(3), [0, 31, 63]] = 0.0
+    torch.testing.assert_close(model.sampled(certain, drawing), model.bins.centres[[0, 31, 63]][None])
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
+    model = make_model(decoding, next="sample")
+    history, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
+
+    def imagined(seed: int | None) -> torch.Tensor:
+        dream = history.dream(2, None if seed is None else torch.Generator().manual_seed(seed))
+        return torch.stack([dream.step(action).observation for action in plans.unbind(dim=1)])
+
+    before = torch.get_rng_state()
+    assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(0))
+    assert not torch.equal(imagined(3), imagined(4))
+    assert torch.equal(before, torch.get_rng_state())
+    model.config = replace(model.config, next="expectation")
+    assert torch.equal(imagined(3), imagined(4))
+
+
+def test_the_mean_of_samples_is_the_expectation() -> None:
+    """Of a step's first numbers, the observation's changes."""
+    model, count = make_model(next="sample"), 2000
+    history, action = model.encode(*history_of(model, 3)), torch.zeros(1, model.acted)
+    drawn = [history.dream(1, torch.Generator().manual_seed(seed)).step(action).observation for seed in range(count)]
+    expected = TransformerDream(history, 1).step(action).observation
+    spread = torch.cat(drawn).std(dim=0) / count**0.5
+    assert ((torch.cat(drawn).mean(dim=0) - expected[0]).abs() < 5 * spread).all()

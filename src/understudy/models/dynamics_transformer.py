@@ -20,6 +20,7 @@ from understudy.nn.mlp import mlp
 from understudy.types import UserError
 
 Decoding = Literal["parallel", "sequential"]
+Next = Literal["expectation", "sample"]
 _FEATURES = 16  # of a number, where a step is one token
 _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest value: Gato's, and five deviations
 
@@ -28,7 +29,10 @@ _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest
 class DynamicsTransformerConfig:
     """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all numbers of a step
     at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in standard deviations. soft: values
-    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too."""
+    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too.
+
+    next: a dream goes on with the "expectation" of what is predicted, or with a "sample" of it. No weight depends on
+    it."""
 
     width: int = 128
     layers: int = 4
@@ -39,9 +43,14 @@ class DynamicsTransformerConfig:
     bins: int = 1024
     soft: bool = True
     policy: bool = False
+    next: Next = "expectation"
 
     def __post_init__(self) -> None:
-        for name, known in (("decoding", ("parallel", "sequential")), ("tokeniser", tuple(_BINS))):
+        for name, known in (
+            ("decoding", ("parallel", "sequential")),
+            ("tokeniser", tuple(_BINS)),
+            ("next", ("expectation", "sample")),
+        ):
             if getattr(self, name) not in known:
                 raise UserError(f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(known)}")
         if self.bins < 8:
@@ -155,6 +164,15 @@ class DynamicsTransformer(nn.Module):
     def expected(self, logits: Float[Tensor, "... bins"]) -> Float[Tensor, "..."]:
         """The mean of a predicted distribution."""
         return logits.float().softmax(dim=-1) @ self.bins.centres
+
+    def sampled(self, logits: Float[Tensor, "n ... bins"], generator: torch.Generator) -> Float[Tensor, "n ..."]:
+        """Centres of bins that are drawn from predicted distributions, for all n rows by the same random numbers. nan
+        where the distribution is not finite."""
+        below = logits.float().softmax(dim=-1).cumsum(dim=-1)
+        uniform = torch.rand(logits.shape[1:-1], generator=generator, device=generator.device).to(logits.device)
+        whole = below[..., -1]
+        index = (below <= (uniform * whole)[..., None]).sum(dim=-1).clamp(max=self.config.bins - 1)
+        return self.bins.decode(index).where(whole.isfinite(), torch.nan)
 
     @torch.no_grad()
     def encode(
@@ -284,9 +302,11 @@ class TransformerHistory:
     ) -> None:
         self.model, self.cache, self.begins, self.ends, self.observation = model, cache, begins, ends, observation
 
-    def dream(self, count: int) -> TransformerDream:
-        """See `History.dream`."""
-        return TransformerDream(self, count)
+    def dream(self, count: int, generator: torch.Generator | None = None) -> TransformerDream:
+        """See `History.dream`. Without a generator a model that samples draws from one of seed 0."""
+        if self.model.config.next == "expectation":
+            return TransformerDream(self, count)
+        return TransformerDream(self, count, generator or torch.Generator(self.observation.device).manual_seed(0))
 
     @torch.no_grad()
     def extended(
@@ -344,10 +364,11 @@ class TransformerHistory:
 
 class TransformerDream:
     """See `Dream`. The history's keys and values are shared by all candidates. A dream may be longer than the model has
-    places for: the window slides, as in `DynamicsTransformer.forward`."""
+    places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it goes on with;
+    None: their expectations."""
 
-    def __init__(self, history: TransformerHistory, count: int) -> None:
-        self._model, self._past = history.model, history._past()
+    def __init__(self, history: TransformerHistory, count: int, generator: torch.Generator | None = None) -> None:
+        self._model, self._past, self._generator = history.model, history._past(), generator
         self._begins, self._ends = history.begins, history.ends
         self._observation = history.observation.expand(count, -1)
 
@@ -373,8 +394,8 @@ class TransformerDream:
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
         self._slide(self._ends)
         hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
-        came = self._observation + model.expected(model._logits(hidden)[:, 0])
-        return came, model.expected(model._rewards(torch.cat([self._observation, action], dim=-1), came))
+        came = self._observation + self._next(model._logits(hidden)[:, 0])
+        return came, self._next(model._rewards(torch.cat([self._observation, action], dim=-1), came))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
@@ -397,4 +418,9 @@ class TransformerDream:
         """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
         model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
         hidden = model._run(model._numbers(values, places), torch.full_like(places, self._ends + ahead), self._past)
-        return model.expected(model._logits(hidden[:, -1:])[:, 0, 0])
+        return self._next(model._logits(hidden[:, -1:])[:, 0, 0])
+
+    def _next(self, logits: Float[Tensor, "n ... bins"]) -> Float[Tensor, "n ..."]:
+        if self._generator is None:
+            return self._model.expected(logits)
+        return self._model.sampled(logits, self._generator)

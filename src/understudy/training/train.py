@@ -47,7 +47,7 @@ from understudy.training.update import Learner
 from understudy.types import UserError
 
 _ENOUGH_EPISODES = 10
-_MAY_DIFFER = {"prompt", "dropout", "pretrained"}
+_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
 def train(
