@@ -115,6 +115,11 @@ class DynamicsTransformer(nn.Module):
         return self.observed if self.config.decoding == "parallel" else 1
 
     @property
+    def reward_limit(self) -> float:
+        """The largest reward that bins tell apart, of either sign: rewards are not scaled as states are."""
+        return self.bins.limit
+
+    @property
     def reach(self) -> int:
         """Steps before a step that it may know of: in every layer it sees what those before it saw."""
         return self.config.layers * (self.steps - 1)
