@@ -355,3 +355,11 @@ def test_the_mean_of_samples_is_the_expectation() -> None:
     expected = TransformerDream(history, 1).step(action).observation
     spread = torch.cat(drawn).std(dim=0) / count**0.5
     assert ((torch.cat(drawn).mean(dim=0) - expected[0]).abs() < 5 * spread).all()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
+    model = make_model(decoding)
+    values = torch.randn(2, 9, model.observed + model.acted + 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.last(values), model(values)[:, -1], atol=1e-5, rtol=1e-4)

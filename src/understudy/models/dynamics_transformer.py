@@ -145,6 +145,16 @@ class DynamicsTransformer(nn.Module):
         came[unknown] = observation[unknown] + self.expected(changes.detach()[unknown])
         return torch.cat([changes, self._rewards(values[..., :-1], came)[..., None, :]], dim=2)
 
+    def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m bins"]:
+        """What `forward` tells of the last step, and no head's of another one."""
+        steps = self._places(values)
+        x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), None)[:, -self.tokens :]
+        logits = self._logits(x).flatten(1, 2)
+        if self.config.decoding == "sequential":
+            return logits
+        came = values[:, -1, : self.observed] + self.expected(logits)
+        return torch.cat([logits, self._rewards(values[:, -1, :-1], came)[:, None]], dim=1)
+
     def decide(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t a bins"]:
@@ -210,7 +220,7 @@ class DynamicsTransformer(nn.Module):
         done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
         if self.config.decoding == "parallel":
             came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
-            return self.bins.cumulative(self(done)[:, -1].float().softmax(dim=-1), came)
+            return self.bins.cumulative(self.last(done).float().softmax(dim=-1), came)
         whole = torch.cat([done, F.pad(last, (0, self.tokens - s))[:, None]], dim=1)
         first = done[0].numel() - 1  # the reward's place, before the last observation's
         told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
