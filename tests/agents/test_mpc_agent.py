@@ -168,5 +168,8 @@ def test_what_does_not_fit_is_refused() -> None:
         agent.act(None, observed(0.0, 0.0), Prompt("go"), explore=False)
     with pytest.raises(UserError, match=r"state of \(3,\); this agent was trained on \(2,\)"):
         agent.act(None, {"images": {}, "state": np.zeros(3, np.float32)}, None, explore=False)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(UserError, match=f"observation: velocity is {bad}; expected finite numbers"):
+            agent.act(None, observed(0.0, bad), None, explore=False)
     with pytest.raises(UserError, match="not finite"):
         make(Line(explodes_above=-2)).act(None, observed(0.0, 0.0), None, explore=False)

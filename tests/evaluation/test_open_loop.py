@@ -21,6 +21,7 @@ from understudy.evaluation.imagined import show
 from understudy.evaluation.open_loop import Imagined, imagine, open_loop
 from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
+from understudy.training.sources import Sources
 from understudy.types import UserError
 
 CONFIG = EnvConfig(image_size=16, state="full")
@@ -228,3 +229,67 @@ def test_settings_that_do_not_fit_are_refused(
     assert cli.main(["train", "dynamics/parallel-debug", *given, *flags]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(
+    ("tokeniser", "reward", "says"),
+    [
+        ("uniform", 5.5, "a reward of 5.5; this model tells rewards from -5 to 5 apart"),
+        ("uniform", 5.0, None),
+        ("mu-law", -256.5, "a reward of -256.5; this model tells rewards from -256 to 256 apart"),
+        ("mu-law", 5.5, None),
+    ],
+)
+def test_rewards_beyond_the_bins_are_refused_before_training(
+    tmp_path: Path, tokeniser: str, reward: float, says: str | None, recorded: bool, capsys: Any
+) -> None:
+    """Whether the dataset says in its statistics what rewards it has or not."""
+    rng, path = np.random.default_rng(0), tmp_path / "arrays"
+    path.mkdir()
+    for episode in range(2):
+        arrays = {"position": rng.normal(size=(20, 3)), "action": rng.uniform(-1, 1, size=(20, 2))}
+        np.savez(path / f"{episode}.npz", **arrays, reward=np.array([*[0.5] * 19, reward if episode else 0.0]))
+    assert REWARD not in EpisodeDataset.open(path).statistics.features
+    if recorded:
+        assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
+        path = tmp_path / "data"
+        assert REWARD in EpisodeDataset.open(path).statistics.features
+    given = ["--data", str(path), "--output", str(tmp_path / "run"), "--steps", "1", "--model.tokeniser", tokeniser]
+    assert cli.main(["train", "dynamics/parallel-debug", *given]) == (0 if says is None else 2)
+    assert (tmp_path / "run").exists() == (says is None)
+    assert (says or "") in capsys.readouterr().err
+
+
+def test_a_model_that_tells_rewards_of_any_size_takes_all(data: EpisodeDataset) -> None:
+    sources = Sources((data,))
+    sources.require_rewards(float("inf"))
+    with pytest.raises(
+        UserError, match=r"has a reward of -?[0-9.e-]+; this model tells rewards from -0.0001 to 0.0001"
+    ):
+        sources.require_rewards(1e-4)
+
+
+def test_transformers_go_on_with_samples_where_they_are_told_to(
+    data: EpisodeDataset, tmp_path: Path, capsys: Any
+) -> None:
+    """By how they were trained, or by a flag; the seed decides what is drawn."""
+    given = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]
+    run, other = tmp_path / "sample", tmp_path / "expectation"
+    assert cli.main([*given, "--output", str(run), "--model.next", "sample"]) == 0
+    assert cli.main([*given, "--output", str(other), "--from", str(run)]) == 0  # no weight depends on it
+
+    def errors(path: Path, *flags: str) -> list[float]:
+        asked = ["--data", str(data.path), "--windows", "4", "--horizons", "5", "--shown", "1"]
+        assert cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "told"), *flags]) == 0
+        told = json.loads((tmp_path / "told" / "prediction.json").read_text())
+        return [row["error"] for row in told["horizons"]]
+
+    drawn, expected = errors(run), errors(run, "--model.next", "expectation")
+    assert drawn == errors(run, "--model.next", "sample") and drawn != expected
+    assert errors(other) != errors(other, "--model.next", "sample")
+    mlp = tmp_path / "mlp"
+    assert cli.main(["train", "dynamics/mlp-debug", *given[2:], "--output", str(mlp)]) == 0
+    assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
+    assert "config.next is 'sample'; expected no such key" in capsys.readouterr().err
+    assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2

@@ -107,7 +107,7 @@ def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None
 
     def imagined(seed: int | None) -> torch.Tensor:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return model.encode(*seen, generator=generator).dream(2).step(tried).observation
+        return model.encode(*seen).dream(2, generator).step(tried).observation
 
     before = torch.get_rng_state()
     assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(model.config.seed))

@@ -11,7 +11,11 @@ from factories import make_spec
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.distributional import Distributional
-from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.dynamics_transformer import (
+    DynamicsTransformer,
+    DynamicsTransformerConfig,
+    TransformerDream,
+)
 from understudy.models.world_model import Advised, WorldModel
 from understudy.nn.bins import Bins
 from understudy.types import UserError
@@ -85,17 +89,24 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str) -> None:
-    model = make_model(decoding)
-    assert isinstance(model, WorldModel)
-    observation, action, reward = history_of(model, 5)
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 7, 8, 12])
+def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: int) -> None:
+    """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two layers reach."""
+    model = make_model(decoding, steps=4)
+    assert isinstance(model, WorldModel) and model.reach == 6
+    observation, action, reward = history_of(model, length)
     whole = model.encode(observation, action, reward)
     grown = model.encode(observation[:2], action[:1], reward[:1])
-    for step in range(1, 4):
+    for step in range(1, length - 1):
         grown = grown.extended(action[step], reward[step], observation[step + 1])
-    tried = torch.rand(2, model.acted)
-    for one, other in zip(whole.dream(2).step(tried), grown.dream(2).step(tried), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert whole.ends - whole.begins == grown.ends - grown.begins == min(length - 1, 3)
+    for one, other in zip(whole.cache, grown.cache, strict=True):
+        torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=1e-4)
+    tried = torch.rand(2, 3, model.acted)
+    dreams = whole.dream(2), grown.dream(2)
+    for action in tried.unbind(dim=1):
+        for one, other in zip(*(dream.step(action) for dream in dreams), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -125,8 +136,9 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str) -> None:
-    model = make_model(decoding)
+@pytest.mark.parametrize("following", ["expectation", "sample"])
+def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str, following: str) -> None:
+    model = make_model(decoding, next=following)
     history = model.encode(*history_of(model, 3))
     plans = torch.rand(4, 3, model.acted) * 2 - 1
     require_candidates_apart(history, plans)
@@ -251,7 +263,7 @@ def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, le
         observation[None], *(torch.cat(pair)[None] for pair in zip((action, reward), unknown, strict=True))
     )
     with torch.no_grad():
-        expected = model.expected(model.decide(values[:, -model.steps :]))[0, -1].clamp(-1, 1)
+        expected = model.expected(model.decide(values))[0, -1].clamp(-1, 1)
     torch.testing.assert_close(history.policy(), expected, atol=1e-5, rtol=1e-4)
     before = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
     history.policy()
@@ -263,3 +275,91 @@ def test_a_model_without_a_policy_says_so() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):
         model.encode(*history_of(model, 2)).policy()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> None:
+    model = make_model(decoding, soft=soft)
+    body = model.joint.specs[0]
+    known = history_of(model, 3)
+    history = model.encode(*known)
+    for place, says in ((0, f"observation 1: {body.state_names[0]}"), (1, f"action 1: {body.action.names[0]}")):
+        wrong = [part.clone() for part in known]
+        wrong[place][1, 0] = bad
+        with pytest.raises(UserError, match=f"{says} is {bad}; expected finite numbers"):
+            model.encode(*wrong)
+        with pytest.raises(UserError, match=f"{says} is {bad}"):
+            model.cumulative(*(part[None] for part in wrong))
+        with pytest.raises(UserError, match=f"{says.replace(' 1', '')} is {bad}"):
+            history.extended(wrong[1][1], wrong[2][1], wrong[0][1])
+    wrong = [known[0], known[1], torch.tensor([0.0, bad])]
+    with pytest.raises(UserError, match=f"step 1: reward is {bad}"):
+        model.encode(*wrong)
+    with pytest.raises(UserError, match=f"step: reward is {bad}"):
+        history.extended(known[1][0], wrong[2][1], known[0][0])
+    actions = torch.zeros(2, model.acted)
+    actions[1, 0] = bad
+    with pytest.raises(UserError, match=f"action of candidate 1: {body.action.names[0]} is {bad}"):
+        history.dream(2).step(actions)
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("following", ["expectation", "sample"])
+def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str) -> None:
+    """A planner tells it by its predictions; none is an error."""
+    model = make_model(decoding, next=following)
+    with torch.no_grad():
+        model.head.weight.fill_(torch.nan)
+    dream = model.encode(*history_of(model, 3)).dream(2)
+    for _ in range(3):
+        assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()
+
+
+def test_samples_are_as_often_as_they_are_likely() -> None:
+    """And the same for rows of the same distribution."""
+    model, drawing = make_model(), torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1)).expand(2, 20_000, 64)
+    found = model.sampled(logits, drawing)
+    assert found.shape == (2, 20_000) and torch.equal(found[0], found[1])
+    shares = torch.bincount(model.bins.encode(found[0]), minlength=64) / 20_000
+    torch.testing.assert_close(shares, logits[0, 0].softmax(dim=-1), atol=0.015, rtol=0)
+    certain = torch.full((1, 3, 64), -torch.inf)
+    certain[0, range(3), [0, 31, 63]] = 0.0
+    torch.testing.assert_close(model.sampled(certain, drawing), model.bins.centres[[0, 31, 63]][None])
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
+    model = make_model(decoding, next="sample")
+    history, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
+
+    def imagined(seed: int | None) -> torch.Tensor:
+        dream = history.dream(2, None if seed is None else torch.Generator().manual_seed(seed))
+        return torch.stack([dream.step(action).observation for action in plans.unbind(dim=1)])
+
+    before = torch.get_rng_state()
+    assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(0))
+    assert not torch.equal(imagined(3), imagined(4))
+    assert torch.equal(before, torch.get_rng_state())
+    model.config = replace(model.config, next="expectation")
+    assert torch.equal(imagined(3), imagined(4))
+
+
+def test_the_mean_of_samples_is_the_expectation() -> None:
+    """Of a step's first numbers, the observation's changes."""
+    model, count = make_model(next="sample"), 2000
+    history, action = model.encode(*history_of(model, 3)), torch.zeros(1, model.acted)
+    drawn = [history.dream(1, torch.Generator().manual_seed(seed)).step(action).observation for seed in range(count)]
+    expected = TransformerDream(history, 1).step(action).observation
+    spread = torch.cat(drawn).std(dim=0) / count**0.5
+    assert ((torch.cat(drawn).mean(dim=0) - expected[0]).abs() < 5 * spread).all()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
+    model = make_model(decoding)
+    values = torch.randn(2, 9, model.observed + model.acted + 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.last(values), model(values)[:, -1], atol=1e-5, rtol=1e-4)

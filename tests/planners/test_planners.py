@@ -11,6 +11,8 @@ from planners.worlds import Line, LineHistory, best_return, regulated, seen
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
+from understudy.models.world_model import History
 from understudy.planners import (
     PLANNERS,
     CemConfig,
@@ -20,7 +22,16 @@ from understudy.planners import (
     RandomShootingConfig,
     plan,
 )
-from understudy.planners.plans import SearchConfig, candidates, moved_on, noise, predicted_reward, returns
+from understudy.planners.plans import (
+    SearchConfig,
+    StepValue,
+    candidates,
+    dreams_seed,
+    moved_on,
+    noise,
+    predicted_reward,
+    returns,
+)
 from understudy.planners.proposals import followed
 from understudy.types import UserError
 
@@ -118,6 +129,44 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
 
 
 @every_planner
+@pytest.mark.parametrize("drawing", ["parallel", "sequential", "ts1", "tsinf"])
+def test_splitting_changes_no_plan_of_a_model_that_draws(name: str, drawing: str) -> None:
+    """All that is drawn comes from the plan's generator, which draws the plans as it did before."""
+    history, config = history_that_draws(drawing), replace(CONFIGS[name], candidates=40, **few(name))
+    torch.manual_seed(0)
+    whole = plan(history, config, generator(), zeros())
+    torch.manual_seed(1)
+    split = plan(history, replace(config, batch=13), generator(), zeros())
+    torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
+    torch.testing.assert_close(split.predicted_return, whole.predicted_return, atol=1e-4, rtol=1e-4)
+    again = returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator()))
+    torch.testing.assert_close(again[0], whole.predicted_return, atol=1e-4, rtol=1e-4)
+    other = returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator(1)))
+    assert not torch.allclose(other, again)
+
+
+def history_that_draws(drawing: str) -> History:
+    torch.manual_seed(0)
+    joint, given = JointSpec((make_spec(action=1),)), {"chunk": 1, "steps": 4}
+    model: DynamicsTransformer | EnsembleDynamics
+    if drawing in ("parallel", "sequential"):
+        config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform", next="sample")
+        model = DynamicsTransformer(replace(config, decoding=drawing), joint, **given).eval()
+    else:
+        small = {"width": 16, "layers": 2, "members": 4, "elites": 2, "particles": 6}
+        model = EnsembleDynamics(EnsembleDynamicsConfig(propagation=drawing, **small), joint, **given).eval()
+    return model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
+
+
+def test_the_seed_of_dreams_leaves_the_generator_as_it_is() -> None:
+    drawn, before = generator(5), generator(5)
+    assert dreams_seed(drawn) == dreams_seed(drawn) != dreams_seed(generator(6))
+    assert torch.equal(drawn.get_state(), before.get_state())
+    torch.randn(1, generator=drawn)
+    assert dreams_seed(drawn) != dreams_seed(before)
+
+
+@every_planner
 def test_a_seed_is_a_plan(name: str) -> None:
     history, config = seen(*STATE.tolist()), CONFIGS[name]
     torch.manual_seed(0)
@@ -158,6 +207,24 @@ def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
 
     found = plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=to_the_right)
     assert found.action[0, 0] > 0.5 and found.predicted_return > 0
+
+
+@every_planner
+@pytest.mark.parametrize(
+    ("objective", "says"),
+    [
+        (lambda observation, action, reward: observation[:, :1], r"shape \({n}, 1\)"),
+        (lambda observation, action, reward: observation, r"shape \({n}, 2\)"),
+        (lambda observation, action, reward: observation[:, 0].mean(), r"shape \(\)"),
+        (lambda observation, action, reward: reward[:1], r"shape \(1,\)"),
+        (lambda observation, action, reward: 0.5, "a float"),
+    ],
+)
+def test_an_objective_of_another_shape_is_refused(name: str, objective: StepValue, says: str) -> None:
+    count = CONFIGS[name].candidates
+    says = f"the objective returns {says.format(n=count)}; expected a tensor of shape \\({count},\\)"
+    with pytest.raises(UserError, match=says):
+        plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=objective)
 
 
 @every_planner
@@ -232,7 +299,11 @@ def test_later_rewards_count_less_by_the_discount() -> None:
         (RandomShootingConfig, {"proposal_deviation": -1.0}, "planner.proposal_deviation is -1.0"),
         (CemConfig, {"elites": 200}, "planner.elites is 200; expected 2 to planner.candidates, 128"),
         (CemConfig, {"iterations": 0}, "planner.iterations is 0"),
+        (CemConfig, {"elites": 1}, "planner.elites is 1; expected 2"),
         (MppiConfig, {"temperature": 0.0}, "planner.temperature is 0.0"),
+        (MppiConfig, {"temperature": float("nan")}, "planner.temperature is nan; expected a finite number above 0"),
+        (MppiConfig, {"deviation": float("inf")}, "planner.deviation is inf"),
+        (MppiConfig, {"proposal_deviation": float("nan")}, "planner.proposal_deviation is nan"),
     ],
 )
 def test_bad_settings_are_named(kind: type, changes: dict[str, float], says: str) -> None:

@@ -38,7 +38,7 @@ class LineHistory:
     action: Tensor
     reward: Tensor
 
-    def dream(self, count: int) -> LineDream:
+    def dream(self, count: int, generator: torch.Generator | None = None) -> LineDream:
         self.world.dreamed.append(count)
         return LineDream(self.world, self.observation[-1].expand(count, -1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from understudy.agents.mpc_agent import MpcAgent
 from understudy.agents.policy_agent import PolicyAgent, embodiment_place
@@ -56,15 +57,16 @@ def load(
     return kind(system.to(device), info, embodiment=embodiment, precision=precision)
 
 
-def load_system(path: str | Path) -> tuple[System, CheckpointInfo]:
+def load_system(path: str | Path, changes: Mapping[str, Any] | None = None) -> tuple[System, CheckpointInfo]:
     """The weights of a run folder or a checkpoint folder, whether they can act or not, and what it says of itself.
+    changes: of the model's config, in what weights do not depend on.
 
-    Raises UserError where weights or files do not fit.
+    Raises UserError where weights, files or changes do not fit.
     """
     folder = resolve(path)
     info = load_info(folder)
     system = System.build(
-        from_jsonable(ModelConfig, info.model),
+        from_jsonable(ModelConfig, {**info.model, **(changes or {})}),
         from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
         info.joint,
         from_jsonable(WindowConfig, info.window),

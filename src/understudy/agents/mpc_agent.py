@@ -12,9 +12,10 @@ from torch import Tensor
 
 from understudy.agents.generators import generator_of
 from understudy.data.transforms import StateNormaliser
+from understudy.models.one_body import require_finite
 from understudy.models.world_model import History, WorldModel
 from understudy.planners import PlannerConfig, plan
-from understudy.planners.plans import StepValue, moved_on, predicted_reward
+from understudy.planners.plans import StepValue, dreams_seed, moved_on, predicted_reward
 from understudy.types import Observation, Prompt, Spec, UserError
 
 Propose = Callable[[History, Tensor], Tensor]
@@ -77,15 +78,15 @@ class MpcAgent:
     def act(
         self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit, or a model whose
-        predictions are not finite whatever is done."""
+        """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit or is not finite, or
+        a model whose predictions are not finite whatever is done."""
         if prompt is not None:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
         if observation is None:
             raise ValueError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps
-        history = self._history(carry, state)
         generator = generator_of(self.seed, steps, self._device)
+        history = self._history(carry, state, dreams_seed(generator))
         start = self._nothing() if carry is None else moved_on(carry.plan)
         proposals = None if self._propose is None else self._propose(history, state)
         planned = plan(history, self.planner, generator, start, objective=self._objective, proposals=proposals).action
@@ -95,11 +96,12 @@ class MpcAgent:
             action = (action + self.exploration * noise).clamp(-1, 1)
         return self.interface.action.denormalise(action.cpu().numpy()), Carry(history, action, planned, steps + 1)
 
-    def _history(self, carry: Carry | None, state: Float[Tensor, "s"]) -> History:
-        """All that was seen and done, up to the present observation."""
+    def _history(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> History:
+        """All that was seen and done, up to the present observation. seed: of what a model draws."""
         if carry is None:
             return self.model.encode(state[None], self._nothing()[:0], state.new_zeros(0))
-        predicted = carry.history.dream(1).step(carry.action[None])
+        generator = torch.Generator(self._device).manual_seed(seed)
+        predicted = carry.history.dream(1, generator).step(carry.action[None])
         return carry.history.extended(carry.action, predicted.reward[0], state)
 
     def _nothing(self) -> Float[Tensor, "t a"]:
@@ -110,6 +112,7 @@ class MpcAgent:
         given, expected = np.shape(observation["state"]), (self.interface.state_dimension,)
         if given != expected:
             raise UserError(f"observation has a state of {given}; this agent was trained on {expected}")
+        require_finite(torch.as_tensor(observation["state"]), "observation", self.interface.state_names)
         return torch.from_numpy(self._normaliser(observation["state"])).to(self._device)
 
     def _of_units(self, objective: StepValue) -> StepValue:

@@ -53,7 +53,8 @@ def imagine(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Ten
 
 @torch.no_grad()
 def imagine_plainly(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    """The same without anything kept: the whole sequence of every candidate at every step."""
+    """The same without anything kept: the whole sequence of every candidate at every step, all candidates in one batch;
+    what follows is asked of the last step alone."""
     observation, action, reward, plans = given
     seen = observation.expand(CANDIDATES, -1, -1)
     acted, earned = action.expand(CANDIDATES, -1, -1), reward.expand(CANDIDATES, -1)
@@ -61,7 +62,7 @@ def imagine_plainly(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Ten
     for step in range(plans.shape[1]):
         acted = torch.cat([acted, plans[:, step : step + 1]], dim=1)
         values = model.sequence(seen, acted, torch.cat([earned, earned.new_zeros(CANDIDATES, 1)], dim=1))
-        found = model.expected(model(values)[:, -1])
+        found = model.expected(model.last(values))
         rewards.append(found[:, -1])
         seen = torch.cat([seen, seen[:, -1:] + found[:, None, : model.observed]], dim=1)
         earned = torch.cat([earned, found[:, -1:]], dim=1)

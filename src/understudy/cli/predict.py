@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from understudy.evaluation.open_loop import Forecast, Horizon
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is asked of the models beside what they were trained with."""
+
+    next: Literal["expectation", "sample"] | None = None
+    """How transformers go on: with the expectation of what they predict, or with a sample of it; None: as each was
+    trained to."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,10 @@ class Options:
     """Predictions, spread over the episodes."""
 
     seed: int = 0
-    """Where in the episodes they begin."""
+    """Where in the episodes they begin, and what models draw that predict by drawing."""
+
+    model: Changes = Changes()
+    """Changes of all models."""
 
     output: Path | None = None
     """Folder for prediction.json, with the error of each dimension, for prediction.svg and for what is shown; None:
@@ -62,7 +74,9 @@ def main(arguments: Sequence[str]) -> int:
 
     if options.shown < 0:
         raise UserError(f"--shown {options.shown}; expected a number of predictions, or 0")
+    changes = {} if options.model.next is None else {"next": options.model.next}
     given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
+    given["changes"] = changes
     found = open_loop(options.runs, options.data, **given)
     names = labels([forecast.run for forecast in found])
     tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
@@ -73,7 +87,8 @@ def main(arguments: Sequence[str]) -> int:
         from understudy.evaluation.imagined import show
 
         horizon, windows = max(options.horizons), min(options.shown, options.windows)
-        shown = imagine(options.runs, options.data, horizon=horizon, windows=windows, seed=options.seed)
+        given = {"horizon": horizon, "windows": windows, "seed": options.seed, "changes": changes}
+        shown = imagine(options.runs, options.data, **given)
         for line in show(shown, EpisodeDataset.open(options.data), options.output):
             print(line, file=sys.stderr)
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.models.distributional import Distributional
 from understudy.models.world_model import WorldModel
+from understudy.rollout.seeds import derive_seed
 from understudy.types import UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
@@ -89,13 +90,14 @@ class _Forecaster:
 @dataclass(frozen=True)
 class _Window:
     """Steps of an episode from frame `first` on: states (c + h + 1, s) in the simulator's units, actions and rewards
-    (c + h, ...) between them, actions in [-1, 1]."""
+    (c + h, ...) between them, actions in [-1, 1]. seed: of what models draw."""
 
     episode: int
     first: int
     state: Float[np.ndarray, "t s"]
     action: Float[Tensor, "u a"]
     reward: Float[Tensor, "u"]
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,19 @@ def open_loop(
     windows: int = 64,
     seed: int = 0,
     output: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> list[Forecast]:
     """Predictions of dynamics models on the same windows of a dataset that they were not trained on, one for each run.
 
     windows: predictions, spread over the episodes; each begins after as many real steps as the model that keeps most
-    of them. Errors of all are in deviations of the first run's training data. output: a folder for prediction.json and
-    prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or
-    its episodes are too short.
+    of them. seed: of where they begin, and of what models draw. changes: of all models, see `load_system`. Errors of
+    all are in deviations of the first run's training data. output: a folder for prediction.json and prediction.svg.
+    Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or its episodes are
+    too short.
     """
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
-    asked = _ask(runs, data, max(horizons), windows, seed)
+    asked = _ask(runs, data, max(horizons), windows, seed, changes)
     unit = asked.forecasters[0].normaliser.deviation
     found = [_forecast(each, asked, horizons, unit) for each in asked.forecasters]
     if output is not None:
@@ -135,10 +139,16 @@ def open_loop(
 
 
 def imagine(
-    runs: Sequence[str | Path], data: str | Path, *, horizon: int, windows: int, seed: int = 0
+    runs: Sequence[str | Path],
+    data: str | Path,
+    *,
+    horizon: int,
+    windows: int,
+    seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
 ) -> list[Imagined]:
     """The first so many windows of `open_loop` for this horizon, and what its models say of them."""
-    asked = _ask(runs, data, horizon, windows, seed)
+    asked = _ask(runs, data, horizon, windows, seed, changes)
     names = labels([each.run for each in asked.forecasters])
     found = []
     for window in asked.windows:
@@ -162,17 +172,24 @@ class _Asked:
     windows: list[_Window]
 
 
-def _ask(runs: Sequence[str | Path], data: str | Path, horizon: int, windows: int, seed: int) -> _Asked:
+def _ask(
+    runs: Sequence[str | Path],
+    data: str | Path,
+    horizon: int,
+    windows: int,
+    seed: int,
+    changes: Mapping[str, Any] | None,
+) -> _Asked:
     if windows < 1 or not runs:
         raise UserError(f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each")
     dataset = EpisodeDataset.open(data)
-    forecasters = [_forecaster(run, dataset) for run in runs]
+    forecasters = [_forecaster(run, dataset, changes) for run in runs]
     context = max(each.model.steps for each in forecasters) - 1
     return _Asked(dataset, forecasters, context, list(_windows(dataset, context, horizon, windows, seed)))
 
 
-def _forecaster(run: str | Path, dataset: EpisodeDataset) -> _Forecaster:
-    system, info = load_system(run)
+def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any] | None) -> _Forecaster:
+    system, info = load_system(run, changes)
     model = system.eval().model
     if not isinstance(model, WorldModel):
         raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
@@ -194,10 +211,10 @@ def _windows(dataset: EpisodeDataset, context: int, horizon: int, count: int, se
     for number in range(count):
         episode = int(fit[number % len(fit)])
         first = int(generator.integers(lengths[episode] - needed + 1))
-        yield _window(dataset, episode, first, needed)
+        yield _window(dataset, episode, first, needed, derive_seed("dream", seed, number))
 
 
-def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _Window:
+def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed: int) -> _Window:
     columns, length = dataset.columns(episode), dataset.length(episode)
     rows = slice(first, first + frames)
     contract, where = dataset.spec.action, f"{dataset.path}: episode {episode}, frame"
@@ -210,7 +227,7 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int) -> _
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
     _require(~beyond(contract, action), action, contract.names, where, first, bounds)
-    return _Window(episode, first, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]))
+    return _Window(episode, first, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]), seed)
 
 
 def _require(
@@ -249,7 +266,8 @@ def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[n
 def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.ndarray, np.ndarray]:
     """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a window."""
     seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
-    dream = forecaster.model.encode(seen, window.action[:context], window.reward[:context]).dream(1)
+    history = forecaster.model.encode(seen, window.action[:context], window.reward[:context])
+    dream = history.dream(1, torch.Generator().manual_seed(window.seed))
     steps = [dream.step(action[None]) for action in window.action[context:]]
     return torch.cat([step.observation for step in steps]).numpy(), torch.cat([step.reward for step in steps]).numpy()
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
-from understudy.models.one_body import dimensions
+from understudy.models.one_body import dimensions, require_finite
 from understudy.models.world_model import Prediction
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
@@ -20,6 +20,7 @@ from understudy.nn.mlp import mlp
 from understudy.types import UserError
 
 Decoding = Literal["parallel", "sequential"]
+Next = Literal["expectation", "sample"]
 _FEATURES = 16  # of a number, where a step is one token
 _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest value: Gato's, and five deviations
 
@@ -28,7 +29,10 @@ _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest
 class DynamicsTransformerConfig:
     """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all numbers of a step
     at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in standard deviations. soft: values
-    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too."""
+    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too.
+
+    next: a dream goes on with the "expectation" of what is predicted, or with a "sample" of it. No weight depends on
+    it."""
 
     width: int = 128
     layers: int = 4
@@ -39,9 +43,14 @@ class DynamicsTransformerConfig:
     bins: int = 1024
     soft: bool = True
     policy: bool = False
+    next: Next = "expectation"
 
     def __post_init__(self) -> None:
-        for name, known in (("decoding", ("parallel", "sequential")), ("tokeniser", tuple(_BINS))):
+        for name, known in (
+            ("decoding", ("parallel", "sequential")),
+            ("tokeniser", tuple(_BINS)),
+            ("next", ("expectation", "sample")),
+        ):
             if getattr(self, name) not in known:
                 raise UserError(f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(known)}")
         if self.bins < 8:
@@ -62,7 +71,7 @@ class DynamicsTransformer(nn.Module):
     A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
     other, tells the action.
 
-    joint: one embodiment; steps: of a window, and of the history that is kept.
+    joint: one embodiment; steps: of a window, and that a step sees.
     """
 
     prompt_encoder = None
@@ -105,6 +114,16 @@ class DynamicsTransformer(nn.Module):
         """Numbers that a token predicts."""
         return self.observed if self.config.decoding == "parallel" else 1
 
+    @property
+    def reward_limit(self) -> float:
+        """The largest reward that bins tell apart, of either sign: rewards are not scaled as states are."""
+        return self.bins.limit
+
+    @property
+    def reach(self) -> int:
+        """Steps before a step that it may know of: in every layer it sees what those before it saw."""
+        return self.config.layers * (self.steps - 1)
+
     def load_pretrained(self) -> None:
         """There are no weights to begin with."""
 
@@ -125,6 +144,16 @@ class DynamicsTransformer(nn.Module):
         came = observation.roll(-1, dims=1).clone()
         came[unknown] = observation[unknown] + self.expected(changes.detach()[unknown])
         return torch.cat([changes, self._rewards(values[..., :-1], came)[..., None, :]], dim=2)
+
+    def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m bins"]:
+        """What `forward` tells of the last step, and no head's of another one."""
+        steps = self._places(values)
+        x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), None)[:, -self.tokens :]
+        logits = self._logits(x).flatten(1, 2)
+        if self.config.decoding == "sequential":
+            return logits
+        came = values[:, -1, : self.observed] + self.expected(logits)
+        return torch.cat([logits, self._rewards(values[:, -1, :-1], came)[:, None]], dim=1)
 
     def decide(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
@@ -151,40 +180,57 @@ class DynamicsTransformer(nn.Module):
         """The mean of a predicted distribution."""
         return logits.float().softmax(dim=-1) @ self.bins.centres
 
+    def sampled(self, logits: Float[Tensor, "n ... bins"], generator: torch.Generator) -> Float[Tensor, "n ..."]:
+        """Centres of bins that are drawn from predicted distributions, for all n rows by the same random numbers. nan
+        where the distribution is not finite."""
+        below = logits.float().softmax(dim=-1).cumsum(dim=-1)
+        uniform = torch.rand(logits.shape[1:-1], generator=generator, device=generator.device).to(logits.device)
+        whole = below[..., -1]
+        index = (below <= (uniform * whole)[..., None]).sum(dim=-1).clamp(max=self.config.bins - 1)
+        return self.bins.decode(index).where(whole.isfinite(), torch.nan)
+
     @torch.no_grad()
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
     ) -> TransformerHistory:
-        """See `WorldModel.encode`. Of a longer history the last steps are taken that the model has places for."""
+        """See `WorldModel.encode`: as if it had been extended step by step. A step sees as many as the model has places
+        for, through them what these saw, and so on; what is out of this reach is not encoded. Raises UserError for what
+        is not finite."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
-        kept = self.steps - 1
-        observation, action, reward = observation[-kept - 1 :], action[-kept:] if kept else action[:0], reward[-kept:]
-        history = TransformerHistory(self, None, 0, 0, observation[0])
-        if self.config.decoding == "sequential":
-            history = history._begun()
+        self._require_finite(observation, action, reward)
+        first = max(0, len(action) - self.reach)
+        observation, action, reward = observation[first:], action[first:], reward[first:]
         done = self.sequence(observation[None, :-1], action[None], reward[None])
-        return history._after(done, observation[1:]) if len(action) else history
+        history = TransformerHistory(self, None, 0, 0, observation[0])
+        if len(action):
+            told = history._with(self._steps(done).flatten(1, 2), self._places(done))
+            history = TransformerHistory(self, told.cache, 0, len(action), observation[-1])._within()
+        return history._begun() if self.config.decoding == "sequential" else history
 
     @torch.no_grad()
     def cumulative(
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
     ) -> Float[Tensor, "b m"]:
-        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. Of a longer
-        history the last steps are taken that the model has places for."""
-        observation, action, reward = (
-            observation[:, -self.steps - 1 :],
-            action[:, -self.steps :],
-            reward[:, -self.steps :],
-        )
+        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. A history is
+        the one that `encode` makes of it. Raises UserError for what is not finite."""
+        self._require_finite(observation, action, reward)
+        first = max(0, action.shape[1] - 1 - self.reach)
+        observation, action, reward = observation[:, first:], action[:, first:], reward[:, first:]
         done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
         if self.config.decoding == "parallel":
             came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
-            return self.bins.cumulative(self(done)[:, -1].float().softmax(dim=-1), came)
+            return self.bins.cumulative(self.last(done).float().softmax(dim=-1), came)
         whole = torch.cat([done, F.pad(last, (0, self.tokens - s))[:, None]], dim=1)
         first = done[0].numel() - 1  # the reward's place, before the last observation's
         told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
         return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
+
+    def _require_finite(self, observation: Tensor, action: Tensor, reward: Tensor) -> None:
+        body = self.joint.specs[0]
+        require_finite(observation, "observation", body.state_names)
+        require_finite(action, "action", body.action.names)
+        require_finite(reward[..., None], "step", ["reward"])
 
     def _places(self, values: Float[Tensor, "b t n"]) -> Int[Tensor, "l"]:
         """The step of each token."""
@@ -227,13 +273,13 @@ class DynamicsTransformer(nn.Module):
     def _features(self, values: Float[Tensor, "... l"]) -> Float[Tensor, "... l d"]:
         if not self.config.soft:
             return self.value_embedding(self.bins.encode(values))
-        position = self.bins.position(values).clamp(0, self.config.bins - 1)
-        low = position.floor().long().clamp(max=self.config.bins - 2)
+        position = self.bins.position(values).clamp(0, self.config.bins - 1)  # nan stays, in what is told of it, too
+        low = position.nan_to_num().floor().long().clamp(max=self.config.bins - 2)
         return torch.lerp(self.value_embedding(low), self.value_embedding(low + 1), (position - low)[..., None])
 
     def _run(self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]) -> Float[Tensor, "b l d"]:
         """Hidden features of tokens behind `past`, to which they are added."""
-        mask = _causal(len(steps), x.device) if len(steps) > 1 else None
+        mask = self._earlier(steps) if len(steps) > 1 else None
         for block, before in zip(self.blocks, past, strict=True):
             x = block(x, steps, mask, before)
         return x
@@ -271,17 +317,24 @@ class TransformerHistory:
     ) -> None:
         self.model, self.cache, self.begins, self.ends, self.observation = model, cache, begins, ends, observation
 
-    def dream(self, count: int) -> TransformerDream:
-        """See `History.dream`."""
-        return TransformerDream(self, count)
+    def dream(self, count: int, generator: torch.Generator | None = None) -> TransformerDream:
+        """See `History.dream`. Without a generator a model that samples draws from one of seed 0."""
+        if self.model.config.next == "expectation":
+            return TransformerDream(self, count)
+        return TransformerDream(self, count, generator or torch.Generator(self.observation.device).manual_seed(0))
 
     @torch.no_grad()
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> TransformerHistory:
-        """See `History.extended`. Nothing that is known is encoded again."""
-        done = self.model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
-        return self._after(done, observation[None])
+        """See `History.extended`. Nothing that is known is encoded again. Raises UserError for what is not finite."""
+        self.model._require_finite(observation, action, reward)
+        model, sequential = self.model, self.model.config.decoding == "sequential"
+        done = model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
+        new = slice(model.observed if sequential else 0, None)  # the present observation's tokens are there already
+        told = self._with(model._steps(done).flatten(1, 2)[:, new], model._places(done)[new] + self.ends)
+        moved = TransformerHistory(model, told.cache, self.begins, self.ends + 1, observation)._within()
+        return moved._begun() if sequential else moved
 
     @torch.no_grad()
     def policy(self) -> Float[Tensor, "a"]:
@@ -297,16 +350,6 @@ class TransformerHistory:
         """With the tokens of its present observation, which are there before the action."""
         places = torch.arange(self.model.observed, device=self.observation.device)
         return self._with(self.model._numbers(self.observation[None], places), torch.full_like(places, self.ends))
-
-    def _after(self, done: Float[Tensor, "1 t n"], observations: Float[Tensor, "t s"]) -> TransformerHistory:
-        """After whole steps `done`, of which the first one's observation is the present one."""
-        model, count = self.model, done.shape[1]
-        sequential = model.config.decoding == "sequential"
-        known = model.observed if sequential else 0  # the tokens of the present observation
-        steps = (self.ends + torch.arange(count, device=done.device)).repeat_interleave(model.tokens)
-        told = self._with(model._steps(done).flatten(1, 2)[:, known:], steps[known:])
-        moved = TransformerHistory(model, told.cache, told.begins, self.ends + count, observations[-1])._within()
-        return moved._begun() if sequential else moved
 
     def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerHistory:
         """With more tokens."""
@@ -336,10 +379,11 @@ class TransformerHistory:
 
 class TransformerDream:
     """See `Dream`. The history's keys and values are shared by all candidates. A dream may be longer than the model has
-    places for: the window slides, as in `DynamicsTransformer.forward`."""
+    places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it goes on with;
+    None: their expectations."""
 
-    def __init__(self, history: TransformerHistory, count: int) -> None:
-        self._model, self._past = history.model, history._past()
+    def __init__(self, history: TransformerHistory, count: int, generator: torch.Generator | None = None) -> None:
+        self._model, self._past, self._generator = history.model, history._past(), generator
         self._begins, self._ends = history.begins, history.ends
         self._observation = history.observation.expand(count, -1)
 
@@ -350,10 +394,11 @@ class TransformerDream:
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Dream.step`. Raises UserError for actions that are not finite."""
         if action.shape != (len(self._observation), self._model.acted):
             wanted = (len(self._observation), self._model.acted)
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
+        require_finite(action, "action of candidate", self._model.joint.specs[0].action.names)
         together = self._model.config.decoding == "parallel"
         observation, reward = self._at_once(action) if together else self._one_by_one(action)
         self._observation, self._ends = observation, self._ends + 1
@@ -364,8 +409,8 @@ class TransformerDream:
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
         self._slide(self._ends)
         hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
-        came = self._observation + model.expected(model._logits(hidden)[:, 0])
-        return came, model.expected(model._rewards(torch.cat([self._observation, action], dim=-1), came))
+        came = self._observation + self._next(model._logits(hidden)[:, 0])
+        return came, self._next(model._rewards(torch.cat([self._observation, action], dim=-1), came))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
@@ -388,4 +433,9 @@ class TransformerDream:
         """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
         model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
         hidden = model._run(model._numbers(values, places), torch.full_like(places, self._ends + ahead), self._past)
-        return model.expected(model._logits(hidden[:, -1:])[:, 0, 0])
+        return self._next(model._logits(hidden[:, -1:])[:, 0, 0])
+
+    def _next(self, logits: Float[Tensor, "n ... bins"]) -> Float[Tensor, "n ..."]:
+        if self._generator is None:
+            return self._model.expected(logits)
+        return self._model.sampled(logits, self._generator)

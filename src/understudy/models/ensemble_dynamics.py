@@ -32,7 +32,7 @@ class EnsembleDynamicsConfig:
     propagation: of a dream. "expectation": the mean of all elites' means, one state a candidate. "ts1" and "tsinf":
     trajectory sampling, `particles` states a candidate, each drawn from the Gaussian of one elite, another one at every
     step or the same for ever; predictions are means over particles, a multiple of elites. seed: of particles, where no
-    generator is given to `EnsembleDynamics.encode`.
+    generator is given to `History.dream`.
 
     Expectation is the default: it costs a quarter of 20 particles, and no draw decides which plan is the best.
     """
@@ -109,16 +109,11 @@ class EnsembleDynamics(nn.Module):
         return Gaussians(mean, self._bounded(raw))
 
     def encode(
-        self,
-        observation: Float[Tensor, "t s"],
-        action: Float[Tensor, "u a"],
-        reward: Float[Tensor, "u"],
-        *,
-        generator: torch.Generator | None = None,
+        self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
     ) -> Present:
-        """See `WorldModel.encode`. generator: of particles; None: a fresh one, of the config's seed, for each dream."""
+        """See `WorldModel.encode`."""
 
-        def begin(observation: Tensor) -> Dream:
+        def begin(observation: Tensor, generator: torch.Generator | None) -> Dream:
             if self.config.propagation == "expectation":
                 return ExpectedDream(self, observation)
             fresh = torch.Generator(observation.device).manual_seed(self.config.seed)

@@ -52,7 +52,7 @@ class MlpDynamics(nn.Module):
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
     ) -> Present:
         """See `WorldModel.encode`."""
-        return Present.after(observation, action, reward, lambda begin: MlpDream(self, begin))
+        return Present.after(observation, action, reward, lambda begin, _: MlpDream(self, begin))
 
 
 class MlpDream:

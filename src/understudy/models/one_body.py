@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
 from understudy.data.embodiments import JointSpec
 from understudy.types import UserError
 
@@ -18,3 +22,11 @@ def dimensions(joint: JointSpec, *, chunk: int, steps: int) -> tuple[int, int]:
     if not joint.state_dimension:
         raise UserError(f"the embodiment {joint.names[0]!r} has no state to predict")
     return joint.state_dimension, joint.action_dimension
+
+
+def require_finite(values: Tensor, what: str, names: Sequence[str]) -> None:
+    """Raises UserError naming the first of `values` (..., d) that is not finite. names: of the d numbers."""
+    for place in (~values.isfinite()).nonzero()[:1].tolist():
+        step = f" {place[-2]}" if len(place) > 1 else ""
+        value = values[tuple(place)].item()
+        raise UserError(f"{what}{step}: {names[place[-1]]} is {value}; expected finite numbers")

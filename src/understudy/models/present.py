@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,10 +14,10 @@ from understudy.models.world_model import Dream
 
 @dataclass(frozen=True, eq=False)
 class Present:
-    """See `History`. begin: a dream from the observations (n, s) of n candidates."""
+    """See `History`. begin: a dream from the observations (n, s) of n candidates, with the generator of `dream`."""
 
     observation: Float[Tensor, "s"]
-    begin: Callable[[Tensor], Dream]
+    begin: Callable[[Tensor, torch.Generator | None], Dream]
 
     @classmethod
     def after(
@@ -24,16 +25,16 @@ class Present:
         observation: Float[Tensor, "t s"],
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
-        begin: Callable[[Tensor], Dream],
+        begin: Callable[[Tensor, torch.Generator | None], Dream],
     ) -> Present:
         """The last of t observations; raises ValueError unless there are t - 1 actions and rewards."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
         return cls(observation[-1], begin)
 
-    def dream(self, count: int) -> Dream:
+    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
         """See `History.dream`."""
-        return self.begin(self.observation.expand(count, -1))
+        return self.begin(self.observation.expand(count, -1), generator)
 
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]

@@ -150,8 +150,8 @@ class RecurrentHistory:
         known = model.filter(self.observation[None], self.action[None])
         self.recurrent, self.drawn = known.recurrent[0, -1], known.drawn[0, -1]
 
-    def dream(self, count: int) -> RecurrentDream:
-        """See `History.dream`."""
+    def dream(self, count: int, generator: torch.Generator | None = None) -> RecurrentDream:
+        """See `History.dream`. Nothing is drawn."""
         return RecurrentDream(self.model, self.recurrent.expand(count, -1), self.drawn.expand(count, -1))
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,8 +27,9 @@ class Dream(Protocol):
 class History(Protocol):
     """What has been seen so far, encoded. It does not change: `extended` is another one."""
 
-    def dream(self, count: int) -> Dream:
-        """Futures of `count` candidates."""
+    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
+        """Futures of `count` candidates. generator: of all that is drawn in them, where the model draws; the same for
+        every candidate, so that a candidate's future does not depend on the others. None: a fresh one, always alike."""
         ...
 
     def extended(

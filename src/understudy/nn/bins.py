@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -35,10 +36,14 @@ class Bins(nn.Module):
         return self.centres[index]
 
     def soft_targets(self, values: Float[Tensor, "..."], deviation_bins: float) -> Float[Tensor, "... n"]:
-        """Probabilities over bins: a Gaussian around each value, its deviation counted in bins."""
-        position = self.position(values)
-        distance = torch.arange(self.num_bins, device=values.device) - position[..., None]
-        return (-0.5 * (distance / deviation_bins) ** 2).softmax(dim=-1)
+        """Probabilities over bins whose mean is the value; of one beyond the outermost centres, that bin alone.
+        deviation_bins: of the Gaussian around each bin (see `_spread`); a value between two has a share of both's."""
+        spread = _spread(self.num_bins, self.mu, self.limit, deviation_bins, values.device)
+        within = values.float().clamp(self.centres[0], self.centres[-1])
+        high = torch.bucketize(within, self.centres).clamp(1, self.num_bins - 1)
+        low, above = self.centres[high - 1], self.centres[high]
+        share = (within - low) / (above - low)
+        return torch.lerp(spread[high - 1], spread[high], share[..., None])
 
     def cumulative(self, chances: Float[Tensor, "... n"], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The probability of values up to these, where bins have the probabilities `chances`, each spread evenly over
@@ -60,3 +65,31 @@ class Bins(nn.Module):
     def _expand(self, y: Tensor) -> Tensor:
         whole = math.log1p(self.mu * self.limit)
         return y.sign() * torch.expm1(y.abs() * whole) / self.mu if self.mu else y * self.limit
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _spread(
+    num_bins: int, mu: float, limit: float, deviation_bins: float, device: torch.device
+) -> Float[Tensor, "n n"]:
+    """For each bin a Gaussian over bins, its deviation counted in bins, moved so that its mean is the bin's centre: by
+    nothing where bins are even, more where they grow, most at the edges, of which the outermost bin is alone.
+
+    The mean grows as a Gaussian moves up, so where it has to be is found by bisection.
+    """
+    place = torch.arange(num_bins, dtype=torch.float64)
+    centres = Bins(num_bins, mu=mu, limit=limit).centres.double()
+    wanted = centres[1:-1]
+    reach = num_bins + 64 * deviation_bins**2  # from where nothing but the outermost bin is left
+    below, above = place[1:-1] - reach, place[1:-1] + reach
+    for _ in range(60):
+        middle = (below + above) / 2
+        low = _gaussians(place, middle, deviation_bins) @ centres < wanted
+        below, above = below.where(~low, middle), above.where(low, middle)
+    spread = torch.eye(num_bins, dtype=torch.float64)
+    spread[1:-1] = _gaussians(place, (below + above) / 2, deviation_bins)
+    return spread.float().to(device)
+
+
+def _gaussians(place: Float[Tensor, "n"], middle: Float[Tensor, "m"], deviation: float) -> Float[Tensor, "m n"]:
+    return (-0.5 * ((place - middle[:, None]) / deviation) ** 2).softmax(dim=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -157,6 +158,11 @@ class System(nn.Module):
     def encoder_names(self) -> tuple[str, ...]:
         """Prefixes of the parameters that the model's `visual_features` depends on."""
         return tuple(f"model.{part}" for part in self.model.encoder_names)
+
+    @property
+    def reward_limit(self) -> float:
+        """The largest reward, of either sign, that the model can learn."""
+        return getattr(self.model, "reward_limit", math.inf)
 
     def _objectives(self) -> list[Objective]:
         return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]

@@ -15,6 +15,7 @@ from understudy.planners.plans import (
     StepValue,
     best,
     candidates,
+    dreams_seed,
     noise,
     predicted_reward,
     returns,
@@ -56,8 +57,9 @@ def cem(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
+    seed = dreams_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(history, plans, config, objective)
+    found = returns(history, plans, config, objective, seed)
     for _ in range(config.iterations - 1):
         elite = found.argsort(descending=True, stable=True)[: config.elites]
         elite = elite[found[elite].isfinite()]
@@ -67,5 +69,5 @@ def cem(
         mean, deviation = plans.mean(dim=0), plans.std(dim=0, correction=0)
         fresh = (mean + deviation * noise(config, start, generator)).clamp(-1, 1)
         plans = torch.cat([plans, fresh])
-        found = torch.cat([found, returns(history, fresh, config, objective)])
+        found = torch.cat([found, returns(history, fresh, config, objective, seed)])
     return best(plans, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from understudy.planners.plans import (
     StepValue,
     best,
     candidates,
+    dreams_seed,
     predicted_reward,
     returns,
 )
@@ -36,8 +38,8 @@ class MppiConfig(SearchConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.temperature <= 0:
-            raise UserError(f"planner.temperature is {self.temperature}; expected more than 0")
+        if not 0 < self.temperature < math.inf:
+            raise UserError(f"planner.temperature is {self.temperature}; expected a finite number above 0")
 
 
 @torch.no_grad()
@@ -55,11 +57,12 @@ def mppi(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
+    seed = dreams_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(history, plans, config, objective)
+    found = returns(history, plans, config, objective, seed)
     first = best(plans, found)
     spread = found[found.isfinite()].std(correction=0).clamp(min=_SMALLEST_DEVIATION)
     weights = ((found - first.predicted_return) / (config.temperature * spread)).softmax(dim=0)
     mean = torch.einsum("n,nta->ta", weights, plans)
-    (predicted,) = returns(history, mean[None], config, objective)
+    (predicted,) = returns(history, mean[None], config, objective, seed)
     return Plan(mean, predicted) if predicted.isfinite() else first

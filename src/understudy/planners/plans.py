@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -59,11 +60,11 @@ class SearchConfig:
             if value is not None and value < least:
                 raise UserError(f"planner.{name} is {value}; expected at least {least}")
         for name, holds, expected in (
-            ("deviation", self.deviation > 0, "more than 0"),
+            ("deviation", 0 < self.deviation < math.inf, "a finite number above 0"),
             ("correlation", 0 <= self.correlation < 1, "at least 0 and less than 1"),
             ("discount", 0 < self.discount <= 1, "more than 0 and at most 1"),
             ("proposed", 0 < self.proposed < 1, "more than 0 and less than 1"),
-            ("proposal_deviation", self.proposal_deviation >= 0, "at least 0"),
+            ("proposal_deviation", 0 <= self.proposal_deviation < math.inf, "a finite number, at least 0"),
         ):
             if not holds:
                 raise UserError(f"planner.{name} is {getattr(self, name)}; expected {expected}")
@@ -77,12 +78,22 @@ def predicted_reward(
 
 
 def returns(
-    history: History, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue
+    history: History, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue, seed: int = 0
 ) -> Float[Tensor, "n"]:
     """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything that the model
-    predicts is not finite: one that explodes never wins."""
+    predicts is not finite: one that explodes never wins. seed: of what a model draws; the same for all plans, however
+    they are split.
+
+    Raises UserError if the objective tells anything but a number for each candidate."""
     parts = plans.split(config.batch or len(plans))
-    return torch.cat([_returns(history, part, config.discount, objective) for part in parts])
+    return torch.cat([_returns(history, part, config.discount, objective, seed) for part in parts])
+
+
+def dreams_seed(generator: torch.Generator) -> int:
+    """The seed of what a model draws in all dreams of a plan, so that its candidates are compared alike. The generator
+    stays as it is."""
+    twin = generator.clone_state()
+    return int(torch.randint(2**31, (), generator=twin, device=twin.device))
 
 
 def best(plans: Float[Tensor, "n t a"], found: Float[Tensor, "n"]) -> Plan:
@@ -134,12 +145,16 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
 
 
 def _returns(
-    history: History, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue
+    history: History, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue, seed: int
 ) -> Float[Tensor, "n"]:
-    dream = history.dream(len(plans))
+    dream = history.dream(len(plans), torch.Generator(plans.device).manual_seed(seed))
     total, finite = plans.new_zeros(len(plans)), torch.ones(len(plans), dtype=torch.bool, device=plans.device)
     for step, action in enumerate(plans.unbind(dim=1)):
         observation, reward = dream.step(action)
-        total = total + discount**step * objective(observation, action, reward)
+        worth = objective(observation, action, reward)
+        if getattr(worth, "shape", None) != total.shape:
+            told = f"shape {tuple(worth.shape)}" if isinstance(worth, Tensor) else f"a {type(worth).__name__}"
+            raise UserError(f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}")
+        total = total + discount**step * worth
         finite &= observation.isfinite().all(dim=1) & reward.isfinite()
     return total.where(finite & total.isfinite(), -torch.inf)

@@ -16,10 +16,17 @@ Policy = Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def followed(
-    history: History, observation: Float[Tensor, "s"], policy: Policy, *, count: int, horizon: int
+    history: History,
+    observation: Float[Tensor, "s"],
+    policy: Policy,
+    *,
+    count: int,
+    horizon: int,
+    generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one."""
-    dream, seen, actions = history.dream(count), observation.expand(count, -1), []
+    """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one.
+    generator: see `History.dream`."""
+    dream, seen, actions = history.dream(count, generator), observation.expand(count, -1), []
     for _ in range(horizon):
         actions.append(policy(seen).clamp(-1, 1))
         seen = dream.step(actions[-1]).observation

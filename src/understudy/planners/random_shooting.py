@@ -15,6 +15,7 @@ from understudy.planners.plans import (
     StepValue,
     best,
     candidates,
+    dreams_seed,
     predicted_reward,
     returns,
 )
@@ -39,5 +40,6 @@ def random_shooting(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
+    seed = dreams_seed(generator)
     plans = candidates(start, torch.zeros_like(start), config, generator, proposals)
-    return best(plans, returns(history, plans, config, objective))
+    return best(plans, returns(history, plans, config, objective, seed))

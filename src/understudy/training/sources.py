@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from understudy.data.dataset import EpisodeDataset
+from understudy.data.formats.reader import REWARD
 from understudy.data.mixture import require_weights
 from understudy.data.statistics import pooled
 from understudy.models.checkpoint import Embodiment
@@ -58,6 +59,17 @@ class Sources:
         prints = [dataset.fingerprint for dataset in self.datasets]
         return prints[0] if len(prints) == 1 else content_hash(prints)
 
+    def require_rewards(self, limit: float) -> None:
+        """Raises UserError naming the first dataset with a reward beyond -limit to limit, and the reward. One that lies
+        elsewhere is known by its statistics alone."""
+        for dataset in self.datasets:
+            for reward in _extreme_rewards(dataset):
+                if not abs(reward) <= limit:
+                    raise UserError(
+                        f"{dataset.path} has a reward of {reward:g}; this model tells rewards from {-limit:g} to "
+                        f"{limit:g} apart: scale the rewards, or choose another model.tokeniser"
+                    )
+
     def embodiments(self) -> tuple[Embodiment, ...]:
         """The embodiments in the order of their first datasets, with the statistics of all their frames.
 
@@ -67,6 +79,18 @@ class Sources:
         for dataset in self.datasets:
             groups.setdefault(dataset.spec.embodiment, []).append(dataset)
         return tuple(map(_together, groups.values()))
+
+
+def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
+    """The least and the greatest, of the whole or, where nobody wrote that down, of each episode."""
+    known = dataset.statistics.features.get(REWARD)
+    if known is not None:
+        yield from (*known.min, *known.max)
+    elif not dataset.is_remote:
+        for index in range(dataset.num_episodes):
+            found = dataset.columns(index).get(REWARD)
+            if found is not None and found.size:
+                yield from (float(found.min()), float(found.max()))
 
 
 def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:

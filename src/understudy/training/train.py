@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import shutil
@@ -49,7 +50,7 @@ from understudy.training.update import Learner
 from understudy.types import UserError
 
 _ENOUGH_EPISODES = 10
-_MAY_DIFFER = {"prompt", "dropout", "pretrained"}
+_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
 def train(
@@ -101,6 +102,8 @@ def prepare(
     info = load_info(last) if last is not None else describe(config, sources, origin)
     torch.manual_seed(derive_seed("weights", config.seed))
     system = System.build(config.model, config.objectives, info.joint, config.window)
+    if last is None and math.isfinite(system.reward_limit):
+        sources.require_rewards(system.reward_limit)
     if last is not None:
         load_weights(system, last)
     elif origin is not None:

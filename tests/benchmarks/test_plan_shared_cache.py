@@ -1,0 +1,20 @@
+"""What the shared cache is measured against predicts the same, and computes nothing that nobody needs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from understudy.benchmarks import plan_shared_cache
+from understudy.benchmarks.plan_shared_cache import HORIZON, a_history, imagine, imagine_plainly, make_model
+
+
+def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)
+    model, asked = make_model("parallel"), []
+    given = a_history(model)
+    for head in (model.head, model.reward_head):
+        head.register_forward_hook(lambda _, inputs, output: asked.append(output.numel() // output.shape[-1]))
+    plain = imagine_plainly(model, given)
+    assert asked == [3, 3] * HORIZON
+    torch.testing.assert_close(plain, imagine(model, given), atol=1e-4, rtol=0)
