@@ -17,6 +17,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.envs.base import EnvConfig
+from understudy.evaluation.held_out import split_episodes
 from understudy.evaluation.imagined import show
 from understudy.evaluation.open_loop import Imagined, imagine, open_loop
 from understudy.models.checkpoint import resolve
@@ -186,6 +187,55 @@ def test_numbers_that_cannot_be_are_named(
     monkeypatch.setattr(EpisodeDataset, "columns", spoilt)
     with pytest.raises(UserError, match=says):
         open_loop([runs["mlp"]], data.path, horizons=(1,), windows=1)
+
+
+def test_it_is_told_what_a_model_was_trained_on(runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path) -> None:
+    """Of a dataset of its own only what it held out is predicted, also by what started from it; of one with too few
+    episodes to hold any out, all; and models are compared on what all have held out."""
+    large = collect(["pointmass/reach"], episodes=24, output=tmp_path / "large", config=CONFIG, steps_after_success=5)
+    given = ["--data", str(large.path), "--steps", "1", "--validation-fraction", "0.25"]
+    for name, more in (("own", []), ("later", ["--seed", "1", "--from", str(tmp_path / "own")])):
+        assert cli.main(["train", "dynamics/mlp-debug", *given, "--output", str(tmp_path / name), *more]) == 0
+    asked: dict[str, Any] = {"horizons": (1,), "windows": 24}
+    held_out = {seed: set(split_episodes(large.episode_task, 0.25, seed)[1].tolist()) for seed in (0, 1)}
+    (own,) = open_loop([tmp_path / "own"], large.path, **asked)
+    assert (own.trained_on, own.episodes) == ("other episodes", 6)
+    windows = imagine([tmp_path / "own"], large.path, horizon=1, windows=24)
+    assert {window.episode for window in windows} == held_out[0]
+    both = held_out[0] & held_out[1]
+    (later,) = open_loop([tmp_path / "later"], large.path, **asked)
+    assert (later.trained_on, later.episodes) == (("other episodes", len(both)) if both else ("these episodes", 24))
+    (elsewhere,) = open_loop([tmp_path / "own"], data.path, **asked)
+    assert (elsewhere.trained_on, elsewhere.episodes) == ("other data", 8)
+    (few,) = open_loop([runs["mlp"]], data.path, **asked)
+    assert (few.trained_on, few.episodes) == ("these episodes", 8)
+
+
+def test_one_episode_without_rewards_is_predicted_and_both_are_said(
+    runs: dict[str, Path],
+    data: EpisodeDataset,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = collect(["pointmass/reach"], episodes=1, output=tmp_path / "one", config=CONFIG, steps_after_success=60)
+    whole = EpisodeDataset.columns
+    monkeypatch.setattr(
+        EpisodeDataset,
+        "columns",
+        lambda self, index: {name: values for name, values in whole(self, index).items() if name != REWARD},
+    )
+    given = ["--data", str(one.path), "--horizons", "1", "3", "--windows", "4", "--output", str(tmp_path / "out")]
+    for names in (["ensemble"], ["mlp", "ensemble"]):
+        assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
+        said = capsys.readouterr().out
+        assert "there are no intervals" in said and "has no rewards: they are not scored" in said
+        assert "ensemble was trained on other data" in said and "nan" not in said
+    (_, found) = json.loads((tmp_path / "out/prediction.json").read_text())["models"]
+    assert found["episodes"] == 1 and found["trained_on"] == "other data"
+    assert set(found["calibration"]["numbers"]) == set(data.spec.state_names)
+    for row in found["horizons"]:
+        assert row["reward"] is row["low"] is row["high"] is None and np.isfinite(row["error"])
 
 
 def test_a_horizon_beyond_all_episodes_is_named(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,10 +30,11 @@ class Changes:
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the predictions of dynamics models on episodes that they were not trained on: their own predictions are
-    fed back, under the actions that were really taken. Errors are mean squares in the training data's deviations (of
-    several models: in those of the first), so that 1 is what the mean state costs; beside them stands what it costs to
-    say that nothing changes. Of models that predict distributions it is told how often what came lies within them.
+    """Measure the predictions of dynamics models: their own predictions are fed back, under the actions that were
+    really taken. Of a dataset that a model was trained on, episodes are predicted that it held out, if there are any;
+    what it was trained on is told. Errors are mean squares in the training data's deviations (of several models: in
+    those of the first), so that 1 is what the mean state costs; beside them stands what it costs to say that nothing
+    changes. Of models that predict distributions it is told how often what came lies within them.
     """
 
     runs: Positional[tuple[Path, ...]] = ()
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
     for table in (*tables, *_calibrations(names, found)):
         console().print(table)
+    for line in _remarks(names, found, options.data):
+        print(line)
     if options.output is not None and options.shown:
         from understudy.data.dataset import EpisodeDataset
         from understudy.evaluation.imagined import show
@@ -94,13 +97,29 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _remarks(names: Sequence[str], found: Sequence[Forecast], data: str) -> Iterator[str]:
+    """What is to be known of the tables."""
+    for name, forecast in zip(names, found, strict=True):
+        predicted = f"the {forecast.episodes} predicted" if forecast.episodes > 1 else "the one predicted"
+        yield {
+            "other data": f"{name} was trained on other data than {data}, by what its checkpoint says",
+            "other episodes": f"{name} was trained on other episodes of {data}; {predicted} it held out",
+            "these episodes": f"{name} was trained on episodes that are predicted here: this is how well it knows "
+            "them, not how well it predicts new ones",
+        }[forecast.trained_on]
+    if found[0].episodes == 1:
+        yield "one episode was predicted: there are no intervals"
+    if found[0].horizons[0].reward is None:
+        yield f"{data} has no rewards: they are not scored, and the models were told that all were 0"
+
+
 def _alone(forecast: Forecast) -> Table:
     heads = ("steps ahead", "error", "nothing changes", "reward", "worst dimension")
     rows = []
     for row in forecast.horizons:
         worst = max(row.dimensions, key=lambda name: row.dimensions[name])
         told = f"{worst} {row.dimensions[worst]:.2g}"
-        rows.append((str(row.steps), _error(row), f"{row.still:.2g}", f"{row.reward:.2g}", told))
+        rows.append((str(row.steps), _error(row), f"{row.still:.2g}", _reward(row), told))
     return _table("mean square error of states, in deviations", heads, rows)
 
 
@@ -108,12 +127,10 @@ def _side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> list[Table
     """One table of states and one of rewards, a column a model."""
     together = list(zip(*(forecast.horizons for forecast in found), strict=True))
     states = [(str(row[0].steps), f"{row[0].still:.2g}", *map(_error, row)) for row in together]
-    rewards = [(str(row[0].steps), *(f"{each.reward:.2g}" for each in row)) for row in together]
+    rewards = [(str(row[0].steps), *map(_reward, row)) for row in together if row[0].reward is not None]
     title = f"mean square error of states, in deviations of {names[0]}'s data"
-    return [
-        _table(title, ("steps ahead", "nothing changes", *names), states),
-        _table("mean square error of rewards", ("steps ahead", *names), rewards),
-    ]
+    tables = [_table(title, ("steps ahead", "nothing changes", *names), states)]
+    return [*tables, _table("mean square error of rewards", ("steps ahead", *names), rewards)] if rewards else tables
 
 
 def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table]:
@@ -132,7 +149,11 @@ def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table
 
 
 def _error(row: Horizon) -> str:
-    return f"{row.error:.2g} \\[{row.low:.2g}, {row.high:.2g}]"
+    return f"{row.error:.2g}" + ("" if row.low is None else f" \\[{row.low:.2g}, {row.high:.2g}]")
+
+
+def _reward(row: Horizon) -> str:
+    return "none" if row.reward is None else f"{row.reward:.2g}"
 
 
 def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,15 +17,17 @@ from understudy.agents.loading import load_system
 from understudy.claim import write_atomically
 from understudy.data.bounds import beyond
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import ACTION, STATE
+from understudy.data.formats.reader import ACTION, REWARD, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
+from understudy.evaluation.held_out import seen_episodes
 from understudy.models.distributional import Distributional
 from understudy.models.world_model import WorldModel
 from understudy.rollout.seeds import derive_seed
 from understudy.types import UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
+TrainedOn = Literal["other data", "other episodes", "these episodes"]
 RESULTS, CHART = "prediction.json", "prediction.svg"
 _RESAMPLES = 2000
 
@@ -33,24 +35,28 @@ _RESAMPLES = 2000
 @dataclass(frozen=True)
 class Horizon:
     """So many steps ahead. error: mean square error of the state in its training data's deviations, low to high: a 95 %
-    bootstrap interval over episodes. still: the same of predicting that nothing changes. reward: mean square error of
-    the reward. dimensions: error of each."""
+    bootstrap interval over episodes, None of a single one. still: the same of predicting that nothing changes. reward:
+    mean square error of the reward, None where the dataset has no rewards. dimensions: error of each."""
 
     steps: int
     error: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     still: float
-    reward: float
+    reward: float | None
     dimensions: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one run's model predicts. calibration: one step ahead; None if the model tells no distribution."""
+    """What one run's model predicts. episodes: so many were predicted. trained_on: what the model has learned from:
+    other datasets, other episodes of this one, or some of the very episodes that are predicted. calibration: one step
+    ahead; None if the model tells no distribution."""
 
     run: str
     windows: int
+    episodes: int
+    trained_on: TrainedOn
     horizons: tuple[Horizon, ...]
     calibration: Calibration | None
 
@@ -60,7 +66,8 @@ class Imagined:
     """One window. episode, first: where in the dataset it begins. seen: so many of its actions, and what came of them,
     the models were told.
 
-    state (t, s) and reward (t - 1,) are what happened, in the simulator's units. imagined: by the models' names, states
+    state (t, s) and reward (t - 1,) are what happened, in the simulator's units; reward is NaN where the dataset has
+    none. imagined: by the models' names, states
     (t - 1 - seen, s) from step seen + 1 on, and rewards (t - 1 - seen,) from step seen on.
     """
 
@@ -80,11 +87,12 @@ def labels(runs: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Forecaster:
-    """A run's model, and the states as it knows them."""
+    """A run's model, and the states as it knows them. seen: see `seen_episodes`."""
 
     run: str
     model: Any
     normaliser: StateNormaliser
+    seen: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -120,13 +128,14 @@ def open_loop(
     output: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Forecast]:
-    """Predictions of dynamics models on the same windows of a dataset that they were not trained on, one for each run.
+    """Predictions of dynamics models on the same windows of a dataset, one for each run.
 
-    windows: predictions, spread over the episodes; each begins after as many real steps as the model that keeps most
-    of them. seed: of where they begin, and of what models draw. changes: of all models, see `load_system`. Errors of
-    all are in deviations of the first run's training data. output: a folder for prediction.json and prediction.svg.
-    Raises UserError if a run is of no dynamics model, the dataset does not fit it or is not finite, or its episodes are
-    too short.
+    Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
+    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes; each begins after as many
+    real steps as the model that keeps most of them. seed: of where they begin, and of what models draw. changes: of all
+    models, see `load_system`. Without rewards the models are told that all were 0. Errors of all are in deviations of
+    the first run's training data. output: a folder for prediction.json and prediction.svg. Raises UserError if a run is
+    of no dynamics model, the dataset does not fit it or is not finite, or its episodes are too short.
     """
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
@@ -157,19 +166,26 @@ def imagine(
             (each.normaliser.inverse(states), rewards)
             for each, (states, rewards) in zip(asked.forecasters, told, strict=True)
         ]
-        known = (window.episode, window.first, asked.context, window.state, window.reward.numpy())
+        reward = window.reward.numpy() if asked.rewarded else np.full(len(window.reward), np.nan, np.float32)
+        known = (window.episode, window.first, asked.context, window.state, reward)
         found.append(Imagined(*known, dict(zip(names, units, strict=True))))
     return found
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """Models, and windows of a dataset in which each predicts after `context` steps."""
+    """Models, and windows of a dataset in which each predicts after `context` steps. rewarded: it has rewards."""
 
     dataset: EpisodeDataset
     forecasters: list[_Forecaster]
     context: int
     windows: list[_Window]
+    rewarded: bool
+
+    @property
+    def episodes(self) -> np.ndarray:
+        """Those that are predicted."""
+        return np.unique([window.episode for window in self.windows])
 
 
 def _ask(
@@ -185,7 +201,9 @@ def _ask(
     dataset = EpisodeDataset.open(data)
     forecasters = [_forecaster(run, dataset, changes) for run in runs]
     context = max(each.model.steps for each in forecasters) - 1
-    return _Asked(dataset, forecasters, context, list(_windows(dataset, context, horizon, windows, seed)))
+    seen = np.unique(np.concatenate([each.seen for each in forecasters if each.seen is not None] or [[]]))
+    drawn = list(_windows(dataset, seen, context, horizon, windows, seed))
+    return _Asked(dataset, forecasters, context, drawn, REWARD in dataset.columns(drawn[0].episode))
 
 
 def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any] | None) -> _Forecaster:
@@ -195,18 +213,23 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
         raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
     body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
     normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
-    return _Forecaster(str(run), model, normaliser)
+    return _Forecaster(str(run), model, normaliser, seen_episodes(info.provenance, dataset))
 
 
-def _windows(dataset: EpisodeDataset, context: int, horizon: int, count: int, seed: int) -> Iterator[_Window]:
+def _windows(
+    dataset: EpisodeDataset, seen: np.ndarray, context: int, horizon: int, count: int, seed: int
+) -> Iterator[_Window]:
+    """seen: episodes that are predicted only if no other will do."""
     needed = context + horizon + 1
     lengths = np.diff(dataset.starts)
     fit = np.flatnonzero(lengths >= needed)
     if not len(fit):
         raise UserError(
             f"{dataset.path} has no episode of {needed} frames, which {context} steps of history and a horizon of "
-            f"{horizon} take; the longest has {lengths.max()}"
+            f"{horizon} take; the longest has {lengths.max(initial=0)}"
         )
+    unseen = np.setdiff1d(fit, seen)
+    fit = unseen if len(unseen) else fit
     generator = np.random.default_rng(seed)
     for number in range(count):
         episode = int(fit[number % len(fit)])
@@ -244,11 +267,21 @@ def _forecast(
     """unit: the deviations in which errors are told."""
     names, scale = asked.dataset.spec.state_names, forecaster.normaliser.deviation / unit
     walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
-    rows = tuple(_row(walks, steps, names) for steps in sorted(set(horizons)))
+    rows = tuple(_row(walks, steps, names, rewarded=asked.rewarded) for steps in sorted(set(horizons)))
     found = None
     if isinstance(forecaster.model, Distributional):
-        found = calibration(_transform(forecaster, asked.windows, asked.context), [*names, "reward"])
-    return Forecast(forecaster.run, len(asked.windows), rows, found)
+        told = [*names, "reward"] if asked.rewarded else list(names)
+        found = calibration(_transform(forecaster, asked.windows, asked.context)[:, : len(told)], told)
+    episodes = asked.episodes
+    return Forecast(
+        forecaster.run, len(asked.windows), len(episodes), _trained_on(forecaster.seen, episodes), rows, found
+    )
+
+
+def _trained_on(seen: np.ndarray | None, episodes: np.ndarray) -> TrainedOn:
+    if seen is None:
+        return "other data"
+    return "these episodes" if np.isin(episodes, seen).any() else "other episodes"
 
 
 def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[np.ndarray, "s"]) -> _Walk:
@@ -284,7 +317,7 @@ def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int
     return torch.cat(found).numpy()
 
 
-def _row(walks: Sequence[_Walk], steps: int, names: Sequence[str]) -> Horizon:
+def _row(walks: Sequence[_Walk], steps: int, names: Sequence[str], *, rewarded: bool) -> Horizon:
     errors = np.array([walk.error[steps - 1] for walk in walks])
     low, high = _interval(errors.mean(axis=1), np.array([walk.episode for walk in walks]))
     return Horizon(
@@ -293,14 +326,16 @@ def _row(walks: Sequence[_Walk], steps: int, names: Sequence[str]) -> Horizon:
         low=low,
         high=high,
         still=float(np.mean([walk.still[steps - 1] for walk in walks])),
-        reward=float(np.mean([walk.reward[steps - 1] for walk in walks])),
+        reward=float(np.mean([walk.reward[steps - 1] for walk in walks])) if rewarded else None,
         dimensions=dict(zip(names, errors.mean(axis=0).tolist(), strict=True)),
     )
 
 
-def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float]:
-    """Of the mean, drawing episodes anew with all their windows."""
+def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """Of the mean, drawing episodes anew with all their windows; none of a single episode."""
     known = np.unique(episodes)
+    if len(known) == 1:
+        return None, None
     sums = np.array([values[episodes == each].sum() for each in known])
     counts = np.array([(episodes == each).sum() for each in known])
     drawn = np.random.default_rng(0).integers(len(known), size=(_RESAMPLES, len(known)))

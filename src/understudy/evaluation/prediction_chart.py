@@ -32,9 +32,9 @@ def draw(forecasts: Sequence[Forecast]) -> bytes:
 def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]) -> None:
     steps = [row.steps for row in forecasts[0].horizons]
     for number, (forecast, name) in enumerate(zip(forecasts, names, strict=True)):
-        error, low, high = (
-            np.array([getattr(row, field) for row in forecast.horizons]) for field in ("error", "low", "high")
-        )
+        error = np.array([row.error for row in forecast.horizons])
+        known = [(row.error, row.error) if row.low is None else (row.low, row.high) for row in forecast.horizons]
+        low, high = np.array(known).T
         bars = np.maximum([error - low, high - error], 0)
         beside = np.array(steps) * 1.03 ** (number - (len(names) - 1) / 2)  # so that bars do not hide each other
         panel.errorbar(beside, error, yerr=bars, label=name, color=f"C{number}", marker="o", markersize=3, capsize=2)

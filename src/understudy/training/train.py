@@ -24,6 +24,7 @@ from understudy.data.quality import best_episodes
 from understudy.data.stream import StreamedWindows
 from understudy.data.windows import Windows
 from understudy.devices import choose_device
+from understudy.evaluation.held_out import split_episodes
 from understudy.evaluation.provenance import code_commit, package_versions
 from understudy.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
 from understudy.objectives.system import DynamicsConfig, System, sees_images
@@ -49,7 +50,6 @@ from understudy.training.sources import Sources
 from understudy.training.update import Learner
 from understudy.types import UserError
 
-_ENOUGH_EPISODES = 10
 _MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
@@ -137,22 +137,11 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "config_hash": content_hash(config),
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
+        "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
+        "validation_fraction": config.validation_fraction,
         "start_from": origin and dict(load_info(origin).provenance),
         "arguments": sys.argv,
     }
-
-
-def split_episodes(episode_task: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Episodes to train on and episodes held out: of each task `fraction`, at least one if it has ten, none if it
-    has fewer. A pure function of its arguments."""
-    held_out: list[int] = []
-    for task in np.unique(episode_task):
-        episodes = np.flatnonzero(episode_task == task)
-        count = max(1, round(fraction * len(episodes))) if fraction and len(episodes) >= _ENOUGH_EPISODES else 0
-        order = np.random.default_rng(derive_seed("validation", seed, int(task))).permutation(len(episodes))
-        held_out += episodes[order[:count]].tolist()
-    everything = np.arange(len(episode_task))
-    return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
 
 
 def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodiment, ...]:
