@@ -174,7 +174,8 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
     name = "inverse_dynamics/finetune-states-debug" if imitation else "dynamics/mlp-debug"
     given = {"data": data.path, "output": tmp_path / "run", "device": "cpu"}
     if says is None:
-        return train(replace(preset(name), steps=1), **given)
+        train(replace(preset(name), steps=1), **given)
+        return
     with pytest.raises(UserError, match=rf"data: episode 2, step 7: {says}"):
         train(replace(preset(name), steps=1), **given)
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
