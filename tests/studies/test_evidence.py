@@ -90,7 +90,10 @@ def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) 
         "point mass, 10": "pointmass, 10 demonstrations",
         "pick-place, 2": "pick-place, 2 demonstrations",
         "pick-place, 5": "pick-place, 5 demonstrations",
+        "doors, 2": "doors, 2 demonstrations",
+        "doors, 10": "doors, 10 demonstrations",
     }
+    assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(settings.values())
     found = table("representations.md", "point mass, 2 demonstrations")
     holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
 
