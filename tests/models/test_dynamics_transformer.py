@@ -299,10 +299,6 @@ def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> N
         model.encode(*wrong)
     with pytest.raises(UserError, match=f"step: reward is {bad}"):
         history.extended(known[1][0], wrong[2][1], known[0][0])
-    actions = torch.zeros(2, model.acted)
-    actions[1, 0] = bad
-    with pytest.raises(UserError, match=f"action of candidate 1: {body.action.names[0]} is {bad}"):
-        history.dream(2).step(actions)
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)

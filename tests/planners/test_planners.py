@@ -311,6 +311,14 @@ def test_bad_settings_are_named(kind: type, changes: dict[str, float], says: str
         kind(**changes)
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_proposals_that_are_not_finite_are_refused(bad: float) -> None:
+    proposals = zeros()[None].clone()
+    proposals[0, 0, 0] = bad
+    with pytest.raises(UserError, match="proposals have actions that are not finite"):
+        plan(seen(0.0, 0.0), RandomShootingConfig(horizon=len(zeros())), generator(), zeros(), proposals=proposals)
+
+
 def test_proposals_that_do_not_fit_are_refused() -> None:
     config = RandomShootingConfig(candidates=4, horizon=HORIZON)
     for proposals in (torch.zeros(3, HORIZON, 1), torch.zeros(1, HORIZON + 1, 1), torch.zeros(1, HORIZON, 2)):

@@ -394,11 +394,10 @@ class TransformerDream:
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`. Raises UserError for actions that are not finite."""
+        """See `Dream.step`."""
         if action.shape != (len(self._observation), self._model.acted):
             wanted = (len(self._observation), self._model.acted)
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
-        require_finite(action, "action of candidate", self._model.joint.specs[0].action.names)
         together = self._model.config.decoding == "parallel"
         observation, reward = self._at_once(action) if together else self._one_by_one(action)
         self._observation, self._ends = observation, self._ends + 1

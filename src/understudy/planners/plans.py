@@ -117,7 +117,7 @@ def candidates(
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Float[Tensor, "n t a"]:
     """Plans to try: a share around proposals, each of these once as it is; the others around `centre`; and, the last,
-    `start`. Raises UserError for proposals that do not fit."""
+    `start`. Raises UserError for proposals that do not fit or are not finite."""
     if len(start) != config.horizon:
         raise ValueError(f"the plan to begin from has {len(start)} steps; expected the horizon, {config.horizon}")
     proposals = start[None][:0] if proposals is None else proposals
@@ -125,6 +125,8 @@ def candidates(
     if len(proposals) > room or proposals.shape[1:] != start.shape:
         expected = f"at most {room} of shape {tuple(start.shape)}"
         raise UserError(f"proposals have shape {tuple(proposals.shape)}; expected {expected}")
+    if not proposals.isfinite().all():
+        raise UserError("proposals have actions that are not finite; expected numbers in [-1, 1]")
     count = room if len(proposals) else 0
     deviation = centre.new_full((config.candidates, 1, 1), config.deviation)
     deviation[:count], deviation[: len(proposals)] = config.proposal_deviation, 0
