@@ -299,8 +299,8 @@ class Batch:
         return _changed(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pinned(self) -> Batch:
-        """The same batch in memory from which a GPU copies while it computes."""
-        return _changed(self, lambda tensor: tensor.pin_memory())
+        """The same batch in memory from which a GPU copies while it computes; what is on a GPU stays there."""
+        return _changed(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def without_first_step(self) -> Batch:
         """The same windows from their second step on."""

@@ -160,6 +160,13 @@ def test_features_stand_in_for_images(dataset: EpisodeDataset, cache: FrameCache
             np.testing.assert_array_equal(batch.features["front"][row, t], expected)
 
 
+def test_frames_held_in_memory_are_those_of_the_files(dataset: EpisodeDataset, cache: FrameCache) -> None:
+    config = WindowConfig(3, 2)
+    read = Windows(dataset, cache, config, seed=0)
+    held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cpu")))
+    assert same(held.batch(0, NUM_FRAMES), read.batch(0, NUM_FRAMES))
+
+
 def test_a_view_of_a_mapped_array_is_read_right(dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path) -> None:
     np.save(tmp_path / "tokens.npy", np.arange((NUM_FRAMES + 5) * 2, dtype=np.float32).reshape(-1, 1, 2))
     view = np.load(tmp_path / "tokens.npy", mmap_mode="r")[5:]

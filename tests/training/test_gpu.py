@@ -12,9 +12,16 @@ from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
 from understudy import benchmarks
+from understudy.benchmarks.plan_shared_cache import a_history, imagine, make_model
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.windows import WindowConfig, Windows
+from understudy.training.augmentation import augment
+from understudy.training.config import AugmentationConfig
 from understudy.training.distributed import Ranks
 from understudy.training.train import train
 from understudy.training.update import Learner
+from understudy.types import Batch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 PHASE_1 = {name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")}
@@ -46,5 +53,29 @@ def test_a_step_of_phase_1_waits_for_the_device_once():
 
 def test_the_benchmark_stays_below_the_matrix_peak():
     measured = list(benchmarks.measure("gpu"))
-    assert [row.name for row in measured] == ["gpu-phase1", "gpu-phase2"]
+    assert [row.name for row in measured] == ["gpu-phase1", "gpu-phase2", "gpu-pretrain-84", "gpu-pretrain-120"]
     assert all(0 < row.ratio < 1 for row in measured)
+
+
+def test_frames_in_a_gpus_memory_are_those_of_the_disk_and_shifted_alike(data, tmp_path):
+    dataset = EpisodeDataset.open(data)
+    cache, config = FrameCache.open(dataset, tmp_path), WindowConfig(steps=2, chunk=1)
+    held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cuda"))).batch(0, 32)
+    read = Windows(dataset, cache, config, seed=0).batch(0, 32)
+    change = AugmentationConfig(shift_pixels=3, resized_crop=(0.8, 0.9), brightness=0.1, state_noise=0.1)
+    for one, other in ((held, read), (_augmented(held, change), _augmented(read, change))):
+        for camera, frames in one.images.items():
+            assert frames.is_cuda
+            difference = frames.cpu().int() - other.images[camera].int()
+            assert (difference.abs() <= 1).all() and (difference == 0).float().mean() > 0.99  # of what is rounded
+
+
+def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
+    return augment(batch, change, torch.Generator().manual_seed(3))
+
+
+def test_planning_on_a_gpu_finds_the_processors_rewards():
+    model = make_model("parallel")
+    given = a_history(model)
+    ours = imagine(model.cuda(), tuple(each.cuda() for each in given))
+    assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)

@@ -17,6 +17,7 @@ from understudy.benchmarks.recorded import Steps, phase2, recorded
 from understudy.data.windows import Windows
 from understudy.methods import preset
 from understudy.methods.dualmind import transformer
+from understudy.methods.inverse_dynamics import pretrain
 from understudy.training.config import TrainConfig
 from understudy.training.distributed import Ranks
 from understudy.training.frozen_features import frozen_features
@@ -33,11 +34,17 @@ def measure() -> Iterator[Row]:
         print("gpu: there is no CUDA device here, so nothing is measured", file=sys.stderr)
         return
     peak = _matrix_peak()
-    for name, config in (("phase1", preset("dualmind/phase1-base")), ("phase2", phase2("base"))):
-        speed = _train(replace(config, compile=True))
+    for name, config, image_size in (
+        ("phase1", preset("dualmind/phase1-base"), 224),
+        ("phase2", phase2("base"), 224),
+        ("pretrain-84", pretrain("inverse-dynamics", "paper"), 84),
+        ("pretrain-120", pretrain("inverse-dynamics", "paper"), 120),
+    ):
+        speed = _train(replace(config, compile=True, precision="bf16"), image_size)
         note = (
-            f"dualmind/{name}-base, bf16, compiled, on {torch.cuda.get_device_name()}: {speed.samples:.0f} samples/s, "
-            f"{speed.gigabytes:.1f} GB; against the device's bf16 product of {_PEAK_SIZE}-square matrices"
+            f"{config.method} {config.phase}, {image_size} px, batch {config.batch_size}, bf16, compiled, on "
+            f"{torch.cuda.get_device_name()}: {speed.samples:.0f} samples/s, {speed.gigabytes:.1f} GB; against the "
+            f"device's bf16 product of {_PEAK_SIZE}-square matrices"
         )
         yield Row(f"gpu-{name}", speed.samples * speed.operations / 1e12, peak, "TFLOP/s", note)
 
@@ -51,16 +58,17 @@ class _Speed:
     gigabytes: float
 
 
-def _train(config: TrainConfig) -> _Speed:
+def _train(config: TrainConfig, image_size: int) -> _Speed:
     """The steps of the training loop, their windows drawn in the background, without logging and saving."""
-    with tempfile.TemporaryDirectory() as name, recorded(episodes=4, image_size=224) as (dataset, cache):
+    with tempfile.TemporaryDirectory() as name, recorded(episodes=4, image_size=image_size) as (dataset, cache):
         features = None
         if config.cache_features:
             system = prepare(config, Sources((dataset,)), None, None)[0].cuda()
             features = frozen_features(
                 system, dataset, cache, encoder=transformer(config).encoder, precision=config.precision, cache_dir=name
             )
-        windows = Windows(dataset, cache, config.window, seed=0, features=features)
+        frames = cache.on(torch.device("cuda")) if features is None else None
+        windows = Windows(dataset, cache, config.window, seed=0, features=features, frames=frames)
         with FlopCounterMode(display=False) as counter:
             Steps(replace(config, compile=False), dataset, windows, "cuda")()
         torch.cuda.reset_peak_memory_stats()

@@ -13,7 +13,6 @@ from understudy.benchmarks.harness import Row, in_turns, seconds
 from understudy.benchmarks.plan_shared_cache import (
     CANDIDATES,
     HORIZON,
-    OBSERVED,
     a_history,
     imagine_plainly,
     make_model,
@@ -59,15 +58,16 @@ def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
 
 
 class Controlled:
-    """An agent in the midst of an episode, with a history as long as the model keeps."""
+    """An agent in the midst of an episode, with a history as long as the model keeps, on the model's device."""
 
     def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig) -> None:
-        self.config, body = config, model.joint.specs[0]
-        self._agent = MpcAgent(model, body, StateNormaliser((0.0,) * OBSERVED, (1.0,) * OBSERVED), config)
-        observation, action, reward, plans = a_history(model)
-        start = torch.zeros(config.horizon, model.acted)
+        self.config, body, device = config, model.joint.specs[0], next(model.parameters()).device
+        units = StateNormaliser((0.0,) * model.observed, (1.0,) * model.observed)
+        self._agent = MpcAgent(model, body, units, config, device=device)
+        observation, action, reward, plans = (given.to(device) for given in a_history(model))
+        start = torch.zeros(config.horizon, model.acted, device=device)
         self._carry = Carry(model.encode(observation, action, reward), plans[0, 0], start, len(action))
-        self._seen: Observation = {"images": {}, "state": observation[-1].numpy()}
+        self._seen: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
 
     def step(self) -> None:
         _, self._carry = self._agent.act(self._carry, self._seen, None, explore=False)
@@ -76,7 +76,7 @@ class Controlled:
         """What the candidates' own keys and values hold once they have imagined their plans."""
         count, dream = self.config.candidates, self._carry.history.dream(self.config.candidates)
         for _ in range(self.config.horizon):
-            dream.step(torch.zeros(count, self._carry.action.shape[0]))
+            dream.step(self._carry.action.new_zeros(count, len(self._carry.action)))
         assert isinstance(dream, TransformerDream)
         return dream.nbytes / 1e6
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from understudy.benchmarks.harness import Row, in_turns, seconds
 from understudy.data.embodiments import JointSpec
-from understudy.methods.transformer_dynamics import dynamics
+from understudy.methods.transformer_dynamics import Size, dynamics
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformer, DynamicsTransformerConfig
 from understudy.objectives.system import System
 from understudy.types import ActionContract, Spec
@@ -20,16 +20,19 @@ OBSERVED, ACTED = 5, 1  # cartpole's
 _ROUNDS = 3
 
 
-def make_model(decoding: Decoding) -> DynamicsTransformer:
-    """The laptop preset's with a history of 16 steps, as it is drawn, for a body like cartpole's.
+def make_model(
+    decoding: Decoding, size: Size = "laptop", *, observed: int = OBSERVED, acted: int = ACTED
+) -> DynamicsTransformer:
+    """A preset's with a history of 16 steps, as it is drawn, for a body of so many numbers, by default cartpole's.
 
     Its bins are uniform: the expectation of a distribution that nothing has trained, over bins that reach to 256
     deviations, is chaotic, and what is rounded differently would grow from step to step.
     """
-    contract = ActionContract("control", "joints", ("slide",), (-1.0,), (1.0,), 100.0)
-    names = tuple(f"state_{index}" for index in range(OBSERVED))
-    body = Spec(embodiment="cartpole", cameras={}, state_names=names, action=contract)
-    config = dynamics(decoding, "laptop")
+    motors = tuple(f"motor_{index}" for index in range(acted))
+    contract = ActionContract("control", "joints", motors, (-1.0,) * acted, (1.0,) * acted, 100.0)
+    names = tuple(f"state_{index}" for index in range(observed))
+    body = Spec(embodiment="body", cameras={}, state_names=names, action=contract)
+    config = dynamics(decoding, size)
     assert isinstance(config.model, DynamicsTransformerConfig)
     drawn, window = replace(config.model, tokeniser="uniform"), replace(config.window, steps=HISTORY)
     torch.manual_seed(0)
@@ -39,7 +42,7 @@ def make_model(decoding: Decoding) -> DynamicsTransformer:
 def a_history(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Observations, actions and rewards as long as the model keeps them, and plans (n, t, a)."""
     generator, kept = torch.Generator().manual_seed(0), model.steps - 1
-    shapes = ((kept + 1, OBSERVED), (kept, ACTED), (kept,), (CANDIDATES, HORIZON, ACTED))
+    shapes = ((kept + 1, model.observed), (kept, model.acted), (kept,), (CANDIDATES, HORIZON, model.acted))
     observation, action, reward, plans = (torch.randn(shape, generator=generator) for shape in shapes)
     return observation, action.clamp(-1, 1), reward, plans.clamp(-1, 1)
 

@@ -24,7 +24,7 @@ class Options:
 
     names: Positional[tuple[str, ...]] = ()
     """Which: render, collect, windows, windows-peers, windows-scale, phase2-cached, act, pretrain-step, finetune-stage,
-    plan-shared-cache, plan-parallel-decoding, memory, paper-size, gpu; empty: all."""
+    plan-shared-cache, plan-parallel-decoding, plan-control-step, plan-gpu, memory, paper-size, gpu; empty: all."""
 
     output: Path | None = None
     """A JSONL file to add a row to for each: figures, machine, commit."""

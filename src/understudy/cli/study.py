@@ -61,6 +61,9 @@ class Options:
     finetune_sizes: tuple[int, ...] = ()
     """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
 
+    pretrain_steps: int | None = None
+    """Of representations: optimiser steps of every pretraining; None: the preset's."""
+
     data: str | None = None
     """Of representations: your own dataset instead of the environments; actions of --holdout-task are predicted after a
     few of its demonstrations, no simulator is needed."""
@@ -107,8 +110,11 @@ def _offline(name: str, preset: str, options: Options) -> int:
         raise UserError(f"--data is of the study representations, not of {name}")
     if options.data is None or options.holdout_task is None:
         raise UserError("--data and --holdout-task belong together: the dataset, and its task to be told apart")
-    if options.environments or options.pretrain_sizes or options.only:
-        raise UserError("--environments, --pretrain-sizes and --only are not for --data; --objectives chooses methods")
+    if options.environments or options.pretrain_sizes or options.pretrain_steps is not None or options.only:
+        raise UserError(
+            "--environments, --pretrain-sizes, --pretrain-steps and --only are not for --data; --objectives chooses "
+            "methods"
+        )
     size = offline.size_of(preset)
     chosen = offline.trials(
         options.data,
@@ -156,8 +162,8 @@ def _print_offline(rows: Sequence[Row]) -> None:
 
 def _chosen(study: Study, options: Options) -> Study:
     """The study of what flags choose of it."""
-    names = ("environments", "objectives", "pretrain_sizes", "finetune_sizes")
-    given = {name: getattr(options, name) for name in names if getattr(options, name)}
+    names = ("environments", "objectives", "pretrain_sizes", "finetune_sizes", "pretrain_steps")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)}
     if not given:
         return study
     from understudy.studies import representations

@@ -12,12 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.rows import RowFile
 from understudy.data.staging import cache_root, disk_error, put_in_place, temporary_folder
 
 _FORMAT = 1
+_ROWS_AT_ONCE = 1024
 
 
 class FrameCache:
@@ -55,6 +58,15 @@ class FrameCache:
         """Frames start to stop (exclusive) of one camera: uint8 (n, 3, h, w)."""
         return self.images[camera].read(start, stop)
 
+    @property
+    def image_bytes(self) -> int:
+        """Of all frames of all cameras."""
+        return sum(rows.count * rows.row_bytes for rows in self.images.values())
+
+    def on(self, device: torch.device) -> dict[str, Tensor]:
+        """All frames in a device's memory, by camera: uint8 (num_frames, 3, h, w)."""
+        return {name: _copied(rows, device) for name, rows in self.images.items()}
+
     def _is_whole(self) -> bool:
         return (self.folder / "complete.json").is_file() and all(file.is_whole() for file in self._files())
 
@@ -71,6 +83,14 @@ def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
     except OSError as error:
         raise disk_error(error, folder) from error
     return cache
+
+
+def _copied(rows: RowFile, device: torch.device) -> Tensor:
+    whole = torch.empty(rows.count, *rows.shape, dtype=torch.uint8, device=device)
+    for start in range(0, rows.count, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, rows.count)
+        whole[start:stop] = torch.from_numpy(rows.read(start, stop))
+    return whole
 
 
 def _columns(state: int, action: int) -> dict[str, slice]:

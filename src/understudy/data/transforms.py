@@ -45,11 +45,13 @@ class StateNormaliser:
 
 
 def random_shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-    """Move uint8 (b, t, c, h, w) by up to `pixels` in each direction, repeating the border; one shift a window."""
+    """Move uint8 (b, t, c, h, w) by up to `pixels` in each direction, repeating the border; one shift a window, drawn
+    where the generator is, so that it is the same wherever the images are."""
     b, t, c, h, w = images.shape
     if pixels == 0:
         return images
-    down, right = torch.randint(-pixels, pixels + 1, (2, b, 1), generator=generator, device=images.device)
+    drawn = torch.randint(-pixels, pixels + 1, (2, b, 1), generator=generator, device=generator.device)
+    down, right = drawn.to(images.device)
     rows = (torch.arange(h, device=images.device) + down).clamp(0, h - 1)
     columns = (torch.arange(w, device=images.device) + right).clamp(0, w - 1)
     index = (rows[:, :, None] * w + columns[:, None, :]).view(b, 1, h * w).expand(b, t * c, h * w)
@@ -63,8 +65,8 @@ def random_resized_crop(images: Tensor, scale: tuple[float, float], generator: G
     """
     b, t, c, h, w = images.shape
     low, high = scale
-    kept = low + (high - low) * torch.rand(b, generator=generator, device=images.device)
-    centre = (torch.rand(2, b, generator=generator, device=images.device) * 2 - 1) * (1 - kept)
+    kept = low + (high - low) * _uniform((b,), generator, images)
+    centre = (_uniform((2, b), generator, images) * 2 - 1) * (1 - kept)
     matrix = torch.zeros(b, 2, 3, device=images.device)
     matrix[:, 0, 0] = matrix[:, 1, 1] = kept
     matrix[:, 0, 2], matrix[:, 1, 2] = centre
@@ -78,6 +80,10 @@ def brightness(images: Tensor, strength: float, generator: Generator) -> Tensor:
     """Scale uint8 (b, t, c, h, w) by a factor drawn from [1 - strength, 1 + strength]; one factor a window."""
     if strength == 0:
         return images
-    drawn = torch.rand(len(images), 1, 1, 1, 1, generator=generator, device=images.device)
-    factor = 1 + strength * (2 * drawn - 1)
+    factor = 1 + strength * (2 * _uniform((len(images), 1, 1, 1, 1), generator, images) - 1)
     return (images * factor).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _uniform(shape: tuple[int, ...], generator: Generator, like: Tensor) -> Tensor:
+    """Numbers in [0, 1) for `like`'s device, drawn where the generator is."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(like.device)

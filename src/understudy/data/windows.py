@@ -55,9 +55,10 @@ class Windows:
     """Every frame of the chosen episodes begins one window; steps beyond the episode's end are masked and zero.
 
     features: camera to the visual tokens (num_frames, n, d) of a frozen encoder, a memory-mapped array that is
-    read by position; they then stand in for images. statistics: those that normalise states, by default the
-    dataset's own; a run that starts from another keeps the other's. Nothing here grows with the dataset but two
-    integers an episode. Raises UserError if an episode is not in the dataset.
+    read by position; they then stand in for images. frames: `FrameCache.on` of a device, whose memory images then
+    come from and lie in; without, they are read from the cache's files. statistics: those that normalise states, by
+    default the dataset's own; a run that starts from another keeps the other's. Nothing else here grows with the
+    dataset but two integers an episode. Raises UserError if an episode is not in the dataset.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Windows:
         seed: int,
         episodes: Sequence[int] | None = None,
         features: Mapping[str, np.ndarray] | None = None,
+        frames: Mapping[str, Tensor] | None = None,
         statistics: Statistics | None = None,
     ) -> None:
         self.dataset, self.cache, self.config, self.seed = dataset, cache, config, seed
@@ -81,6 +83,7 @@ class Windows:
         self.num_windows = int(self._window_starts[-1])
         self._blocks: dict[int, np.ndarray] = {}
         self._features = None if features is None else {name: _rows(array) for name, array in features.items()}
+        self._frames = cache.images if frames is None else frames
         switched_on = (True, config.goal_image, config.demonstration_frames > 0)
         kinds = [kind for kind, on in zip(KINDS, switched_on, strict=True) if on]
         self._draw_prompts = PromptDrawer(dataset, chosen, seed=seed, kinds=kinds, paraphrases=config.paraphrases)
@@ -206,7 +209,7 @@ class Windows:
         goal_camera = self.dataset.spec.goal_camera
         if goal_camera is None or not self.config.goal_image:
             return self._read_visual(frames, there)
-        images = {name: _gather(rows, frames, there) for name, rows in self.cache.images.items()}
+        images = {name: _gather(rows, frames, there) for name, rows in self._frames.items()}
         for picture in images.values():
             picture[:, 0] = images[goal_camera][:, 0]
         return images, {}
@@ -225,11 +228,15 @@ class Windows:
     def _read_visual(self, frames: np.ndarray, mask: np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         if self._features is not None:
             return {}, {name: _gather(rows, frames, mask) for name, rows in self._features.items()}
-        return {name: _gather(rows, frames, mask) for name, rows in self.cache.images.items()}, {}
+        return {name: _gather(rows, frames, mask) for name, rows in self._frames.items()}, {}
 
 
-def _gather(rows: RowFile | np.ndarray, frames: np.ndarray, mask: np.ndarray) -> Tensor:
-    """Rows of `frames` (b, t) as a tensor (b, t, ...), zero where `mask` is false."""
+def _gather(rows: RowFile | np.ndarray | Tensor, frames: np.ndarray, mask: np.ndarray) -> Tensor:
+    """Rows of `frames` (b, t) as a tensor (b, t, ...), zero where `mask` is false; on the device of `rows`."""
+    if isinstance(rows, Tensor):
+        wanted, real = (torch.from_numpy(array).to(rows.device) for array in (np.where(mask, frames, 0), mask))
+        found = rows[wanted]
+        return found.masked_fill_(~real.view(*real.shape, *[1] * (found.ndim - 2)), 0)
     shape = rows.shape if isinstance(rows, RowFile) else rows.shape[1:]
     out = np.empty((frames.size, *shape), rows.dtype)
     slots = np.flatnonzero(mask)

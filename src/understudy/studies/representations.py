@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from understudy import envs
 from understudy.agents.expert_agent import Noise
@@ -114,20 +114,24 @@ def contexts() -> dict[str, Context]:
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the study is run; empty: what its preset has. sizes: numbers of trajectories, in all and a task."""
+    """What of the study is run; empty: what its preset has. sizes: numbers of trajectories, in all and a task.
+    pretrain_steps: optimiser steps of every pretraining."""
 
     environments: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
     pretrain_sizes: tuple[int, ...] = ()
     finetune_sizes: tuple[int, ...] = ()
+    pretrain_steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.pretrain_steps is not None and self.pretrain_steps < 1:
+            raise UserError(f"pretrain_steps is {self.pretrain_steps}; expected at least 1")
         for name, known in (("environments", tuple(contexts())), ("objectives", METHODS)):
             for each in getattr(self, name):
                 if each not in known:
                     raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
-        for item in fields(self):
-            refuse_repeated(item.name, getattr(self, item.name))
+        for name in ("environments", "objectives", "pretrain_sizes", "finetune_sizes"):
+            refuse_repeated(name, getattr(self, name))
         for name in ("pretrain_sizes", "finetune_sizes"):
             if any(size < 1 for size in getattr(self, name)):
                 raise UserError(f"{name} are {getattr(self, name)}; expected numbers of at least 1")
@@ -193,6 +197,7 @@ def _chosen(preset: str, choice: Choice) -> Choice:
         choice.objectives or present,
         choice.pretrain_sizes or usual.pretrain_sizes,
         choice.finetune_sizes or usual.finetune_sizes,
+        choice.pretrain_steps,
     )
 
 
@@ -201,7 +206,8 @@ def _of_method(preset: str, seed: int, name: str, method: str, total: int, choic
     largest = total == _totals(context, choice)[0]
     found = []
     for shots in choice.finetune_sizes or (context.finetuning if preset == "paper" else _few(context)):
-        runs = [_tuned(preset, seed, context, method, total, shots, task) for task in context.after]
+        steps = choice.pretrain_steps or (context.steps if preset == "paper" else None)
+        runs = [_tuned(preset, seed, context, method, total, shots, task, steps) for task in context.after]
         evaluations = tuple(
             Evaluate(
                 run, (task,), _EPISODES.get(preset, context.episodes), seed=seed, max_steps=_longest(preset, context)
@@ -245,13 +251,15 @@ def _probe(preset: str, context: Context, run: Train) -> Probe:
     return Probe(run.start_from or run, data)
 
 
-def _tuned(preset: str, seed: int, context: Context, method: str, total: int, shots: int, task: str) -> Train:
+def _tuned(
+    preset: str, seed: int, context: Context, method: str, total: int, shots: int, task: str, steps: int | None
+) -> Train:
     """The policy of one task after a few demonstrations of it. total: trajectories of pretraining, over all tasks."""
     latent = seed if context.latent else None
     few = Collect((task,), shots, 1000 + seed, _environment(preset, context, latent), context.noise)
     each = total // len(context.before)
     many = Collect(context.before, each, seed, _environment(preset, context, None), context.noise)
-    return policy_of(method, _scale(preset), seed, many, few, steps=context.steps if preset == "paper" else None)
+    return policy_of(method, _scale(preset), seed, many, few, steps=steps)
 
 
 def policy_of(
@@ -264,7 +272,7 @@ def policy_of(
     untaught = {RANDOM: untrained, IMAGENET: imagenet}
     config = untaught[method](size) if method in untaught else pretrain(method, size)
     if steps is not None and method not in untaught:
-        config = replace(config, steps=steps, checkpoint_every_steps=steps // 4)
+        config = replace(config, steps=steps, checkpoint_every_steps=max(1, steps // 4))
     start = Train(one_process(config, seed=seed), many)
     return Train(one_process(replace(finetune(size), model=config.model), seed=seed), few, start_from=start)
 

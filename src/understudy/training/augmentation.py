@@ -22,8 +22,8 @@ def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator
         pictures = replace(pictures, images=moved)
     state = batch.state
     if config.state_noise:
-        offset = torch.randn(len(batch), 1, state.shape[-1], generator=generator, device=state.device)
-        state = state + config.state_noise * offset * batch.mask[..., None]
+        offset = torch.randn(len(batch), 1, state.shape[-1], generator=generator, device=generator.device)
+        state = state + config.state_noise * offset.to(state.device) * batch.mask[..., None]
     return replace(batch, images=images, state=state, prompt_pictures=pictures)
 
 

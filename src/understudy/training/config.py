@@ -138,7 +138,7 @@ class TrainConfig:
     for it."""
 
     compile: bool = False
-    """Compile transformer blocks with torch.compile; needs a C++ compiler on a CPU."""
+    """Compile transformer blocks and keypoint encoders with torch.compile; needs a C++ compiler on a CPU."""
 
     processes: int = 1
     """Processes that share each batch, on a CPU; other devices use one. Under torchrun its own number counts."""

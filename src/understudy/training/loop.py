@@ -94,15 +94,17 @@ def drawn_ahead(course: Course, start: int) -> Iterator[tuple[int, dict[int, Bat
 
 
 def draw(course: Course, step: int) -> dict[int, Batch]:
-    """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step)."""
-    config, ranks = course.config, course.ranks
+    """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step). A GPU
+    augments what it trains on, which takes a processor longer than the step."""
+    config, ranks, device = course.config, course.ranks, course.learner.device
     parts = config.optimizer.accumulation
     drawn = {}
     for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
         batch = course.windows.batch(step, config.batch_size, rank=number, world_size=ranks.world * parts)
+        if device.type == "cuda":
+            batch = batch.pinned().to(device, non_blocking=True)
         generator = torch.Generator().manual_seed(derive_seed("augmentation", config.seed, step, number))
-        batch = augment(batch, config.augmentation, generator)
-        drawn[number] = batch.pinned() if course.learner.device.type == "cuda" else batch
+        drawn[number] = augment(batch, config.augmentation, generator)
     return drawn
 
 

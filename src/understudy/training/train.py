@@ -50,6 +50,7 @@ from understudy.training.sources import Sources
 from understudy.training.update import Learner
 from understudy.types import UserError
 
+_HELD_PART = 0.25  # of a GPU's free memory
 _MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
@@ -309,7 +310,7 @@ def _fit(
         _curated(dataset, episodes, config.curation)
         for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
     ]
-    training = _windows(config, sources, info, features, chosen, ranks)
+    training = _windows(config, sources, info, features, chosen, ranks, hold=place)
     held_out = [episodes for _, episodes in splits]
     validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
     validation = _windows(config, sources, info, features, held_out, Ranks()) if validated else None
@@ -334,9 +335,11 @@ def _windows(
     features: Sequence[Mapping[str, np.ndarray]] | None,
     episodes: Sequence[np.ndarray],
     ranks: Ranks,
+    *,
+    hold: torch.device | None = None,
 ) -> AnyWindows:
     """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are. Of
-    one that is streamed, each rank reads its own files."""
+    one that is streamed, each rank reads its own files. hold: a GPU, in whose memory the frames are held that fit."""
     joint, parts, weights = info.joint, [], []
     alone = len(sources.datasets) == len(joint.specs) == 1
     for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
@@ -351,8 +354,16 @@ def _windows(
             parts.append(streamed)
             continue
         own = features[number] if features is not None else None if sees_images(config.model) else {}
-        parts.append(Windows(dataset, FrameCache.open(dataset), config.window, features=own, **given))
+        cache = FrameCache.open(dataset)
+        if hold is not None and own is None and _fits(cache, hold):
+            given["frames"] = cache.on(hold)
+        parts.append(Windows(dataset, cache, config.window, features=own, **given))
     return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
+
+
+def _fits(cache: FrameCache, place: torch.device) -> bool:
+    """Whether all frames take no more than a part of what is free of a GPU's memory."""
+    return place.type == "cuda" and cache.image_bytes <= _HELD_PART * torch.cuda.mem_get_info(place)[0]
 
 
 def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:

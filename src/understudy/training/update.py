@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from understudy.models.encoders import KeypointEncoder
 from understudy.objectives.system import System
 from understudy.rollout.seeds import derive_seed
 from understudy.training.averaging import AveragedWeights
@@ -196,8 +197,11 @@ class Part:
 
 
 def compile_blocks(system: nn.Module) -> None:
-    """Compile the members of every list of modules, which are the repeated blocks: one short compilation for all."""
+    """Compile the members of every list of modules, which are the repeated blocks: one short compilation for all; and
+    convolutions with their keypoints, whose maps are then read and written once."""
     for module in system.modules():
+        if isinstance(module, KeypointEncoder):
+            module.compile()
         if isinstance(module, nn.ModuleList):
             for block in module:
                 block.compile()
