@@ -16,6 +16,7 @@ from understudy.benchmarks.plan_shared_cache import a_history, imagine, make_mod
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.frames import FrameCache
 from understudy.data.windows import WindowConfig, Windows
+from understudy.models.world_model import step_by_step
 from understudy.training.augmentation import augment
 from understudy.training.config import AugmentationConfig
 from understudy.training.distributed import Ranks
@@ -79,3 +80,14 @@ def test_planning_on_a_gpu_finds_the_processors_rewards():
     given = a_history(model)
     ours = imagine(model.cuda(), tuple(each.cuda() for each in given))
     assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)
+
+
+@pytest.mark.parametrize("decoding", ["parallel", "sequential"])
+def test_a_replayed_plan_is_the_one_launched_kernel_by_kernel(decoding):
+    model = make_model(decoding).cuda()
+    observation, action, reward, plans = (each.cuda() for each in a_history(model))
+    history = model.encode(observation, action, reward)
+    for moved in range(3):  # the graph is recorded in the first round and replayed with other histories after it
+        there, launched = history.imagined(plans[:, :5]), step_by_step(history.dream(len(plans)), plans[:, :5])
+        assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(there, launched, strict=True))
+        history, plans = history.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]), plans.flip(0)

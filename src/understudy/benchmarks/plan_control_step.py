@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from understudy.benchmarks.plan_shared_cache import (
 )
 from understudy.data.transforms import StateNormaliser
 from understudy.models.dynamics_transformer import DynamicsTransformer, TransformerDream
+from understudy.models.world_model import Dream, History
 from understudy.planners import RandomShootingConfig
 from understudy.types import Observation
 
@@ -58,15 +59,17 @@ def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
 
 
 class Controlled:
-    """An agent in the midst of an episode, with a history as long as the model keeps, on the model's device."""
+    """An agent in the midst of an episode, with a history as long as the model keeps, on the model's device. launched:
+    its dreams go step by step, also where a GPU could replay them whole."""
 
-    def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig) -> None:
+    def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig, *, launched: bool = False) -> None:
         self.config, body, device = config, model.joint.specs[0], next(model.parameters()).device
         units = StateNormaliser((0.0,) * model.observed, (1.0,) * model.observed)
         self._agent = MpcAgent(model, body, units, config, device=device)
         observation, action, reward, plans = (given.to(device) for given in a_history(model))
         start = torch.zeros(config.horizon, model.acted, device=device)
-        self._carry = Carry(model.encode(observation, action, reward), plans[0, 0], start, len(action))
+        history = model.encode(observation, action, reward)
+        self._carry = Carry(_StepByStep(history) if launched else history, plans[0, 0], start, len(action))
         self._seen: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
 
     def step(self) -> None:
@@ -79,6 +82,19 @@ class Controlled:
             dream.step(self._carry.action.new_zeros(count, len(self._carry.action)))
         assert isinstance(dream, TransformerDream)
         return dream.nbytes / 1e6
+
+
+@dataclass(frozen=True)
+class _StepByStep:
+    """A history without `imagined`."""
+
+    history: History
+
+    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
+        return self.history.dream(count, generator)
+
+    def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> _StepByStep:
+        return _StepByStep(self.history.extended(action, reward, observation))
 
 
 def plain_step(model: DynamicsTransformer, config: RandomShootingConfig) -> Tensor:

@@ -13,6 +13,7 @@ from understudy.data.permutation import mix
 from understudy.types import Prompt
 
 KINDS = ("sentence", "goal_image", "demonstration")
+_SILENT = Prompt(None)
 
 
 @dataclass(frozen=True)
@@ -36,33 +37,28 @@ class PromptDrawer:
         self, dataset: EpisodeDataset, episodes: np.ndarray, *, seed: int, kinds: Sequence[str], paraphrases: bool
     ) -> None:
         self._task, self._seed = dataset.episode_task, seed
-        self._sentences = [[task.sentence, *(task.paraphrases if paraphrases else ())] for task in dataset.tasks]
-        self._choices = [set(some) for size in (1, 2) for some in combinations(kinds, size)]
+        sentences = [[task.sentence, *(task.paraphrases if paraphrases else ())] for task in dataset.tasks]
+        self._sentences = [[Prompt(sentence) for sentence in known] for known in sentences]
+        self._counts = np.array([len(known) for known in sentences], dtype=np.uint64)
+        choices = [set(some) for size in (1, 2) for some in combinations(kinds, size)]
+        self._holds = {kind: np.array([kind in some for some in choices]) for kind in KINDS}
         self._episodes = [episodes[self._task[episodes] == task] for task in range(len(dataset.tasks))]
 
     def __call__(self, places: np.ndarray, episodes: np.ndarray) -> Drawn:
         """places: of the windows in the order of training; episodes: theirs."""
-        words, kinds, others, tells = (mix(places, ~self._seed + key).tolist() for key in range(4))
-        chosen = [self._choices[draw % len(self._choices)] for draw in kinds]
-        sentences = [
-            self._sentence(task, draw) for task, draw in zip(self._task[episodes].tolist(), words, strict=True)
-        ]
-        shown = [
-            self._other(episode, draw) if "demonstration" in some else -1
-            for episode, draw, some in zip(episodes.tolist(), others, chosen, strict=True)
-        ]
+        words, kinds, others, tells = (mix(places, ~self._seed + key) for key in range(4))
+        choice = kinds % np.uint64(len(self._holds["sentence"]))
+        spoken, goal, demonstrated = (self._holds[kind][choice] for kind in KINDS)
+        tasks, shown = self._task[episodes], np.full(len(episodes), -1, np.int64)
+        drawn = zip(tasks.tolist(), (words % self._counts[tasks]).tolist(), spoken.tolist(), strict=True)
+        for place in np.flatnonzero(demonstrated).tolist():
+            shown[place] = self._other(int(episodes[place]), int(others[place]))
         return Drawn(
-            prompts=tuple(
-                Prompt(sentence if "sentence" in some else None)
-                for sentence, some in zip(sentences, chosen, strict=True)
-            ),
-            goal=np.array(["goal_image" in some for some in chosen]),
-            shown=np.array(shown, dtype=np.int64),
-            told=np.array([draw % 2 == 0 for draw in tells]),
+            prompts=tuple(self._sentences[task][number] if said else _SILENT for task, number, said in drawn),
+            goal=goal,
+            shown=shown,
+            told=tells % np.uint64(2) == 0,
         )
-
-    def _sentence(self, task: int, draw: int) -> str:
-        return self._sentences[task][draw % len(self._sentences[task])]
 
     def _other(self, episode: int, draw: int) -> int:
         """An episode of the same task, another one if there is any."""

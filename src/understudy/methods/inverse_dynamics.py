@@ -41,6 +41,7 @@ _ENCODERS: dict[Size, EncoderConfig] = {
 _IMAGENET_SIZE: dict[Size, int] = {"debug": 32, "laptop": 64, "paper": 224}
 _SHIFT: dict[Size, int] = {"debug": 1, "laptop": 6, "paper": 8}  # the paper's 8 of 84 pixels, and as much of 64
 _STEPS: dict[Size, tuple[int, int]] = {"debug": (12, 12), "laptop": (700, 1500), "paper": (100_000, 10_000)}
+_FOR_GPUS: dict[Size, bool] = {"debug": False, "laptop": False, "paper": True}  # compiled, convolutions in bfloat16
 _BATCH: dict[Size, tuple[int, int]] = {"debug": (8, 8), "laptop": (64, 128), "paper": (256, 256)}
 
 
@@ -65,6 +66,8 @@ def pretrain(objective: str, size: Size) -> TrainConfig:
             each_step=True,
         ),
         validation_fraction=0.0,
+        precision="bf16" if _FOR_GPUS[size] else "fp32",
+        compile=_FOR_GPUS[size],
         steps=_STEPS[size][0],
         batch_size=batch,
         checkpoint_every_steps=max(1, _STEPS[size][0] // 4),
@@ -75,7 +78,7 @@ def untrained(size: Size) -> TrainConfig:
     """The encoder as it is drawn: one step that moves nothing."""
     config = pretrain("inverse-dynamics", size)
     still = replace(config.optimizer, learning_rate=1e-12)
-    return replace(config, phase="random", steps=1, optimizer=still)
+    return replace(config, phase="random", steps=1, optimizer=still, precision="fp32", compile=False)
 
 
 def imagenet(size: Size) -> TrainConfig:
@@ -96,6 +99,8 @@ def finetune(size: Size) -> TrainConfig:
         new_parameters=POLICY,
         cache_features=True,
         augmentation=AugmentationConfig(),
+        precision="fp32",
+        compile=False,
         steps=_STEPS[size][1],
         batch_size=_BATCH[size][1],
         checkpoint_every_steps=_STEPS[size][1],
@@ -125,6 +130,8 @@ def from_scratch(size: Size) -> TrainConfig:
         new_parameters=(),
         cache_features=False,
         augmentation=AugmentationConfig(shift_pixels=_SHIFT[size], each_step=True),
+        precision="bf16" if _FOR_GPUS[size] else "fp32",
+        compile=_FOR_GPUS[size],
         batch_size=_BATCH[size][0],
         steps=_STEPS[size][0],
         checkpoint_every_steps=_STEPS[size][0],

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.one_body import dimensions, require_finite
-from understudy.models.world_model import Prediction
+from understudy.models.plan_graph import plan_graph
+from understudy.models.world_model import Prediction, step_by_step
 from understudy.nn.bins import Bins
 from understudy.nn.cached_attention import CachedBlock, Past
 from understudy.nn.mlp import mlp
@@ -323,6 +324,13 @@ class TransformerHistory:
             return TransformerDream(self, count)
         return TransformerDream(self, count, generator or torch.Generator(self.observation.device).manual_seed(0))
 
+    def imagined(self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None) -> Prediction:
+        """See `Foreseeing.imagined`. A GPU replays the whole as one graph, once the history is as long as it gets."""
+        full = self.ends - self.begins == self.model.steps - 1
+        if plans.is_cuda and full and self.model.config.next == "expectation":
+            return plan_graph(self, plans).imagined(self, plans)
+        return step_by_step(self.dream(len(plans), generator), plans)
+
     @torch.no_grad()
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
@@ -380,11 +388,19 @@ class TransformerHistory:
 class TransformerDream:
     """See `Dream`. The history's keys and values are shared by all candidates. A dream may be longer than the model has
     places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it goes on with;
-    None: their expectations."""
+    None: their expectations. now: the history's end on the model's device, where it is there already."""
 
-    def __init__(self, history: TransformerHistory, count: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        history: TransformerHistory,
+        count: int,
+        generator: torch.Generator | None = None,
+        *,
+        now: Int[Tensor, "1"] | None = None,
+    ) -> None:
         self._model, self._past, self._generator = history.model, history._past(), generator
         self._begins, self._ends = history.begins, history.ends
+        self._now = torch.tensor([history.ends], device=history.observation.device) if now is None else now
         self._observation = history.observation.expand(count, -1)
 
     @property
@@ -400,14 +416,14 @@ class TransformerDream:
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
         together = self._model.config.decoding == "parallel"
         observation, reward = self._at_once(action) if together else self._one_by_one(action)
-        self._observation, self._ends = observation, self._ends + 1
+        self._observation, self._ends, self._now = observation, self._ends + 1, self._now + 1
         return Prediction(observation, reward)
 
     def _at_once(self, action: Tensor) -> tuple[Tensor, Tensor]:
         model, unknown = self._model, action.new_zeros(len(action))
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
         self._slide(self._ends)
-        hidden = model._run(x, torch.tensor([self._ends], device=x.device), self._past)
+        hidden = model._run(x, self._now, self._past)
         came = self._observation + self._next(model._logits(hidden)[:, 0])
         return came, self._next(model._rewards(torch.cat([self._observation, action], dim=-1), came))
 
@@ -431,7 +447,7 @@ class TransformerDream:
     def _after(self, values: Float[Tensor, "n l"], first: int, *, ahead: int = 0) -> Float[Tensor, "n"]:
         """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
         model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
-        hidden = model._run(model._numbers(values, places), torch.full_like(places, self._ends + ahead), self._past)
+        hidden = model._run(model._numbers(values, places), (self._now + ahead).expand_as(places), self._past)
         return self._next(model._logits(hidden[:, -1:])[:, 0, 0])
 
     def _next(self, logits: Float[Tensor, "n ... bins"]) -> Float[Tensor, "n ..."]:

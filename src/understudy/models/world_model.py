@@ -10,10 +10,11 @@ from torch import Tensor
 
 
 class Prediction(NamedTuple):
-    """What follows an action: the next observation, normalised, and the action's reward."""
+    """What follows an action: the next observation, normalised, and the action's reward; or, with a dimension t, what
+    follows each of several in a row."""
 
-    observation: Float[Tensor, "n s"]
-    reward: Float[Tensor, "n"]
+    observation: Float[Tensor, "n *t s"]
+    reward: Float[Tensor, "n *t"]
 
 
 @runtime_checkable
@@ -46,6 +47,23 @@ class Advised(Protocol):
     def policy(self) -> Float[Tensor, "a"]:
         """The action that the model would take now, within [-1, 1]. Raises UserError if it learned none."""
         ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """A history that imagines whole plans faster than step by step."""
+
+    def imagined(self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None) -> Prediction:
+        """What a dream of all plans comes to: observations (n, t, s) and rewards (n, t). generator: see
+        `History.dream`."""
+        ...
+
+
+@torch.no_grad()
+def step_by_step(dream: Dream, plans: Float[Tensor, "n t a"]) -> Prediction:
+    """Observations (n, t, s) and rewards (n, t) of a dream under plans."""
+    steps = [dream.step(action) for action in plans.unbind(dim=1)]
+    return Prediction(torch.stack([each[0] for each in steps], dim=1), torch.stack([each[1] for each in steps], dim=1))
 
 
 @runtime_checkable

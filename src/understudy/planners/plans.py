@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from understudy.models.world_model import History
+from understudy.models.world_model import Foreseeing, History, step_by_step
 from understudy.types import UserError
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -149,14 +149,17 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
 def _returns(
     history: History, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue, seed: int
 ) -> Float[Tensor, "n"]:
-    dream = history.dream(len(plans), torch.Generator(plans.device).manual_seed(seed))
-    total, finite = plans.new_zeros(len(plans)), torch.ones(len(plans), dtype=torch.bool, device=plans.device)
+    generator = torch.Generator(plans.device).manual_seed(seed)
+    if isinstance(history, Foreseeing):
+        observation, reward = history.imagined(plans, generator)
+    else:
+        observation, reward = step_by_step(history.dream(len(plans), generator), plans)
+    total = plans.new_zeros(len(plans))
     for step, action in enumerate(plans.unbind(dim=1)):
-        observation, reward = dream.step(action)
-        worth = objective(observation, action, reward)
+        worth = objective(observation[:, step], action, reward[:, step])
         if getattr(worth, "shape", None) != total.shape:
             told = f"shape {tuple(worth.shape)}" if isinstance(worth, Tensor) else f"a {type(worth).__name__}"
             raise UserError(f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}")
         total = total + discount**step * worth
-        finite &= observation.isfinite().all(dim=1) & reward.isfinite()
+    finite = observation.isfinite().flatten(1).all(dim=1) & reward.isfinite().all(dim=1)
     return total.where(finite & total.isfinite(), -torch.inf)
