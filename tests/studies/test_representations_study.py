@@ -102,6 +102,20 @@ def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsy
     assert cli.main(command) == 2 and f"{name} has {values[0]} more than once" in capsys.readouterr().err
 
 
+def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
+    usual, chosen = (
+        study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,), steps)).measurements("paper", 1)
+        for steps in (None, 1000)
+    )
+    for measured, steps in ((usual, 100_000), (chosen, 1000)):
+        inverse, states = (list(lineage(each.evaluations[0].run)) for each in measured)
+        assert inverse[-1].config.steps == steps and inverse[0].config.steps == states[0].config.steps == 10_000
+    with pytest.raises(UserError, match="pretrain_steps is 0; expected at least 1"):
+        Choice(pretrain_steps=0)
+    assert cli.main(["study", "representations", "--list", "--pretrain-steps", "0"]) == 2
+    assert "pretrain_steps is 0" in capsys.readouterr().err
+
+
 def test_the_papers_environments_have_its_sizes() -> None:
     known = contexts()
     assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (100, 1000, 10_000)
