@@ -15,7 +15,8 @@ from understudy.evaluation.statistics import Difference
 from understudy.studies import find
 from understudy.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
 from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
-from understudy.studies.representations import METHODS
+from understudy.studies.representations import INVERSE, METHODS, STATES, Choice
+from understudy.studies.representations import study as representations
 from understudy.studies.results import Row, StudyResult, gather
 from understudy.studies.settings import UNSEEN, ZERO_SHOT, few_shot
 
@@ -96,6 +97,28 @@ def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) 
     assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(settings.values())
     found = table("representations.md", "point mass, 2 demonstrations")
     holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
+
+
+def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
+    with tarfile.open(DOCS / "evidence" / "representations-paper.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    found = {}
+    for choice in (
+        Choice(("pointmass",), (INVERSE,), (1000,), (1, 2, 5, 10), 27_000),
+        Choice(("pick-place",), (INVERSE,), (1000,), (5,), 22_000),
+        Choice(("pointmass",), (STATES,), (), (2,)),
+        Choice(("pick-place",), (STATES,), (), (5,)),
+    ):
+        chosen = representations(choice)
+        result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
+        found |= {(row.method, row.setting.removesuffix("s")): told(row, places=2) for row in result.rows}
+    cells = {}
+    for name, (_, here) in table("representations.md", "the paper").rows.items():
+        named = re.fullmatch(r"`(.*)`, (.*), (\d+)(?: demonstrations?)?", name)
+        assert named is not None, name
+        method, place, shots = named.groups()
+        cells[method, f"{place.replace('point mass', 'pointmass')}, {shots} demonstration"] = here
+    assert cells == found
 
 
 @dataclass(frozen=True)
