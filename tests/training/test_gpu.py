@@ -77,8 +77,8 @@ def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
 
 def test_planning_on_a_gpu_finds_the_processors_rewards():
     model = make_model("parallel")
-    given = a_history(model)
-    ours = imagine(model.cuda(), tuple(each.cuda() for each in given))
+    observation, action, reward, plans = given = a_history(model)
+    ours = imagine(model.cuda(), (observation.cuda(), action.cuda(), reward.cuda(), plans.cuda()))
     assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)
 
 

@@ -16,7 +16,7 @@ from understudy.models.one_body import dimensions, require_finite
 from understudy.models.plan_graph import plan_graph
 from understudy.models.world_model import Prediction, step_by_step
 from understudy.nn.bins import Bins
-from understudy.nn.cached_attention import CachedBlock, Past
+from understudy.nn.cached_attention import CachedBlock, Past, Turns, turns_of
 from understudy.nn.mlp import mlp
 from understudy.types import UserError
 
@@ -250,8 +250,9 @@ class DynamicsTransformer(nn.Module):
     ) -> Float[Tensor, "b l d"]:
         if real is not None:
             mask = mask & real[:, steps][:, None, None, :] | torch.eye(len(steps), dtype=torch.bool, device=x.device)
+        turns = self._turns(steps)
         for block in self.blocks:
-            x = block(x, steps, mask)
+            x = block(x, turns, mask)
         return x
 
     def _glances(self, observation: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
@@ -280,10 +281,13 @@ class DynamicsTransformer(nn.Module):
 
     def _run(self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]) -> Float[Tensor, "b l d"]:
         """Hidden features of tokens behind `past`, to which they are added."""
-        mask = self._earlier(steps) if len(steps) > 1 else None
+        mask, turns = self._earlier(steps) if len(steps) > 1 else None, self._turns(steps)
         for block, before in zip(self.blocks, past, strict=True):
-            x = block(x, steps, mask, before)
+            x = block(x, turns, mask, before)
         return x
+
+    def _turns(self, steps: Int[Tensor, "l"]) -> Turns:
+        return turns_of(steps, self.config.width // self.config.heads)
 
     def _logits(self, hidden: Float[Tensor, "b l d"]) -> Float[Tensor, "b l m bins"]:
         return self.head(self.norm(hidden)).unflatten(-1, (self.predicted, self.config.bins))

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from understudy.nn.mlp import mlp
 
-_FIRST_ROOM = 64
+_FIRST_ROOM = 32
+Turns = tuple[Tensor, Tensor]
 
 
 class Past:
@@ -81,16 +82,16 @@ class CachedBlock(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b l d"],
-        steps: Int[Tensor, "l"],
+        turns: Turns,
         mask: Bool[Tensor, "..."] | None,
         past: Past | None = None,
     ) -> Float[Tensor, "b l d"]:
-        """steps: which step each token belongs to. mask: which tokens of `x` each of them attends to, broadcastable to
-        (b, h, l, l); None: all. past: what is before `x`, to which all attend and where `x` is then added."""
+        """turns: `turns_of` the steps that tokens belong to, the same for all layers. mask: which tokens of `x` each of
+        them attends to, broadcastable to (b, h, l, l); None: all. past: what is before `x`, to which all attend and
+        where `x` is then added."""
         found = self.query_key_value(self.attention_norm(x))
-        query, key, value = rearrange(found, "b l (three h d) -> three b h l d", three=3, h=self.heads)
-        turns = _turns(steps, query.shape[-1])
-        query, key = _rotate(query, turns), _rotate(key, turns)
+        parts = rearrange(found, "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        (query, key), value = _rotate(parts[:2], turns), parts[2]
         if past is None:
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
@@ -120,14 +121,15 @@ def _attend(
     return first.view(h, b, length, d).transpose(0, 1) + weights[..., count:] @ value
 
 
-def _turns(steps: Int[Tensor, "l"], width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each step's angles: (l, width / 2)."""
+def turns_of(steps: Int[Tensor, "l"], width: int) -> Turns:
+    """Of each step and each of a head's `width` numbers: what turns it by the step's angle, two (l, width)."""
     rates = 1000.0 ** (-torch.arange(width // 2, device=steps.device) / (width // 2))
     angles = steps[:, None] * rates
-    return angles.cos(), angles.sin()
+    sine = angles.sin()
+    return angles.cos().repeat(1, 2), torch.cat([-sine, sine], dim=-1)
 
 
-def _rotate(x: Float[Tensor, "b h l d"], turns: tuple[Tensor, Tensor]) -> Float[Tensor, "b h l d"]:
-    cosine, sine = turns
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(x.dtype)
+def _rotate(x: Float[Tensor, "... l d"], turns: Turns) -> Float[Tensor, "... l d"]:
+    """Each of the first half of d numbers with its partner in the second half."""
+    own, partners = turns
+    return (x * own + x.roll(x.shape[-1] // 2, dims=-1) * partners).to(x.dtype)
