@@ -310,7 +310,8 @@ def _fit(
         _curated(dataset, episodes, config.curation)
         for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
     ]
-    training = _windows(config, sources, info, features, chosen, ranks, hold=place)
+    hold = place if not config.buffer_frames and _fit_on(place, sources) else None
+    training = _windows(config, sources, info, features, chosen, ranks, hold=hold)
     held_out = [episodes for _, episodes in splits]
     validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
     validation = _windows(config, sources, info, features, held_out, Ranks()) if validated else None
@@ -339,7 +340,7 @@ def _windows(
     hold: torch.device | None = None,
 ) -> AnyWindows:
     """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are. Of
-    one that is streamed, each rank reads its own files. hold: a GPU, in whose memory the frames are held that fit."""
+    one that is streamed, each rank reads its own files. hold: a device in whose memory all frames are held."""
     joint, parts, weights = info.joint, [], []
     alone = len(sources.datasets) == len(joint.specs) == 1
     for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
@@ -355,15 +356,18 @@ def _windows(
             continue
         own = features[number] if features is not None else None if sees_images(config.model) else {}
         cache = FrameCache.open(dataset)
-        if hold is not None and own is None and _fits(cache, hold):
+        if hold is not None and own is None:
             given["frames"] = cache.on(hold)
         parts.append(Windows(dataset, cache, config.window, features=own, **given))
     return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
 
 
-def _fits(cache: FrameCache, place: torch.device) -> bool:
-    """Whether all frames take no more than a part of what is free of a GPU's memory."""
-    return place.type == "cuda" and cache.image_bytes <= _HELD_PART * torch.cuda.mem_get_info(place)[0]
+def _fit_on(place: torch.device, sources: Sources) -> bool:
+    """Whether the frames of all datasets together take no more than a part of what is free of a GPU's memory."""
+    if place.type != "cuda":
+        return False
+    size = sum(FrameCache.open(dataset).image_bytes for dataset in sources.datasets)
+    return size <= _HELD_PART * torch.cuda.mem_get_info(place)[0]
 
 
 def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
