@@ -25,11 +25,11 @@ SEEDS = 3
 NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 
 
-def of_archive(name: str, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def of_archive(name: str, output: Path) -> StudyResult:
     study = find(name)
     with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
         archive.extractall(output, filter="data")
-    return gather(study, "laptop", study.measurements("laptop", seeds), output)
+    return gather(study, "laptop", study.measurements("laptop", SEEDS), output)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,9 @@ def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) ->
     assert found.rows["one agent for both, less the specialist"] == (*told_less, "", "")
 
 
-def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) -> None:
-    result = of_archive("representations", tmp_path, seeds=1)
+def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> None:
+    result = of_archive("representations", tmp_path)
+    assert sum(len(row.seeds) for row in result.rows) == len(find("representations").measurements("laptop", SEEDS))
     settings = {
         "point mass, 2 demonstrations": "pointmass, 2 demonstrations",
         "point mass, 10": "pointmass, 10 demonstrations",
@@ -97,6 +98,14 @@ def test_the_table_of_representations_is_that_of_its_first_seed(tmp_path: Path) 
     assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(settings.values())
     found = table("representations.md", "point mass, 2 demonstrations")
     holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
+    less = table("representations.md", "point mass after 2")
+    assert less.heads == ("point mass after 2", "pick-place after 5", "doors after 10")
+    for name, cells in less.rows.items():
+        compared = [
+            result.comparison(INVERSE, name.strip("`"), f"{setting} demonstrations")
+            for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
+        ]
+        assert cells == tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None), name
 
 
 def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
