@@ -97,9 +97,9 @@ def test_baselines_train_from_the_demonstrations_alone(name: str, few: Path, tmp
 
 @pytest.mark.parametrize("size", ["debug", "laptop", "paper"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_pretraining_uses_every_trajectory_in_float32(objective: str, size: Size) -> None:
+def test_pretraining_uses_every_trajectory_and_float32_but_on_gpus(objective: str, size: Size) -> None:
     config = pretrain(objective, size)
-    assert config.validation_fraction == 0 and config.precision == "fp32"
+    assert config.validation_fraction == 0 and config.precision == ("bf16" if size == "paper" else "fp32")
 
 
 def test_the_paper_encoder_has_the_papers_sizes() -> None:
