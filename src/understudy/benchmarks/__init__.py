@@ -22,7 +22,7 @@ BENCHMARKS = {
     "plan-shared-cache": "imagined plans a second from one shared history, against encoding each candidate anew",
     "plan-parallel-decoding": "imagined plans a second, all numbers of a step at once against one after the other",
     "plan-control-step": "control steps a second of an agent that plans, against encoding each candidate anew",
-    "plan-gpu": "control steps a second of an agent that plans on a GPU, the paper's size, against the processor",
+    "plan-gpu": "control steps a second of an agent that plans on a GPU, against launching every kernel",
     "memory": "the most that training holds in memory, from 10 and from 100 thousand frames",
     "paper-size": "seconds of a step and of a decision at the paper's size, against the bare vision encoder",
     "gpu": "floating-point operations a second of training at the paper's size, against the GPU's matrix peak",

@@ -40,7 +40,7 @@ def measure() -> Iterator[Row]:
         ("pretrain-84", pretrain("inverse-dynamics", "paper"), 84),
         ("pretrain-120", pretrain("inverse-dynamics", "paper"), 120),
     ):
-        speed = _train(replace(config, compile=True, precision="bf16"), image_size)
+        speed = _train(replace(config, compile=True), image_size)
         note = (
             f"{config.method} {config.phase}, {image_size} px, batch {config.batch_size}, bf16, compiled, on "
             f"{torch.cuda.get_device_name()}: {speed.samples:.0f} samples/s, {speed.gigabytes:.1f} GB; against the "

@@ -26,12 +26,11 @@ def measure() -> Iterator[Row]:
     if not torch.cuda.is_available():
         print("plan-gpu: there is no CUDA device here, so nothing is measured", file=sys.stderr)
         return
-    name = torch.cuda.get_device_name()
     usual, launched = _controlled("parallel", _USUAL), _controlled("parallel", _USUAL, launched=True)
     value, baseline = in_turns(lambda: _rate(usual), lambda: _rate(launched), rounds=_ROUNDS)
     note = (
-        f"control steps with random shooting, {CANDIDATES} x {HORIZON}, walker's size, the paper preset, on {name}, "
-        f"{_peak(usual):.2f} GB; against its kernels launched one by one"
+        f"control steps with random shooting, {CANDIDATES} x {HORIZON}, walker's size, the paper preset, on "
+        f"{torch.cuda.get_device_name()}, {_peak(usual):.2f} GB; against its kernels launched one by one"
     )
     yield Row("plan-gpu", value, baseline, "steps/s", note, least_value=_STEPS_A_SECOND)
     for name, config in (

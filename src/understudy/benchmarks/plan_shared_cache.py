@@ -12,6 +12,7 @@ from understudy.benchmarks.harness import Row, in_turns, seconds
 from understudy.data.embodiments import JointSpec
 from understudy.methods.transformer_dynamics import Size, dynamics
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformer, DynamicsTransformerConfig
+from understudy.models.world_model import step_by_step
 from understudy.objectives.system import System
 from understudy.types import ActionContract, Spec
 
@@ -50,8 +51,7 @@ def a_history(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tenso
 def imagine(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """Every candidate's rewards (n, t)."""
     *history, plans = given
-    dream = model.encode(*history).dream(CANDIDATES)
-    return torch.stack([dream.step(plans[:, step]).reward for step in range(plans.shape[1])], dim=1)
+    return step_by_step(model.encode(*history).dream(CANDIDATES), plans).reward
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.evaluation.held_out import seen_episodes
 from understudy.models.distributional import Distributional
-from understudy.models.world_model import WorldModel
+from understudy.models.world_model import WorldModel, step_by_step
 from understudy.rollout.seeds import derive_seed
 from understudy.types import UserError
 
@@ -301,8 +301,8 @@ def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.n
     seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
     history = forecaster.model.encode(seen, window.action[:context], window.reward[:context])
     dream = history.dream(1, torch.Generator().manual_seed(window.seed))
-    steps = [dream.step(action[None]) for action in window.action[context:]]
-    return torch.cat([step.observation for step in steps]).numpy(), torch.cat([step.reward for step in steps]).numpy()
+    observation, reward = step_by_step(dream, window.action[None, context:])
+    return observation[0].numpy(), reward[0].numpy()
 
 
 def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:

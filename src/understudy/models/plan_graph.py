@@ -1,5 +1,5 @@
 """A whole plan imagined by one launch on a GPU: to launch its thousands of small kernels one by one takes the processor
-ten times as long as the GPU takes for them."""
+far longer than the GPU takes for them (`understudy bench plan-gpu`)."""
 
 from __future__ import annotations
 
