@@ -41,14 +41,25 @@ def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pret
 def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
     stages = stages_of(find("representations").measurements("laptop", 1))
     pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
-    environments, untaught, smaller = (
-        3,
-        2,
-        2,
-    )  # random and ImageNet's; two objectives have a smaller pretraining as well
-    assert len(pretrained) == environments * (len(METHODS) - len(BASELINES) + untaught + smaller)
+    environments, untaught = 3, 2  # random and ImageNet's
+    smaller = 2  # of two objectives, in the point mass
+    assert len(pretrained) == environments * (len(METHODS) - len(BASELINES) + untaught) + smaller
     for stage in stages:
         assert read_description(write_description(stage, tmp_path)).key == stage.key
+
+
+def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_chosen() -> None:
+    usual = find("representations").measurements("laptop", 1)
+    assert {each.setting for each in usual} == {
+        "pointmass, 2 demonstrations",
+        "pointmass, 10 demonstrations",
+        "pointmass, 2 demonstrations, pretrained on 30",
+        "pointmass, 10 demonstrations, pretrained on 30",
+        "pick-place, 5 demonstrations",
+        "doors, 10 demonstrations",
+    }
+    chosen = study(Choice(("doors",), pretrain_sizes=(300, 30), finetune_sizes=(2,))).measurements("laptop", 1)
+    assert {each.setting for each in chosen} == {"doors, 2 demonstrations", "doors, 2 demonstrations, pretrained on 30"}
 
 
 def test_flags_choose_a_part_of_it() -> None:
