@@ -80,7 +80,7 @@ def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
 
 def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Pixel values 0..255 to -1..1."""
-    return images.float() / 127.5 - 1
+    return images.float().div_(127.5).sub_(1)
 
 
 def coordinates(height: int, width: int, dimension: int, *, octaves: float = 3.0) -> Float[Tensor, "p d"]:
@@ -154,8 +154,8 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 1 d"]:
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
-        frames = pixels(images).contiguous(memory_format=torch.channels_last)
-        return self.keypoints(self.convolutions(frames))[:, None]
+        frames = images.contiguous(memory_format=torch.channels_last)
+        return self.keypoints(self.convolutions(pixels(frames)))[:, None]
 
 
 class ViT(nn.Module):
