@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from understudy.studies.offline import Row
     from understudy.studies.results import StudyResult
     from understudy.studies.runner import Outcome
+    from understudy.studies.stages import Stage
     from understudy.studies.study import Measurement, Study
 
 
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted = _wanted(measurements, options.only)
     output = options.output or Path("studies") / f"{name}-{preset}"
     if options.listing:
-        _print_stages(wanted, output)
+        _print_stages([(each.method, stages_of([each])) for each in wanted], output)
         return 0
     outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
     _conclude(study, preset, measurements, output)
@@ -125,16 +126,11 @@ def _offline(name: str, preset: str, options: Options) -> int:
         size=size,
     )
     output = options.output or Path("studies") / f"representations-offline-{preset}"
-    stages = offline.stages_of(chosen)
     if options.listing:
-        from understudy.studies.stages import folder, left_to_do
-
-        to_do = {stage.key for stage in left_to_do(stages, output)}
-        for stage in stages:
-            print(f"{'to do' if stage.key in to_do else 'done':5}  {folder(stage, output)}")
+        _print_stages([(each.method, offline.stages_of([each])) for each in chosen], output)
         return 0
     manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
-    outcome = run_stages(stages, output, manifest=manifest, workers=options.workers)
+    outcome = run_stages(offline.stages_of(chosen), output, manifest=manifest, workers=options.workers)
     rows = offline.gather(chosen, output)
     if rows:
         path = offline.save(rows, output)
@@ -162,12 +158,12 @@ def _print_offline(rows: Sequence[Row]) -> None:
 
 def _chosen(study: Study, options: Options) -> Study:
     """The study of what flags choose of it."""
-    names = ("environments", "objectives", "pretrain_sizes", "finetune_sizes", "pretrain_steps")
+    from understudy.studies import representations
+
+    names = [field.name for field in fields(representations.Choice)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)}
     if not given:
         return study
-    from understudy.studies import representations
-
     if study.name != representations.STUDY.name:
         flag = next(iter(given)).replace("_", "-")
         raise UserError(f"--{flag} is of the study representations, not of {study.name}")
@@ -200,21 +196,21 @@ def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Me
     return [each for each in measurements if not only or each.method in only]
 
 
-def _print_stages(measurements: Sequence[Measurement], output: Path) -> None:
-    """One line a stage: done or not, its folder, and the methods it is for."""
+def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path) -> None:
+    """One line a stage: done or not, its folder, and the methods it is for. measured: each measurement's method, and
+    its stages with those they need."""
     from understudy.studies.stages import folder, left_to_do
-    from understudy.studies.study import stages_of
 
     users: dict[str, dict[str, None]] = {}
-    for measurement in measurements:
-        for stage in stages_of([measurement]):
-            users.setdefault(stage.key, {})[measurement.method] = None
-    stages = stages_of(measurements)
-    to_do = {stage.key for stage in left_to_do(stages, output)}
-    for stage in stages:
-        state = "to do" if stage.key in to_do else "done"
-        print(f"{state:5}  {folder(stage, output)}  for {_some(list(users[stage.key]))}")
-    print(f"{len(stages)} stages, {len(stages) - len(to_do)} done; {len(measurements)} measurements")
+    stages = {stage.key: stage for _, needed in measured for stage in needed}
+    for method, needed in measured:
+        for stage in needed:
+            users.setdefault(stage.key, {})[method] = None
+    to_do = {stage.key for stage in left_to_do(list(stages.values()), output)}
+    for key, stage in stages.items():
+        state = "to do" if key in to_do else "done"
+        print(f"{state:5}  {folder(stage, output)}  for {_some(list(users[key]))}")
+    print(f"{len(stages)} stages, {len(stages) - len(to_do)} done; {len(measured)} measurements")
 
 
 def _some(methods: Sequence[str]) -> str:

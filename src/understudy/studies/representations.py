@@ -130,9 +130,9 @@ class Choice:
             for each in getattr(self, name):
                 if each not in known:
                     raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
-        for name in ("environments", "objectives", "pretrain_sizes", "finetune_sizes"):
             refuse_repeated(name, getattr(self, name))
         for name in ("pretrain_sizes", "finetune_sizes"):
+            refuse_repeated(name, getattr(self, name))
             if any(size < 1 for size in getattr(self, name)):
                 raise UserError(f"{name} are {getattr(self, name)}; expected numbers of at least 1")
 
