@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluation.evaluating import make_run
 
@@ -14,7 +15,7 @@ from understudy.agents.loading import load
 from understudy.agents.mpc_agent import MpcAgent
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.results import Result, compare
-from understudy.planners import CemConfig, MppiConfig
+from understudy.planners import CemConfig, FollowConfig, MppiConfig
 from understudy.rollout.collect import collect
 from understudy.types import UserError
 
@@ -70,6 +71,20 @@ def test_a_run_is_loaded_with_its_planner(run: Path) -> None:
     assert isinstance(agent, MpcAgent) and agent.planner.candidates == 4
     with pytest.raises(UserError, match="planning is in 'fp32' alone"):
         load(run, planner=MppiConfig(), precision="bf16")
+
+
+def test_without_rewards_there_is_none_to_plan_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for episode in range(2):
+        drawn = np.random.default_rng(episode).uniform(-1, 1, (2, 20, 2)).astype(np.float32)
+        np.savez(tmp_path / "data" / f"{episode}.npz", state=drawn[0], action=drawn[1])
+    run = tmp_path / "run"
+    given = ["--data", str(tmp_path / "data"), "--output", str(run), "--steps", "2", "--model.policy"]
+    assert cli.main(["train", "dynamics/generalist-debug", *given]) == 0
+    with pytest.raises(UserError, match="learned from data without rewards, so there is none to plan for"):
+        load(run, planner=CemConfig())
+    load(run, planner=CemConfig(), objective=lambda observation, action, reward: observation[:, 0])
+    load(run, planner=FollowConfig())
 
 
 def test_a_planner_is_for_dynamics_models(run: Path, tmp_path: Path, capsys: Any) -> None:

@@ -15,7 +15,7 @@ from understudy.models.checkpoint import CheckpointInfo, load_info, load_weights
 from understudy.models.representation import Representation
 from understudy.models.world_model import WorldModel
 from understudy.objectives.system import ModelConfig, ObjectiveConfig, System
-from understudy.planners import PLANNERS, PlannerConfig
+from understudy.planners import PLANNERS, FollowConfig, PlannerConfig
 from understudy.planners.plans import StepValue
 from understudy.serialisation import from_jsonable
 from understudy.types import Precision, UserError
@@ -37,7 +37,7 @@ def load(
     task's reward; see `MpcAgent`.
 
     Raises UserError where weights or files do not fit, for a dynamics model without a planner or a policy with one,
-    and naming the choices where the embodiment is not among them.
+    where it learned no rewards to plan for, and naming the choices where the embodiment is not among them.
     """
     system, info = load_system(path)
     plans = isinstance(system.model, WorldModel)
@@ -47,6 +47,12 @@ def load(
     if not plans and (planner is not None or objective is not None):
         raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
     if planner is not None:
+        seeks = objective is not None or isinstance(planner, FollowConfig)
+        if not seeks and not info.provenance.get("rewarded", True):
+            raise UserError(
+                f"{path} learned from data without rewards, so there is none to plan for; give an objective, "
+                "understudy.load(..., objective=...), or where it learned a policy the planner 'policy'"
+            )
         if precision != "fp32":
             raise UserError(f"precision is {precision!r}; planning is in 'fp32' alone: rounded predictions add up")
         body = info.embodiments[embodiment_place(info, embodiment)]

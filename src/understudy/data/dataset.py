@@ -97,6 +97,11 @@ class EpisodeDataset:
         """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
         return self.reader.columns(index)
 
+    @cached_property
+    def has_rewards(self) -> bool:
+        """As its first episode has."""
+        return bool(self.num_episodes) and REWARD in self.columns(0)
+
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the episode's, if they are
         read already. Raises UserError where there are several a step."""

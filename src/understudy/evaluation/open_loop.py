@@ -17,7 +17,7 @@ from understudy.agents.loading import load_system
 from understudy.claim import write_atomically
 from understudy.data.bounds import beyond
 from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import ACTION, REWARD, STATE
+from understudy.data.formats.reader import ACTION, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.evaluation.held_out import seen_episodes
@@ -203,7 +203,7 @@ def _ask(
     context = max(each.model.steps for each in forecasters) - 1
     seen = np.unique(np.concatenate([each.seen for each in forecasters if each.seen is not None] or [[]]))
     drawn = list(_windows(dataset, seen, context, horizon, windows, seed))
-    return _Asked(dataset, forecasters, context, drawn, REWARD in dataset.columns(drawn[0].episode))
+    return _Asked(dataset, forecasters, context, drawn, dataset.has_rewards)
 
 
 def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any] | None) -> _Forecaster:

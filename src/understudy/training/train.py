@@ -139,6 +139,7 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
         "seed": config.seed,
         "dataset_fingerprint": sources.fingerprint,
         "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
+        "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
         "validation_fraction": config.validation_fraction,
         "start_from": origin and dict(load_info(origin).provenance),
         "arguments": sys.argv,
