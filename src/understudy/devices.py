@@ -1,6 +1,9 @@
-"""Which torch device a name means."""
+"""Which torch device a name means, and with how many threads it computes."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -20,3 +23,14 @@ def choose_device(name: str, *, process: int | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without CUDA
         raise UserError(f"device {name!r} is not there; choices: auto, cpu, cuda, cuda:N, mps") from error
     return device
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """While the block runs, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -19,7 +19,7 @@ from understudy.data.transforms import StateNormaliser
 from understudy.envs.base import EnvConfig
 from understudy.evaluation.held_out import split_episodes
 from understudy.evaluation.imagined import show
-from understudy.evaluation.open_loop import Imagined, imagine, open_loop
+from understudy.evaluation.open_loop import Imagined, imagine, labels, open_loop
 from understudy.models.checkpoint import resolve
 from understudy.rollout.collect import collect
 from understudy.training.sources import Sources
@@ -343,3 +343,18 @@ def test_transformers_go_on_with_samples_where_they_are_told_to(
     assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
     assert "config.next is 'sample'; expected no such key" in capsys.readouterr().err
     assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["runs/mlp", "runs/ensemble"], ["mlp", "ensemble"]),
+        (["stages/mlp/run", "stages/ensemble/run"], ["mlp", "ensemble"]),
+        (["a/mlp/0/run", "a/mlp/1/run", "a/ensemble/0/run"], ["mlp/0", "mlp/1", "ensemble/0"]),
+        (["a/run", "a/b/run"], ["a/run", "a/b/run"]),
+        (["a/run", "a/run"], ["a/run", "a/run"]),
+        (["run"], ["run"]),
+    ],
+)
+def test_runs_are_called_by_what_tells_them_apart(runs: list[str], names: list[str]) -> None:
+    assert labels(runs) == names

@@ -19,6 +19,7 @@ from understudy.data.bounds import beyond
 from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, STATE
 from understudy.data.transforms import StateNormaliser
+from understudy.devices import threads
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.evaluation.held_out import seen_episodes
 from understudy.models.distributional import Distributional
@@ -80,9 +81,21 @@ class Imagined:
 
 
 def labels(runs: Sequence[str]) -> list[str]:
-    """What runs are called in a table or a legend: their folders, or the whole paths where these are the same."""
-    names = [Path(run).name for run in runs]
-    return names if len(set(names)) == len(names) else list(runs)
+    """What runs are called in a table or a legend: their folders; where these are the same, what is between
+    the parts of their paths that all begin and end with; the whole paths where that does not tell them apart."""
+    parts = [Path(run).parts for run in runs]
+    begin, end = (_alike([each[::turn] for each in parts]) for turn in (1, -1))
+    for names in ([each[-1:] for each in parts], [each[begin : len(each) - end] for each in parts]):
+        if all(names) and len(set(names)) == len(names):
+            return ["/".join(name) for name in names]
+    return list(runs)
+
+
+def _alike(parts: Sequence[Sequence[str]]) -> int:
+    """How many parts all begin with."""
+    return next(
+        (place for place, found in enumerate(zip(*parts, strict=False)) if len(set(found)) > 1), min(map(len, parts))
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,8 @@ def imagine(
     names = labels([each.run for each in asked.forecasters])
     found = []
     for window in asked.windows:
-        told = [_dream(each, window, asked.context) for each in asked.forecasters]
+        with threads(1):
+            told = [_dream(each, window, asked.context) for each in asked.forecasters]
         units = [
             (each.normaliser.inverse(states), rewards)
             for each, (states, rewards) in zip(asked.forecasters, told, strict=True)
@@ -266,7 +280,8 @@ def _forecast(
 ) -> Forecast:
     """unit: the deviations in which errors are told."""
     names, scale = asked.dataset.spec.state_names, forecaster.normaliser.deviation / unit
-    walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
+    with threads(1):  # a dream of one has too little to share, and beside other work threads wait for each other
+        walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
     rows = tuple(_row(walks, steps, names, rewarded=asked.rewarded) for steps in sorted(set(horizons)))
     found = None
     if isinstance(forecaster.model, Distributional):

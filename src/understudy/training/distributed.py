@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 import understudy
+from understudy.devices import threads
 from understudy.types import UserError
 
 WORKER = "understudy.training.worker"
@@ -140,15 +142,9 @@ def join(rank: int, world: int, port: int) -> Ranks:
     return _join(store, rank, world)
 
 
-@contextlib.contextmanager
-def threads_for(world: int) -> Iterator[None]:
+def threads_for(world: int) -> AbstractContextManager[None]:
     """While the block runs, torch uses this process's share of the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads(max(1, len(os.sched_getaffinity(0)) // world))
 
 
 def _join(store: Store, rank: int, world: int) -> Ranks:
