@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -151,6 +153,16 @@ def test_denormal_numbers_count_as_zero_while_training_and_only_then():
     with precision.flushed_denormals(CPU):
         assert (small * 0.5).item() == 0.0
     assert (small * 0.5).item() > 0
+
+
+def test_numpy_does_not_warn_of_flushed_numbers() -> None:
+    program = """
+import numpy, torch
+from understudy.training.precision import flushed_denormals
+with flushed_denormals(torch.device("cpu")):
+    print(numpy.finfo(numpy.float32), numpy.finfo(numpy.float64))
+"""
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", program], check=True, capture_output=True)
 
 
 def test_validation_changes_nothing_and_has_no_dropout():
