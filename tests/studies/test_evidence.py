@@ -14,6 +14,7 @@ import pytest
 from understudy.evaluation.statistics import Difference
 from understudy.studies import find
 from understudy.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
+from understudy.studies.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
 from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
 from understudy.studies.representations import INVERSE, METHODS, STATES, Choice
 from understudy.studies.representations import study as representations
@@ -104,6 +105,20 @@ def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> 
             for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
         ]
         assert cells == tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None), name
+
+
+def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path) -> None:
+    result = of_archive("dynamics-specialist", tmp_path)
+    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-specialist").measurements("laptop", SEEDS))
+    found = table("dynamics.md", "cartpole-swingup")
+    less = {f"{TRANSFORMER} less {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
+    scores = Table(found.heads, {name: cells for name, cells in found.rows.items() if name not in less})
+    methods = {row.method: row.method for row in result.rows}
+    holds(scores, result, methods, {task: task for task in result.settings}, places=2)
+    for name, rival in less.items():
+        compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
+        cells = tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None)
+        assert found.rows[name] == cells, name
 
 
 def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
