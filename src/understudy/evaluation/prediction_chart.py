@@ -11,6 +11,8 @@ import numpy as np
 from understudy.evaluation.calibration import QUANTILES
 from understudy.evaluation.open_loop import Forecast, labels
 
+_WIDEST = 52  # characters of a line of the legend
+
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:
     """An SVG of one panel, or of two where a model predicts a distribution. Bars are intervals over episodes."""
@@ -58,5 +60,10 @@ def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence
 
 
 def _legend(panel: Any) -> None:
-    """Below the panel, where it hides no line."""
-    panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    """Below the panel, where it hides no line; long names below each other, and what is too wide for it cut short."""
+    handles, names = panel.get_legend_handles_labels()
+    told = [name if len(name) <= _WIDEST else f"...{name[3 - _WIDEST :]}" for name in names]
+    columns = 2 if max(map(len, told)) <= _WIDEST // 2 else 1
+    panel.legend(
+        handles, told, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns
+    )
