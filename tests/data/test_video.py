@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -71,3 +74,16 @@ def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
     video.unlink()
     with pytest.raises(UserError, match=r"file-000.mp4 is missing"):
         EpisodeDataset.open(dataset.path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may be put before all else")
+def test_to_encode_puts_nothing_before_all_else_on_the_machine() -> None:
+    """SVT-AV1 makes the process that opens it real-time where it may, and all that this one starts."""
+    program = """
+import os, pathlib, numpy
+from understudy.data.video import encode_video
+encode_video(numpy.zeros((4, 64, 64, 3), numpy.uint8), 10)
+kinds = {os.sched_getscheduler(int(path.name)) for path in pathlib.Path("/proc/self/task").glob("*")}
+assert os.SCHED_FIFO not in kinds, kinds
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,10 +24,30 @@ def encode_video(frames: np.ndarray, fps: float) -> bytes:
         stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        with _ordinary_priority():
+            stream.codec_context.open()
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Where it may, as root may on Linux, SVT-AV1 puts its threads and the one that opens it before all else on the
+    machine (SCHED_FIFO, 99) and leaves them there; what the process starts later is born so, too, and on two cores a
+    browser that was, let nothing else run. Here all are put back when it is open."""
+    if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_FIFO:
+        yield
+        return
+    own = os.sched_getscheduler(0)
+    try:
+        yield
+    finally:
+        for path in Path("/proc/self/task").glob("*"):
+            with contextlib.suppress(ProcessLookupError):  # a thread that has ended since
+                if os.sched_getscheduler(int(path.name)) == os.SCHED_FIFO:
+                    os.sched_setscheduler(int(path.name), own, os.sched_param(0))
 
 
 class VideoWriter:
