@@ -23,7 +23,7 @@ def flushed_denormals(device: torch.device) -> Iterator[None]:
     """Within, this thread's numbers too small for float32's usual form count as zero on a CPU, as GPUs' fast ones do.
     Sums of vanishing gradients and of their squares are full of them, and some processors take a hundred times as
     long for each."""
-    for kind in (np.float32, np.float64):
+    for kind in ("float32", "float64"):
         np.finfo(kind)  # numpy measures its numbers when it is first asked, and warns where the smallest are zero
     changed = device.type == "cpu" and torch.set_flush_denormal(True)
     try:
