@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -40,14 +41,19 @@ def _ordinary_priority() -> Iterator[None]:
     if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_FIFO:
         yield
         return
-    own = os.sched_getscheduler(0)
+    own, before = os.sched_getscheduler(0), _threads()
     try:
         yield
     finally:
-        for path in Path("/proc/self/task").glob("*"):
-            with contextlib.suppress(ProcessLookupError):  # a thread that has ended since
-                if os.sched_getscheduler(int(path.name)) == os.SCHED_FIFO:
-                    os.sched_setscheduler(int(path.name), own, os.sched_param(0))
+        for thread in {threading.get_native_id()} | (_threads() - before):  # a user's real-time threads stay so
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                    os.sched_setscheduler(thread, own, os.sched_param(0))
+
+
+def _threads() -> set[int]:
+    """Of this process, by the numbers that the system has for them."""
+    return {int(path.name) for path in Path("/proc/self/task").glob("*")}
 
 
 class VideoWriter:

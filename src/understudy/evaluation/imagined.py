@@ -17,6 +17,7 @@ from understudy.data.transforms import StateNormaliser
 from understudy.envs import make
 from understudy.envs.base import EnvConfig, Environment
 from understudy.evaluation.open_loop import Imagined
+from understudy.evaluation.prediction_chart import legend_of
 from understudy.progress import progress_bar
 from understudy.rollout.video import write_video
 from understudy.serialisation import from_jsonable
@@ -72,7 +73,8 @@ def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
             _draw(panel, window.seen, window.state[:, number], told, names[int(number)])
         _draw(column[-1], window.seen, window.reward, {n: r for n, (_, r) in window.imagined.items()}, "reward")
         column[-1].set_xlabel("step")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    handles, told = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles=handles, **legend_of(told, panels=len(windows)), loc="outside lower center")
     drawn = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
     return drawn.getvalue()

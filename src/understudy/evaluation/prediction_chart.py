@@ -11,7 +11,7 @@ import numpy as np
 from understudy.evaluation.calibration import QUANTILES
 from understudy.evaluation.open_loop import Forecast, labels
 
-_WIDEST = 52  # characters of a line of the legend
+_WIDEST = 52  # characters of a legend as wide as a panel
 
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:
@@ -60,10 +60,13 @@ def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence
 
 
 def _legend(panel: Any) -> None:
-    """Below the panel, where it hides no line; long names below each other, and what is too wide for it cut short."""
+    """Below the panel, where it hides no line."""
     handles, names = panel.get_legend_handles_labels()
+    panel.legend(handles=handles, **legend_of(names, panels=1), loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def legend_of(names: Sequence[str], *, panels: int) -> dict[str, Any]:
+    """Matplotlib's settings of a legend below so many panels: long names below each other, those too wide cut short."""
     told = [name if len(name) <= _WIDEST else f"...{name[3 - _WIDEST :]}" for name in names]
-    columns = 2 if max(map(len, told)) <= _WIDEST // 2 else 1
-    panel.legend(
-        handles, told, frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns
-    )
+    columns = panels * _WIDEST // max(map(len, told))
+    return {"labels": told, "ncols": min(2 * panels, columns), "fontsize": 8, "frameon": False}

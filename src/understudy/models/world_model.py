@@ -62,7 +62,7 @@ class Foreseeing(Protocol):
 @torch.no_grad()
 def step_by_step(dream: Dream, plans: Float[Tensor, "n t a"]) -> Prediction:
     """Observations (n, t, s) and rewards (n, t) of a dream under plans, which is over then: what it holds cannot be
-    gone on from, so that its steps are spared autograd's accounts (a twentieth of their time)."""
+    gone on from, so that its steps are spared autograd's accounts."""
     with torch.inference_mode():
         steps = [dream.step(action) for action in plans.unbind(dim=1)]
     return Prediction(torch.stack([each[0] for each in steps], dim=1), torch.stack([each[1] for each in steps], dim=1))

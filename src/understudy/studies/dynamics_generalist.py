@@ -165,8 +165,7 @@ STUDY = Study(
     name="dynamics-generalist",
     description=(
         "Does a dynamics model of many walkers plan for a body that it never saw? debug: for tests. laptop: 20 planar "
-        "bodies, 3 unseen ones; about 2 hours on two cores by the seconds of its parts, not run yet. paper: 40 and 20, "
-        "for GPUs."
+        "bodies, 3 unseen ones; hours, not run to its end yet. paper: 40 and 20, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=PLANNING,
