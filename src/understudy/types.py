@@ -38,7 +38,8 @@ class ActionContract:
 
     low, high: bounds a dimension; the model sees actions scaled from them to [-1, 1].
     control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a gripper.
-    choices: names of the actions where one of several is taken, else empty; see `discrete`.
+    choices: names of the actions where one of several is taken, else empty; see `discrete`. measured: nobody wrote down
+    what is allowed, and the bounds are the least and the greatest action of some data.
     """
 
     representation: str
@@ -49,6 +50,7 @@ class ActionContract:
     control_rate_hz: float
     gripper: str | None = None
     choices: tuple[str, ...] = ()
+    measured: bool = False
 
     def __post_init__(self) -> None:
         assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
@@ -143,6 +145,14 @@ class Spec:
             action=ActionContract.from_dict(values["action"]),
             goal_camera=values.get("goal_camera"),
         )
+
+    def bounded_as(self, other: Spec) -> Spec:
+        """This spec with the bounds of another's actions where both are but measured: data of one robot, recorded
+        twice, does not reach as far both times."""
+        ours, theirs = self.action, other.action
+        if not (ours.measured and theirs.measured and ours.names == theirs.names):
+            return self
+        return replace(self, action=replace(ours, low=theirs.low, high=theirs.high))
 
     def differences(self, other: Spec) -> list[str]:
         """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree."""

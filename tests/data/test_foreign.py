@@ -46,6 +46,7 @@ def test_spec_is_derived(foreign: EpisodeDataset) -> None:
     assert spec.embodiment == "arm" and spec.cameras == {"front": (16, 16)}
     assert spec.state_names == ("state_0", "state_1", "state_2")
     assert spec.action.names == ("shoulder", "elbow") and spec.action.representation == "unknown"
+    assert spec.action.measured
     np.testing.assert_allclose(spec.action.low, actions.min(0), atol=1e-6)
     np.testing.assert_allclose(spec.action.high, actions.max(0), atol=1e-6)
     assert spec.action.control_rate_hz == FPS and foreign.environment == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from understudy.data.formats.lerobot.appending import append
 from understudy.data.formats.lerobot.writer import DatasetWriter
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
 from understudy.data.locations import open_location
-from understudy.types import Episode, TaskEntry, UserError
+from understudy.types import Episode, Spec, TaskEntry, UserError
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
@@ -65,6 +66,12 @@ class EpisodeDataset:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             whole.update(f"{file.relative_to(root).as_posix()} {digest}\n".encode())
         return whole.hexdigest()
+
+    def bounded_as(self, spec: Spec) -> EpisodeDataset:
+        """The same dataset as an agent of this spec takes it; see `Spec.bounded_as`."""
+        same = copy(self)
+        same.spec = self.spec.bounded_as(spec)
+        return same
 
     def episode(self, index: int) -> Episode:
         """Decode one episode. Raises UserError naming the file where it is torn."""

@@ -75,9 +75,9 @@ class JointSpec:
         return dict(zip(spec.cameras, self.slots, strict=False))
 
     def index(self, spec: Spec, complaint: str) -> int:
-        """The place of an embodiment. Raises UserError that begins with `complaint` and says what differs from those
-        that are known."""
-        differences = {ours.embodiment: ours.differences(spec) for ours in self.specs}
+        """The place of an embodiment, wherever its actions end if that is but measured. Raises UserError that begins
+        with `complaint` and says what differs from those that are known."""
+        differences = {ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs}
         for number, found in enumerate(differences.values()):
             if not found:
                 return number

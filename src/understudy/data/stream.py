@@ -19,7 +19,7 @@ from understudy.data.permutation import mix, permute
 from understudy.data.statistics import Statistics
 from understudy.data.subset import SubsetReader
 from understudy.data.windows import WindowConfig, Windows
-from understudy.types import Batch, UserError
+from understudy.types import Batch, Spec, UserError
 
 _LEAST_UNITS = 2
 
@@ -47,7 +47,8 @@ class StreamedWindows:
     readers), so training resumes to the sample: a place elsewhere costs preparing one pool. Reader r of R has files r,
     r + R and so on; where files are fewer than readers, episodes instead. No episode is read by two.
 
-    Raises UserError if the URL cannot be reached, or has fewer episodes than there are readers.
+    spec: of the agent that these are for; see `Spec.bounded_as`. Raises UserError if the URL cannot be reached, or has
+    fewer episodes than there are readers.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StreamedWindows:
         buffer_frames: int = 20_000,
         episodes: Sequence[int] | np.ndarray | None = None,
         statistics: Statistics | None = None,
+        spec: Spec | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
         if buffer_frames < 1 or not 0 <= reader < readers:
@@ -71,7 +73,8 @@ class StreamedWindows:
         self._buffer_frames, self._statistics = buffer_frames, statistics
         self._remote = RemoteReader(url, cache_dir=cache_dir)
         self._folder = self._remote.path.parent
-        self.dataset = EpisodeDataset(self._remote)
+        whole = EpisodeDataset(self._remote)
+        self.dataset = whole if spec is None else whole.bounded_as(spec)
         self._units = self._shared_out(range(self.dataset.num_episodes) if episodes is None else episodes)
         lengths = self.dataset.reader.contents.lengths
         self._sizes = [int(lengths[unit].sum()) for unit in self._units]
@@ -201,7 +204,7 @@ class StreamedWindows:
         return self._folder / f"pool-{key[0]}-{key[1]}"
 
     def _fetched(self, pool: _Pool, place: Path) -> Windows:
-        dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes))
+        dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes)).bounded_as(self.dataset.spec)
         cache = decode_into(dataset, place)
         self._remote.drop(pool.files - self._after(pool).files)
         seed = int(mix(np.asarray([pool.epoch, pool.number]), self.seed)[1] >> np.uint64(1))

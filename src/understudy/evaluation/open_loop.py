@@ -25,7 +25,7 @@ from understudy.evaluation.held_out import seen_episodes
 from understudy.models.distributional import Distributional
 from understudy.models.world_model import WorldModel, step_by_step
 from understudy.rollout.seeds import derive_seed
-from understudy.types import UserError
+from understudy.types import ActionContract, UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
 TrainedOn = Literal["other data", "other episodes", "these episodes"]
@@ -100,23 +100,24 @@ def _alike(parts: Sequence[Sequence[str]]) -> int:
 
 @dataclass(frozen=True)
 class _Forecaster:
-    """A run's model, and the states as it knows them. seen: see `seen_episodes`."""
+    """A run's model, and states and actions as it knows them. seen: see `seen_episodes`."""
 
     run: str
     model: Any
     normaliser: StateNormaliser
+    contract: ActionContract
     seen: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Steps of an episode from frame `first` on: states (c + h + 1, s) in the simulator's units, actions and rewards
-    (c + h, ...) between them, actions in [-1, 1]. seed: of what models draw."""
+    """Steps of an episode from frame `first` on: states (c + h + 1, s), actions and rewards (c + h, ...) between them,
+    in the simulator's units. seed: of what models draw."""
 
     episode: int
     first: int
     state: Float[np.ndarray, "t s"]
-    action: Float[Tensor, "u a"]
+    action: Float[np.ndarray, "u a"]
     reward: Float[Tensor, "u"]
     seed: int
 
@@ -225,9 +226,9 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
     model = system.eval().model
     if not isinstance(model, WorldModel):
         raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
-    body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
+    body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
     normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
-    return _Forecaster(str(run), model, normaliser, seen_episodes(info.provenance, dataset))
+    return _Forecaster(str(run), model, normaliser, body.spec.action, seen_episodes(info.provenance, dataset))
 
 
 def _windows(
@@ -259,12 +260,11 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed
         np.asarray(values, np.float32).reshape(length, -1)[rows]
         for values in (columns[STATE], columns[ACTION], dataset.rewards(episode, columns))
     )
-    acted = contract.normalise(action)
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
     _require(~beyond(contract, action), action, contract.names, where, first, bounds)
-    return _Window(episode, first, state, torch.tensor(acted[:-1]), torch.tensor(reward[:-1, 0]), seed)
+    return _Window(episode, first, state, action[:-1], torch.tensor(reward[:-1, 0]), seed)
 
 
 def _require(
@@ -314,16 +314,18 @@ def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[n
 def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.ndarray, np.ndarray]:
     """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a window."""
     seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
-    history = forecaster.model.encode(seen, window.action[:context], window.reward[:context])
+    action = torch.from_numpy(forecaster.contract.normalise(window.action))
+    history = forecaster.model.encode(seen, action[:context], window.reward[:context])
     dream = history.dream(1, torch.Generator().manual_seed(window.seed))
-    observation, reward = step_by_step(dream, window.action[None, context:])
+    observation, reward = step_by_step(dream, action[None, context:])
     return observation[0].numpy(), reward[0].numpy()
 
 
 def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:
     """The probability integral transform of every step that was predicted, each one step ahead."""
     state = torch.from_numpy(np.stack([forecaster.normaliser(window.state) for window in windows]))
-    action, reward = (torch.stack([getattr(window, name) for window in windows]) for name in ("action", "reward"))
+    action = torch.from_numpy(forecaster.contract.normalise(np.stack([window.action for window in windows])))
+    reward = torch.stack([window.reward for window in windows])
     found = []
     for end in range(context + 1, state.shape[1]):
         past = slice(end - context - 1, end)

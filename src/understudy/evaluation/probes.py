@@ -17,6 +17,7 @@ from understudy.data.dataset import EpisodeDataset
 from understudy.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from understudy.data.transforms import StateNormaliser
 from understudy.envs.base import EnvConfig
+from understudy.models.checkpoint import Embodiment
 from understudy.models.representation import Representation
 from understudy.nn.mlp import mlp
 from understudy.objectives.representations.behaviour_cloning import EmbeddingCloning
@@ -70,7 +71,7 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
     costs. Raises UserError if the run has no policy over a representation or does not fit the dataset, or where no
     action varies."""
     dataset = EpisodeDataset.open(data)
-    system, normaliser = _system(run, dataset)
+    system, body, normaliser = _system(run, dataset)
     policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
     if not isinstance(policy, EmbeddingCloning):
         raise UserError(f"{run} learned no policy over a representation")
@@ -79,7 +80,7 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
     with torch.inference_mode():
         chunks = policy.decide(torch.from_numpy(embedded)[None])[0].unflatten(-1, (system.model.chunk, -1))
     predicted = chunks[:, 0].numpy()
-    contract = dataset.spec.action
+    contract = body.spec.action
     episodes = [dataset.columns(index) for index in range(dataset.num_episodes)]
     wanted = [
         contract.normalise(columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own])
@@ -95,16 +96,16 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
 
 
 def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Representation, StateNormaliser]:
-    system, normaliser = _system(run, dataset)
+    system, _, normaliser = _system(run, dataset)
     return system.model, normaliser
 
 
-def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, StateNormaliser]:
+def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Embodiment, StateNormaliser]:
     system, info = load_system(run)
     if not isinstance(system.model, Representation):
         raise UserError(f"{run} is of a {type(system.model).__name__}; probes read a representation")
-    body = info.embodiments[info.joint.index(dataset.spec, f"{dataset.path} is of another embodiment than {run}")]
-    return system.eval(), StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+    body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
+    return system.eval(), body, StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
 
 
 def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:

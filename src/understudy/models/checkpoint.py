@@ -73,6 +73,10 @@ class CheckpointInfo:
         """The embodiments as the model knows them."""
         return JointSpec(tuple(embodiment.spec for embodiment in self.embodiments))
 
+    def embodiment_of(self, spec: Spec, complaint: str) -> Embodiment:
+        """The one of this spec; see `JointSpec.index`."""
+        return self.embodiments[self.joint.index(spec, complaint)]
+
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:
         """Those trained on, of all embodiments."""

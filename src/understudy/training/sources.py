@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from understudy.data.mixture import require_weights
 from understudy.data.statistics import pooled
 from understudy.models.checkpoint import Embodiment
 from understudy.serialisation import content_hash
-from understudy.types import TaskEntry, UserError
+from understudy.types import Spec, TaskEntry, UserError
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Sources:
     def embodiments(self) -> tuple[Embodiment, ...]:
         """The embodiments in the order of their first datasets, with the statistics of all their frames.
 
-        Raises UserError where datasets of one embodiment differ in its spec or in its environment.
+        Bounds of actions that are but measured are those of all frames. Raises UserError where datasets of one
+        embodiment otherwise differ in its spec, or in its environment.
         """
         groups: dict[str, list[EpisodeDataset]] = {}
         for dataset in self.datasets:
@@ -96,7 +97,7 @@ def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
 def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
     first = datasets[0]
     for other in datasets[1:]:
-        different = first.spec.differences(other.spec)
+        different = first.spec.differences(other.spec.bounded_as(first.spec))
         if first.environment != other.environment:
             ours, theirs = first.environment, other.environment
             keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
@@ -110,4 +111,12 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
     for dataset in datasets:
         tasks |= {task.name: task for task in dataset.tasks if task.name not in tasks}
     statistics = pooled([dataset.statistics for dataset in datasets])
-    return Embodiment(first.spec, first.environment, statistics, tuple(tasks.values()))
+    return Embodiment(_widest(datasets), first.environment, statistics, tuple(tasks.values()))
+
+
+def _widest(datasets: Sequence[EpisodeDataset]) -> Spec:
+    """The spec of all; where the bounds of actions are but measured, those of all measurements."""
+    specs = [dataset.spec for dataset in datasets]
+    low = np.min([spec.action.low for spec in specs], axis=0).tolist()
+    high = np.max([spec.action.high for spec in specs], axis=0).tolist()
+    return replace(specs[0], action=replace(specs[0].action, low=tuple(low), high=tuple(high)))

@@ -147,13 +147,14 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
 
 
 def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodiment, ...]:
-    """All embodiments of a checkpoint, with its statistics, since its weights expect their scale. Those that we have no
-    data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does not know."""
+    """All embodiments of a checkpoint, with its statistics and bounds, since its weights expect their scale. Those that
+    we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does not know.
+    """
     info = load_info(origin)
     known = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
     for ours in embodiments:
         place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
-        known[place] = replace(ours, statistics=known[place].statistics)
+        known[place] = replace(ours, spec=known[place].spec, statistics=known[place].statistics)
     return tuple(known)
 
 
@@ -347,11 +348,12 @@ def _windows(
     for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
         if not len(chosen):
             continue
-        embodiment = info.embodiments[joint.index(dataset.spec, f"{dataset.path} is of another embodiment")]
+        embodiment = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment")
+        dataset = dataset.bounded_as(embodiment.spec)
         weights.append(sources.weights[number])
         given: dict[str, Any] = {"seed": config.seed, "episodes": chosen.tolist(), "statistics": embodiment.statistics}
         if config.buffer_frames:
-            given |= {"reader": ranks.rank, "readers": ranks.world} if alone else {}
+            given |= {"spec": embodiment.spec} | ({"reader": ranks.rank, "readers": ranks.world} if alone else {})
             streamed = StreamedWindows(dataset.location, config.window, buffer_frames=config.buffer_frames, **given)
             parts.append(streamed)
             continue

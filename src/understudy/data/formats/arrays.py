@@ -90,8 +90,9 @@ def spec_of(
 
     bounds: of actions, where they are known and finite; else those that were seen.
     """
-    low, high = seen_bounds(statistics[ACTION])
+    (low, high), measured = seen_bounds(statistics[ACTION]), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
+        measured = False
         low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in bounds)
     contract = ActionContract(
         representation=UNKNOWN,
@@ -101,6 +102,7 @@ def spec_of(
         high=high,
         control_rate_hz=fps,
         choices=choices,
+        measured=measured,
     )
     cameras = {name: (height, width) for name, (_, height, width) in plan.cameras.items()}
     return Spec(embodiment, cameras, plan.state_names, contract)

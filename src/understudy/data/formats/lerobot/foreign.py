@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from understudy.data.formats.arrays import seen_bounds
 from understudy.data.formats.reader import ACTION, IMAGES, STATE
 from understudy.data.statistics import Statistics
 from understudy.types import ActionContract, Spec, UserError
@@ -32,16 +33,15 @@ def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
     if ACTION not in features:
         raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
     names = _names(features[ACTION], "action")
-    seen = statistics[ACTION]
-    width = np.maximum(np.subtract(seen.max, seen.min), 1e-6)
-    middle = np.add(seen.max, seen.min) / 2
+    low, high = seen_bounds(statistics[ACTION])
     action = ActionContract(
         representation="unknown",
         frame="unknown",
         names=names,
-        low=tuple((middle - width / 2).tolist()),
-        high=tuple((middle + width / 2).tolist()),
+        low=low,
+        high=high,
         control_rate_hz=float(info["fps"]),
+        measured=True,
     )
     cameras = camera_sizes(features)
     state = _names(features[STATE], "state") if STATE in features else ()

@@ -1,0 +1,100 @@
+"""Two recordings of one robot whose actions' bounds nobody wrote down: neither reaches as far as the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.synthetic import make_episode, make_spec, write
+from training.runs import first, rows, second
+
+from understudy.data.dataset import EpisodeDataset
+from understudy.data.frames import FrameCache
+from understudy.data.stream import StreamedWindows
+from understudy.data.windows import WindowConfig, Windows
+from understudy.evaluation.open_loop import open_loop
+from understudy.methods import preset
+from understudy.models.checkpoint import load_info, resolve
+from understudy.training.sources import Sources
+from understudy.training.train import train
+from understudy.types import Spec, UserError
+
+NARROW, WIDE, SMALL = ((-0.5, -0.75), (0.5, 0.75)), ((-1.0, -0.5), (1.0, 0.5)), ((-0.25, -0.25), (0.25, 0.25))
+
+
+def measured(low: tuple[float, float], high: tuple[float, float]) -> Spec:
+    spec = make_spec()
+    return replace(spec, action=replace(spec.action, low=low, high=high, measured=True))
+
+
+def record(path: Path, spec: Spec, *, seed: int, inside: Spec | None = None) -> EpisodeDataset:
+    """Actions that fill the bounds of `inside`."""
+    known = (inside or spec).action
+    drawn = [make_episode(seed + number, 12, spec) for number in range(8)]
+    return write(path, [replace(each, action=each.action * known.high) for each in drawn], spec)
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> EpisodeDataset:
+    return record(tmp_path / "narrow", measured(*NARROW), seed=0)
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> EpisodeDataset:
+    return record(tmp_path / "wide", measured(*WIDE), seed=100)
+
+
+def test_a_mixture_has_the_bounds_of_all(narrow, wide, tmp_path):
+    run = train(first(steps=1), data=[narrow.path, wide.path], output=tmp_path / "run", device="cpu")
+    (body,) = load_info(resolve(run)).embodiments
+    assert (body.spec.action.low, body.spec.action.high) == ((-1.0, -0.75), (1.0, 0.75))
+
+
+def test_an_agents_bounds_hold_for_what_it_is_tuned_on(narrow, wide, tmp_path):
+    run = train(first(steps=1), data=narrow.path, output=tmp_path / "first", device="cpu")
+    tuned = train(second(steps=1), data=wide.path, output=tmp_path / "tuned", start_from=run, device="cpu")
+    (body,) = load_info(resolve(tuned)).embodiments
+    assert body.spec == narrow.spec and body.tasks == wide.tasks
+    same = record(tmp_path / "same", narrow.spec, seed=100, inside=wide.spec)
+    again = train(second(steps=1), data=same.path, output=tmp_path / "again", start_from=run, device="cpu")
+    assert rows(tuned)[0]["loss"] == rows(again)[0]["loss"]
+
+
+def test_windows_are_scaled_by_the_agents_bounds(narrow, wide, tmp_path):
+    (body,) = Sources.open([narrow.path, wide.path]).embodiments()
+    config = WindowConfig(steps=2, chunk=1)
+    whole = Windows(wide.bounded_as(body.spec), FrameCache.open(wide, tmp_path / "cache"), config, seed=0)
+    streamed = StreamedWindows(str(wide.path), config, seed=0, spec=body.spec, cache_dir=tmp_path / "streamed")
+    for windows in (whole, streamed):
+        batch = windows.batch(0, 32)
+        for window, action in zip(batch.window.tolist(), batch.action[:, 0, 0].numpy(), strict=True):
+            episode = int(np.searchsorted(wide.starts, window, side="right")) - 1
+            raw = wide.columns(episode)["action"][window - wide.starts[episode]]
+            np.testing.assert_allclose(action, raw / (1.0, 0.75), atol=1e-6)
+        windows.close()
+
+
+def test_dynamics_models_predict_another_recording_each_in_its_own_bounds(narrow, wide, tmp_path):
+    runs = [
+        train(preset("dynamics/mlp-debug"), data=data.path, output=tmp_path / f"of-{data.path.name}", device="cpu")
+        for data in (narrow, wide)
+    ]
+    small = record(tmp_path / "small", measured(*SMALL), seed=100)
+    found = open_loop(runs, small.path, horizons=(1, 3), windows=4)
+    for forecast, data in zip(found, (narrow, wide), strict=True):
+        same = record(tmp_path / f"as-{data.path.name}", data.spec, seed=100, inside=small.spec)
+        expected = open_loop([runs[0], forecast.run], same.path, horizons=(1, 3), windows=4)[1]
+        assert forecast.horizons == expected.horizons
+
+
+def test_what_was_written_down_is_held_to(narrow, tmp_path):
+    spec = replace(narrow.spec, action=replace(narrow.spec.action, measured=False))
+    told = record(tmp_path / "told", spec, seed=3)
+    further = replace(spec, action=replace(spec.action, high=(0.5, 0.8)))
+    other = record(tmp_path / "other", further, seed=4, inside=spec)
+    with pytest.raises(UserError, match=r"both have the embodiment 'toy', but differ \(action.high"):
+        train(first(steps=1), data=[told.path, other.path], output=tmp_path / "run", device="cpu")
+    with pytest.raises(UserError, match=r"differ \(action.measured: True, False\)"):
+        train(first(steps=1), data=[narrow.path, told.path], output=tmp_path / "run", device="cpu")
