@@ -271,6 +271,17 @@ def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, le
     torch.testing.assert_close(before, after)
 
 
+@pytest.mark.parametrize("decoding", DECODINGS)
+def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: str) -> None:
+    model = make_model(decoding, policy=True)
+    values = torch.randn(2, 5, model.observed + model.acted + 1)
+    real = torch.tensor([[True] * 5, [True, True, True, False, False]])
+    with torch.no_grad():
+        following, decided = model.both(values, real)
+        torch.testing.assert_close(following[real], model(values, real)[real])
+        torch.testing.assert_close(decided[real], model.decide(values, real)[real])
+
+
 def test_a_model_without_a_policy_says_so() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):

@@ -135,8 +135,15 @@ class DynamicsTransformer(nn.Module):
         and of the reward, told from the next observation where there is one, else from the expected one. values:
         `sequence`'s, of any length: a step sees as many as the model has places for, itself included. real: steps that
         there are; None: all."""
-        t, steps = values.shape[1], self._places(values)
+        steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
+        return self._follows(x, values, real)
+
+    def _follows(
+        self, x: Float[Tensor, "b l d"], values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None
+    ) -> Float[Tensor, "b t m bins"]:
+        """See `forward`. x: what the model has in mind at each token."""
+        t = values.shape[1]
         if self.config.decoding == "sequential":
             return self._logits(x).unflatten(1, (t, self.tokens))[..., 0, :]
         changes, observation = self._logits(x), values[..., : self.observed]
@@ -161,6 +168,19 @@ class DynamicsTransformer(nn.Module):
     ) -> Float[Tensor, "b t a bins"]:
         """Logits of the action at each step, from the steps before it and its own observation. As `forward`, for models
         with a policy."""
+        return self._actions(self._thought(values, real)[1])
+
+    def both(
+        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
+    ) -> tuple[Float[Tensor, "b t m bins"], Float[Tensor, "b t a bins"]]:
+        """What `forward` and `decide` tell, in one pass."""
+        x, asked = self._thought(values, real)
+        return self._follows(x, values, real), self._actions(asked)
+
+    def _thought(
+        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None
+    ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b t d"]]:
+        """What the model has in mind at each token of a step, and where it asks what to do."""
         t, told = values.shape[1], self._places(values)
         asking = torch.arange(t, device=values.device)
         number = torch.arange(len(told), device=values.device) % self.tokens
@@ -169,7 +189,8 @@ class DynamicsTransformer(nn.Module):
         alone = torch.eye(t, dtype=torch.bool, device=values.device)
         mask = torch.cat([torch.cat([self._earlier(told), seen]), torch.cat([alone.new_zeros(len(told), t), alone])], 1)
         x = torch.cat([self._steps(values).flatten(1, 2), self._glances(values[..., : self.observed])], dim=1)
-        return self._actions(self._attended(x, torch.cat([told, asking]), mask, real)[:, len(told) :])
+        x = self._attended(x, torch.cat([told, asking]), mask, real)
+        return x[:, : len(told)], x[:, len(told) :]
 
     def sequence(
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b t a"], reward: Float[Tensor, "b t"]

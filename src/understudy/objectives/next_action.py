@@ -9,8 +9,8 @@ from torch import Tensor
 
 from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.objectives.base import Objective
-from understudy.objectives.next_step import cross_entropy, values_of
-from understudy.objectives.steps import StepPasses
+from understudy.objectives.next_step import cross_entropy
+from understudy.objectives.steps import TransformerPasses
 from understudy.types import Loss, UserError
 
 
@@ -35,11 +35,11 @@ class NextAction(Objective):
             raise UserError("a dynamics model learns actions only with a policy; set model.policy")
         self.config = config
 
-    def predict(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t a bins"]:
+    def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t a bins"]:
         """See `DynamicsTransformer.decide`."""
-        return passes.model.decide(values_of(passes), passes.batch.mask)
+        return passes.decided
 
-    def forward(self, passes: StepPasses[DynamicsTransformer]) -> Loss:
+    def forward(self, passes: TransformerPasses) -> Loss:
         model, logits, wanted = passes.model, self.predict(passes), passes.batch.expert_action[:, :, 0]
         loss = cross_entropy(model, logits.float(), wanted, self.config.deviation)
         real = passes.batch.mask[..., None].expand_as(wanted)

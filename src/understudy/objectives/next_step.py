@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.objectives.base import Objective
-from understudy.objectives.steps import StepPasses
+from understudy.objectives.steps import TransformerPasses
 from understudy.types import Loss, UserError
 
 
@@ -34,13 +34,13 @@ class NextStep(Objective):
         super().__init__()
         self.config = config
 
-    def predict(self, passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t m bins"]:
+    def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t m bins"]:
         """See `DynamicsTransformer.forward`."""
-        return passes.model(values_of(passes), passes.batch.mask)
+        return passes.following
 
-    def forward(self, passes: StepPasses[DynamicsTransformer]) -> Loss:
+    def forward(self, passes: TransformerPasses) -> Loss:
         model, logits = passes.model, self.predict(passes)
-        values, real = values_of(passes), _counts(passes)
+        values, real = passes.values, _counts(passes)
         s = model.observed
         if model.config.decoding == "parallel":
             told = torch.cat([logits[:, :-1, :s].flatten(1, 2), logits[:, :, -1]], dim=1)
@@ -66,13 +66,7 @@ def cross_entropy(
     return flat.view(values.shape)
 
 
-def values_of(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
-    """The numbers of the batch's steps; see `DynamicsTransformer.sequence`."""
-    batch = passes.batch
-    return passes.model.sequence(batch.state, passes.action, batch.reward)
-
-
-def _counts(passes: StepPasses[DynamicsTransformer]) -> Float[Tensor, "b t n"]:
+def _counts(passes: TransformerPasses) -> Float[Tensor, "b t n"]:
     """Which numbers count: observations and rewards of steps that there are. Actions are given."""
     model, real = passes.model, passes.batch.mask
     predicted = torch.cat([torch.ones(model.observed), torch.zeros(model.acted), torch.ones(1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from understudy.models.dynamics_transformer import DynamicsTransformer
 from understudy.types import Batch
 
 Model = TypeVar("Model")
@@ -40,3 +42,29 @@ class StepPasses(Generic[Model]):
         real, numbers = self.batch.mask, self.batch.state.shape[-1]
         changes = F.pad(real[:, 1:] & real[:, :-1], (0, 1))
         return torch.cat([changes[..., None].expand(-1, -1, numbers), real[..., None]], dim=-1)
+
+
+class TransformerPasses(StepPasses[DynamicsTransformer]):
+    """What two objectives of one model need is computed once."""
+
+    @cached_property
+    def values(self) -> Float[Tensor, "b t n"]:
+        """The numbers of the batch's steps; see `DynamicsTransformer.sequence`."""
+        return self.model.sequence(self.batch.state, self.action, self.batch.reward)
+
+    @property
+    def following(self) -> Float[Tensor, "b t m bins"]:
+        """See `DynamicsTransformer.forward`."""
+        return self._told[0]
+
+    @property
+    def decided(self) -> Float[Tensor, "b t a bins"]:
+        """See `DynamicsTransformer.decide`."""
+        assert self._told[1] is not None
+        return self._told[1]
+
+    @cached_property
+    def _told(self) -> tuple[Tensor, Tensor | None]:
+        if self.model.config.policy:
+            return self.model.both(self.values, self.batch.mask)
+        return self.model(self.values, self.batch.mask), None

@@ -36,7 +36,7 @@ from understudy.objectives.representations.inverse_dynamics import (
     EmbeddingInverseDynamicsConfig,
 )
 from understudy.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
-from understudy.objectives.steps import StepPasses
+from understudy.objectives.steps import StepPasses, TransformerPasses
 from understudy.types import Batch, Loss, UserError
 
 DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
@@ -84,7 +84,7 @@ KINDS: dict[type, Kind] = {
     ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
     RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
     DynamicsTransformerConfig: Kind(
-        DynamicsTransformer, {NextStepConfig: NextStep, NextActionConfig: NextAction}, StepPasses
+        DynamicsTransformer, {NextStepConfig: NextStep, NextActionConfig: NextAction}, TransformerPasses
     ),
     MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
     EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
