@@ -37,6 +37,8 @@ _RECURRENT: dict[Size, tuple[int, int, int]] = {  # width, variables and categor
     "laptop": (128, 16, 16),
     "paper": (200, 32, 50),
 }
+_LIKELIHOOD = 0.01  # of bins, beside the square error: as much as they take from it costs plans
+_POLICY = 0.1  # of actions, beside what follows them: as much as the latter, they take what dynamics need
 _BASELINE_WINDOW = 4  # steps; each is predicted from the one before alone
 
 
@@ -44,7 +46,7 @@ def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     """A model of one body's dynamics, from its states alone: collect them with `--state full`."""
     width, layers, heads, bins = _MODELS[size]
     model = DynamicsTransformerConfig(width=width, layers=layers, heads=heads, bins=bins, decoding=decoding)
-    objective = NextStepConfig(deviation=bins / 512)
+    objective = _next_step(decoding, bins)
     return _trained(decoding, model, {"next_step": objective}, _HISTORY[size], *_STEPS[size])
 
 
@@ -59,11 +61,19 @@ def generalist(size: Size) -> TrainConfig:
         phase="dynamics-generalist",
         model=replace(config.model, bins=bins, policy=True),
         objectives={
-            "next_step": NextStepConfig(deviation=bins / 512),
-            "next_action": NextActionConfig(deviation=bins / 512),
+            "next_step": _next_step("parallel", bins),
+            "next_action": NextActionConfig(deviation=bins / 512, weight=_POLICY),
         },
         steps=2 * config.steps,
     )
+
+
+def _next_step(decoding: Decoding, bins: int) -> NextStepConfig:
+    """The paper's cross-entropy number by number; of all numbers at once, the square error of what is expected before
+    all: see docs/dynamics.md."""
+    if decoding == "sequential":
+        return NextStepConfig(deviation=bins / 512)
+    return NextStepConfig(deviation=bins / 512, likelihood=_LIKELIHOOD, square_error=1.0)
 
 
 def mlp(size: Size) -> TrainConfig:

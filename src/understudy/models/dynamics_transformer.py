@@ -22,7 +22,6 @@ from understudy.types import UserError
 
 Decoding = Literal["parallel", "sequential"]
 Next = Literal["expectation", "sample"]
-_FEATURES = 16  # of a number, where a step is one token
 _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest value: Gato's, and five deviations
 
 
@@ -30,7 +29,8 @@ _BINS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}  # mu, and the largest
 class DynamicsTransformerConfig:
     """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all numbers of a step
     at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in standard deviations. soft: values
-    between two bins count for both, in what goes in and in targets. policy: whether it learns what to do, too.
+    between two bins count for both, in what goes in (sequential) and in targets. policy: whether it learns what to do,
+    too.
 
     next: a dream goes on with the "expectation" of what is predicted, or with a "sample" of it. No weight depends on
     it."""
@@ -64,10 +64,10 @@ class DynamicsTransformer(nn.Module):
     """See the module. A step has s + a + 1 numbers: the observation's, the action's, the reward.
 
     Sequential: each number is a token, attends to those before it and predicts the next one. Parallel: a step's
-    observation and action together are one token, which predicts how all numbers of the observation change: one vector
-    keeps small changes better than where each number stands. A network of its own tells the reward from what was there,
-    what was done and what came of it, r(s, a, s'): what the transformer has in mind beside these only led it astray
-    where rewards are rare.
+    observation and action together are one token, made of the numbers as they are, which predicts how all numbers of
+    the observation change: one vector keeps small changes better than where each number stands. A network of its own
+    tells the reward from what was there, what was done and what came of it, r(s, a, s'): what the transformer has in
+    mind beside these only led it astray where rewards are rare.
 
     A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
     other, tells the action.
@@ -86,14 +86,13 @@ class DynamicsTransformer(nn.Module):
         self.bins = Bins(config.bins, mu=mu, limit=limit)
         told = self.observed + self.acted
         if config.decoding == "parallel":
-            self.value_embedding = nn.Embedding(config.bins, _FEATURES)
-            self.join = nn.Linear(told * _FEATURES, config.width)
+            self.join = nn.Linear(told, config.width)
         else:
             self.value_embedding = nn.Embedding(config.bins, config.width)
             self.place_embedding = nn.Embedding(told + 1, config.width)
             nn.init.normal_(self.place_embedding.weight, std=0.5)
-        with torch.no_grad():
-            self.value_embedding.weight.copy_(_waves(config.bins, self.value_embedding.embedding_dim))
+            with torch.no_grad():
+                self.value_embedding.weight.copy_(_waves(config.bins, config.width))
         self.blocks = nn.ModuleList(
             CachedBlock(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
         )
@@ -102,7 +101,8 @@ class DynamicsTransformer(nn.Module):
         if config.decoding == "parallel":
             self.reward_head = mlp([told + self.observed, config.width, config.width, config.bins])
         if config.policy:
-            self.glance = nn.Linear(self.observed * self.value_embedding.embedding_dim, config.width)
+            seen = self.observed * (1 if config.decoding == "parallel" else config.width)
+            self.glance = nn.Linear(seen, config.width)
             self.action_head = nn.Linear(config.width, self.acted * config.bins)
 
     @property
@@ -278,6 +278,8 @@ class DynamicsTransformer(nn.Module):
 
     def _glances(self, observation: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
         """Tokens that ask what to do."""
+        if self.config.decoding == "parallel":
+            return self.glance(self._bounded(observation))
         return self.glance(self._features(observation).flatten(-2))
 
     def _actions(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... a bins"]:
@@ -286,8 +288,12 @@ class DynamicsTransformer(nn.Module):
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
         if self.config.decoding == "parallel":
-            return self.join(self._features(values[..., :-1]).flatten(-2))[..., None, :]
+            return self.join(self._bounded(values[..., :-1]))[..., None, :]
         return self._numbers(values, torch.arange(self.tokens, device=values.device))
+
+    def _bounded(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
+        """Numbers as they are, but for those that lie beyond all bins."""
+        return values.clamp(-self.bins.limit, self.bins.limit)
 
     def _numbers(self, values: Float[Tensor, "... l"], places: Int[Tensor, "l"]) -> Float[Tensor, "... l d"]:
         """Tokens of single numbers. places: which of a step's each is."""

@@ -17,18 +17,29 @@ from understudy.types import Loss, UserError
 
 @dataclass(frozen=True)
 class NextStepConfig:
-    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
+    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft. likelihood: how
+    much the cross-entropy counts, and square_error: that of what the model expects. To a cross-entropy over bins that
+    are finer near zero, a change that is wrong by a hundredth of itself is as wrong as any other; to a planner the
+    large ones matter."""
 
     weight: float = 1.0
     deviation: float = 1.0
+    likelihood: float = 1.0
+    square_error: float = 0.0
 
     def __post_init__(self) -> None:
         if self.deviation <= 0:
             raise UserError(f"deviation {self.deviation} is not positive")
+        if min(self.likelihood, self.square_error) < 0 or not self.likelihood + self.square_error > 0:
+            raise UserError(
+                f"likelihood is {self.likelihood} and square_error {self.square_error}; expected at least 0 each, and "
+                "more than 0 of one"
+            )
 
 
 class NextStep(Objective):
-    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM); of all at once, o_{t+1} - o_t."""
+    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM); of all at once, o_{t+1} - o_t. Beside it,
+    if asked for, the square error of their expectations."""
 
     def __init__(self, config: NextStepConfig, model: DynamicsTransformer):
         super().__init__()
@@ -49,9 +60,11 @@ class NextStep(Objective):
             weight = torch.cat([real[:, 1:, :s].flatten(1), real[:, :, -1]], dim=1)
         else:
             told, wanted, weight = logits.flatten(1, 2)[:, :-1], values.flatten(1)[:, 1:], real.flatten(1)[:, 1:]
-        error = (model.expected(told.detach()) - wanted).square()
-        known = weight > 0
-        loss = cross_entropy(model, told.float(), wanted, self.config.deviation)
+        config, known = self.config, weight > 0
+        error = (model.expected(told if config.square_error else told.detach()) - wanted).square()
+        loss = config.square_error * error
+        if config.likelihood:
+            loss = loss + config.likelihood * cross_entropy(model, told.float(), wanted, config.deviation)
         return Loss(loss, weight, {"square_error": error[known].mean().detach()})
 
 
