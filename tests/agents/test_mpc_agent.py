@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from factories import make_discrete_spec, make_spec
-from planners.worlds import Line, regulated
+from planners.worlds import AdvisedLine, Line, regulated
 
 from understudy.agents.base import Agent
 from understudy.agents.mpc_agent import MpcAgent
@@ -123,7 +123,7 @@ def test_an_objective_is_told_the_simulators_units() -> None:
     assert told[0][1].abs().max() == 2
 
 
-def test_a_policys_proposals_are_tried() -> None:
+def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
     def propose(history, state: torch.Tensor) -> torch.Tensor:
         return followed(history, state, regulated, count=1, horizon=6)
 
@@ -131,6 +131,10 @@ def test_a_policys_proposals_are_tried() -> None:
     wanted = regulated(torch.tensor([[0.4, 0.0]])).item()
     action, _ = make(planner=planner, propose=propose).act(None, observed(0.4, 0.0), None, explore=False)
     assert action[0] / 2 == pytest.approx(wanted, abs=1e-5)
+    own, _ = make(AdvisedLine(), planner=replace(planner, advised=True)).act(None, observed(0.4, 0.0), explore=False)
+    assert own == action
+    with pytest.raises(UserError, match="no policy to propose plans"):
+        make(planner=replace(planner, advised=True)).act(None, observed(0.4, 0.0), explore=False)
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import generator, make_spec
-from planners.worlds import Line, LineHistory, best_return, regulated, seen
+from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
@@ -32,7 +32,7 @@ from understudy.planners.plans import (
     predicted_reward,
     returns,
 )
-from understudy.planners.proposals import followed
+from understudy.planners.proposals import advised, followed
 from understudy.types import UserError
 
 HORIZON = 8
@@ -56,12 +56,7 @@ def test_every_planner_is_tested() -> None:
 
 
 def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
-    class Advising(LineHistory):
-        def policy(self) -> torch.Tensor:
-            return torch.tensor([0.25])
-
-    known = seen(0.0, 0.0)
-    advising = Advising(known.world, known.observation, known.action, known.reward)
+    advising = seen(0.0, 0.0, world=AdvisedLine(advice=0.25))
     found = plan(advising, FollowConfig(), generator(), zeros(1))
     assert found.action.tolist() == [[0.25]] and found.predicted_return.isnan()
     with pytest.raises(UserError, match="no policy to follow"):
@@ -141,8 +136,11 @@ def test_splitting_changes_no_plan_of_a_model_that_draws(name: str, drawing: str
     torch.testing.assert_close(split.predicted_return, whole.predicted_return, atol=1e-4, rtol=1e-4)
     again = returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator()))
     torch.testing.assert_close(again[0], whole.predicted_return, atol=1e-4, rtol=1e-4)
-    other = returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator(1)))
-    assert not torch.allclose(other, again)
+    others = [
+        returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator(seed)))
+        for seed in (1, 2, 3)
+    ]
+    assert not torch.allclose(torch.cat(others), again)  # bins have few centres: one may come to the same sum
 
 
 def history_that_draws(drawing: str) -> History:
@@ -188,6 +186,16 @@ def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> 
     if name != "mppi":  # whose plan is a mean
         (proposed,) = returns(history, proposals, config, predicted_reward)
         assert with_policy >= proposed
+
+
+def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
+    history = seen(*STATE.tolist(), world=AdvisedLine())
+    expected = followed(history, STATE, regulated, count=1, horizon=20)
+    torch.testing.assert_close(advised(history, horizon=20), expected)
+    exploding = seen(*STATE.tolist(), world=AdvisedLine(explodes_above=0.5, advice=0.75))
+    assert advised(exploding, horizon=3).flatten().tolist() == [0.75] * 3
+    with pytest.raises(UserError, match="no policy to propose plans"):
+        advised(seen(*STATE.tolist()), horizon=3)
 
 
 @every_planner

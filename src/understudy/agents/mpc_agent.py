@@ -15,7 +15,8 @@ from understudy.data.transforms import StateNormaliser
 from understudy.models.one_body import require_finite
 from understudy.models.world_model import History, WorldModel
 from understudy.planners import PlannerConfig, plan
-from understudy.planners.plans import StepValue, dreams_seed, moved_on, predicted_reward
+from understudy.planners.plans import SearchConfig, StepValue, dreams_seed, moved_on, predicted_reward
+from understudy.planners.proposals import advised
 from understudy.types import Observation, Prompt, Spec, UserError
 
 Propose = Callable[[History, Tensor], Tensor]
@@ -58,9 +59,9 @@ class MpcAgent:
         device: str | torch.device = "cpu",
     ):
         """objective: what a step is worth, of observations and actions in the simulator's units; None: the predicted
-        reward. propose: plans to try beside the planner's own. exploration: deviation of what is added to actions when
-        the agent explores, in half-ranges. device: the model's. Raises UserError for a body without a state or with
-        discrete actions."""
+        reward. propose: plans to try beside the planner's own; None: that of the model's policy, if `planner.advised`.
+        exploration: deviation of what is added to actions when the agent explores, in half-ranges. device: the model's.
+        Raises UserError for a body without a state or with discrete actions."""
         if not interface.state_dimension:
             raise UserError(f"the embodiment {interface.embodiment!r} has no state; planning needs one")
         if interface.action.choices:
@@ -88,7 +89,7 @@ class MpcAgent:
         generator = generator_of(self.seed, steps, self._device)
         history = self._history(carry, state, dreams_seed(generator))
         start = self._nothing() if carry is None else moved_on(carry.plan)
-        proposals = None if self._propose is None else self._propose(history, state)
+        proposals = self._proposals(history, state)
         planned = plan(history, self.planner, generator, start, objective=self._objective, proposals=proposals).action
         action = planned[0]
         if explore:
@@ -103,6 +104,13 @@ class MpcAgent:
         generator = torch.Generator(self._device).manual_seed(seed)
         predicted = carry.history.dream(1, generator).step(carry.action[None])
         return carry.history.extended(carry.action, predicted.reward[0], state)
+
+    def _proposals(self, history: History, state: Float[Tensor, "s"]) -> Float[Tensor, "p t a"] | None:
+        if self._propose is not None:
+            return self._propose(history, state)
+        if isinstance(self.planner, SearchConfig) and self.planner.advised:
+            return advised(history, horizon=self.planner.horizon)
+        return None
 
     def _nothing(self) -> Float[Tensor, "t a"]:
         """A plan to do nothing: the middle of every action's range."""

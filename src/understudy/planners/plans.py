@@ -45,6 +45,9 @@ class SearchConfig:
     discount: float = 1.0
     """A step later, what a step is worth counts so much."""
 
+    advised: bool = False
+    """Whether the model's own policy proposes a plan, for models that learned one."""
+
     proposed: float = 0.5
     """Share of the candidates that are drawn around proposals, where there are any."""
 

@@ -1,4 +1,4 @@
-"""Proposals of a policy: what it would do in a model's dream."""
+"""Proposals of a policy: what it would do in a model's dream. `advised`: of the model's own policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from understudy.models.world_model import History
+from understudy.models.world_model import Advised, History
+from understudy.types import UserError
 
 Policy = Callable[[Tensor], Tensor]
 """From observations (n, s), normalised, to actions (n, a), within [-1, 1]; it may sample."""
@@ -31,3 +32,19 @@ def followed(
         actions.append(policy(seen).clamp(-1, 1))
         seen = dream.step(actions[-1]).observation
     return torch.stack(actions, dim=1)
+
+
+@torch.no_grad()
+def advised(history: History, *, horizon: int) -> Float[Tensor, "1 t a"]:
+    """The plan of the model's own policy, where the model is right about what comes of it. From where a prediction is
+    not finite on, the last action is held. Raises UserError if the model has no policy."""
+    actions: list[Tensor] = []
+    while len(actions) < horizon:
+        if not isinstance(history, Advised):
+            raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
+        actions.append(history.policy())
+        observation, reward = history.dream(1).step(actions[-1][None])
+        if not (observation.isfinite().all() and reward.isfinite().all()):
+            break
+        history = history.extended(actions[-1], reward[0], observation[0])
+    return torch.stack(actions + actions[-1:] * (horizon - len(actions)))[None]
