@@ -11,7 +11,7 @@ import pytest
 from understudy import cli
 from understudy.planners import FollowConfig
 from understudy.studies import find
-from understudy.studies.dynamics_generalist import PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
+from understudy.studies.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
 from understudy.studies.stages import Collect, Evaluate, Train, lineage
 from understudy.studies.study import stages_of
 
@@ -49,7 +49,7 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
     found = json.loads((output / "results.json").read_text())
     rows = {(row["method"], row["setting"]): row for row in found["rows"]}
     zero = "unseen bodies, zero-shot"
-    assert {method for method, setting in rows if setting == zero} == {PLANNING, POLICY, SIMULATOR, RANDOM}
+    assert {method for method, setting in rows if setting == zero} == {PLANNING, ALONE, POLICY, SIMULATOR, RANDOM}
     one = {method for method, setting in rows if setting == "unseen bodies, 1 episode"}
     assert one == {PLANNING, POLICY, SCRATCH, SIMULATOR, RANDOM}
     assert all(0 <= row["mean"] <= 1 for row in rows.values())
