@@ -20,8 +20,8 @@ from understudy.objectives.latent_state import LatentStateConfig, divergence
 from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
-from understudy.objectives.next_step import NextStepConfig
-from understudy.objectives.steps import StepPasses
+from understudy.objectives.next_step import NextStep, NextStepConfig
+from understudy.objectives.steps import StepPasses, TransformerPasses
 from understudy.objectives.system import KINDS, DynamicsConfig, System
 from understudy.types import Batch, UserError
 
@@ -29,6 +29,7 @@ TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, to
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {
     "parallel": (TRANSFORMER, NextStepConfig()),
     "sequential": (replace(TRANSFORMER, decoding="sequential"), NextStepConfig()),
+    "square error": (TRANSFORMER, NextStepConfig(likelihood=0.0, square_error=1.0)),
     "policy": (replace(TRANSFORMER, policy=True), NextActionConfig()),
     "policy, sequential": (replace(TRANSFORMER, decoding="sequential", policy=True), NextActionConfig()),
     "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
@@ -115,7 +116,8 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         action[:, step + 1 :] = -action[:, step + 1 :]
         found, whole = predicted(system, replace(batch, state=state, action=action)), predicted(system, batch)
         torch.testing.assert_close(found[:, :step], whole[:, :step])
-        told = slice(-1) if case == "parallel" else slice(None)  # its reward is told from what came of the action
+        at_once = case in ("parallel", "square error")  # their reward is told from what came of the action
+        told = slice(-1) if at_once else slice(None)
         torch.testing.assert_close(found[:, step, told], whole[:, step, told])
 
 
@@ -163,6 +165,22 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     bound = objective.config.bound * (system.model.highest - system.model.lowest)
     expected = (bound - normal.log_prob(passes.outcomes)).transpose(0, 1)
     torch.testing.assert_close(objective(passes).value, expected)
+
+
+def test_the_square_error_is_added_to_the_likelihood_as_asked() -> None:
+    system, batch = make_system("parallel").eval(), steps_of()
+    found = {}
+    for weights in ((1.0, 0.0), (0.0, 1.0), (0.25, 2.0)):
+        config = NextStepConfig(likelihood=weights[0], square_error=weights[1])
+        passes = TransformerPasses(system.model, batch, generator())
+        found[weights] = NextStep(config, system.model)(passes)
+    likelihood, error, both = (loss.value for loss in found.values())
+    torch.testing.assert_close(both, 0.25 * likelihood + 2 * error)
+    known = found[0.0, 1.0].mask > 0
+    torch.testing.assert_close(error[known].mean(), found[0.0, 1.0].metrics["square_error"])
+    for wrong in ({"likelihood": 0.0}, {"square_error": -1.0}):
+        with pytest.raises(UserError, match="more than 0 of one"):
+            NextStepConfig(**wrong)
 
 
 def test_the_divergence_is_that_of_categorical_variables() -> None:

@@ -37,8 +37,8 @@ _RECURRENT: dict[Size, tuple[int, int, int]] = {  # width, variables and categor
     "laptop": (128, 16, 16),
     "paper": (200, 32, 50),
 }
-_LIKELIHOOD = 0.01  # of bins, beside the square error: as much as they take from it costs plans
-_POLICY = 0.1  # of actions, beside what follows them: as much as the latter, they take what dynamics need
+_LIKELIHOOD = 0.01  # the cross-entropy's weight beside the square error: enough for a distribution to be told
+_POLICY = 0.1  # the policy's weight: counted like dynamics, it slows them down
 _BASELINE_WINDOW = 4  # steps; each is predicted from the one before alone
 
 

@@ -39,7 +39,7 @@ def advised(history: History, *, horizon: int) -> Float[Tensor, "1 t a"]:
     """The plan of the model's own policy, where the model is right about what comes of it. From where a prediction is
     not finite on, the last action is held. Raises UserError if the model has no policy."""
     actions: list[Tensor] = []
-    while len(actions) < horizon:
+    for _ in range(horizon):
         if not isinstance(history, Advised):
             raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
         actions.append(history.policy())
