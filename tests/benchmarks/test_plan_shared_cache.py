@@ -13,7 +13,7 @@ def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(mo
     monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)
     model, asked = make_model("parallel"), []
     given = a_history(model)
-    for head in (model.head, model.reward_head):
+    for head in (model.changes.expected, model.reward.expected):
         head.register_forward_hook(lambda _, inputs, output: asked.append(output.numel() // output.shape[-1]))
     plain = imagine_plainly(model, given)
     assert asked == [3, 3] * HORIZON

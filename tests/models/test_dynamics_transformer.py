@@ -8,13 +8,13 @@ import pytest
 import torch
 from dreams import history_of, require_candidates_apart
 from factories import make_spec
+from torch.nn import functional as F
 
 from understudy.data.embodiments import JointSpec
 from understudy.models.distributional import Distributional
 from understudy.models.dynamics_transformer import (
     DynamicsTransformer,
     DynamicsTransformerConfig,
-    TransformerDream,
 )
 from understudy.models.world_model import Advised, WorldModel
 from understudy.nn.bins import Bins
@@ -34,7 +34,7 @@ def expected_next(model: DynamicsTransformer, observation, action, reward) -> tu
     """The last step's prediction, from the whole sequence at once. action, reward: one for each observation."""
     values = model.sequence(observation[None], action[None], reward[None])
     with torch.no_grad():
-        found = model.expected(model(values))[0]
+        found = model(values).expected[0]
     if model.config.decoding == "parallel":
         return observation[-1] + found[-1, : model.observed], found[-1, -1]
     last = found[-1, -2]  # the last number of the action tells the reward
@@ -44,7 +44,7 @@ def expected_next(model: DynamicsTransformer, observation, action, reward) -> tu
         if not place:
             values[0, -2, -1] = last
         with torch.no_grad():
-            told = model.expected(model(values))[0].flatten()
+            told = model(values).expected[0].flatten()
         begin = (len(observation)) * model.tokens
         numbers.append(told[begin + place - 1])
         values[0, -1, place] = numbers[-1]
@@ -161,10 +161,15 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
     later = values.clone()
     later[:, 3] += 1.0
     with torch.no_grad():
-        a, b = model(values), model(later)
+        found, moved = ([model(each, step=torch.tensor([step])) for step in (2, 3)] for each in (values, later))
     told = slice(None, -1) if decoding == "parallel" else slice(None)  # a reward is told from what came of the action
-    torch.testing.assert_close(a[:, :3, told], b[:, :3, told])
-    assert not torch.allclose(a[:, 3], b[:, 3])
+    torch.testing.assert_close(found[0].expected[:, :3, told], moved[0].expected[:, :3, told])
+    assert not torch.allclose(found[0].expected[:, 3], moved[0].expected[:, 3])
+    if decoding == "parallel":  # the logits of steps 2 and 3
+        torch.testing.assert_close(found[0].logits[:, :-1], moved[0].logits[:, :-1])
+        assert not torch.allclose(found[1].logits, moved[1].logits)
+    else:
+        torch.testing.assert_close(found[0].logits[:, :3], moved[0].logits[:, :3])
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -179,6 +184,8 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
     assert found.shape == (model.observed + 1,) and ((found >= 0) & (found <= 1)).all()
     dream = model.encode(observation[:-1], action[:-1], reward[:-1]).dream(1)
     told: list[torch.Tensor] = []
+    for head in (model.changes, model.reward) if decoding == "parallel" else ():
+        head.expected.register_forward_hook(lambda _, given, __, head=head: told.append(head.logits(*given)))
     expected, model.expected = model.expected, lambda logits: (told.append(logits), expected(logits))[1]
     dream.step(action[-1:])
     logits = told[0].reshape(-1, model.config.bins)
@@ -203,8 +210,8 @@ def test_a_reward_follows_from_what_came() -> None:
     other = values.clone()
     other[:, 2, : model.observed] += 1.0
     with torch.no_grad():
-        before, after = (model(each, real)[:, 1, -1] for each in (values, other))
-        alone = model(values[:, :2])[:, 1, -1]
+        before, after = (model(each, real).expected[:, 1, -1] for each in (values, other))
+        alone = model(values[:, :2]).expected[:, 1, -1]
     assert not torch.allclose(before[0], after[0])
     torch.testing.assert_close(before[1], after[1])
     torch.testing.assert_close(before[1], alone[1])
@@ -263,7 +270,7 @@ def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, le
         observation[None], *(torch.cat(pair)[None] for pair in zip((action, reward), unknown, strict=True))
     )
     with torch.no_grad():
-        expected = model.expected(model.decide(values))[0, -1].clamp(-1, 1)
+        expected = model.decide(values)[0, -1].clamp(-1, 1)
     torch.testing.assert_close(history.policy(), expected, atol=1e-5, rtol=1e-4)
     before = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
     history.policy()
@@ -277,8 +284,11 @@ def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: st
     values = torch.randn(2, 5, model.observed + model.acted + 1)
     real = torch.tensor([[True] * 5, [True, True, True, False, False]])
     with torch.no_grad():
-        following, decided = model.both(values, real)
-        torch.testing.assert_close(following[real], model(values, real)[real])
+        following, decided = model.both(values, real, torch.tensor([1, 2]))
+        alone = model(values, real, torch.tensor([1, 2]))
+        torch.testing.assert_close(following.expected[real], alone.expected[real])
+        whole = slice(None) if decoding == "parallel" else real
+        torch.testing.assert_close(following.logits[whole], alone.logits[whole])
         torch.testing.assert_close(decided[real], model.decide(values, real)[real])
 
 
@@ -318,7 +328,8 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
     """A planner tells it by its predictions; none is an error."""
     model = make_model(decoding, next=following)
     with torch.no_grad():
-        model.head.weight.fill_(torch.nan)
+        for head in (model.changes.expected, model.changes.bins) if decoding == "parallel" else (model.head,):
+            head.weight.fill_(torch.nan)
     dream = model.encode(*history_of(model, 3)).dream(2)
     for _ in range(3):
         assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()
@@ -354,14 +365,17 @@ def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
     assert torch.equal(imagined(3), imagined(4))
 
 
-def test_the_mean_of_samples_is_the_expectation() -> None:
+def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
     """Of a step's first numbers, the observation's changes."""
     model, count = make_model(next="sample"), 2000
-    history, action = model.encode(*history_of(model, 3)), torch.zeros(1, model.acted)
-    drawn = [history.dream(1, torch.Generator().manual_seed(seed)).step(action).observation for seed in range(count)]
-    expected = TransformerDream(history, 1).step(action).observation
+    (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.acted)
+    history = model.encode(observation, action, reward)
+    drawn = [history.dream(1, torch.Generator().manual_seed(seed)).step(acted).observation for seed in range(count)]
+    values = model.sequence(observation[None], torch.cat([action, acted])[None], F.pad(reward, (0, 1))[None])
+    with torch.no_grad():
+        expected = observation[-1] + model.expected(model(values).logits[0, :-1])
     spread = torch.cat(drawn).std(dim=0) / count**0.5
-    assert ((torch.cat(drawn).mean(dim=0) - expected[0]).abs() < 5 * spread).all()
+    assert ((torch.cat(drawn).mean(dim=0) - expected).abs() < 5 * spread).all()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -369,4 +383,4 @@ def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
     model = make_model(decoding)
     values = torch.randn(2, 9, model.observed + model.acted + 1)
     with torch.no_grad():
-        torch.testing.assert_close(model.last(values), model(values)[:, -1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.last(values), model(values).expected[:, -1], atol=1e-5, rtol=1e-4)

@@ -12,7 +12,7 @@ from factories import STEPS, generator, make_batch, make_spec
 
 from understudy.data.embodiments import JointSpec
 from understudy.data.windows import WindowConfig
-from understudy.models.dynamics_transformer import DynamicsTransformerConfig
+from understudy.models.dynamics_transformer import DynamicsTransformerConfig, Told
 from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
 from understudy.models.mlp_dynamics import MlpDynamicsConfig
 from understudy.models.recurrent_dynamics import RecurrentDynamicsConfig
@@ -20,7 +20,7 @@ from understudy.objectives.latent_state import LatentStateConfig, divergence
 from understudy.objectives.next_action import NextActionConfig
 from understudy.objectives.next_state import NextStateConfig
 from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
-from understudy.objectives.next_step import NextStep, NextStepConfig
+from understudy.objectives.next_step import NextStepConfig, cross_entropy
 from understudy.objectives.steps import StepPasses, TransformerPasses
 from understudy.objectives.system import KINDS, DynamicsConfig, System
 from understudy.types import Batch, UserError
@@ -29,7 +29,6 @@ TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, to
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {
     "parallel": (TRANSFORMER, NextStepConfig()),
     "sequential": (replace(TRANSFORMER, decoding="sequential"), NextStepConfig()),
-    "square error": (TRANSFORMER, NextStepConfig(likelihood=0.0, square_error=1.0)),
     "policy": (replace(TRANSFORMER, policy=True), NextActionConfig()),
     "policy, sequential": (replace(TRANSFORMER, decoding="sequential", policy=True), NextActionConfig()),
     "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
@@ -55,6 +54,8 @@ def predicted(system: System, batch: Batch) -> torch.Tensor:
     """(b, t, ...)"""
     passes = KINDS[type(system.model.config)].passes(system.model, batch, generator())
     found = system.objectives["loss"].predict(passes)
+    if isinstance(found, Told):
+        return found.expected
     return found if isinstance(found, torch.Tensor) else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
 
 
@@ -80,10 +81,8 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
         loss.mean().backward()
         if not step:
             untouched = {name for name, value in system.named_parameters() if value.grad is None}
-            heads = {
-                "policy": ("head", "reward_head.0", "reward_head.2", "reward_head.4"),
-                "policy, sequential": ("head",),
-            }
+            told = [f"{head}.{layer}" for head in ("changes", "reward") for layer in ("expected", "bins")]
+            heads = {"policy": (*told, "outcome.0.0", "outcome.0.2"), "policy, sequential": ("head",)}
             assert untouched == {f"model.{h}.{part}" for h in heads.get(case, ()) for part in ("weight", "bias")}
         optimizer.step()
         system.after_step()
@@ -116,8 +115,7 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         action[:, step + 1 :] = -action[:, step + 1 :]
         found, whole = predicted(system, replace(batch, state=state, action=action)), predicted(system, batch)
         torch.testing.assert_close(found[:, :step], whole[:, :step])
-        at_once = case in ("parallel", "square error")  # their reward is told from what came of the action
-        told = slice(-1) if at_once else slice(None)
+        told = slice(-1) if case == "parallel" else slice(None)  # its reward is told from what came of the action
         torch.testing.assert_close(found[:, step, told], whole[:, step, told])
 
 
@@ -167,20 +165,29 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     torch.testing.assert_close(objective(passes).value, expected)
 
 
-def test_the_square_error_is_added_to_the_likelihood_as_asked() -> None:
-    system, batch = make_system("parallel").eval(), steps_of()
-    found = {}
-    for weights in ((1.0, 0.0), (0.0, 1.0), (0.25, 2.0)):
-        config = NextStepConfig(likelihood=weights[0], square_error=weights[1])
-        passes = TransformerPasses(system.model, batch, generator())
-        found[weights] = NextStep(config, system.model)(passes)
-    likelihood, error, both = (loss.value for loss in found.values())
-    torch.testing.assert_close(both, 0.25 * likelihood + 2 * error)
-    known = found[0.0, 1.0].mask > 0
-    torch.testing.assert_close(error[known].mean(), found[0.0, 1.0].metrics["square_error"])
-    for wrong in ({"likelihood": 0.0}, {"square_error": -1.0}):
-        with pytest.raises(UserError, match="more than 0 of one"):
-            NextStepConfig(**wrong)
+def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_shapes_nothing_else() -> None:
+    system, batch = make_system("parallel"), steps_of()
+    passes = TransformerPasses(system.model, batch, generator())
+    found, told = system.objectives["loss"](passes), passes.following
+    error = (told.expected - passes.outcomes).square()
+    one = torch.arange(len(batch)), passes.step
+    likelihood = cross_entropy(system.model, told.logits, passes.outcomes[one], 1.0)
+    torch.testing.assert_close(found.value[one], error[one] + 0.01 * likelihood)
+    others = torch.ones(found.value.shape[:2], dtype=torch.bool).index_put(one, torch.tensor(False))
+    torch.testing.assert_close(found.value[others], error[others])
+    torch.testing.assert_close(found.metrics["square_error"], error[passes.known].mean())
+    likelihood.sum().backward()
+    learns = {name for name, value in system.model.named_parameters() if value.grad is not None}
+    assert learns == {f"{head}.bins.{part}" for head in ("changes", "reward") for part in ("weight", "bias")}
+
+
+def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
+    mask = torch.tensor([[True] + [False] * (STEPS - 1), [True] * 3 + [False] * (STEPS - 3)])
+    system, drawn = make_system("parallel"), set()
+    for seed in range(50):
+        batch = steps_of(2, mask=mask)
+        drawn.add(tuple(TransformerPasses(system.model, batch, torch.Generator().manual_seed(seed)).step.tolist()))
+    assert drawn == {(0, 0), (0, 1), (0, 2)}
 
 
 def test_the_divergence_is_that_of_categorical_variables() -> None:

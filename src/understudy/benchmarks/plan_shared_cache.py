@@ -65,7 +65,7 @@ def imagine_plainly(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Ten
     for step in range(plans.shape[1]):
         acted = torch.cat([acted, plans[:, step : step + 1]], dim=1)
         values = model.sequence(seen, acted, torch.cat([earned, earned.new_zeros(CANDIDATES, 1)], dim=1))
-        found = model.expected(model.last(values))
+        found = model.last(values)
         rewards.append(found[:, -1])
         seen = torch.cat([seen, seen[:, -1:] + found[:, None, : model.observed]], dim=1)
         earned = torch.cat([earned, found[:, -1:]], dim=1)

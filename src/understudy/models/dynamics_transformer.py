@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -60,6 +60,30 @@ class DynamicsTransformerConfig:
             raise UserError(f"model.width {self.width} is not a multiple of twice model.heads, {self.heads}")
 
 
+class Told(NamedTuple):
+    """What comes next. expected: the numbers; logits: over bins, how likely which are. Sequential: of every number;
+    parallel: of those of one step of each window."""
+
+    expected: Float[Tensor, "b t m"]
+    logits: Float[Tensor, "b t m bins"] | Float[Tensor, "b m bins"]
+
+
+class _Numbers(nn.Module):
+    """Numbers that are told at once, and by a layer of its own, which does not shape what both read, how likely others
+    are."""
+
+    def __init__(self, width: int, count: int, bins: int):
+        super().__init__()
+        self.expected = nn.Linear(width, count)
+        self.bins = nn.Linear(width, count * bins)
+
+    def forward(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... m"]:
+        return self.expected(hidden)
+
+    def logits(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... m bins"]:
+        return self.bins(hidden.detach()).unflatten(-1, (self.expected.out_features, -1))
+
+
 class DynamicsTransformer(nn.Module):
     """See the module. A step has s + a + 1 numbers: the observation's, the action's, the reward.
 
@@ -67,7 +91,8 @@ class DynamicsTransformer(nn.Module):
     observation and action together are one token, made of the numbers as they are, which predicts how all numbers of
     the observation change: one vector keeps small changes better than where each number stands. A network of its own
     tells the reward from what was there, what was done and what came of it, r(s, a, s'): what the transformer has in
-    mind beside these only led it astray where rewards are rare.
+    mind beside these only led it astray where rewards are rare. Numbers are told as they are, and beside them how
+    likely others were, over bins.
 
     A policy asks once more at each step: a token of the observation alone, which sees all before it and is seen by no
     other, tells the action.
@@ -97,23 +122,21 @@ class DynamicsTransformer(nn.Module):
             CachedBlock(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, self.predicted * config.bins)
         if config.decoding == "parallel":
-            self.reward_head = mlp([told + self.observed, config.width, config.width, config.bins])
+            self.changes = _Numbers(config.width, self.observed, config.bins)
+            self.outcome = nn.Sequential(mlp([told + self.observed, config.width, config.width]), nn.GELU())
+            self.reward = _Numbers(config.width, 1, config.bins)
+        else:
+            self.head = nn.Linear(config.width, config.bins)
         if config.policy:
             seen = self.observed * (1 if config.decoding == "parallel" else config.width)
             self.glance = nn.Linear(seen, config.width)
-            self.action_head = nn.Linear(config.width, self.acted * config.bins)
+            self.action_head = nn.Linear(config.width, self.acted)
 
     @property
     def tokens(self) -> int:
         """Of a step."""
         return 1 if self.config.decoding == "parallel" else self.observed + self.acted + 1
-
-    @property
-    def predicted(self) -> int:
-        """Numbers that a token predicts."""
-        return self.observed if self.config.decoding == "parallel" else 1
 
     @property
     def reward_limit(self) -> float:
@@ -129,53 +152,66 @@ class DynamicsTransformer(nn.Module):
         """There are no weights to begin with."""
 
     def forward(
-        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t m bins"]:
-        """Logits. Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes,
-        and of the reward, told from the next observation where there is one, else from the expected one. values:
-        `sequence`'s, of any length: a step sees as many as the model has places for, itself included. real: steps that
-        there are; None: all."""
+        self,
+        values: Float[Tensor, "b t n"],
+        real: Bool[Tensor, "b t"] | None = None,
+        step: Int[Tensor, "b"] | None = None,
+    ) -> Told:
+        """Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes, and of the
+        reward, told from the next observation where there is one, else from the expected one. values: `sequence`'s, of
+        any length: a step sees as many as the model has places for, itself included. real: steps that there are; None:
+        all. step: parallel, whose distribution is told; None: the last one's."""
         steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
-        return self._follows(x, values, real)
+        return self._follows(x, values, real, step)
 
     def _follows(
-        self, x: Float[Tensor, "b l d"], values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None
-    ) -> Float[Tensor, "b t m bins"]:
+        self,
+        x: Float[Tensor, "b l d"],
+        values: Float[Tensor, "b t n"],
+        real: Bool[Tensor, "b t"] | None,
+        step: Int[Tensor, "b"] | None,
+    ) -> Told:
         """See `forward`. x: what the model has in mind at each token."""
-        t = values.shape[1]
+        b, t, _ = values.shape
         if self.config.decoding == "sequential":
-            return self._logits(x).unflatten(1, (t, self.tokens))[..., 0, :]
-        changes, observation = self._logits(x), values[..., : self.observed]
+            logits = self._logits(x.unflatten(1, (t, self.tokens)))
+            return Told(self.expected(logits), logits)
+        x, observation = self.norm(x), values[..., : self.observed]
+        changes = self.changes(x)
         seen = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
         unknown = ~F.pad(seen[:, 1:], (0, 1))
         came = observation.roll(-1, dims=1).clone()
-        came[unknown] = observation[unknown] + self.expected(changes.detach()[unknown])
-        return torch.cat([changes, self._rewards(values[..., :-1], came)[..., None, :]], dim=2)
+        came[unknown] = (observation + changes.detach())[unknown]
+        outcome = self._outcome(values[..., :-1], came)
+        one = torch.arange(b, device=x.device), t - 1 if step is None else step
+        logits = torch.cat([self.changes.logits(x[one]), self.reward.logits(outcome[one])], dim=1)
+        return Told(torch.cat([changes, self.reward(outcome)], dim=-1), logits)
 
-    def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m bins"]:
-        """What `forward` tells of the last step, and no head's of another one."""
+    def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m"]:
+        """What `forward` expects after the last step, and no head's of another one."""
         steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), None)[:, -self.tokens :]
-        logits = self._logits(x).flatten(1, 2)
         if self.config.decoding == "sequential":
-            return logits
-        came = values[:, -1, : self.observed] + self.expected(logits)
-        return torch.cat([logits, self._rewards(values[:, -1, :-1], came)[:, None]], dim=1)
+            return self.expected(self._logits(x))
+        changes, done = self.changes(self.norm(x[:, 0])), values[:, -1]
+        outcome = self._outcome(done[:, :-1], done[:, : self.observed] + changes)
+        return torch.cat([changes, self.reward(outcome)], dim=-1)
 
-    def decide(
-        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
-    ) -> Float[Tensor, "b t a bins"]:
-        """Logits of the action at each step, from the steps before it and its own observation. As `forward`, for models
-        with a policy."""
+    def decide(self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None) -> Float[Tensor, "b t a"]:
+        """The action at each step, from the steps before it and its own observation. As `forward`, for models with a
+        policy."""
         return self._actions(self._thought(values, real)[1])
 
     def both(
-        self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
-    ) -> tuple[Float[Tensor, "b t m bins"], Float[Tensor, "b t a bins"]]:
+        self,
+        values: Float[Tensor, "b t n"],
+        real: Bool[Tensor, "b t"] | None = None,
+        step: Int[Tensor, "b"] | None = None,
+    ) -> tuple[Told, Float[Tensor, "b t a"]]:
         """What `forward` and `decide` tell, in one pass."""
         x, asked = self._thought(values, real)
-        return self._follows(x, values, real), self._actions(asked)
+        return self._follows(x, values, real, step), self._actions(asked)
 
     def _thought(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None
@@ -242,10 +278,10 @@ class DynamicsTransformer(nn.Module):
         done, last, s = self.sequence(observation[:, :-1], action, reward), observation[:, -1], self.observed
         if self.config.decoding == "parallel":
             came = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
-            return self.bins.cumulative(self.last(done).float().softmax(dim=-1), came)
+            return self.bins.cumulative(self(done).logits.float().softmax(dim=-1), came)
         whole = torch.cat([done, F.pad(last, (0, self.tokens - s))[:, None]], dim=1)
         first = done[0].numel() - 1  # the reward's place, before the last observation's
-        told = self(whole).flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
+        told = self(whole).logits.flatten(1, 2)[:, first - 1 : first + s].float().softmax(dim=-1)
         return self.bins.cumulative(told, whole.flatten(1)[:, first : first + s + 1]).roll(-1, dims=-1)
 
     def _require_finite(self, observation: Tensor, action: Tensor, reward: Tensor) -> None:
@@ -282,8 +318,8 @@ class DynamicsTransformer(nn.Module):
             return self.glance(self._bounded(observation))
         return self.glance(self._features(observation).flatten(-2))
 
-    def _actions(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... a bins"]:
-        return self.action_head(self.norm(hidden)).unflatten(-1, (self.acted, self.config.bins))
+    def _actions(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... a"]:
+        return self.action_head(self.norm(hidden))
 
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
@@ -316,12 +352,13 @@ class DynamicsTransformer(nn.Module):
     def _turns(self, steps: Int[Tensor, "l"]) -> Turns:
         return turns_of(steps, self.config.width // self.config.heads)
 
-    def _logits(self, hidden: Float[Tensor, "b l d"]) -> Float[Tensor, "b l m bins"]:
-        return self.head(self.norm(hidden)).unflatten(-1, (self.predicted, self.config.bins))
+    def _logits(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... bins"]:
+        """Sequential."""
+        return self.head(self.norm(hidden))
 
-    def _rewards(self, done: Float[Tensor, "... n"], came: Float[Tensor, "... s"]) -> Float[Tensor, "... bins"]:
-        """Logits of steps' rewards. done: observation and action; came: the observation after them."""
-        return self.reward_head(torch.cat([done, came], dim=-1))
+    def _outcome(self, done: Float[Tensor, "... n"], came: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
+        """What tells the reward. done: observation and action; came: the observation after them."""
+        return self.outcome(torch.cat([done, came], dim=-1))
 
 
 def _waves(count: int, width: int) -> Float[Tensor, "n d"]:
@@ -383,7 +420,7 @@ class TransformerHistory:
             raise UserError("this dynamics model learned no policy; train one with `--model.policy`")
         now = torch.tensor([self.ends], device=self.observation.device)
         hidden = model._run(model._glances(self.observation[None, None]), now, self._past())
-        return model.expected(model._actions(hidden[0, 0])).clamp(-1, 1)
+        return model._actions(hidden[0, 0]).clamp(-1, 1)
 
     def _begun(self) -> TransformerHistory:
         """With the tokens of its present observation, which are there before the action."""
@@ -394,7 +431,7 @@ class TransformerHistory:
         """With more tokens."""
         model, past = self.model, self._past()
         model._run(x, steps, past)
-        new = [(key[0], value[0]) for key, value in (each.own for each in past)]
+        new = [(key[:, 0], value[:, 0]) for key, value in (each.own for each in past)]
         if self.cache is not None:
             new = [
                 (torch.cat([old[0], key], dim=1), torch.cat([old[1], value], dim=1))
@@ -454,9 +491,13 @@ class TransformerDream:
         model, unknown = self._model, action.new_zeros(len(action))
         x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
         self._slide(self._ends)
-        hidden = model._run(x, self._now, self._past)
-        came = self._observation + self._next(model._logits(hidden)[:, 0])
-        return came, self._next(model._rewards(torch.cat([self._observation, action], dim=-1), came))
+        hidden = model.norm(model._run(x, self._now, self._past)[:, 0])
+        came = self._observation + self._told(model.changes, hidden)
+        outcome = model._outcome(torch.cat([self._observation, action], dim=-1), came)
+        return came, self._told(model.reward, outcome)[:, 0]
+
+    def _told(self, numbers: _Numbers, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        return numbers(hidden) if self._generator is None else self._next(numbers.logits(hidden))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
@@ -479,7 +520,7 @@ class TransformerDream:
         """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
         model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
         hidden = model._run(model._numbers(values, places), (self._now + ahead).expand_as(places), self._past)
-        return self._next(model._logits(hidden[:, -1:])[:, 0, 0])
+        return self._next(model._logits(hidden[:, -1]))
 
     def _next(self, logits: Float[Tensor, "n ... bins"]) -> Float[Tensor, "n ..."]:
         if self._generator is None:

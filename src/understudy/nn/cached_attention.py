@@ -15,7 +15,7 @@ Turns = tuple[Tensor, Tensor]
 
 
 class Past:
-    """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own: (b, h, m, d)."""
+    """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own: (h, b, m, d)."""
 
     def __init__(self, shared: tuple[Tensor, Tensor] | None = None) -> None:
         self._shared = shared
@@ -43,12 +43,12 @@ class Past:
         """From now on the first `count` of all keys and values, shared ones first, are not attended to."""
         self._gone = max(self._gone, count)
 
-    def append(self, key: Float[Tensor, "b h l d"], value: Float[Tensor, "b h l d"]) -> tuple[Tensor, Tensor]:
+    def append(self, key: Float[Tensor, "h b l d"], value: Float[Tensor, "h b l d"]) -> tuple[Tensor, Tensor]:
         """Put rows' own keys and values behind those before; returns those that are not forgotten."""
-        b, h, length, d = key.shape
+        h, b, length, d = key.shape
         used = self._used + length
         if self._room is None or used > self._room[0].shape[2]:
-            wider = [key.new_empty(b, h, max(_FIRST_ROOM, 2 * used), d) for _ in range(2)]
+            wider = [key.new_empty(h, b, max(_FIRST_ROOM, 2 * used), d) for _ in range(2)]
             if self._room is not None:
                 for new, old in zip(wider, self._room, strict=True):
                     new[:, :, : self._used] = old[:, :, : self._used]
@@ -90,35 +90,34 @@ class CachedBlock(nn.Module):
         them attends to, broadcastable to (b, h, l, l); None: all. past: what is before `x`, to which all attend and
         where `x` is then added."""
         found = self.query_key_value(self.attention_norm(x))
-        parts = rearrange(found, "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        order = "three b h l d" if past is None else "three h b l d"  # of heads first, what is shared is one product
+        parts = rearrange(found, f"b l (three h d) -> {order}", three=3, h=self.heads)
         (query, key), value = _rotate(parts[:2], turns), parts[2]
         if past is None:
             attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
-            attended = _attend(query, past, past.append(key, value), mask)
+            attended = _attend(query, past, past.append(key, value), mask).transpose(0, 1)
         x = x + self.dropout(self.output(rearrange(attended, "b h l d -> b l (h d)")))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 def _attend(
-    query: Float[Tensor, "b h l d"], past: Past, own: tuple[Tensor, Tensor], mask: Bool[Tensor, "l l"] | None
-) -> Float[Tensor, "b h l d"]:
+    query: Float[Tensor, "h b l d"], past: Past, own: tuple[Tensor, Tensor], mask: Bool[Tensor, "l l"] | None
+) -> Float[Tensor, "h b l d"]:
     """Attention to what is shared and to each row's own. The shared part is one product for all rows: nothing is
     repeated for them."""
-    (b, h, length, d), (key, value) = query.shape, own
-    query = query * d**-0.5
+    length, (key, value) = query.shape[2], own
+    query = query * query.shape[-1] ** -0.5
     scores = query @ key.mT
     if mask is not None:
         scores[..., -length:] = scores[..., -length:].masked_fill(~mask, -torch.inf)
     if past.shared is None:
         return scores.softmax(dim=-1) @ value
     shared_key, shared_value = past.shared
-    together = query.transpose(0, 1).reshape(h, b * length, d)
-    before = (together @ shared_key.mT).view(h, b, length, -1).transpose(0, 1)
+    before = (query.flatten(1, 2) @ shared_key.mT).view(*query.shape[:3], -1)
     weights = torch.cat([before, scores], dim=-1).softmax(dim=-1)
-    count = shared_key.shape[1]
-    first = weights[..., :count].transpose(0, 1).reshape(h, b * length, count) @ shared_value
-    return first.view(h, b, length, d).transpose(0, 1) + weights[..., count:] @ value
+    before, since = weights.split([before.shape[-1], scores.shape[-1]], dim=-1)
+    return (before.flatten(1, 2) @ shared_value).view(query.shape) + since @ value
 
 
 def turns_of(steps: Int[Tensor, "l"], width: int) -> Turns:

@@ -9,63 +9,56 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from understudy.models.dynamics_transformer import DynamicsTransformer
+from understudy.models.dynamics_transformer import DynamicsTransformer, Told
 from understudy.objectives.base import Objective
 from understudy.objectives.steps import TransformerPasses
 from understudy.types import Loss, UserError
 
+# What the distribution counts beside the square error: its layer learns as fast by any weight, as Adam counts, and this
+# one takes little of the whole gradient, which is clipped.
+_ASIDE = 0.01
+
 
 @dataclass(frozen=True)
 class NextStepConfig:
-    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft. likelihood: how
-    much the cross-entropy counts, and square_error: that of what the model expects. To a cross-entropy over bins that
-    are finer near zero, a change that is wrong by a hundredth of itself is as wrong as any other; to a planner the
-    large ones matter."""
+    """deviation: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
 
     weight: float = 1.0
     deviation: float = 1.0
-    likelihood: float = 1.0
-    square_error: float = 0.0
 
     def __post_init__(self) -> None:
         if self.deviation <= 0:
             raise UserError(f"deviation {self.deviation} is not positive")
-        if min(self.likelihood, self.square_error) < 0 or not self.likelihood + self.square_error > 0:
-            raise UserError(
-                f"likelihood is {self.likelihood} and square_error {self.square_error}; expected at least 0 each, and "
-                "more than 0 of one"
-            )
 
 
 class NextStep(Objective):
-    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM); of all at once, o_{t+1} - o_t. Beside it,
-    if asked for, the square error of their expectations."""
+    """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM). Of all at once, the square error of what
+    is expected of o_{t+1} - o_t and r_t; their -log p beside it shapes nothing but the layer that tells it. To a
+    cross-entropy over bins that are finer near zero, a change that is wrong by a hundredth of itself is as wrong as any
+    other; to a planner the large ones matter."""
 
     def __init__(self, config: NextStepConfig, model: DynamicsTransformer):
         super().__init__()
         self.config = config
 
-    def predict(self, passes: TransformerPasses) -> Float[Tensor, "b t m bins"]:
+    def predict(self, passes: TransformerPasses) -> Told:
         """See `DynamicsTransformer.forward`."""
         return passes.following
 
     def forward(self, passes: TransformerPasses) -> Loss:
-        model, logits = passes.model, self.predict(passes)
-        values, real = passes.values, _counts(passes)
-        s = model.observed
+        model, told, deviation = passes.model, self.predict(passes), self.config.deviation
         if model.config.decoding == "parallel":
-            told = torch.cat([logits[:, :-1, :s].flatten(1, 2), logits[:, :, -1]], dim=1)
-            changes = values[:, 1:, :s] - values[:, :-1, :s]
-            wanted = torch.cat([changes.flatten(1), values[:, :, -1]], dim=1)
-            weight = torch.cat([real[:, 1:, :s].flatten(1), real[:, :, -1]], dim=1)
+            wanted, weight = passes.outcomes, passes.known
+            error = (told.expected.float() - wanted).square()
+            one = torch.arange(len(wanted), device=wanted.device), passes.step
+            aside = _ASIDE * cross_entropy(model, told.logits.float(), wanted[one], deviation)
+            loss = error.index_put(one, aside, accumulate=True)
         else:
-            told, wanted, weight = logits.flatten(1, 2)[:, :-1], values.flatten(1)[:, 1:], real.flatten(1)[:, 1:]
-        config, known = self.config, weight > 0
-        error = (model.expected(told if config.square_error else told.detach()) - wanted).square()
-        loss = config.square_error * error
-        if config.likelihood:
-            loss = loss + config.likelihood * cross_entropy(model, told.float(), wanted, config.deviation)
-        return Loss(loss, weight, {"square_error": error[known].mean().detach()})
+            wanted, weight = passes.values.flatten(1)[:, 1:], _counts(passes).flatten(1)[:, 1:]
+            expected, logits = (each.flatten(1, 2)[:, :-1] for each in told)
+            error = (expected - wanted).square()
+            loss = cross_entropy(model, logits.float(), wanted, deviation)
+        return Loss(loss, weight, {"square_error": error[weight > 0].mean().detach()})
 
 
 def cross_entropy(
@@ -80,7 +73,7 @@ def cross_entropy(
 
 
 def _counts(passes: TransformerPasses) -> Float[Tensor, "b t n"]:
-    """Which numbers count: observations and rewards of steps that there are. Actions are given."""
+    """Sequential: which numbers count: observations and rewards of steps that there are. Actions are given."""
     model, real = passes.model, passes.batch.mask
     predicted = torch.cat([torch.ones(model.observed), torch.zeros(model.acted), torch.ones(1)])
     return real[..., None] * predicted.to(real.device)

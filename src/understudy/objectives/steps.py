@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from understudy.models.dynamics_transformer import DynamicsTransformer
+from understudy.models.dynamics_transformer import DynamicsTransformer, Told
 from understudy.types import Batch
 
 Model = TypeVar("Model")
@@ -52,19 +52,27 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
         """The numbers of the batch's steps; see `DynamicsTransformer.sequence`."""
         return self.model.sequence(self.batch.state, self.action, self.batch.reward)
 
+    @cached_property
+    def step(self) -> Int[Tensor, "b"]:
+        """One of each window's that there are, which come first: of all, a layer over bins would take longer to train
+        than the rest of the model."""
+        there = self.batch.mask.sum(dim=1)
+        drawn = torch.rand(len(there), generator=self.generator).to(there.device)
+        return (drawn * there).long()
+
     @property
-    def following(self) -> Float[Tensor, "b t m bins"]:
+    def following(self) -> Told:
         """See `DynamicsTransformer.forward`."""
         return self._told[0]
 
     @property
-    def decided(self) -> Float[Tensor, "b t a bins"]:
+    def decided(self) -> Float[Tensor, "b t a"]:
         """See `DynamicsTransformer.decide`."""
         assert self._told[1] is not None
         return self._told[1]
 
     @cached_property
-    def _told(self) -> tuple[Tensor, Tensor | None]:
+    def _told(self) -> tuple[Told, Tensor | None]:
         if self.model.config.policy:
-            return self.model.both(self.values, self.batch.mask)
-        return self.model(self.values, self.batch.mask), None
+            return self.model.both(self.values, self.batch.mask, self.step)
+        return self.model(self.values, self.batch.mask, self.step), None
