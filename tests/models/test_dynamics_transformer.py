@@ -355,14 +355,23 @@ def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
 
     def imagined(seed: int | None) -> torch.Tensor:
         dream = history.dream(2, None if seed is None else torch.Generator().manual_seed(seed))
-        return torch.stack([dream.step(action).observation for action in plans.unbind(dim=1)])
+        return torch.cat([torch.cat([p.observation, p.reward[:, None]], 1) for p in map(dream.step, plans.unbind(1))])
 
     before = torch.get_rng_state()
     assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(0))
-    assert not torch.equal(imagined(3), imagined(4))
+    assert (imagined(3) != imagined(4)).any(dim=0).all()
+    centres = model.bins.centres
+    assert decoding == "sequential" or (imagined(3)[:, -1:] == centres).any(dim=1).all()  # rewards, too, are drawn
     assert torch.equal(before, torch.get_rng_state())
     model.config = replace(model.config, next="expectation")
     assert torch.equal(imagined(3), imagined(4))
+
+
+def test_however_far_beyond_all_bins_makes_no_difference() -> None:
+    model = make_model()
+    values = torch.full((1, 2, model.observed + model.acted + 1), 2 * model.bins.limit)
+    with torch.no_grad():
+        torch.testing.assert_close(model(values).expected, model(100 * values).expected)
 
 
 def test_the_mean_of_samples_is_that_of_the_distribution() -> None:

@@ -181,6 +181,37 @@ def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_sh
     assert learns == {f"{head}.bins.{part}" for head in ("changes", "reward") for part in ("weight", "bias")}
 
 
+def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given() -> None:
+    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False], [True] * STEPS])
+    system, batch = make_system("sequential"), steps_of(mask=mask)
+    passes = TransformerPasses(system.model, batch, generator())
+    found, values = system.objectives["loss"](passes), passes.values.flatten(1)
+    logits = passes.following.logits.flatten(1, 2)
+    torch.testing.assert_close(found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0))
+    observed, acted, tokens = system.model.observed, system.model.acted, system.model.tokens
+    places = torch.arange(STEPS * tokens)
+    given = ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()
+    given[1, (STEPS - 1) * tokens :] = True  # padding
+    assert torch.equal(found.mask > 0, ~given[:, 1:])
+
+
+@pytest.mark.parametrize("case", ["policy", "policy, sequential"])
+def test_a_policy_learns_what_the_expert_meant_where_noise_was_added(case: str) -> None:
+    system, batch = make_system(case), steps_of()
+    assert not torch.equal(batch.action, batch.expert_action)
+    passes = TransformerPasses(system.model, batch, generator())
+    wanted = (passes.decided - batch.expert_action[:, :, 0]).square()
+    torch.testing.assert_close(system.objectives["loss"](passes).value, wanted)
+
+
+def test_a_reward_that_is_told_from_what_is_expected_does_not_change_that() -> None:
+    system, batch = make_system("parallel"), steps_of()
+    passes = TransformerPasses(system.model, batch, generator())
+    passes.following.expected[:, -1, -1].sum().backward()
+    assert system.model.reward.expected.weight.grad is not None
+    assert not system.model.changes.expected.weight.grad.any()
+
+
 def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
     mask = torch.tensor([[True] + [False] * (STEPS - 1), [True] * 3 + [False] * (STEPS - 3)])
     system, drawn = make_system("parallel"), set()

@@ -26,8 +26,8 @@ def make_model(
 ) -> DynamicsTransformer:
     """A preset's with a history of 16 steps, as it is drawn, for a body of so many numbers, by default cartpole's.
 
-    Its bins are uniform: the expectation of a distribution that nothing has trained, over bins that reach to 256
-    deviations, is chaotic, and what is rounded differently would grow from step to step.
+    Its bins are uniform: number by number, the expectation of a distribution that nothing has trained, over bins that
+    reach to 256 deviations, is chaotic, and what is rounded differently would grow from step to step.
     """
     motors = tuple(f"motor_{index}" for index in range(acted))
     contract = ActionContract("control", "joints", motors, (-1.0,) * acted, (1.0,) * acted, 100.0)

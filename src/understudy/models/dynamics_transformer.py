@@ -61,7 +61,7 @@ class DynamicsTransformerConfig:
 
 
 class Told(NamedTuple):
-    """What comes next. expected: the numbers; logits: over bins, how likely which are. Sequential: of every number;
+    """What comes next. expected: the numbers; logits: of their distribution over bins. Sequential: of every number;
     parallel: of those of one step of each window."""
 
     expected: Float[Tensor, "b t m"]
@@ -69,8 +69,8 @@ class Told(NamedTuple):
 
 
 class _Numbers(nn.Module):
-    """Numbers that are told at once, and by a layer of its own, which does not shape what both read, how likely others
-    are."""
+    """Linear heads of numbers that are told at once: what is expected, and from features that it does not shape, their
+    distribution over bins."""
 
     def __init__(self, width: int, count: int, bins: int):
         super().__init__()
@@ -157,10 +157,10 @@ class DynamicsTransformer(nn.Module):
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
     ) -> Told:
-        """Sequential: at each number of a step, of the one after it. Parallel: of the observation's changes, and of the
-        reward, told from the next observation where there is one, else from the expected one. values: `sequence`'s, of
-        any length: a step sees as many as the model has places for, itself included. real: steps that there are; None:
-        all. step: parallel, whose distribution is told; None: the last one's."""
+        """What comes next. Sequential: at each number of a step, the one after it. Parallel: the observation's changes,
+        and the reward, told from the next observation where there is one, else from the expected one. values:
+        `sequence`'s, of any length: a step sees as many as the model has places for, itself included. real: steps that
+        there are; None: all. step: parallel, whose distribution is told; None: the last one's."""
         steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), real)
         return self._follows(x, values, real, step)
@@ -176,7 +176,7 @@ class DynamicsTransformer(nn.Module):
         b, t, _ = values.shape
         if self.config.decoding == "sequential":
             logits = self._logits(x.unflatten(1, (t, self.tokens)))
-            return Told(self.expected(logits), logits)
+            return Told(self.expected(logits.detach()), logits)
         x, observation = self.norm(x), values[..., : self.observed]
         changes = self.changes(x)
         seen = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
@@ -189,7 +189,8 @@ class DynamicsTransformer(nn.Module):
         return Told(torch.cat([changes, self.reward(outcome)], dim=-1), logits)
 
     def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m"]:
-        """What `forward` expects after the last step, and no head's of another one."""
+        """What `forward` expects after the last step, and no head's of another one: a step of a dream for which nothing
+        was kept."""
         steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), None)[:, -self.tokens :]
         if self.config.decoding == "sequential":
@@ -358,7 +359,7 @@ class DynamicsTransformer(nn.Module):
 
     def _outcome(self, done: Float[Tensor, "... n"], came: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
         """What tells the reward. done: observation and action; came: the observation after them."""
-        return self.outcome(torch.cat([done, came], dim=-1))
+        return self.outcome(self._bounded(torch.cat([done, came], dim=-1)))
 
 
 def _waves(count: int, width: int) -> Float[Tensor, "n d"]:

@@ -87,10 +87,10 @@ class CachedBlock(nn.Module):
         past: Past | None = None,
     ) -> Float[Tensor, "b l d"]:
         """turns: `turns_of` the steps that tokens belong to, the same for all layers. mask: which tokens of `x` each of
-        them attends to, broadcastable to (b, h, l, l); None: all. past: what is before `x`, to which all attend and
-        where `x` is then added."""
+        them attends to, broadcastable to (b, h, l, l), with a past (l, l); None: all. past: what is before `x`, to
+        which all attend and where `x` is then added."""
         found = self.query_key_value(self.attention_norm(x))
-        order = "three b h l d" if past is None else "three h b l d"  # of heads first, what is shared is one product
+        order = "three b h l d" if past is None else "three h b l d"  # so what rows share is one product a head
         parts = rearrange(found, f"b l (three h d) -> {order}", three=3, h=self.heads)
         (query, key), value = _rotate(parts[:2], turns), parts[2]
         if past is None:

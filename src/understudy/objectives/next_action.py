@@ -1,4 +1,4 @@
-"""What to do: the expert's next action, told by a dynamics transformer, which makes it a policy."""
+"""What to do: the expert's next action, as a dynamics transformer tells it, which makes it a policy."""
 
 from __future__ import annotations
 

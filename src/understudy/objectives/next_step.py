@@ -1,4 +1,4 @@
-"""What comes next: the cross-entropy of the next observation and of the reward under a dynamics transformer."""
+"""What comes next: the next observation and the reward, as a dynamics transformer tells them."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
 
     @cached_property
     def step(self) -> Int[Tensor, "b"]:
-        """One of each window's that there are, which come first: of all, a layer over bins would take longer to train
-        than the rest of the model."""
+        """A real one of each window (padding comes last), whose distribution is learned: of all steps, a layer over
+        bins would take longer to train than the rest of the model."""
         there = self.batch.mask.sum(dim=1)
         drawn = torch.rand(len(there), generator=self.generator).to(there.device)
         return (drawn * there).long()
