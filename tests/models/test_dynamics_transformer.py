@@ -260,22 +260,25 @@ def test_bad_settings_are_named() -> None:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [1, 5, 9])
-def test_the_policy_of_a_history_is_that_of_the_whole_sequence(decoding: str, length: int) -> None:
+def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where_it_is(
+    decoding: str, length: int
+) -> None:
     model = make_model(decoding, policy=True)
     observation, action, reward = history_of(model, length)
-    history = model.encode(observation, action, reward)
-    assert isinstance(history, Advised)
-    unknown = torch.zeros(1, model.acted), torch.zeros(1)
-    values = model.sequence(
-        observation[None], *(torch.cat(pair)[None] for pair in zip((action, reward), unknown, strict=True))
-    )
-    with torch.no_grad():
-        expected = model.decide(values)[0, -1].clamp(-1, 1)
-    torch.testing.assert_close(history.policy(), expected, atol=1e-5, rtol=1e-4)
-    before = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
-    history.policy()
-    after = history.dream(1).step(action[:1] if length > 1 else torch.zeros(1, model.acted)).observation
-    torch.testing.assert_close(before, after)
+    history, plans = model.encode(observation, action, reward), torch.rand(3, 4, model.acted) * 2 - 1
+    asked, unasked = history.dream(3), history.dream(3)
+    assert isinstance(asked, Advised)
+    seen, acted, earned = (part.expand(3, *part.shape) for part in (observation, action, reward))
+    for step in plans.unbind(dim=1):
+        padded = F.pad(acted, (0, 0, 0, 1)), F.pad(earned, (0, 1))
+        with torch.no_grad():
+            expected = model.decide(model.sequence(seen, *padded))[:, -1].clamp(-1, 1)
+        torch.testing.assert_close(asked.policy(), expected, atol=1e-4, rtol=1e-4)
+        found, alone = asked.step(step), unasked.step(step)
+        torch.testing.assert_close(found.observation, alone.observation)
+        torch.testing.assert_close(found.reward, alone.reward)
+        seen = torch.cat([seen, found.observation[:, None]], dim=1)
+        acted, earned = torch.cat([acted, step[:, None]], dim=1), torch.cat([earned, found.reward[:, None]], dim=1)
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -295,7 +298,7 @@ def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: st
 def test_a_model_without_a_policy_says_so() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):
-        model.encode(*history_of(model, 2)).policy()
+        model.encode(*history_of(model, 2)).dream(1).policy()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)

@@ -40,7 +40,8 @@ class LineHistory:
 
     def dream(self, count: int, generator: torch.Generator | None = None) -> LineDream:
         self.world.dreamed.append(count)
-        return LineDream(self.world, self.observation[-1].expand(count, -1))
+        kind = AdvisedDream if isinstance(self.world, AdvisedLine) else LineDream
+        return kind(self.world, self.observation[-1].expand(count, -1))
 
     def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> LineHistory:
         return replace(
@@ -57,16 +58,6 @@ class AdvisedLine(Line):
 
     advice: float | None = None
 
-    def encode(self, observation: Tensor, action: Tensor, reward: Tensor) -> LineHistory:
-        return AdvisedHistory(self, observation, action, reward)
-
-
-class AdvisedHistory(LineHistory):
-    def policy(self) -> Tensor:
-        assert isinstance(self.world, AdvisedLine)
-        advice = self.world.advice
-        return regulated(self.observation[-1:])[0].clamp(-1, 1) if advice is None else torch.tensor([advice])
-
 
 class LineDream:
     def __init__(self, world: Line, state: Tensor) -> None:
@@ -77,6 +68,13 @@ class LineDream:
         state = self.state[:, :1] * MOTION[:, 0] + self.state[:, 1:] * MOTION[:, 1] + action * PUSH[:, 0]
         self.state = torch.where(action > self.world.explodes_above, torch.nan, state)
         return Prediction(self.state, reward)
+
+
+class AdvisedDream(LineDream):
+    def policy(self) -> Tensor:
+        assert isinstance(self.world, AdvisedLine)
+        advice = self.world.advice
+        return regulated(self.state).clamp(-1, 1) if advice is None else torch.full((len(self.state), 1), advice)
 
 
 def seen(*state: float, world: Line | None = None) -> LineHistory:

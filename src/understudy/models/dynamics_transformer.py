@@ -413,16 +413,6 @@ class TransformerHistory:
         moved = TransformerHistory(model, told.cache, self.begins, self.ends + 1, observation)._within()
         return moved._begun() if sequential else moved
 
-    @torch.no_grad()
-    def policy(self) -> Float[Tensor, "a"]:
-        """See `Advised.policy`. Raises UserError if the model learned none."""
-        model = self.model
-        if not model.config.policy:
-            raise UserError("this dynamics model learned no policy; train one with `--model.policy`")
-        now = torch.tensor([self.ends], device=self.observation.device)
-        hidden = model._run(model._glances(self.observation[None, None]), now, self._past())
-        return model._actions(hidden[0, 0]).clamp(-1, 1)
-
     def _begun(self) -> TransformerHistory:
         """With the tokens of its present observation, which are there before the action."""
         places = torch.arange(self.model.observed, device=self.observation.device)
@@ -487,6 +477,18 @@ class TransformerDream:
         observation, reward = self._at_once(action) if together else self._one_by_one(action)
         self._observation, self._ends, self._now = observation, self._ends + 1, self._now + 1
         return Prediction(observation, reward)
+
+    @torch.no_grad()
+    def policy(self) -> Float[Tensor, "n a"]:
+        """See `Advised.policy`. Raises UserError if the model learned none."""
+        model = self._model
+        if not model.config.policy:
+            raise UserError("this dynamics model learned no policy; train one with `--model.policy`")
+        self._slide(self._ends)
+        hidden = model._run(model._glances(self._observation[:, None]), self._now, self._past)
+        for past in self._past:
+            past.take_back(1)
+        return model._actions(hidden[:, 0]).clamp(-1, 1)
 
     def _at_once(self, action: Tensor) -> tuple[Tensor, Tensor]:
         model, unknown = self._model, action.new_zeros(len(action))

@@ -25,6 +25,16 @@ class Dream(Protocol):
 
 
 @runtime_checkable
+class Advised(Protocol):
+    """A dream of a model that learned what to do, too."""
+
+    def policy(self) -> Float[Tensor, "n a"]:
+        """The actions that the model would take now, within [-1, 1]; the dream stays where it is. Raises UserError if
+        it learned none."""
+        ...
+
+
+@runtime_checkable
 class History(Protocol):
     """What has been seen so far, encoded. It does not change: `extended` is another one."""
 
@@ -37,15 +47,6 @@ class History(Protocol):
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> History:
         """After one more step; steps that the model has no place for go, the oldest first."""
-        ...
-
-
-@runtime_checkable
-class Advised(Protocol):
-    """A history of a model that learned what to do, too."""
-
-    def policy(self) -> Float[Tensor, "a"]:
-        """The action that the model would take now, within [-1, 1]. Raises UserError if it learned none."""
         ...
 
 

@@ -58,6 +58,10 @@ class Past:
         self._used = used
         return self.own
 
+    def take_back(self, count: int) -> None:
+        """As if the last `count` of rows' own had never been put there."""
+        self._used -= count
+
     @property
     def _length(self) -> int:
         return 0 if self._shared is None else self._shared[0].shape[1]

@@ -34,7 +34,8 @@ def follow(
     an objective or proposals, which it could not heed."""
     if objective is not predicted_reward or proposals is not None:
         raise UserError("a policy is followed as it is: it takes neither an objective nor proposals")
-    if not isinstance(history, Advised):
+    dream = history.dream(1)
+    if not isinstance(dream, Advised):
         raise UserError("this dynamics model has no policy to follow; a transformer trained with one has")
-    action = history.policy()[None]
+    action = dream.policy()
     return Plan(action, action.new_tensor(torch.nan))

@@ -38,13 +38,13 @@ def followed(
 def advised(history: History, *, horizon: int) -> Float[Tensor, "1 t a"]:
     """The plan of the model's own policy, where the model is right about what comes of it. From where a prediction is
     not finite on, the last action is held. Raises UserError if the model has no policy."""
-    actions: list[Tensor] = []
+    dream, actions, sane = history.dream(1), [], []
+    if not isinstance(dream, Advised):
+        raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
     for _ in range(horizon):
-        if not isinstance(history, Advised):
-            raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
-        actions.append(history.policy())
-        observation, reward = history.dream(1).step(actions[-1][None])
-        if not (observation.isfinite().all() and reward.isfinite().all()):
-            break
-        history = history.extended(actions[-1], reward[0], observation[0])
-    return torch.stack(actions + actions[-1:] * (horizon - len(actions)))[None]
+        actions.append(dream.policy())
+        observation, reward = dream.step(actions[-1])
+        sane.append(observation.isfinite().all() & reward.isfinite().all())
+    meant = torch.stack(sane).cumprod(dim=0).sum()  # so many predictions were, so that many actions after the first
+    steps = torch.arange(horizon, device=meant.device)
+    return torch.stack(actions, dim=1)[:, steps.minimum(meant)]
