@@ -16,7 +16,7 @@ from understudy.models.dynamics_transformer import (
     DynamicsTransformer,
     DynamicsTransformerConfig,
 )
-from understudy.models.world_model import Advised, WorldModel
+from understudy.models.world_model import Advised, WorldModel, step_by_step
 from understudy.nn.bins import Bins
 from understudy.types import UserError
 
@@ -336,6 +336,15 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
     dream = model.encode(*history_of(model, 3)).dream(2)
     for _ in range(3):
         assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()
+
+
+@pytest.mark.parametrize("decoding", DECODINGS)
+@pytest.mark.parametrize("following", ["expectation", "sample"])
+def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) -> None:
+    model = make_model(decoding, next=following)
+    history, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.acted) * 2 - 1
+    for found, expected in zip(history.imagined(plans), step_by_step(history.dream(3), plans), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_samples_are_as_often_as_they_are_likely() -> None:

@@ -12,7 +12,6 @@ from understudy.benchmarks.harness import Row, in_turns, seconds
 from understudy.data.embodiments import JointSpec
 from understudy.methods.transformer_dynamics import Size, dynamics
 from understudy.models.dynamics_transformer import Decoding, DynamicsTransformer, DynamicsTransformerConfig
-from understudy.models.world_model import step_by_step
 from understudy.objectives.system import System
 from understudy.types import ActionContract, Spec
 
@@ -51,10 +50,10 @@ def a_history(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tenso
 def imagine(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """Every candidate's rewards (n, t)."""
     *history, plans = given
-    return step_by_step(model.encode(*history).dream(CANDIDATES), plans).reward
+    return model.encode(*history).imagined(plans).reward
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def imagine_plainly(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """The same without anything kept: the whole sequence of every candidate at every step, all candidates in one batch;
     what follows is asked of the last step alone."""

@@ -325,8 +325,12 @@ class DynamicsTransformer(nn.Module):
     def _steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
         """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
         if self.config.decoding == "parallel":
-            return self.join(self._bounded(values[..., :-1]))[..., None, :]
+            return self._joined(values[..., :-1])[..., None, :]
         return self._numbers(values, torch.arange(self.tokens, device=values.device))
+
+    def _joined(self, done: Float[Tensor, "... n"]) -> Float[Tensor, "... d"]:
+        """Parallel: the token of an observation and an action."""
+        return self.join(self._bounded(done))
 
     def _bounded(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
         """Numbers as they are, but for those that lie beyond all bins."""
@@ -398,7 +402,7 @@ class TransformerHistory:
         full = self.ends - self.begins == self.model.steps - 1
         if plans.is_cuda and full and self.model.config.next == "expectation":
             return plan_graph(self, plans).imagined(self, plans)
-        return step_by_step(self.dream(len(plans), generator), plans)
+        return self.dream(len(plans), generator).imagined(plans)
 
     @torch.no_grad()
     def extended(
@@ -473,10 +477,26 @@ class TransformerDream:
         if action.shape != (len(self._observation), self._model.acted):
             wanted = (len(self._observation), self._model.acted)
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
-        together = self._model.config.decoding == "parallel"
-        observation, reward = self._at_once(action) if together else self._one_by_one(action)
-        self._observation, self._ends, self._now = observation, self._ends + 1, self._now + 1
+        if self._model.config.decoding == "sequential":
+            observation, reward = self._one_by_one(action)
+        else:
+            observation = self._at_once(action)
+            reward = self._reward(self._observation, action, observation)
+        self._go_on(observation)
         return Prediction(observation, reward)
+
+    def imagined(self, plans: Float[Tensor, "n t a"]) -> Prediction:
+        """What all steps of plans come to, as by `step`; the dream is over then. Where nothing is drawn and a step's
+        numbers are told at once, so are all rewards, in the end."""
+        if self._model.config.decoding == "sequential" or self._generator is not None:
+            return step_by_step(self, plans)
+        with torch.inference_mode():
+            seen = [self._observation]
+            for action in plans.unbind(dim=1):
+                seen.append(self._at_once(action))
+                self._go_on(seen[-1])
+            before, after = torch.stack(seen[:-1], dim=1), torch.stack(seen[1:], dim=1)
+            return Prediction(after, self._reward(before, plans, after))
 
     @torch.no_grad()
     def policy(self) -> Float[Tensor, "n a"]:
@@ -490,16 +510,24 @@ class TransformerDream:
             past.take_back(1)
         return model._actions(hidden[:, 0]).clamp(-1, 1)
 
-    def _at_once(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        model, unknown = self._model, action.new_zeros(len(action))
-        x = model._steps(model.sequence(self._observation[:, None], action[:, None], unknown[:, None])).flatten(1, 2)
+    def _go_on(self, observation: Float[Tensor, "n s"]) -> None:
+        self._observation, self._ends, self._now = observation, self._ends + 1, self._now + 1
+
+    def _at_once(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n s"]:
+        """The next observation."""
+        model = self._model
+        x = model._joined(torch.cat([self._observation, action], dim=-1))[:, None]
         self._slide(self._ends)
         hidden = model.norm(model._run(x, self._now, self._past)[:, 0])
-        came = self._observation + self._told(model.changes, hidden)
-        outcome = model._outcome(torch.cat([self._observation, action], dim=-1), came)
-        return came, self._told(model.reward, outcome)[:, 0]
+        return self._observation + self._told(model.changes, hidden)
 
-    def _told(self, numbers: _Numbers, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+    def _reward(
+        self, before: Float[Tensor, "n *t s"], action: Float[Tensor, "n *t a"], after: Float[Tensor, "n *t s"]
+    ) -> Float[Tensor, "n *t"]:
+        outcome = self._model._outcome(torch.cat([before, action], dim=-1), after)
+        return self._told(self._model.reward, outcome)[..., 0]
+
+    def _told(self, numbers: _Numbers, hidden: Float[Tensor, "n *t d"]) -> Float[Tensor, "n *t m"]:
         return numbers(hidden) if self._generator is None else self._next(numbers.logits(hidden))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:

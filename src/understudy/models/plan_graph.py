@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from understudy.models.world_model import Prediction, step_by_step
+from understudy.models.world_model import Prediction
 
 if TYPE_CHECKING:
     from understudy.models.dynamics_transformer import DynamicsTransformer, TransformerHistory
@@ -58,7 +58,7 @@ class PlanGraph:
     def _dreamt(self, history: TransformerHistory) -> Prediction:
         from understudy.models.dynamics_transformer import TransformerDream
 
-        return step_by_step(TransformerDream(history, len(self._plans), now=self._now), self._plans)
+        return TransformerDream(history, len(self._plans), now=self._now).imagined(self._plans)
 
 
 def plan_graph(history: TransformerHistory, plans: Float[Tensor, "n t a"]) -> PlanGraph:

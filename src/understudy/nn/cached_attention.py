@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -126,10 +128,15 @@ def _attend(
 
 def turns_of(steps: Int[Tensor, "l"], width: int) -> Turns:
     """Of each step and each of a head's `width` numbers: what turns it by the step's angle, two (l, width)."""
-    rates = 1000.0 ** (-torch.arange(width // 2, device=steps.device) / (width // 2))
-    angles = steps[:, None] * rates
+    angles = steps[:, None] * _rates(width, steps.device)
     sine = angles.sin()
     return angles.cos().repeat(1, 2), torch.cat([-sine, sine], dim=-1)
+
+
+@functools.lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _rates(width: int, device: torch.device) -> Float[Tensor, "w"]:
+    return 1000.0 ** (-torch.arange(width // 2, device=device) / (width // 2))
 
 
 def _rotate(x: Float[Tensor, "... l d"], turns: Turns) -> Float[Tensor, "... l d"]:

@@ -96,7 +96,7 @@ STUDY = Study(
     name="dynamics-specialist",
     description=(
         "Which model of a body's dynamics is best to plan with? debug: for tests. laptop: three tasks of DeepMind "
-        "Control from 20 episodes each; 1.9 core hours. paper: 500 episodes, for GPUs."
+        "Control from 20 episodes each; 1.6 core hours. paper: 500 episodes, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=TRANSFORMER,
