@@ -14,12 +14,13 @@ import pytest
 from understudy.evaluation.statistics import Difference
 from understudy.studies import find
 from understudy.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
+from understudy.studies.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
 from understudy.studies.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
 from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
 from understudy.studies.representations import INVERSE, METHODS, STATES, Choice
 from understudy.studies.representations import study as representations
 from understudy.studies.results import Row, StudyResult, gather
-from understudy.studies.settings import UNSEEN, ZERO_SHOT, few_shot
+from understudy.studies.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS = 3
@@ -119,6 +120,24 @@ def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path)
         compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
         cells = tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None)
         assert found.rows[name] == cells, name
+
+
+def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -> None:
+    result = of_archive("dynamics-generalist", tmp_path)
+    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-generalist").measurements("laptop", SEEDS))
+    found = table("dynamics.md", "zero-shot")
+    settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_bodies(1)}
+    settings |= {f"{shots} episodes": few_shot_bodies(shots) for shots in (5, 20)}
+    expected = {(row.method, row.setting): told(row, places=2) for row in result.rows}
+    for rival in (ALONE, POLICY, SCRATCH):
+        for setting in settings.values():
+            compared = result.comparison(PLANNING, rival, setting)
+            if compared is not None:
+                less = told(compared.difference, places=2, sign="+")
+                expected[f"{PLANNING} less {rival}", setting] = less
+    assert found.heads == tuple(settings)
+    cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
+    assert {(name, setting): cell for name, row in cells.items() for setting, cell in row if cell} == expected
 
 
 def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
