@@ -270,9 +270,9 @@ def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cel
     results = [result for found in cells.values() for cell in found.values() for result in cell.results]
     commits = [each.provenance.get("commit") for each in results]
     commits += [each.provenance["training"].get("commit") for each in results if each.provenance["training"]]
-    firsts = [[cell.results[0] for cell in found.values()] for found in cells.values()]
-    pairs = [(same[0], other) for same in firsts for other in same[1:]]
-    mismatches = {text for a, b in pairs for text in provenance_mismatches(a.provenance, b.provenance)}
+    conditions = [[_conditions(cell.results) for cell in found.values()] for found in cells.values()]
+    pairs = [(same[0], other) for same in conditions for other in same[1:]]
+    mismatches = {text for a, b in pairs for text in provenance_mismatches(a, b)}
     return {
         "study": study.name,
         "preset": preset,
@@ -284,3 +284,9 @@ def _provenance(study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cel
         "versions": package_versions(),
         "notes": list(study.notes),
     }
+
+
+def _conditions(results: Sequence[Result]) -> dict[str, Any]:
+    """Of a cell, whose tasks may have been evaluated one by one."""
+    tasks = {task for each in results for task in each.provenance.get("tasks", ())}
+    return {**results[0].provenance, "tasks": sorted(tasks)}
