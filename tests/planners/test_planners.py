@@ -194,6 +194,10 @@ def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
     torch.testing.assert_close(advised(history, horizon=20), expected)
     exploding = seen(*STATE.tolist(), world=AdvisedLine(explodes_above=0.5, advice=0.75))
     assert advised(exploding, horizon=3).flatten().tolist() == [0.75] * 3
+    plans = followed(
+        exploding, STATE, lambda seen: 0 * seen[:, :1] + torch.tensor([[0.75], [0.25]]), count=2, horizon=3
+    )
+    assert plans[..., 0].tolist() == [[0.75] * 3, [0.25] * 3]  # each by itself
     with pytest.raises(UserError, match="no policy to propose plans"):
         advised(seen(*STATE.tolist()), horizon=3)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from understudy.models.world_model import Advised, History
+from understudy.models.world_model import Advised, Dream, History
 from understudy.types import UserError
 
 Policy = Callable[[Tensor], Tensor]
@@ -25,26 +25,32 @@ def followed(
     horizon: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one.
-    generator: see `History.dream`."""
-    dream, seen, actions = history.dream(count, generator), observation.expand(count, -1), []
-    for _ in range(horizon):
-        actions.append(policy(seen).clamp(-1, 1))
-        seen = dream.step(actions[-1]).observation
-    return torch.stack(actions, dim=1)
+    """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one. From
+    where a prediction is not finite on, the last action is held. generator: see `History.dream`."""
+
+    def act(seen: Tensor | None) -> Tensor:
+        return policy(observation.expand(count, -1) if seen is None else seen).clamp(-1, 1)
+
+    return _lived(history.dream(count, generator), act, horizon)
 
 
 @torch.no_grad()
 def advised(history: History, *, horizon: int) -> Float[Tensor, "1 t a"]:
-    """The plan of the model's own policy, where the model is right about what comes of it. From where a prediction is
-    not finite on, the last action is held. Raises UserError if the model has no policy."""
-    dream, actions, sane = history.dream(1), [], []
+    """As `followed`, one plan of the model's own policy. Raises UserError if the model has none."""
+    dream = history.dream(1)
     if not isinstance(dream, Advised):
         raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
+    return _lived(dream, lambda _: dream.policy(), horizon)
+
+
+def _lived(dream: Dream, act: Callable[[Tensor | None], Tensor], horizon: int) -> Float[Tensor, "n t a"]:
+    """What is done in a dream. act: told what was predicted last; at first None."""
+    seen, actions, sane = None, [], []
     for _ in range(horizon):
-        actions.append(dream.policy())
-        observation, reward = dream.step(actions[-1])
-        sane.append(observation.isfinite().all() & reward.isfinite().all())
-    meant = torch.stack(sane).cumprod(dim=0).sum()  # so many predictions were, so that many actions after the first
-    steps = torch.arange(horizon, device=meant.device)
-    return torch.stack(actions, dim=1)[:, steps.minimum(meant)]
+        actions.append(act(seen))
+        seen, reward = dream.step(actions[-1])
+        sane.append(seen.isfinite().all(dim=1) & reward.isfinite())
+    meant = torch.stack(sane, dim=1).cumprod(dim=1).sum(dim=1)  # predictions, and so the actions after the first
+    plans = torch.stack(actions, dim=1)
+    steps = torch.arange(horizon, device=plans.device).minimum(meant[:, None])
+    return plans.take_along_dim(steps[..., None], dim=1)
