@@ -42,9 +42,8 @@ SHARED: Mapping[Kind, tuple[str, ...]] = {
     "free": tuple(f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-# A body that is level and cannot fall sideways need not look far ahead.
-SHORT_PLAN = MppiConfig(seconds=0.5, samples=16, knots=5)
-LONG_PLAN = MppiConfig(seconds=0.7, samples=24, knots=6)
+# With half of the deviation, or looking half a second ahead, bodies on two legs only shuffle.
+PLAN = MppiConfig(seconds=0.7, samples=24, knots=6, deviation=1.0)
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
     f"{universe}-{kind}": tuple(f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe]))
@@ -98,9 +97,7 @@ class Walker(Environment):
         super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
         self.goal = self.data.qpos.copy()
         self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
-        short = self.body.kind == "planar" and self.body.stance == "level"
-        plan = SHORT_PLAN if short else LONG_PLAN
-        self._planner = Mppi(self.model, self._rewards_of_states, plan, substeps=SUBSTEPS)
+        self._planner = Mppi(self.model, self._rewards_of_states, PLAN, substeps=SUBSTEPS)
         self._planned: np.ndarray | None = None
         self._pictures = Pictures(self.model, config, {})
 
