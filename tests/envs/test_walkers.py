@@ -221,6 +221,11 @@ def test_planning_on_the_true_simulator_beats_chance(name: str) -> None:
     assert planned > 2 * chance
 
 
+@pytest.mark.parametrize("name", ["train-planar-0001", "validation-planar-0002"])
+def test_the_expert_of_a_level_body_on_two_legs_walks_and_does_not_shuffle(name: str) -> None:
+    assert episode_return(name, 100, expert=True) > 60
+
+
 def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
     dataset = collect(
         ["walkers/train-planar-0000"],
