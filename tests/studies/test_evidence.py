@@ -27,11 +27,11 @@ SEEDS = 3
 NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 
 
-def of_archive(name: str, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def of_archive(name: str, output: Path) -> StudyResult:
     study = find(name)
     with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
         archive.extractall(output, filter="data")
-    return gather(study, "laptop", study.measurements("laptop", seeds), output)
+    return gather(study, "laptop", study.measurements("laptop", SEEDS), output)
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path)
 
 
 def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -> None:
-    result = of_archive("dynamics-generalist", tmp_path, seeds=2)
-    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-generalist").measurements("laptop", 2))
+    result = of_archive("dynamics-generalist", tmp_path)
+    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-generalist").measurements("laptop", SEEDS))
     assert result.provenance["mismatches"] == []
     found = table("dynamics.md", "zero-shot")
     settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_bodies(1)}

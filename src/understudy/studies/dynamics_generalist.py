@@ -87,7 +87,7 @@ def _scale(preset: str) -> Scale:
 
 def _family(universe: str, count: int) -> tuple[str, ...]:
     """The first bodies whose torso lies on two legs: so few kinds of bodies can be learned from what a laptop records
-    in a quarter of an hour."""
+    in a quarter of an hour; rather more bodies than more episodes of each."""
     names = (f"{universe}-planar-{index:04d}" for index in itertools.count())
     drawn = (body for body in map(draw_body, names) if body.stance == "level" and len(body.legs) == 2)
     return tuple(f"walkers/{body.name}" for body in itertools.islice(drawn, count))
@@ -181,8 +181,8 @@ def _on(run: Train, bodies: tuple[str, ...], scale: Scale, planner: PlannerConfi
 STUDY = Study(
     name="dynamics-generalist",
     description=(
-        "Does a dynamics model of many walkers plan for a body that it never saw? debug: for tests. laptop: 40 planar "
-        "bodies with two legs and a torso that lies, 3 unseen ones; about 2 core hours. paper: 40 of all kinds and 20, "
+        "Does a dynamics model of many walkers plan for a body that it never saw? debug: for tests. laptop: 100 planar "
+        "bodies with two legs and a torso that lies, 3 unseen ones; 2.6 core hours. paper: 40 of all kinds and 20, "
         "for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
