@@ -80,14 +80,14 @@ def _scale(preset: str) -> Scale:
         episodes=3 if laptop else 10,
         max_steps=200 if laptop else 500,
         # Looks as far ahead as the expert, with noise that on the true simulator earns as much (with a deviation of .5
-        # half of it, on some bodies of training); as many candidates as there is time for.
+        # half of it on a body of the validation universe); as many candidates as there is time for.
         planner=MppiConfig(candidates=48 if laptop else 128, horizon=18, deviation=0.8, correlation=0.7, advised=True),
     )
 
 
 def _family(universe: str, count: int) -> tuple[str, ...]:
     """The first bodies whose torso lies on two legs: so few kinds of bodies can be learned from what a laptop records
-    in a quarter of an hour; rather more bodies than more episodes of each."""
+    in a quarter of an hour. Rather many bodies than many episodes of each, which was not compared."""
     names = (f"{universe}-planar-{index:04d}" for index in itertools.count())
     drawn = (body for body in map(draw_body, names) if body.stance == "level" and len(body.legs) == 2)
     return tuple(f"walkers/{body.name}" for body in itertools.islice(drawn, count))

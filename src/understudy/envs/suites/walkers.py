@@ -42,7 +42,7 @@ SHARED: Mapping[Kind, tuple[str, ...]] = {
     "free": tuple(f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-# With half of the deviation, or looking half a second ahead, bodies on two legs only shuffle.
+# With half of the deviation, or looking half a second ahead, many bodies on two legs only shuffle.
 PLAN = MppiConfig(seconds=0.7, samples=24, knots=6, deviation=1.0)
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
