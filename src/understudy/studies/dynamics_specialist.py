@@ -52,7 +52,7 @@ def _scale(preset: str) -> Scale:
         planners={
             "dmc/cartpole-swingup": replace(usual, horizon=50),
             "dmc/reacher-easy": usual,
-            "dmc/cheetah-run": usual,
+            "dmc/cheetah-run": replace(usual, horizon=40, deviation=0.8, correlation=0.8),
         },
         demonstrations=20 if laptop else 500,
         episodes=3 if laptop else 20,
