@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,8 @@ class MpcAgent:
     ):
         """objective: what a step is worth, of observations and actions in the simulator's units; None: the predicted
         reward. propose: plans to try beside the planner's own; None: that of the model's policy, if `planner.advised`.
-        exploration: deviation of what is added to actions when the agent explores, in half-ranges. device: the model's.
+        exploration: deviation of what is added to actions when the agent explores, in half-ranges. seed: of what it
+        draws, and its model. device: the model's.
         Raises UserError for a body without a state or with discrete actions."""
         if not interface.state_dimension:
             raise UserError(f"the embodiment {interface.embodiment!r} has no state; planning needs one")
@@ -71,6 +73,12 @@ class MpcAgent:
         self.exploration, self.seed = exploration, seed
         self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
         self._objective = predicted_reward if objective is None else self._of_units(objective)
+
+    def with_seed(self, seed: int) -> MpcAgent:
+        """The same agent with other draws, on the same weights."""
+        other = copy(self)
+        other.seed = seed
+        return other
 
     def needs_observation(self, carry: Carry | None) -> bool:
         return True

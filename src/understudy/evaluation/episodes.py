@@ -13,6 +13,7 @@ import numpy as np
 from understudy.agents.base import Agent
 from understudy.agents.expert_agent import ExpertAgent
 from understudy.agents.loading import LearnedAgent, load
+from understudy.agents.mpc_agent import MpcAgent
 from understudy.agents.policy_agent import PolicyAgent
 from understudy.agents.random_agent import RandomAgent
 from understudy.data.embodiments import JointSpec
@@ -141,11 +142,13 @@ class _Camera:
 def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> LearnedAgent | ExpertAgent | RandomAgent:
     if config.agent == "expert":
         return ExpertAgent(env)
+    draws = derive_seed("act", seed)
     if config.agent == "random":
-        return RandomAgent(env.interface, seed=derive_seed("act", seed))
+        return RandomAgent(env.interface, seed=draws)
     checkpoint = Path(config.agent)
     embodiment = learned_embodiment(_info(checkpoint), env)
-    return _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
+    agent = _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
+    return agent.with_seed(draws) if isinstance(agent, MpcAgent) else agent
 
 
 def _prompt(job: EvaluationJob, agent: Agent, env: Environment, seed: int) -> Prompt | None:

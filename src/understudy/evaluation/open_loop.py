@@ -145,7 +145,8 @@ def open_loop(
     """Predictions of dynamics models on the same windows of a dataset, one for each run.
 
     Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
-    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes; each begins after as many
+    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes, of which there may be more,
+    then so many are drawn; each begins after as many
     real steps as the model that keeps most of them. seed: of where they begin, and of what models draw. changes: of all
     models, see `load_system`. Without rewards the models are told that all were 0. Errors of all are in deviations of
     the first run's training data. output: a folder for prediction.json and prediction.svg. Raises UserError if a run is
@@ -246,6 +247,8 @@ def _windows(
     unseen = np.setdiff1d(fit, seen)
     fit = unseen if len(unseen) else fit
     generator = np.random.default_rng(seed)
+    if len(fit) > count:
+        fit = generator.permutation(fit)
     for number in range(count):
         episode = int(fit[number % len(fit)])
         first = int(generator.integers(lengths[episode] - needed + 1))

@@ -54,8 +54,11 @@ class DynamicsTransformerConfig:
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(known)}")
-        if self.bins < 8:
-            raise UserError(f"model.bins is {self.bins}; expected at least 8")
+        for name, least in (("width", 1), ("layers", 1), ("heads", 1), ("bins", 8)):
+            if getattr(self, name) < least:
+                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least {least}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout is {self.dropout}; expected at least 0 and less than 1")
         if self.width % (2 * self.heads):
             raise UserError(f"model.width {self.width} is not a multiple of twice model.heads, {self.heads}")
 
@@ -503,7 +506,7 @@ class TransformerDream:
         """See `Advised.policy`. Raises UserError if the model learned none."""
         model = self._model
         if not model.config.policy:
-            raise UserError("this dynamics model learned no policy; train one with `--model.policy`")
+            raise UserError("this dynamics model learned no policy; one that does is `dynamics/generalist-laptop`")
         self._slide(self._ends)
         hidden = model._run(model._glances(self._observation[:, None]), self._now, self._past)
         for past in self._past:

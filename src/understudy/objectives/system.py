@@ -125,7 +125,7 @@ class System(nn.Module):
         window: WindowConfig,
     ) -> System:
         """Fresh weights for some embodiments, from the global torch generator. Raises UserError for an objective that
-        is not for this model."""
+        is not for this model, or a dynamics model's policy that none of them teaches."""
         kind, given = KINDS[type(model)], {"chunk": window.chunk, "steps": window.steps}
         if isinstance(model, ControlTransformerConfig):
             given["prompt_pictures"] = window.prompt_pictures
@@ -136,6 +136,12 @@ class System(nn.Module):
                     f"objective {name!r} ({type(config).__name__}) is not for a {type(fresh).__name__}; choices: "
                     + ", ".join(each.__name__ for each in known)
                 )
+        learned = {type(config) for config in objectives.values()}
+        if isinstance(model, DynamicsTransformerConfig) and model.policy and NextActionConfig not in learned:
+            raise UserError(
+                "model.policy is set, but no objective teaches the policy what to do; choices: a preset that has one, "
+                "`dynamics/generalist-laptop` or another size of it, or the objective NextActionConfig"
+            )
         built = {name: known[type(config)](config, fresh) for name, config in objectives.items()}
         return cls(fresh, built, {name: config.weight for name, config in objectives.items()})
 

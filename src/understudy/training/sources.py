@@ -70,6 +70,16 @@ class Sources:
                         f"{limit:g} apart: scale the rewards, or choose another model.tokeniser"
                     )
 
+    def require_rewards_of_all_or_none(self) -> None:
+        """Raises UserError naming two datasets of which one has rewards and the other none, which would be learned as
+        rewards of 0."""
+        found = {dataset.has_rewards: dataset.path for dataset in self.datasets}
+        if len(found) == 2:
+            raise UserError(
+                f"{found[True]} has rewards and {found[False]} has none, which a dynamics model would learn as rewards "
+                "of 0; choices: datasets that all have rewards, or none of which has any"
+            )
+
     def embodiments(self) -> tuple[Embodiment, ...]:
         """The embodiments in the order of their first datasets, with the statistics of all their frames.
 

@@ -179,8 +179,11 @@ def _lead(
     if ranks.world > 1:
         config = replace(config, processes=ranks.world)
     _require_local(config, sources)
+    dynamics = isinstance(config.model, DynamicsConfig)
+    if dynamics:
+        sources.require_rewards_of_all_or_none()
     for dataset in sources.datasets:
-        require_learnable(dataset, dynamics=isinstance(config.model, DynamicsConfig))
+        require_learnable(dataset, dynamics=dynamics)
     if computed_precision(config.precision, place) != config.precision:
         print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
     with run_folder.hold(output):

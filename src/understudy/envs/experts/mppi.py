@@ -30,16 +30,20 @@ class MppiConfig:
 class Mppi:
     """Plans from the present state of a simulator and goes on from its last plan (Williams et al. 2017).
 
-    model: `mujoco.MjModel`, whose first controls are the actions. substeps: of the simulator in a control step.
+    model: `mujoco.MjModel`, whose controls are the actions. rewards: of states that are reached, with the sensors of
+    positions and velocities there and the control that led there. low, high: (nu,), bounds of the controls. substeps:
+    of the simulator in a control step.
     """
 
-    def __init__(self, model: Any, rewards: Rewards, config: MppiConfig, *, substeps: int) -> None:
+    def __init__(
+        self, model: Any, rewards: Rewards, config: MppiConfig, low: np.ndarray, high: np.ndarray, *, substeps: int
+    ) -> None:
         mujoco = load_mujoco()
         self._model, self._rewards, self.config, self._substeps = model, rewards, config, substeps
         self._data = mujoco.MjData(model)
         self._kind = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
         self._horizon = max(2, round(config.seconds / (model.opt.timestep * substeps)))
-        self._low, self._high = model.actuator_ctrlrange.T
+        self._low, self._high = low, high
         places = np.linspace(0, config.knots - 1, self._horizon)
         whole = np.minimum(places.astype(int), config.knots - 2)
         self._between = np.zeros((self._horizon, config.knots))  # controls are this times the knots
@@ -56,7 +60,7 @@ class Mppi:
         state = np.empty(load_mujoco().mj_stateSize(self._model, self._kind))
         load_mujoco().mj_getState(self._model, data, state, self._kind)
         plans = self._drawn()
-        returns = self._returns(state, data, plans)
+        returns = self._earned(state, data, plans).sum(axis=1)
         weights = np.exp(self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6))
         self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
         action = self._plan[0].copy()
@@ -70,21 +74,27 @@ class Mppi:
         noise[0] = 0
         return np.clip(self._plan + (self._between @ noise) * half, self._low, self._high)
 
-    def _returns(self, state: np.ndarray, data: Any, plans: np.ndarray) -> np.ndarray:
+    def _earned(self, state: np.ndarray, data: Any, plans: np.ndarray) -> np.ndarray:
+        """The reward of each step of plans (n, t, nu), (n, t).
+
+        A step of the simulator reads its sensors before it moves, so what they say of a state is read one step of the
+        simulator later, and after the last state one more step is taken.
+        """
         from mujoco import rollout
 
         count, steps, _ = plans.shape
+        controls = np.repeat(plans, self._substeps, axis=1)
         found = rollout.rollout(
             self._model,
             self._data,
             np.tile(state, (count, 1)),
-            np.repeat(plans, self._substeps, axis=1),
+            np.concatenate([controls, controls[:, -1:]], axis=1),
             initial_warmstart=np.tile(data.qacc_warmstart, (count, 1)),
         )
         states, sensors = (np.asarray(part) for part in found)
-        ends = slice(self._substeps - 1, None, self._substeps)
-        reached, read = states[:, ends].reshape(count * steps, -1), sensors[:, ends].reshape(count * steps, -1)
+        reached = states[:, self._substeps - 1 : -1 : self._substeps].reshape(count * steps, -1)
+        read = sensors[:, self._substeps :: self._substeps].reshape(count * steps, -1)
         nq, nv = self._model.nq, self._model.nv
         position, velocity = reached[:, 1 : 1 + nq], reached[:, 1 + nq : 1 + nq + nv]
         rewards = self._rewards(position, velocity, read, plans.reshape(count * steps, -1))
-        return rewards.reshape(count, steps).sum(axis=1)
+        return rewards.reshape(count, steps)

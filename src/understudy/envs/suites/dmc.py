@@ -199,7 +199,8 @@ class ControlSuite(Environment):
 
     def _new_planner(self) -> Mppi:
         rewards = rewards_of(self._domain, self._name, self._suite.physics, self._suite.task)
-        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), substeps=self._substeps)
+        bounds = np.asarray(self.interface.action.low), np.asarray(self.interface.action.high)
+        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), *bounds, substeps=self._substeps)
 
     def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """physics: None: the episode's."""

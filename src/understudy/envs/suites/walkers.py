@@ -97,7 +97,8 @@ class Walker(Environment):
         super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
         self.goal = self.data.qpos.copy()
         self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
-        self._planner = Mppi(self.model, self._rewards_of_states, PLAN, substeps=SUBSTEPS)
+        bounds = -np.ones(self.model.nu), np.ones(self.model.nu)
+        self._planner = Mppi(self.model, self._rewards_of_states, PLAN, *bounds, substeps=SUBSTEPS)
         self._planned: np.ndarray | None = None
         self._pictures = Pictures(self.model, config, {})
 

@@ -1,0 +1,57 @@
+"""Planning on the true simulator: a plan is worth what it earns, and controls are those of the contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from understudy import envs
+from understudy.envs.base import EnvConfig
+from understudy.envs.experts.mppi import Mppi
+from understudy.envs.suites.dmc import ControlSuite
+from understudy.envs.suites.walkers import Walker
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "dmc/cheetah-run",  # one step of the simulator in each of control
+        "dmc/cartpole-swingup",
+        "dmc/walker-walk",
+        "walkers/train-planar-0001",
+        "walkers/train-free-0001",
+    ],
+)
+def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
+    env = envs.make(task, EnvConfig(image_size=16, state="full"))
+    env.begin(3)
+    for _ in range(15):  # until it moves
+        env.advance(env.expert_action())
+    planner, data = planner_of(env)
+    plans = np.random.default_rng(0).uniform(-1, 1, (2, planner._horizon, env.interface.action.dimension))
+    expected = planner._earned(state_of(planner, data), data, plans)[1]
+    earned = [env.advance(action.astype(np.float32))[0] for action in plans[1]]
+    np.testing.assert_allclose(expected, earned, atol=1e-5)
+    assert np.ptp(earned) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["lqr_2_1", "lqr_6_2"])
+def test_motors_without_bounds_are_moved(name: str) -> None:
+    env = envs.make(f"dmc/lqr-{name}", EnvConfig(image_size=16))
+    env.begin(0)
+    assert np.abs(env.expert_action()).max() > 0.01
+
+
+def planner_of(env) -> tuple[Mppi, object]:
+    if isinstance(env, Walker):
+        return env._planner, env.data
+    assert isinstance(env, ControlSuite) and env._planner is not None
+    return env._planner, env._data
+
+
+def state_of(planner: Mppi, data: object) -> np.ndarray:
+    import mujoco
+
+    state = np.empty(mujoco.mj_stateSize(planner._model, planner._kind))
+    mujoco.mj_getState(planner._model, data, state, planner._kind)
+    return state
