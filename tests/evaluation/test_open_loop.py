@@ -146,6 +146,15 @@ def test_a_baseline_that_learned_beats_standing_still(runs: dict[str, Path], dat
     assert all(row.error < row.still for row in found.horizons)
 
 
+def test_few_windows_are_spread_over_many_episodes(runs: dict[str, Path], data: EpisodeDataset) -> None:
+    drawn = [
+        {window.episode for window in imagine([runs["mlp"]], data.path, horizon=3, windows=4, seed=seed)}
+        for seed in range(8)
+    ]
+    assert all(len(episodes) == 4 for episodes in drawn) and set.union(*drawn) == set(range(8))
+    assert len({window.episode for window in imagine([runs["mlp"]], data.path, horizon=3, windows=8)}) == 8
+
+
 def test_errors_have_the_unit_of_the_first_run(runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path) -> None:
     """A copy whose training data spread four times as wide: what it takes for a deviation is worth four."""
     wide = tmp_path / "wide"
@@ -270,6 +279,7 @@ def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys:
         (["--model.decoding", "both"], "decoding"),
         (["--window.chunk", "2"], "window.chunk is 2"),
         (["--cache-features"], "sees no images"),
+        (["--model.policy"], "no objective teaches the policy what to do; choices: a preset that has one"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -309,6 +319,21 @@ def test_rewards_beyond_the_bins_are_refused_before_training(
     assert cli.main(["train", "dynamics/parallel-debug", *given]) == (0 if says is None else 2)
     assert (tmp_path / "run").exists() == (says is None)
     assert (says or "") in capsys.readouterr().err
+
+
+def test_data_with_rewards_is_not_mixed_with_data_without(tmp_path: Path, capsys: Any) -> None:
+    rng, data = np.random.default_rng(0), []
+    for name, more in (("with", {"reward": np.ones(20)}), ("without", {})):
+        folder = tmp_path / name / "arm"
+        folder.mkdir(parents=True)
+        for episode in range(2):
+            arrays = {"position": rng.normal(size=(20, 3)), "action": rng.uniform(-1, 1, size=(20, 2)), **more}
+            np.savez(folder / f"{episode}.npz", **arrays)
+        data.append(str(folder))
+    given = ["--data", *data, "--output", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main(["train", "dynamics/mlp-debug", *given]) == 2
+    assert "has none, which a dynamics model would learn as rewards of 0" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_tells_rewards_of_any_size_takes_all(data: EpisodeDataset) -> None:

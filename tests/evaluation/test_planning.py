@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from evaluation.evaluating import make_run
 
-from understudy import cli
+from understudy import cli, envs
 from understudy.agents.loading import load
 from understudy.agents.mpc_agent import MpcAgent
 from understudy.envs.base import EnvConfig
+from understudy.evaluation.episodes import EvaluationConfig, _agent_for
 from understudy.evaluation.results import Result, compare
-from understudy.planners import CemConfig, FollowConfig, MppiConfig
+from understudy.models.checkpoint import resolve
+from understudy.planners import CemConfig, FollowConfig, MppiConfig, RandomShootingConfig
 from understudy.rollout.collect import collect
 from understudy.types import UserError
 
@@ -48,6 +50,19 @@ def test_results_do_not_depend_on_workers_and_know_their_planner(run: Path, tmp_
     other = ["--planner", "cem", "--planner.elites", "3", "--output", str(tmp_path / "one")]
     assert cli.main(["evaluate", str(run), *ASKED, *SMALL, *other]) == 2
     assert "begun with other settings" in capsys.readouterr().err
+
+
+def test_every_episode_has_draws_of_its_own(run: Path) -> None:
+    config = EnvConfig(image_size=16, state="full")
+    planner = RandomShootingConfig(candidates=8, horizon=3)
+    evaluation = EvaluationConfig(resolve(run), {}, 0, "evaluation", "sentence", "cpu", planner=planner)
+    env = envs.make("pointmass/reach", config)
+    env.begin(0)
+    drawn = []
+    for seed in (1, 2, 1):
+        agent = _agent_for(evaluation, env, seed)
+        drawn.append(agent.act(None, env.observe(), None, explore=False)[0].tolist())
+    assert drawn[0] == drawn[2] != drawn[1]
 
 
 def test_planners_can_be_compared(run: Path, tmp_path: Path) -> None:

@@ -253,6 +253,9 @@ def test_bad_settings_are_named() -> None:
     for changes, says in (
         ({"bins": 2}, "model.bins is 2"),
         ({"width": 30, "heads": 4}, "not a multiple"),
+        ({"heads": 0}, "model.heads is 0; expected at least 1"),
+        ({"layers": -1}, "model.layers is -1; expected at least 1"),
+        ({"dropout": 1.5}, "model.dropout is 1.5"),
     ):
         with pytest.raises(UserError, match=says):
             replace(CONFIG, **changes)
