@@ -291,6 +291,22 @@ def test_settings_that_do_not_fit_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "arrays"
+    path.mkdir()
+    for episode in range(2):
+        arrays = np.random.default_rng(episode).uniform(-1, 1, (2, 20, 2))
+        np.savez(path / f"{episode}.npz", position=arrays[0], action=arrays[1], reward=np.full(20, 300.0))
+    assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
+    (statistics,) = (tmp_path / "data").glob("meta/stats.json")
+    told = json.loads(statistics.read_text())
+    told[REWARD] |= {"max": [1.0], "min": [0.0]}
+    statistics.write_text(json.dumps(told))
+    given = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main(["train", "dynamics/parallel-debug", *given]) == 2
+    assert "has a reward of 300" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize(
     ("tokeniser", "reward", "says"),
@@ -366,7 +382,9 @@ def test_transformers_go_on_with_samples_where_they_are_told_to(
     mlp = tmp_path / "mlp"
     assert cli.main(["train", "dynamics/mlp-debug", *given[2:], "--output", str(mlp)]) == 0
     assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
-    assert "config.next is 'sample'; expected no such key" in capsys.readouterr().err
+    assert "model.next is asked for, but of none of these models" in capsys.readouterr().err
+    both = ["--data", str(data.path), "--windows", "2", "--horizons", "5", "--model.next", "sample"]
+    assert cli.main(["predict", str(mlp), str(run), *both]) == 0  # the perceptron draws nothing and stays as it is
     assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from understudy.evaluation.attention import Attention, movement, spread
 from understudy.evaluation.report import write_report
 from understudy.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
 from understudy.evaluation.statistics import Interval
+from understudy.planners import MppiConfig
 from understudy.rollout.video import write_video
 from understudy.serialisation import to_jsonable
 from understudy.types import UserError
@@ -246,6 +248,27 @@ def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None
     with pytest.raises(UserError, match="no run folder"):
         write_report(tmp_path / "nothing")
     assert not list(tmp_path.glob("**/*.html"))
+
+
+def test_results_elsewhere_are_reported_where_they_are_named(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(run, moved)
+    (moved / "evaluation").rename(tmp_path / "results")
+    with pytest.raises(UserError, match=r"first: understudy evaluate \S+/run, or name with --evaluation the folder"):
+        write_report(moved)
+    with pytest.raises(UserError, match=r"first: understudy evaluate \S+/run --output \S+/nothing$"):
+        write_report(moved, evaluation=tmp_path / "nothing")
+    path = tmp_path / "results" / "results.json"
+    values = json.loads(path.read_text())
+    for agent, says in (({"checkpoint": str(run)}, "has results of"), ({"agent": "expert"}, "has results of expert")):
+        path.write_text(json.dumps(values | {"provenance": values["provenance"] | agent}))
+        with pytest.raises(UserError, match=says):
+            write_report(moved, evaluation=tmp_path / "results")
+    own = {"checkpoint": str(moved / "checkpoints" / "000600"), "planner": to_jsonable(MppiConfig(advised=True))}
+    path.write_text(json.dumps(values | {"provenance": values["provenance"] | own}))
+    text = html.unescape(write_report(moved, evaluation=tmp_path / "results").read_text(encoding="utf-8"))
+    assert f"--output {tmp_path / 'results'}" in text and f"--evaluation {tmp_path / 'results'}" in text
+    assert "--planner mppi --planner.advised --" in text
 
 
 def test_a_report_stands_without_the_data_and_the_first_phase(run: Path, tmp_path: Path) -> None:

@@ -161,6 +161,19 @@ def test_results_of_other_conditions_are_refused_by_name(changed: dict[str, Any]
     assert allowed.difference.mean > 0
 
 
+def test_a_reference_sees_nothing_so_what_is_seen_may_differ() -> None:
+    seen = {"image_size": 16, "state": "shared", "max_steps": 200}
+    agent = make_result(0.5, environment=seen, checkpoint="run")
+    other = make_result(0.5, environment=seen | {"image_size": 64, "state": "proprioception"}, checkpoint="other")
+    expert = replace(other, provenance={**other.provenance, "agent": "expert"})
+    assert compare(agent, expert).mismatches == () == compare(expert, agent).mismatches
+    with pytest.raises(UserError, match=r"environment\.image_size: 16, 64; environment\.state"):
+        compare(agent, other)
+    short = replace(expert, provenance={**expert.provenance, "environment": {"max_steps": 100}})
+    with pytest.raises(UserError, match=r"environment\.max_steps: 200, 100"):
+        compare(agent, short)
+
+
 def test_other_tasks_are_compared_on_those_in_common_if_allowed() -> None:
     a, b = make_result(0.9, tasks=TASKS), make_result(0.9, tasks=TASKS[1:])
     with pytest.raises(UserError, match="tasks: "):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from rollout.collecting import TASKS, collect_small, digest
 
+from understudy import cli
 from understudy.agents.expert_agent import Noise
 from understudy.data.dataset import EpisodeDataset
 from understudy.envs import steps_after_success
@@ -119,6 +120,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], me
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bodies_that_differ_are_named_before_anything_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"of one embodiment, but walkers/\S+0001 is of .*--state shared"):
+        collect(["walkers/train-planar-0001", "walkers/train-planar-0004"], episodes=1, output=tmp_path / "data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_episodes_are_as_long_as_they_are_told_to_be(tmp_path: Path) -> None:
+    given = ["--episodes", "1", "--max-steps", "7", "--keep-failures", "--noise-fraction", "0", "--image-size", "16"]
+    assert cli.main(["collect", "dmc/cartpole-balance", *given, "--output", str(tmp_path / "data")]) == 0
+    dataset = EpisodeDataset.open(tmp_path / "data")
+    assert [dataset.length(index) for index in range(dataset.num_episodes)] == [7]
 
 
 def test_half_of_the_attempts_are_noisy_and_keep_the_clean_action(reference: Path) -> None:

@@ -47,6 +47,9 @@ def load(
     if not plans and (planner is not None or objective is not None):
         raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
     if planner is not None:
+        if not isinstance(planner, PlannerConfig):
+            known = ", ".join(f"{kind.__name__}()" for kind in PLANNERS.values())
+            raise UserError(f"planner is {planner!r}; expected a config of understudy.planners: {known}")
         seeks = objective is not None or isinstance(planner, FollowConfig)
         if not seeks and not info.provenance.get("rewarded", True):
             raise UserError(

@@ -60,11 +60,14 @@ class Options:
     """How images are stored: PNG inside parquet, or mp4 files."""
 
     keep_failures: bool = False
-    """Keep episodes in which the expert failed."""
+    """Keep the episodes in which the expert failed on the way to so many successes; they come on top."""
 
     steps_after_success: int | None = None
     """Steps recorded after the first one that solves the task: they show how to come close, and to stay.
     None: the suite's own number, which is 20, or 0 in navigation, whose expert then stands still."""
+
+    max_steps: int | None = None
+    """Steps an episode at most; None: the suite's horizon. What is trained on the dataset is evaluated so, too."""
 
     workers: int | None = None
     """Simulator processes; None: one a core."""
@@ -91,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             goal=options.goal,
             state=options.state,
             faithful_rendering=options.faithful_rendering,
+            max_steps=options.max_steps,
         ),
         noise=Noise(options.noise_fraction, options.noise_deviation, options.noise_correlation),
         seed=options.seed,

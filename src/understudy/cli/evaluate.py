@@ -80,6 +80,9 @@ class Options:
     compare: tuple[Path, Path] | None = None
     """Two evaluated runs A B: print the difference A - B of their success with its interval."""
 
+    measure: str = "success_any"
+    """What --compare compares: success_any, success_last, return, length, or a measure of the suite's own."""
+
     allow_mismatch: bool = False
     """Compare although simulator, renderer or settings differ."""
 
@@ -87,7 +90,7 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="evaluate", default=_default(arguments))
     if options.compare is not None:
-        return _compare(*options.compare, options.allow_mismatch)
+        return _compare(*options.compare, options.measure, options.allow_mismatch)
     if options.planner is None and options.planner_config != MppiConfig():
         raise UserError(f"settings of a planner without --planner; choices: {', '.join(PLANNERS)}")
     if options.run is None:
@@ -153,7 +156,7 @@ def _cells(name: str, found: Mapping[str, Interval], metrics: Sequence[str]) -> 
     return [escape(name), bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
 
 
-def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:
+def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
     from rich.box import SIMPLE
     from rich.markup import escape
     from rich.table import Table
@@ -161,7 +164,7 @@ def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:
     from understudy.cli.console import console
     from understudy.evaluation.results import compare
 
-    found = compare(a, b, allow_mismatch=allow_mismatch)
+    found = compare(a, b, allow_mismatch=allow_mismatch, measure=measure)
     for mismatch in found.mismatches:
         print(f"warning: the results differ in {mismatch}", file=sys.stderr)
     table = Table("task", "A - B", "probability that A is better", box=SIMPLE)
@@ -169,5 +172,6 @@ def _compare(a: Path, b: Path, allow_mismatch: bool) -> int:
         bounds = f"{difference.mean:+.2f} \\[{difference.low:+.2f}, {difference.high:+.2f}]"
         table.add_row(escape(name), bounds, f"{difference.probability:.2f}")
     console().print(table)
-    print(f"success of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
+    named = "success" if measure == "success_any" else measure
+    print(f"{named} of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
     return 0

@@ -48,13 +48,13 @@ class Options:
     """Steps ahead."""
 
     windows: int = 64
-    """Predictions, spread over the episodes."""
+    """Predictions, spread over the episodes; of more episodes than that, so many are drawn."""
 
     seed: int = 0
     """Where in the episodes they begin, and what models draw that predict by drawing."""
 
     model: Changes = Changes()
-    """Changes of all models."""
+    """Changes of the models that have such a setting."""
 
     output: Path | None = None
     """Folder for prediction.json, with the error of each dimension, for prediction.svg and for what is shown; None:

@@ -21,11 +21,14 @@ class Options:
     output: Path | None = None
     """The file to write; None: RUN/report.html."""
 
+    evaluation: Path | None = None
+    """The folder that the run was evaluated into (`understudy evaluate RUN --output`); None: RUN/evaluation."""
+
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="report")
     from understudy.evaluation.report import write_report
 
-    path = write_report(options.run, options.output)
+    path = write_report(options.run, options.output, evaluation=options.evaluation)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

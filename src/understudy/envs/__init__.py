@@ -21,6 +21,7 @@ __all__ = [
     "expand",
     "instructions",
     "make",
+    "one_of_each_body",
     "steps_after_success",
     "suite_names",
     "versions",
@@ -68,6 +69,18 @@ def steps_after_success(tasks: Sequence[str]) -> int:
     if len(set(steps.values())) != 1:
         raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
     return next(iter(steps.values()))
+
+
+def one_of_each_body(tasks: Sequence[str]) -> list[str]:
+    """Tasks in order, of which some show every body that there may be: all of a suite of many bodies, else one."""
+    suites: set[str] = set()
+    found = []
+    for task in tasks:
+        suite = _find(task)[0]
+        if suite not in suites or getattr(_suite(suite), "MANY_BODIES", False):
+            found.append(task)
+        suites.add(suite)
+    return found
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.evidence import Evidence, Phase
+from understudy.evaluation.evidence import EVALUATION, Evidence, Phase
 from understudy.planners import PLANNERS
 from understudy.serialisation import to_jsonable
 
@@ -23,7 +23,8 @@ def reproduction(evidence: Evidence) -> str:
     lines += [_collect(data.collection, shown_path(data.path)) for data in evidence.datasets if data.collection]
     lines += [_train(phase) for phase in evidence.phases]
     lines.append(_evaluate(evidence))
-    lines.append(_join("understudy", "report", evidence.run))
+    elsewhere = ["--evaluation", evidence.evaluation] if _elsewhere(evidence) else []
+    lines.append(_join("understudy", "report", evidence.run, *elsewhere))
     return "\n".join(lines)
 
 
@@ -41,6 +42,7 @@ def _collect(collection: Mapping[str, Any], output: str) -> str:
     words += ["--faithful-rendering"] if environment["faithful_rendering"] else []
     for name in ("fraction", "deviation", "correlation"):
         words += [f"--noise-{name}", noise[name]]
+    words += ["--max-steps", environment["max_steps"]] if environment.get("max_steps") else []
     words += ["--images", collection["images"], "--seed", collection["seed"]]
     words += ["--steps-after-success", collection["steps_after_success"]]
     words += ["--keep-failures"] if collection["keep_failures"] else []
@@ -66,15 +68,27 @@ def _evaluate(evidence: Evidence) -> str:
     words += ["--device", provenance["device"]] if provenance.get("device", "cpu") != "cpu" else []
     words += ["--precision", provenance["precision"]] if provenance.get("precision", "fp32") != "fp32" else []
     words += _planner(provenance["planner"]) if provenance.get("planner") else []
+    words += ["--output", evidence.evaluation] if _elsewhere(evidence) else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))
+
+
+def _elsewhere(evidence: Evidence) -> bool:
+    """Whether the results lie where the command was told to write them."""
+    return evidence.evaluation != evidence.run / EVALUATION
 
 
 def _planner(told: Mapping[str, Any]) -> list[Any]:
     """Its name, and the settings that are not its usual ones."""
     (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == told["type"])
     usual = to_jsonable(PLANNERS[name]())
-    flags = {f"--planner.{key.replace('_', '-')}": value for key, value in told.items() if value != usual[key]}
-    return ["--planner", name, *(word for flag in flags.items() for word in flag)]
+    words: list[Any] = ["--planner", name]
+    for key, value in told.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            words += [f"--planner.{flag if value else f'no-{flag}'}"] if value != usual[key] else []
+        elif value != usual[key]:
+            words += [f"--planner.{flag}", value]
+    return words
 
 
 def _videos_a_verdict(evidence: Evidence) -> int:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.results import PromptStudy, Result
+from understudy.evaluation.results import RESULTS, PromptStudy, Result
 from understudy.types import UserError
+
+EVALUATION = "evaluation"  # where in a run's folder its results are, where nobody says otherwise
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a report tells. phases: the evaluated run last. datasets: of the evaluated run.
+    """All that a report tells. evaluation: the folder of `result`. phases: the evaluated run last. datasets: of the
+    evaluated run.
 
     videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts: what
     `understudy prompts` found, or None.
     """
 
     run: Path
+    evaluation: Path
     result: Result
     phases: list[Phase]
     videos: Mapping[tuple[str, int], Path]
@@ -47,16 +51,26 @@ class Evidence:
     datasets: tuple[Dataset, ...]
 
 
-def gather(run: Path) -> Evidence:
-    """Read all that the report of `run` tells."""
+def gather(run: Path, evaluation: Path | None = None) -> Evidence:
+    """Read all that the report of `run` tells. evaluation: the folder of its results; None: RUN/evaluation. Raises
+    UserError where it has none, or those of another agent."""
     if not run.is_dir():
         raise UserError(f"no run folder {run}")
-    result = Result.load(run / "evaluation")
+    folder = run / EVALUATION if evaluation is None else evaluation
+    if not (folder / RESULTS).is_file():
+        into = "" if evaluation is None else f" --output {evaluation}"
+        known = ", or name with --evaluation the folder that it was evaluated into" if evaluation is None else ""
+        raise UserError(f"{folder} has no {RESULTS}; first: understudy evaluate {run}{into}{known}")
+    result = Result.load(folder)
+    agent = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
+    if evaluation is not None and not Path(agent).resolve().is_relative_to(run.resolve()):
+        raise UserError(f"{evaluation} has results of {agent}, not of {run}")
     phases = list(_phases(run))[::-1]
-    videos = _videos(run / "evaluation" / "videos", result)
+    videos = _videos(folder / "videos", result)
     attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
         run=run,
+        evaluation=folder,
         result=result,
         phases=phases,
         videos=videos,

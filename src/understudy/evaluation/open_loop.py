@@ -22,6 +22,7 @@ from understudy.data.transforms import StateNormaliser
 from understudy.devices import threads
 from understudy.evaluation.calibration import Calibration, calibration
 from understudy.evaluation.held_out import seen_episodes
+from understudy.models.checkpoint import load_info, resolve
 from understudy.models.distributional import Distributional
 from understudy.models.world_model import WorldModel, step_by_step
 from understudy.rollout.seeds import derive_seed
@@ -145,12 +146,12 @@ def open_loop(
     """Predictions of dynamics models on the same windows of a dataset, one for each run.
 
     Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
-    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes, of which there may be more,
-    then so many are drawn; each begins after as many
-    real steps as the model that keeps most of them. seed: of where they begin, and of what models draw. changes: of all
-    models, see `load_system`. Without rewards the models are told that all were 0. Errors of all are in deviations of
-    the first run's training data. output: a folder for prediction.json and prediction.svg. Raises UserError if a run is
-    of no dynamics model, the dataset does not fit it or is not finite, or its episodes are too short.
+    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes (of more episodes so many
+    are drawn); each begins after as many real steps as the model that keeps most of them. seed: of where they begin,
+    and of what models draw. changes: of the models that have such a setting, see `load_system`. Without rewards the
+    models are told that all were 0. Errors of all are in deviations of the first run's training data. output: a folder
+    for prediction.json and prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit
+    it or is not finite, or its episodes are too short.
     """
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
@@ -215,7 +216,12 @@ def _ask(
     if windows < 1 or not runs:
         raise UserError(f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each")
     dataset = EpisodeDataset.open(data)
-    forecasters = [_forecaster(run, dataset, changes) for run in runs]
+    infos = [load_info(resolve(run)) for run in runs]
+    for name in changes or {}:
+        if not any(name in info.model for info in infos):
+            raise UserError(f"model.{name} is asked for, but of none of these models: {', '.join(map(str, runs))}")
+    own = [{name: to for name, to in (changes or {}).items() if name in info.model} for info in infos]
+    forecasters = [_forecaster(run, dataset, known) for run, known in zip(runs, own, strict=True)]
     context = max(each.model.steps for each in forecasters) - 1
     seen = np.unique(np.concatenate([each.seen for each in forecasters if each.seen is not None] or [[]]))
     drawn = list(_windows(dataset, seen, context, horizon, windows, seed))
@@ -242,7 +248,7 @@ def _windows(
     if not len(fit):
         raise UserError(
             f"{dataset.path} has no episode of {needed} frames, which {context} steps of history and a horizon of "
-            f"{horizon} take; the longest has {lengths.max(initial=0)}"
+            f"{horizon} take; the longest has {lengths.max(initial=0)}: ask for shorter --horizons, or longer episodes"
         )
     unseen = np.setdiff1d(fit, seen)
     fit = unseen if len(unseen) else fit

@@ -13,13 +13,14 @@ from understudy.evaluation.evidence import gather
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def write_report(run: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path.
+def write_report(run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None) -> Path:
+    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path. evaluation: the
+    folder of its results (None: RUN/evaluation).
 
     Raises UserError if the run was not evaluated or one of its files cannot be read.
     """
     run = Path(run)
-    evidence = gather(run)
+    evidence = gather(run, None if evaluation is None else Path(evaluation))
     path = run / "report.html" if output is None else Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_page(path, title=sections.title(evidence), body=sections.body(evidence))

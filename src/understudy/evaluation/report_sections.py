@@ -96,7 +96,9 @@ def curves(phases: Sequence[Phase]) -> str:
         )
         for phase in phases
     ]
-    return f'<div class="charts">{"".join(charts)}</div><p class="soft">Dashed: on held-out episodes.</p>'
+    held_out = any(key.startswith("validation/") for phase in phases for row in phase.metrics for key in row)
+    legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
+    return f'<div class="charts">{"".join(charts)}</div>{legend}'
 
 
 def videos(evidence: Evidence) -> str:

@@ -44,6 +44,8 @@ COMPARED_PROVENANCE = (
     "simulators",
     "renderer",
 )
+# Settings of an environment that only decide what an agent sees.
+OBSERVED = ("image_size", "cameras", "goal", "state", "faithful_rendering")
 
 
 @dataclass(frozen=True)
@@ -215,14 +217,21 @@ def compare(
 
 
 def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's"."""
+    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's". Where one of the two
+    is a reference, which looks at nothing, what is to be seen is none of them."""
     ours, theirs = _flat(a), _flat(b)
     compared = [key for key in sorted(ours.keys() | theirs.keys()) if _is_compared(key)]
+    if "agent" in ours or "agent" in theirs:
+        compared = [key for key in compared if not _is_observed(key)]
     return [f"{key}: {ours.get(key)}, {theirs.get(key)}" for key in compared if ours.get(key) != theirs.get(key)]
 
 
 def _is_compared(key: str) -> bool:
     return any(key == field or key.startswith(f"{field}.") for field in COMPARED_PROVENANCE)
+
+
+def _is_observed(key: str) -> bool:
+    return key.startswith("environment.") and key.rpartition(".")[2] in OBSERVED
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -102,7 +102,9 @@ def dreams_seed(generator: torch.Generator) -> int:
 def best(plans: Float[Tensor, "n t a"], found: Float[Tensor, "n"]) -> Plan:
     """The plan of the highest return, the first of equals. Raises UserError if none has a finite one."""
     if not found.isfinite().any():
-        raise UserError(f"all {len(found)} plans lead to predictions that are not finite; has the model learned?")
+        raise UserError(
+            f"no return of {len(found)} plans is a finite number; has the model learned, and is the objective finite?"
+        )
     place = found.argmax()
     return Plan(plans[place], found[place])
 

@@ -76,6 +76,8 @@ def collect(
     # both exist where a kill came after the dataset was put in place and before its staging was removed
     if output.exists() and not holds(staging, manifest):
         raise UserError(f"{output} exists; choose another output")
+    if not output.exists():
+        _require_one_body(chosen)
     with claim(staging, manifest):
         clear_torn(staging)
         if not output.exists():
@@ -136,6 +138,20 @@ def _check(config: CollectConfig) -> None:
         raise UserError(f"noise correlation is {noise.correlation}; expected at least 0 and less than 1")
     if noise.deviation < 0:
         raise UserError(f"noise deviation is {noise.deviation}; expected at least 0")
+
+
+def _require_one_body(config: CollectConfig) -> None:
+    """Raises UserError before anything is recorded where the tasks' bodies, by their names, are not one."""
+    found: dict[str, str] = {}
+    for task in envs.one_of_each_body(config.tasks):
+        with closing(envs.make(task, config.environment)) as env:
+            found.setdefault(env.interface.embodiment, task)
+    if len(found) > 1:
+        (ours, first), (theirs, other) = list(found.items())[:2]
+        raise UserError(
+            f"a dataset is of one embodiment, but {first} is of {ours!r} and {other} of {theirs!r}; choices: a dataset "
+            "for each, which training can mix, or for walkers of one kind --state shared"
+        )
 
 
 def _manifest(config: CollectConfig) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _claims(result: StudyResult) -> str:
             groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
     unmeasured = [words for words in dict.fromkeys(verdict.words for verdict in result.verdicts) if words not in groups]
     rest = f"<p>Not measured: {escape('; '.join(unmeasured))}.</p>" if unmeasured else ""
-    return "<h2>What the paper claims, and what was found</h2>" + _table(heads, groups, numbers=2) + rest
+    return "<h2>What is claimed, and what was found</h2>" + _table(heads, groups, numbers=2) + rest
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:

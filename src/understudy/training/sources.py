@@ -93,11 +93,11 @@ class Sources:
 
 
 def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
-    """The least and the greatest, of the whole or, where nobody wrote that down, of each episode."""
+    """The least and the greatest of each episode, or of a dataset that lies elsewhere what its statistics say."""
     known = dataset.statistics.features.get(REWARD)
-    if known is not None:
-        yield from (*known.min, *known.max)
-    elif not dataset.is_remote:
+    if dataset.is_remote:
+        yield from (*known.min, *known.max) if known is not None else ()
+    else:
         for index in range(dataset.num_episodes):
             found = dataset.columns(index).get(REWARD)
             if found is not None and found.size:

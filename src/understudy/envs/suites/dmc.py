@@ -17,6 +17,7 @@ from understudy.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "dmc"
 STEPS_AFTER_SUCCESS = 1000  # there is no goal to reach: episodes are recorded whole
+MANY_BODIES = True
 PACKAGES = ("dm_control", "mujoco", "gymnasium")
 HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved

@@ -26,6 +26,7 @@ from understudy.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "walkers"
 STEPS_AFTER_SUCCESS = 500  # there is no goal to reach: episodes are recorded whole
+MANY_BODIES = True
 PACKAGES = ("mujoco", "gymnasium")
 HORIZON = 500
 SUBSTEPS = 5
