@@ -128,8 +128,8 @@ class MpcAgent:
         given, expected = np.shape(observation["state"]), (self.interface.state_dimension,)
         if given != expected:
             raise UserError(
-                f"observation has a state of {given}; this agent was trained on {expected}: make the environment as its "
-                "data was collected, such as with EnvConfig(state='full')"
+                f"observation has a state of {given}; this agent was trained on {expected}: make the environment as "
+                "its data was collected, such as with EnvConfig(state='full')"
             )
         require_finite(torch.as_tensor(observation["state"]), "observation", self.interface.state_names)
         return torch.from_numpy(self._normaliser(observation["state"])).to(self._device)

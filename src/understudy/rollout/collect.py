@@ -143,7 +143,8 @@ def _check(config: CollectConfig) -> None:
 def _require_one_body(config: CollectConfig) -> None:
     """Raises UserError before anything is recorded where the tasks' bodies, by their names, are not one."""
     found: dict[str, str] = {}
-    for task in envs.one_of_each_body(config.tasks):
+    tasks = envs.one_of_each_body(config.tasks)
+    for task in tasks if len(tasks) > 1 else ():
         with closing(envs.make(task, config.environment)) as env:
             found.setdefault(env.interface.embodiment, task)
     if len(found) > 1:
