@@ -23,7 +23,8 @@ _REFERENCES: Mapping[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
 @dataclass(frozen=True)
 class Scale:
     """What a preset of the study fixes. size: of the training presets. planners: of each task, which look as far ahead
-    as its expert, or as there is time for. demonstrations: a task. episodes: a task, evaluated. noise: of the expert,
+    as its expert, or as there is time for. demonstrations: a task, all successes; the attempts that fail on the way are
+    learned from, too. episodes: a task, evaluated. noise: of the expert,
     much, so that models know what bad actions do."""
 
     size: str
@@ -96,7 +97,7 @@ STUDY = Study(
     name="dynamics-specialist",
     description=(
         "Which model of a body's dynamics is best to plan with? debug: for tests. laptop: three tasks of DeepMind "
-        "Control from 20 episodes each; 1.6 core hours. paper: 500 episodes, for GPUs."
+        "Control from 20 episodes each, and those that failed; 1.7 core hours. paper: 500 episodes, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=TRANSFORMER,
