@@ -250,7 +250,7 @@ def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None
     assert not list(tmp_path.glob("**/*.html"))
 
 
-def test_results_elsewhere_are_reported_where_they_are_named(run: Path, tmp_path: Path) -> None:
+def test_results_elsewhere_are_reported_where_they_are_named(run: Path, page: str, tmp_path: Path) -> None:
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "evaluation").rename(tmp_path / "results")
@@ -269,6 +269,8 @@ def test_results_elsewhere_are_reported_where_they_are_named(run: Path, tmp_path
     text = html.unescape(write_report(moved, evaluation=tmp_path / "results").read_text(encoding="utf-8"))
     assert f"--output {tmp_path / 'results'}" in text and f"--evaluation {tmp_path / 'results'}" in text
     assert "--planner mppi --planner.advised --" in text
+    assert re.search(r"return \d+\.\d \[\d+\.\d, \d+\.\d\], acting with the planner mppi", text)
+    assert "acting with the planner" not in page
 
 
 def test_a_report_stands_without_the_data_and_the_first_phase(run: Path, tmp_path: Path) -> None:

@@ -77,9 +77,15 @@ def _elsewhere(evidence: Evidence) -> bool:
     return evidence.evaluation != evidence.run / EVALUATION
 
 
+def planner_name(told: Mapping[str, Any]) -> str:
+    """The planner of an evaluation's provenance, as the command line calls it."""
+    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == told["type"])
+    return name
+
+
 def _planner(told: Mapping[str, Any]) -> list[Any]:
     """Its name, and the settings that are not its usual ones."""
-    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == told["type"])
+    name = planner_name(told)
     usual = to_jsonable(PLANNERS[name]())
     words: list[Any] = ["--planner", name]
     for key, value in told.items():

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.commands import reproduction, shown_path
+from understudy.evaluation.commands import planner_name, reproduction, shown_path
 from understudy.evaluation.evidence import Dataset, Evidence, Phase
 from understudy.evaluation.report_attention import attention
 from understudy.evaluation.report_prompts import prompts
@@ -59,8 +59,17 @@ def headline(evidence: Evidence) -> str:
         f'<div class="headline"><strong>{_percent(found.mean)}</strong>'
         f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
         f"95 % interval {_percent(found.low)} to {_percent(found.high)}; "
-        f"still solved at the last step: {_percent(last.mean)}</span></div></header>"
+        f"still solved at the last step: {_percent(last.mean)}{_planned(result)}</span></div></header>"
     )
+
+
+def _planned(result: Result) -> str:
+    """Of an agent that plans, which seeks rewards rather than success: its planner, and what it earned."""
+    planner, found = result.provenance.get("planner"), result.aggregate["return"]
+    if not planner:
+        return ""
+    told = f"return {found.mean:.1f} [{found.low:.1f}, {found.high:.1f}], acting with the planner"
+    return f"<br>{told} {escape(planner_name(planner))}"
 
 
 def success_table(result: Result) -> str:
