@@ -123,7 +123,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], me
 
 
 def test_bodies_that_differ_are_named_before_anything_is_recorded(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"of one embodiment, but walkers/\S+0001 is of .*--state shared"):
+    with pytest.raises(UserError, match=r"walkers/\S+0004 has another embodiment .*0001, \S+0004\); .*--state shared"):
         collect(["walkers/train-planar-0001", "walkers/train-planar-0004"], episodes=1, output=tmp_path / "data")
     assert not list(tmp_path.iterdir())
 

@@ -61,9 +61,8 @@ class MpcAgent:
     ):
         """objective: what a step is worth, of observations and actions in the simulator's units; None: the predicted
         reward. propose: plans to try beside the planner's own; None: that of the model's policy, if `planner.advised`.
-        exploration: deviation of what is added to actions when the agent explores, in half-ranges. seed: of what it
-        draws, and its model. device: the model's.
-        Raises UserError for a body without a state or with discrete actions."""
+        exploration: deviation of what is added to actions when the agent explores, in half-ranges. seed: of what it and
+        its model draw. device: the model's. Raises UserError for a body without a state or with discrete actions."""
         if not interface.state_dimension:
             raise UserError(f"the embodiment {interface.embodiment!r} has no state; planning needs one")
         if interface.action.choices:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.evidence import EVALUATION, Evidence, Phase
+from understudy.evaluation.evidence import Evidence, Phase
+from understudy.evaluation.results import EVALUATION
 from understudy.planners import PLANNERS
 from understudy.serialisation import to_jsonable
 
@@ -73,7 +74,7 @@ def _evaluate(evidence: Evidence) -> str:
 
 
 def _elsewhere(evidence: Evidence) -> bool:
-    """Whether the results lie where the command was told to write them."""
+    """Whether the results lie where they do only if a command is told so."""
     return evidence.evaluation != evidence.run / EVALUATION
 
 

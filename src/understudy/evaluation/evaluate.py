@@ -31,7 +31,7 @@ from understudy.evaluation.episodes import (
 )
 from understudy.evaluation.prompt_kinds import Prompts, kinds_for
 from understudy.evaluation.provenance import code_commit, file_hash, package_versions
-from understudy.evaluation.results import EpisodeRecord, Result
+from understudy.evaluation.results import EVALUATION, EpisodeRecord, Result
 from understudy.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
 from understudy.planners import PlannerConfig
 from understudy.progress import progress_bar
@@ -94,7 +94,7 @@ def evaluate(
     config = EvaluationConfig(
         checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success, planner
     )
-    folder = workplace(run) / "evaluation" if output is None else Path(output)
+    folder = workplace(run) / EVALUATION if output is None else Path(output)
     if not resume:
         _discard(folder)
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from understudy.evaluation.results import RESULTS, PromptStudy, Result
+from understudy.evaluation.results import EVALUATION, RESULTS, PromptStudy, Result
 from understudy.types import UserError
-
-EVALUATION = "evaluation"  # where in a run's folder its results are, where nobody says otherwise
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from understudy.serialisation import from_jsonable
 from understudy.types import UserError
 
 RESULTS = "results.json"
+EVALUATION = "evaluation"  # where in a run's folder its results are, where nobody says otherwise
 PROMPTS = "prompts.json"
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
@@ -140,7 +141,7 @@ class Result:
     def load(cls, path: str | Path) -> Result:
         """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is none."""
         path = Path(path)
-        tried = [path, path / RESULTS, path / "evaluation" / RESULTS]
+        tried = [path, path / RESULTS, path / EVALUATION / RESULTS]
         found = next((candidate for candidate in tried if candidate.is_file()), None)
         if found is None:
             raise UserError(f"{path} has no {RESULTS}; evaluate it first: understudy evaluate {path}")

@@ -141,18 +141,12 @@ def _check(config: CollectConfig) -> None:
 
 
 def _require_one_body(config: CollectConfig) -> None:
-    """Raises UserError before anything is recorded where the tasks' bodies, by their names, are not one."""
-    found: dict[str, str] = {}
-    tasks = envs.one_of_each_body(config.tasks)
+    """See `_require_one_embodiment`; before anything is recorded."""
+    first, tasks = None, envs.one_of_each_body(config.tasks)
     for task in tasks if len(tasks) > 1 else ():
         with closing(envs.make(task, config.environment)) as env:
-            found.setdefault(env.interface.embodiment, task)
-    if len(found) > 1:
-        (ours, first), (theirs, other) = list(found.items())[:2]
-        raise UserError(
-            f"a dataset is of one embodiment, but {first} is of {ours!r} and {other} of {theirs!r}; choices: a dataset "
-            "for each, which training can mix, or for walkers of one kind --state shared"
-        )
+            first = first or env.interface
+            _require_one_embodiment(first, env.interface, task)
 
 
 def _manifest(config: CollectConfig) -> dict[str, Any]:
@@ -189,7 +183,12 @@ def _run_attempts(config: CollectConfig, staging: Path, ledgers: dict[str, Ledge
 
 def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
     if different := first.differences(other):
-        raise UserError(f"{task} has another embodiment than the tasks before it ({'; '.join(different)})")
+        if first.embodiment != other.embodiment:
+            different = [f"{first.embodiment}, {other.embodiment}"]
+        raise UserError(
+            f"{task} has another embodiment than the tasks before it ({'; '.join(different)}); choices: a dataset for "
+            "each, which training can mix, or for walkers of one kind --state shared"
+        )
 
 
 def _require_progress(task: str, ledger: Ledger) -> None:

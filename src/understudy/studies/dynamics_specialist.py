@@ -24,8 +24,8 @@ _REFERENCES: Mapping[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
 class Scale:
     """What a preset of the study fixes. size: of the training presets. planners: of each task, which look as far ahead
     as its expert, or as there is time for. demonstrations: a task, all successes; the attempts that fail on the way are
-    learned from, too. episodes: a task, evaluated. noise: of the expert,
-    much, so that models know what bad actions do."""
+    learned from, too. episodes: a task, evaluated. noise: of the expert, much, so that models know what bad actions do.
+    """
 
     size: str
     planners: Mapping[str, MppiConfig]

@@ -57,10 +57,8 @@ class Mppi:
 
     def action(self, data: Any) -> np.ndarray:
         """The control for the state in `data` (`mujoco.MjData`), (nu,); the plan is moved on by a step."""
-        state = np.empty(load_mujoco().mj_stateSize(self._model, self._kind))
-        load_mujoco().mj_getState(self._model, data, state, self._kind)
         plans = self._drawn()
-        returns = self._earned(state, data, plans).sum(axis=1)
+        returns = self._earned(data, plans).sum(axis=1)
         weights = np.exp(self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6))
         self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
         action = self._plan[0].copy()
@@ -74,14 +72,16 @@ class Mppi:
         noise[0] = 0
         return np.clip(self._plan + (self._between @ noise) * half, self._low, self._high)
 
-    def _earned(self, state: np.ndarray, data: Any, plans: np.ndarray) -> np.ndarray:
-        """The reward of each step of plans (n, t, nu), (n, t).
+    def _earned(self, data: Any, plans: np.ndarray) -> np.ndarray:
+        """The reward of each step of plans (n, t, nu) from the state in `data`, (n, t).
 
         A step of the simulator reads its sensors before it moves, so what they say of a state is read one step of the
         simulator later, and after the last state one more step is taken.
         """
         from mujoco import rollout
 
+        state = np.empty(load_mujoco().mj_stateSize(self._model, self._kind))
+        load_mujoco().mj_getState(self._model, data, state, self._kind)
         count, steps, _ = plans.shape
         controls = np.repeat(plans, self._substeps, axis=1)
         found = rollout.rollout(
