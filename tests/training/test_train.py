@@ -181,6 +181,16 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 
+def test_windows_longer_than_every_episode_are_trained_on_and_told(data, tmp_path, capsys):
+    longest = int(np.diff(EpisodeDataset.open(data).starts).max())
+    chunk = first().window.chunk
+    for steps, told in ((longest // chunk, False), (longest // chunk + 1, True)):
+        config = first(steps=1, window=WindowConfig(steps=steps, chunk=chunk))
+        train(config, data=data, output=tmp_path / str(steps), device="cpu")
+        says = f"windows are of {steps * chunk} frames, but the longest episode has {longest}"
+        assert (says in capsys.readouterr().err) == told
+
+
 def test_a_folder_in_use_is_refused_and_left_alone(first_run, data):
     before = {path: path.stat().st_mtime_ns for path in first_run.rglob("*")}
     with pytest.raises(UserError, match=r"output .* is in use; choose another, or .*--resume"):

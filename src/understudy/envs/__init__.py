@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import itertools
 import pkgutil
 from collections.abc import Sequence
 from functools import cache
@@ -125,8 +126,11 @@ def _require_packages(suite: str) -> None:
 
 
 def _choices(wrong: str, known: Sequence[str]) -> str:
-    """Close matches first, then the rest."""
+    """Close matches first, then the rest; of names numbered in a row the first and the last."""
     close = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
-    rest = [name for name in known if name not in close]
     guess = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{guess}choices: {', '.join([*close, *rest])}"
+    rest: list[str] = []
+    for _, group in itertools.groupby(known, key=lambda name: name.rstrip("0123456789")):
+        names = list(group)
+        rest += names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
+    return f"{guess}choices: {', '.join([*close, *(name for name in rest if name not in close)])}"

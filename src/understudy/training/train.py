@@ -184,6 +184,7 @@ def _lead(
         sources.require_rewards_of_all_or_none()
     for dataset in sources.datasets:
         require_learnable(dataset, dynamics=dynamics)
+    _tell_of_long_windows(config, sources)
     if computed_precision(config.precision, place) != config.precision:
         print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
     with run_folder.hold(output):
@@ -196,6 +197,17 @@ def _lead(
         if not begun:
             run_folder.write_config(output, config, _facts(sources, start_from, info))
         _train(config, sources, output, origin, system, info, place, ranks)
+
+
+def _tell_of_long_windows(config: TrainConfig, sources: Sources) -> None:
+    """Positions that no episode reaches are never learned, and a model may later be asked to act there."""
+    frames = config.window.steps * config.window.chunk
+    longest = max(int(np.diff(dataset.starts).max()) for dataset in sources.datasets)
+    if frames > longest:
+        print(
+            f"windows are of {frames} frames, but the longest episode has {longest}: what lies beyond is not learned",
+            file=sys.stderr,
+        )
 
 
 def _require_local(config: TrainConfig, sources: Sources) -> None:
