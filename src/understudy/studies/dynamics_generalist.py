@@ -182,7 +182,7 @@ STUDY = Study(
     name="dynamics-generalist",
     description=(
         "Does a dynamics model of many walkers plan for a body that it never saw? debug: for tests. laptop: 100 planar "
-        "bodies with two legs and a torso that lies, 3 unseen ones; 2.6 core hours. paper: 40 of all kinds and 20, "
+        "bodies with two legs and a torso that lies, 3 unseen ones; 2.5 core hours. paper: 40 of all kinds and 20, "
         "for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
