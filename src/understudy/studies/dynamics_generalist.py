@@ -29,8 +29,8 @@ class Scale:
 
     bodies: learned first, each from so many demonstrations, and those that noise spoiled; unseen: evaluated. shots:
     episodes of an unseen body, all with noise: an expert's without any tells nothing of other actions. tuning:
-    optimiser steps with these; scratch: of a model that knows nothing else. episodes: of each body, evaluated, of so
-    many steps, as those recorded.
+    optimiser steps with four of these or more, with fewer in proportion; scratch: of a model that knows nothing else.
+    episodes: of each body, evaluated, of so many steps, as those recorded.
     """
 
     size: str
@@ -144,9 +144,10 @@ def _pretrained(scale: Scale, seed: int) -> Train:
 
 
 def _tuned(before: Train, scale: Scale, body: str, shots: int, seed: int) -> Train:
-    """More gently than it was pretrained, lest few episodes undo that."""
+    """More gently than it was pretrained, and more shortly the fewer the episodes, lest they undo that."""
     gentle = replace(before.config.optimizer, learning_rate=3e-4)
-    config = _short(replace(before.config, phase="few-shot", optimizer=gentle), scale.tuning)
+    steps = scale.tuning * min(shots, 4) // 4
+    config = _short(replace(before.config, phase="few-shot", optimizer=gentle), steps)
     return Train(config, _few(scale, body, shots, seed), start_from=before)
 
 
@@ -200,8 +201,8 @@ STUDY = Study(
         "The score is the mean reward of a step: 1 is a brisk walk, a sixth is standing still.",
         "Planning tries plans around what the model's own policy would do, beside those around the last plan.",
         "All bodies are unseen: their universe shares none with training's. Episodes to tune on are the expert's, all "
-        "with noise; a model from scratch has the same ones and five times the optimiser steps of tuning, but none of "
-        "those of pretraining.",
+        "with noise; a model from scratch has the same ones and five times the optimiser steps that tuning has at "
+        "most, but none of those of pretraining.",
         "Intervals are over training seeds, with the same bodies and data of pretraining: they do not tell of other "
         "bodies.",
         "Planning on the true simulator is the expert, which has a planner of its own. The paper's zero-shot planning "
