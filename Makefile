@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 quickstart: setup
 	@scripts/system_package.sh renderer
-	$(BIN)/understudy quickstart
+	$(BIN)/manyparts quickstart
 
 test: setup
 	@scripts/system_package.sh renderer
@@ -54,7 +54,7 @@ check: setup
 bench: setup
 	@scripts/system_package.sh renderer
 	mkdir -p bench
-	$(BIN)/understudy bench --output bench/results.jsonl
+	$(BIN)/manyparts bench --output bench/results.jsonl
 
 clean:
 	rm -rf .venv

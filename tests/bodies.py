@@ -16,9 +16,9 @@ from data.synthetic import FPS, TASKS, make_episode
 from data.synthetic import make_spec as make_arm
 from factories import SIZE, make_batch
 
-from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from understudy.data.embodiments import JointSpec
-from understudy.types import ActionContract, Batch, Episode, Spec
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from manyparts.data.embodiments import JointSpec
+from manyparts.types import ActionContract, Batch, Episode, Spec
 
 ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
 ARM = replace(make_arm(), embodiment="arm")

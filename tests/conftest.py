@@ -8,22 +8,22 @@ from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums to the bit need as many threads here as in the tests' children
 
-# The hook wraps modules as they are imported, so it must stand before the first import of understudy.
+# The hook wraps modules as they are imported, so it must stand before the first import of manyparts.
 from jaxtyping import install_import_hook
 
-install_import_hook("understudy", "typechecking.check")
+install_import_hook("manyparts", "typechecking.check")
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-settings.register_profile("understudy", deadline=None)  # tests hold no timing
-settings.load_profile("understudy")
+settings.register_profile("manyparts", deadline=None)  # tests hold no timing
+settings.load_profile("manyparts")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def understudy_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def manyparts_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNDERSTUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MANYPARTS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from understudy.models.world_model import History
+from manyparts.models.world_model import History
 
 
 def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from understudy.agents.policy_agent import PolicyAgent
-from understudy.data.embodiments import JointSpec
-from understudy.data.statistics import FeatureStatistics, Statistics
-from understudy.data.windows import WindowConfig
-from understudy.models.checkpoint import CheckpointInfo, Embodiment
-from understudy.models.control_transformer import ControlTransformerConfig
-from understudy.models.encoders import ConvEncoderConfig
-from understudy.models.prompts import PromptConfig, SmallTextConfig
-from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
-from understudy.objectives.forward_dynamics import ForwardDynamicsConfig
-from understudy.objectives.inverse_dynamics import InverseDynamicsConfig
-from understudy.objectives.masked_hindsight import MaskedHindsightConfig
-from understudy.objectives.system import System
-from understudy.serialisation import to_jsonable
-from understudy.types import ActionContract, Batch, Observation, Prompt, Spec
+from manyparts.agents.policy_agent import PolicyAgent
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.data.windows import WindowConfig
+from manyparts.models.checkpoint import CheckpointInfo, Embodiment
+from manyparts.models.control_transformer import ControlTransformerConfig
+from manyparts.models.encoders import ConvEncoderConfig
+from manyparts.models.prompts import PromptConfig, SmallTextConfig
+from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
+from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
+from manyparts.objectives.masked_hindsight import MaskedHindsightConfig
+from manyparts.objectives.system import System
+from manyparts.serialisation import to_jsonable
+from manyparts.types import ActionContract, Batch, Observation, Prompt, Spec
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
 SENTENCES_ALONE = WindowConfig(steps=STEPS, chunk=CHUNK)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-import understudy
+import manyparts
 
-PACKAGE = Path(understudy.__file__).parent
+PACKAGE = Path(manyparts.__file__).parent
 LAYERS = (
-    ("types", "serialisation", "devices", "claim", "progress"),
+    ("naming", "extras", "types", "serialisation", "devices", "claim", "progress"),
     ("nn",),
     ("data",),
     ("envs",),
@@ -45,15 +45,15 @@ def imported_layers(tree: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import"
             modules = [node.module or ""]
-            if modules == ["understudy"]:
-                modules = [f"understudy.{alias.name}" for alias in node.names]
+            if modules == ["manyparts"]:
+                modules = [f"manyparts.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         else:
             continue
         for module in modules:
             head, _, rest = module.partition(".")
-            if head == "understudy" and rest.partition(".")[0] in RANK:
+            if head == "manyparts" and rest.partition(".")[0] in RANK:
                 yield node.lineno, rest.partition(".")[0]
 
 
@@ -89,9 +89,9 @@ def modules_loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "too_heavy"),
     [
-        ("import understudy, understudy.cli", {"torch", "mujoco", "metaworld", "gymnasium", "pyarrow", "rich", "tyro"}),
-        ("import understudy.types, understudy.serialisation", {"torch", "mujoco", "metaworld"}),
-        ("import understudy.envs, understudy.data.dataset, understudy.rollout.collect", {"torch", "mujoco"}),
+        ("import manyparts, manyparts.cli", {"torch", "mujoco", "metaworld", "gymnasium", "pyarrow", "rich", "tyro"}),
+        ("import manyparts.types, manyparts.serialisation", {"torch", "mujoco", "metaworld"}),
+        ("import manyparts.envs, manyparts.data.dataset, manyparts.rollout.collect", {"torch", "mujoco"}),
     ],
 )
 def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
@@ -104,7 +104,7 @@ def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
         "import os, numpy as np, torch\n"
         "state = lambda: (dict(os.environ), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())\n"
         "before = state()\n"
-        "import understudy, understudy.cli, understudy.envs, understudy.data.dataset, understudy.training.train\n"
+        "import manyparts, manyparts.cli, manyparts.envs, manyparts.data.dataset, manyparts.training.train\n"
         "print(before == state())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -112,5 +112,5 @@ def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
 
 
 def test_every_public_name_can_be_imported() -> None:
-    for name in understudy.__all__:
-        assert getattr(understudy, name) is not None
+    for name in manyparts.__all__:
+        assert getattr(manyparts, name) is not None

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from understudy import cli
-from understudy.cli import quickstart
-from understudy.envs.suites import metaworld
-from understudy.evaluation.results import Result
+from manyparts import cli
+from manyparts.cli import quickstart
+from manyparts.envs.suites import metaworld
+from manyparts.evaluation.results import Result
 
 TASKS = ["pointmass/reach-red", "pointmass/reach-blue"]
 
@@ -54,7 +54,7 @@ def test_every_command_documents_its_flags(command: str, capsys: pytest.CaptureF
     except SystemExit as stop:
         assert stop.code == 0
     page = capsys.readouterr().out
-    assert page.startswith("usage: understudy")
+    assert page.startswith("usage: manyparts")
     bare = re.findall(r"^ +(--[\w-]+) *(?:\S+ +)?\(default", page, re.MULTILINE)
     assert not bare, f"flags without a word: {bare}"
 
@@ -64,7 +64,7 @@ def test_flags_reach_the_run(workplace: Path) -> None:
     assert config["optimizer"]["learning_rate"] == 2e-3
     assert config["steps"] == 6
     assert config["start_from"] == str(workplace / "phase1")
-    assert config["provenance"]["arguments"][:3] == ["understudy", "train", "dualmind/phase2-debug"]
+    assert config["provenance"]["arguments"][:3] == ["manyparts", "train", "dualmind/phase2-debug"]
 
 
 def test_data_info_says_what_is_there(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,8 +96,8 @@ def test_compare_and_report(workplace: Path, capsys: pytest.CaptureFixture[str])
     assert "report.html" in capsys.readouterr().out
     page = (workplace / "phase2" / "report.html").read_text()
     assert page.count("<video") == len(list((workplace / "phase2" / "evaluation" / "videos").glob("*/*.mp4"))) > 0
-    assert "understudy collect pointmass/reach-red" in page
-    assert "understudy train dualmind/phase1-debug" in page
+    assert "manyparts collect pointmass/reach-red" in page
+    assert "manyparts train dualmind/phase1-debug" in page
 
 
 def test_compare_refuses_other_conditions_without_a_flag(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,7 +179,7 @@ REFUSED = {
     "no policy": (["evaluate", "phase1", "--episodes", "1", "--output", "x"], ["behaviour_cloning"]),
     "no run": (["evaluate", "nothing"], ["nothing"]),
     "nothing to evaluate": (["evaluate"], ["RUN"]),
-    "nothing to report": (["report", "phase1"], ["understudy evaluate"]),
+    "nothing to report": (["report", "phase1"], ["manyparts evaluate"]),
     "no run to prompt": (["prompts"], ["RUN"]),
     "unknown kind of prompt": (["prompts", "phase1", "--matrix-with", "song"], ["song", "sentence"]),
     "unknown study": (["study", "dualmnid"], ["'dualmnid'", "did you mean dualmind?"]),
@@ -213,7 +213,7 @@ def test_a_missing_simulator_names_its_extra(
 ) -> None:
     monkeypatch.setattr(metaworld, "PACKAGES", ("no_such_simulator",))
     assert run("collect", "metaworld/reach", "--output", tmp_path / "x") == 2
-    assert "pip install 'understudy[metaworld]'" in one_line(capsys)
+    assert "pip install metaworld==3.1.1 mujoco==3.3.0 packaging 'numpy<2.4'" in one_line(capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,9 +232,9 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     own = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(tmp_path)]
     if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a small file system")
-    understudy = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())"]
+    manyparts = [sys.executable, "-c", "import sys; from manyparts.cli import main; sys.exit(main())"]
     collect = ["collect", "pointmass/reach", "--episodes", "20", "--image-size", "64", "--output", "data"]
-    result = subprocess.run([*own, *understudy, *collect], capture_output=True, text=True)
+    result = subprocess.run([*own, *manyparts, *collect], capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert os.strerror(errno.ENOSPC) in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -278,6 +278,6 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def command(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, "-c", "import sys; from understudy.cli import main; sys.exit(main())", *arguments]
+    script = [sys.executable, "-c", "import sys; from manyparts.cli import main; sys.exit(main())", *arguments]
     environment = {**os.environ, **variables}
     return subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from understudy import cli
-from understudy.cli import parsing
-from understudy.rollout.collect import collect
+from manyparts import cli
+from manyparts.cli import parsing
+from manyparts.rollout.collect import collect
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -41,7 +41,7 @@ def test_the_python_example_runs(
 def command_lines() -> list[str]:
     texts = (path.read_text().replace("\\\n", " ") for path in DOCUMENTS)
     lines = (line.partition("#")[0].strip() for text in texts for line in text.splitlines())
-    return sorted({line for line in lines if re.match(r"understudy [a-z]+( |$)", line)})
+    return sorted({line for line in lines if re.match(r"manyparts [a-z]+( |$)", line)})
 
 
 @pytest.mark.parametrize("line", command_lines())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from understudy.serialisation import content_hash, to_jsonable
+from manyparts.serialisation import content_hash, to_jsonable
 
 
 def _named(kind: type) -> type:

@@ -20,13 +20,13 @@ from factories import (
 )
 from torch import nn
 
-from understudy.data.windows import WindowConfig
-from understudy.nn.bins import Bins
-from understudy.objectives.base import Passes
-from understudy.training.config import TrainConfig
-from understudy.training.distributed import Ranks
-from understudy.training.update import Learner
-from understudy.types import Prompt
+from manyparts.data.windows import WindowConfig
+from manyparts.nn.bins import Bins
+from manyparts.objectives.base import Passes
+from manyparts.training.config import TrainConfig
+from manyparts.training.distributed import Ranks
+from manyparts.training.update import Learner
+from manyparts.types import Prompt
 
 
 def test_a_forward_target_is_a_separate_detached_average():

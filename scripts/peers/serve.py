@@ -1,7 +1,7 @@
 """Windows of six steps, 32 a batch in shuffled order, drawn by another project's loader, as fast as it can.
 
 usage: serve.py lerobot|robomimic|robomimic-in-memory|minari|hdf5 DATASET. For each line on standard input, a number of
-seconds, it draws windows for so long and prints how many it drew a second. `understudy bench windows-peers` runs it.
+seconds, it draws windows for so long and prints how many it drew a second. `manyparts bench windows-peers` runs it.
 """
 
 import itertools

@@ -12,13 +12,13 @@ from bodies import ARM, CRAWLER, JOINT, make_joint_batch
 from einops import rearrange
 from factories import CHUNK, SENTENCES_ALONE, SIZE, STEPS, generator, make_model_config, make_system
 
-from understudy.agents.policy_agent import PolicyAgent
-from understudy.data.statistics import FeatureStatistics, Statistics
-from understudy.models.checkpoint import CheckpointInfo, Embodiment
-from understudy.objectives.base import Passes
-from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
-from understudy.serialisation import to_jsonable
-from understudy.types import Observation, Prompt, Spec, TaskEntry, UserError
+from manyparts.agents.policy_agent import PolicyAgent
+from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.models.checkpoint import CheckpointInfo, Embodiment
+from manyparts.objectives.base import Passes
+from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.serialisation import to_jsonable
+from manyparts.types import Observation, Prompt, Spec, TaskEntry, UserError
 
 TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics({"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)})

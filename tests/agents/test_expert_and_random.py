@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy.agents.base import Agent
-from understudy.agents.expert_agent import ExpertAgent, Noise
-from understudy.agents.random_agent import RandomAgent
-from understudy.envs import make
-from understudy.envs.base import EnvConfig, Environment
+from manyparts.agents.base import Agent
+from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.agents.random_agent import RandomAgent
+from manyparts.envs import make
+from manyparts.envs.base import EnvConfig, Environment
 
 TASK = "pointmass/reach"
 SLOTS = 16

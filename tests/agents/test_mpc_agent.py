@@ -10,14 +10,14 @@ import torch
 from factories import make_discrete_spec, make_spec
 from planners.worlds import AdvisedLine, Line, regulated
 
-from understudy.agents.base import Agent
-from understudy.agents.mpc_agent import MpcAgent
-from understudy.data.embodiments import JointSpec
-from understudy.data.transforms import StateNormaliser
-from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
-from understudy.planners import CemConfig, MppiConfig, RandomShootingConfig
-from understudy.planners.proposals import followed
-from understudy.types import Observation, Prompt, Spec, UserError
+from manyparts.agents.base import Agent
+from manyparts.agents.mpc_agent import MpcAgent
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.transforms import StateNormaliser
+from manyparts.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from manyparts.planners import CemConfig, MppiConfig, RandomShootingConfig
+from manyparts.planners.proposals import followed
+from manyparts.types import Observation, Prompt, Spec, UserError
 
 NORMALISER = StateNormaliser((0.5, 0.0), (2.0, 4.0))
 PLANNER = CemConfig(candidates=32, horizon=6, elites=8)

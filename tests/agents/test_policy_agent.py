@@ -21,12 +21,12 @@ from factories import (
     make_system,
 )
 
-from understudy.agents.policy_agent import PolicyAgent
-from understudy.models.actions import BinnedActionConfig
-from understudy.models.encoders import ConvEncoderConfig, ViTConfig
-from understudy.objectives.base import Passes
-from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
-from understudy.types import Prompt, UserError
+from manyparts.agents.policy_agent import PolicyAgent
+from manyparts.models.actions import BinnedActionConfig
+from manyparts.models.encoders import ConvEncoderConfig, ViTConfig
+from manyparts.objectives.base import Passes
+from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.types import Prompt, UserError
 
 OPEN, CLOSE = Prompt("open the drawer"), Prompt("close the drawer")
 

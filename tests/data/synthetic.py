@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from understudy.types import ActionContract, Episode, Spec
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from manyparts.types import ActionContract, Episode, Spec
 
 FPS = 80.0
 TASKS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy.data.alignment import response_lag
+from manyparts.data.alignment import response_lag
 
 Demonstration = tuple[np.ndarray, np.ndarray]
 

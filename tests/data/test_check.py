@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from understudy.cli import run_command
-from understudy.data.check import check, repair
-from understudy.data.dataset import DatasetWriter, EpisodeDataset
-from understudy.envs.base import EnvConfig
-from understudy.rollout.collect import collect
-from understudy.types import UserError
+from manyparts.cli import run_command
+from manyparts.data.check import check, repair
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.collect import collect
+from manyparts.types import UserError
 
 DATA, INFO, STATS = "data/chunk-000/file-000.parquet", "meta/info.json", "meta/stats.json"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -154,7 +154,7 @@ def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: 
 
 
 def test_a_taken_place_for_the_copy_is_refused_before_looking(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("understudy.data.check.check", lambda *_, **__: pytest.fail("it looked"))
+    monkeypatch.setattr("manyparts.data.check.check", lambda *_, **__: pytest.fail("it looked"))
     (tmp_path / "file").write_text("")
     for output, words in ((folder, "exists; choose another"), (tmp_path / "file" / "copy", "cannot write")):
         with pytest.raises(UserError, match=words):

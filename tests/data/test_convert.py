@@ -10,10 +10,10 @@ import pytest
 from data.formats import foreign
 from data.synthetic import assert_equal, make_episode, write
 
-from understudy.data import convert as conversion
-from understudy.data.convert import convert
-from understudy.data.dataset import EpisodeDataset
-from understudy.types import UserError
+from manyparts.data import convert as conversion
+from manyparts.data.convert import convert
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 4 + seed % 3) for seed in range(7)]
 FORMATS = ("lerobot", "robomimic", "minari")

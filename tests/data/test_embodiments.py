@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from bodies import ARM, CRAWLER, JOINT
 
-from understudy.data.embodiments import JointSpec
-from understudy.types import UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.types import UserError
 
 
 def test_the_room_of_one_is_its_own():

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from data.synthetic import FPS, make_episode, make_spec, write
 
-from understudy.data.dataset import EpisodeDataset, append
-from understudy.data.frames import FrameCache
-from understudy.data.windows import WindowConfig, Windows
-from understudy.types import UserError
+from manyparts.data.dataset import EpisodeDataset, append
+from manyparts.data.frames import FrameCache
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 6 + seed) for seed in range(3)]
 OURS = ("action.expert", "next.success", "next.done", "next.reward")
@@ -24,7 +24,7 @@ def foreign(tmp_path: Path) -> EpisodeDataset:
     """Ours, without what is only ours, in row groups that cut through episodes, images declared channels first."""
     path = write(tmp_path / "set", EPISODES).path
     info = json.loads((path / "meta/info.json").read_text())
-    del info["understudy"]
+    del info["manyparts"]
     info["robot_type"], info["anything"] = "arm", {"else": 1}
     info["features"] = {name: item for name, item in info["features"].items() if name not in OURS}
     info["features"]["action"]["names"] = {"motors": ["shoulder", "elbow"]}
@@ -71,5 +71,5 @@ def test_windows_are_drawn_from_it(foreign: EpisodeDataset, tmp_path: Path) -> N
 
 
 def test_it_cannot_be_appended_to(foreign: EpisodeDataset) -> None:
-    with pytest.raises(UserError, match="not written by understudy"):
+    with pytest.raises(UserError, match="not written by manyparts"):
         append(foreign.path, make_spec(), fps=FPS, tasks=(), environment={})

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from data.synthetic import make_episode, make_spec, write
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache
-from understudy.data.staging import cache_root
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.staging import cache_root
 
 SPEC = make_spec(cameras=("front", "wrist"))
 EPISODES = [make_episode(seed, 4 + seed, SPEC) for seed in range(4)]
@@ -70,7 +70,7 @@ def test_another_content_has_another_cache(dataset: EpisodeDataset, tmp_path: Pa
 
 
 def test_the_root_is_told_or_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "here"))
     assert cache_root() == tmp_path / "here" and cache_root(tmp_path / "there") == tmp_path / "there"
-    monkeypatch.delenv("UNDERSTUDY_CACHE")
-    assert cache_root() == Path.home() / ".cache" / "understudy"
+    monkeypatch.delenv("MANYPARTS_CACHE")
+    assert cache_root() == Path.home() / ".cache" / "manyparts"

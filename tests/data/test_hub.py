@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from data.synthetic import make_episode, write
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.types import UserError
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLOSED = "http://127.0.0.1:9"
@@ -79,13 +79,13 @@ def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
 
 
 class Info:
-    """`understudy data info LOCATION --json` in a process of its own, since the client reads its settings once."""
+    """`manyparts data info LOCATION --json` in a process of its own, since the client reads its settings once."""
 
     def __init__(self, endpoint: str, cache: Path) -> None:
         self._environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
 
     def __call__(self, location: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "understudy", "data", "info", location, "--json"]
+        command = [sys.executable, "-m", "manyparts", "data", "info", location, "--json"]
         return subprocess.run(command, env=self._environment, capture_output=True, text=True)
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from bodies import ARM, JOINT, write_arm, write_crawler
 
-from understudy.data.embodiments import JointSpec
-from understudy.data.frames import FrameCache
-from understudy.data.mixture import Mixture
-from understudy.data.windows import WindowConfig, Windows
-from understudy.types import Batch, UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.frames import FrameCache
+from manyparts.data.mixture import Mixture
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.types import Batch, UserError
 
 PROMPTED = WindowConfig(steps=3, chunk=2, goal_image=True, demonstration_frames=2)
 

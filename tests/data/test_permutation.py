@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.data.permutation import mix, permute
+from manyparts.data.permutation import mix, permute
 
 
 @given(size=st.integers(1, 3000), key=st.integers(0, 2**64 - 1))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.data.png import decode_png, encode_png
+from manyparts.data.png import decode_png, encode_png
 
 
 @given(height=st.integers(1, 20), width=st.integers(1, 20), seed=st.integers(0, 99), step=st.sampled_from([1, 2, -1]))

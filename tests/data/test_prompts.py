@@ -10,11 +10,11 @@ import pytest
 import torch
 from data.synthetic import TASKS, make_episode, make_spec, write
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache
-from understudy.data.prompts import evenly_spaced
-from understudy.data.windows import WindowConfig, Windows
-from understudy.types import Batch, PromptPictures
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.prompts import evenly_spaced
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.types import Batch, PromptPictures
 
 LENGTHS, FRAMES = (9, 1, 23, 14, 6, 8), 3
 EPISODES = [make_episode(seed, length) for seed, length in enumerate(LENGTHS)]

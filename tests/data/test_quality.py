@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, make_spec
 
-from understudy.data.dataset import DatasetWriter, EpisodeDataset
-from understudy.data.quality import WORSE_IS_MORE, best_episodes, measure_quality
-from understudy.types import Episode, UserError
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+from manyparts.data.quality import WORSE_IS_MORE, best_episodes, measure_quality
+from manyparts.types import Episode, UserError
 
 SPEC = make_spec(cameras=())
 

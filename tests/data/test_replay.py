@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from data.synthetic import FPS
 
-from understudy.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from understudy.data.frames import FrameCache
-from understudy.data.transforms import StateNormaliser
-from understudy.data.windows import WindowConfig, Windows
-from understudy.envs import make
-from understudy.types import Episode
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from manyparts.data.frames import FrameCache
+from manyparts.data.transforms import StateNormaliser
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.envs import make
+from manyparts.types import Episode
 
 SEEDS, LENGTH = (3, 8), 13
 

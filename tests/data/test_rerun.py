@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from data.synthetic import make_episode, write
 
-from understudy.cli import main
-from understudy.data.rerun_export import export_rerun
-from understudy.types import UserError
+from manyparts.cli import main
+from manyparts.data.rerun_export import export_rerun
+from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(4)]
 
@@ -45,6 +45,6 @@ def test_every_chosen_episode_becomes_a_sound_recording(source: Path, tmp_path: 
 
 def test_it_says_what_to_install_where_the_sdk_is_missing(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(UserError, match=r"pip install 'understudy\[rerun\]'"):
+    with pytest.raises(UserError, match=r"pip install 'rerun-sdk>=0\.26'"):
         export_rerun(source, tmp_path / "recordings")
     assert not (tmp_path / "recordings").exists()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.data import statistics
-from understudy.data.statistics import (
+from manyparts.data import statistics
+from manyparts.data.statistics import (
     QUANTILES,
     FeatureStatistics,
     RunningImageStatistics,
@@ -20,7 +20,7 @@ from understudy.data.statistics import (
     pooled,
     sample_rows,
 )
-from understudy.serialisation import from_jsonable, to_jsonable
+from manyparts.serialisation import from_jsonable, to_jsonable
 
 
 @given(seed=st.integers(0, 1000), blocks=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any))

@@ -15,12 +15,12 @@ import pytest
 import torch
 from data.synthetic import make_episode, write
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.lerobot import layout
-from understudy.data.frames import FrameCache
-from understudy.data.stream import StreamedWindows
-from understudy.data.windows import WindowConfig, Windows
-from understudy.types import UserError
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.frames import FrameCache
+from manyparts.data.stream import StreamedWindows
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 4 + seed % 4) for seed in range(9)]
 CONFIG = WindowConfig(steps=2, chunk=2)
@@ -132,8 +132,8 @@ def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
 def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"
-        "from understudy.data.stream import StreamedWindows\n"
-        "from understudy.data.windows import WindowConfig\n"
+        "from manyparts.data.stream import StreamedWindows\n"
+        "from manyparts.data.windows import WindowConfig\n"
         f"given = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
         f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **given)\n"
         "for step in range(int(sys.argv[1]), 10):\n"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from understudy.data.transforms import StateNormaliser, brightness, random_resized_crop, random_shift
+from manyparts.data.transforms import StateNormaliser, brightness, random_resized_crop, random_shift
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
     "shift": lambda images, generator: random_shift(images, 3, generator),

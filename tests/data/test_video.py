@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, make_episode, make_spec, write
 
-from understudy.data.dataset import EpisodeDataset, append
-from understudy.data.formats.lerobot import layout
-from understudy.data.frames import FrameCache
-from understudy.types import UserError
+from manyparts.data.dataset import EpisodeDataset, append
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.frames import FrameCache
+from manyparts.types import UserError
 
 SPEC = make_spec(64)
 EPISODES = [make_episode(seed, length, SPEC) for seed, length in enumerate((7, 1, 12, 5))]
@@ -81,7 +81,7 @@ def test_to_encode_puts_nothing_before_all_else_on_the_machine() -> None:
     """SVT-AV1 makes the process that opens it real-time where it may, and all that this one starts."""
     program = """
 import os, pathlib, numpy
-from understudy.data.video import encode_video
+from manyparts.data.video import encode_video
 encode_video(numpy.zeros((4, 64, 64, 3), numpy.uint8), 10)
 kinds = {os.sched_getscheduler(int(path.name)) for path in pathlib.Path("/proc/self/task").glob("*")}
 assert os.SCHED_FIFO not in kinds, kinds

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from data.synthetic import make_episode, write
 
-from understudy.data.view import view
-from understudy.types import UserError
+from manyparts.data.view import view
+from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(6)]
 

@@ -13,11 +13,11 @@ from data.synthetic import TASKS, make_episode, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache
-from understudy.data.statistics import Statistics
-from understudy.data.windows import WindowConfig, Windows
-from understudy.types import Batch, UserError
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.statistics import Statistics
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.types import Batch, UserError
 
 EPISODES = [make_episode(seed, length) for seed, length in enumerate((9, 1, 23, 14))]
 NUM_FRAMES = 47

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig
-from understudy.envs.goals import split_of
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.envs.base import EnvConfig
+from manyparts.envs.goals import split_of
+from manyparts.types import UserError
 
 TASKS = ("pointmass/reach", "metaworld/pick-place", "metaworld/reach")
 HIDDEN = EnvConfig(image_size=16, goal="hidden", state="full", context=3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig, Environment, StateKind
+from manyparts import envs
+from manyparts.envs.base import EnvConfig, Environment, StateKind
 
 DRAWN: list[tuple[str, StateKind]] = [
     ("pointmass/reach", "full"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig
-from understudy.envs.rendering import choose_backend
-from understudy.envs.suites.dmc import TASKS
-from understudy.envs.suites.dmc_rewards import _state_by_state, rewards_of
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.envs.base import EnvConfig
+from manyparts.envs.rendering import choose_backend
+from manyparts.envs.suites.dmc import TASKS
+from manyparts.envs.suites.dmc_rewards import _state_by_state, rewards_of
+from manyparts.types import UserError
 
 
 def test_all_tasks_of_the_suite_are_named() -> None:

@@ -10,9 +10,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig, Environment
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.envs.base import EnvConfig, Environment
+from manyparts.extras import install_command
+from manyparts.types import UserError
 
 TASKS = [
     *("pointmass/reach", "pointmass/reach-blue"),
@@ -81,7 +82,7 @@ def test_same_seed_same_episode_in_another_process(task: str) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
 from test_environments import fingerprint
-from understudy import envs
+from manyparts import envs
 env = envs.make({task!r})
 print(fingerprint(env, seed=7))
 """
@@ -217,8 +218,8 @@ def test_a_wrong_name_is_an_error_of_one_line_with_the_choices(call, says: str) 
 def test_a_wrong_choice_is_an_error_with_the_choices() -> None:
     """In a process of its own: under pytest the type checker would be first to refuse."""
     code = """
-from understudy import envs
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.types import UserError
 for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}):
     try:
         split = values.pop("split", "train")
@@ -242,8 +243,8 @@ class Finder(importlib.machinery.PathFinder):
         return None if name.partition(".")[0] in ("metaworld", "mujoco") else super().find_spec(name, path, target)
 import sys
 sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
-from understudy import envs
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.types import UserError
 assert len(envs.expand(["metaworld/mt50"])) == 50 and envs.instructions("metaworld/reach")
 try:
     envs.make("metaworld/reach")
@@ -252,7 +253,7 @@ except UserError as error:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "pip install 'understudy[metaworld]'" in result.stdout
+    assert install_command("metaworld") in result.stdout
 
 
 def test_splits_expand_in_order_without_repeats() -> None:

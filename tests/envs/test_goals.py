@@ -8,11 +8,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import SPLITS_OF_GOALS
-from understudy.envs.goals import CELL_METRES, episode_generator, split_of
-from understudy.envs.suites.metaworld import goal_axes
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.envs.base import SPLITS_OF_GOALS
+from manyparts.envs.goals import CELL_METRES, episode_generator, split_of
+from manyparts.envs.suites.metaworld import goal_axes
+from manyparts.types import UserError
 
 SIMULATED = [
     *envs.expand(["pointmass/all"]),

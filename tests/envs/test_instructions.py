@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from understudy import envs
+from manyparts import envs
 
 ALL = envs.expand(["pointmass/all", "metaworld/mt50", "navigation/all", "walkers/train-planar-0000"])
 

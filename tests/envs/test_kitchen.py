@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.agents.expert_agent import ExpertAgent, Noise
-from understudy.envs.base import EnvConfig, Split
-from understudy.envs.suites.kitchen import COMBINATIONS, HELD_OUT, JOINTS, START, SUBTASKS
-from understudy.rollout.loop import rollout
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.envs.base import EnvConfig, Split
+from manyparts.envs.suites.kitchen import COMBINATIONS, HELD_OUT, JOINTS, START, SUBTASKS
+from manyparts.rollout.loop import rollout
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

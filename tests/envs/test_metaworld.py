@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig
+from manyparts import envs
+from manyparts.envs.base import EnvConfig
 
 SOME = ["reach", "basketball", "box-close", "window-close"]
 ALL = [task.split("/")[1] for task in envs.expand(["metaworld/mt50"])]

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import SPLITS_OF_GOALS, EnvConfig
-from understudy.envs.navigation import (
+from manyparts import envs
+from manyparts.envs.base import SPLITS_OF_GOALS, EnvConfig
+from manyparts.envs.navigation import (
     FORWARD,
     LEAST_WAY_METRES,
     STEP_METRES,
@@ -24,7 +24,7 @@ from understudy.envs.navigation import (
     split_of_place,
     success_weighted_path_length,
 )
-from understudy.types import UserError
+from manyparts.types import UserError
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 
@@ -198,8 +198,8 @@ def test_without_miniworld_the_extra_is_named() -> None:
 import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "miniworld" else found(name, package)
-from understudy import envs
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.types import UserError
 assert envs.instructions("navigation/hallway")
 try:
     envs.make("navigation/hallway")
@@ -207,4 +207,4 @@ except UserError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "navigation needs miniworld: pip install 'understudy[navigation]'", result.stderr
+    assert result.stdout.strip() == "navigation needs miniworld: pip install miniworld==2.1.0", result.stderr

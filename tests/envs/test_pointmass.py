@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
+from manyparts import envs
+from manyparts.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])

@@ -11,10 +11,10 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig
-from understudy.envs.rendering import cluster_meshes, cluster_metres
-from understudy.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
+from manyparts import envs
+from manyparts.envs.base import EnvConfig
+from manyparts.envs.rendering import cluster_meshes, cluster_metres
+from manyparts.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
 
 def test_every_camera_has_a_picture_of_its_own() -> None:
@@ -114,8 +114,8 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
         "    if name and ('EGL' in str(name) or 'OSMesa' in str(name)): raise OSError(name)\n"
         "    real(self, name, *rest, **more)\n"
         "ctypes.CDLL.__init__ = absent\n"
-        "from understudy import envs\n"
-        "from understudy.types import UserError\n"
+        "from manyparts import envs\n"
+        "from manyparts.types import UserError\n"
         "try: envs.make('metaworld/reach')\n"
         "except UserError as error: print(error)\n"
     )
@@ -143,5 +143,5 @@ def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
 @pytest.mark.skipif(find_spec("triton") is None, reason="PyTorch for CUDA, which brings triton, is not installed")
 def test_triton_may_be_loaded_after_a_picture_was_drawn() -> None:
     """Both hold an LLVM; in the other order the process died."""
-    script = "from understudy.envs import make; make('metaworld/reach').reset(seed=0); import triton"
+    script = "from manyparts.envs import make; make('metaworld/reach').reset(seed=0); import triton"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.agents.expert_agent import Noise
-from understudy.envs.base import EnvConfig
-from understudy.envs.goals import CELL_METRES, split_of
-from understudy.envs.suites.walkers import SPLITS, TASKS, Walker, rewards
-from understudy.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
-from understudy.envs.suites.walkers_models import to_mjcf
-from understudy.rollout.collect import collect
-from understudy.types import UserError
+from manyparts import envs
+from manyparts.agents.expert_agent import Noise
+from manyparts.envs.base import EnvConfig
+from manyparts.envs.goals import CELL_METRES, split_of
+from manyparts.envs.suites.walkers import SPLITS, TASKS, Walker, rewards
+from manyparts.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
+from manyparts.envs.suites.walkers_models import to_mjcf
+from manyparts.rollout.collect import collect
+from manyparts.types import UserError
 
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
 BODIES_A_FAMILY = 50

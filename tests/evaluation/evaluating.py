@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from factories import OBJECTIVES, SENTENCES_ALONE, make_model_config, make_system
 
-from understudy.data.statistics import FeatureStatistics, Statistics
-from understudy.data.windows import WindowConfig
-from understudy.envs import instructions, make
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.results import Result
-from understudy.models.checkpoint import CheckpointInfo, Embodiment, save_checkpoint
-from understudy.serialisation import to_jsonable
-from understudy.types import TaskEntry
+from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.data.windows import WindowConfig
+from manyparts.envs import instructions, make
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.results import Result
+from manyparts.models.checkpoint import CheckpointInfo, Embodiment, save_checkpoint
+from manyparts.serialisation import to_jsonable
+from manyparts.types import TaskEntry
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)

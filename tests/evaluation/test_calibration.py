@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from understudy.evaluation.calibration import LEVELS, QUANTILES, calibration
-from understudy.nn.bins import Bins
+from manyparts.evaluation.calibration import LEVELS, QUANTILES, calibration
+from manyparts.nn.bins import Bins
 
 EVEN = (np.arange(100_000) + 0.5) / 100_000  # what a calibrated model's transform is in the limit
 

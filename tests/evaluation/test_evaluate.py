@@ -18,15 +18,15 @@ import pytest
 from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
 from rollout.collecting import digest
 
-from understudy import cli
-from understudy.agents.loading import load
-from understudy.envs import instructions, make
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.attention import Attention
-from understudy.evaluation.evaluate import evaluate, evaluate_reference
-from understudy.evaluation.results import Result, compare
-from understudy.rollout.loop import rollout
-from understudy.types import Prompt, UserError
+from manyparts import cli
+from manyparts.agents.loading import load
+from manyparts.envs import instructions, make
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.attention import Attention
+from manyparts.evaluation.evaluate import evaluate, evaluate_reference
+from manyparts.evaluation.results import Result, compare
+from manyparts.rollout.loop import rollout
+from manyparts.types import Prompt, UserError
 
 
 @pytest.fixture(scope="module")

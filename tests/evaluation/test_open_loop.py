@@ -12,18 +12,18 @@ import av
 import numpy as np
 import pytest
 
-from understudy import cli
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.formats.reader import ACTION, REWARD, STATE
-from understudy.data.transforms import StateNormaliser
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.held_out import split_episodes
-from understudy.evaluation.imagined import show
-from understudy.evaluation.open_loop import Imagined, imagine, labels, open_loop
-from understudy.models.checkpoint import resolve
-from understudy.rollout.collect import collect
-from understudy.training.sources import Sources
-from understudy.types import UserError
+from manyparts import cli
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.reader import ACTION, REWARD, STATE
+from manyparts.data.transforms import StateNormaliser
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.held_out import split_episodes
+from manyparts.evaluation.imagined import show
+from manyparts.evaluation.open_loop import Imagined, imagine, labels, open_loop
+from manyparts.models.checkpoint import resolve
+from manyparts.rollout.collect import collect
+from manyparts.training.sources import Sources
+from manyparts.types import UserError
 
 CONFIG = EnvConfig(image_size=16, state="full")
 
@@ -88,7 +88,7 @@ def test_without_a_simulator_there_are_curves_alone(
     foreign = tmp_path / "foreign"
     shutil.copytree(data.path, foreign)
     info = json.loads((foreign / "meta/info.json").read_text())
-    info["understudy"]["environment"] = {}
+    info["manyparts"]["environment"] = {}
     (foreign / "meta/info.json").write_text(json.dumps(info))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/imagined-7.mp4").write_bytes(b"an older run's")

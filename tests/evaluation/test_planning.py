@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from evaluation.evaluating import make_run
 
-from understudy import cli, envs
-from understudy.agents.loading import load
-from understudy.agents.mpc_agent import MpcAgent
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.episodes import EvaluationConfig, _agent_for
-from understudy.evaluation.results import Result, compare
-from understudy.models.checkpoint import resolve
-from understudy.planners import CemConfig, FollowConfig, MppiConfig, RandomShootingConfig
-from understudy.rollout.collect import collect
-from understudy.types import UserError
+from manyparts import cli, envs
+from manyparts.agents.loading import load
+from manyparts.agents.mpc_agent import MpcAgent
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.episodes import EvaluationConfig, _agent_for
+from manyparts.evaluation.results import Result, compare
+from manyparts.models.checkpoint import resolve
+from manyparts.planners import CemConfig, FollowConfig, MppiConfig, RandomShootingConfig
+from manyparts.rollout.collect import collect
+from manyparts.types import UserError
 
 SMALL = ["--planner.candidates", "8", "--planner.horizon", "3"]
 ASKED = ["--episodes", "2", "--max-steps", "4"]

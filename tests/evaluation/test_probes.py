@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from training.runs import first, write_dataset
 
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.probes import _perceptron, _ridge, _scores, probe
-from understudy.methods.inverse_dynamics import finetune_states, from_scratch, pretrain
-from understudy.rollout.collect import collect
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.probes import _perceptron, _ridge, _scores, probe
+from manyparts.methods.inverse_dynamics import finetune_states, from_scratch, pretrain
+from manyparts.rollout.collect import collect
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pytest
 from evaluation.evaluating import CONFIG, TASKS, make_run
 from factories import ANY_PROMPT, SENTENCES_ALONE
 
-from understudy.envs import instructions, make
-from understudy.envs.base import Environment
-from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.prompt_kinds import Prompts, kinds_for
-from understudy.evaluation.prompt_study import study_prompts
-from understudy.evaluation.prompts import episode_prompt
-from understudy.evaluation.results import PromptStudy
-from understudy.types import Prompt, UserError
+from manyparts.envs import instructions, make
+from manyparts.envs.base import Environment
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_study import study_prompts
+from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.results import PromptStudy
+from manyparts.types import Prompt, UserError
 
 CAMERA = next(iter(make(TASKS[0], CONFIG).interface.cameras))
 

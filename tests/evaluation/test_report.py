@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from understudy.evaluation import report_attention, report_sections
-from understudy.evaluation.attention import Attention, movement, spread
-from understudy.evaluation.report import write_report
-from understudy.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
-from understudy.evaluation.statistics import Interval
-from understudy.planners import MppiConfig
-from understudy.rollout.video import write_video
-from understudy.serialisation import to_jsonable
-from understudy.types import UserError
+from manyparts.evaluation import report_attention, report_sections
+from manyparts.evaluation.attention import Attention, movement, spread
+from manyparts.evaluation.report import write_report
+from manyparts.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
+from manyparts.evaluation.statistics import Interval
+from manyparts.planners import MppiConfig
+from manyparts.rollout.video import write_video
+from manyparts.serialisation import to_jsonable
+from manyparts.types import UserError
 
 NASTY = "metaworld/<script>alert('x')</script>&amp;"
 TASKS = ("metaworld/reach", "metaworld/door-open", NASTY)
@@ -78,7 +78,7 @@ def make_dataset(folder: Path) -> None:
     (folder / "meta").mkdir(parents=True)
     spec = {"cameras": {"corner": [64, 64]}, "state_names": ["hand_x", "hand_y", "hand_z", "gripper"]}
     ours = {"spec": spec, "tasks": [{"name": task, "sentence": "do it"} for task in TASKS]}
-    info = {"total_episodes": 150, "total_frames": 12345, "understudy": ours}
+    info = {"total_episodes": 150, "total_frames": 12345, "manyparts": ours}
     environment = {"image_size": 64, "cameras": [], "goal": "visible", "state": "full", "faithful_rendering": False}
     noise = {"fraction": 0.5, "deviation": 0.4, "correlation": 0.9}
     collection = {"tasks": list(TASKS), "episodes": 50, "seed": 3, "environment": environment, "noise": noise}
@@ -93,7 +93,7 @@ def make_phase(folder: Path, phase: str, losses: list[str], data: Path, start_fr
     config |= {"train_only": ["model.blocks.*"] if start_from else [], "data": str(data)}
     config |= {"objectives": {name: {"weight": 1.0} for name in losses}}
     config |= {"start_from": str(start_from) if start_from else None}
-    arguments = ["/usr/bin/understudy", "train", f"dualmind/{phase}-laptop", "--data", str(data), "--resume"]
+    arguments = ["/usr/bin/manyparts", "train", f"dualmind/{phase}-laptop", "--data", str(data), "--resume"]
     config |= {"provenance": {"arguments": arguments if start_from else ["train.py"]}}
     (folder / "config.json").write_text(json.dumps(config))
     rows = [
@@ -182,7 +182,7 @@ def test_rows_say_what_the_result_says(run: Path, page: str) -> None:
 def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
-    lines = [shlex.split(line) for line in parsed.text.splitlines() if line.startswith("understudy ")]
+    lines = [shlex.split(line) for line in parsed.text.splitlines() if line.startswith("manyparts ")]
     assert [line[1] for line in lines] == ["collect", "train", "evaluate", "report"]
     assert NASTY in lines[0]
     assert NASTY in lines[2]
@@ -234,7 +234,7 @@ def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_p
     assert "Mean success 90 % when told the task of the scene, 50 % when told another" in page
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).write_text('{"kinds": {}}')
-    with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*understudy prompts"):
+    with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*manyparts prompts"):
         write_report(tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).unlink()
     assert "What the prompt changes" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
@@ -242,7 +242,7 @@ def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_p
 
 def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with pytest.raises(UserError, match="understudy evaluate") as caught:
+    with pytest.raises(UserError, match="manyparts evaluate") as caught:
         write_report(tmp_path / "run")
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="no run folder"):
@@ -254,9 +254,9 @@ def test_results_elsewhere_are_reported_where_they_are_named(run: Path, page: st
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "evaluation").rename(tmp_path / "results")
-    with pytest.raises(UserError, match=r"first: understudy evaluate \S+/run, or name with --evaluation the folder"):
+    with pytest.raises(UserError, match=r"first: manyparts evaluate \S+/run, or name with --evaluation the folder"):
         write_report(moved)
-    with pytest.raises(UserError, match=r"first: understudy evaluate \S+/run --output \S+/nothing$"):
+    with pytest.raises(UserError, match=r"first: manyparts evaluate \S+/run --output \S+/nothing$"):
         write_report(moved, evaluation=tmp_path / "nothing")
     path = tmp_path / "results" / "results.json"
     values = json.loads(path.read_text())

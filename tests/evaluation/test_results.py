@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from understudy.cli.evaluate import print_result
-from understudy.evaluation.report_sections import success_table
-from understudy.evaluation.results import EpisodeRecord, Result, compare
-from understudy.evaluation.statistics import mean_success, stratified_bootstrap, wilson
-from understudy.types import UserError
+from manyparts.cli.evaluate import print_result
+from manyparts.evaluation.report_sections import success_table
+from manyparts.evaluation.results import EpisodeRecord, Result, compare
+from manyparts.evaluation.statistics import mean_success, stratified_bootstrap, wilson
+from manyparts.types import UserError
 
 TASKS = ("pointmass/reach", "pointmass/corner")
 
@@ -114,7 +114,7 @@ def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_a_foreign_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no results\.json; evaluate it first: understudy evaluate"):
+    with pytest.raises(UserError, match=r"no results\.json; evaluate it first: manyparts evaluate"):
         Result.load(tmp_path)
     (tmp_path / "results.json").write_text("[1]")
     with pytest.raises(UserError, match=r"results\.json is not the result of an evaluation"):

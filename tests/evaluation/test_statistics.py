@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from understudy.evaluation.statistics import (
+from manyparts.evaluation.statistics import (
     difference,
     difference_of_success,
     difference_over_seeds,

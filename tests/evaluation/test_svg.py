@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from understudy.evaluation.svg import line_chart
+from manyparts.evaluation.svg import line_chart
 
 
 def ticks(chart: str, anchor: str) -> list[float]:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from training.runs import first, rows, second
 
-from understudy import cli
-from understudy.agents.loading import load
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.report import write_report
-from understudy.rollout.collect import collect
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts import cli
+from manyparts.agents.loading import load
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.report import write_report
+from manyparts.rollout.collect import collect
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 

@@ -8,12 +8,12 @@ from fnmatch import fnmatch
 
 import pytest
 
-from understudy import methods
-from understudy.data.embodiments import JointSpec
-from understudy.methods.dualmind import trained_parts
-from understudy.models.prompts import PromptConfig, SmallTextConfig
-from understudy.objectives.system import System
-from understudy.types import ActionContract, Spec, UserError
+from manyparts import methods
+from manyparts.data.embodiments import JointSpec
+from manyparts.methods.dualmind import trained_parts
+from manyparts.models.prompts import PromptConfig, SmallTextConfig
+from manyparts.objectives.system import System
+from manyparts.types import ActionContract, Spec, UserError
 
 
 def sawyer(size: int) -> Spec:

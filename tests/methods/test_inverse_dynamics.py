@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from data.synthetic import make_episode, write
 
-from understudy import methods
-from understudy.agents.loading import load
-from understudy.agents.reactive_agent import ReactiveAgent
-from understudy.data.dataset import EpisodeDataset
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.evaluate import evaluate
-from understudy.methods.inverse_dynamics import OBJECTIVES, Size, pretrain
-from understudy.models.checkpoint import WEIGHTS, read_weights, resolve
-from understudy.rollout.collect import collect
-from understudy.training.train import train
-from understudy.types import Prompt, UserError
+from manyparts import methods
+from manyparts.agents.loading import load
+from manyparts.agents.reactive_agent import ReactiveAgent
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.methods.inverse_dynamics import OBJECTIVES, Size, pretrain
+from manyparts.models.checkpoint import WEIGHTS, read_weights, resolve
+from manyparts.rollout.collect import collect
+from manyparts.training.train import train
+from manyparts.types import Prompt, UserError
 
 MANY = EnvConfig(image_size=16, goal="hidden", state="full")
 

@@ -10,9 +10,9 @@ import torch
 from factories import generator, make_discrete_spec
 from torch.nn import functional as F
 
-from understudy.agents.random_agent import RandomAgent
-from understudy.models.actions import ActionEmbedding, ActionHead, BinnedActionConfig, ContinuousActionConfig, fitted
-from understudy.types import ActionContract
+from manyparts.agents.random_agent import RandomAgent
+from manyparts.models.actions import ActionEmbedding, ActionHead, BinnedActionConfig, ContinuousActionConfig, fitted
+from manyparts.types import ActionContract
 
 NAMES = tuple("abcdefg")
 

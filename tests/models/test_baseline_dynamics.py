@@ -9,12 +9,12 @@ import torch
 from dreams import history_of, require_candidates_apart
 from factories import make_spec
 
-from understudy.data.embodiments import JointSpec
-from understudy.models.distributional import Distributional
-from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
-from understudy.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
-from understudy.models.world_model import Dream, History, WorldModel
-from understudy.types import UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.models.distributional import Distributional
+from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
+from manyparts.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
+from manyparts.models.world_model import Dream, History, WorldModel
+from manyparts.types import UserError
 
 KINDS = ("mlp", "expectation", "ts1", "tsinf")
 

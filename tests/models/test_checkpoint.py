@@ -13,9 +13,9 @@ import torch
 from factories import make_spec
 from torch import nn
 
-from understudy.data.statistics import FeatureStatistics, Statistics
-from understudy.models import checkpoint
-from understudy.models.checkpoint import (
+from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.models import checkpoint
+from manyparts.models.checkpoint import (
     CONFIG,
     WEIGHTS,
     CheckpointInfo,
@@ -27,7 +27,7 @@ from understudy.models.checkpoint import (
     save_checkpoint,
     workplace,
 )
-from understudy.types import TaskEntry, UserError
+from manyparts.types import TaskEntry, UserError
 
 EMBODIMENT = Embodiment(
     spec=make_spec(),
@@ -185,10 +185,10 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
 def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SHIPPED", folder.parent)
     monkeypatch.chdir(tmp_path)
-    name = f"understudy/{folder.name}"
+    name = f"manyparts/{folder.name}"
     assert (resolve(name), workplace(name)) == (folder, Path("runs") / folder.name)
-    with pytest.raises(UserError, match=f"no checkpoint understudy/nobody .*choices: {folder.name}"):
-        resolve("understudy/nobody")
+    with pytest.raises(UserError, match=f"no checkpoint manyparts/nobody .*choices: {folder.name}"):
+        resolve("manyparts/nobody")
     save_checkpoint(Path(name), Toy(), INFO)
     assert (resolve(name), workplace(name)) == (Path(name), Path(name)), "a folder of the user's comes first"
 

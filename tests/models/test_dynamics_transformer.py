@@ -10,15 +10,15 @@ from dreams import history_of, require_candidates_apart
 from factories import make_spec
 from torch.nn import functional as F
 
-from understudy.data.embodiments import JointSpec
-from understudy.models.distributional import Distributional
-from understudy.models.dynamics_transformer import (
+from manyparts.data.embodiments import JointSpec
+from manyparts.models.distributional import Distributional
+from manyparts.models.dynamics_transformer import (
     DynamicsTransformer,
     DynamicsTransformerConfig,
 )
-from understudy.models.world_model import Advised, WorldModel, step_by_step
-from understudy.nn.bins import Bins
-from understudy.types import UserError
+from manyparts.models.world_model import Advised, WorldModel, step_by_step
+from manyparts.nn.bins import Bins
+from manyparts.types import UserError
 
 CONFIG = DynamicsTransformerConfig(width=32, layers=2, heads=2, bins=64, tokeniser="uniform")
 DECODINGS = ("parallel", "sequential")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from understudy.models.encoders import ViT, pixels
-from understudy.models.pretrained import PretrainedText, load_vit
-from understudy.types import UserError
+from manyparts.models.encoders import ViT, pixels
+from manyparts.models.pretrained import PretrainedText, load_vit
+from manyparts.types import UserError
 
 transformers = pytest.importorskip("transformers")
 

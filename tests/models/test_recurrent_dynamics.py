@@ -10,12 +10,12 @@ import torch
 from dreams import history_of, require_candidates_apart
 from factories import make_batch, make_spec
 
-from understudy.data.embodiments import JointSpec
-from understudy.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
-from understudy.models.world_model import Dream, History, WorldModel
-from understudy.objectives.latent_state import LatentState, LatentStateConfig
-from understudy.objectives.steps import StepPasses
-from understudy.types import UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
+from manyparts.models.world_model import Dream, History, WorldModel
+from manyparts.objectives.latent_state import LatentState, LatentStateConfig
+from manyparts.objectives.steps import StepPasses
+from manyparts.types import UserError
 
 STEPS = 3
 

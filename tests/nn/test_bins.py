@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from understudy.nn.bins import Bins
+from manyparts.nn.bins import Bins
 
 every_tokeniser = pytest.mark.parametrize(("mu", "limit"), [(100.0, 256.0), (0.0, 5.0)])
 

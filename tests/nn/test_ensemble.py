@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from understudy.nn.ensemble import EnsembleMlp
+from manyparts.nn.ensemble import EnsembleMlp
 
 
 def test_the_batched_product_is_each_members_own_network() -> None:

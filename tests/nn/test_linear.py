@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from understudy.nn.linear import Linear
+from manyparts.nn.linear import Linear
 
 
 def outputs_and_gradients(layer: nn.Linear, precision: torch.dtype) -> list[Tensor]:

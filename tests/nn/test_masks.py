@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from understudy.nn.masks import attention_pattern, with_prefix
+from manyparts.nn.masks import attention_pattern, with_prefix
 
 VISUAL, STATE, ACTION = 0, 2, 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from understudy.nn.routing import by_row
+from manyparts.nn.routing import by_row
 
 
 def test_every_row_goes_its_way_and_keeps_its_place() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from understudy.nn.token_learner import TokenLearner
+from manyparts.nn.token_learner import TokenLearner
 
 
 def test_a_token_is_the_mean_of_patches_under_its_attention():

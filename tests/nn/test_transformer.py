@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from understudy.nn.transformer import Attention
+from manyparts.nn.transformer import Attention
 
 
 def outputs_and_gradients(layer: Attention, x: Tensor, mask: Tensor | None, *, bf16: bool) -> list[Tensor]:

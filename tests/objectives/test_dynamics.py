@@ -10,20 +10,20 @@ import pytest
 import torch
 from factories import STEPS, generator, make_batch, make_spec
 
-from understudy.data.embodiments import JointSpec
-from understudy.data.windows import WindowConfig
-from understudy.models.dynamics_transformer import DynamicsTransformerConfig, Told
-from understudy.models.ensemble_dynamics import EnsembleDynamicsConfig
-from understudy.models.mlp_dynamics import MlpDynamicsConfig
-from understudy.models.recurrent_dynamics import RecurrentDynamicsConfig
-from understudy.objectives.latent_state import LatentStateConfig, divergence
-from understudy.objectives.next_action import NextActionConfig
-from understudy.objectives.next_state import NextStateConfig
-from understudy.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
-from understudy.objectives.next_step import NextStepConfig, cross_entropy
-from understudy.objectives.steps import StepPasses, TransformerPasses
-from understudy.objectives.system import KINDS, DynamicsConfig, System
-from understudy.types import Batch, UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.windows import WindowConfig
+from manyparts.models.dynamics_transformer import DynamicsTransformerConfig, Told
+from manyparts.models.ensemble_dynamics import EnsembleDynamicsConfig
+from manyparts.models.mlp_dynamics import MlpDynamicsConfig
+from manyparts.models.recurrent_dynamics import RecurrentDynamicsConfig
+from manyparts.objectives.latent_state import LatentStateConfig, divergence
+from manyparts.objectives.next_action import NextActionConfig
+from manyparts.objectives.next_state import NextStateConfig
+from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
+from manyparts.objectives.next_step import NextStepConfig, cross_entropy
+from manyparts.objectives.steps import StepPasses, TransformerPasses
+from manyparts.objectives.system import KINDS, DynamicsConfig, System
+from manyparts.types import Batch, UserError
 
 TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {

@@ -9,20 +9,20 @@ import pytest
 import torch
 from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_spec, make_system
 
-from understudy.data.embodiments import JointSpec
-from understudy.data.windows import WindowConfig
-from understudy.models.encoders import KeypointEncoderConfig
-from understudy.models.representation import Representation, RepresentationConfig
-from understudy.nn.spatial_softmax import SpatialSoftmax
-from understudy.objectives import system as systems
-from understudy.objectives.representations.base import FramePasses, info_nce
-from understudy.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
-from understudy.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
-from understudy.objectives.representations.contrastive_static import ContrastiveStaticConfig
-from understudy.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
-from understudy.objectives.representations.pixel_dynamics import PixelDynamicsConfig
-from understudy.objectives.system import System
-from understudy.types import Batch, UserError
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.windows import WindowConfig
+from manyparts.models.encoders import KeypointEncoderConfig
+from manyparts.models.representation import Representation, RepresentationConfig
+from manyparts.nn.spatial_softmax import SpatialSoftmax
+from manyparts.objectives import system as systems
+from manyparts.objectives.representations.base import FramePasses, info_nce
+from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
+from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
+from manyparts.objectives.representations.contrastive_static import ContrastiveStaticConfig
+from manyparts.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
+from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
+from manyparts.objectives.system import System
+from manyparts.types import Batch, UserError
 
 MODEL = RepresentationConfig(encoder=KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))), width=16)
 OBJECTIVES = {

@@ -9,11 +9,11 @@ import torch
 from factories import generator, make_spec
 from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
 
-from understudy.data.embodiments import JointSpec
-from understudy.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
-from understudy.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
-from understudy.models.world_model import History
-from understudy.planners import (
+from manyparts.data.embodiments import JointSpec
+from manyparts.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
+from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
+from manyparts.models.world_model import History
+from manyparts.planners import (
     PLANNERS,
     CemConfig,
     FollowConfig,
@@ -22,7 +22,7 @@ from understudy.planners import (
     RandomShootingConfig,
     plan,
 )
-from understudy.planners.plans import (
+from manyparts.planners.plans import (
     SearchConfig,
     StepValue,
     candidates,
@@ -32,8 +32,8 @@ from understudy.planners.plans import (
     predicted_reward,
     returns,
 )
-from understudy.planners.proposals import advised, followed
-from understudy.types import UserError
+from manyparts.planners.proposals import advised, followed
+from manyparts.types import UserError
 
 HORIZON = 8
 CONFIGS: dict[str, PlannerConfig] = {

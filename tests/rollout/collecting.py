@@ -6,10 +6,10 @@ import hashlib
 import sys
 from pathlib import Path
 
-from understudy.agents.expert_agent import Noise
-from understudy.data.dataset import EpisodeDataset
-from understudy.envs.base import EnvConfig
-from understudy.rollout.collect import collect
+from manyparts.agents.expert_agent import Noise
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.collect import collect
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
 SMALL = EnvConfig(image_size=16)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.claim import claim, holds, write_atomically
-from understudy.types import UserError
+from manyparts.claim import claim, holds, write_atomically
+from manyparts.types import UserError
 
 
 def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> No
 
 def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from understudy.claim import claim\n"
+        "from pathlib import Path; from manyparts.claim import claim\n"
         f"with claim(Path({str(tmp_path / 'work')!r}), {{}}): pass"
     )
     with claim(tmp_path / "work", {}):

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from rollout.collecting import TASKS, collect_small, digest
 
-from understudy import cli
-from understudy.agents.expert_agent import Noise
-from understudy.data.dataset import EpisodeDataset
-from understudy.envs import steps_after_success
-from understudy.envs.base import EnvConfig
-from understudy.rollout.attempts import is_noisy
-from understudy.rollout.collect import Ledger, collect
-from understudy.types import UserError
+from manyparts import cli
+from manyparts.agents.expert_agent import Noise
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.envs import steps_after_success
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.attempts import is_noisy
+from manyparts.rollout.collect import Ledger, collect
+from manyparts.types import UserError
 
 EPISODES = 6
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rollout.collecting import digest
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.envs import make, steps_after_success
-from understudy.envs.base import EnvConfig
-from understudy.rollout.collect import collect
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.envs import make, steps_after_success
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.collect import collect
 
 pytestmark = pytest.mark.skipif(find_spec("metaworld") is None, reason="metaworld is not installed")
 

@@ -13,17 +13,17 @@ import torch
 from rollout.collecting import digest
 from training.runs import first, second
 
-from understudy.agents.expert_agent import ExpertAgent, Noise
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache
-from understudy.data.windows import WindowConfig, Windows
-from understudy.envs import make
-from understudy.envs.base import EnvConfig
-from understudy.evaluation.evaluate import evaluate
-from understudy.evaluation.prompts import episode_prompt
-from understudy.methods import preset
-from understudy.rollout.collect import collect
-from understudy.training.train import train
+from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.envs import make
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.prompts import episode_prompt
+from manyparts.methods import preset
+from manyparts.rollout.collect import collect
+from manyparts.training.train import train
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 

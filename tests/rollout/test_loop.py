@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rollout.collecting import SMALL, TASKS
 
-from understudy.agents.expert_agent import ExpertAgent, Noise
-from understudy.agents.random_agent import RandomAgent
-from understudy.envs import make
-from understudy.envs.base import Environment
-from understudy.rollout.loop import EpisodeResult, Step, rollout
-from understudy.types import Observation, Prompt, Spec
+from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.agents.random_agent import RandomAgent
+from manyparts.envs import make
+from manyparts.envs.base import Environment
+from manyparts.rollout.loop import EpisodeResult, Step, rollout
+from manyparts.types import Observation, Prompt, Spec
 
 
 class Glimpsing:

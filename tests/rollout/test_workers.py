@@ -16,8 +16,8 @@ import psutil
 import pytest
 from rollout.jobs import Mishap, go_wrong, name_heavy_modules, name_threads, square
 
-from understudy.rollout.workers import Affinity, WorkerError, stream
-from understudy.types import UserError
+from manyparts.rollout.workers import Affinity, WorkerError, stream
+from manyparts.types import UserError
 
 
 def in_order(jobs: Iterable[Any]) -> Callable[[int], Any]:
@@ -89,7 +89,7 @@ def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int)
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from rollout.jobs import Mishap, go_wrong\n"
-        "from understudy.rollout.workers import stream\n"
+        "from manyparts.rollout.workers import stream\n"
         f"jobs = iter([Mishap('slow', Path({str(tmp_path / 'slow')!r}))])\n"
         "list(stream(go_wrong, lambda worker: next(jobs, None), workers=1))\n"
     )

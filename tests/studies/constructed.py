@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from understudy.claim import write_atomically
-from understudy.evaluation.results import EpisodeRecord, Result
-from understudy.studies.stages import DONE, Evaluate, EvaluateReference, folder, product, write_description
-from understudy.studies.study import Measurement, stages_of
+from manyparts.claim import write_atomically
+from manyparts.evaluation.results import EpisodeRecord, Result
+from manyparts.studies.stages import DONE, Evaluate, EvaluateReference, folder, product, write_description
+from manyparts.studies.study import Measurement, stages_of
 
 FACTS = {"parameters": 10, "trained_parameters": 5, "train_seconds": 1.0, "seconds": 10.0, "core_seconds": 20.0}
 

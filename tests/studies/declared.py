@@ -9,10 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from understudy.envs.base import EnvConfig
-from understudy.methods import preset
-from understudy.studies.runner import run_stages
-from understudy.studies.stages import Collect, Evaluate, Train
+from manyparts.envs.base import EnvConfig
+from manyparts.methods import preset
+from manyparts.studies.runner import run_stages
+from manyparts.studies.stages import Collect, Evaluate, Train
 
 DATA = Collect(("pointmass/reach-red",), 2, environment=EnvConfig(image_size=16))
 MANIFEST = {"study": "toy"}
@@ -43,6 +43,6 @@ if __name__ == "__main__":
         stages = [DATA, imitation(steps=1_000_000)]
         run_stages(stages, Path(sys.argv[2]), manifest=MANIFEST, workers=1)
     else:
-        from understudy.cli import main
+        from manyparts.cli import main
 
         sys.exit(main(sys.argv[1:]))

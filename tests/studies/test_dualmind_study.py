@@ -12,13 +12,13 @@ from methods.test_dualmind import sawyer
 from studies.declared import start
 from studies.test_runner import wait_until
 
-from understudy import cli
-from understudy.data.embodiments import JointSpec
-from understudy.objectives.system import System
-from understudy.studies import STUDIES, find
-from understudy.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
-from understudy.studies.stages import Collect, Train, lineage, read_description, write_description
-from understudy.studies.study import methods_of, stages_of
+from manyparts import cli
+from manyparts.data.embodiments import JointSpec
+from manyparts.objectives.system import System
+from manyparts.studies import STUDIES, find
+from manyparts.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
+from manyparts.studies.stages import Collect, Train, lineage, read_description, write_description
+from manyparts.studies.study import methods_of, stages_of
 
 TIMES = ("train_seconds", "hours", "core_hours")
 DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from understudy import cli
-from understudy.planners import FollowConfig
-from understudy.studies import find
-from understudy.studies.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
-from understudy.studies.stages import Collect, Evaluate, Train, lineage
-from understudy.studies.study import stages_of
+from manyparts import cli
+from manyparts.planners import FollowConfig
+from manyparts.studies import find
+from manyparts.studies.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
+from manyparts.studies.stages import Collect, Evaluate, Train, lineage
+from manyparts.studies.study import stages_of
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])

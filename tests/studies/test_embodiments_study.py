@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from understudy import cli
-from understudy.studies import find
-from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, methods, specialist
-from understudy.studies.stages import Collect, Mixed, Train, lineage, needs, read_description, write_description
-from understudy.studies.study import stages_of
+from manyparts import cli
+from manyparts.studies import find
+from manyparts.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, methods, specialist
+from manyparts.studies.stages import Collect, Mixed, Train, lineage, needs, read_description, write_description
+from manyparts.studies.study import stages_of
 
 
 def steps(run: Train) -> int:

@@ -11,16 +11,16 @@ from typing import Literal
 
 import pytest
 
-from understudy.evaluation.statistics import Difference
-from understudy.studies import find
-from understudy.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
-from understudy.studies.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
-from understudy.studies.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
-from understudy.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
-from understudy.studies.representations import INVERSE, METHODS, STATES, Choice
-from understudy.studies.representations import study as representations
-from understudy.studies.results import Row, StudyResult, gather
-from understudy.studies.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
+from manyparts.evaluation.statistics import Difference
+from manyparts.studies import find
+from manyparts.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
+from manyparts.studies.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
+from manyparts.studies.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
+from manyparts.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
+from manyparts.studies.representations import INVERSE, METHODS, STATES, Choice
+from manyparts.studies.representations import study as representations
+from manyparts.studies.results import Row, StudyResult, gather
+from manyparts.studies.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS, SEEDS_OF_BODIES = 3, 5

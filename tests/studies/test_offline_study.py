@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from data.synthetic import TASKS, make_episode, make_spec, write
 
-from understudy import cli
-from understudy.data.convert import convert
-from understudy.evaluation.probes import action_errors
-from understudy.methods.inverse_dynamics import finetune_states
-from understudy.studies.offline import stages_of, trials
-from understudy.studies.representations import METHODS
-from understudy.studies.stages import Cut, Train, read_description, write_description
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts import cli
+from manyparts.data.convert import convert
+from manyparts.evaluation.probes import action_errors
+from manyparts.methods.inverse_dynamics import finetune_states
+from manyparts.studies.offline import stages_of, trials
+from manyparts.studies.representations import METHODS
+from manyparts.studies.stages import Cut, Train, read_description, write_description
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

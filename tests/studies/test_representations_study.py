@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from studies.constructed import conclude
 
-from understudy import cli
-from understudy.studies import find
-from understudy.studies.report import write_report
-from understudy.studies.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
-from understudy.studies.results import gather
-from understudy.studies.stages import Collect, Evaluate, Train, lineage, read_description, write_description
-from understudy.studies.study import methods_of, stages_of
-from understudy.types import UserError
+from manyparts import cli
+from manyparts.studies import find
+from manyparts.studies.report import write_report
+from manyparts.studies.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
+from manyparts.studies.results import gather
+from manyparts.studies.stages import Collect, Evaluate, Train, lineage, read_description, write_description
+from manyparts.studies.study import methods_of, stages_of
+from manyparts.types import UserError
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])

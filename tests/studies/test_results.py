@@ -10,10 +10,10 @@ import pytest
 from studies.constructed import conclude
 from studies.declared import evaluated, imitation
 
-from understudy.studies import find
-from understudy.studies.representations import CLONING, INVERSE, STATES, Choice, study
-from understudy.studies.results import gather
-from understudy.studies.study import Claim, Measurement, Study
+from manyparts.studies import find
+from manyparts.studies.representations import CLONING, INVERSE, STATES, Choice, study
+from manyparts.studies.results import gather
+from manyparts.studies.study import Claim, Measurement, Study
 
 SETTING = "here"
 

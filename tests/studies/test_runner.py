@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from studies.declared import DATA, MANIFEST, evaluated, imitation, start
 
-from understudy.claim import claim, write_atomically
-from understudy.models.checkpoint import load_info, resolve
-from understudy.studies.report import write_report
-from understudy.studies.results import gather
-from understudy.studies.runner import _Pool, run_stages
-from understudy.studies.stages import (
+from manyparts.claim import claim, write_atomically
+from manyparts.models.checkpoint import load_info, resolve
+from manyparts.studies.report import write_report
+from manyparts.studies.results import gather
+from manyparts.studies.runner import _Pool, run_stages
+from manyparts.studies.stages import (
     DONE,
     DONE_BEFORE,
     LOG,
@@ -36,9 +36,9 @@ from understudy.studies.stages import (
     product,
     write_description,
 )
-from understudy.studies.study import Measurement, Study
-from understudy.studies.worker import Workers
-from understudy.types import UserError
+from manyparts.studies.study import Measurement, Study
+from manyparts.studies.worker import Workers
+from manyparts.types import UserError
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training.runs import first, write_dataset
 
-from understudy.training.train import train
+from manyparts.training.train import train
 
 
 @pytest.fixture(scope="session")

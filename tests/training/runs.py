@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from data.synthetic import make_episode, write
 
-from understudy.data.dataset import EpisodeDataset
-from understudy.methods import preset
-from understudy.models.checkpoint import WEIGHTS, read_weights, resolve
-from understudy.training.config import TrainConfig
-from understudy.types import Episode
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.methods import preset
+from manyparts.models.checkpoint import WEIGHTS, read_weights, resolve
+from manyparts.training.config import TrainConfig
+from manyparts.types import Episode
 
 _SCRIPT = """
 import sys
 from pathlib import Path
 from training.runs import config_named
-from understudy.training.train import train
+from manyparts.training.train import train
 
 name, data, output, resume = sys.argv[1:]
 train(config_named(name), data=data, output=output, resume=resume == "resume", device="cpu")

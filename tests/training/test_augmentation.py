@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from factories import generator, make_batch
 
-from understudy.training.augmentation import augment
-from understudy.training.config import AugmentationConfig
+from manyparts.training.augmentation import augment
+from manyparts.training.config import AugmentationConfig
 
 
 def test_states_of_a_window_move_by_one_offset_and_nothing_else_moves():

@@ -23,9 +23,9 @@ from training.runs import (
     weights,
 )
 
-from understudy.training.distributed import launch
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts.training.distributed import launch
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 def alive(process: int) -> bool:

@@ -11,18 +11,18 @@ import torch
 from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
-from understudy import benchmarks
-from understudy.benchmarks.plan_shared_cache import a_history, imagine, make_model
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.frames import FrameCache
-from understudy.data.windows import WindowConfig, Windows
-from understudy.models.world_model import step_by_step
-from understudy.training.augmentation import augment
-from understudy.training.config import AugmentationConfig
-from understudy.training.distributed import Ranks
-from understudy.training.train import train
-from understudy.training.update import Learner
-from understudy.types import Batch
+from manyparts import benchmarks
+from manyparts.benchmarks.plan_shared_cache import a_history, imagine, make_model
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.windows import WindowConfig, Windows
+from manyparts.models.world_model import step_by_step
+from manyparts.training.augmentation import augment
+from manyparts.training.config import AugmentationConfig
+from manyparts.training.distributed import Ranks
+from manyparts.training.train import train
+from manyparts.training.update import Learner
+from manyparts.types import Batch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 PHASE_1 = {name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")}

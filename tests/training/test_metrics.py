@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.training.metrics import Meter, Metrics
-from understudy.types import UserError
+from manyparts.training.metrics import Meter, Metrics
+from manyparts.types import UserError
 
 
 def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):

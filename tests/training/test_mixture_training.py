@@ -13,15 +13,15 @@ from factories import OBJECTIVES
 from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
 
-from understudy.agents.loading import load
-from understudy.data.dataset import EpisodeDataset
-from understudy.evaluation.evaluate import evaluate
-from understudy.methods import preset
-from understudy.models.checkpoint import load_info, resolve
-from understudy.training.config import TrainConfig
-from understudy.training.run_folder import read_config
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts.agents.loading import load
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.methods import preset
+from manyparts.models.checkpoint import load_info, resolve
+from manyparts.training.config import TrainConfig
+from manyparts.training.run_folder import read_config
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 ARM_WEIGHT = 2 / 3
 

@@ -7,10 +7,10 @@ import torch
 from factories import make_system
 from torch import nn
 
-from understudy.models.actions import BinnedActionConfig
-from understudy.models.encoders import ViTConfig
-from understudy.training.config import OptimizerConfig
-from understudy.training.optimizer import (
+from manyparts.models.actions import BinnedActionConfig
+from manyparts.models.encoders import ViTConfig
+from manyparts.training.config import OptimizerConfig
+from manyparts.training.optimizer import (
     build_optimizer,
     decayed,
     gradient_norm,
@@ -18,7 +18,7 @@ from understudy.training.optimizer import (
     train_only,
     trained,
 )
-from understudy.types import UserError
+from manyparts.types import UserError
 
 
 def test_matrices_decay_and_norms_biases_and_embeddings_do_not():

@@ -13,10 +13,10 @@ import pytest
 import torch
 from training.runs import config_named, first, rows, second, start, weights, write_dataset
 
-from understudy.models.checkpoint import load_info, read_weights
-from understudy.training.config import OptimizerConfig, TrainConfig
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts.models.checkpoint import load_info, read_weights
+from manyparts.training.config import OptimizerConfig, TrainConfig
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ class StopAt(Exception):
 
 def stop_after(step: int, config: TrainConfig, **arguments) -> None:
     """Train, and break off in the middle of a step."""
-    from understudy.training.update import Learner
+    from manyparts.training.update import Learner
 
     whole_step = Learner.step
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from understudy.training.config import OptimizerConfig
-from understudy.training.schedule import learning_rate
+from manyparts.training.config import OptimizerConfig
+from manyparts.training.schedule import learning_rate
 
 CONFIG = OptimizerConfig(learning_rate=2.0, warmup_steps=4, final_fraction=0.25)
 

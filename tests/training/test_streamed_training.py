@@ -11,10 +11,10 @@ from data.synthetic import make_episode, write
 from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
 
-from understudy.data.formats.lerobot import layout
-from understudy.training.run_folder import read_config
-from understudy.training.train import train
-from understudy.types import UserError
+from manyparts.data.formats.lerobot import layout
+from manyparts.training.run_folder import read_config
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 

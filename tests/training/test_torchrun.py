@@ -12,8 +12,8 @@ from pathlib import Path
 
 from training.runs import children, go_back, rows, same_losses, same_weights, second, wait_for_rows
 
-from understudy.models.checkpoint import resolve
-from understudy.training.train import train
+from manyparts.models.checkpoint import resolve
+from manyparts.training.train import train
 
 STEPS = 6
 SECONDS = 120
@@ -21,9 +21,9 @@ SECONDS = 120
 
 @contextlib.contextmanager
 def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug") -> Iterator[subprocess.Popen[str]]:
-    """`torchrun -m understudy train ...` with two processes on the CPU, all of which are gone after the block."""
+    """`torchrun -m manyparts train ...` with two processes on the CPU, all of which are gone after the block."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command = ["understudy", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
+    command = ["manyparts", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
     often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

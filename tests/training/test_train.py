@@ -15,15 +15,15 @@ import torch
 from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action, write_dataset
 
-from understudy.agents.loading import load
-from understudy.data.dataset import EpisodeDataset
-from understudy.data.windows import WindowConfig
-from understudy.methods import preset
-from understudy.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
-from understudy.training.config import AugmentationConfig, OptimizerConfig
-from understudy.training.run_folder import read_config
-from understudy.training.train import split_episodes, train
-from understudy.types import Prompt, UserError
+from manyparts.agents.loading import load
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.windows import WindowConfig
+from manyparts.methods import preset
+from manyparts.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
+from manyparts.training.config import AugmentationConfig, OptimizerConfig
+from manyparts.training.run_folder import read_config
+from manyparts.training.train import split_episodes, train
+from manyparts.types import Prompt, UserError
 
 
 def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):
@@ -170,7 +170,7 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
         return columns
 
     monkeypatch.setattr(EpisodeDataset, "columns", spoilt)
-    monkeypatch.setenv("UNDERSTUDY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "cache"))
     name = "inverse_dynamics/finetune-states-debug" if imitation else "dynamics/mlp-debug"
     given = {"data": data.path, "output": tmp_path / "run", "device": "cpu"}
     if says is None:

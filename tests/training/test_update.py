@@ -11,12 +11,12 @@ import torch
 from factories import OBJECTIVES, generator, make_batch, make_system
 from training.runs import first
 
-from understudy.objectives.behaviour_cloning import BehaviourCloningConfig
-from understudy.training import precision
-from understudy.training.config import OptimizerConfig, TrainConfig
-from understudy.training.distributed import Ranks
-from understudy.training.update import Learner, NonFiniteError
-from understudy.types import Batch
+from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.training import precision
+from manyparts.training.config import OptimizerConfig, TrainConfig
+from manyparts.training.distributed import Ranks
+from manyparts.training.update import Learner, NonFiniteError
+from manyparts.types import Batch
 
 CPU = torch.device("cpu")
 CLONING = {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}
@@ -158,7 +158,7 @@ def test_denormal_numbers_count_as_zero_while_training_and_only_then():
 def test_numpy_does_not_warn_of_flushed_numbers() -> None:
     program = """
 import numpy, torch
-from understudy.training.precision import flushed_denormals
+from manyparts.training.precision import flushed_denormals
 with flushed_denormals(torch.device("cpu")):
     print(numpy.finfo(numpy.float32), numpy.finfo(numpy.float64))
 """

@@ -10,9 +10,9 @@ import pytest
 from data.peers.conftest import Run
 from data.synthetic import make_episode, write
 
-from understudy.data.check import check
-from understudy.data.convert import convert
-from understudy.data.dataset import EpisodeDataset
+from manyparts.data.check import check
+from manyparts.data.convert import convert
+from manyparts.data.dataset import EpisodeDataset
 
 pytestmark = pytest.mark.slow
 EPISODES = [make_episode(seed, 6 + seed % 3) for seed in range(5)]

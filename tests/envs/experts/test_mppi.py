@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from understudy import envs
-from understudy.envs.base import EnvConfig
-from understudy.envs.experts.mppi import Mppi
-from understudy.envs.suites.dmc import ControlSuite
-from understudy.envs.suites.walkers import Walker
+from manyparts import envs
+from manyparts.envs.base import EnvConfig
+from manyparts.envs.experts.mppi import Mppi
+from manyparts.envs.suites.dmc import ControlSuite
+from manyparts.envs.suites.walkers import Walker
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from understudy.envs.experts.shortest_path import FloorPlan, FloorRoute, turns_towards
+from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute, turns_towards
 
 CLEARANCE = 0.5
 BOX = [[(0, 0), (10, 0)], [(10, 0), (10, 8)], [(10, 8), (0, 8)], [(0, 8), (0, 0)]]

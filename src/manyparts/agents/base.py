@@ -1,0 +1,33 @@
+"""What every agent is: a function of its memory, what it sees and its prompt."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from manyparts.types import Observation, Prompt, Spec
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """All memory is in `carry`, one a slot: an agent never knows how many environments run beside it.
+
+    interface: the embodiment it acts for. prompted: whether `act` needs a prompt.
+    """
+
+    interface: Spec
+    prompted: bool
+
+    def needs_observation(self, carry: Any) -> bool:
+        """Whether the next `act` looks at its observation; False while a planned chunk of actions is executed."""
+        ...
+
+    def act(
+        self, carry: Any, observation: Observation | None, prompt: Prompt | None, *, explore: bool
+    ) -> tuple[np.ndarray, Any]:
+        """The next action, float32 (a,) in the action contract's units, and the new carry.
+
+        `carry` is None at an episode's start and is never changed in place. explore: sample instead of the mode.
+        """
+        ...

@@ -1,0 +1,86 @@
+"""A policy over one vector a frame: it sees the present, remembers nothing and is told nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from manyparts.agents.policy_agent import embodiment_place
+from manyparts.data.transforms import StateNormaliser
+from manyparts.data.windows import WindowConfig
+from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.models.representation import Representation
+from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
+from manyparts.objectives.system import System
+from manyparts.serialisation import from_jsonable
+from manyparts.types import Observation, Precision, Prompt, UserError
+
+Carry = tuple[np.ndarray, ...]
+
+
+class ReactiveAgent:
+    """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that are still to come."""
+
+    prompted = False
+
+    def __init__(
+        self,
+        system: System,
+        info: CheckpointInfo,
+        *,
+        embodiment: str | None = None,
+        precision: Precision = "fp32",
+    ):
+        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no policy."""
+        policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+        if not isinstance(policy, EmbeddingCloning):
+            raise UserError(
+                "this run learned no policy: it has no behaviour_cloning objective (only a representation?)"
+            )
+        self.system, self.policy, self.info = system.eval(), policy, info
+        self.model: Representation = system.model
+        self.window = from_jsonable(WindowConfig, info.window)
+        body = info.embodiments[embodiment_place(info, embodiment)]
+        self.interface, self.environment = body.spec, body.environment
+        self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
+        self._device = next(system.parameters()).device
+        self._bf16 = precision == "bf16"
+
+    def needs_observation(self, carry: Carry | None) -> bool:
+        return not carry
+
+    @torch.inference_mode()
+    def act(
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
+    ) -> tuple[np.ndarray, Carry]:
+        """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not fit."""
+        if prompt is not None:
+            raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
+        if not carry:
+            if observation is None:
+                raise ValueError("act needs an observation here; see needs_observation")
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                chunk = self.policy.decide(self._embedded(observation))
+            carry = tuple(chunk.view(self.window.chunk, -1).float().cpu().numpy())
+        action, *planned = carry
+        return self.interface.action.denormalise(action), tuple(planned)
+
+    def _embedded(self, observation: Observation) -> torch.Tensor:
+        """(1, 1, e)."""
+        if self.model.config.sees == "state":
+            return self._tensor(self._normaliser(observation["state"]).astype(np.float32))[None, None]
+        tokens = []
+        for name in self.interface.cameras:
+            given, expected = observation["images"].get(name), (*self.interface.cameras[name], 3)
+            if given is None or given.shape != expected:
+                shape = None if given is None else given.shape
+                raise UserError(f"observation has images[{name!r}] of {shape}; this agent was trained on {expected}")
+            frame = rearrange(self._tensor(given), "h w c -> 1 c h w")
+            tokens.append(self.model.visual_features(frame, name))
+        return torch.cat(tokens, dim=-1)
+
+    def _tensor(self, array: Any) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -1,0 +1,85 @@
+"""The command line: a table of commands, each a thin module, and the one place where errors become a line."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import manyparts
+from manyparts.types import UserError
+
+COMMANDS = {
+    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
+    "doctor": "what works on this machine, what is missing, and the command that mends it",
+    "collect": "record demonstrations of tasks into a dataset",
+    "data": "look at a dataset: `manyparts data info PATH`",
+    "train": "train one phase of a method on a dataset",
+    "evaluate": "success of an agent on goals it never saw, or the difference between two results",
+    "predict": "how far ahead a dynamics model sees: errors of its own predictions fed back",
+    "prompts": "success of an agent by kind of prompt, and when it is told another task",
+    "study": "run a declared comparison of methods over seeds, and print the table that answers it",
+    "report": "one HTML file that shows what a run can do, with videos",
+    "bench": "measure the speed claims, both sides in one run",
+}
+_MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return run_command(arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in _MACHINE_ERRORS:
+            raise
+        return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command, which sees these arguments in `sys.argv`, as provenance records them. Errors are raised."""
+    before = sys.argv
+    sys.argv = ["manyparts", *arguments]
+    try:
+        return _dispatch(list(arguments))
+    finally:
+        sys.argv = before
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"manyparts {manyparts.__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        from manyparts.cli.parsing import closest
+
+        raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
+    return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        f"usage: manyparts COMMAND [FLAGS]\n\n{manyparts.__doc__}\n\ncommands:\n{rows}\n\n"
+        "`manyparts COMMAND --help` documents every flag. `manyparts --version` prints the version."
+    )

@@ -1,0 +1,244 @@
+"""`manyparts data`: what is in a dataset, and the same in another format."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tyro.conf import Positional
+
+from manyparts.cli.parsing import closest, parse
+from manyparts.types import UserError
+
+if TYPE_CHECKING:
+    from manyparts.data.check import Finding
+
+ACTIONS = {
+    "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
+    "check": "what is wrong with a dataset, and a repaired copy",
+    "convert": "write a dataset anew in another format",
+    "view": "a page with its episodes, actions and states, for a browser",
+}
+
+
+@dataclass(frozen=True)
+class InfoOptions:
+    """What is in a dataset: tasks, episodes, frames, embodiment, statistics, fingerprint."""
+
+    path: Positional[str]
+    """The dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
+
+    quality: bool = False
+    """Measure how good each demonstration is to learn from: how differently others act in its places (divergence; 1 is
+    chance), how new its transitions are (diversity), the shares of its steps in which nothing moves (idle) and that
+    lead back to where it was (extraneous). `manyparts train --curation.drop 0.1` leaves the worst out."""
+
+    json: bool = False
+    """Print the summary as JSON."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Write a dataset anew in another format.
+
+    Reads LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS and folders of .npz. A second call after a kill
+    goes on where the first one stopped; the target appears when it is whole.
+    """
+
+    source: Positional[str]
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
+
+    target: Positional[Path]
+    """What is written; it must not exist. A folder; for robomimic an .hdf5 file."""
+
+    format: Literal["lerobot", "robomimic", "minari"] = "lerobot"
+    """lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5 storage, pictures as they are."""
+
+    images: Literal["png", "video"] = "png"
+    """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Look for what is wrong with a dataset.
+
+    Torn files, counts and indices that disagree, times that are not the rate's, statistics that are not the rows',
+    actions beyond their contract or in another row than what they move, NaN, what never changes, episodes that are
+    empty or there twice.
+
+    Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
+    """
+
+    path: Positional[str]
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
+
+    all_frames: bool = False
+    """Decode every picture, rather than up to eight an episode and camera."""
+
+    fix: Path | None = None
+    """Write a repaired copy to this folder, without spoilt or repeated episodes, numbers and statistics computed anew.
+    The dataset itself is never touched."""
+
+    json: bool = False
+    """Print the findings as JSON."""
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Write a page on which episodes can be looked at.
+
+    Pictures to scrub through, action and state curves, histograms of actions, by task and success. One file, which
+    needs no network.
+    """
+
+    path: Positional[str]
+    """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
+
+    output: Path | None = None
+    """The page; None: NAME.html in the current folder."""
+
+    rerun: Path | None = None
+    """Instead of a page, write a recording an episode to this folder, for the Rerun viewer: `rerun FOLDER/*.rrd`."""
+
+    episodes: int = 24
+    """How many episodes are shown, alike of all tasks; a page of 24 has some megabytes."""
+
+    only: tuple[int, ...] = ()
+    """These episodes instead."""
+
+    tasks: tuple[str, ...] = ()
+    """Episodes of these tasks alone, by name or sentence."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: manyparts data ACTION\n\n" + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items()))
+        return 0
+    action, *rest = arguments
+    if action not in ACTIONS:
+        raise UserError(f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}")
+    return {"info": _info, "check": _check, "convert": _convert, "view": _view}[action](rest)
+
+
+def _info(arguments: Sequence[str]) -> int:
+    options = parse(InfoOptions, arguments, command="data info")
+    from manyparts.data.dataset import EpisodeDataset
+
+    dataset = EpisodeDataset.open(options.path)
+    summary = dataset.summary()
+    if options.quality:
+        from manyparts.data.quality import quality_table
+
+        summary["quality"] = quality_table(dataset)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        _print_summary(summary)
+    return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    options = parse(CheckOptions, arguments, command="data check")
+    from manyparts.cli.console import console
+    from manyparts.data.check import check, repair, require_free
+
+    if options.fix is not None:
+        require_free(options.fix)
+    findings = check(options.path, every_frame=options.all_frames)
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    elif findings:
+        _print_findings(findings)
+    else:
+        console().print(f"{options.path}: nothing wrong was found")
+    if options.fix is not None:
+        left_out = repair(options.path, options.fix)
+        without = f", without episodes {', '.join(map(str, left_out))}" if left_out else ""
+        print(f"wrote {options.fix}{without}", file=sys.stderr)
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    table = Table("", "check", "where", "what", "what to do", box=SIMPLE)
+    for finding in findings:
+        colour = "red" if finding.severity == "error" else "yellow"
+        told = (finding.check, finding.where, finding.what, finding.remedy)
+        table.add_row(f"[{colour}]{finding.severity}[/]", *map(escape, told))
+    console().print(table)
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    options = parse(ConvertOptions, arguments, command="data convert")
+    from manyparts.data.convert import convert
+
+    convert(options.source, options.target, format=options.format, images=options.images)
+    return 0
+
+
+def _view(arguments: Sequence[str]) -> int:
+    options = parse(ViewOptions, arguments, command="data view")
+    from manyparts.cli.console import console
+
+    chosen = {"episodes": options.episodes, "only": options.only, "tasks": options.tasks}
+    if options.rerun is not None:
+        from manyparts.data.rerun_export import export_rerun
+
+        console().print(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
+        return 0
+    from manyparts.data.view import view
+
+    output = options.output or Path(f"{Path(options.path).stem}.html")
+    page = view(options.path, output, **chosen)
+    console().print(f"open {page} in a browser")
+    return 0
+
+
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    """Facts as a list, then each list of records as a table."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    tables = {
+        key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])
+    }
+    facts = Table(box=None, show_header=False)
+    for key, value in _flat({key: value for key, value in summary.items() if key not in tables}).items():
+        facts.add_row(key.replace("_", " "), escape(_text(value)))
+    console().print(facts)
+    for rows in tables.values():
+        table = Table(box=SIMPLE)
+        for number, key in enumerate(rows[0]):
+            table.add_column(key.replace("_", " "), no_wrap=number == 0)
+        for row in rows:
+            table.add_row(*(escape(_text(value)) for value in row.values()))
+        console().print(table)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

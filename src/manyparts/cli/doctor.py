@@ -1,0 +1,183 @@
+"""`manyparts doctor`: what works on this machine, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manyparts.cli.parsing import parse
+from manyparts.envs.rendering import APT
+from manyparts.extras import install_command
+
+
+@dataclass(frozen=True)
+class Options:
+    """Check python, torch, the device, the renderer, simulators and encoders; exit code 0 if the main job can run."""
+
+    json: bool = False
+    """Print the checks as JSON."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. required: the main job (Meta-World, both phases, evaluation with videos) needs it.
+
+    mend: the command that brings it, empty where nothing is missing.
+    """
+
+    name: str
+    works: bool
+    detail: str
+    required: bool = True
+    mend: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="doctor")
+    checks = run_checks()
+    if options.json:
+        import dataclasses
+        import json
+
+        print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        _print(checks)
+    return 0 if all(check.works for check in checks if check.required) else 1
+
+
+def run_checks() -> list[Check]:
+    """Every check, in the order in which a machine is set up; a check that raises is a check that failed."""
+    return [_guarded(name, check) for name, check in _CHECKS.items()]
+
+
+def render_frame() -> None:
+    """Render one Meta-World frame the way collection does and print what rendered it. For a process of its own:
+    a broken driver ends the process, not the doctor."""
+    from manyparts import envs
+
+    env = envs.make("metaworld/reach")
+    try:
+        observation = env.reset(seed=0)[0]
+        frame = next(iter(observation["images"].values()))
+        if frame.std() < 1:
+            sys.exit(f"the frame of shape {frame.shape} is blank")
+        print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels")
+    finally:
+        env.close()
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} at {sys.executable}"
+    return Check("python", sys.version_info >= (3, 11), found, mend="install Python 3.11 or newer")
+
+
+def _torch() -> Check:
+    import torch
+
+    one = torch.ones(8, 8) @ torch.ones(8, 8)
+    return Check("torch", bool((one == 8).all()), f"{torch.__version__}, {torch.get_num_threads()} threads")
+
+
+def _device() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        return Check("device", True, f"cuda: {torch.cuda.get_device_name()}", required=False)
+    if torch.backends.mps.is_available():
+        return Check("device", True, "mps", required=False)
+    return Check("device", True, f"cpu: {os.cpu_count()} cores (no CUDA device; the laptop presets need none)", False)
+
+
+def _renderer() -> Check:
+    code = "from manyparts.cli.doctor import render_frame; render_frame()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    if result.returncode == 0:
+        return Check("renderer", True, result.stdout.strip().splitlines()[-1])
+    reason = (result.stderr.strip().splitlines() or [f"ended with code {result.returncode}"])[-1]
+    return Check("renderer", False, reason, mend=mend if (mend := install_command("metaworld")) in reason else APT)
+
+
+def _simulator(package: str, extra: str, *, required: bool) -> Callable[[], Check]:
+    def check() -> Check:
+        found = importlib.util.find_spec(package) is not None
+        detail = importlib.metadata.version(package) if found else "not installed"
+        return Check(package, found, detail, required, "" if found else install_command(extra))
+
+    return check
+
+
+def _encoder() -> Check:
+    import av
+
+    codec = av.Codec("libx264", "w")
+    return Check("video encoder", True, f"PyAV {av.__version__}, {codec.name}")
+
+
+def _compiler() -> Check:
+    found = shutil.which("g++")
+    mend = "" if found else "sudo apt-get install -y g++"
+    return Check("compiler", bool(found), found or "no g++: --compile will not work", False, mend)
+
+
+def _browser() -> Check:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    mend = "" if found else "sudo apt-get install -y chromium"
+    return Check("browser", bool(found), found or "none: the report's own test is skipped", False, mend)
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    mend = "" if free > 2 else "free some space, or work in another folder"
+    return Check("disk", free > 2, f"{free:.1f} GB free in {Path.cwd()} (the quickstart takes about 1 GB)", True, mend)
+
+
+_CHECKS: dict[str, Callable[[], Check]] = {
+    "python": _python,
+    "torch": _torch,
+    "device": _device,
+    "metaworld": _simulator("metaworld", "metaworld", required=True),
+    "renderer": _renderer,
+    "video encoder": _encoder,
+    "disk": _disk,
+    "dm_control": _simulator("dm_control", "dmc", required=False),
+    "mujoco": _simulator("mujoco", "walkers", required=False),
+    "miniworld": _simulator("miniworld", "navigation", required=False),
+    "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
+    "transformers": _simulator("transformers", "pretrained", required=False),
+    "tensorboard": _simulator("tensorboard", "track", required=False),
+    "compiler": _compiler,
+    "browser": _browser,
+}
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as error:  # whatever is broken here is the finding
+        return Check(name, False, f"{type(error).__name__}: {error}", mend="install the package that it names again")
+
+
+def _print(checks: Sequence[Check]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    table = Table(box=None, show_header=False)
+    for check in checks:
+        mark = "[green]ok[/]" if check.works else "[red]missing[/]" if check.required else "[yellow]optional[/]"
+        table.add_row(mark, check.name, escape(check.detail))
+    console().print(table)
+    broken = [check.name for check in checks if check.required and not check.works]
+    print(f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here.")
+    for check in checks:
+        if not check.works:
+            print(f"{check.name}: {check.mend}")

@@ -1,0 +1,177 @@
+"""`manyparts evaluate`: success on goals never seen, or the difference between two results."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from manyparts.cli.parsing import parse
+from manyparts.evaluation.prompt_kinds import Prompts
+from manyparts.planners import PLANNERS, MppiConfig, PlannerConfig
+from manyparts.types import Precision, UserError
+
+if TYPE_CHECKING:
+    from manyparts.evaluation.results import Result
+    from manyparts.evaluation.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run an agent on goals it never saw and report its success with intervals; or compare two evaluated runs.
+
+    A second call after a kill goes on where the first one stopped.
+    """
+
+    run: Positional[Path | None] = None
+    """A run or checkpoint folder; or expert or random, the ceiling and the floor, with --tasks and --output."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks or splits; empty: the tasks it was trained on."""
+
+    episodes: int = 20
+    """Episodes a task, each with another goal."""
+
+    videos: int = 0
+    """Videos a task to keep of successes, and as many of failures."""
+
+    workers: int | None = None
+    """Simulator processes; None: one a core."""
+
+    seed: int = 0
+    """Seed of the goals: the same seed shows every agent the same goals."""
+
+    prompts: Prompts = "sentence"
+    """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the goal's own
+    picture, or where the suite has none the scene as the expert leaves it (goal_image); the expert in another scene,
+    with its actions (demonstration) or without (watched); two of these; or a degraded prompt: nothing, the goal of
+    another scene, half of the goal image hidden."""
+
+    prompt_task: str | None = None
+    """The task that the agent is told, whatever the environment's; None: its own."""
+
+    max_steps: int | None = None
+    """Steps an episode; None: the suite's horizon."""
+
+    until_success: bool = False
+    """End an episode with its first solved step: much faster, but success at the last step then says nothing."""
+
+    split: Literal["train", "validation", "evaluation"] = "evaluation"
+    """Which goals: the three sets never meet."""
+
+    device: str = "cpu"
+    """auto, cpu, cuda, cuda:N or mps: where the agent runs; each worker loads its own."""
+
+    precision: Precision = "fp32"
+    """bf16: the agent computes in bfloat16, with weights rounded once."""
+
+    planner: Literal["random-shooting", "cem", "mppi", "policy"] | None = None
+    """What a dynamics model acts with; `--planner cem --help` has its settings."""
+
+    planner_config: Annotated[PlannerConfig, arg(name="planner")] = MppiConfig()
+
+    output: Path | None = None
+    """Folder of the results; None: RUN/evaluation."""
+
+    compare: tuple[Path, Path] | None = None
+    """Two evaluated runs A B: print the difference A - B of their success with its interval."""
+
+    measure: str = "success_any"
+    """What --compare compares: success_any, success_last, return, length, or a measure of the suite's own."""
+
+    allow_mismatch: bool = False
+    """Compare although simulator, renderer or settings differ."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="evaluate", default=_default(arguments))
+    if options.compare is not None:
+        return _compare(*options.compare, options.measure, options.allow_mismatch)
+    if options.planner is None and options.planner_config != MppiConfig():
+        raise UserError(f"settings of a planner without --planner; choices: {', '.join(PLANNERS)}")
+    if options.run is None:
+        raise UserError("missing RUN, the folder of the run to evaluate (or --compare A B)")
+    print_result(_evaluated(options, options.run))
+    return 0
+
+
+def _evaluated(options: Options, run: Path) -> Result:
+    from manyparts.evaluation.episodes import REFERENCES, Reference
+    from manyparts.evaluation.evaluate import evaluate, evaluate_reference
+
+    shared: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("episodes", "seed", "workers", "videos", "max_steps", "until_success", "split")
+    }
+    reference: Reference | None = next((name for name in REFERENCES if str(run) == name and not run.exists()), None)
+    if reference is None:
+        told = {name: getattr(options, name) for name in ("prompts", "prompt_task", "output", "device", "precision")}
+        planner = None if options.planner is None else options.planner_config
+        return evaluate(run, tasks=options.tasks or None, planner=planner, **told, **shared)
+    if not options.tasks or options.output is None:
+        raise UserError(f"{reference} is no run: it needs --tasks and --output")
+    usual, learned = Options(), ("prompts", "prompt_task", "device", "precision", "planner")
+    given = [f"--{name.replace('_', '-')}" for name in learned if getattr(options, name) != getattr(usual, name)]
+    if given:
+        raise UserError(f"{reference} learned nothing: {', '.join(given)} {'are' if given[1:] else 'is'} not for it")
+    return evaluate_reference(reference, options.tasks, output=options.output, **shared)
+
+
+def _default(arguments: Sequence[str]) -> Options:
+    """Options whose planner settings are those of the planner that is asked for."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    asked = words[words.index("--planner") + 1 :][:1] if "--planner" in words else []
+    return Options(planner_config=PLANNERS[asked[0]]()) if asked and asked[0] in PLANNERS else Options()
+
+
+def print_result(result: Result) -> None:
+    """The table of success with intervals, on stdout."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    table = Table(box=SIMPLE)
+    for name in ("task", "success", "at the end", *result.metrics, "return", "steps"):
+        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
+    for task, found in result.per_task.items():
+        table.add_row(*_cells(task, found, result.metrics))
+    if len(result.tasks) > 1:
+        table.add_section()
+        table.add_row(*_cells("mean", result.aggregate, result.metrics), style="bold")
+    console().print(table)
+
+
+def _cells(name: str, found: Mapping[str, Interval], metrics: Sequence[str]) -> list[str]:
+    from rich.markup import escape
+
+    from manyparts.cli.console import bounded
+
+    own = [bounded(found[metric]) if metric in found else "" for metric in metrics]
+    averages = [f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
+    return [escape(name), bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
+
+
+def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+    from manyparts.evaluation.results import compare
+
+    found = compare(a, b, allow_mismatch=allow_mismatch, measure=measure)
+    for mismatch in found.mismatches:
+        print(f"warning: the results differ in {mismatch}", file=sys.stderr)
+    table = Table("task", "A - B", "probability that A is better", box=SIMPLE)
+    for name, difference in [*found.per_task.items(), ("mean", found.difference)]:
+        bounds = f"{difference.mean:+.2f} \\[{difference.low:+.2f}, {difference.high:+.2f}]"
+        table.add_row(escape(name), bounds, f"{difference.probability:.2f}")
+    console().print(table)
+    named = "success" if measure == "success_any" else measure
+    print(f"{named} of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
+    return 0

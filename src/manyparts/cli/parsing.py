@@ -1,0 +1,82 @@
+"""Flags to a frozen dataclass through tyro, with every rejection as one line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import tyro
+
+from manyparts.types import UserError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T | None = None) -> T:
+    """An instance of the dataclass `kind` from command-line flags.
+
+    `--help` prints the flags and exits. Raises UserError on an unknown flag, a missing one or a bad value.
+    """
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            parsed = _tyro(kind, arguments, command, default)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        unknown = _unknown_flag(arguments, flags(kind, command=command, default=default))
+        raise UserError(unknown or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)") from None
+    print(messages.getvalue(), file=sys.stderr, end="")
+    return parsed
+
+
+def flags(kind: type[Any], *, command: str, default: Any = None) -> list[str]:
+    """Every flag that `parse` knows for `kind`, as its help lists them."""
+    page = io.StringIO()
+    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
+        _tyro(kind, ["--help"], command, default)
+    return flags_of_help(page.getvalue())
+
+
+def flags_of_help(page: str) -> list[str]:
+    """The flags that a help page lists."""
+    found = re.findall(r"^[│ ]+(?:-\w, )?(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?", page, flags=re.MULTILINE)
+    return [flag for pair in found for flag in pair if flag]
+
+
+def closest(name: str, choices: Iterable[str]) -> str:
+    """ "did you mean ...?" if something is near, then all the choices."""
+    choices = list(choices)
+    near = difflib.get_close_matches(name, choices, n=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"choices: {', '.join(choices)}"
+
+
+def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | None) -> T:
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    # A union takes the kind that the default has, so that its fields are flags like all others.
+    config = (tyro.conf.AvoidSubcommands,)
+    return tyro.cli(kind, args=list(arguments), prog=f"manyparts {command}", config=config, **options)
+
+
+def _unknown_flag(arguments: Sequence[str], known: Sequence[str]) -> str | None:
+    for argument in arguments:
+        flag = argument.partition("=")[0].replace("_", "-")
+        if re.match(r"--?[a-zA-Z]", flag) and flag not in known:
+            return f"unknown flag {argument.partition('=')[0]}; {closest(flag, known)}"
+    return None
+
+
+def _one_line(box: str) -> str:
+    """What stands between the title and the first rule of tyro's boxed message."""
+    lines = [line.strip("│|╭╮╰╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
+    message = ""
+    for line in lines:
+        if message and re.fullmatch("[-─]+", line):
+            break
+        message += "" if re.fullmatch("[-─]*", line) else f"{line} "
+    return re.sub(r"^Missing from manyparts [\w -]+:", "missing", message.strip())

@@ -1,0 +1,78 @@
+"""`manyparts prompts`: whether success follows what the agent is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from manyparts.cli.parsing import parse
+from manyparts.evaluation.prompt_kinds import Prompts
+from manyparts.types import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Evaluate an agent under every kind of prompt that it was trained for, sound and degraded, and under every
+    task's prompt in every task's scenes.
+
+    A second call after a kill goes on where the first one stopped.
+    """
+
+    run: Positional[Path | None] = None
+    """A run or checkpoint folder; results go into its folder `prompts`."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks or splits; empty: the tasks it was trained on."""
+
+    episodes: int = 10
+    """Episodes a task and prompt, each with a goal that training never saw."""
+
+    matrix_with: Prompts = "sentence"
+    """The kind of prompt by which every task is told in every task's scenes."""
+
+    workers: int | None = None
+    """Simulator processes; None: one a core."""
+
+    seed: int = 0
+    """Seed of the goals."""
+
+    max_steps: int | None = None
+    """Steps an episode; None: the suite's horizon."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="prompts")
+    if options.run is None:
+        raise UserError("missing RUN, the folder of the run to evaluate")
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import bounded, console
+    from manyparts.evaluation.prompt_study import study_prompts
+
+    study = study_prompts(
+        options.run,
+        tasks=options.tasks or None,
+        episodes=options.episodes,
+        matrix_with=options.matrix_with,
+        seed=options.seed,
+        workers=options.workers,
+        max_steps=options.max_steps,
+    )
+    kinds = Table("prompt", "success", box=SIMPLE)
+    for kind, success in study.kinds.items():
+        kinds.add_row(kind, bounded(success))
+    console().print(kinds)
+    scenes = list(study.matrix)
+    matrix = Table("told, in scenes of", *(escape(scene.partition("/")[2]) for scene in scenes), box=SIMPLE)
+    for told, found in study.matrix.items():
+        cells = (
+            f"[bold]{found[scene].mean:.2f}[/]" if scene == told else f"{found[scene].mean:.2f}" for scene in scenes
+        )
+        matrix.add_row(escape(told), *cells)
+    console().print(matrix)
+    return 0

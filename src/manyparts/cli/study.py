@@ -1,0 +1,273 @@
+"""`manyparts study`: run a declared comparison and print the table that answers it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+from manyparts.cli.parsing import closest, parse
+from manyparts.types import UserError
+
+if TYPE_CHECKING:
+    from manyparts.studies.offline import Row
+    from manyparts.studies.results import StudyResult
+    from manyparts.studies.runner import Outcome
+    from manyparts.studies.stages import Stage
+    from manyparts.studies.study import Measurement, Study
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a study: a declared list of collections, runs and evaluations, and the tables and report that answer it.
+
+    As many processes work as there are cores. Work that several methods share is done once. A second call after a
+    kill goes on where the first one stopped and skips what is done; a stage that fails is named with its log, the
+    others go on, and the exit code is 1. `--list` shows what would be run.
+    """
+
+    name: Positional[str] = ""
+    """The study, such as dualmind, or with its preset in one word, such as dualmind-laptop."""
+
+    output: Path | None = None
+    """Folder of the stages, results.json and report.html; None: studies/NAME-PRESET."""
+
+    preset: str | None = None
+    """Size: debug (seconds, for tests), laptop (hours on two cores) or paper; None: laptop."""
+
+    seeds: int | None = None
+    """Training seeds of each method; None: the study's own number."""
+
+    only: tuple[str, ...] = ()
+    """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is done."""
+
+    workers: int | None = None
+    """Processes, each with one thread; None: one a core."""
+
+    environments: tuple[str, ...] = ()
+    """Of the study representations: where methods are compared, such as pointmass doors; empty: the preset's."""
+
+    objectives: tuple[str, ...] = ()
+    """Of representations: which objectives and baselines, such as inverse-dynamics states; empty: all."""
+
+    pretrain_sizes: tuple[int, ...] = ()
+    """Of representations: numbers of pretraining trajectories, an equal part for each task and at least one; empty: the
+    preset's."""
+
+    finetune_sizes: tuple[int, ...] = ()
+    """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
+
+    pretrain_steps: int | None = None
+    """Of representations: optimiser steps of every pretraining; None: the preset's."""
+
+    data: str | None = None
+    """Of representations: your own dataset instead of the environments; actions of --holdout-task are predicted after a
+    few of its demonstrations, no simulator is needed."""
+
+    holdout_task: str | None = None
+    """With --data: the task, by name or sentence, that pretraining does not see."""
+
+    listing: Annotated[bool, tyro.conf.arg(name="list")] = False
+    """Print the stages and whether they are done, and run nothing."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(Options, arguments, command="study")
+    from manyparts import studies
+    from manyparts.studies.runner import run_stages
+    from manyparts.studies.study import stages_of
+
+    name, preset = _name_and_preset(options)
+    if options.seeds is not None and options.seeds < 1:
+        raise UserError(f"seeds is {options.seeds}; expected at least 1")
+    if options.data is not None or options.holdout_task is not None:
+        return _offline(name, preset, options)
+    study = _chosen(studies.find(name), options)
+    if preset not in study.presets:
+        raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
+    seeds = options.seeds or study.seeds
+    measurements = study.measurements(preset, seeds)
+    wanted = _wanted(measurements, options.only)
+    output = options.output or Path("studies") / f"{name}-{preset}"
+    if options.listing:
+        _print_stages([(each.method, stages_of([each])) for each in wanted], output)
+        return 0
+    outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
+    _conclude(study, preset, measurements, output)
+    return _exit_code(outcome, output)
+
+
+def _offline(name: str, preset: str, options: Options) -> int:
+    """The study of representations on a user's dataset."""
+    from manyparts.studies import offline, representations
+    from manyparts.studies.runner import run_stages
+
+    if name != representations.STUDY.name:
+        raise UserError(f"--data is of the study representations, not of {name}")
+    if options.data is None or options.holdout_task is None:
+        raise UserError("--data and --holdout-task belong together: the dataset, and its task to be told apart")
+    if options.environments or options.pretrain_sizes or options.pretrain_steps is not None or options.only:
+        raise UserError(
+            "--environments, --pretrain-sizes, --pretrain-steps and --only are not for --data; --objectives chooses "
+            "methods"
+        )
+    size = offline.size_of(preset)
+    chosen = offline.trials(
+        options.data,
+        options.holdout_task,
+        objectives=options.objectives,
+        demonstrations=options.finetune_sizes,
+        seeds=options.seeds or 3,
+        size=size,
+    )
+    output = options.output or Path("studies") / f"representations-offline-{preset}"
+    if options.listing:
+        _print_stages([(each.method, offline.stages_of([each])) for each in chosen], output)
+        return 0
+    manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
+    outcome = run_stages(offline.stages_of(chosen), output, manifest=manifest, workers=options.workers)
+    rows = offline.gather(chosen, output)
+    if rows:
+        path = offline.save(rows, output)
+        _print_offline(rows)
+        print(f"results: {path}")
+    return _exit_code(outcome, output)
+
+
+def _print_offline(rows: Sequence[Row]) -> None:
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    table = Table(title="error of actions: 0 the expert, 1 the mean action", box=SIMPLE, title_justify="left")
+    for head in ("demonstrations", "method", "error", "state probe", "seeds", "episodes"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for row in rows:
+        error = f"{row.error:.3f} \\[{row.low:.3f}, {row.high:.3f}]"
+        probe = "" if row.probe is None else f"{row.probe:.2f}"
+        table.add_row(str(row.demonstrations), escape(row.method), error, probe, str(row.seeds), str(row.episodes))
+    console().print(table)
+
+
+def _chosen(study: Study, options: Options) -> Study:
+    """The study of what flags choose of it."""
+    from manyparts.studies import representations
+
+    names = [field.name for field in fields(representations.Choice)]
+    given = {name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)}
+    if not given:
+        return study
+    if study.name != representations.STUDY.name:
+        flag = next(iter(given)).replace("_", "-")
+        raise UserError(f"--{flag} is of the study representations, not of {study.name}")
+    return representations.study(representations.Choice(**given))
+
+
+def _name_and_preset(options: Options) -> tuple[str, str]:
+    """ "dualmind-laptop" is the study dualmind with the preset laptop."""
+    from manyparts import studies
+
+    if not options.name:
+        raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
+    known = [name for name in studies.STUDIES if options.name == name or options.name.startswith(f"{name}-")]
+    if not known:
+        raise UserError(f"unknown study {options.name!r}; {closest(options.name, studies.STUDIES)}")
+    name = max(known, key=len)
+    suffix = options.name.removeprefix(name).removeprefix("-")
+    if suffix and options.preset and suffix != options.preset:
+        raise UserError(f"study {options.name} and --preset {options.preset} contradict each other; give one of them")
+    return name, suffix or options.preset or "laptop"
+
+
+def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Measurement]:
+    from manyparts.studies.study import methods_of
+
+    known = methods_of(measurements)
+    for method in only:
+        if method not in known:
+            raise UserError(f"unknown method {method!r}; {closest(method, known)}")
+    return [each for each in measurements if not only or each.method in only]
+
+
+def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path) -> None:
+    """One line a stage: done or not, its folder, and the methods it is for. measured: each measurement's method, and
+    its stages with those they need."""
+    from manyparts.studies.stages import folder, left_to_do
+
+    users: dict[str, dict[str, None]] = {}
+    stages = {stage.key: stage for _, needed in measured for stage in needed}
+    for method, needed in measured:
+        for stage in needed:
+            users.setdefault(stage.key, {})[method] = None
+    to_do = {stage.key for stage in left_to_do(list(stages.values()), output)}
+    for key, stage in stages.items():
+        state = "to do" if key in to_do else "done"
+        print(f"{state:5}  {folder(stage, output)}  for {_some(list(users[key]))}")
+    print(f"{len(stages)} stages, {len(stages) - len(to_do)} done; {len(measured)} measurements")
+
+
+def _some(methods: Sequence[str]) -> str:
+    return ", ".join(methods) if len(methods) <= 4 else f"{len(methods)} methods"
+
+
+def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> None:
+    from manyparts.studies.report import write_report
+    from manyparts.studies.results import gather
+
+    result = gather(study, preset, measurements, output)
+    if not result.rows:
+        return
+    path = result.save(output)
+    _print_result(study, result)
+    print(f"results: {path}\nreport: {write_report(study, measurements, result, output)}")
+
+
+def _print_result(study: Study, result: StudyResult) -> None:
+    """A table a setting, then what became of the claims."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from manyparts.cli.console import console
+
+    for setting in result.settings:
+        table = Table(title=escape(setting), box=SIMPLE, title_justify="left")
+        beside = (f"{study.reference} less this", "P") if result.compares(setting) else ()
+        heads = ("method", study.score, *beside, "solved", "seeds", "steps", "core hours")
+        for head in heads:
+            table.add_column(escape(head), justify="left" if head == "method" else "right")
+        for row in result.in_setting(setting):
+            found = result.comparison(study.reference, row.method, setting)
+            score = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
+            compared = ["" for _ in beside]
+            if found is not None:
+                compared = [_bounds(found.difference), f"{found.probability.mean:.2f}"]
+            solved = f"{row.solved} of {len(row.tasks)}"
+            cost = [len(row.seeds), row.training_steps, f"{row.core_hours:.2f}"]
+            table.add_row(escape(row.method), score, *compared, solved, *map(str, cost))
+        console().print(table)
+    for verdict in result.verdicts:
+        if verdict.verdict != "not measured":
+            print(f"{verdict.setting}: {verdict.words}: {verdict.verdict}")
+
+
+def _bounds(found: Any) -> str:
+    return f"{found.mean:+.2f} \\[{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _exit_code(outcome: Outcome, output: Path) -> int:
+    """1 if a stage failed; their logs are named once more, after the tables."""
+    from manyparts.studies.stages import LOG, folder
+
+    for stage in outcome.failed:
+        print(f"failed: {folder(stage, output) / LOG}", file=sys.stderr)
+    if outcome.blocked:
+        print(f"{len(outcome.blocked)} stages wait for these; the same command tries again", file=sys.stderr)
+    return 1 if outcome.failed else 0

@@ -1,0 +1,83 @@
+"""`manyparts train`: one phase of a method on a dataset, every field of the preset a flag."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from manyparts.cli.parsing import closest, parse
+from manyparts.methods import preset, preset_names
+from manyparts.training.config import TrainConfig
+from manyparts.types import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed goes on with
+    --resume."""
+
+    data: tuple[str, ...]
+    """The dataset: a folder or file, hf://owner/name@revision, or with --buffer-frames a URL such as s3://bucket/set.
+    Of several, every batch has windows of each."""
+
+    weights: tuple[float, ...] = ()
+    """How much of every batch each dataset gives, such as 2 1; none: each as much."""
+
+    temperature: float | None = None
+    """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other, large ones every dataset
+    as often as any other."""
+
+    output: Path
+    """The run's folder: config, metrics, checkpoints."""
+
+    start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """A run or checkpoint whose weights this run starts from: phase II names its phase I."""
+
+    resume: bool = False
+    """Continue the run in --output from its last checkpoint."""
+
+    device: str = "auto"
+    """Where to train: auto, cpu, cuda, cuda:1, mps."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    names = preset_names()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n\npresets: {', '.join(names)}\n")
+        print("`manyparts train PRESET --help` documents every flag, with the preset's values.")
+        return 0
+    name, *rest = arguments
+    if name not in names:
+        raise UserError(f"unknown preset {name!r}; {closest(name, names)}")
+    options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
+    from manyparts.training.distributed import first_process
+    from manyparts.training.train import train
+
+    run = train(
+        options.config,
+        data=options.data,
+        weights=options.weights,
+        temperature=options.temperature,
+        output=options.output,
+        start_from=options.start_from,
+        resume=options.resume,
+        device=options.device,
+    )
+    if first_process():
+        print(f"trained: {run}")
+    return 0
+
+
+def _places_and(config: TrainConfig) -> type[Places]:
+    """`Places` with one more field, `config`, whose fields are flags with this config's values."""
+    flags = Annotated[TrainConfig, tyro.conf.arg(name="")]
+    field = ("config", flags, dataclasses.field(default=config))
+    described = {"__doc__": Places.__doc__}
+    return dataclasses.make_dataclass(
+        "Options", [field], bases=(Places,), namespace=described, frozen=True, kw_only=True
+    )

@@ -1,0 +1,178 @@
+"""Any dataset that can be read, written anew in another format: streaming, resumable, in place at one stroke."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from manyparts.claim import claim, write_atomically
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+from manyparts.data.formats.hdf5 import require_h5py
+from manyparts.data.formats.lerobot.writer import Images
+from manyparts.data.formats.minari_writer import MinariWriter
+from manyparts.data.formats.robomimic_writer import RobomimicWriter
+from manyparts.data.staging import disk_error, make_folder
+from manyparts.progress import progress_bar
+from manyparts.types import Episode, UserError
+
+Format = Literal["lerobot", "robomimic", "minari"]
+_SEAL_SECONDS = 30.0
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    format: Format = "lerobot",
+    images: Images = "png",
+    seal_seconds: float = _SEAL_SECONDS,
+) -> None:
+    """Write the dataset at `source` to `target`, which must not exist.
+
+    format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder). images: of lerobot
+    only; video is lossy. What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target,
+    from which the same call goes on after a kill; memory holds one episode. Raises UserError, with the target
+    untouched, for a source that is torn, a target that exists, or a disk that is full.
+    """
+    target = Path(target)
+    if format not in get_args(Format):
+        raise UserError(f"format is {format!r}; choices: {', '.join(get_args(Format))}")
+    if target.exists():
+        raise UserError(f"{target} exists; choose another target")
+    if format != "lerobot":
+        require_h5py(target)
+    dataset = EpisodeDataset.open(source)
+    staging = target.with_name(f".{target.name}.converting")
+    make_folder(staging)
+    manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
+    try:
+        with claim(staging, manifest):
+            work = _LeRobot(staging, dataset, images) if format == "lerobot" else _Segments(staging, dataset, format)
+            _write(dataset, work, seal_seconds)
+            work.finish(staging / "whole", name=target.name)
+            (staging / "whole").rename(target)
+    except OSError as error:
+        raise disk_error(error, target) from error
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, seal_seconds: float) -> None:
+    """Add the episodes that are not sealed yet."""
+    begun = done = work.sealed()
+    began, total = time.monotonic(), dataset.num_episodes
+    with progress_bar("converting", total) as bar:
+        bar.show(done, "")
+        while done < total:
+            writer, first, until = work.open(done), done, time.monotonic() + seal_seconds
+            while done < total and (done == first or time.monotonic() < until):
+                writer.add(dataset.episode(done))
+                done += 1
+                frames = int(dataset.starts[done] - dataset.starts[begun])
+                bar.show(done, f"{frames / (time.monotonic() - began):.0f} frames/s")
+            work.seal(writer)
+        bar.summary = f"converted {total} episodes, {dataset.num_frames} frames in {time.monotonic() - began:.1f} s"
+
+
+class _LeRobot:
+    """A whole dataset in the staging folder, to which episodes are appended; its statistics' state lies beside it."""
+
+    def __init__(self, staging: Path, dataset: EpisodeDataset, images: Images) -> None:
+        self._source = dataset
+        self._images: Images = images
+        self._whole, self._state = staging / "whole", staging / "statistics.npz"
+
+    def sealed(self) -> int:
+        return EpisodeDataset.open(self._whole).num_episodes if self._whole.exists() else 0
+
+    def open(self, done: int) -> DatasetWriter:
+        given: dict[str, Any] = {
+            "fps": self._source.fps,
+            "tasks": self._source.tasks,
+            "environment": self._source.environment,
+        }
+        if not done:
+            return DatasetWriter(self._whole, self._source.spec, images=self._images, **given)
+        return append(self._whole, self._source.spec, statistics=self._kept(done), **given)
+
+    def seal(self, writer: DatasetWriter | _Segment) -> None:
+        assert isinstance(writer, DatasetWriter)
+        content = io.BytesIO()
+        np.savez(content, episodes=np.asarray(writer.num_episodes), **writer.statistics())  # pyright: ignore
+        write_atomically(self._state, content.getbuffer())
+        writer.close()
+
+    def finish(self, whole: Path, *, name: str) -> None:
+        """It is whole after every seal."""
+
+    def _kept(self, done: int) -> dict[str, np.ndarray] | None:
+        """The statistics' state, if it is of so many episodes: a kill may have come between the two."""
+        if not self._state.exists():
+            return None
+        with np.load(self._state, allow_pickle=False) as kept:
+            return {name: kept[name] for name in kept.files} if int(kept["episodes"]) == done else None
+
+
+class _Segment:
+    """Episodes from `first` on, in a file or folder of their own."""
+
+    def __init__(self, path: Path, first: int, writer: RobomimicWriter | MinariWriter) -> None:
+        self.path, self.first, self._writer = path, first, writer
+
+    @property
+    def after(self) -> int:
+        return self.first + self._writer.num_episodes
+
+    def add(self, episode: Episode) -> None:
+        self._writer.add(episode)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Segments:
+    """Small HDF5 datasets in the staging folder, put together at the end without decoding anything."""
+
+    def __init__(self, staging: Path, dataset: EpisodeDataset, format: Format) -> None:
+        self._staging, self._source, self._format = staging, dataset, format
+
+    def sealed(self) -> int:
+        return max((int(file.name.split("-")[2]) for file in self._segments()), default=0)
+
+    def open(self, done: int) -> _Segment:
+        path = self._staging / f"open-{done:08d}"
+        return _Segment(path, done, self._new(path))
+
+    def seal(self, writer: DatasetWriter | _Segment) -> None:
+        assert isinstance(writer, _Segment)
+        writer.close()
+        writer.path.rename(self._staging / f"segment-{writer.first:08d}-{writer.after:08d}")
+
+    def finish(self, whole: Path, *, name: str) -> None:
+        if whole.exists():  # a kill came before it took its name
+            return
+        building = self._staging / "building" / name
+        building.parent.mkdir(exist_ok=True)
+        joined = self._new(building)
+        for segment in self._segments():
+            joined.take(segment)
+        joined.close()
+        building.rename(whole)
+
+    def _segments(self) -> list[Path]:
+        return sorted(self._staging.glob("segment-*"))
+
+    def _new(self, path: Path) -> RobomimicWriter | MinariWriter:
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        given: dict[str, Any] = {
+            "fps": self._source.fps,
+            "tasks": self._source.tasks,
+            "environment": self._source.environment,
+        }
+        return (RobomimicWriter if self._format == "robomimic" else MinariWriter)(path, self._source.spec, **given)

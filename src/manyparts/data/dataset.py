@@ -1,0 +1,168 @@
+"""Datasets of episodes on disk, whatever their format: open, read, append."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.data.formats.arrays import one_a_step
+from manyparts.data.formats.lerobot.appending import append
+from manyparts.data.formats.lerobot.writer import DatasetWriter
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
+from manyparts.data.locations import open_location
+from manyparts.types import Episode, Spec, TaskEntry, UserError
+
+__all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
+
+
+class EpisodeDataset:
+    """An opened dataset: what it holds is known, frames stay on disk until asked for. `EpisodeDataset.open(path)`.
+
+    spec: the embodiment. fps: frames a second. environment: the EnvConfig as JSON, {} for foreign datasets.
+    tasks: the tasks, in order of their index. starts: int64 (num_episodes + 1,), first frame of each episode.
+    episode_task: int64 (num_episodes,), index into `tasks`. statistics: a feature's minimum, mean and so on.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.path = reader, reader.path
+        known = reader.contents
+        self.spec, self.fps, self.tasks = known.spec, known.fps, known.tasks
+        self.statistics, self.environment = known.statistics, dict(known.environment)
+        self.episode_task = known.episode_task
+        self.starts = np.concatenate([[0], known.lengths.cumsum()]).astype(np.int64)
+        self.num_episodes, self.num_frames = len(known.lengths), int(self.starts[-1])
+
+    @classmethod
+    def open(cls, location: str | Path) -> EpisodeDataset:
+        """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a path,
+        "hf://owner/name@revision", or a URL of fsspec's.
+
+        Raises UserError naming the file that is missing, torn, or disagrees with another.
+        """
+        return cls(open_location(location))
+
+    @property
+    def location(self) -> str:
+        """What `open` finds it by from any folder: its absolute path, or its URL."""
+        return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its files are fetched when they are read."""
+        return isinstance(self.reader, Remote)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the names and contents of all files that hold the dataset's content, in hexadecimal."""
+        whole, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
+        for file in sorted(self.reader.files()):
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            whole.update(f"{file.relative_to(root).as_posix()} {digest}\n".encode())
+        return whole.hexdigest()
+
+    def bounded_as(self, spec: Spec) -> EpisodeDataset:
+        """The same dataset as an agent of this spec takes it; see `Spec.bounded_as`."""
+        same = copy(self)
+        same.spec = self.spec.bounded_as(spec)
+        return same
+
+    def episode(self, index: int) -> Episode:
+        """Decode one episode. Raises UserError naming the file where it is torn."""
+        columns = self.columns(index)
+        length = self.length(index)
+        task = self.tasks[self.episode_task[index]]
+        action = _matrix(columns[ACTION], length)
+        return Episode(
+            task=task.name,
+            sentence=task.sentence,
+            seed=self.seed(index),
+            images={camera: self.frames(index, camera) for camera in self.spec.cameras},
+            state=_matrix(columns[STATE], length) if self.spec.state_names else np.zeros((length, 0), np.float32),
+            action=action,
+            expert_action=_matrix(columns.get(EXPERT_ACTION, action), length),
+            reward=self.rewards(index, columns),
+            success=self._one_a_step(columns, SUCCESS, index).astype(bool),
+        )
+
+    def length(self, index: int) -> int:
+        """Frames of one episode."""
+        return int(self.starts[index + 1] - self.starts[index])
+
+    def seed(self, index: int) -> int:
+        """The environment's reset seed of one episode; -1 where a foreign dataset does not know."""
+        seeds = self.reader.contents.seeds
+        return -1 if seeds is None else int(seeds[index])
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
+        return self.reader.columns(index)
+
+    @cached_property
+    def has_rewards(self) -> bool:
+        """As its first episode has."""
+        return bool(self.num_episodes) and REWARD in self.columns(0)
+
+    def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the episode's, if they are
+        read already. Raises UserError where there are several a step."""
+        return self._one_a_step(self.columns(index) if columns is None else columns, REWARD, index).astype(np.float32)
+
+    def frames(self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it, ascending."""
+        rows = np.arange(self.length(index)) if rows is None else np.asarray(rows)
+        frames = self.reader.frames(index, camera, rows)
+        expected = (*self.spec.cameras[camera], 3)
+        if frames.shape[1:] != expected:
+            raise UserError(f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}")
+        return frames
+
+    def _one_a_step(self, columns: Mapping[str, np.ndarray], name: str, index: int) -> np.ndarray:
+        """(T,); zeros where the dataset has no such column."""
+        length = self.length(index)
+        where = f"{self.path}: {name} of episode {index}"
+        return one_a_step(columns[name], length, where) if name in columns else np.zeros(length)
+
+    def summary(self) -> dict[str, Any]:
+        """What `manyparts data info` prints: plain values, JSON-ready."""
+        known, tasks = self.reader.contents, []
+        succeeded = known.succeeded
+        for number, task in enumerate(self.tasks):
+            chosen = np.flatnonzero(self.episode_task == number)
+            lengths = known.lengths[chosen]
+            row = {
+                "task": task.name,
+                "sentence": task.sentence,
+                "paraphrases": len(task.paraphrases),
+                "episodes": len(chosen),
+                "frames": int(lengths.sum()),
+                "mean_length": float(lengths.mean()) if len(chosen) else 0.0,
+                "success": float(succeeded[chosen].mean()) if len(chosen) and succeeded is not None else None,
+                "noisy_episodes": 0 if known.noisy is None else int(known.noisy[chosen].sum()),
+            }
+            tasks.append(row)
+        return {
+            "path": self.reader.url if isinstance(self.reader, Remote) else str(self.path),
+            "format": known.format,
+            "fingerprint": self.fingerprint,
+            "episodes": self.num_episodes,
+            "frames": self.num_frames,
+            "fps": self.fps,
+            "seconds": self.num_frames / self.fps,
+            "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
+            "images": known.images,
+            "ignored": list(known.ignored),
+            "spec": self.spec.to_dict(),
+            "environment": self.environment,
+            "tasks": tasks,
+        }
+
+
+def _matrix(values: np.ndarray, length: int) -> np.ndarray:
+    return values.astype(np.float32).reshape(length, -1)

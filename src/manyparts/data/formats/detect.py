@@ -1,0 +1,54 @@
+"""Which format a dataset has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from manyparts.data.formats.errors import read_json, refuse
+from manyparts.data.formats.hdf5 import open_hdf5
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.reader import LeRobotReader
+from manyparts.data.formats.minari import MAIN, METADATA, MinariReader
+from manyparts.data.formats.npz import NpzReader
+from manyparts.data.formats.reader import Reader
+from manyparts.data.formats.rlds import FEATURES, RLDSReader
+from manyparts.data.formats.robomimic import RobomimicReader
+from manyparts.types import UserError
+
+KNOWN = (
+    "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, a Minari dataset (HDF5, Arrow, Parquet), "
+    "an RLDS folder with features.json, or a folder of .npz episodes"
+)
+
+
+def open_reader(path: Path, complain: Callable[[str], None] = refuse) -> Reader:
+    """The reader of the dataset at a path. complain: is told of counts that disagree, by default an error.
+
+    Raises UserError if there is none that can be read.
+    """
+    if not path.exists():
+        raise UserError(f"no dataset at {path}")
+    if path.is_file():
+        return _open_file(path)
+    if (path / layout.INFO).exists():
+        return LeRobotReader(path, complain)
+    if any(
+        (folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA)
+        for folder in (path, path / "data")
+    ):
+        return MinariReader(path)
+    if (path / FEATURES).exists():
+        return RLDSReader(path)
+    if any(path.glob("*.npz")):
+        return NpzReader(path)
+    raise UserError(f"{path} holds no dataset that can be read: {layout.INFO} is missing; known are {KNOWN}")
+
+
+def _open_file(path: Path) -> Reader:
+    if path.name == MAIN:
+        return MinariReader(path.parent)
+    file = open_hdf5(path)
+    if "data" not in file.names(file.group("")):
+        raise UserError(f"{path} is not robomimic's: it has no group data; known are {KNOWN}")
+    return RobomimicReader(path, file)

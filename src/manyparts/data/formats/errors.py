@@ -1,0 +1,68 @@
+"""What goes wrong with one file, as one line that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from manyparts.types import UserError
+
+_JSON_BYTES = 2**30
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what pyarrow raises about one parquet file into a UserError that names it."""
+    if not file.is_file():
+        raise UserError(f"{file} is missing")
+    try:
+        yield
+    except UserError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+        raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
+
+
+@contextmanager
+def fitting(where: Path, format: str) -> Iterator[None]:
+    """Turn what Python raises about values of another kind than the format has into a UserError that names `where`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except KeyError as error:
+        raise UserError(f"{where} lacks {error}") from error
+    except (TypeError, AttributeError, IndexError, ValueError, OverflowError, AssertionError) as error:
+        raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
+
+
+def refuse(what: str) -> None:
+    """Raise a UserError."""
+    raise UserError(what)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError naming the file where it is missing or torn."""
+    try:
+        if path.stat().st_size > _JSON_BYTES:
+            raise UserError(f"{path} has {path.stat().st_size} bytes; at most {_JSON_BYTES} are read")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing") from error
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not readable JSON: {one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return values
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return str(error).split("\n")[0].split("BytesIO object")[0] or type(error).__name__

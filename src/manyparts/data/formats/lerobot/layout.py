@@ -1,0 +1,135 @@
+"""Where things lie in a LeRobotDataset v3.0 folder, and what its columns are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.types import Spec
+
+VERSION = "v3.0"
+INFO = "meta/info.json"
+STATS = "meta/stats.json"
+TASKS = "meta/tasks.parquet"
+EPISODES = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+FILES_PER_CHUNK = 1000
+DATA_FILE_MEGABYTES = 100
+VIDEO_FILE_MEGABYTES = 200
+
+STANDARD = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+
+
+def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
+    """The (chunk, file) numbers after these: a chunk folder holds 1000 files."""
+    return (chunk_index, file_index + 1) if file_index + 1 < FILES_PER_CHUNK else (chunk_index + 1, 0)
+
+
+def features(spec: Spec, *, fps: float, images: str) -> dict[str, Any]:
+    """The features of info.json, in the order of the columns. images: "png" or "video"."""
+    cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
+    state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
+    return {
+        **state,
+        **cameras,
+        ACTION: _vector(spec.action.names),
+        EXPERT_ACTION: _vector(spec.action.names),
+        REWARD: _scalar("float32"),
+        DONE: _scalar("bool"),
+        SUCCESS: _scalar("bool"),
+        **{name: _scalar(dtype) for name, dtype in STANDARD.items()},
+    }
+
+
+def frame_schema(columns: Mapping[str, Any]) -> pa.Schema:
+    """The Arrow schema of the data files: all features but videos, with the metadata of Hugging Face datasets."""
+    stored = {name: feature for name, feature in columns.items() if feature["dtype"] != "video"}
+    described = json.dumps({"info": {"features": {name: _described(item) for name, item in stored.items()}}})
+    return pa.schema([(name, _arrow_type(item)) for name, item in stored.items()], {"huggingface": described})
+
+
+def tasks_table(sentences: Sequence[str]) -> pa.Table:
+    """tasks.parquet: the sentences are the pandas index, named `task`, without which LeRobot loses them."""
+    table = pa.table({"task_index": pa.array(range(len(sentences)), pa.int64()), "task": pa.array(sentences)})
+    return table.replace_schema_metadata({"pandas": json.dumps(_PANDAS)})
+
+
+def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
+    """The Arrow schema of the episodes files: places, lengths, our seed and noise flag, statistics a feature."""
+    videos = [name for name, feature in columns.items() if feature["dtype"] == "video"]
+    indices = ["data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index"]
+    places = [(name, pa.int64()) for name in indices]
+    for name in videos:
+        places += [(f"videos/{name}/{part}_index", pa.int64()) for part in ("chunk", "file")]
+        places += [(f"videos/{name}/{part}_timestamp", pa.float64()) for part in ("from", "to")]
+    places += [(f"meta/episodes/{part}_index", pa.int64()) for part in ("chunk", "file")]
+    ours = [("task_index", pa.int64()), ("seed", pa.int64()), ("noisy", pa.bool_())]
+    statistics = []
+    for name, feature in columns.items():
+        numbers: pa.DataType = pa.list_(pa.float64())
+        kind = pa.list_(pa.list_(numbers)) if feature["dtype"] in ("image", "video") else numbers
+        statistics += [(f"stats/{name}/{key}", kind) for key in ("min", "max", "mean", "std")]
+        statistics += [(f"stats/{name}/count", pa.list_(pa.int64()))]
+        statistics += [(f"stats/{name}/{key}", kind) for key in ("q01", "q10", "q50", "q90", "q99")]
+    first = [("episode_index", pa.int64()), ("tasks", pa.list_(pa.string())), ("length", pa.int64())]
+    return pa.schema(first + places + ours + statistics)
+
+
+def _scalar(dtype: str) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": [1], "names": None}
+
+
+def _vector(names: Sequence[str]) -> dict[str, Any]:
+    return {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+
+
+def _image(size: tuple[int, int], fps: float, images: str) -> dict[str, Any]:
+    height, width = size
+    feature: dict[str, Any] = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}
+    if images == "png":
+        return {"dtype": "image"} | feature
+    info = {"video.height": height, "video.width": width, "video.channels": 3, "video.codec": "av1"}
+    info |= {"video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": fps, "has_audio": False}
+    return {"dtype": "video"} | feature | {"info": info}
+
+
+def _arrow_type(feature: Mapping[str, Any]) -> pa.DataType:
+    if feature["dtype"] == "image":
+        return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    value = {"bool": pa.bool_(), "int64": pa.int64(), "float32": pa.float32()}[feature["dtype"]]
+    return value if feature["shape"] == [1] else pa.list_(value, feature["shape"][0])
+
+
+def _described(feature: Mapping[str, Any]) -> dict[str, Any]:
+    if feature["dtype"] == "image":
+        return {"_type": "Image"}
+    value = {"dtype": feature["dtype"], "_type": "Value"}
+    if feature["shape"] == [1]:
+        return value
+    return {"feature": value, "length": feature["shape"][0], "_type": "Sequence"}
+
+
+def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, Any]:
+    kinds = {"pandas_type": pandas_type, "numpy_type": numpy_type}
+    return {"name": name, "field_name": name, **kinds, "metadata": None}
+
+
+_PANDAS = {
+    "index_columns": ["task"],
+    "column_indexes": [_pandas_column("None", "unicode", "object") | {"name": None, "metadata": {"encoding": "UTF-8"}}],
+    "columns": [_pandas_column("task_index", "int64", "int64"), _pandas_column("task", "unicode", "object")],
+    "attributes": {},
+    "creator": {"library": "pyarrow", "version": pa.__version__},
+    "pandas_version": "2.3.3",
+}

@@ -1,0 +1,114 @@
+"""A LeRobotDataset in an object store: its meta folder is fetched at once, other files when they are needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+
+from manyparts.data.formats.errors import one_line, refuse
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.metadata import inside
+from manyparts.data.formats.lerobot.reader import LeRobotReader
+from manyparts.data.staging import cache_root, temporary_folder
+from manyparts.types import UserError
+
+_FOLDER = "set"
+
+
+class RemoteReader(LeRobotReader):
+    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it ("s3://bucket/set", "/local/set").
+
+    What is fetched lies in a folder under `cache_dir`, by default that of caches, until `drop`, or until nobody has the
+    reader any more. Raises UserError naming the URL if the store or a file cannot be reached.
+    """
+
+    def __init__(
+        self, url: str, complain: Callable[[str], None] = refuse, *, cache_dir: str | Path | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._fetching = threading.Lock()
+        try:
+            self._store, self._root = fsspec.core.url_to_fs(self.url)
+            names = [name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")]
+        except Exception as error:  # each store has errors of its own
+            raise UserError(f"{url} cannot be reached: {one_line(error)}") from error
+        if not any(name.endswith(layout.INFO) for name in names):
+            raise UserError(
+                f"no LeRobotDataset at {url}: it has no {layout.INFO}; other formats are read from a disk alone, "
+                "`manyparts data convert` writes them anew"
+            )
+        holder = temporary_folder(cache_root(cache_dir) / "remote" / _FOLDER)
+        self.removed = weakref.finalize(self, shutil.rmtree, holder, ignore_errors=True)
+        self.path = holder / _FOLDER
+        for name in names:
+            self._get(name.removeprefix(self._root).lstrip("/"))
+        super().__init__(self.path, complain)
+
+    def columns(self, index: int) -> dict[str, np.ndarray]:
+        self.fetch(self.files_of([index]))
+        return super().columns(index)
+
+    def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
+        self.fetch(self.files_of([index]))
+        return super().frames(index, camera, rows)
+
+    def files(self) -> Iterator[Path]:
+        """Those of the meta folder, which tell all others' content apart."""
+        return (file for file in (self.path / "meta").rglob("*") if file.is_file())
+
+    def files_of(self, episodes: Iterable[int]) -> list[Path]:
+        """The local names of the files in which episodes lie."""
+        found: dict[Path, None] = {}
+        for index in episodes:
+            found[self.metadata.data_files[index]] = None
+            found |= {videos[index].file: None for videos in self.metadata.videos.values()}
+        return list(found)
+
+    def fetch(self, files: Iterable[Path]) -> None:
+        """Bring files here that are not."""
+        with self._fetching:
+            for file in files:
+                if not file.exists():
+                    self._get(file.relative_to(self.path).as_posix())
+
+    def drop(self, files: Iterable[Path]) -> None:
+        """Remove files that were brought."""
+        for file in files:
+            file.unlink(missing_ok=True)
+
+    def _get(self, name: str) -> None:
+        target = inside(self.path, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.part")
+        try:
+            if isinstance(self._store, LocalFileSystem):
+                os.stat(f"{self._root}/{name}")
+                os.symlink(os.path.abspath(f"{self._root}/{name}"), temporary)
+            else:
+                self._store.get_file(f"{self._root}/{name}", str(temporary))
+            os.replace(temporary, target)
+        except Exception as error:  # each store has errors of its own
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise UserError(f"{self.url}/{name} cannot be fetched: {one_line(error)}") from error
+
+    def _check_files(self, complain: object) -> None:
+        """Nothing is here yet; a file is checked when it is read."""
+        self._count_rows()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._fetching = threading.Lock()

@@ -1,0 +1,358 @@
+"""Writes episodes to a LeRobotDataset v3.0 folder as they come, and puts it in place in one step at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
+from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.data.png import encode_png
+from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.data.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
+from manyparts.naming import NAME
+from manyparts.types import Episode, Spec, TaskEntry, UserError
+
+Images = Literal["png", "video"]
+_CARD = """---
+license: apache-2.0
+task_categories:
+- robotics
+tags:
+- LeRobot
+- manyparts
+configs:
+- config_name: default
+  data_files: data/*/*.parquet
+---
+
+# {embodiment} demonstrations
+
+{episodes} episodes, {frames} frames at {fps:g} Hz, in the LeRobotDataset v3.0 layout; written by manyparts.
+`action` is what was executed; `action.expert` is what the expert wanted before noise was added.
+
+| task | sentence |
+|---|---|
+{tasks}
+"""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its statistics' input.
+
+    content: for each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
+    `statistics` has what `DatasetWriter.statistics` gave when the last episode was added.
+    """
+
+    num_episodes: int
+    num_frames: int
+    data_place: tuple[int, int]
+    video_places: Mapping[str, tuple[int, int]]
+    episodes_place: tuple[int, int]
+    content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    statistics: Mapping[str, np.ndarray] | None = None
+
+
+class DatasetWriter:
+    """A dataset being written: `with DatasetWriter(...) as writer: writer.add(episode)`.
+
+    Everything goes to a hidden folder beside `path`, which takes the name `path` when the `with` block ends well
+    and is removed when it ends in an exception. Memory does not grow with the number of episodes. Equal episodes
+    in equal order give equal bytes. Raises UserError if `path` exists, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        spec: Spec,
+        *,
+        fps: float,
+        tasks: Sequence[TaskEntry],
+        environment: Mapping[str, Any],
+        images: Images = "png",
+        continues: Continuation | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if images not in ("png", "video"):
+            raise UserError(f"images is {images!r}; choose png or video")
+        if self.path.exists() and continues is None:
+            raise UserError(f"{self.path} exists; choose another output folder")
+        self.spec, self.fps, self.environment, self.images = spec, fps, dict(environment), images
+        self.tasks = tuple(tasks)
+        self.num_episodes = self.num_frames = 0
+        self._task_index = {task.name: index for index, task in enumerate(self.tasks)}
+        if len(self._task_index) < len(self.tasks):
+            raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
+        self._replaces = continues is not None
+        self._features = layout.features(spec, fps=fps, images=images)
+        self._statistics = _Gatherer(self._features)
+        self._folder = temporary_folder(self.path)
+        self._frames = FrameFiles(self._folder, layout.frame_schema(self._features))
+        self._videos = {
+            name: VideoFiles(self._folder, name, fps) for name, item in self._features.items() if _is_video(item)
+        }
+        self._episodes = EpisodeFile(self._folder, layout.episode_schema(self._features))
+        self._threads = ThreadPoolExecutor(2)
+        if continues is not None:
+            self._continue(continues)
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def add(self, episode: Episode) -> None:
+        """Append one episode. Raises ValueError if it does not fit the spec, the tasks, or holds no finite numbers."""
+        self._check(episode)
+        try:
+            self._add(episode)
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Write what describes the whole and move it into place. Without episodes, raises UserError."""
+        try:
+            if not self.num_episodes:
+                raise UserError(f"no episodes for {self.path}; nothing was written")
+            self._close_files()
+            self._write_descriptions()
+            self._put_in_place()
+        except OSError as error:
+            self.abort()
+            raise disk_error(error, self.path) from error
+        except BaseException:
+            self.abort()
+            raise
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """What the statistics of the episodes so far are made of, for a `Continuation`."""
+        return self._statistics.state()
+
+    def abort(self) -> None:
+        """Throw away what was written since the writer was made."""
+        with contextlib.suppress(OSError, ValueError):
+            self._close_files()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _continue(self, existing: Continuation) -> None:
+        try:
+            _link_files(self.path, self._folder)
+            if existing.statistics is not None:
+                self._statistics.restore(existing.statistics)
+            else:
+                for columns, images in existing.content:
+                    self._statistics.add(columns, images)
+        except BaseException:
+            self.abort()
+            raise
+        self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
+        self._frames.place = existing.data_place
+        self._episodes.place = layout.next_file(*existing.episodes_place)
+        for name, place in existing.video_places.items():
+            self._videos[name].place = place
+
+    def _check(self, episode: Episode) -> None:
+        length = len(episode)
+        spec = self.spec
+        if episode.task not in self._task_index:
+            known = ", ".join(self._task_index)
+            raise ValueError(f"episode's task {episode.task!r} is not among the dataset's: {known}")
+        task = self.tasks[self._task_index[episode.task]]
+        if episode.sentence != task.sentence:
+            raise ValueError(f"episode's sentence {episode.sentence!r} is not {task.name}'s {task.sentence!r}")
+        shapes = {
+            "state": (episode.state, (length, spec.state_dimension)),
+            "action": (episode.action, (length, spec.action.dimension)),
+            "expert_action": (episode.expert_action, (length, spec.action.dimension)),
+            "reward": (episode.reward, (length,)),
+            "success": (episode.success, (length,)),
+        }
+        if length == 0:
+            raise ValueError("episode has no steps")
+        if episode.images.keys() != spec.cameras.keys():
+            raise ValueError(f"episode's cameras are {sorted(episode.images)}; the dataset's {sorted(spec.cameras)}")
+        for name, (height, width) in spec.cameras.items():
+            shapes[name] = (episode.images[name], (length, height, width, 3))
+            if episode.images[name].dtype != np.uint8:
+                raise ValueError(f"episode's {name} images are {episode.images[name].dtype}, not uint8")
+        for name, (array, shape) in shapes.items():
+            if array.shape != shape:
+                raise ValueError(f"episode's {name} has shape {array.shape}; the dataset's {shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"episode's {name} holds NaN or infinity")
+
+    def _add(self, episode: Episode) -> None:
+        length = len(episode)
+        columns = self._columns(episode)
+        sampled = {name: frames[sample_rows(length)] for name, frames in episode.images.items()}
+        statistics = self._statistics.add(columns, sampled)
+        chunk, file = self._frames.add(columns, self._encoded(episode))
+        row = {
+            "episode_index": self.num_episodes,
+            "tasks": [episode.sentence],
+            "length": length,
+            "data/chunk_index": chunk,
+            "data/file_index": file,
+            "dataset_from_index": self.num_frames,
+            "dataset_to_index": self.num_frames + length,
+            "task_index": self._task_index[episode.task],
+            "seed": episode.seed,
+            "noisy": not np.array_equal(episode.action, episode.expert_action),
+        }
+        for name, files in self._videos.items():
+            row |= files.add(episode.images[name.removeprefix(IMAGES)])
+        self._episodes.add(row | statistics)
+        self.num_episodes += 1
+        self.num_frames += length
+
+    def _columns(self, episode: Episode) -> dict[str, np.ndarray]:
+        rows = np.arange(len(episode))
+        done = rows == len(episode) - 1
+        columns = {
+            STATE: episode.state,
+            ACTION: episode.action,
+            EXPERT_ACTION: episode.expert_action,
+            REWARD: episode.reward,
+            DONE: done,
+            SUCCESS: episode.success,
+            "timestamp": rows / self.fps,
+            "frame_index": rows,
+            "episode_index": np.full(len(episode), self.num_episodes),
+            "index": rows + self.num_frames,
+            "task_index": np.full(len(episode), self._task_index[episode.task]),
+        }
+        kinds = {name: feature["dtype"] for name, feature in self._features.items()}
+        return {name: np.asarray(values, dtype=kinds[name]) for name, values in columns.items() if name in kinds}
+
+    def _encoded(self, episode: Episode) -> dict[str, list[bytes]]:
+        if self.images == "video":
+            return {}
+        return {IMAGES + name: list(self._threads.map(encode_png, frames)) for name, frames in episode.images.items()}
+
+    def _close_files(self) -> None:
+        self._threads.shutdown()
+        for files in (self._frames, self._episodes, *self._videos.values()):
+            files.close()
+
+    def _write_descriptions(self) -> None:
+        videos = bool(self._videos)
+        info = {
+            "codebase_version": layout.VERSION,
+            "robot_type": self.spec.embodiment,
+            "total_episodes": self.num_episodes,
+            "total_frames": self.num_frames,
+            "total_tasks": len(self.tasks),
+            "chunks_size": layout.FILES_PER_CHUNK,
+            "data_files_size_in_mb": layout.DATA_FILE_MEGABYTES,
+            "video_files_size_in_mb": layout.VIDEO_FILE_MEGABYTES,
+            "fps": int(self.fps) if float(self.fps).is_integer() else self.fps,
+            "splits": {"train": f"0:{self.num_episodes}"},
+            "data_path": layout.DATA,
+            "video_path": layout.VIDEO if videos else None,
+            "features": self._features,
+            NAME: {
+                "spec": self.spec.to_dict(),
+                "environment": self.environment,
+                "tasks": [
+                    {"name": task.name, "sentence": task.sentence, "paraphrases": list(task.paraphrases)}
+                    for task in self.tasks
+                ],
+            },
+        }
+        images = [name for name, feature in self._features.items() if feature["dtype"] in ("image", "video")]
+        statistics = {name: value.to_dict(image=name in images) for name, value in self._statistics.finish().items()}
+        _write_json(self._folder / layout.INFO, info)
+        _write_json(self._folder / layout.STATS, statistics)
+        pq.write_table(layout.tasks_table([task.sentence for task in self.tasks]), self._folder / layout.TASKS)
+        (self._folder / "README.md").write_text(self._card(), encoding="utf-8")
+
+    def _put_in_place(self) -> None:
+        if self._replaces:
+            replace_folder(self._folder, self.path)
+        elif not put_in_place(self._folder, self.path):
+            raise UserError(f"{self.path} was made by someone else meanwhile; choose another output folder")
+
+    def _card(self) -> str:
+        tasks = "\n".join(f"| {task.name} | {task.sentence} |" for task in self.tasks)
+        counts = {"episodes": self.num_episodes, "frames": self.num_frames, "fps": self.fps}
+        return _CARD.format(embodiment=self.spec.embodiment, tasks=tasks, **counts)
+
+
+class _Gatherer:
+    """Statistics of an episode and, beside them, of all episodes so far."""
+
+    def __init__(self, features: Mapping[str, Any]) -> None:
+        self._features = features
+        self._all = {name: self._fresh(name) for name in features}
+
+    def add(self, columns: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The episode's statistics as the flattened columns of the episodes file."""
+        flat: dict[str, Any] = {}
+        for name in self._features:
+            image = name.startswith(IMAGES)
+            values = images[name.removeprefix(IMAGES)] if image else columns[name]
+            one = self._fresh(name)
+            for running in (one, self._all[name]):
+                running.update(values)
+            described = one.finish().to_dict(image=image)
+            flat |= {f"stats/{name}/{key}": numbers for key, numbers in described.items()}
+        return flat
+
+    def finish(self) -> dict[str, FeatureStatistics]:
+        return {name: running.finish() for name, running in self._all.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {f"{name}|{key}": value for name, each in self._all.items() for key, value in each.state().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        for name, running in self._all.items():
+            prefix = f"{name}|"
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            self._all[name] = running.of_state(own)
+
+    def _fresh(self, name: str) -> RunningStatistics | RunningImageStatistics:
+        if name.startswith(IMAGES):
+            return RunningImageStatistics()
+        return RunningStatistics(self._features[name]["shape"][0])
+
+
+def _is_video(feature: Mapping[str, Any]) -> bool:
+    return feature["dtype"] == "video"
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _link_files(path: Path, folder: Path) -> None:
+    """Files that never change get a second name in `folder`; a copy where the disk knows no hard links."""
+    for name in ("data", "videos", "meta/episodes"):
+        if (path / name).exists():
+            shutil.copytree(path / name, folder / name, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,120 @@
+"""Writes Minari datasets, HDF5 storage, pictures as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.data.formats.minari import MAIN, METADATA
+from manyparts.data.formats.ours import Ours
+from manyparts.naming import NAME
+from manyparts.types import Episode, Spec, TaskEntry
+
+VERSION = "0.5.4"
+
+
+class MinariWriter:
+    """The folder of one Minari dataset that grows an episode at a time: `add`, then `close`, which describes the whole.
+
+    Observations are a Dict of `state` and the cameras. Minari has one observation more than actions: the last one is
+    written once more. Success is `infos/success`; the sentence stands in the episode's attributes.
+    """
+
+    def __init__(
+        self, path: Path, spec: Spec, *, fps: float, tasks: Sequence[TaskEntry], environment: Mapping[str, Any]
+    ) -> None:
+        import h5py
+
+        self._folder = path / "data"
+        self._folder.mkdir(parents=True)
+        self._file = h5py.File(self._folder / MAIN, "w", track_order=True)
+        self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
+        self.num_episodes = self.num_frames = 0
+        self._name = path.name
+
+    def add(self, episode: Episode) -> None:
+        length = len(episode)
+        group = self._file.create_group(f"episode_{self.num_episodes}")
+        attributes: dict[str, Any] = {"id": self.num_episodes, "total_steps": length, "task": episode.task}
+        attributes |= {"sentence": episode.sentence} | ({"seed": episode.seed} if episode.seed >= 0 else {})
+        group.attrs.update(attributes)
+        last = np.arange(length) == length - 1
+        ended = last & episode.success
+        self._put(group, "actions", self._acted(episode.action))
+        self._put(group, "rewards", episode.reward)
+        self._put(group, "terminations", ended)
+        self._put(group, "truncations", last & ~ended)
+        self._put(group, "infos/success", np.concatenate([[False], episode.success]))
+        self._put(group, "infos/expert_action", np.concatenate([episode.expert_action[:1] * 0, episode.expert_action]))
+        for name, array in self._observed(episode).items():
+            self._put(group, f"observations/{name}", np.concatenate([array, array[-1:]]))
+        self.num_episodes += 1
+        self.num_frames += length
+
+    def take(self, path: Path) -> None:
+        """Add the episodes of another such folder as they lie there."""
+        import h5py
+
+        opened: Any = h5py.File(path / "data" / MAIN, "r")
+        with opened as other:
+            for number in range(len(other)):
+                episode = other[f"episode_{number}"]
+                other.copy(episode, self._file, name=f"episode_{self.num_episodes}")
+                self._file[f"episode_{self.num_episodes}"].attrs["id"] = self.num_episodes
+                self.num_episodes += 1
+                self.num_frames += int(episode.attrs["total_steps"])
+
+    def close(self) -> None:
+        self._file.close()
+        spec = self._spec
+        observed: dict[str, Any] = {
+            name: _box(np.zeros((*size, 3)), np.full((*size, 3), 255), "uint8") for name, size in spec.cameras.items()
+        }
+        if spec.state_names:
+            size = np.full(spec.state_dimension, np.inf)
+            observed["state"] = _box(-size, size, "float32")
+        metadata = {
+            "total_episodes": self.num_episodes,
+            "total_steps": self.num_frames,
+            "data_format": "hdf5",
+            "jpeg_encoding": False,
+            "observation_space": json.dumps({"type": "Dict", "subspaces": observed}),
+            "action_space": json.dumps(self._action_space()),
+            "dataset_id": f"{_identifier(self._name)}-v0",
+            "minari_version": VERSION,
+            "dataset_size": round((self._folder / MAIN).stat().st_size / 1e6, 1),
+            "description": "; ".join(task.sentence for task in self._tasks),
+            "algorithm_name": "",
+            NAME: Ours(spec, self._fps, self._tasks, self._environment).to_dict(),
+        }
+        (self._folder / METADATA).write_text(json.dumps(metadata))
+
+    def _observed(self, episode: Episode) -> dict[str, np.ndarray]:
+        return {**episode.images, **({"state": episode.state} if self._spec.state_names else {})}
+
+    def _acted(self, action: np.ndarray) -> np.ndarray:
+        return action[:, 0].astype(np.int64) if self._spec.action.choices else action
+
+    def _action_space(self) -> dict[str, Any]:
+        action = self._spec.action
+        if action.choices:
+            return {"type": "Discrete", "dtype": "int64", "start": 0, "n": len(action.choices)}
+        return _box(np.asarray(action.low), np.asarray(action.high), "float32")
+
+    @staticmethod
+    def _put(group: Any, name: str, array: np.ndarray) -> None:
+        packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
+        chunks: Any = (1, *array.shape[1:]) if array.ndim > 2 else True
+        group.create_dataset(name, data=array, chunks=chunks, maxshape=(None, *array.shape[1:]), **packed)
+
+
+def _box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
+    return {"type": "Box", "dtype": dtype, "shape": list(low.shape), "low": low.tolist(), "high": high.tolist()}
+
+
+def _identifier(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name) or "dataset"

@@ -1,0 +1,160 @@
+"""TFRecord files of `tf.train.Example`, without TensorFlow: records by position, features by name.
+
+A record is its length (uint64), a checksum of that (uint32), its bytes, and a checksum of them (uint32). Checksums are
+not looked at. An Example is protocol buffers: features { feature { key, value { bytes | float | int64 list } } }.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.types import UserError
+
+Value = np.ndarray | list[memoryview]
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class TFRecordFile:
+    """A file whose records are read by number. It can be sent to another process. Raises UserError if it is torn."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._view: memoryview | None = None
+        self._places = list(self._scan())
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def example(self, index: int) -> dict[str, Value]:
+        """The features of a record: float32 or int64 (n,), or n byte strings, which are views of the file."""
+        begin, end = self._places[index]
+        try:
+            return parse_example(self._content()[begin:end])
+        except (ValueError, IndexError, struct.error) as error:
+            raise UserError(f"{self.path}: record {index} is not a tf.train.Example: {error}") from error
+
+    def _scan(self) -> Iterator[tuple[int, int]]:
+        content, place = self._content(), 0
+        while place < len(content):
+            if place + 12 > len(content):
+                raise UserError(f"{self.path} is torn at byte {place}")
+            (length,) = struct.unpack_from("<Q", content, place)
+            if length > len(content) - place - 16:
+                raise UserError(f"{self.path} is torn: the record at byte {place} claims {length} bytes")
+            yield place + 12, place + 12 + length
+            place += 16 + length
+
+    def _content(self) -> memoryview:
+        if self._view is None:
+            if self.path.stat().st_size == 0:
+                raise UserError(f"{self.path} is empty")
+            with self.path.open("rb") as file:
+                self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return self._view
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_view": None}
+
+
+def parse_example(message: memoryview) -> dict[str, Value]:
+    """The features of a serialised Example. Raises ValueError or IndexError if it is none."""
+    found: dict[str, Value] = {}
+    for features in _children(message, 1):
+        for entry in _children(features, 1):
+            key = b"".join(_children(entry, 1)).decode("utf-8")
+            for value in _children(entry, 2):
+                found[key] = _value(value)
+    return found
+
+
+def _value(feature: memoryview) -> Value:
+    for number, kind, content in _fields(feature):
+        if kind != _BYTES:
+            raise ValueError("a feature is not a list")
+        if number == 1:
+            return list(_children(content, 1))
+        if number == 2:
+            return _floats(content)
+        if number == 3:
+            return _integers(content)
+    return []
+
+
+def _floats(message: memoryview) -> np.ndarray:
+    parts = [
+        np.frombuffer(content, "<f4") for number, kind, content in _fields(message) if number == 1 and kind != _VARINT
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _integers(message: memoryview) -> np.ndarray:
+    parts = [
+        _varints(content) for number, kind, content in _fields(message) if number == 1 and kind in (_BYTES, _VARINT)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _varints(content: memoryview) -> np.ndarray:
+    """All variable-length integers of packed bytes, at once."""
+    octets = np.frombuffer(content, np.uint8)
+    if not len(octets):
+        return np.zeros(0, np.int64)
+    last = octets < 0x80
+    if not last[-1]:
+        raise ValueError("an integer is cut off")
+    ends = np.flatnonzero(last)
+    begins = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - begins).max() >= 10:
+        raise ValueError("an integer has more than ten bytes")
+    place = np.arange(len(octets)) - np.repeat(begins, ends - begins + 1)
+    shifted = (octets & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    return np.add.reduceat(shifted, begins).astype(np.int64)
+
+
+def _children(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """The messages or byte strings of one field."""
+    for number, kind, content in _fields(message):
+        if number == wanted:
+            if kind != _BYTES:
+                raise ValueError(f"field {number} is not a message")
+            yield content
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """Number, wire type and content of each field; of an integer the bytes that it is written in."""
+    place, end = 0, len(message)
+    while place < end:
+        tag, place = _varint(message, place)
+        kind = tag & 7
+        if kind == _BYTES:
+            size, place = _varint(message, place)
+            after = place + size
+        elif kind == _VARINT:
+            _, after = _varint(message, place)
+        elif kind in (_FIXED64, _FIXED32):
+            after = place + (8 if kind == _FIXED64 else 4)
+        else:
+            raise ValueError(f"unknown wire type {kind}")
+        if after > end:
+            raise ValueError("a field is cut off")
+        yield tag >> 3, kind, message[place:after]
+        place = after
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        octet = message[place]
+        place += 1
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, place
+        shift += 7
+        if shift > 63:
+            raise ValueError("an integer has more than ten bytes")

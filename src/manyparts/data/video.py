@@ -1,0 +1,118 @@
+"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode episodes, join them, read frames."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.error import FFmpegError
+
+from manyparts.types import UserError
+
+
+def encode_video(frames: np.ndarray, fps: float) -> bytes:
+    """uint8 (T, h, w, 3) frames to an mp4 (libsvtav1, yuv420p, g=2, crf=30) in memory. Lossy."""
+    os.environ.setdefault("SVT_LOG", "1")  # the encoder writes to stderr unless told to keep to errors
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        with _ordinary_priority():
+            stream.codec_context.open()
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Where it may, as root may on Linux, SVT-AV1 puts its threads and the one that opens it before all else on the
+    machine (SCHED_FIFO, 99) and leaves them there; what the process starts later is born so, too, and on two cores a
+    browser that was, let nothing else run. Here all are put back when it is open."""
+    if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_FIFO:
+        yield
+        return
+    own, before = os.sched_getscheduler(0), _threads()
+    try:
+        yield
+    finally:
+        for thread in {threading.get_native_id()} | (_threads() - before):  # a user's real-time threads stay so
+            with contextlib.suppress(ProcessLookupError):  # it has ended since
+                if os.sched_getscheduler(thread) == os.SCHED_FIFO:
+                    os.sched_setscheduler(thread, own, os.sched_param(0))
+
+
+def _threads() -> set[int]:
+    """Of this process, by the numbers that the system has for them."""
+    return {int(path.name) for path in Path("/proc/self/task").glob("*")}
+
+
+class VideoWriter:
+    """One mp4 to which encoded episodes are joined without encoding them again."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._container = av.open(str(path), "w", format="mp4")
+        self._stream: av.VideoStream | None = None
+        self._fps = fps
+        self.frames = 0
+        self.bytes = 0
+
+    def add(self, video: bytes, length: int) -> tuple[float, float]:
+        """Join an episode of `length` frames. Returns the seconds at which it begins and ends in this file."""
+        with av.open(io.BytesIO(video), "r") as source:
+            shown = source.streams.video[0]
+            if self._stream is None:
+                self._stream = self._container.add_stream_from_template(shown, opaque=True)
+            assert shown.time_base is not None
+            first = round(Fraction(self.frames) / _rate(self._fps) / shown.time_base)
+            for packet in source.demux(shown):
+                if packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts = packet.pts + first, packet.dts + first
+                    packet.stream = self._stream
+                    self._container.mux(packet)
+        begin = self.frames / self._fps
+        self.frames += length
+        self.bytes += len(video)
+        return begin, self.frames / self._fps
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -> np.ndarray:
+    """The frames shown at the given times, ascending, of an mp4: uint8 (n, h, w, 3).
+
+    Raises UserError naming the file if it is torn, or has no frame within half a frame's time of one asked for.
+    """
+    found: list[np.ndarray] = []
+    try:
+        with av.open(str(path), "r") as container:
+            stream = container.streams.video[0]
+            assert stream.time_base is not None
+            container.seek(max(0, int((seconds[0] - 0.5 / fps) / stream.time_base)), stream=stream)
+            for frame in container.decode(stream):
+                assert frame.pts is not None
+                time = float(frame.pts * stream.time_base)
+                if time > seconds[len(found)] - 0.5 / fps:
+                    if time > seconds[len(found)] + 0.5 / fps:
+                        break
+                    found.append(frame.to_ndarray(format="rgb24"))
+                if len(found) == len(seconds):
+                    return np.stack(found)
+    except (FFmpegError, IndexError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as video: {error}") from error
+    raise UserError(f"{path} has no frame at {seconds[len(found)]:.3f} s")
+
+
+def _rate(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(10_000)

@@ -1,0 +1,137 @@
+"""Environments by name: "suite/task". A suite is a file in `suites/`; naming its tasks needs no simulator."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import itertools
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.extras import install_command
+from manyparts.types import UserError
+
+__all__ = [
+    "EnvConfig",
+    "Environment",
+    "Instructions",
+    "expand",
+    "instructions",
+    "make",
+    "one_of_each_body",
+    "steps_after_success",
+    "suite_names",
+    "versions",
+]
+
+
+def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") -> Environment:  # noqa: B008, frozen
+    """The environment of a task such as "metaworld/reach", with goals of one split of its goal space.
+
+    UserError on an unknown suite, task, camera or split, and where the suite's simulator or a renderer is missing.
+    """
+    suite, name = _find(task)
+    module = _suite(suite)
+    if name in module.SPLITS:
+        raise UserError(f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first")
+    if config.state == "shared" and not hasattr(module, "SHARED"):
+        raise UserError(f"{suite} is no suite of many bodies: state 'shared' is not for it")
+    _require_packages(suite)
+    return module.make(name, config, split)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. UserError on an unknown."""
+    tasks: list[str] = []
+    for full in names:
+        suite, name = _find(full)
+        tasks += [f"{suite}/{task}" for task in _suite(suite).SPLITS.get(name, (name,))]
+    return list(dict.fromkeys(tasks))
+
+
+def instructions(task: str) -> Instructions:
+    """The sentences of a task. UserError on no such task."""
+    suite, name = _find(task)
+    if name in _suite(suite).SPLITS:
+        raise UserError(f"{task} is a split: each of its tasks has a sentence of its own")
+    return _suite(suite).INSTRUCTIONS[name]
+
+
+def steps_after_success(tasks: Sequence[str]) -> int:
+    """Steps to record after a demonstration's first solved one, where nobody says otherwise: what the tasks' suite has.
+
+    UserError where they are of suites that differ in it.
+    """
+    steps = {suite: _suite(suite).STEPS_AFTER_SUCCESS for suite in (_find(task)[0] for task in tasks)}
+    if len(set(steps.values())) != 1:
+        raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
+    return next(iter(steps.values()))
+
+
+def one_of_each_body(tasks: Sequence[str]) -> list[str]:
+    """Tasks in order, of which some show every body that there may be: all of a suite of many bodies, else one."""
+    suites: set[str] = set()
+    found = []
+    for task in tasks:
+        suite = _find(task)[0]
+        if suite not in suites or getattr(_suite(suite), "MANY_BODIES", False):
+            found.append(task)
+        suites.add(suite)
+    return found
+
+
+@cache
+def suite_names() -> list[str]:
+    """The suites there are. A file whose name has an underscore is a part of one."""
+    package = importlib.import_module("manyparts.envs.suites")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name)
+
+
+def versions(task: str) -> dict[str, str]:
+    """Versions of the simulator packages behind a task or suite, and what renders, for provenance.
+
+    UserError where the suite's simulator or a renderer is missing.
+    """
+    module = _suite(task.partition("/")[0])
+    _require_packages(task.partition("/")[0])
+    found = {package: metadata.version(package) for package in module.PACKAGES}
+    return {**found, "renderer": module.renderer()}
+
+
+def _find(task: str) -> tuple[str, str]:
+    suite, _, name = task.partition("/")
+    if suite not in suite_names():
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {_choices(suite, suite_names())}")
+    known = [*_suite(suite).TASKS, *_suite(suite).SPLITS]
+    if name not in known and name not in _suite(suite).INSTRUCTIONS:  # a suite may have more tasks than it lists
+        raise UserError(f"unknown task {task!r}; {_choices(task, [f'{suite}/{each}' for each in known])}")
+    return suite, name
+
+
+def _suite(name: str) -> ModuleType:
+    if name not in suite_names():
+        raise UserError(f"unknown suite {name!r}; {_choices(name, suite_names())}")
+    return importlib.import_module(f"manyparts.envs.suites.{name}")
+
+
+def _require_packages(suite: str) -> None:
+    module = _suite(suite)
+    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(module.EXTRA)}")
+
+
+def _choices(wrong: str, known: Sequence[str]) -> str:
+    """Close matches first, then the rest; of names numbered in a row the first and the last."""
+    close = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
+    guess = f"did you mean {' or '.join(close)}? " if close else ""
+    rest: list[str] = []
+    for _, group in itertools.groupby(known, key=lambda name: name.rstrip("0123456789")):
+        names = list(group)
+        rest += names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
+    return f"{guess}choices: {', '.join([*close, *(name for name in rest if name not in close)])}"

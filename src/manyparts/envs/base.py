@@ -1,0 +1,172 @@
+"""What every environment is: its configuration, its sentences and the interface that rollouts use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import gymnasium
+import numpy as np
+
+from manyparts.types import Observation, Spec, UserError
+
+Split = Literal["train", "validation", "evaluation"]
+SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")
+
+
+StateKind = Literal["proprioception", "full", "shared"]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """What an environment shows.
+
+    image_size: pixels a side of every camera's square picture. cameras: names; empty for the suite's default.
+    goal: "hidden" zeroes the goal in the state and removes its marker from the pictures. state: "proprioception"
+    is the robot's own body only, "full" is everything the simulator observes, "shared" the same in places that all
+    bodies of a suite have in common, for suites of many bodies. faithful_rendering: the simulator's
+    own picture (shadows, reflections, full meshes) instead of the fast one. max_steps: None for the suite's horizon.
+    context: a seed; all episodes have the goal that it draws, and only where things begin varies. It is one of
+    evaluation's goals, whatever the split, so that episodes of training without a context never had it. None: another
+    goal each episode.
+    """
+
+    image_size: int = 64
+    cameras: tuple[str, ...] = ()
+    goal: Literal["visible", "hidden"] = "visible"
+    state: StateKind = "proprioception"
+    faithful_rendering: bool = False
+    max_steps: int | None = None
+    context: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.context is not None and self.context < 0:
+            raise UserError(f"context {self.context} is negative")
+        if not 8 <= self.image_size <= 2048:
+            raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
+        if self.goal not in ("visible", "hidden"):
+            raise UserError(f"unknown goal setting {self.goal!r}; choices: visible, hidden")
+        if self.state not in get_args(StateKind):
+            raise UserError(f"unknown state {self.state!r}; choices: {', '.join(get_args(StateKind))}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise UserError(f"max steps {self.max_steps} is not positive")
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """How a task is put into words.
+
+    sentence: the standard one. paraphrases: others to train on. held_out: at least two, for evaluation only.
+    """
+
+    sentence: str
+    paraphrases: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+class Environment(gymnasium.Env, ABC):
+    """One task of a suite. An episode is a pure function of (task, split, seed) and the actions.
+
+    `begin`, `observe` and `advance` are `reset` and `step` in parts, so that a step need not be rendered.
+    An episode never terminates on success; it is truncated after `max_steps`.
+
+    task: "suite/task". interface: what it observes and does. split: whose goals it draws. max_steps: its horizon.
+    """
+
+    render_mode = "rgb_array"
+
+    def __init__(self, task: str, interface: Spec, *, split: Split, max_steps: int) -> None:
+        if split not in SPLITS_OF_GOALS:
+            raise UserError(f"unknown split {split!r}; choices: {', '.join(SPLITS_OF_GOALS)}")
+        self.task = task
+        self.interface = interface
+        self.split: Split = split
+        self.max_steps = max_steps
+        self.observation_space = observation_space(interface)
+        contract = interface.action
+        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
+        self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
+        self._elapsed: int | None = None
+
+    def begin(self, seed: int) -> None:
+        """Start the episode of this seed, a non-negative integer, without rendering."""
+        if seed < 0:
+            raise ValueError(f"seed {seed} is negative")
+        self._begin(int(seed))
+        self._elapsed = 0
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
+        """Step without rendering: (reward, terminated, truncated, info), with `info["success"]` a bool.
+
+        action: (a,) in the contract's units; beyond the bounds it is clipped, and a choice is rounded. ValueError on
+        another shape, on a number that is not finite, and before `begin`.
+        """
+        if self._elapsed is None:
+            raise ValueError("no episode has begun: call reset(seed=...) or begin(seed) first")
+        action = np.asarray(action, np.float32)
+        if action.shape != self.action_space.shape:
+            raise ValueError(f"an action has shape {self.action_space.shape}, this one {action.shape}")
+        if not np.isfinite(action).all():
+            raise ValueError(f"an action must be finite, this one is {action.tolist()}")
+        reward, success = self._advance(self.interface.action.executed(action))
+        self._elapsed += 1
+        return reward, False, self._elapsed >= self.max_steps, {"success": success}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin the episode of `seed` and observe it. Without a seed, draws one from the last seed's generator."""
+        super().reset(seed=seed)
+        chosen = int(self.np_random.integers(2**31)) if seed is None else seed
+        self.begin(chosen)
+        return self.observe(), {"seed": chosen}
+
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """`advance`, then `observe`."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def metrics(self) -> dict[str, float]:
+        """Measures of the episode so far beyond success and return, by name; a suite may have some, by default none."""
+        return {}
+
+    def goal_image(self) -> np.ndarray | None:
+        """The goal's own picture, of the cameras' size, uint8 (h, w, 3); None where the suite has none, and the goal is
+        shown by the scene as its expert leaves it."""
+        return None
+
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray] | None:
+        """The scenes that would be observed as one state (s,) after the other, finite and in the suite's units, as
+        pictures like `render`'s: what a model imagined, say. What states do not tell is as it is now; the episode goes
+        on as if nothing had been drawn. None where the suite cannot tell a scene from a state."""
+        return None
+
+    @abstractmethod
+    def observe(self) -> Observation:
+        """The present observation; renders every camera."""
+
+    @abstractmethod
+    def expert_action(self) -> np.ndarray:
+        """What the scripted expert would do now, from the true state: float32 (a,), within the contract's bounds."""
+
+    @abstractmethod
+    def render(self) -> np.ndarray:
+        """A picture for people, whatever the configuration: uint8 (256, 256, 3)."""
+
+    @abstractmethod
+    def _begin(self, seed: int) -> None: ...
+
+    @abstractmethod
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]: ...
+
+
+def observation_space(interface: Spec) -> gymnasium.spaces.Dict:
+    """The space of `Observation` for a spec."""
+    images: dict[str, gymnasium.Space] = {
+        name: gymnasium.spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sorted(interface.cameras.items())
+    }
+    state = gymnasium.spaces.Box(-np.inf, np.inf, (interface.state_dimension,), np.float32)
+    return gymnasium.spaces.Dict({"images": gymnasium.spaces.Dict(images), "state": state})

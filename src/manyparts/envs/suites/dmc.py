@@ -1,0 +1,237 @@
+"""The DeepMind Control suite: bodies to balance, swing up, stand, walk and run, with rewards at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.cameras import Pictures
+from manyparts.envs.experts.mppi import Mppi
+from manyparts.envs.goals import episode_generator
+from manyparts.envs.rendering import choose_backend
+from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
+from manyparts.types import ActionContract, Observation, Spec, UserError
+
+EXTRA = "dmc"
+STEPS_AFTER_SUCCESS = 1000  # there is no goal to reach: episodes are recorded whole
+MANY_BODIES = True
+PACKAGES = ("dm_control", "mujoco", "gymnasium")
+HORIZON = 1000
+SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
+LARGEST_CONTROL = 10.0  # where the suite sets no bounds
+DEFAULT_CAMERA = "default"
+# Of drawing a scene from an observation: the weight of staying near the last pose, where none is told; what is felt,
+# and tells none; and how often to try.
+_NEARNESS = 1e-2
+_FELT = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
+_MOST_TRIALS = 30
+
+_TASKS: Mapping[str, tuple[str, ...]] = {
+    "acrobot": ("swingup", "swingup_sparse"),
+    "ball_in_cup": ("catch",),
+    "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse", "two_poles", "three_poles"),
+    "cheetah": ("run",),
+    "dog": ("stand", "walk", "trot", "run", "fetch"),
+    "finger": ("spin", "turn_easy", "turn_hard"),
+    "fish": ("upright", "swim"),
+    "hopper": ("stand", "hop"),
+    "humanoid": ("stand", "walk", "run", "run_pure_state"),
+    "humanoid_CMU": ("stand", "walk", "run"),
+    "lqr": ("lqr_2_1", "lqr_6_2"),
+    "manipulator": ("bring_ball", "bring_peg", "insert_ball", "insert_peg"),
+    "pendulum": ("swingup",),
+    "point_mass": ("easy", "hard"),
+    "quadruped": ("walk", "run", "escape", "fetch"),
+    "reacher": ("easy", "hard"),
+    "stacker": ("stack_2", "stack_4"),
+    "swimmer": ("swimmer6", "swimmer15"),
+    "walker": ("stand", "walk", "run"),
+}
+TASKS: tuple[str, ...] = tuple(f"{domain}-{task}" for domain, tasks in _TASKS.items() for task in tasks)
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "all": TASKS,
+    "planned": ("cartpole-swingup", "pendulum-swingup", "reacher-easy", "walker-walk", "cheetah-run"),
+}
+
+
+def make(task: str, config: EnvConfig, split: Split) -> ControlSuite:
+    """The environment of a task of this suite, "walker-walk" or another of `TASKS`."""
+    return ControlSuite(task, config, split)
+
+
+def renderer() -> str:
+    """What renders this suite."""
+    return choose_backend()
+
+
+class ControlSuite(Environment):
+    """A task of the suite, step by step its own. success: a step's reward is at least 0.5.
+
+    state: positions and velocities of the model's joints; full: the suite's observation, flattened. A split has starts
+    of its own. The expert plans on the true simulator (`Mppi`). goal: where the joints begin.
+    """
+
+    def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
+        if config.goal == "hidden" or config.context is not None:
+            raise UserError("the control suite has no goals to hide or to fix")
+        choose_backend()
+        from dm_control import suite
+
+        domain, _, task = name.partition("-")
+        self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
+        self._suite.reset()
+        cameras = config.cameras or (DEFAULT_CAMERA,)
+        known = (DEFAULT_CAMERA, *(self._model.camera(index).name for index in range(self._model.ncam)))
+        for camera in cameras:
+            if camera not in known:
+                raise UserError(f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(known)}")
+        self.config = config
+        interface = Spec(
+            embodiment=f"dmc-{domain}",
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            state_names=tuple(name for name, _ in self._numbers()),
+            action=self._contract(),
+        )
+        super().__init__(f"dmc/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        self.goal = np.zeros(self._model.nq)
+        self._domain, self._name = domain, task
+        self._planner: Mppi | None = None
+        self._planned: np.ndarray | None = None
+        self._seed = 0
+        self._pictures = Pictures(self._model, config, {})
+
+    def observe(self) -> Observation:
+        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        return {"images": images, "state": np.array([value for _, value in self._numbers()], np.float32)}
+
+    def expert_action(self) -> np.ndarray:
+        if self._planned is None:
+            if self._planner is None:
+                self._planner = self._new_planner()
+                self._planner.begin(self._seed)
+            self._planned = self._planner.action(self._data)
+        contract = self.interface.action
+        return np.clip(self._planned, contract.low, contract.high).astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        return self._picture(DEFAULT_CAMERA, 256)
+
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The pose whose observation is nearest, each sought from the one before."""
+        from scipy.optimize import least_squares
+
+        scene = self._suite.physics.copy(share_model=True)
+        found, told = scene.get_state(), np.array([not name.startswith(_FELT) for name in self.interface.state_names])
+
+        def amiss(physical: np.ndarray, state: np.ndarray, before: np.ndarray) -> np.ndarray:
+            scene.set_state(physical)
+            scene.forward()
+            observed = np.array([value for _, value in self._numbers(scene)])
+            return np.concatenate([(observed - state)[told], _NEARNESS * (physical - before)])
+
+        for state in states:
+            found = least_squares(amiss, found, args=(state, found), max_nfev=_MOST_TRIALS).x
+            amiss(found, state, found)
+            yield self._picture(DEFAULT_CAMERA, 256, scene)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    @property
+    def _model(self) -> Any:
+        return self._suite.physics.model.ptr
+
+    @property
+    def _data(self) -> Any:
+        return self._suite.physics.data.ptr
+
+    @property
+    def _substeps(self) -> int:
+        """Of the simulator in a step."""
+        return round(self._suite.control_timestep() / self._model.opt.timestep)
+
+    def _contract(self) -> ActionContract:
+        bounds = self._suite.action_spec()
+        names = [self._model.actuator(index).name or f"motor{index}" for index in range(self._model.nu)]
+        return ActionContract(
+            representation="control",
+            frame="joints",
+            names=tuple(names),
+            low=tuple(np.maximum(bounds.minimum, -LARGEST_CONTROL).tolist()),
+            high=tuple(np.minimum(bounds.maximum, LARGEST_CONTROL).tolist()),
+            control_rate_hz=round(1 / self._suite.control_timestep(), 6),
+        )
+
+    def _numbers(self, physics: Any = None) -> list[tuple[str, float]]:
+        """The state, each number with its name. physics: None: the episode's."""
+        physics = physics or self._suite.physics
+        if self.config.state == "full":
+            parts = dict(self._suite.task.get_observation(physics))
+        else:
+            parts = {"position": physics.data.qpos, "velocity": physics.data.qvel}
+        arrays = [(name, np.asarray(part, np.float64)) for name, part in parts.items()]
+        return [
+            (f"{name}_{index}" if array.ndim else name, float(value))
+            for name, array in arrays
+            for index, value in enumerate(array.ravel())
+        ]
+
+    def _begin(self, seed: int) -> None:
+        generator = episode_generator(self.task, self.split, seed)
+        self._seed = int(generator.integers(2**31))
+        self._suite.task._random = np.random.RandomState(self._seed)
+        self._suite.reset()
+        self.goal = self._data.qpos.copy()
+        self._planned, self._planner = None, None
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000 steps) or where a task
+        ends, and observes whether anyone looks or not."""
+        self._planned = None
+        task, physics = self._suite.task, self._suite.physics
+        task.before_step(action.astype(np.float64), physics)
+        physics.step(self._substeps)
+        task.after_step(physics)
+        reward = float(task.get_reward(physics))
+        return reward, reward >= SOLVED
+
+    def _new_planner(self) -> Mppi:
+        rewards = rewards_of(self._domain, self._name, self._suite.physics, self._suite.task)
+        bounds = np.asarray(self.interface.action.low), np.asarray(self.interface.action.high)
+        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), *bounds, substeps=self._substeps)
+
+    def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
+        """physics: None: the episode's."""
+        first, data = name == DEFAULT_CAMERA and self._model.ncam, (physics or self._suite.physics).data.ptr
+        return self._pictures.picture(data, self._model.camera(0).name if first else name, size)
+
+
+_VERBS: Mapping[str, str] = {
+    "swingup": "swing it up", "swingup_sparse": "swing it up and hold it", "catch": "catch the ball",
+    "balance": "balance it", "balance_sparse": "balance it and hold it", "two_poles": "balance two poles",
+    "three_poles": "balance three poles", "run": "run", "stand": "stand", "walk": "walk", "trot": "trot",
+    "fetch": "fetch the ball", "spin": "spin the body", "turn_easy": "turn the body to the target",
+    "turn_hard": "turn the body to the small target", "upright": "stay upright", "swim": "swim to the target",
+    "hop": "hop", "run_pure_state": "run, told by its state", "lqr_2_1": "bring two masses to rest",
+    "lqr_6_2": "bring six masses to rest", "bring_ball": "bring the ball to the target",
+    "bring_peg": "bring the peg to the target", "insert_ball": "put the ball into the basket",
+    "insert_peg": "put the peg into the slot", "easy": "reach the target", "hard": "reach the small target",
+    "escape": "escape from the bowl", "stack_2": "stack two boxes", "stack_4": "stack four boxes",
+    "swimmer6": "swim to the target with six links", "swimmer15": "swim to the target with fifteen links",
+}  # fmt: skip
+
+
+def _instructions(name: str) -> Instructions:
+    domain, _, task = name.partition("-")
+    body, verb = domain.replace("_", " "), _VERBS[task]
+    return Instructions(
+        f"{body}: {verb}",
+        (f"make the {body} {verb}", f"{verb}, {body}"),
+        (f"the {body} is to {verb}", f"let the {body} {verb}"),
+    )
+
+
+INSTRUCTIONS: Mapping[str, Instructions] = {name: _instructions(name) for name in TASKS}

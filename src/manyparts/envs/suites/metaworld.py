@@ -1,0 +1,261 @@
+"""Meta-World: 50 manipulation tasks of a simulated Sawyer arm, with goals by seed and our own renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.cameras import FreeCamera, Pictures
+from manyparts.envs.experts.metaworld import expert
+from manyparts.envs.goals import episode_generator, split_of
+from manyparts.envs.rendering import choose_backend, load_mujoco
+from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
+from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
+from manyparts.extras import install_command
+from manyparts.types import ActionContract, Observation, Spec, UserError
+
+__all__ = [
+    "CAMERAS",
+    "EXTRA",
+    "INSTRUCTIONS",
+    "PACKAGES",
+    "SPLITS",
+    "STEPS_AFTER_SUCCESS",
+    "TASKS",
+    "MetaWorld",
+    "make",
+    "renderer",
+]
+
+EXTRA = "metaworld"
+STEPS_AFTER_SUCCESS = 20
+PACKAGES = ("metaworld", "mujoco", "gymnasium")
+HORIZON = 500
+SUBSTEPS = 5
+
+FREE_CAMERAS: Mapping[str, FreeCamera] = {
+    "workspace": FreeCamera(position=(0.6, 1.5, 0.6), look_at=(0.0, 0.7, 0.13), fovy=38),
+    "workspace_side": FreeCamera(position=(0.85, 0.45, 0.65), look_at=(0.0, 0.68, 0.12), fovy=42),
+    "workspace_front": FreeCamera(position=(0.0, 1.75, 0.5), look_at=(0.0, 0.65, 0.12), fovy=38),
+    "workspace_low": FreeCamera(position=(0.5, -0.1, 0.5), look_at=(0.0, 0.7, 0.13), fovy=42),
+}
+MODEL_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
+CAMERAS = (*FREE_CAMERAS, *MODEL_CAMERAS)
+DEFAULT_CAMERA = "workspace"
+
+ACTION = ActionContract(
+    representation="delta_position",
+    frame="world",
+    names=("x", "y", "z", "gripper"),
+    low=(-1.0,) * 4,
+    high=(1.0,) * 4,
+    control_rate_hz=80.0,
+    gripper="positive closes",
+)
+PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
+OBJECTS = tuple(f"object{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw"))
+FULL = (
+    *PROPRIOCEPTION,
+    *OBJECTS,
+    *(f"previous_{name}" for name in (*PROPRIOCEPTION, *OBJECTS)),
+    *("goal_x", "goal_y", "goal_z"),
+)
+
+# Coordinates of the reset vector that vary less than this are noise, not goals.
+NARROW_METRES = 0.02
+# The vector's last three are the goal, except here, where the goal hangs over the object and they are unused.
+GOAL_IS_THE_OBJECT = ("disassemble",)
+DRAWS = 10_000
+
+
+def make(task: str, config: EnvConfig, split: Split) -> MetaWorld:
+    """The environment of a task of this suite, "reach" or another of `TASKS`."""
+    return MetaWorld(task, config, split)
+
+
+def renderer() -> str:
+    """What renders this suite."""
+    return choose_backend()
+
+
+class MetaWorld(Environment):
+    """One task. Step by step it equals Meta-World's own environment with the same goal, action for action.
+
+    state: hand position in metres and gripper opening in [0, 1]; or Meta-World's observation of 39 numbers.
+    """
+
+    def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
+        cameras = config.cameras or (DEFAULT_CAMERA,)
+        for camera in cameras:
+            if camera not in CAMERAS:
+                raise UserError(f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}")
+        interface = Spec(
+            embodiment="sawyer",
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            state_names=FULL if config.state == "full" else PROPRIOCEPTION,
+            action=ACTION,
+        )
+        super().__init__(f"metaworld/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        self.config = config
+        self._mujoco = load_mujoco()
+        self._simulator = _simulator(name)
+        if config.goal == "hidden":
+            _hide_goal_markers(self._simulator.model)
+        self._pristine = _Pristine(self._simulator)
+        self._space = self._simulator._random_reset_space
+        self._vector = self._space.low
+        self._goal_axes = goal_axes(name, self._space.low, self._space.high)
+        self._context: np.ndarray | None = None
+        if config.context is not None:
+            self._draw(episode_generator(self.task, "evaluation", config.context), "evaluation")
+            self._context = self.goal.copy()
+        self._expert = expert(name)
+        self._observation = np.zeros(len(FULL))
+        self._pictures = Pictures(self._simulator.model, config, FREE_CAMERAS)
+
+    @property
+    def goal(self) -> np.ndarray:
+        """The coordinates that decide the split of this episode's goal, in metres."""
+        return self._vector[self._goal_axes]
+
+    def observe(self) -> Observation:
+        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        return {"images": images, "state": self._state()}
+
+    def expert_action(self) -> np.ndarray:
+        action = self._expert(self._observation)
+        return np.clip(action, ACTION.low, ACTION.high).astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        return self._picture(DEFAULT_CAMERA, 256)
+
+    def close(self) -> None:
+        self._pictures.close()
+
+    def _state(self) -> np.ndarray:
+        state = self._observation[: len(self.interface.state_names)].astype(np.float32)
+        if self.config.state == "full" and self.config.goal == "hidden":
+            state[-3:] = 0
+        return state
+
+    def _begin(self, seed: int) -> None:
+        """Meta-World's `reset`, which runs `reset_model` twice, so that what moved settles."""
+        from gymnasium.envs.mujoco import MujocoEnv
+
+        simulator = self._simulator
+        self._pristine.restore(simulator)
+        generator = episode_generator(self.task, self.split, seed)
+        simulator._get_state_rand_vec = lambda: self._draw(generator, self.split)
+        simulator.reset_model()
+        simulator._get_state_rand_vec = lambda: self._vector
+        observation, _ = MujocoEnv.reset(simulator)
+        observation[18:36] = observation[:18]
+        simulator._prev_obs = observation[:18].copy()
+        self._observation = observation
+        _refresh_poses(simulator)
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        """Meta-World's `step` without what has no effect on its results."""
+        mujoco, simulator = self._mujoco, self._simulator
+        model, data = simulator.model, simulator.data
+        simulator.set_xyz_action(action[:3])
+        data.ctrl[:] = (action[3], -action[3])
+        mujoco.mj_step(model, data, nstep=SUBSTEPS)
+        mujoco.mj_forward(model, data)
+        space = simulator.sawyer_observation_space
+        self._observation = np.clip(simulator._get_obs(), space.low, space.high)
+        reward, info = simulator.evaluate_state(self._observation, action)
+        return float(reward), bool(info["success"])
+
+    def _draw(self, generator: np.random.Generator, split: Split) -> np.ndarray:
+        """A reset vector whose goal is the context's, where there is one, else of the split."""
+        for _ in range(DRAWS):
+            vector = generator.uniform(self._space.low, self._space.high)
+            if self._context is not None:
+                vector[self._goal_axes] = self._context
+            if self._context is not None or split_of(self.task, vector[self._goal_axes]) == split:
+                self._vector = vector
+                return vector
+        raise RuntimeError(f"no goal of {self.task} found for split {split} in {DRAWS} draws")
+
+    def _picture(self, name: str, size: int) -> np.ndarray:
+        return self._pictures.picture(self._simulator.data, name, size)
+
+
+class _Pristine:
+    """A simulator as it was just built, so that what ran before leaves no trace in an episode."""
+
+    def __init__(self, simulator: Any) -> None:
+        self._body_pos = simulator.model.body_pos.copy()
+        self._site_pos = simulator.model.site_pos.copy()
+        self._attributes = _copied(vars(simulator))
+
+    def restore(self, simulator: Any) -> None:
+        mujoco = load_mujoco()
+        simulator.model.body_pos[:] = self._body_pos
+        simulator.model.site_pos[:] = self._site_pos
+        mujoco.mj_resetData(simulator.model, simulator.data)
+        mujoco.mj_forward(simulator.model, simulator.data)
+        vars(simulator).clear()
+        vars(simulator).update(_copied(self._attributes))
+
+
+def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes with arrays of their own copied; views into the simulator's memory stay views, as in Meta-World."""
+    return {
+        key: value.copy() if isinstance(value, np.ndarray) and value.flags.owndata else value
+        for key, value in attributes.items()
+    }
+
+
+def _simulator(name: str) -> Any:
+    try:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+    except ImportError as error:
+        raise UserError(f"metaworld cannot be imported ({error}); install it with: {install_command(EXTRA)}") from error
+    simulator = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()
+    simulator._set_task_called = True
+    simulator._partially_observable = False
+    simulator.touching_object = lambda object_geom_id: _holds(simulator.data, object_geom_id)
+    del simulator.sawyer_observation_space  # cached, and without the goal until here
+    return simulator
+
+
+def _holds(data: Any, geom: int) -> bool:
+    """Whether both pads press on a geom. Meta-World's own looks at all contacts one by one in Python, twice: a quarter
+    of a millisecond a step."""
+    contacts = data.contact
+    of_geom = (contacts.geom1 == geom) | (contacts.geom2 == geom)
+    if not of_geom.any():
+        return False
+    for name in ("leftpad_geom", "rightpad_geom"):
+        pad = data.geom(name).id
+        rows = contacts.efc_address[of_geom & ((contacts.geom1 == pad) | (contacts.geom2 == pad))]
+        if sum(data.efc_force[rows]) <= 0:
+            return False
+    return True
+
+
+def goal_axes(name: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Indices of the reset vector that make a goal: those of the goal that vary, else those of the object."""
+    varies = np.flatnonzero(high - low >= NARROW_METRES)
+    goal_first = 3 if len(low) == 6 and name not in GOAL_IS_THE_OBJECT else 0
+    goal = varies[(varies >= goal_first) & (varies < goal_first + 3)]
+    return goal if len(goal) else varies
+
+
+def _hide_goal_markers(model: Any) -> None:
+    for index in range(model.nsite):
+        if "goal" in model.site(index).name.lower() or model.site(index).name == "pegTop":
+            model.site_rgba[index, 3] = 0
+
+
+def _refresh_poses(simulator: Any) -> None:
+    """Poses of what reset moved last, for the first picture. Steps compute them anew, so dynamics are untouched."""
+    mujoco = load_mujoco()
+    mujoco.mj_kinematics(simulator.model, simulator.data)
+    mujoco.mj_comPos(simulator.model, simulator.data)
+    mujoco.mj_camlight(simulator.model, simulator.data)

@@ -1,0 +1,127 @@
+"""Navigation: first-person, discrete, to a place that a picture shows, in the worlds of miniworld."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, ClassVar
+
+import numpy as np
+
+from manyparts.envs.base import EnvConfig, Split
+from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute
+from manyparts.envs.navigation import CAMERAS, Navigation
+from manyparts.envs.rendering import APT, egl_loads
+from manyparts.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
+from manyparts.types import UserError
+
+__all__ = [
+    "EXTRA",
+    "INSTRUCTIONS",
+    "PACKAGES",
+    "SPLITS",
+    "STEPS_AFTER_SUCCESS",
+    "TASKS",
+    "MiniworldScene",
+    "make",
+    "renderer",
+]
+
+EXTRA = "navigation"
+# The expert then stands still, and a policy that learns it where it does not know the goal never leaves (docs).
+STEPS_AFTER_SUCCESS = 0
+PACKAGES = ("miniworld", "pyglet", "gymnasium")
+
+BODY_METRES = 0.4
+# Ways and goals keep a little farther from walls than the body must.
+CLEARANCE_METRES = 0.45
+MARKER_METRES = 0.4
+SAMPLES_A_PIXEL = 4
+
+
+def make(task: str, config: EnvConfig, split: Split) -> Navigation:
+    """The environment of a world of this suite, "hallway" or another of `TASKS`."""
+    for camera in config.cameras:
+        if camera not in CAMERAS:
+            raise UserError(f"unknown camera {camera!r} of navigation; choices: {', '.join(CAMERAS)}")
+    scene, horizon = MiniworldScene(WORLDS[task]), WORLDS[task].horizon
+    return Navigation(f"navigation/{task}", scene, embodiment="miniworld", config=config, split=split, horizon=horizon)
+
+
+def renderer() -> str:
+    """What renders this suite: EGL, without a display. UserError, with the command that brings it, where it is not."""
+    if not egl_loads("libGL.so.1", "libGLU.so.1"):
+        raise UserError(f"no renderer: EGL, OpenGL or GLU does not load; install them with: {APT} libgl1 libglu1-mesa")
+    return "egl"
+
+
+class MiniworldScene:
+    """A `Scene` (envs.navigation) of miniworld: its floor plan, its look and its collisions, none of its randomness."""
+
+    # OpenGL contexts of one process share the display list that miniworld draws from: whose it holds now.
+    _drawn: ClassVar[MiniworldScene | None] = None
+
+    def __init__(self, world: World) -> None:
+        renderer()
+        envs = _miniworld_envs()
+        with contextlib.redirect_stdout(io.StringIO()):  # it tells what its frame buffers fall back to
+            self._simulator: Any = getattr(envs, world.kind)(obs_width=8, obs_height=8, window_width=8, window_height=8)
+            self._simulator.reset(seed=world.seed)
+        MiniworldScene._drawn = None
+        walls = self._simulator.wall_segs[:, :, [0, 2]]
+        self._plan = FloorPlan(walls, clearance=CLEARANCE_METRES)
+        self._box = self._simulator.box
+        self._box.size, self._box.dir = np.full(3, MARKER_METRES), 0.0
+        self._buffers: dict[int, Any] = {}
+
+    def sample(self, generator: np.random.Generator) -> np.ndarray:
+        """Rooms by their area, then uniform within; at least the clearance from every wall."""
+        rooms = self._simulator.rooms
+        while True:
+            room = rooms[generator.choice(len(rooms), p=self._simulator.room_probs)]
+            place = generator.uniform([room.min_x, room.min_z], [room.max_x, room.max_z])
+            if room.point_inside(_upright(place)) and self._plan.distance_to_walls(place[None])[0] >= CLEARANCE_METRES:
+                return place
+
+    def route(self, goal: np.ndarray) -> FloorRoute:
+        return FloorRoute(self._plan, goal)
+
+    def is_free(self, place: np.ndarray) -> bool:
+        return bool(self._plan.distance_to_walls(place[None])[0] >= BODY_METRES)
+
+    def picture(self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None) -> np.ndarray:
+        simulator = self._simulator
+        simulator.agent.pos, simulator.agent.dir = _upright(place), heading
+        simulator.entities = [simulator.agent]
+        if marker is not None:
+            self._box.pos = _upright(marker)
+            simulator.entities.append(self._box)
+        simulator.shadow_window.switch_to()
+        if MiniworldScene._drawn is not self:
+            simulator._render_static()
+            MiniworldScene._drawn = self
+        return simulator.render_obs(self._buffer(size)).copy()
+
+    def close(self) -> None:
+        """Nothing to do: miniworld's context goes with the process, and closing it would take textures that it shares
+        with others."""
+
+    def _buffer(self, size: int) -> Any:
+        if size not in self._buffers:
+            from miniworld.opengl import FrameBuffer
+
+            self._buffers[size] = FrameBuffer(size, size, SAMPLES_A_PIXEL)
+        return self._buffers[size]
+
+
+def _miniworld_envs() -> Any:
+    import pyglet
+
+    pyglet.options["headless"] = True
+    from miniworld import envs
+
+    return envs
+
+
+def _upright(place: np.ndarray) -> np.ndarray:
+    return np.array([place[0], 0.0, place[1]])

@@ -1,0 +1,232 @@
+"""Point mass: a disc pushed about a table seen from above, in numpy only, for tests and first tries.
+
+Several tasks show the same pictures, so that only the sentence tells which target is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.experts.pd import pd_action
+from manyparts.envs.goals import episode_generator, split_of
+from manyparts.types import ActionContract, Observation, Spec, UserError
+
+EXTRA = ""
+STEPS_AFTER_SUCCESS = 20
+PACKAGES: tuple[str, ...] = ("numpy",)
+CAMERAS = ("top",)
+HORIZON = 100
+
+SECONDS_A_STEP = 0.05
+FORCE = 4.0
+FRICTION = 4.0
+HALF_TABLE = 1.0
+REACH = 0.85
+TARGET_RADIUS = 0.16
+BODY_RADIUS = 0.11
+SUCCESS_DISTANCE = 0.1
+APART = 0.45
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "red": (214, 39, 40),
+    "green": (44, 160, 44),
+    "blue": (31, 119, 230),
+    "grey": (128, 128, 128),
+}
+TABLE = (236, 232, 222)
+BODY = (30, 30, 30)
+
+TASKS: tuple[str, ...] = ("reach", "reach-red", "reach-green", "reach-blue", "reach-left", "reach-right")
+SPLITS: Mapping[str, tuple[str, ...]] = {
+    "all": TASKS,
+    "colours": ("reach-red", "reach-green", "reach-blue"),
+    "sides": ("reach-left", "reach-right"),
+}
+
+ACTION = ActionContract(
+    representation="force",
+    frame="world",
+    names=("x", "y"),
+    low=(-1.0, -1.0),
+    high=(1.0, 1.0),
+    control_rate_hz=1 / SECONDS_A_STEP,
+)
+PROPRIOCEPTION = ("x", "y")
+FULL = (*PROPRIOCEPTION, "velocity_x", "velocity_y", "goal_x", "goal_y")
+
+
+def make(task: str, config: EnvConfig, split: Split) -> PointMass:
+    """The environment of a task of this suite, "reach" or another of `TASKS`."""
+    return PointMass(task, config, split)
+
+
+def renderer() -> str:
+    """What renders this suite."""
+    return "numpy"
+
+
+class PointMass(Environment):
+    """A disc of unit mass with friction. action: force in [-1, 1] along x (right) and y (up in the picture).
+
+    state: position in metres within [-1, 1]; full: also velocity and goal. Success: centre within 0.1 m of the goal's.
+    """
+
+    def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
+        cameras = config.cameras or CAMERAS
+        for camera in cameras:
+            if camera not in CAMERAS:
+                raise UserError(f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}")
+        interface = Spec(
+            embodiment="pointmass",
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            state_names=FULL if config.state == "full" else PROPRIOCEPTION,
+            action=ACTION,
+        )
+        super().__init__(f"pointmass/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        self.config = config
+        self._name = name
+        self._position = np.zeros(2)
+        self._velocity = np.zeros(2)
+        self.goal = np.zeros(2)
+        self._targets: list[tuple[np.ndarray, str]] = []
+        self._fixed: np.ndarray | None = None
+        if config.context is not None:
+            generator = episode_generator(self.task, "evaluation", config.context)
+            while not self._lay_out(generator, "evaluation"):
+                pass
+            self._fixed = np.stack([place for place, _ in self._targets])
+
+    def observe(self) -> Observation:
+        images = {name: self._picture(size[0]) for name, size in self.interface.cameras.items()}
+        goal = self.goal if self.config.goal == "visible" else np.zeros(2)
+        state = np.concatenate([self._position, self._velocity, goal])[: len(self.interface.state_names)]
+        return {"images": images, "state": state.astype(np.float32)}
+
+    def expert_action(self) -> np.ndarray:
+        return np.clip(pd_action(self._position, self._velocity, self.goal), -1, 1).astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        return self._picture(256)
+
+    def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The targets stay where they are."""
+        return (self._picture(256, state[:2]) for state in states)
+
+    def _begin(self, seed: int) -> None:
+        generator = episode_generator(self.task, self.split, seed)
+        while not self._lay_out(generator, self.split if self._fixed is None else "evaluation"):
+            pass
+        self._velocity = np.zeros(2)
+
+    def _lay_out(self, generator: np.random.Generator, split: Split) -> bool:
+        """Draw the disc and its targets; False where they are too close or the goal belongs to another split."""
+        colours = _target_colours(self._name)
+        places = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
+        if self._fixed is not None:
+            places[1:] = self._fixed
+        gaps = np.linalg.norm(places[:, None] - places[None], axis=-1) + 2 * np.eye(len(places))
+        targets = places[1:]
+        sideways = targets[np.argsort(targets[:, 0])]
+        self.goal = sideways[-1] if self._name == "reach-right" else targets[0]
+        if self._name == "reach-left":
+            self.goal = sideways[0]
+        self._position = places[0]
+        self._targets = list(zip(targets, colours, strict=True))
+        apart = gaps.min() >= APART
+        beside = len(colours) != 2 or sideways[1][0] - sideways[0][0] >= APART
+        return bool(apart and beside and split_of(self.task, self.goal) == split)
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        self._velocity = self._velocity + SECONDS_A_STEP * (FORCE * action - FRICTION * self._velocity)
+        moved = self._position + SECONDS_A_STEP * self._velocity
+        self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
+        self._velocity = np.where(moved == self._position, self._velocity, 0.0)
+        distance = float(np.linalg.norm(self._position - self.goal))
+        return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
+
+    def _picture(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
+        """position: None: the disc's present one."""
+        pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()
+        if self.config.goal == "visible":
+            for place, colour in self._targets:
+                _paint_disc(pixels, place, TARGET_RADIUS, COLOURS[colour])
+        _paint_disc(pixels, self._position if position is None else position, BODY_RADIUS, BODY)
+        return np.rint(pixels).astype(np.uint8)
+
+
+def _target_colours(name: str) -> tuple[str, ...]:
+    """Colours of the targets shown, the meant one first; two grey ones where the side decides."""
+    if name in ("reach-left", "reach-right"):
+        return ("grey", "grey")
+    meant = name.removeprefix("reach-")
+    return (meant, *(each for each in ("red", "green", "blue") if each != meant)) if meant in COLOURS else ("grey",)
+
+
+def _paint_disc(pixels: np.ndarray, place: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
+    """Blend a disc into a picture in place, its edge one pixel soft. pixels: float (size, size, 3), y up."""
+    size = len(pixels)
+    metres_a_pixel = 2 * HALF_TABLE / size
+    centres = (np.arange(size) + 0.5) * metres_a_pixel - HALF_TABLE
+    distance = np.hypot(centres[None, :] - place[0], -centres[:, None] - place[1])
+    cover = np.clip((radius - distance) / metres_a_pixel + 0.5, 0, 1)[..., None]
+    pixels += cover * (np.asarray(colour) - pixels)
+
+
+def _sentences(sentence: str, *others: str) -> Instructions:
+    return Instructions(sentence, others[:-2], others[-2:])
+
+
+INSTRUCTIONS: Mapping[str, Instructions] = {
+    "reach": _sentences(
+        "move to the target",
+        "go to the target",
+        "push the disc onto the target",
+        "head for the marked spot",
+        "drive to the grey circle",
+        "bring the disc to the marker",
+    ),
+    "reach-red": _sentences(
+        "move to the red target",
+        "go to the red circle",
+        "push the disc onto the red spot",
+        "head for the red one",
+        "drive to the target that is red",
+        "bring the disc to the red marker",
+    ),
+    "reach-green": _sentences(
+        "move to the green target",
+        "go to the green circle",
+        "push the disc onto the green spot",
+        "head for the green one",
+        "drive to the target that is green",
+        "bring the disc to the green marker",
+    ),
+    "reach-blue": _sentences(
+        "move to the blue target",
+        "go to the blue circle",
+        "push the disc onto the blue spot",
+        "head for the blue one",
+        "drive to the target that is blue",
+        "bring the disc to the blue marker",
+    ),
+    "reach-left": _sentences(
+        "move to the left target",
+        "go to the circle on the left",
+        "push the disc onto the left spot",
+        "head for the one further left",
+        "drive to the leftmost target",
+        "bring the disc to the marker on the left side",
+    ),
+    "reach-right": _sentences(
+        "move to the right target",
+        "go to the circle on the right",
+        "push the disc onto the right spot",
+        "head for the one further right",
+        "drive to the rightmost target",
+        "bring the disc to the marker on the right side",
+    ),
+}

@@ -1,0 +1,156 @@
+"""The MuJoCo model of a walker's body, as MJCF."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from manyparts.envs.suites.walkers_bodies import GRAVITY, HEEL, Axis, Body, Joint, Leg
+
+SECONDS_A_SUBSTEP = 0.008
+CAMERA = "side"
+SPEED_SENSOR = "centre_of_mass_velocity"
+
+
+def to_mjcf(body: Body) -> str:
+    """The model as XML. Every frame is the world's in the standing pose, where all joints are at 0 but the root's.
+
+    Limbs touch the floor only, never each other. The root's place is metres in the world: of a planar body the joints
+    root_x, root_z and root_pitch (about y, so forward is positive), of a free one its position and quaternion.
+    """
+    root = Element("mujoco", model=body.name)
+    SubElement(
+        root, "option", timestep=str(SECONDS_A_SUBSTEP), integrator="implicitfast", gravity=_text(0, 0, -GRAVITY)
+    )
+    _add_looks(root, body)
+    default = SubElement(root, "default")
+    SubElement(default, "geom", contype="1", conaffinity="0", friction=_text(body.friction, 0.05, 0.001))
+    world = SubElement(root, "worldbody")
+    SubElement(world, "light", directional="true", pos="0 0 4", dir="0.3 0.5 -1", diffuse="0.7 0.7 0.7")
+    SubElement(world, "geom", name="floor", type="plane", size="0 0 1", material="floor", contype="0", conaffinity="1")
+    torso = _add_torso(world, body)
+    actuators = SubElement(root, "actuator")
+    for index, leg in enumerate(body.legs):
+        _add_leg(torso, actuators, body, index, leg)
+    SubElement(SubElement(root, "sensor"), "subtreelinvel", name=SPEED_SENSOR, body="torso")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_looks(root: Element, body: Body) -> None:
+    asset = SubElement(root, "asset")
+    SubElement(
+        asset, "texture", type="skybox", builtin="gradient", rgb1="0.7 0.8 0.9", rgb2="1 1 1", width="64", height="64"
+    )
+    SubElement(
+        asset, "texture", name="tiles", type="2d", builtin="checker", width="64", height="64",
+        rgb1="0.45 0.5 0.55", rgb2="0.6 0.65 0.7",
+    )  # fmt: skip
+    SubElement(asset, "material", name="floor", texture="tiles", texrepeat="1 1", texuniform="true")
+    for name, saturation, value in (("torso", 0.6, 0.85), ("near", 0.5, 0.95), ("far", 0.7, 0.55)):
+        colour = colorsys.hsv_to_rgb(body.hue, saturation, value)
+        SubElement(asset, "material", name=name, rgba=_text(*colour, 1))
+
+
+def _add_torso(world: Element, body: Body) -> Element:
+    torso = SubElement(world, "body", name="torso", pos=_text(0, 0, body.hips_height))
+    _add_camera(torso, distance=1.8 * max(_height(body), _length(body)))
+    if body.kind == "free":
+        SubElement(torso, "freejoint", name="root")
+    else:
+        SubElement(torso, "joint", name="root_x", type="slide", axis="1 0 0")
+        SubElement(torso, "joint", name="root_z", type="slide", axis="0 0 1", ref=_text(body.hips_height))
+        SubElement(torso, "joint", name="root_pitch", type="hinge", axis="0 1 0")
+    upright = body.stance == "upright"
+    rear, front = ((0, 0, 0), (0, 0, body.torso)) if upright else ((-body.torso / 2, 0, 0), (body.torso / 2, 0, 0))
+    _add_capsule(torso, "torso", rear, front, body.torso_radius, body.density, "torso")
+    eye = (front[0] + body.torso_radius * 0.8, 0, front[2] + body.torso_radius * 0.5)
+    SubElement(
+        torso, "geom", type="sphere", size=_text(0.5 * body.torso_radius), pos=_text(*eye), mass="0", contype="0",
+        rgba="0.1 0.1 0.1 1",
+    )  # fmt: skip
+    return torso
+
+
+def _height(body: Body) -> float:
+    """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of one that stands on end
+    this is about half way up, of another near the hips."""
+    return body.hips_height + body.torso if body.stance == "upright" else 1.7 * body.hips_height
+
+
+def _length(body: Body) -> float:
+    """Metres from side to side, or from end to end, whichever is more, standing."""
+    reaches = [
+        (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth)) for leg in body.legs
+    ]
+    along = max(abs(x + forward) for x, _, forward, _ in reaches)
+    across = max(abs(y + left) for _, y, _, left in reaches)
+    return 2 * max(along, across)
+
+
+def _add_camera(torso: Element, distance: float) -> None:
+    """It stays beside the body's centre of mass, a little ahead and above."""
+    azimuth, elevation = math.radians(20), math.radians(15)
+    place = (math.sin(azimuth) * math.cos(elevation), -math.cos(azimuth) * math.cos(elevation), math.sin(elevation))
+    right = (math.cos(azimuth), math.sin(azimuth), 0.0)
+    up = (-math.sin(azimuth) * math.sin(elevation), math.cos(azimuth) * math.sin(elevation), math.cos(elevation))
+    SubElement(
+        torso, "camera", name=CAMERA, mode="trackcom", pos=_text(*(distance * part for part in place)),
+        xyaxes=_text(*right, *up), fovy="45",
+    )  # fmt: skip
+
+
+def _add_leg(torso: Element, actuators: Element, body: Body, index: int, leg: Leg) -> None:
+    """Links one in the other, each with its joints and their motors, named leg0_0, leg0_0_bend and so on."""
+    parent, place = torso, leg.hip
+    for link, (length, tilt, axes) in enumerate(zip(leg.lengths, leg.tilts, leg.axes, strict=True)):
+        name = f"leg{index}_{link}"
+        parent = SubElement(parent, "body", name=name, pos=_text(*place))
+        for axis in axes:
+            _add_joint(parent, actuators, f"{name}_{axis}", body.joint(leg, link, axis), leg.azimuth)
+        along = (math.sin(tilt) * math.cos(leg.azimuth), math.sin(tilt) * math.sin(leg.azimuth), -math.cos(tilt))
+        place = (length * along[0], length * along[1], length * along[2])
+        heel = -HEEL * place[0] if link == 2 else 0.0
+        toe = (place[0] + heel, place[1], place[2])
+        looks = "near" if leg.hip[1] < 0 else "far"
+        _add_capsule(parent, name, (heel, 0, 0), toe, body.leg_radius, body.density, looks)
+
+
+def _add_joint(parent: Element, actuators: Element, name: str, joint: Joint, azimuth: float) -> None:
+    SubElement(
+        parent, "joint", name=name, type="hinge", axis=_text(*_direction(joint.axis, azimuth)), limited="true",
+        range=_text(-math.degrees(joint.turn), math.degrees(joint.turn)), damping=_text(joint.damping),
+        stiffness=_text(joint.stiffness),
+        springref=_text(math.degrees(joint.rest)), armature=_text(joint.armature),
+    )  # fmt: skip
+    SubElement(
+        actuators, "motor", name=name, joint=name, gear=_text(joint.torque), ctrllimited="true", ctrlrange="-1 1"
+    )
+
+
+def _direction(axis: Axis, azimuth: float) -> tuple[float, float, float]:
+    """The joint's axis; to bend is to swing the link's end forward along the azimuth."""
+    if axis == "bend":
+        return (math.sin(azimuth), -math.cos(azimuth), 0.0)
+    return (1.0, 0.0, 0.0) if axis == "roll" else (0.0, 0.0, 1.0)
+
+
+def _add_capsule(
+    parent: Element,
+    name: str,
+    start: tuple[float, float, float],
+    end: tuple[float, float, float],
+    radius: float,
+    density: float,
+    looks: str,
+) -> None:
+    SubElement(
+        parent, "geom", name=name, type="capsule", fromto=_text(*start, *end), size=_text(radius),
+        density=_text(density), material=looks,
+    )  # fmt: skip
+
+
+def _text(*numbers: float) -> str:
+    """Numbers as MJCF wants them, to the last bit."""
+    return " ".join(repr(float(number)) for number in numbers)

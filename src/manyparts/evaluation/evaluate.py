@@ -1,0 +1,335 @@
+"""Evaluates an agent on goals it never saw, with several processes; resumable, the same result however it is run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+from manyparts import envs
+from manyparts.claim import claim, write_atomically
+from manyparts.data.windows import WindowConfig
+from manyparts.devices import choose_device
+from manyparts.envs.base import EnvConfig, Split
+from manyparts.evaluation.episodes import (
+    REFERENCES,
+    EvaluationConfig,
+    EvaluationJob,
+    Reference,
+    learned_embodiment,
+    run_episode,
+    video_name,
+)
+from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.provenance import code_commit, file_hash, package_versions
+from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
+from manyparts.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
+from manyparts.planners import PlannerConfig
+from manyparts.progress import progress_bar
+from manyparts.rollout.workers import Affinity, default_workers, stream
+from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.types import Precision, UserError
+
+EPISODES = "episodes.jsonl"
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    episodes: int = 20,
+    seed: int = 0,
+    workers: int | None = None,
+    videos: int = 0,
+    prompts: Prompts = "sentence",
+    prompt_task: str | None = None,
+    max_steps: int | None = None,
+    until_success: bool = False,
+    split: Split = "evaluation",
+    output: str | Path | None = None,
+    resume: bool = True,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    planner: PlannerConfig | None = None,
+) -> Result:
+    """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
+
+    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. An agent for several
+    embodiments acts for that of the task. prompts: what the agent is told (`prompt_kinds`). prompt_task: the task
+    that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
+    that success at the last step means something, unless `until_success` ends each with its first solved step,
+    which saves most of the time of a good agent. videos: of each task film the first so many successes and
+    failures, and keep where the visual tokens look in them (`attention`). device, precision: how the agent runs; bf16
+    computes in bfloat16. planner: what a dynamics model acts with.
+
+    Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
+    goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
+    holds episodes.jsonl, results.json and videos/; a second call does only what is missing there, `resume=False`
+    begins anew. Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a
+    folder of another evaluation.
+    """
+    checkpoint = resolve(run)
+    info = load_info(checkpoint)
+    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    _check(episodes, videos, prompts, max_steps, split, precision)
+    taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
+    if prompts not in taken:
+        raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
+    device = str(choose_device(device))
+    environments = {
+        suite: environment if max_steps is None else replace(environment, max_steps=max_steps)
+        for suite, environment in _environments(info, chosen).items()
+    }
+    if prompt_task is not None:
+        (prompt_task,) = envs.expand([prompt_task])
+    config = EvaluationConfig(
+        checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success, planner
+    )
+    folder = workplace(run) / EVALUATION if output is None else Path(output)
+    if not resume:
+        _discard(folder)
+    weights = {"weights": file_hash(checkpoint / WEIGHTS)}
+    conditions = weights | _conditions(config, chosen, info.provenance.get("seed"))
+    return _carried_out(folder, config, conditions, _origin(config, info), chosen, episodes, videos, workers)
+
+
+def evaluate_reference(
+    agent: Reference,
+    tasks: Sequence[str],
+    *,
+    output: str | Path,
+    episodes: int = 20,
+    seed: int = 0,
+    workers: int | None = None,
+    videos: int = 0,
+    environment: EnvConfig | None = None,
+    max_steps: int | None = None,
+    until_success: bool = False,
+    split: Split = "evaluation",
+) -> Result:
+    """What the "expert", which knows the simulator, or "random" actions achieve on the episodes that `evaluate` meets:
+    a ceiling and a floor. environment: None for the suites' usual one. The rest: see `evaluate`."""
+    _check(episodes, videos, "sentence", max_steps, split, "fp32")
+    if agent not in REFERENCES:
+        raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
+    chosen = tuple(dict.fromkeys(envs.expand(tasks)))
+    settings = environment or EnvConfig()
+    if max_steps is not None:
+        settings = replace(settings, max_steps=max_steps)
+    environments = {task.partition("/")[0]: settings for task in chosen}
+    config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
+    conditions = {"agent": agent} | _conditions(config, chosen, None)
+    origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
+    return _carried_out(Path(output), config, conditions, origin, chosen, episodes, videos, workers)
+
+
+def _carried_out(
+    folder: Path,
+    config: EvaluationConfig,
+    conditions: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    tasks: Sequence[str],
+    episodes: int,
+    videos: int,
+    workers: int | None,
+) -> Result:
+    """Run in `folder` what is missing there, and save the result."""
+    with claim(folder, conditions):
+        asked = [(task, index) for task in tasks for index in range(episodes)]
+        records = _run_missing(folder, config, asked, videos, default_workers() if workers is None else workers)
+        result = Result(tuple(records), {**conditions, **origin, "tasks": list(tasks), "episodes": episodes})
+        result.save(folder)
+    return result
+
+
+def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str, precision: str) -> None:
+    for name, value, least in (("episodes", episodes, 1), ("videos", videos, 0), ("max_steps", max_steps, 1)):
+        if value is not None and value < least:
+            raise UserError(f"{name} is {value}; expected at least {least}")
+    for name, value, choices in (
+        ("prompts", prompts, get_args(Prompts)),
+        ("split", split, get_args(Split)),
+        ("precision", precision, get_args(Precision)),
+    ):
+        if value not in choices:
+            raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
+
+
+def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
+    """The environment of each task's suite, as it was in training.
+
+    A suite that no embodiment was trained in is taken for the first one's, which must fit it. Raises UserError if not.
+    """
+    configs = [from_jsonable(EnvConfig, dict(each.environment)) for each in info.embodiments]
+    trained = {
+        task.name.partition("/")[0]: config
+        for each, config in zip(info.embodiments, configs, strict=True)
+        for task in each.tasks
+    }
+    found = {}
+    for task in tasks:
+        suite = task.partition("/")[0]
+        if suite not in found and suite not in trained:
+            with contextlib.closing(envs.make(task, configs[0])) as env:
+                learned_embodiment(info, env)
+        found[suite] = trained.get(suite, configs[0])
+    return found
+
+
+def _conditions(config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None) -> dict[str, Any]:
+    """What decides an episode's outcome beside its task and index, as JSON values."""
+    suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
+    simulators = {suite: envs.versions(suite) for suite in suites}
+    renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
+    planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}
+    return {
+        "environment": _shared(config.environments, to_jsonable),
+        "seeds": {"evaluation": config.seed, "training": training_seed},
+        "split": config.split,
+        "prompts": config.prompts,
+        "prompt_task": config.prompt_task,
+        "max_steps": _shared(config.environments, lambda environment: environment.max_steps),
+        "until_success": config.until_success,
+        "device": config.device,
+        "precision": config.precision,
+        "versions": package_versions(),
+        "simulators": simulators,
+        "renderer": ", ".join(sorted(renderers)),
+        **planned,
+    }
+
+
+def _shared(environments: Mapping[str, EnvConfig], what: Callable[[EnvConfig], Any]) -> Any:
+    """What all suites' environments have in common, or each one's where they differ."""
+    told = {suite: what(environment) for suite, environment in environments.items()}
+    first = next(iter(told.values()))
+    return first if all(value == first for value in told.values()) else told
+
+
+def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
+    """Which code, run and data the agent comes from, as JSON values."""
+    trained = dict(info.provenance)
+    return {
+        "commit": code_commit(),
+        "checkpoint": str(config.agent),
+        "config_hash": trained.get("config_hash"),
+        "dataset_fingerprint": trained.get("dataset_fingerprint"),
+        "training": trained,
+        "python": platform.python_version(),
+    }
+
+
+def _discard(folder: Path) -> None:
+    for name in (EPISODES, "results.json", "manifest.json"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "videos", ignore_errors=True)
+
+
+def _run_missing(
+    folder: Path, config: EvaluationConfig, asked: Sequence[tuple[str, int]], videos: int, workers: int
+) -> list[EpisodeRecord]:
+    """Run and film what is missing; the records of the episodes asked for, in their order.
+
+    Each record is on disk before the next one is waited for.
+    """
+    path = folder / EPISODES
+    known = {(record.task, record.index): record for record in _read_records(path)}
+    if known:
+        _write_records(path, list(known.values()))  # without the line that a kill cut off
+    schedule = _Schedule(folder, config, asked, videos, known)
+    with (
+        progress_bar("evaluating", len(asked)) as bar,
+        closing(stream(run_episode, schedule.next_job, workers=workers)) as finished,
+    ):
+        seconds, steps = time.monotonic(), 0
+        for job, record in finished:
+            if job.video is not None:
+                first = known[record.task, record.index]
+                assert record == first, f"an episode came out differently when it was filmed: {first}, {record}"
+                continue
+            _append(path, record)
+            schedule.add(record)
+            steps += record.length
+            done = [known[key] for key in asked if key in known]
+            success = sum(episode.success_any for episode in done) / len(done)
+            note = f"success {success:.2f}, {steps / (time.monotonic() - seconds):.0f} steps/s"
+            bar.show(len(done), note)
+            bar.summary = f"evaluated {len(done)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
+    _write_records(path, [known[key] for key in sorted(known)])
+    return [known[key] for key in asked]
+
+
+class _Schedule:
+    """Which episode a worker runs next: it stays with its task, and films it once its episodes are done.
+
+    Which ones to film, the first `videos` successes and failures, is known only then. They are run once more before
+    a camera, which is cheaper by far than to film all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: EvaluationConfig,
+        asked: Sequence[tuple[str, int]],
+        videos: int,
+        known: dict[tuple[str, int], EpisodeRecord],
+    ) -> None:
+        self._folder, self._config, self._asked, self._videos, self._known = folder, config, asked, videos, known
+        self._blind = config.planner is not None or config.agent in REFERENCES  # no visual tokens that look anywhere
+        self._affinity = Affinity()
+        self._waiting: dict[str, deque[EvaluationJob]] = {task: deque() for task, _ in asked}
+        for task, index in asked:
+            if (task, index) not in known:
+                self._waiting[task].append(EvaluationJob(task, index, config))
+        for task in self._waiting:
+            self._film_if_done(task)
+
+    def next_job(self, worker: int) -> EvaluationJob | None:
+        task = self._affinity.choose(worker, {task: len(jobs) for task, jobs in self._waiting.items()})
+        return None if task is None else self._waiting[task].popleft()
+
+    def add(self, record: EpisodeRecord) -> None:
+        self._known[record.task, record.index] = record
+        self._film_if_done(record.task)
+
+    def _film_if_done(self, task: str) -> None:
+        records = [self._known.get(key) for key in self._asked if key[0] == task]
+        found = [record for record in records if record is not None]
+        if len(found) < len(records):
+            return
+        folder = self._folder / "videos"
+        for outcome in (True, False):
+            for record in [record for record in found if record.success_any == outcome][: self._videos]:
+                video = folder / video_name(record)
+                if not (video.exists() and (self._blind or video.with_suffix(".npz").exists())):
+                    self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
+
+
+def _read_records(path: Path) -> list[EpisodeRecord]:
+    """Whole lines only: what a kill cut off is done again."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    try:
+        return [EpisodeRecord.from_dict(json.loads(line)) for line in lines if line.endswith("\n")]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} has a line that is no episode ({error}); delete it or choose another output") from None
+
+
+def _append(path: Path, record: EpisodeRecord) -> None:
+    """Add one line in one write."""
+    line = (json.dumps(record.to_dict()) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with contextlib.closing(os.fdopen(descriptor, "wb", buffering=0)) as file:
+        file.write(line)
+
+
+def _write_records(path: Path, records: Sequence[EpisodeRecord]) -> None:
+    write_atomically(path, "".join(json.dumps(record.to_dict()) + "\n" for record in records).encode())

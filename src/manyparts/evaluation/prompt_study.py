@@ -1,0 +1,60 @@
+"""How far success follows the prompt: every kind of prompt, and every task told in every task's scenes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from manyparts import envs
+from manyparts.claim import write_atomically
+from manyparts.data.windows import WindowConfig
+from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.results import PROMPTS, PromptStudy, Result
+from manyparts.models.checkpoint import load_info, resolve, workplace
+from manyparts.serialisation import from_jsonable, to_jsonable
+
+
+def study_prompts(
+    run: str | Path,
+    *,
+    tasks: Sequence[str] | None = None,
+    episodes: int = 10,
+    matrix_with: Prompts = "sentence",
+    seed: int = 0,
+    workers: int | None = None,
+    max_steps: int | None = None,
+) -> PromptStudy:
+    """Evaluate an agent under every kind of prompt that it was trained for, and under every task's prompt.
+
+    Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in prompts.json; a second
+    call does only what is missing. matrix_with: the kind of prompt in the matrix. Raises UserError as `evaluate` does.
+    """
+    info = load_info(resolve(run))
+    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    folder = workplace(run) / "prompts"
+    shared: dict[str, Any] = {
+        "tasks": chosen,
+        "episodes": episodes,
+        "seed": seed,
+        "workers": workers,
+        "max_steps": max_steps,
+        "until_success": True,
+    }
+
+    def told(name: str, **how: Any) -> Result:
+        return evaluate(run, output=folder / name.replace("/", "-"), **shared, **how)
+
+    kinds = {
+        kind: told(kind, prompts=kind).aggregate["success_any"]
+        for kind in kinds_for(from_jsonable(WindowConfig, info.window))
+    }
+    matrix = {}
+    for task in chosen:
+        result = told(f"{matrix_with} of {task}", prompts=matrix_with, prompt_task=task)
+        matrix[task] = {scene: found["success_any"] for scene, found in result.per_task.items()}
+    study = PromptStudy(episodes, matrix_with, kinds, matrix)
+    write_atomically(folder / PROMPTS, json.dumps(to_jsonable(study), indent=1).encode())
+    return study

@@ -1,0 +1,250 @@
+"""Checkpoints of weights: a folder with config.json and model.safetensors, written whole and read strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from manyparts.data.embodiments import JointSpec
+from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.data.statistics import Statistics
+from manyparts.naming import NAMES
+from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.types import Spec, TaskEntry, UserError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights"
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Embodiment:
+    """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
+    normalised by. tasks: those that this run was trained on; none where it only kept the body of an earlier run."""
+
+    spec: Spec
+    environment: Mapping[str, Any]
+    statistics: Statistics
+    tasks: tuple[TaskEntry, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        converted = {"spec": self.spec.to_dict(), "statistics": self.statistics.to_dict()}
+        return own | converted | {"tasks": to_jsonable(self.tasks)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Embodiment:
+        """The inverse of `to_dict`."""
+        return cls(
+            Spec.from_dict(values["spec"]),
+            values["environment"],
+            Statistics.from_dict(values["statistics"]),
+            tuple(from_jsonable(TaskEntry, task) for task in values["tasks"]),
+        )
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What weights need beside them to act, and where they come from.
+
+    embodiments: in the order of the weights. model, objectives, window: configs as plain JSON values. provenance:
+    commit, versions, dataset fingerprint, seed and so on, as JSON values.
+    """
+
+    embodiments: tuple[Embodiment, ...]
+    model: Mapping[str, Any]
+    objectives: Mapping[str, Any]
+    window: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    @property
+    def joint(self) -> JointSpec:
+        """The embodiments as the model knows them."""
+        return JointSpec(tuple(embodiment.spec for embodiment in self.embodiments))
+
+    def embodiment_of(self, spec: Spec, complaint: str) -> Embodiment:
+        """The one of this spec; see `JointSpec.index`."""
+        return self.embodiments[self.joint.index(spec, complaint)]
+
+    @property
+    def tasks(self) -> tuple[TaskEntry, ...]:
+        """Those trained on, of all embodiments."""
+        return tuple(task for embodiment in self.embodiments for task in embodiment.tasks)
+
+    @property
+    def trained(self) -> tuple[Embodiment, ...]:
+        """The embodiments that this run was trained with: of several those with tasks."""
+        alone = len(self.embodiments) == 1
+        return tuple(embodiment for embodiment in self.embodiments if alone or embodiment.tasks)
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {item.name: getattr(self, item.name) for item in fields(self)}
+        return own | {"embodiments": [embodiment.to_dict() for embodiment in self.embodiments]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CheckpointInfo:
+        """The inverse of `to_dict`. Raises KeyError or UserError where something is missing or does not fit."""
+        known = values["embodiments"] if "spec" not in values else [values]  # before mixtures there was but one
+        own = {item.name: values[item.name] for item in fields(cls) if item.name != "embodiments"}
+        return cls(embodiments=tuple(map(Embodiment.from_dict, known)), **own)
+
+
+def save_checkpoint(folder: str | Path, module: nn.Module, info: CheckpointInfo) -> None:
+    """Write the module's weights and `info` to `folder`, all or nothing; what it held is replaced."""
+    with fresh_checkpoint(folder) as temporary:
+        write_checkpoint(temporary, module.state_dict(), info)
+
+
+def load_info(folder: str | Path) -> CheckpointInfo:
+    """What a checkpoint folder says of itself. Raises UserError naming the file that is missing or torn."""
+    path = Path(folder) / CONFIG
+    try:
+        return CheckpointInfo.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {folder}: {path} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a checkpoint's description: {_first_line(error)}") from error
+
+
+def load_weights(
+    module: nn.Module, folder: str | Path, *, may_miss: Sequence[str] = (), ignore: Sequence[str] = ()
+) -> None:
+    """Copy the weights of a checkpoint folder into `module`, on whatever device it is.
+
+    may_miss: patterns of names that the checkpoint may lack, whose fresh values stay. ignore: patterns of names that
+    only the checkpoint has. Raises UserError listing all other missing, unexpected and mis-shaped weights; the
+    module is then unchanged.
+    """
+    path, ours = Path(folder) / WEIGHTS, module.state_dict()
+    theirs = read_weights(path)
+    missing = [name for name in ours if name not in theirs and not matches(name, may_miss)]
+    unexpected = [name for name in sorted(theirs) if name not in ours and not matches(name, ignore)]
+    shared = {name: theirs[name] for name in ours if name in theirs}
+    shapes = {name: (tuple(tensor.shape), tuple(ours[name].shape)) for name, tensor in shared.items()}
+    misshaped = [f"{name} {there} for {here}" for name, (there, here) in shapes.items() if there != here]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    if complaints := [f"{kind}: {_some(names)}" for kind, names in found.items() if names]:
+        raise UserError(f"{path} does not fit the model; {'; '.join(complaints)}")
+    module.load_state_dict(shared, strict=False)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises UserError naming the file if it is missing or torn."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"no weights: {path} is missing") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
+
+
+def resolve(path: str | Path) -> Path:
+    """The checkpoint folder that `path` means: itself, the last checkpoint of a run folder, or by its name
+    "manyparts/NAME" (or "understudy/NAME", as runs from before the rename have it) one that comes with the package."""
+    if shipped := _shipped(path):
+        return shipped
+    path = Path(path)
+    last = path / "checkpoints" / "last"
+    if (last / WEIGHTS).is_file():
+        return last.resolve()
+    if (path / WEIGHTS).is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"no run or checkpoint at {path}")
+    raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
+
+
+def workplace(run: str | Path) -> Path:
+    """The folder for what is made of a run: its own, or for a checkpoint that comes with the package runs/NAME."""
+    return Path("runs") / Path(run).name if _shipped(run) else Path(run)
+
+
+def _shipped(path: str | Path) -> Path | None:
+    """The folder of the package's own checkpoint of that name; a folder of the user's comes first."""
+    owner, _, name = Path(path).as_posix().partition("/")
+    if owner not in NAMES or Path(path).exists():
+        return None
+    known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
+    if name not in known:
+        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}")
+    return SHIPPED / name
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a parameter's name fits one of the shell-style patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@contextlib.contextmanager
+def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
+    """A temporary folder to fill, which takes the name `folder` when the block ends well and goes when it does not.
+
+    Raises UserError if the disk is full.
+    """
+    folder = Path(folder)
+    temporary = temporary_folder(folder)
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        if not put_in_place(temporary, folder):
+            replace_folder(temporary, folder)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_checkpoint(folder: Path, weights: Mapping[str, Tensor], info: CheckpointInfo) -> None:
+    """Put config.json and model.safetensors into an existing folder."""
+    try:
+        safetensors.torch.save_file(_apart(weights), folder / WEIGHTS)
+    except SafetensorError as error:
+        raise _as_os_error(error) from error
+    (folder / CONFIG).write_text(json.dumps(info.to_dict(), indent=1), encoding="utf-8")
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors writes for the owner alone
+
+
+def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous tensors, no two of which share memory: tied weights are written twice."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in weights.items():
+        address = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.detach().clone() if address in seen else tensor.detach()
+        apart[name] = apart[name].contiguous()
+        seen.add(address)
+    return apart
+
+
+def _as_os_error(error: SafetensorError) -> Exception:
+    """safetensors tells of a disk that refuses (full, over quota) in words only."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
+
+
+def _flush_to_disk(folder: Path) -> None:
+    """So that a name never stands for content which a power failure takes away."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,0 +1,94 @@
+"""One vector a frame: what representation learning trains, and what a small policy then reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import pack, rearrange, unpack
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from manyparts.data.embodiments import JointSpec
+from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, ViT, ViTConfig, build_encoder
+from manyparts.models.pretrained import load_vit
+from manyparts.nn.named import NamedModules
+from manyparts.types import Batch, UserError
+
+
+@dataclass(frozen=True)
+class RepresentationConfig:
+    """encoder: of every camera. width: of a camera's embedding, a linear map of the mean of the encoder's tokens, then
+    LayerNorm and tanh; 0: that mean itself, for encoders that come trained.
+
+    sees: "images"; "state": the embedding is the normalised state, which no picture can tell better (a ceiling).
+    """
+
+    encoder: EncoderConfig = KeypointEncoderConfig()
+    width: int = 64
+    sees: Literal["images", "state"] = "images"
+
+    def __post_init__(self) -> None:
+        if self.sees not in ("images", "state"):
+            raise UserError(f"model.sees is {self.sees!r}; choices: images, state")
+        if self.width < 0:
+            raise UserError(f"model.width is {self.width}; expected at least 0")
+
+
+class Representation(nn.Module):
+    """See the module. joint: one embodiment; chunk: actions a step; steps: observations a window.
+
+    embedding_dimension: of all cameras together, or of the state. encoder_names: prefixes of the parameters that
+    `visual_features` depends on.
+    """
+
+    prompt_encoder = None
+    encoder_names = ("encoders.", "read.")
+
+    def __init__(self, config: RepresentationConfig, joint: JointSpec, *, chunk: int, steps: int):
+        super().__init__()
+        if len(joint.specs) > 1:
+            raise UserError(f"a representation is of one embodiment, not of {', '.join(joint.names)}")
+        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
+        slots = joint.slots if config.sees == "images" else {}
+        if config.sees == "images" and not slots:
+            raise UserError(f"the embodiment {joint.names[0]!r} has no camera to learn a representation from")
+        self.cameras = tuple(slots)
+        encoders = {name: build_encoder(config.encoder, size) for name, size in slots.items()}
+        self.encoders = NamedModules(encoders)
+        self.read = NamedModules({name: _reading(each.width, config.width) for name, each in encoders.items()})
+        widths = [config.width or each.width for each in encoders.values()]
+        self.embedding_dimension = sum(widths) if slots else joint.state_dimension
+
+    def load_pretrained(self) -> None:
+        """Start the encoders from the pretrained weights that the config names, if it names any."""
+        encoder = self.config.encoder
+        for module in self.encoders.values():
+            if isinstance(encoder, ViTConfig) and encoder.pretrained and isinstance(module, ViT):
+                load_vit(module, encoder.pretrained)
+
+    def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n 1 d"]:
+        """A camera's embedding of frames, as one token."""
+        return self.read[camera](self.encoders[camera](images).mean(dim=1))[:, None]
+
+    def embed(self, batch: Batch) -> Float[Tensor, "b t e"]:
+        """Every step's embedding; of frozen encoders the batch may bring it as features."""
+        if self.config.sees == "state":
+            return batch.state
+        if batch.features:
+            tokens = [batch.features[name][:, :, 0].float() for name in self.cameras]
+        else:
+            tokens = [self._of_camera(batch.images[name], name) for name in self.cameras]
+        return torch.cat(tokens, dim=-1)
+
+    def _of_camera(self, images: UInt8[Tensor, "b t c h w"], name: str) -> Float[Tensor, "b t d"]:
+        frames, shape = pack([images], "* c h w")
+        (found,) = unpack(rearrange(self.visual_features(frames, name), "n 1 d -> n d"), shape, "* d")
+        return found
+
+
+def _reading(encoded: int, width: int) -> nn.Module:
+    if not width:
+        return nn.Identity()
+    return nn.Sequential(nn.Linear(encoded, width), nn.LayerNorm(width), nn.Tanh())

@@ -1,0 +1,20 @@
+"""A plain multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from manyparts.nn.linear import Linear
+
+
+def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers of the given sizes, input first, with GELU (and dropout) between them."""
+    layers: list[nn.Module] = []
+    for index, (width_in, width_out) in enumerate(pairwise(sizes)):
+        if index:
+            layers += [nn.GELU(), nn.Dropout(dropout)] if dropout else [nn.GELU()]
+        layers.append(Linear(width_in, width_out))
+    return nn.Sequential(*layers)

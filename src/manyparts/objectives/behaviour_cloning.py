@@ -1,0 +1,74 @@
+"""Behaviour cloning under a prompt: what the expert would do now (DualMind, phase II)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from manyparts.models.control_transformer import ControlTransformer, Tokens
+from manyparts.models.prompts import PromptTokens
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.types import Loss
+
+
+@dataclass(frozen=True)
+class BehaviourCloningConfig:
+    """Imitation of `expert_action`, which under noise is not the action that was executed.
+
+    attention: "causal" shows the policy the past of its window; "present" the present alone. The past tells the
+    expert's direction so well that a small goal in the image need not be looked at; acting, the agent then follows
+    itself.
+    """
+
+    weight: float = 1.0
+    attention: Literal["causal", "present"] = "causal"
+    hidden: int = 256
+
+
+class BehaviourCloning(Objective):
+    """The expert's actions of step t from the observation outputs at t.
+
+    These see the prompt and, if `attention` lets them, the past.
+    """
+
+    def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
+        super().__init__()
+        self.config = config
+        self.history = 0 if config.attention == "present" else model.steps - 1  # steps before the present that it sees
+        width = (model.visual_tokens + 1) * model.config.width
+        self.head = action_head(model, width, config.hidden)
+
+    def predict(self, passes: Passes) -> Float[Tensor, "b t k a v"]:
+        """Parameters of the actions of every step."""
+        if self.config.attention == "present":
+            return self._read(passes.decoded_present(), passes.batch.embodiment)
+        outputs = passes.decoded(self.config.attention, prompted=True).observation
+        return self._read(outputs, passes.batch.embodiment)
+
+    def decide(
+        self,
+        model: ControlTransformer,
+        window: Tokens,
+        prompt: PromptTokens | None,
+        embodiment: Int[Tensor, "b"] | None = None,
+    ) -> Float[Tensor, "b 1 k a v"]:
+        """Parameters of the actions of a window's last step, for an agent that acts."""
+        if self.config.attention == "present":
+            outputs = model.decode_present(window.observation[:, -1:], prompt=prompt, embodiment=embodiment)
+        else:
+            decoded = model.decode(window, self.config.attention, prompt=prompt, embodiment=embodiment)
+            outputs = decoded.observation[:, -1:]
+        return self._read(outputs, embodiment)
+
+    def _read(
+        self, outputs: Float[Tensor, "b t o d"], embodiment: Int[Tensor, "b"] | None
+    ) -> Float[Tensor, "b t k a v"]:
+        return self.head(rearrange(outputs, "b t o d -> b t (o d)"), embodiment)
+
+    def forward(self, passes: Passes) -> Loss:
+        batch = passes.batch
+        return action_loss(self.head, self.predict(passes), batch.expert_action, action_mask(batch), batch)

@@ -1,0 +1,89 @@
+"""Forward dynamics: the next observation's tokens from the outputs and the action at t (DualMind, phase I)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from manyparts.models.control_transformer import ControlTransformer, ObservationEmbedding
+from manyparts.nn.ema import detached_copy, move_towards
+from manyparts.nn.masks import AttentionPattern
+from manyparts.nn.mlp import mlp
+from manyparts.objectives.base import Objective, Passes
+from manyparts.types import Batch, Loss
+
+
+@dataclass(frozen=True)
+class ForwardDynamicsConfig:
+    """target_rate: what the target encoder moves towards the encoder each step. attention: whose pass is shared.
+
+    target: "ema", a separate averaged encoder; "online" reproduces the released code, where the target is the
+    encoder itself and takes gradient, so that constant tokens minimise the loss (kept to be measured).
+    """
+
+    weight: float = 1.0
+    target_rate: float = 0.005
+    target: str = "ema"
+    hidden: int | None = None
+    attention: AttentionPattern = "visual"
+
+
+class ForwardDynamics(Objective):
+    """|| predict(t) - target(o_{t+1}) ||^2, a mean over token channels; targets are normalised a token."""
+
+    def __init__(self, config: ForwardDynamicsConfig, model: ControlTransformer):
+        super().__init__()
+        self.config = config
+        width, tokens = model.config.width, model.visual_tokens + 1
+        hidden = [config.hidden] if config.hidden else []
+        self.head = mlp([width * (tokens + 1), *hidden, width * tokens])
+        self.target = detached_copy(model.embedding) if config.target == "ema" else None
+
+    def predict(self, passes: Passes) -> Float[Tensor, "b u o d"]:
+        """The tokens of steps 1 to t - 1, each from the outputs of the step before."""
+        outputs = passes.decoded(self.config.attention)
+        known = torch.cat([outputs.observation, outputs.action[:, :, None]], dim=2)[:, :-1]
+        predicted = self.head(rearrange(known, "b t o d -> b t (o d)"))
+        return rearrange(predicted, "b t (o d) -> b t o d", d=known.shape[-1])
+
+    def targets(self, passes: Passes) -> Float[Tensor, "b u o d"]:
+        """The target encoder's tokens of steps 1 to t - 1, without gradient."""
+        if self.target is None:
+            return _normalised(passes.embedded.observation[:, 1:])
+        with torch.no_grad():
+            return _normalised(_observation_tokens(self.target, passes.batch.without_first_step()))
+
+    def forward(self, passes: Passes) -> Loss:
+        targets = self.targets(passes)
+        error = (self.predict(passes).float() - targets).square().mean(dim=-1)
+        batch = passes.batch
+        steps = batch.mask[:, 1:] & batch.mask[:, :-1]
+        mask = steps[..., None] & passes.model.embedding.real(batch.embodiment)[:, None]
+        spread = targets.detach().flatten(0, 1).std(dim=0).mean()
+        return Loss(error, mask, {"target_deviation": spread})
+
+    def after_step(self, model: ControlTransformer) -> None:
+        if self.target is not None:
+            move_towards(self.target, model.embedding, self.config.target_rate)
+
+    def train(self, mode: bool = True) -> ForwardDynamics:
+        """The target stays in evaluation mode."""
+        super().train(mode)
+        if self.target is not None:
+            self.target.eval()
+        return self
+
+
+def _observation_tokens(embedding: ObservationEmbedding, batch: Batch) -> Tensor:
+    visual = embedding.embed_visual(batch, batch.embodiment)
+    state = embedding.embed_state(batch.state, batch.state_mask)
+    return torch.cat([visual, state[:, :, None]], dim=2)
+
+
+def _normalised(tokens: Tensor) -> Tensor:
+    return F.layer_norm(tokens.float(), tokens.shape[-1:])

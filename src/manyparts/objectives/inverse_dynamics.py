@@ -1,0 +1,49 @@
+"""Inverse dynamics: which action led from one observation to the next (DualMind, phase I)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from manyparts.models.control_transformer import ControlTransformer
+from manyparts.nn.masks import AttentionPattern
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.types import Loss
+
+
+@dataclass(frozen=True)
+class InverseDynamicsConfig:
+    """attention "visual": only pixels tell the action, since from proprioception it is trivial (the hand's
+    displacement); "inverse": visual and state tokens tell it, as in the paper."""
+
+    weight: float = 1.0
+    attention: AttentionPattern = "visual"
+    hidden: int = 256
+
+
+class InverseDynamics(Objective):
+    """The executed actions between t and t + 1 from the outputs at both, which may not have seen them."""
+
+    def __init__(self, config: InverseDynamicsConfig, model: ControlTransformer):
+        super().__init__()
+        if config.attention not in ("visual", "inverse"):
+            raise ValueError(f"inverse dynamics under attention {config.attention!r} would see its answer")
+        self.config = config
+        tokens = model.visual_tokens + (config.attention == "inverse")
+        self.head = action_head(model, 2 * tokens * model.config.width, config.hidden)
+
+    def predict(self, passes: Passes) -> Float[Tensor, "b u k a v"]:
+        """Parameters of the actions of steps 0 to t - 2."""
+        outputs = passes.decoded(self.config.attention)
+        seen = outputs.visual if self.config.attention == "visual" else outputs.observation
+        seen = rearrange(seen, "b t o d -> b t (o d)")
+        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1), passes.batch.embodiment)
+
+    def forward(self, passes: Passes) -> Loss:
+        batch = passes.batch
+        mask = action_mask(batch, slice(0, -1)) & batch.mask[:, 1:, None, None]
+        return action_loss(self.head, self.predict(passes), batch.action[:, :-1], mask, batch)

@@ -1,0 +1,83 @@
+"""Masked hindsight control: hidden actions from what came before and after (DualMind, phase I; SMART, 2301.09816)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from manyparts.models.control_transformer import ControlTransformer, Tokens
+from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.types import Batch, Loss
+
+
+@dataclass(frozen=True)
+class MaskedHindsightConfig:
+    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at the end of training
+    (at least one action); observations: how many observations are hidden for each hidden action."""
+
+    weight: float = 1.0
+    hidden_from: float = 0.0
+    hidden_to: float = 1.0
+    observations: float = 0.5
+    hidden: int = 256
+
+
+class MaskedHindsight(Objective):
+    """Hide k actions and k' observations of each window, drawn for every window by itself; full attention; the loss
+    is on the hidden actions alone. The decoder sees a learned mask token in their place."""
+
+    def __init__(self, config: MaskedHindsightConfig, model: ControlTransformer):
+        super().__init__()
+        self.config = config
+        width = model.config.width
+        self.hidden_action = nn.Parameter(torch.randn(width) * 0.02)
+        self.hidden_observation = nn.Parameter(torch.randn(model.visual_tokens + 1, width) * 0.02)
+        self.head = action_head(model, width, config.hidden)
+        self.progress = 0.0
+
+    def set_progress(self, fraction: float) -> None:
+        self.progress = fraction
+
+    def counts(self, steps: int) -> tuple[int, int]:
+        """How many of `steps` actions and observations are hidden now."""
+        part = self.config.hidden_from + (self.config.hidden_to - self.config.hidden_from) * self.progress
+        actions = min(max(round(part * steps), 1), steps)
+        return actions, int(self.config.observations * actions)
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
+        """Which actions and which observations are hidden, among the real steps of each window."""
+        actions, observations = self.counts(batch.mask.shape[1])
+        return _choose(batch.mask, actions, generator), _choose(batch.mask, observations, generator)
+
+    def predict(
+        self, passes: Passes, hidden_actions: Bool[Tensor, "b t"], hidden_observations: Bool[Tensor, "b t"]
+    ) -> Float[Tensor, "b t k a v"]:
+        """Parameters of every action; those of hidden actions were not seen."""
+        seen = passes.embedded
+        tokens = Tokens(
+            visual=torch.where(hidden_observations[..., None, None], self.hidden_observation[:-1], seen.visual),
+            state=torch.where(hidden_observations[..., None], self.hidden_observation[-1], seen.state),
+            action=torch.where(hidden_actions[..., None], self.hidden_action, seen.action),
+        )
+        batch = passes.batch
+        outputs = passes.model.decode(tokens, "full", mask=batch.mask, embodiment=batch.embodiment)
+        return self.head(outputs.action, batch.embodiment)
+
+    def forward(self, passes: Passes) -> Loss:
+        batch = passes.batch
+        hidden_actions, hidden_observations = self.draw(batch, passes.generator)
+        predicted = self.predict(passes, hidden_actions, hidden_observations)
+        mask = action_mask(batch) & hidden_actions[..., None, None]
+        loss = action_loss(self.head, predicted, batch.action, mask, batch)
+        return replace(loss, metrics={"hidden_part": hidden_actions.float().mean()})
+
+
+def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
+    """`count` of the real steps of each row (all, where it has fewer), uniformly."""
+    draws = torch.rand(real.shape, generator=generator, device=generator.device)
+    draws = draws.to(real.device, non_blocking=True)
+    ranks = draws.masked_fill(~real, 2.0).argsort(dim=1).argsort(dim=1)
+    return (ranks < count) & real

@@ -1,0 +1,33 @@
+"""The next state as one guess: the square error of the observation's change and of the reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from manyparts.models.mlp_dynamics import MlpDynamics
+from manyparts.objectives.base import Objective
+from manyparts.objectives.steps import StepPasses
+from manyparts.types import Loss
+
+
+@dataclass(frozen=True)
+class NextStateConfig:
+    weight: float = 1.0
+
+
+class NextState(Objective):
+    """||f(o_t, a_t) - (o_{t+1} - o_t, r_t)||^2, number by number."""
+
+    def __init__(self, config: NextStateConfig, model: MlpDynamics):
+        super().__init__()
+        self.config = config
+
+    def predict(self, passes: StepPasses[MlpDynamics]) -> Float[Tensor, "b t m"]:
+        """See `MlpDynamics.forward`."""
+        return passes.model(passes.batch.state, passes.action)
+
+    def forward(self, passes: StepPasses[MlpDynamics]) -> Loss:
+        return Loss((self.predict(passes) - passes.outcomes).square(), passes.known)

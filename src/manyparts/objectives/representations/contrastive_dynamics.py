@@ -1,0 +1,46 @@
+"""Implicit forward dynamics: a frame and an action tell which of the batch's frames comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyparts.models.representation import Representation
+from manyparts.nn.mlp import mlp
+from manyparts.objectives.base import Objective
+from manyparts.objectives.representations.base import FramePasses, action_dimension, head, info_nce
+from manyparts.types import Loss
+
+
+@dataclass(frozen=True)
+class ContrastiveDynamicsConfig:
+    """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what others tune it to."""
+
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+class ContrastiveDynamics(Objective):
+    """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among all next frames of the batch (FD implicit)."""
+
+    def __init__(self, config: ContrastiveDynamicsConfig, model: Representation):
+        super().__init__()
+        self.config = config
+        width = model.embedding_dimension
+        self.action = mlp([action_dimension(model), width])
+        self.head = head(2 * width, width)
+
+    def predict(self, passes: FramePasses) -> Float[Tensor, "b u e"]:
+        """The next frames' embeddings, from the frames before and their actions."""
+        before = torch.cat([passes.embedded, self.action(passes.executed)], dim=-1)
+        return self.head(before[:, :-1])
+
+    def forward(self, passes: FramePasses) -> Loss:
+        batch = passes.batch
+        real = batch.mask[:, :-1] & batch.mask[:, 1:]
+        queries, keys = self.predict(passes).flatten(0, 1), passes.embedded[:, 1:].flatten(0, 1)
+        found = info_nce(queries, keys, real.flatten(), self.config.temperature)
+        return Loss(found.view(real.shape), real)

@@ -1,0 +1,40 @@
+"""Inverse dynamics of embeddings: which actions were taken between two frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyparts.models.representation import Representation
+from manyparts.objectives.base import Objective
+from manyparts.objectives.representations.base import FramePasses, action_dimension, action_mask, head
+from manyparts.types import Loss
+
+
+@dataclass(frozen=True)
+class EmbeddingInverseDynamicsConfig:
+    """Over as many environment steps as a chunk of actions has: 1 in the paper."""
+
+    weight: float = 1.0
+
+
+class EmbeddingInverseDynamics(Objective):
+    """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, the same phi on both sides, with gradient through both (ID)."""
+
+    def __init__(self, config: EmbeddingInverseDynamicsConfig, model: Representation):
+        super().__init__()
+        self.config = config
+        self.head = head(2 * model.embedding_dimension, action_dimension(model))
+
+    def predict(self, passes: FramePasses) -> Float[Tensor, "b u n"]:
+        """The actions of all steps but the last, from the frames before and after them alone."""
+        seen = passes.embedded
+        return self.head(torch.cat([seen[:, :-1], seen[:, 1:]], dim=-1))
+
+    def forward(self, passes: FramePasses) -> Loss:
+        batch = passes.batch
+        error = (self.predict(passes).float() - passes.executed[:, :-1]).square()
+        return Loss(error, action_mask(batch)[:, :-1] & batch.mask[:, 1:, None])

@@ -1,0 +1,82 @@
+"""Explicit forward dynamics: the next frame's pixels from an embedding and an action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyparts.models.encoders import pixels
+from manyparts.models.representation import Representation
+from manyparts.nn.mlp import mlp
+from manyparts.nn.named import NamedModules
+from manyparts.objectives.base import Objective
+from manyparts.objectives.representations.base import FramePasses, action_dimension
+from manyparts.types import Loss, UserError
+
+_START = 8
+
+
+@dataclass(frozen=True)
+class PixelDynamicsConfig:
+    """channels: of the decoder's maps, from the coarsest on; each next one has twice the side."""
+
+    weight: float = 1.0
+    channels: tuple[int, ...] = (64, 32, 16)
+
+
+class PixelDynamics(Objective):
+    """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, a mean over pixels in [-1, 1] (FD explicit). Images must not be shifted
+    each in its own way, or it learns the shifts."""
+
+    def __init__(self, config: PixelDynamicsConfig, model: Representation):
+        super().__init__()
+        if model.config.sees != "images":
+            raise UserError("pixel dynamics predicts images, but the model sees the state alone")
+        self.config = config
+        self.action = mlp([action_dimension(model), model.embedding_dimension])
+        slots = {name: model.joint.slots[name] for name in model.cameras}
+        inputs = 2 * model.embedding_dimension
+        self.cameras = model.cameras
+        self.decoders = NamedModules({name: _Decoder(inputs, config.channels, size) for name, size in slots.items()})
+
+    def predict(self, passes: FramePasses) -> dict[str, Float[Tensor, "b u c h w"]]:
+        """The next frames of every camera, from the embeddings before and their actions."""
+        known = torch.cat([passes.embedded, self.action(passes.executed)], dim=-1)[:, :-1]
+        flat, shape = known.flatten(0, 1), known.shape[:2]
+        return {name: self.decoders[name](flat).unflatten(0, shape) for name in self.cameras}
+
+    def forward(self, passes: FramePasses) -> Loss:
+        batch, errors = passes.batch, []
+        for name, predicted in self.predict(passes).items():
+            after = pixels(batch.images[name][:, 1:].flatten(0, 1)).unflatten(0, predicted.shape[:2])
+            errors.append((predicted.float() - after).square().mean(dim=(2, 3, 4)))
+        return Loss(torch.stack(errors).mean(dim=0), batch.mask[:, :-1] & batch.mask[:, 1:])
+
+
+class _Decoder(nn.Module):
+    """A vector to a picture: a coarse map, doubled and convolved until it is large enough, then cut to size.
+
+    Channels lie last in memory, which takes half the time on a CPU.
+    """
+
+    def __init__(self, inputs: int, channels: tuple[int, ...], size: tuple[int, int]):
+        super().__init__()
+        self.size, self.channels = size, channels
+        self.project = mlp([inputs, 256, channels[0] * _START**2])
+        doubling = [nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(channels)]
+        self.convolutions = nn.ModuleList(doubling)
+        self.paint = nn.Conv2d(channels[-1], 3, 3, padding=1)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore
+
+    def forward(self, known: Float[Tensor, "n d"]) -> Float[Tensor, "n 3 h w"]:
+        maps = rearrange(self.project(known), "n (c h w) -> n c h w", h=_START, w=_START)
+        maps = maps.contiguous(memory_format=torch.channels_last)
+        for convolution in self.convolutions:
+            maps = F.gelu(convolution(F.interpolate(maps, scale_factor=2)))
+        return self.paint(F.interpolate(maps, self.size, mode="bilinear"))

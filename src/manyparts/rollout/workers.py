@@ -1,0 +1,166 @@
+"""Jobs run in worker processes: results as they come, and no worker outlives the process that started it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Generator, Mapping
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from manyparts.types import UserError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# One thread each: workers already share the cores among themselves. LP_NUM_THREADS is the software renderer's.
+ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
+
+
+class WorkerError(RuntimeError):
+    """A worker process died, or the function it ran raised; the message holds its traceback."""
+
+
+def default_workers() -> int:
+    """One worker for each core this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def stream(
+    function: Callable[[Job], Result], next_job: Callable[[int], Job | None], *, workers: int
+) -> Generator[tuple[Job, Result], None, None]:
+    """Yield each job with its result as it ends. Close the iterator (`contextlib.closing`) to stop the workers.
+
+    function: importable by name; it runs in fresh processes that do not run the caller's main script again.
+    next_job(worker) is asked whenever that worker is free: a job, or None for nothing to do at this moment. The
+    stream ends when no job runs and none is offered. Raises UserError as raised by `function`, else WorkerError.
+    """
+    if workers < 1:
+        raise UserError(f"{workers} workers; at least 1 is needed")
+    pool: dict[int, _Worker] = {}
+    busy: dict[Connection, tuple[int, Job]] = {}
+    finished = False
+    try:
+        while True:
+            for index in sorted(set(range(workers)) - {index for index, _ in busy.values()}):
+                if (job := next_job(index)) is not None:
+                    if index not in pool:
+                        pool[index] = _Worker(index, function)
+                    pool[index].send(job)
+                    busy[pool[index].connection] = (index, job)
+            if not busy:
+                break
+            for connection in wait(list(busy)):
+                assert isinstance(connection, Connection)
+                index, job = busy.pop(connection)
+                yield job, pool[index].receive(job)
+        finished = True
+    finally:
+        for worker in pool.values():
+            worker.stop(politely=finished)
+
+
+class Affinity:
+    """Gives each worker a task of its own for as long as there is work, so that it builds few simulators."""
+
+    def __init__(self) -> None:
+        self._current: dict[int, str] = {}
+
+    def choose(self, worker: int, remaining: Mapping[str, int]) -> str | None:
+        """The task `worker` does next, given the number of jobs left of each; None if none is left."""
+        remaining = {task: count for task, count in remaining.items() if count > 0}
+        if not remaining:
+            return None
+        if self._current.get(worker) not in remaining:
+            taken = {task for other, task in self._current.items() if other != worker}
+            self._current[worker] = max(remaining, key=lambda task: (task not in taken, remaining[task]))
+        return self._current[worker]
+
+
+class _Worker:
+    """The parent's end of one worker process: a socket to a fresh interpreter that runs `serve`."""
+
+    def __init__(self, index: int, function: Callable[[Any], Any]) -> None:
+        self.index = index
+        ours, theirs = socket.socketpair()
+        self.connection = Connection(ours.detach())
+        environment = os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()})"],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C reaches the parent alone, which then stops its workers
+        )
+        theirs.close()
+        self.send(function)
+
+    def send(self, message: Any) -> None:
+        try:
+            self.connection.send_bytes(pickle.dumps(message))
+        except (BrokenPipeError, ConnectionResetError):
+            raise WorkerError(self._obituary("before its next job")) from None
+
+    def receive(self, job: Any) -> Any:
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise WorkerError(self._obituary(f"while running {job}")) from None
+        if kind == "user error":
+            raise UserError(value)
+        if kind == "error":
+            raise WorkerError(f"worker {self.index} failed on {job}\n{value}")
+        return value
+
+    def stop(self, *, politely: bool) -> None:
+        """Let the worker close its simulators and exit, or end it in the middle of its job."""
+        if politely and self.process.poll() is None:
+            self.send(None)
+        else:
+            self.process.kill()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.connection.close()
+
+    def _obituary(self, moment: str) -> str:
+        code = self.process.wait()
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"worker {self.index} died with {cause} {moment} (out of memory? try fewer workers)"
+
+
+def serve(descriptor: int) -> None:
+    """The worker's end: run jobs from the socket until told to stop, or until the parent is gone."""
+    connection = Connection(descriptor)
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
+    function = pickle.loads(messages.get())
+    while (job := pickle.loads(messages.get())) is not None:
+        connection.send(_answer(function, job))
+
+
+def _listen(connection: Connection, messages: queue.SimpleQueue[bytes]) -> None:
+    """Pass messages on; when the parent dies, die at once, even in the middle of a job."""
+    try:
+        while True:
+            messages.put(connection.recv_bytes())
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _answer(function: Callable[[Any], Any], job: Any) -> tuple[str, Any]:
+    try:
+        return "result", function(job)
+    except UserError as error:
+        return "user error", str(error)
+    except Exception:
+        return "error", traceback.format_exc()

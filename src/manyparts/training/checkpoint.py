@@ -1,0 +1,124 @@
+"""Checkpoints of training: weights to act with, and all that goes on to the same loss sequence."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from manyparts.models.checkpoint import (
+    CheckpointInfo,
+    fresh_checkpoint,
+    resolve,
+    write_checkpoint,
+)
+from manyparts.training.metrics import Meter
+from manyparts.training.optimizer import trained
+from manyparts.training.sharding import part, whole
+from manyparts.training.update import Learner
+from manyparts.types import UserError
+
+STATE = "training_state.pt"
+KEPT = 2
+
+
+def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointInfo) -> Path:
+    """Write checkpoints/{step}, point `last` at it, then remove all but the newest few. A kill at any moment leaves
+    `last` at a whole checkpoint. All ranks call it, and the first writes whole tensors, so that any number of processes
+    can go on from them. Raises UserError if the disk is full.
+
+    model.safetensors holds the averaged weights where there are any; training_state.pt then has the others.
+    """
+    folder = run / "checkpoints" / f"{step:06d}"
+    state: dict[str, Any] = {"step": step, "optimizer": _whole_state(learner.optimizer), "meter": meter.sums}
+    weights = {name: whole(tensor) for name, tensor in learner.system.state_dict().items()}
+    if learner.averages is not None:
+        state["weights"] = {name: weights[name] for name in learner.averages.values}
+        weights |= {name: whole(tensor) for name, tensor in learner.averages.values.items()}
+    if not learner.ranks.first:
+        return folder
+    with fresh_checkpoint(folder) as temporary:
+        write_checkpoint(temporary, weights, info)
+        _save_state(state, temporary / STATE)
+    _point_at(folder.parent / "last", folder.name)
+    _prune(folder.parent, folder)
+    return folder
+
+
+def last(run: Path) -> Path | None:
+    """The checkpoint to resume from, or None before the first."""
+    return resolve(run) if (run / "checkpoints" / "last").exists() else None
+
+
+def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
+    """Bring a learner to the state of a checkpoint, whose weights its system was made with. Returns how many steps are
+    done, and the running means."""
+    state = _load_state(folder / STATE)
+    if learner.averages is not None:  # these began as the checkpoint's weights, which are averages
+        own = trained(learner.system)
+        with torch.no_grad():
+            for name in learner.averages.values:
+                own[name].copy_(part(state["weights"][name], own[name]))
+    _load_parts(learner.optimizer, state["optimizer"])
+    return state["step"], Meter({name: (total, count) for name, (total, count) in state["meter"].items()})
+
+
+def _whole_state(optimizer: Optimizer) -> dict[str, Any]:
+    """The optimiser's state with whole tensors, as if one process held it."""
+    state = optimizer.state_dict()
+    entries = {
+        number: {name: whole(value) if isinstance(value, Tensor) else value for name, value in entry.items()}
+        for number, entry in state["state"].items()
+    }
+    return state | {"state": entries}
+
+
+def _load_parts(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """The inverse of `_whole_state`."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    entries = {
+        number: {
+            name: part(value, parameters[number]) if value.shape == parameters[number].shape else value
+            for name, value in entry.items()
+        }
+        for number, entry in state["state"].items()
+    }
+    optimizer.load_state_dict(state | {"state": entries})
+
+
+def _save_state(state: dict[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch wraps what the file raised
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} cannot be read: {type(error).__name__}; the run cannot be resumed from it") from error
+
+
+def _point_at(link: Path, name: str) -> None:
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(name, target_is_directory=True)
+    os.replace(fresh, link)
+
+
+def _prune(folder: Path, newest: Path) -> None:
+    """Remove older checkpoints, and those of later steps that a run resumed from `last` has left behind."""
+    numbered = sorted(path for path in folder.iterdir() if path.name.isdigit())
+    kept = [path for path in numbered if path.name <= newest.name][-KEPT:]
+    torn = [path for path in folder.iterdir() if ".partial-" in path.name]
+    for path in [*torn, *(path for path in numbered if path not in kept)]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,256 @@
+"""THE training loop, for every method: draw, step, log, validate, save."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from manyparts.data.mixture import Mixture
+from manyparts.data.stream import StreamedWindows
+from manyparts.data.windows import Windows
+from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.progress import progress_bar
+from manyparts.rollout.seeds import derive_seed
+from manyparts.training import checkpoint
+from manyparts.training.augmentation import augment
+from manyparts.training.config import TrainConfig
+from manyparts.training.distributed import Ranks
+from manyparts.training.metrics import Meter, Metrics
+from manyparts.training.update import Learner, NonFiniteError, StepReport
+from manyparts.types import Batch, UserError
+
+VALIDATION_BATCHES = 8
+AnyWindows = Windows | StreamedWindows | Mixture
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that a process trains with. validation: windows of held-out episodes; None where this process does not
+    validate, or there are none. output: the run's folder."""
+
+    config: TrainConfig
+    learner: Learner
+    windows: AnyWindows
+    validation: AnyWindows | None
+    info: CheckpointInfo
+    output: Path
+    ranks: Ranks
+
+
+def fit(course: Course, start: int, meter: Meter) -> None:
+    """Train from step `start` to the last. Only rank 0 logs, validates and writes.
+
+    SIGINT or SIGTERM ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss that is
+    not finite raises UserError naming the step, the loss and the windows; the state before it is kept.
+    """
+    if not course.ranks.first:
+        _follow(course, start)
+        return
+    config, pace = course.config, _Pace(course.config.batch_size)
+    with (
+        Metrics(course.output, start) as metrics,
+        interruption() as asked,
+        progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
+    ):
+        for step, parts in drawn_ahead(course, start):
+            report = _step_or_explain(course, step, parts, stop=asked(), meter=meter)
+            done, last = step + 1, step + 1 == config.steps
+            shares = {f"share/{name}": part for name, part in course.windows.shares(step, config.batch_size).items()}
+            meter.add(dict(report.losses) | dict(report.metrics) | shares | {"gradient_norm": report.gradient_norm})
+            pace.tick()
+            bar.show(done, _note(report, pace))
+            row = _row(course, report, done, meter, pace)
+            if row:
+                metrics.write({"step": done} | row)
+            if _is_saved(course, done, report):
+                checkpoint.save(course.output, done, course.learner, meter, course.info)
+            if report.stop and not last:
+                raise _interrupted(course, done)
+            pace.resume()
+        bar.summary = _summary(course, start, pace)
+
+
+def drawn_ahead(course: Course, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """Each step with this rank's parts of its batch; the next step's are drawn by a thread meanwhile."""
+    steps = range(start, course.config.steps)
+    with ThreadPoolExecutor(1) as thread:
+        ahead = [thread.submit(draw, course, step) for step in steps[:1]]
+        for step in steps:
+            parts = ahead.pop().result()
+            if step + 1 in steps:
+                ahead.append(thread.submit(draw, course, step + 1))
+            yield step, parts
+
+
+def draw(course: Course, step: int) -> dict[int, Batch]:
+    """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step). A GPU
+    augments what it trains on, which takes a processor longer than the step."""
+    config, ranks, device = course.config, course.ranks, course.learner.device
+    parts = config.optimizer.accumulation
+    drawn = {}
+    for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
+        batch = course.windows.batch(step, config.batch_size, rank=number, world_size=ranks.world * parts)
+        if device.type == "cuda":
+            batch = batch.pinned().to(device, non_blocking=True)
+        generator = torch.Generator().manual_seed(derive_seed("augmentation", config.seed, step, number))
+        drawn[number] = augment(batch, config.augmentation, generator)
+    return drawn
+
+
+def validate(course: Course) -> dict[str, float]:
+    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by; of
+    several embodiments also each one's."""
+    assert course.validation is not None
+    size = min(course.config.batch_size, course.validation.num_windows)
+    batches = min(VALIDATION_BATCHES, math.ceil(course.validation.num_windows / size))
+    averages = course.learner.averages
+    sums: dict[str, list[float]] = {}
+    with averages.applied() if averages is not None else contextlib.nullcontext():
+        for number in range(batches):
+            batch = course.validation.batch(number, size)
+            for name, loss in course.learner.evaluate(number, batch).items():
+                weight = loss.mask.float()
+                value = loss.value.float() * weight
+                for whose, rows in _rows_by_embodiment(course, batch).items():
+                    total, count = sums.setdefault(name + whose, [0.0, 0.0])
+                    sums[name + whose] = [total + float(value[rows].sum()), count + float(weight[rows].sum())]
+    return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
+
+
+@contextlib.contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Yields a function that tells whether SIGINT or SIGTERM came; a second one acts as without us."""
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        came.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield came.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Pace:
+    """Windows a second, of training alone: time between `tick` and `resume` (validating, saving) does not count."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size, self.seconds, self.steps = batch_size, 0.0, 0
+        self._since = time.monotonic()
+        self._marked = (0, 0.0)
+
+    def tick(self) -> None:
+        self.seconds += time.monotonic() - self._since
+        self.steps += 1
+
+    def resume(self) -> None:
+        self._since = time.monotonic()
+
+    def rate(self) -> float:
+        """Since the last `mark`."""
+        steps, seconds = self.steps - self._marked[0], self.seconds - self._marked[1]
+        return steps * self.batch_size / max(seconds, 1e-9)
+
+    def mark(self) -> None:
+        self._marked = (self.steps, self.seconds)
+
+
+def _follow(course: Course, start: int) -> None:
+    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where weights are shared
+    out, also take part in validating and saving."""
+    with interruption():  # rank 0 tells when to stop
+        for step, parts in drawn_ahead(course, start):
+            try:
+                report = course.learner.step(step, parts)
+            except NonFiniteError:
+                checkpoint.save(course.output, step, course.learner, Meter(), course.info)
+                return  # rank 0 tells of it
+            if _is_validated(course, step + 1):
+                validate(course)
+            if _is_saved(course, step + 1, report):
+                checkpoint.save(course.output, step + 1, course.learner, Meter(), course.info)
+            if report.stop:
+                return
+
+
+def _is_validated(course: Course, done: int) -> bool:
+    last = done == course.config.steps
+    return course.validation is not None and (last or done % course.config.validate_every_steps == 0)
+
+
+def _is_saved(course: Course, done: int, report: StepReport) -> bool:
+    return done == course.config.steps or report.stop or done % course.config.checkpoint_every_steps == 0
+
+
+def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
+    """What is to be logged now, if anything."""
+    config, row = course.config, {}
+    last = done == config.steps
+    if last or done % config.log_every_steps == 0:
+        row = meter.take() | {"learning_rate": report.learning_rate, "samples_per_second": pace.rate()}
+        row |= {f"epoch{whose}": count for whose, count in course.windows.epochs(done * config.batch_size).items()}
+        pace.mark()
+    if _is_validated(course, done):
+        row |= validate(course)
+    return row
+
+
+def _step_or_explain(course: Course, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter) -> StepReport:
+    try:
+        return course.learner.step(step, parts, stop=stop)
+    except NonFiniteError as error:
+        kept = checkpoint.save(course.output, step, course.learner, meter, course.info)
+        windows = [course.windows.describe(window) for window in error.windows]
+        more = f" and {len(windows) - 4} more windows" if len(windows) > 4 else ""
+        raise UserError(
+            f"step {step}: {error} in {'; '.join(windows[:4])}{more}. The state before this step is kept in {kept}; "
+            "look at this data, lower the learning rate, or use precision fp32"
+        ) from error
+
+
+def _rows_by_embodiment(course: Course, batch: Batch) -> dict[str, slice | Tensor]:
+    """All rows of a batch as "", and those of each of several embodiments as "/name"."""
+    everyone: dict[str, slice | Tensor] = {"": slice(None)}
+    if batch.embodiment is None:
+        return everyone
+    return everyone | {f"/{name}": batch.embodiment == number for number, name in enumerate(course.info.joint.names)}
+
+
+def _note(report: StepReport, pace: _Pace) -> str:
+    parts = [f"{name.removeprefix('loss/')} {value:.4f}" for name, value in report.losses.items()]
+    return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
+
+
+def _summary(course: Course, start: int, pace: _Pace) -> str:
+    config = course.config
+    if start >= config.steps:
+        return f"{config.method} {config.phase}: all {config.steps} steps were done before"
+    rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
+    return f"{config.method} {config.phase}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
+
+
+def _interrupted(course: Course, done: int) -> KeyboardInterrupt:
+    print(
+        f"\nstopped after step {done} of {course.config.steps}; --resume continues from {course.output}",
+        file=sys.stderr,
+    )
+    return KeyboardInterrupt()

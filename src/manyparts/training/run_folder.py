@@ -1,0 +1,102 @@
+"""A run's folder: free or to be continued, held by one process, described by config.json."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from manyparts.claim import write_atomically
+from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.training.config import TrainConfig
+from manyparts.training.sources import Sources
+from manyparts.types import UserError
+
+CONFIG = "config.json"
+_LOCK = ".lock"
+_MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps", "processes", "sharding"}
+
+
+def require_free(run: Path, *, resume: bool) -> None:
+    """Raises UserError if the folder holds something and the run is not resumed. Writes nothing."""
+    if run.exists() and not run.is_dir():
+        raise UserError(f"output {run} is a file; choose a folder")
+    content = _content(run)
+    if content and not resume:
+        raise UserError(f"output {run} is in use; choose another, or continue the run there with --resume")
+    if content and CONFIG not in content:
+        raise UserError(f"output {run} holds no run to resume: {CONFIG} is missing; choose another folder")
+    if resume and not content:
+        print(f"nothing to resume in {run}: training from the start", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def hold(run: Path) -> Iterator[None]:
+    """Make the folder and keep other processes out. If the block fails before it wrote anything, the folder goes."""
+    made = not run.exists()
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / _LOCK, "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"output {run} is in use by another process") from None
+        try:
+            yield
+        finally:
+            if made and not _content(run):
+                shutil.rmtree(run)
+
+
+def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
+    """config.json: the fields of `config`, then `facts` (data, weights, start_from, provenance)."""
+    values = to_jsonable(config) | dict(facts)
+    write_atomically(run / CONFIG, json.dumps(values, indent=1).encode())
+
+
+def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """A run's config and the facts beside it. Raises UserError if config.json is missing or does not fit."""
+    path = run / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    names = {item.name for item in fields(TrainConfig)} | {"type"}
+    own = {name: value for name, value in values.items() if name in names}
+    return from_jsonable(TrainConfig, own), {name: value for name, value in values.items() if name not in names}
+
+
+def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
+    """The facts of the run to resume. Raises UserError naming what differs from how it was begun."""
+    begun, facts = read_config(run)
+    there, now = _flat(to_jsonable(begun)), _flat(to_jsonable(config))
+    keys = sorted(key for key in there.keys() | now.keys() if key not in _MAY_CHANGE and there.get(key) != now.get(key))
+    different = [f"{key} was {there.get(key)!r}, is {now.get(key)!r}" for key in keys]
+    weights = facts.get("weights", [1.0])
+    if len(sources.datasets) > 1 and weights != list(sources.weights):
+        different.append(f"weights was {weights!r}, is {list(sources.weights)!r}")
+    if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
+        different.append(f"the dataset's content is no longer that of {facts['data']}")
+    if different:
+        raise UserError(f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own")
+    return facts
+
+
+def _content(run: Path) -> set[str]:
+    """Names of what lies in a run's folder, but for its lock and a config that a kill left half-written."""
+    names = {path.name for path in run.iterdir()} if run.exists() else set()
+    return {name for name in names if name != _LOCK and not name.startswith(f"{CONFIG}.tmp-")}
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
+    return flat

@@ -1,0 +1,417 @@
+"""Train one phase: from a config and a dataset to a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from manyparts.data.bounds import require_learnable
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
+from manyparts.data.mixture import Mixture
+from manyparts.data.quality import best_episodes
+from manyparts.data.stream import StreamedWindows
+from manyparts.data.windows import Windows
+from manyparts.devices import choose_device
+from manyparts.evaluation.held_out import split_episodes
+from manyparts.evaluation.provenance import code_commit, package_versions
+from manyparts.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
+from manyparts.objectives.system import DynamicsConfig, System, sees_images
+from manyparts.rollout.seeds import derive_seed
+from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
+from manyparts.training import checkpoint, run_folder
+from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig
+from manyparts.training.distributed import (
+    LostPeerError,
+    Ranks,
+    join,
+    launch,
+    threads_for,
+    torchrun_ranks,
+    under_torchrun,
+)
+from manyparts.training.frozen_features import frozen_features, require_frozen
+from manyparts.training.loop import AnyWindows, Course, fit
+from manyparts.training.metrics import Meter
+from manyparts.training.optimizer import train_only
+from manyparts.training.precision import computed_precision, flushed_denormals
+from manyparts.training.sources import Sources
+from manyparts.training.update import Learner
+from manyparts.types import UserError
+
+_HELD_PART = 0.25  # of a GPU's free memory
+_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data: str | Path | Sequence[str | Path],
+    output: str | Path,
+    weights: Sequence[float] = (),
+    temperature: float | None = None,
+    start_from: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Path:
+    """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
+
+    data: what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none: each as much.
+    temperature: see `Sources.open`. start_from: a run or checkpoint whose
+    weights this one begins with, whose embodiments and scale of states it keeps.
+    resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
+    never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
+
+    Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
+    """
+    place = choose_device(device, process=int(os.environ["LOCAL_RANK"]) if under_torchrun() else None)
+    with torchrun_ranks(place) as ranks, _reproducible(place):
+        if ranks.first:
+            if config.compile:
+                _require_compiler(place)
+            run_folder.require_free(Path(output), resume=resume)
+            _lead(config, Sources.open(data, weights, temperature=temperature), Path(output), start_from, place, ranks)
+        else:
+            _follow(ranks, place)
+    return Path(output)
+
+
+def train_as_worker(assignment: Mapping[str, Any]) -> None:
+    """The part of a process other than rank 0; see `distributed.launch`."""
+    assigned, place = _read(assignment), torch.device("cpu")
+    with _reproducible(place), threads_for(assignment["world"]):
+        _work(*assigned, place, join(assignment["rank"], assignment["world"], assignment["port"]))
+
+
+def prepare(
+    config: TrainConfig, sources: Sources, origin: Path | None, last: Path | None
+) -> tuple[System, CheckpointInfo]:
+    """The system before its next step, and what checkpoints say of it. origin: another run's checkpoint to begin
+    with. last: this run's own, to go on from. Raises UserError where config, datasets and origin do not fit.
+    """
+    info = load_info(last) if last is not None else describe(config, sources, origin)
+    torch.manual_seed(derive_seed("weights", config.seed))
+    system = System.build(config.model, config.objectives, info.joint, config.window)
+    if last is None and math.isfinite(system.reward_limit):
+        sources.require_rewards(system.reward_limit)
+    if last is not None:
+        load_weights(system, last)
+    elif origin is not None:
+        _begin_with(origin, system, config, info)
+    else:
+        system.model.load_pretrained()
+    train_only(system, config.train_only)
+    if config.cache_features:
+        require_frozen(system)
+    return system, info
+
+
+def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
+    """What a checkpoint of this run says of itself."""
+    embodiments = sources.embodiments()
+    return CheckpointInfo(
+        embodiments=embodiments if origin is None else _as_known(embodiments, origin),
+        model=to_jsonable(config.model),
+        objectives=to_jsonable(config.objectives),
+        window=to_jsonable(config.window),
+        provenance=provenance(config, sources, origin),
+    )
+
+
+def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> dict[str, Any]:
+    """Where a run's weights come from, as JSON values."""
+    return {
+        "commit": code_commit(),
+        "versions": package_versions(),
+        "python": platform.python_version(),
+        "config_hash": content_hash(config),
+        "seed": config.seed,
+        "dataset_fingerprint": sources.fingerprint,
+        "dataset_fingerprints": [dataset.fingerprint for dataset in sources.datasets],
+        "rewarded": any(dataset.has_rewards for dataset in sources.datasets),
+        "validation_fraction": config.validation_fraction,
+        "start_from": origin and dict(load_info(origin).provenance),
+        "arguments": sys.argv,
+    }
+
+
+def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodiment, ...]:
+    """All embodiments of a checkpoint, with its statistics and bounds, since its weights expect their scale. Those that
+    we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does not know.
+    """
+    info = load_info(origin)
+    known = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
+    for ours in embodiments:
+        place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
+        known[place] = replace(ours, spec=known[place].spec, statistics=known[place].statistics)
+    return tuple(known)
+
+
+def _require_compiler(place: torch.device) -> None:
+    found = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if place.type == "cpu" and not shutil.which(found):
+        raise UserError(
+            f"this config compiles its blocks, which on a CPU needs a C++ compiler, and {found!r} is not there: "
+            "sudo apt-get install -y g++, or train with --no-compile"
+        )
+
+
+def _lead(
+    config: TrainConfig,
+    sources: Sources,
+    output: Path,
+    start_from: str | Path | None,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    """The part of rank 0: look at all that is asked for, hold the run's folder, train."""
+    if ranks.world > 1:
+        config = replace(config, processes=ranks.world)
+    _require_local(config, sources)
+    dynamics = isinstance(config.model, DynamicsConfig)
+    if dynamics:
+        sources.require_rewards_of_all_or_none()
+    for dataset in sources.datasets:
+        require_learnable(dataset, dynamics=dynamics)
+    _tell_of_long_windows(config, sources)
+    if computed_precision(config.precision, place) != config.precision:
+        print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
+    with run_folder.hold(output):
+        begun = (output / run_folder.CONFIG).exists()
+        if begun:
+            start_from = run_folder.require_same(output, config, sources)["start_from"]
+        last = checkpoint.last(output)
+        origin = None if last or start_from is None else resolve(start_from)
+        system, info = prepare(config, sources, origin, last)
+        if not begun:
+            run_folder.write_config(output, config, _facts(sources, start_from, info))
+        _train(config, sources, output, origin, system, info, place, ranks)
+
+
+def _tell_of_long_windows(config: TrainConfig, sources: Sources) -> None:
+    """Positions that no episode reaches are never learned, and a model may later be asked to act there."""
+    frames = config.window.steps * config.window.chunk
+    longest = max(int(np.diff(dataset.starts).max()) for dataset in sources.datasets)
+    if frames > longest:
+        print(
+            f"windows are of {frames} frames, but the longest episode has {longest}: what lies beyond is not learned",
+            file=sys.stderr,
+        )
+
+
+def _require_local(config: TrainConfig, sources: Sources) -> None:
+    for dataset in sources.datasets:
+        if dataset.is_remote and not config.buffer_frames:
+            raise UserError(
+                f"{dataset.location} lies elsewhere: --buffer-frames 20000 streams it; or copy it to this disk"
+            )
+
+
+def _follow(ranks: Ranks, place: torch.device) -> None:
+    """The part of torchrun's other processes: rank 0 tells what to train, and tells people if one is lost."""
+    try:
+        _work(*_read(ranks.tell()), place, ranks)
+    except LostPeerError:
+        raise SystemExit(2) from None
+
+
+def _read(assignment: Mapping[str, Any]) -> tuple[TrainConfig, Sources, Path, Path | None]:
+    """Config, data, output and origin of what rank 0 has assigned."""
+    origin = assignment["origin"] and Path(assignment["origin"])
+    config = from_jsonable(TrainConfig, assignment["config"])
+    return config, Sources.open(assignment["data"], assignment["weights"]), Path(assignment["output"]), origin
+
+
+def _work(
+    config: TrainConfig, sources: Sources, output: Path, origin: Path | None, place: torch.device, ranks: Ranks
+) -> None:
+    """The part of a rank that does not lead."""
+    system, info = prepare(config, sources, origin, checkpoint.last(output))
+    _fit(config, sources, output, system, info, place, ranks)
+
+
+def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> None:
+    """Load the weights of a checkpoint. Raises UserError where the models differ."""
+    theirs = load_info(origin)
+    differences = _model_differences(dict(theirs.model), dict(info.model))
+    if differences:
+        raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
+    dropped = [f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives]
+    load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
+
+
+def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str]:
+    """What two models' configs disagree in, beside what weights do not depend on."""
+    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
+        return [] if theirs == ours else [f"{where} was {theirs!r}, is {ours!r}"]
+    keys = sorted((theirs.keys() | ours.keys()) - _MAY_DIFFER)
+    return [text for key in keys for text in _model_differences(theirs.get(key), ours.get(key), f"{where}.{key}")]
+
+
+def _facts(sources: Sources, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
+    """What config.json holds beside the config: a mixture's datasets have weights."""
+    origin = None if start_from is None else str(Path(start_from).resolve())
+    paths = sources.locations
+    data = {"data": paths[0]} if len(paths) == 1 else {"data": paths, "weights": list(sources.weights)}
+    return data | {"start_from": origin, "provenance": dict(info.provenance)}
+
+
+def _train(
+    config: TrainConfig,
+    sources: Sources,
+    output: Path,
+    origin: Path | None,
+    system: System,
+    info: CheckpointInfo,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    """Decode frames and encode them, so that other processes find them; then train with those of torchrun, or with as
+    many as asked for."""
+    for dataset in sources.datasets if not config.buffer_frames else ():
+        FrameCache.open(dataset)
+    if config.cache_features:
+        if config.augmentation.changes_images:
+            print(
+                "cache_features: augmentation of images is off, since encoded frames cannot be augmented",
+                file=sys.stderr,
+            )
+        _features(config, sources, system.to(place))
+    assignment = {
+        "config": to_jsonable(config),
+        "data": sources.locations,
+        "weights": sources.weights,
+        "output": str(output.resolve()),
+        "origin": origin and str(origin.resolve()),
+    }
+    if ranks.world > 1:
+        ranks.tell(assignment)
+        _fit(config, sources, output, system, info, place, ranks)
+        return
+    with launch(config.processes if place.type == "cpu" else 1, assignment) as ranks:
+        _fit(config, sources, output, system, info, place, ranks)
+
+
+def _fit(
+    config: TrainConfig,
+    sources: Sources,
+    output: Path,
+    system: System,
+    info: CheckpointInfo,
+    place: torch.device,
+    ranks: Ranks,
+) -> None:
+    features = _features(config, sources, system.to(place)) if config.cache_features else None
+    if config.cache_features:
+        config = replace(config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise))
+    for tensor in system.to(place).state_dict().values():
+        ranks.share(tensor)
+    learner = Learner(system, config, ranks, place)
+    last = checkpoint.last(output)
+    start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
+    splits = [
+        split_episodes(dataset.episode_task, config.validation_fraction, config.seed) for dataset in sources.datasets
+    ]
+    chosen = [
+        _curated(dataset, episodes, config.curation)
+        for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
+    ]
+    hold = place if not config.buffer_frames and _fit_on(place, sources) else None
+    training = _windows(config, sources, info, features, chosen, ranks, hold=hold)
+    held_out = [episodes for _, episodes in splits]
+    validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
+    validation = _windows(config, sources, info, features, held_out, Ranks()) if validated else None
+    try:
+        fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
+    finally:
+        for windows in filter(None, (training, validation)):
+            windows.close()
+
+
+def _curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:
+    """The episodes to train on that are left when the worst ones go."""
+    if not curation.drop:
+        return episodes
+    return np.intersect1d(episodes, best_episodes(dataset, curation.measure, curation.drop))
+
+
+def _windows(
+    config: TrainConfig,
+    sources: Sources,
+    info: CheckpointInfo,
+    features: Sequence[Mapping[str, np.ndarray]] | None,
+    episodes: Sequence[np.ndarray],
+    ranks: Ranks,
+    *,
+    hold: torch.device | None = None,
+) -> AnyWindows:
+    """Windows of the chosen episodes of each dataset; of one dataset of an agent with one embodiment, as they are. Of
+    one that is streamed, each rank reads its own files. hold: a device in whose memory all frames are held."""
+    joint, parts, weights = info.joint, [], []
+    alone = len(sources.datasets) == len(joint.specs) == 1
+    for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
+        if not len(chosen):
+            continue
+        embodiment = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment")
+        dataset = dataset.bounded_as(embodiment.spec)
+        weights.append(sources.weights[number])
+        given: dict[str, Any] = {"seed": config.seed, "episodes": chosen.tolist(), "statistics": embodiment.statistics}
+        if config.buffer_frames:
+            given |= {"spec": embodiment.spec} | ({"reader": ranks.rank, "readers": ranks.world} if alone else {})
+            streamed = StreamedWindows(dataset.location, config.window, buffer_frames=config.buffer_frames, **given)
+            parts.append(streamed)
+            continue
+        own = features[number] if features is not None else None if sees_images(config.model) else {}
+        cache = FrameCache.open(dataset)
+        if hold is not None and own is None:
+            given["frames"] = cache.on(hold)
+        parts.append(Windows(dataset, cache, config.window, features=own, **given))
+    return parts[0] if alone else Mixture(parts, weights, joint, seed=config.seed)
+
+
+def _fit_on(place: torch.device, sources: Sources) -> bool:
+    """Whether the frames of all datasets together take no more than a part of what is free of a GPU's memory."""
+    if place.type != "cuda":
+        return False
+    size = sum(FrameCache.open(dataset).image_bytes for dataset in sources.datasets)
+    return size <= _HELD_PART * torch.cuda.mem_get_info(place)[0]
+
+
+def _features(config: TrainConfig, sources: Sources, system: System) -> list[dict[str, np.ndarray]]:
+    """Of each dataset, by camera."""
+    assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
+    device = next(system.parameters()).device
+    given: dict[str, Any] = {
+        "encoder": config.model.encoder,
+        "precision": computed_precision(config.precision, device),
+    }
+    return [frozen_features(system, dataset, FrameCache.open(dataset), **given) for dataset in sources.datasets]
+
+
+@contextlib.contextmanager
+def _reproducible(place: torch.device) -> Iterator[None]:
+    """The caller's random state is left as it was; on a CPU only algorithms that repeat to the bit are used, and
+    denormal numbers count as zero."""
+    before = torch.are_deterministic_algorithms_enabled()
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []), flushed_denormals(place):
+        try:
+            if place.type == "cpu":
+                torch.use_deterministic_algorithms(True, warn_only=True)
+                settings.fill_uninitialized_memory = False
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            settings.fill_uninitialized_memory = fill
