@@ -22,6 +22,10 @@ class UserError(ValueError):
     """Bad input by the user. The command line prints it in one line and exits with code 2."""
 
 
+class DatasetWarning(UserWarning):
+    """Something lies in a dataset and is not read, or is read otherwise than one may think."""
+
+
 class Observation(TypedDict):
     """What an environment shows at one step, and what an agent reads.
 

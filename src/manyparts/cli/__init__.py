@@ -6,10 +6,12 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import manyparts
-from manyparts.types import UserError
+from manyparts.types import DatasetWarning, UserError
 
 COMMANDS = {
     "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return run_command(arguments)
+        with warnings.catch_warnings():
+            _print_our_warnings_as_lines()
+            return run_command(arguments)
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -69,6 +73,19 @@ def _dispatch(arguments: list[str]) -> int:
 
         raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
     return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
+
+
+def _print_our_warnings_as_lines() -> None:
+    """Without the place in the code, since what is warned of lies in the user's files."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DatasetWarning):
+            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def _fail(message: str) -> int:

@@ -157,7 +157,7 @@ def _check(arguments: Sequence[str]) -> int:
         console().print(f"{options.path}: nothing wrong was found")
     if options.fix is not None:
         left_out = repair(options.path, options.fix)
-        without = f", without episodes {', '.join(map(str, left_out))}" if left_out else ""
+        without = f", without episodes {', '.join(left_out)}" if left_out else ""
         print(f"wrote {options.fix}{without}", file=sys.stderr)
     return int(any(finding.severity == "error" for finding in findings))
 

@@ -42,10 +42,14 @@ class Finding:
 
 @dataclass
 class _Course:
-    """What is gathered while the episodes go by. spoilt: those that a repaired copy leaves out."""
+    """What is gathered while the episodes go by. spoilt: those that a repaired copy leaves out; unread: the names of
+    those that not even the reader gives. names: what the dataset calls an episode."""
 
+    path: str
     findings: list[Finding] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
     spoilt: set[int] = field(default_factory=set)
+    names: Callable[[int], str] = str
     statistics: dict[str, RunningStatistics] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     motion: list[tuple[np.ndarray, ...]] = field(default_factory=list)
@@ -57,7 +61,18 @@ class _Course:
 
     def spoil(self, check: str, what: str, episode: int) -> None:
         self.spoilt.add(episode)
-        self.report(check, "error", what, _COPY, f"episode {episode}")
+        self.report(check, "error", what, _COPY, self.place(episode))
+
+    def place(self, episode: int) -> str:
+        return f"episode {self.names(episode)}"
+
+    def complain(self, what: str, episode: str | None = None) -> None:
+        """See `formats.errors.Complain`."""
+        if episode is None:
+            self.report("metadata", "error", what, "--fix counts anew", self.path)
+        else:
+            self.unread.append(episode)
+            self.report("episode", "error", what, _COPY, f"episode {episode}")
 
     def told(self) -> list[Finding]:
         """All findings, errors first."""
@@ -76,10 +91,10 @@ def check(path: str | Path, *, every_frame: bool = False) -> list[Finding]:
     return _examine(path, every_frame=every_frame)[0].told()
 
 
-def repair(path: str | Path, output: str | Path) -> list[int]:
+def repair(path: str | Path, output: str | Path) -> list[str]:
     """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
-    anew and actions within their contract. Returns the episodes left out. Raises UserError if nothing is left, or
-    `output` exists; the dataset itself is never touched."""
+    anew and actions within their contract. Returns the names of the episodes left out. Raises UserError if nothing is
+    left, or `output` exists; the dataset itself is never touched."""
     require_free(output)
     course, dataset = _examine(path, every_frame=True)
     if dataset is None:
@@ -91,7 +106,7 @@ def repair(path: str | Path, output: str | Path) -> list[int]:
         for index in range(dataset.num_episodes):
             if index not in course.spoilt:
                 writer.add(_within(dataset.episode(index), low, high))
-    return sorted(course.spoilt)
+    return [*course.unread, *(dataset.reader.contents.name_of(index) for index in sorted(course.spoilt))]
 
 
 def require_free(output: str | Path) -> None:
@@ -102,17 +117,15 @@ def require_free(output: str | Path) -> None:
 
 
 def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
-    course = _Course()
+    course = _Course(str(path))
     if "://" not in str(path) and not Path(path).exists():
         raise UserError(f"no dataset at {path}")
     try:
-        complain: Callable[[str], None] = lambda what: course.findings.append(  # noqa: E731
-            Finding("metadata", "error", str(path), what, "--fix counts anew")
-        )
-        dataset = EpisodeDataset(open_location(path, complain))
+        dataset = EpisodeDataset(open_location(path, course.complain))
     except UserError as error:
         course.findings.append(Finding("open", "error", str(path), str(error), "restore the file from its source"))
         return course, None
+    _look_at_contents(dataset, course)
     with progress_bar("checking", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):
             _look_at(dataset, index, course, every_frame=every_frame)
@@ -121,6 +134,17 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
     _look_for_constants(course)
     _look_at_alignment(course)
     return course, dataset
+
+
+def _look_at_contents(dataset: EpisodeDataset, course: _Course) -> None:
+    """What the reader says itself: what it leaves out, and why."""
+    known = dataset.reader.contents
+    course.names = known.name_of
+    for name, why in known.episodes_left_out.items():
+        if name not in course.unread:
+            course.complain(why, name)
+    for note in known.notes:
+        course.findings.append(Finding("notes", "warning", course.path, note, "see whether it is what you want"))
 
 
 def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> None:
@@ -152,7 +176,7 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
         content.update(frames.tobytes())
     if course.seen.setdefault(content.digest(), index) != index and index not in course.spoilt:
         course.spoilt.add(index)
-        course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, f"episode {index}")
+        course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, course.place(index))
 
 
 def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -169,7 +193,7 @@ def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray])
 
 def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
     """Of LeRobot's own columns, those that are there."""
-    rows, place = np.arange(dataset.length(index)), f"episode {index}"
+    rows, place = np.arange(dataset.length(index)), course.place(index)
     wanted = {
         "frame_index": rows,
         "index": rows + dataset.starts[index],
@@ -195,7 +219,7 @@ def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
             continue
         for dimension in np.flatnonzero(beyond(contract, values.reshape(-1, len(low))).any(axis=0)):
             what = f"{name} {contract.names[dimension]} leaves [{low[dimension]:g}, {high[dimension]:g}]"
-            course.report("action bounds", "error", what, "--fix clips it, or mend the contract", f"episode {index}")
+            course.report("action bounds", "error", what, "--fix clips it, or mend the contract", course.place(index))
 
 
 def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> Iterator[np.ndarray]:
@@ -209,7 +233,7 @@ def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, eve
         if len(frames) != len(rows):
             return course.spoil("pictures", f"{camera} has {len(frames)} frames for {len(rows)} rows", index)
         if len(frames) > 2 and not frames.any():
-            course.report("pictures", "warning", f"{camera} is black", "look at the camera", f"episode {index}")
+            course.report("pictures", "warning", f"{camera} is black", "look at the camera", course.place(index))
         yield frames
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -16,7 +18,7 @@ from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
 from manyparts.data.locations import open_location
-from manyparts.types import Episode, Spec, TaskEntry, UserError
+from manyparts.types import DatasetWarning, Episode, Spec, TaskEntry, UserError
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
@@ -43,9 +45,14 @@ class EpisodeDataset:
         """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a path,
         "hf://owner/name@revision", or a URL of fsspec's.
 
-        Raises UserError naming the file that is missing, torn, or disagrees with another.
+        Warns (`DatasetWarning`) of what lies there and is left out. Raises UserError naming the file that is missing,
+        torn, or disagrees with another.
         """
-        return cls(open_location(location))
+        dataset = cls(open_location(location))
+        if multiprocessing.parent_process() is None:
+            for text in dataset.reader.contents.warnings():
+                warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=2)
+        return dataset
 
     @property
     def location(self) -> str:
@@ -157,7 +164,9 @@ class EpisodeDataset:
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
             "images": known.images,
-            "ignored": list(known.ignored),
+            "left_out": dict(known.left_out),
+            "episodes_left_out": dict(known.episodes_left_out),
+            "notes": list(known.notes),
             "spec": self.spec.to_dict(),
             "environment": self.environment,
             "tasks": tasks,

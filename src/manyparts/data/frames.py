@@ -19,7 +19,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.rows import RowFile
 from manyparts.data.staging import cache_root, disk_error, put_in_place, temporary_folder
 
-_FORMAT = 1
+FORMAT = 2  # counts up whenever a dataset is read differently
 _ROWS_AT_ONCE = 1024
 
 
@@ -48,7 +48,7 @@ class FrameCache:
         cache_dir: its root; by default $MANYPARTS_CACHE, or ~/.cache/manyparts. Raises UserError if a picture
         is torn, naming its file, or the disk is full.
         """
-        folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{_FORMAT}"
+        folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{FORMAT}"
         cache = cls(folder, dataset)
         if not cache._is_whole():
             _build(dataset, folder)

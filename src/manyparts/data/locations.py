@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from manyparts.data.formats.detect import open_reader
-from manyparts.data.formats.errors import refuse
+from manyparts.data.formats.errors import Complain, refuse
 from manyparts.data.formats.reader import Reader
 from manyparts.types import UserError
 
 _HUB = "hf://"
 
 
-def open_location(location: str | Path, complain: Callable[[str], None] = refuse) -> Reader:
+def open_location(location: str | Path, complain: Complain = refuse) -> Reader:
     """The reader of the dataset at a path, at "hf://owner/name@revision", or at a URL of fsspec's ("s3://bucket/set").
 
     A dataset of the Hub is fetched into the Hub's cache first; of one in a store its meta folder is, the rest when it

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
+from manyparts.data.frames import FORMAT, FrameCache
 from manyparts.data.staging import cache_root, disk_error, put_in_place, temporary_folder
 from manyparts.objectives.system import System
 from manyparts.progress import progress_bar
@@ -41,7 +41,7 @@ def frozen_features(
     """
     require_frozen(system)
     content = encoder_hash(system, encoder, precision)
-    folder = cache_root(cache_dir) / "features" / f"{dataset.fingerprint[:32]}-{content}"
+    folder = cache_root(cache_dir) / "features" / f"{dataset.fingerprint[:32]}-{content}-{FORMAT}"
     if not folder.is_dir():
         _build(system, cache, system.model.joint.slot_of(dataset.spec), folder, precision)
     cameras = dataset.spec.cameras

@@ -103,7 +103,7 @@ def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> 
 def test_rates_robots_and_bounds_are_read_where_they_are_told(tmp_path: Path) -> None:
     arm = EpisodeDataset.open(foreign.robomimic(tmp_path / "lift.hdf5"))
     assert arm.fps == 25 and arm.spec.embodiment == "Panda" and arm.spec.action.low == (-1.0, -1.0)
-    assert arm.summary()["ignored"] == ["agentview_depth"] and list(arm.spec.cameras) == ["agentview"]
+    assert list(arm.summary()["left_out"]) == ["agentview_depth"] and list(arm.spec.cameras) == ["agentview"]
     toy = EpisodeDataset.open(foreign.minari(tmp_path / "minari"))
     assert toy.spec.action.high == (1.0, 2.0) and [toy.seed(index) for index in range(3)] == [40, 41, 42]
 

@@ -26,12 +26,12 @@ class Entry:
 @dataclass(frozen=True)
 class Plan:
     """How observations are put together. cameras: name to (array, height, width). state: names of arrays that are laid
-    side by side. state_names: one a dimension. ignored: names of arrays that are neither, such as depth and text."""
+    side by side. state_names: one a dimension. left_out: arrays that are neither, by name, and why."""
 
     cameras: Mapping[str, tuple[str, int, int]]
     state: tuple[str, ...]
     state_names: tuple[str, ...]
-    ignored: tuple[str, ...]
+    left_out: Mapping[str, str]
 
     def state_of(self, arrays: Mapping[str, np.ndarray], length: int) -> np.ndarray:
         """float32 (T, s) of an episode's arrays (T, ...)."""
@@ -51,7 +51,7 @@ class Plan:
 
 def plan(entries: Mapping[str, Entry]) -> Plan:
     """Pictures (uint8, (h, w, 1 or 3)) are cameras, other numbers the state, in the order of their names."""
-    cameras, state, ignored = {}, [], []
+    cameras, state, left_out = {}, [], {}
     for name in sorted(entries):
         entry = entries[name]
         if len(entry.shape) == 3 and entry.dtype == np.uint8 and entry.shape[2] in _CHANNELS:
@@ -59,9 +59,9 @@ def plan(entries: Mapping[str, Entry]) -> Plan:
         elif entry.dtype.kind in "biuf" and len(entry.shape) <= 1:
             state.append(name)
         else:
-            ignored.append(name)
+            left_out[name] = f"{entry.dtype} {entry.shape} is neither a picture nor a row of numbers"
     names = [each for name in state for each in _dimensions(name, entries[name].shape)]
-    return Plan(cameras, tuple(state), tuple(names), tuple(ignored))
+    return Plan(cameras, tuple(state), tuple(names), left_out)
 
 
 def colour(frames: np.ndarray) -> np.ndarray:

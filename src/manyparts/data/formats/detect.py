@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from manyparts.data.formats.errors import read_json, refuse
+from manyparts.data.formats.errors import Complain, read_json, refuse
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
@@ -22,7 +21,7 @@ KNOWN = (
 )
 
 
-def open_reader(path: Path, complain: Callable[[str], None] = refuse) -> Reader:
+def open_reader(path: Path, complain: Complain = refuse) -> Reader:
     """The reader of the dataset at a path. complain: is told of counts that disagree, by default an error.
 
     Raises UserError if there is none that can be read.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -41,9 +41,20 @@ def fitting(where: Path, format: str) -> Iterator[None]:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
-def refuse(what: str) -> None:
-    """Raise a UserError."""
-    raise UserError(what)
+@runtime_checkable
+class Complain(Protocol):
+    """Is told what is wrong with a dataset, while it is opened.
+
+    episode: the name of the episode that is spoilt, None for what concerns the whole. Where the call returns, the
+    reader goes on: without that episode, or with what can be trusted.
+    """
+
+    def __call__(self, what: str, episode: str | None = None) -> None: ...
+
+
+def refuse(what: str, episode: str | None = None) -> None:
+    """Raise a UserError, which says how to go on without a spoilt episode."""
+    raise UserError(what if episode is None else f"{what}; `manyparts data check DATASET --fix COPY` leaves it out")
 
 
 def read_json(path: Path) -> dict[str, Any]:

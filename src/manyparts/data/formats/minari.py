@@ -133,7 +133,7 @@ class MinariReader:
             fps=_FPS,
             tasks=(TaskEntry(f"{UNKNOWN}/0", str(metadata.get("description") or name)),),
             episode_task=np.zeros(count, np.int64),
-            ignored=self._plan.ignored,
+            left_out=self._plan.left_out,
             **known,
         )
 

@@ -86,7 +86,7 @@ class NpzReader:
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
             succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]) if success else None,
-            ignored=self._plan.ignored,
+            left_out=self._plan.left_out,
         )
 
     def _asked(self, index: int) -> str:

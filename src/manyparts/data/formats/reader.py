@@ -19,6 +19,7 @@ EXPERT_ACTION = "action.expert"
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,12 @@ class Contents:
     lengths: int64 (n,), frames an episode. episode_task: int64 (n,), index into `tasks`. statistics: of the columns by
     their names above. environment: the EnvConfig as JSON, {} where others wrote. seeds: int64 (n,), the environments'
     reset seeds, -1 where unknown. noisy: bool (n,), episodes in which another action than the expert's was done.
-    succeeded: bool (n,), None where nobody wrote it down. ignored: arrays that are neither pictures nor numbers for the
-    state, such as depth and text.
+    succeeded: bool (n,), None where nobody wrote it down.
+
+    left_out: what of each step is not read, by its name, and why: {"observation.images.depth": "16-bit depth"}.
+    episodes_left_out: episodes that are not among the n, by the name that the dataset gives them, and why.
+    episode_names: the dataset's own names of the n episodes, such as "demo_3"; empty: their numbers 0 to n - 1.
+    notes: what else a user has to know, a sentence each: splits that were joined, instructions that were dropped.
     """
 
     format: str
@@ -44,7 +49,25 @@ class Contents:
     seeds: np.ndarray | None = None
     noisy: np.ndarray | None = None
     succeeded: np.ndarray | None = None
-    ignored: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    episodes_left_out: Mapping[str, str] = field(default_factory=dict)
+    episode_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def name_of(self, index: int) -> str:
+        """What the dataset calls one of the n episodes."""
+        return self.episode_names[index] if self.episode_names else str(index)
+
+    def warnings(self) -> list[str]:
+        """A sentence for each thing that is in the files and is not read, or is read otherwise than one may think."""
+        left_out = [f"left out {_some(self.left_out)}"] if self.left_out else []
+        episodes = [f"left out episodes {_some(self.episodes_left_out)}"] if self.episodes_left_out else []
+        return [*episodes, *left_out, *self.notes]
+
+
+def _some(reasons: Mapping[str, str]) -> str:
+    shown = [f"{name} ({why})" for name, why in list(reasons.items())[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else "")
 
 
 @runtime_checkable

@@ -102,7 +102,7 @@ class RLDSReader:
             episode_task=episode_task,
             statistics=statistics,
             images="encoded" if self._plan.cameras else "none",
-            ignored=self._plan.ignored,
+            left_out=self._plan.left_out,
         )
 
     def _example(self, index: int) -> dict[str, Value]:

@@ -114,7 +114,9 @@ class RobomimicReader:
             fps=fps,
             bounds=(-ones, ones) if inside else None,
         )
-        return Contents(spec=spec, fps=fps, tasks=tasks, episode_task=episode_task, ignored=self._plan.ignored, **known)
+        return Contents(
+            spec=spec, fps=fps, tasks=tasks, episode_task=episode_task, left_out=self._plan.left_out, **known
+        )
 
     def _told(self, index: int) -> Mapping[str, Any]:
         """What a demonstration's own description says."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import fitting, one_line, read_json, reading, refuse
+from manyparts.data.formats.errors import Complain, fitting, one_line, read_json, reading, refuse
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.ours import read_tasks
 from manyparts.data.formats.reader import ACTION, STATE, SUCCESS
@@ -52,7 +52,7 @@ class Metadata:
     places: Mapping[str, tuple[int, int]]
 
 
-def read_metadata(path: Path, complain: Callable[[str], None] = refuse) -> Metadata:
+def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
     """Read and check what a dataset folder says of itself. Raises UserError naming the file that is missing, torn, or
     disagrees with another."""
     if not path.is_dir():
@@ -157,7 +157,7 @@ def _old_statistics(path: Path) -> Statistics:
     return Statistics.from_dict(read_json(path / layout.STATS))
 
 
-def _check_counts(path: Path, found: Metadata, complain: Callable[[str], None]) -> None:
+def _check_counts(path: Path, found: Metadata, complain: Complain) -> None:
     info, lengths, where = found.info, found.lengths, path / layout.INFO
     if info["total_episodes"] != len(lengths):
         complain(f"{where} counts {info['total_episodes']} episodes, meta/episodes {len(lengths)}")

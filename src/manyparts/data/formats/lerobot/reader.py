@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import fitting, one_line, reading, refuse
+from manyparts.data.formats.errors import Complain, fitting, one_line, reading, refuse
 from manyparts.data.formats.lerobot import foreign, layout
 from manyparts.data.formats.lerobot.metadata import Metadata, inside, read_metadata
 from manyparts.data.formats.reader import Contents
@@ -30,7 +30,7 @@ class LeRobotReader:
     Raises UserError naming what is missing, torn, or disagrees with something else.
     """
 
-    def __init__(self, path: Path, complain: Callable[[str], None] = refuse) -> None:
+    def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
         self.metadata: Metadata = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
@@ -82,7 +82,7 @@ class LeRobotReader:
     def files(self) -> Iterator[Path]:
         return (file for part in ("meta", "data", "videos") for file in (self.path / part).rglob("*") if file.is_file())
 
-    def _check_files(self, complain: Callable[[str], None]) -> None:
+    def _check_files(self, complain: Complain) -> None:
         """Each data file's footer is whole and counts the rows the episodes promise; each video exists."""
         for file, rows in self._count_rows().items():
             with reading(file):

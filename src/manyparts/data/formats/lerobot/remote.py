@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from manyparts.data.formats.errors import one_line, refuse
+from manyparts.data.formats.errors import Complain, one_line, refuse
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.metadata import inside
 from manyparts.data.formats.lerobot.reader import LeRobotReader
@@ -32,9 +32,7 @@ class RemoteReader(LeRobotReader):
     reader any more. Raises UserError naming the URL if the store or a file cannot be reached.
     """
 
-    def __init__(
-        self, url: str, complain: Callable[[str], None] = refuse, *, cache_dir: str | Path | None = None
-    ) -> None:
+    def __init__(self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None) -> None:
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
         try:
