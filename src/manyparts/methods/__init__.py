@@ -14,6 +14,7 @@ _DUALMIND = {
     "phase2": ("debug", "laptop", "metaworld45", "base"),
     "phase2-prompts": ("debug", "laptop"),
     "phase2-prompts-minilm": ("laptop",),
+    "tune": ("debug", "laptop", "metaworld45"),
 }
 _REPRESENTATIONS = (
     "inverse-dynamics",

@@ -136,6 +136,48 @@ def phase2_prompts_minilm_laptop() -> TrainConfig:
     return replace(second, model=replace(second.model, prompt=PromptConfig(text)))
 
 
+def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
+    """Imitation of a few demonstrations by an agent that has learned: everything is trained but the vision encoder.
+
+    run: how the agent was trained. recipe: the phase II whose learning rate and augmentation is used. All
+    demonstrations are trained on, since a few are too few to hold any out.
+    """
+    model = transformer(run)
+    parts = trained_parts(3, layers=model.layers)
+    return replace(
+        run,
+        phase="few-shot",
+        objectives={"behaviour_cloning": run.objectives["behaviour_cloning"]},
+        train_only=parts if model.prompt else tuple(part for part in parts if not part.startswith("model.prompt")),
+        cache_features=True,
+        augmentation=recipe.augmentation,
+        new_parameters=(),
+        optimizer=replace(recipe.optimizer, warmup_steps=steps // 10),
+        steps=steps,
+        validation_fraction=0.0,
+        processes=1,
+    )
+
+
+def tune_laptop() -> TrainConfig:
+    """Tune an agent of phase2-laptop on about ten demonstrations of a new task, in a minute on two cores."""
+    second = phase2_laptop()
+    return replace(tuning(second, second, steps=150), checkpoint_every_steps=50)
+
+
+def tune_metaworld45() -> TrainConfig:
+    """Tune an agent of phase2-metaworld45, such as manyparts/metaworld45-small, on about ten demonstrations of a new
+    task, in minutes on two cores."""
+    second = phase2_metaworld45()
+    return replace(tuning(second, second, steps=300), checkpoint_every_steps=100, log_every_steps=20)
+
+
+def tune_debug() -> TrainConfig:
+    """Seconds: for tests."""
+    second = phase2_debug()
+    return tuning(second, second, steps=10)
+
+
 def phase2_prompts_debug() -> TrainConfig:
     """Seconds: for tests."""
     return _debug(phase2_prompts_laptop())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from manyparts.methods.dualmind import trained_parts, transformer
-from manyparts.studies.stages import Collect, Train, one_process
+from manyparts.methods.dualmind import tuning
+from manyparts.studies.stages import Collect, Train
 from manyparts.training.config import TrainConfig
 
 UNSEEN, ZERO_SHOT = "unseen goals", "held-out tasks, zero-shot"
@@ -28,22 +26,5 @@ def demonstrations(count: int) -> str:
 
 
 def tuned(run: Train, data: Collect, recipe: TrainConfig, *, steps: int) -> Train:
-    """Imitation of a few demonstrations of one task, all trained but the vision encoder.
-
-    recipe: the phase II whose learning rate and augmentation it has. All demonstrations are trained on.
-    """
-    model = transformer(run.config)
-    parts = trained_parts(3, layers=model.layers)
-    config = replace(
-        run.config,
-        phase="few-shot",
-        objectives={"behaviour_cloning": run.config.objectives["behaviour_cloning"]},
-        train_only=parts if model.prompt else tuple(part for part in parts if not part.startswith("model.prompt")),
-        cache_features=True,
-        augmentation=recipe.augmentation,
-        new_parameters=(),
-        optimizer=replace(recipe.optimizer, warmup_steps=steps // 10),
-        steps=steps,
-        validation_fraction=0.0,
-    )
-    return Train(one_process(config), data, start_from=run)
+    """The run tuned on a few demonstrations of one task; see `methods.dualmind.tuning`."""
+    return Train(tuning(run.config, recipe, steps=steps), data, start_from=run)
