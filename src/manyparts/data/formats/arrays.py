@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
+_SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
+_MOST_BYTES = 64  # uint8 numbers of state a step: longer rows are text, or encoded in a way that is not known
+_ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,25 @@ class Plan:
 
 
 def plan(entries: Mapping[str, Entry]) -> Plan:
-    """Pictures (uint8, (h, w, 1 or 3)) are cameras, other numbers the state, in the order of their names."""
-    cameras, state, left_out = {}, [], {}
+    """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the order of their
+    names."""
+    pictures, state, left_out = {}, [], {}
     for name in sorted(entries):
         entry = entries[name]
-        if len(entry.shape) == 3 and entry.dtype == np.uint8 and entry.shape[2] in _CHANNELS:
-            cameras[_camera(name)] = (name, *entry.shape[:2])
-        elif entry.dtype.kind in "biuf" and len(entry.shape) <= 1:
-            state.append(name)
+        if why := _why_not(name, entry):
+            left_out[name] = why
+        elif _is_picture(entry):
+            pictures[name] = entry
         else:
-            left_out[name] = f"{entry.dtype} {entry.shape} is neither a picture nor a row of numbers"
+            state.append(name)
+    cameras = {camera: (name, *pictures[name].shape[:2]) for name, camera in _cameras(list(pictures)).items()}
     names = [each for name in state for each in _dimensions(name, entries[name].shape)]
     return Plan(cameras, tuple(state), tuple(names), left_out)
 
 
 def colour(frames: np.ndarray) -> np.ndarray:
-    """uint8 (n, h, w, 1 or 3) to (n, h, w, 3)."""
+    """uint8 (n, h, w) or (n, h, w, 1 or 3) to (n, h, w, 3)."""
+    frames = frames if frames.ndim == 4 else frames[..., None]
     return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
 
 
@@ -115,20 +122,36 @@ def seen_bounds(seen: FeatureStatistics) -> tuple[tuple[float, ...], tuple[float
     return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
 
 
+class Gathering:
+    """Statistics of state and action, gathered an episode at a time."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, RunningStatistics] = {}
+
+    def add(self, columns: Mapping[str, np.ndarray], where: str) -> None:
+        """Take in an episode's columns. Raises UserError beginning with `where`, and takes in nothing, for numbers that
+        are not finite."""
+        chosen = {name: columns[name] for name in (STATE, ACTION) if columns[name].shape[1]}
+        for name, values in chosen.items():
+            if not (finite := np.isfinite(values)).all():
+                row, number = np.argwhere(~finite)[0].tolist()
+                raise UserError(f"{where}: {name} holds NaN or infinity (row {row}, dimension {number})")
+        for name, values in chosen.items():
+            self._running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
+
+    def finish(self, where: object) -> Statistics:
+        """Of all episodes that were added. Raises UserError if there were none."""
+        if ACTION not in self._running:
+            raise UserError(f"{where} holds no actions")
+        return Statistics({name: each.finish() for name, each in self._running.items()})
+
+
 def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: object) -> Statistics:
     """Of state and action, in one pass over all episodes' columns. Raises UserError for numbers that are not finite."""
-    running: dict[str, RunningStatistics] = {}
+    gathering = Gathering()
     for index, columns in enumerate(episodes):
-        for name in (STATE, ACTION):
-            values = columns[name]
-            if not values.shape[1]:
-                continue
-            if not np.isfinite(values).all():
-                raise UserError(f"{where}: {name} of episode {index} holds NaN or infinity")
-            running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
-    if ACTION not in running:
-        raise UserError(f"{where} holds no actions")
-    return Statistics({name: each.finish() for name, each in running.items()})
+        gathering.add(columns, f"{where}: episode {index}")
+    return gathering.finish(where)
 
 
 def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
@@ -149,10 +172,42 @@ def same_for_all(
                 raise UserError(f"{where}: episode {index} has {name} as {given.get(name)}, episode 0 as {entry}")
 
 
-def _camera(name: str) -> str:
-    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name."""
-    short = name.rsplit("/", 1)[-1]
-    return short.removesuffix("_image").removesuffix("_rgb") or short
+def _is_picture(entry: Entry) -> bool:
+    if entry.dtype != np.uint8 or not entry.shape or min(entry.shape) < 1:
+        return False
+    if len(entry.shape) == 2:
+        return min(entry.shape) >= _SMALLEST_GREY
+    return len(entry.shape) == 3 and entry.shape[2] in _CHANNELS
+
+
+def _why_not(name: str, entry: Entry) -> str:
+    """Why an array is neither a camera nor state; empty if it is."""
+    what = f"{entry.dtype} {entry.shape}"
+    if entry.dtype.kind in "OSUV":
+        return "text or objects"
+    if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
+        return f"depth, {what}"
+    if _is_picture(entry):
+        return ""
+    if entry.dtype.kind not in "biuf" or len(entry.shape) > 1:
+        return f"{what} is neither a picture nor a row of numbers"
+    if entry.dtype == np.uint8 and entry.shape and entry.shape[0] > _MOST_BYTES:
+        return f"{entry.shape[0]} bytes a step that are no picture"
+    return ""
+
+
+def _cameras(names: Sequence[str]) -> dict[str, str]:
+    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name. Where two would get one name, both keep
+    theirs."""
+    short = {name: _without_endings(name.rsplit("/", 1)[-1]) for name in names}
+    used = Counter(short.values())
+    return {name: camera if used[camera] == 1 else name.replace("/", "_") for name, camera in short.items()}
+
+
+def _without_endings(name: str) -> str:
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending) or name
+    return name or "image"
 
 
 def _dimensions(name: str, shape: tuple[int, ...]) -> list[str]:

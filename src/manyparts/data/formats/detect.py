@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from manyparts.data.formats.errors import Complain, read_json, refuse
+from manyparts.data.formats.errors import Complain, refuse
 from manyparts.data.formats.hdf5 import open_hdf5
+from manyparts.data.formats.hdf5_kinds import hdf5_advice, hdf5_kind
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.minari import MAIN, METADATA, MinariReader
+from manyparts.data.formats.minari import MAIN, MinariReader, is_minari
 from manyparts.data.formats.npz import NpzReader
 from manyparts.data.formats.reader import Reader
 from manyparts.data.formats.rlds import FEATURES, RLDSReader
@@ -29,14 +30,11 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
     if not path.exists():
         raise UserError(f"no dataset at {path}")
     if path.is_file():
-        return _open_file(path)
+        return _open_file(path, complain)
     if (path / layout.INFO).exists():
         return LeRobotReader(path, complain)
-    if any(
-        (folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA)
-        for folder in (path, path / "data")
-    ):
-        return MinariReader(path)
+    if is_minari(path):
+        return MinariReader(path, complain)
     if (path / FEATURES).exists():
         return RLDSReader(path)
     if any(path.glob("*.npz")):
@@ -44,10 +42,12 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
     raise UserError(f"{path} holds no dataset that can be read: {layout.INFO} is missing; known are {KNOWN}")
 
 
-def _open_file(path: Path) -> Reader:
+def _open_file(path: Path, complain: Complain) -> Reader:
     if path.name == MAIN:
-        return MinariReader(path.parent)
+        return MinariReader(path.parent, complain)
     file = open_hdf5(path)
+    if kind := hdf5_kind(file):
+        raise UserError(f"{path} is {hdf5_advice(kind)}")
     if "data" not in file.names(file.group("")):
         raise UserError(f"{path} is not robomimic's: it has no group data; known are {KNOWN}")
-    return RobomimicReader(path, file)
+    return RobomimicReader(path, file, complain)

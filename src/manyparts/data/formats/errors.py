@@ -29,7 +29,7 @@ def reading(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def fitting(where: Path, format: str) -> Iterator[None]:
+def fitting(where: object, format: str) -> Iterator[None]:
     """Turn what Python raises about values of another kind than the format has into a UserError that names `where`."""
     try:
         yield

@@ -3,156 +3,253 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from manyparts.data.formats.arrays import Entry
 from manyparts.data.formats.errors import one_line
 from manyparts.data.formats.hdf5_probe import probe
 from manyparts.extras import install_command
 from manyparts.types import UserError
 
 _ARRAY_BYTES = 4 * 2**30
+_ATTRIBUTE_BYTES = 2**24
 _SHRUNK = 2000  # no array is so many times larger than the file that holds it
 _NODES = 1_000_000
+_LEAVES, _DEPTH = 10_000, 8
+_HOPS = 16  # soft links that lead to soft links
+_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of an opened file. id: h5py's low-level one, several times faster than its objects. name: its path."""
+
+    id: Any
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array of an opened file that is not read yet. dtype: object for what numpy has no type for."""
+
+    id: Any
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 class Hdf5File:
-    """An opened file. It can be sent to another process, which opens it anew."""
+    """An opened file. It can be sent to another process, which opens it again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._limit = min(_ARRAY_BYTES, _SHRUNK * path.stat().st_size)
         self._file: Any = None
+        self._top: Any = None  # its root, once it is opened
 
-    def group(self, name: str) -> Any:
-        """A group by its path; all links on the way are inside the file."""
+    def find(self, name: str, inside: Group | None = None) -> Group | Array | None:
+        """What lies at a path below a group, or the whole file's. None if there is nothing.
+
+        Soft links are followed inside the file. Raises UserError naming a link that leads out of it, or to nothing.
+        """
         with self.reading():
-            node = self._root()
-            for part in filter(None, name.split("/")):
-                node = self._child(node, part)
-            return node
+            return self._walk(inside or self._root(), name, _HOPS)
 
-    def array(self, name: str) -> Any:
-        """An array by its path. Raises UserError for what is none."""
-        import h5py
-
-        node = self.group(name)
-        if not isinstance(node, h5py.Dataset):
-            raise UserError(f"{self.path}: {name} is not an array")
-        return node
-
-    def names(self, group: Any) -> list[str]:
-        with self.reading():
-            if len(group) > _NODES:
-                raise UserError(f"{self.path}: {group.name} has {len(group)} members; at most {_NODES} are read")
-            return list(group)
-
-    def leaves(self, group: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-        """All arrays below a group, by their paths from there."""
-        if depth > 8:
-            raise UserError(f"{self.path}: {group.name} lies too deep")
-        for name in self.names(group):
-            with self.reading():
-                node = self._child(group, name)
-            if hasattr(node, "keys"):
-                yield from self.leaves(node, f"{prefix}{name}/", depth + 1)
-            elif hasattr(node, "shape"):
-                yield prefix + name, node
-
-    def attributes(self, node: Any) -> Mapping[str, Any]:
-        """Those attributes that are numbers, text or arrays of numbers."""
-        found: dict[str, Any] = {}
-        with self.reading():
-            for name in node.attrs:
-                if (size := node.attrs.get_id(name).get_storage_size()) > 2**24:
-                    raise UserError(f"{self.path}: attribute {name} of {node.name} has {size} bytes")
-                value = node.attrs[name]
-                value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-                if (
-                    isinstance(value, str | np.ndarray | np.generic)
-                    and not getattr(value, "dtype", np.dtype("f4")).hasobject
-                ):
-                    found[name] = value
+    def group(self, name: str, inside: Group | None = None) -> Group:
+        """A group by its path. Raises UserError if there is none."""
+        found = self.find(name, inside)
+        if not isinstance(found, Group):
+            raise UserError(f"{self.path} has no group {_join(inside, name)}")
         return found
 
-    def read(self, array: Any, rows: slice | np.ndarray | None = None) -> np.ndarray:
-        """An array, or some of its rows."""
-        with self.reading():
-            self._check(array)
-            return np.asarray(array[()] if rows is None else array[rows])
+    def array(self, name: str, inside: Group | None = None) -> Array:
+        """An array by its path. Raises UserError if there is none."""
+        found = self.find(name, inside)
+        if not isinstance(found, Array):
+            raise UserError(f"{self.path} has no array {_join(inside, name)}")
+        return found
 
-    def blobs(self, array: Any, rows: np.ndarray | None = None) -> list[bytes]:
-        """An array of byte strings of various lengths: rows of uint8, or one variable length array a row."""
+    def names(self, group: Group) -> list[str]:
+        """Of all members of a group, links too."""
+        with self.reading():
+            count = group.id.get_num_objs()
+            if count > _NODES:
+                raise UserError(f"{self.path}: {group.name} has {count} members; at most {_NODES} are read")
+            return [name.decode("utf-8", "surrogateescape") for name in group.id]
+
+    def leaves(self, group: Group) -> dict[str, Array]:
+        """All arrays below a group, by their paths from there."""
+        found: dict[str, Array] = {}
+        self._gather(group, "", 0, found, [0])
+        return found
+
+    def attributes(self, group: Group) -> list[str]:
+        """The names of a group's attributes."""
         import h5py
 
-        with self.reading():
-            kind = h5py.check_vlen_dtype(array.dtype)
-            if (kind is not None and np.dtype(kind) != np.uint8) or (kind is None and array.dtype != np.uint8):
-                raise UserError(f"{self.path}: {array.name} is {array.dtype}, not bytes")
+        with self.reading(f"attributes of {group.name}"):
+            if not h5py.h5a.get_num_attrs(group.id):
+                return []
+            return list(h5py.AttributeManager(h5py.Group(group.id)))
+
+    def attribute(self, group: Group, name: str) -> Any:
+        """An attribute: text, several texts as a tuple, a number or an array of numbers. None if it is none of these,
+        or is not there."""
+        import h5py
+
+        with self.reading(f"attribute {name} of {group.name}"):
+            key = _key(name)
+            if not h5py.h5a.exists(group.id, key):
+                return None
+            attribute = h5py.h5a.open(group.id, key)
+            if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:
+                return None
+            if (size := attribute.get_storage_size()) > _ATTRIBUTE_BYTES:
+                raise UserError(f"{self.path}: attribute {name} of {group.name} has {size} bytes")
+            try:
+                dtype = attribute.dtype
+            except TypeError:  # no numpy type for it
+                return None
+            return _plain(h5py.AttributeManager(h5py.Group(group.id))[name], dtype)
+
+    def read(self, array: Array, rows: slice | np.ndarray | None = None) -> np.ndarray:
+        """An array, or some of its rows."""
+        import h5py
+
+        with self.reading(array.name):
+            self._check(array)
+            if rows is not None:
+                return np.asarray(h5py.Dataset(array.id)[rows])
+            values = np.zeros(array.shape, array.dtype)
+            if values.size:
+                array.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+            return values
+
+    def blobs(self, array: Array, rows: slice | np.ndarray | None = None) -> list[bytes]:
+        """An array of byte strings: rows of uint8, fixed bytes, or one array of various length a row."""
+        import h5py
+
+        if not holds_bytes(array):
+            raise UserError(f"{self.path}: {array.name} is {array.dtype} {array.shape}, not bytes")
+        with self.reading(array.name):
             self._check(array, lengths_vary=True)
-            values = array[()] if rows is None else array[np.asarray(rows)]
+            values = h5py.Dataset(array.id)[() if rows is None else rows]
+            if values.dtype.kind in "SV":
+                return [bytes(value) for value in values.tolist()]
             return [np.asarray(value, np.uint8).tobytes() for value in values]
 
-    def entry(self, array: Any) -> Entry:
-        """What an array (T, ...) is like."""
-        with self.reading():
-            if not array.shape:
-                raise UserError(f"{self.path}: {array.name} is a single value")
-            return Entry(tuple(array.shape[1:]), array.dtype)
+    def first_text(self, array: Array) -> str | None:
+        """The first text of an array of texts; None for another kind of array."""
+        import h5py
+
+        with self.reading(array.name):
+            self._check(array, lengths_vary=True)
+            if (array.dtype.kind != "S" and h5py.check_string_dtype(array.dtype) is None) or 0 in array.shape:
+                return None
+            text = _plain(h5py.Dataset(array.id)[(0,) * len(array.shape)], array.dtype)
+            return text if isinstance(text, str) else None
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Turn what h5py raises into a UserError that names the file."""
+    def reading(self, what: str = "") -> Iterator[None]:
+        """Turn what h5py raises into a UserError that names the file and what is read of it."""
         try:
             yield
         except UserError:
             raise
-        except (
-            OSError,
-            RuntimeError,
-            KeyError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            MemoryError,
-            OverflowError,
-        ) as error:
-            raise UserError(f"{self.path} cannot be read as HDF5: {one_line(error)}") from error
+        except _ERRORS as error:
+            where = f"{self.path}: {what} cannot be read" if what else f"{self.path} cannot be read as HDF5"
+            raise UserError(f"{where}: {one_line(error)}") from error
 
-    def _check(self, array: Any, *, lengths_vary: bool = False) -> None:
-        if array.dtype.hasobject and not lengths_vary:
-            raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
-        if array.is_virtual or array.external:
-            raise UserError(f"{self.path}: {array.name} lies in other files, which are not read")
-        if array.nbytes > self._limit:
-            raise UserError(
-                f"{self.path}: {array.name} has {array.nbytes} bytes; at most {self._limit} are read at once"
-            )
-
-    def _child(self, group: Any, name: str) -> Any:
+    def _check(self, array: Array, *, lengths_vary: bool = False) -> None:
         import h5py
 
-        link = group.get(name, getlink=True)
-        if link is None:
-            raise UserError(f"{self.path} has no {group.name.rstrip('/')}/{name}")
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{self.path}: {group.name}/{name} is a link, which is not followed")
-        return group[name]
+        if array.dtype.hasobject and not lengths_vary:
+            raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
+        settings = array.id.get_create_plist()
+        if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
+            raise UserError(f"{self.path}: {array.name} lies in other files, which are not read")
+        size = math.prod(array.shape) * array.dtype.itemsize
+        if size > self._limit:
+            raise UserError(f"{self.path}: {array.name} has {size} bytes; at most {self._limit} are read at once")
 
-    def _root(self) -> Any:
+    def _gather(self, group: Group, prefix: str, depth: int, found: dict[str, Array], seen: list[int]) -> None:
+        """seen: how many members were looked at, in all groups."""
+        if depth > _DEPTH:
+            raise UserError(f"{self.path}: {group.name} lies too deep")
+        for name in self.names(group):
+            seen[0] += 1
+            if seen[0] > _LEAVES:
+                raise UserError(f"{self.path}: more than {_LEAVES} arrays lie below {group.name}")
+            with self.reading():
+                node = self._child(group, name, _HOPS)
+            if isinstance(node, Group):
+                self._gather(node, f"{prefix}{name}/", depth + 1, found, seen)
+            elif isinstance(node, Array):
+                found[prefix + name] = node
+
+    def _walk(self, group: Group, path: str, hops: int) -> Group | Array | None:
+        node: Group | Array | None = group
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            if not isinstance(node, Group):
+                return None
+            node = self._child(node, part, hops)
+        return node
+
+    def _child(self, group: Group, name: str, hops: int) -> Group | Array | None:
+        from h5py import h5l, h5o  # pyright: ignore
+
+        key, links = _key(name), group.id.links
+        if not links.exists(key):
+            return None
+        kind = links.get_info(key).type
+        if kind == h5l.TYPE_HARD:
+            return _node(h5o.open(group.id, key), _join(group, name))
+        where = f"{self.path}: {_join(group, name)}"
+        if kind != h5l.TYPE_SOFT:
+            raise UserError(
+                f"{where} is a link to {_leads_to(links, key, kind)}, which is not followed; put all into one file "
+                "with h5py's copy(..., expand_external=True)"
+            )
+        target = links.get_val(key).decode("utf-8", "surrogateescape")
+        if not hops:
+            raise UserError(f"{where} is a link that leads in a circle")
+        found = self._walk(self._root() if target.startswith("/") else group, target, hops - 1)
+        if found is None:
+            raise UserError(f"{where} is a link to {target}, which is not there")
+        return found
+
+    def _root(self) -> Group:
         if self._file is None:
             import h5py
 
             self._file = h5py.File(self.path, "r")
-        return self._file
+            self._top = Group(self._file["/"].id, "")
+        return self._top
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None}
+        return self.__dict__ | {"_file": None, "_top": None}
+
+
+def holds_bytes(array: Array) -> bool:
+    """Whether each row of an array is a string of bytes, as encoded pictures are stored."""
+    if len(array.shape) == 2:
+        return array.dtype == np.uint8
+    if len(array.shape) != 1:
+        return False
+    if array.dtype.kind == "O":
+        import h5py
+
+        kind = h5py.check_vlen_dtype(array.dtype)
+        return kind is not None and np.dtype(kind) == np.uint8
+    return array.dtype.kind == "S" or (array.dtype.kind == "V" and array.dtype.names is None)
 
 
 def require_h5py(path: Path) -> None:
@@ -172,3 +269,48 @@ def open_hdf5(path: Path) -> Hdf5File:
         raise UserError(f"{path} is not an HDF5 file, or is torn")
     probe(path)
     return Hdf5File(path)
+
+
+def _node(found: Any, name: str) -> Group | Array | None:
+    import h5py
+
+    if isinstance(found, h5py.h5g.GroupID):
+        return Group(found, name)
+    if not isinstance(found, h5py.h5d.DatasetID):
+        return None
+    try:
+        return Array(found, name, tuple(found.shape or ()), found.dtype)
+    except TypeError:  # no numpy type for it
+        return Array(found, name, tuple(found.shape or ()), np.dtype("O"))
+
+
+def _leads_to(links: Any, key: bytes, kind: int) -> str:
+    from h5py import h5l  # pyright: ignore
+
+    if kind != h5l.TYPE_EXTERNAL:
+        return "something that HDF5 does not know"
+    file, path = (text.decode("utf-8", "replace") for text in links.get_val(key))
+    return f"{path} of another file, {file}"
+
+
+def _plain(value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
+        return _texts(value.ravel().tolist())
+    return value if isinstance(value, str | np.ndarray | np.generic) and not dtype.names else None
+
+
+def _texts(values: Sequence[Any]) -> str | tuple[str, ...] | None:
+    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return None
+    return texts[0] if len(texts) == 1 else tuple(texts)
+
+
+def _key(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _join(group: Group | None, name: str) -> str:
+    return f"{group.name if group else ''}/{name.strip('/')}"

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.data.formats.minari import MAIN, METADATA
+from manyparts.data.formats.minari import MAIN
+from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.ours import Ours
 from manyparts.naming import NAME
 from manyparts.types import Episode, Spec, TaskEntry

@@ -1,110 +1,303 @@
-"""robomimic's HDF5: data/demo_N with actions, rewards, dones and obs/<key>; read in place, and written."""
+"""robomimic's HDF5: data/demo_N with actions, rewards, dones and obs/<key>; read in place."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Entry
-from manyparts.data.formats.errors import fitting
-from manyparts.data.formats.hdf5 import Hdf5File
+from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering, Plan
+from manyparts.data.formats.encoded import decode_pictures, looks_encoded, picture_entry
+from manyparts.data.formats.errors import Complain, fitting, refuse
+from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
+from manyparts.data.formats.instructions import KEYS, instruction_of, json_object
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
-from manyparts.naming import own_entry
+from manyparts.naming import NAMES
 from manyparts.types import UserError
 
-_FPS = 20.0  # robosuite's control rate where the file tells none
+_FPS = 20.0  # robosuite's control rate, where the file has none
+_HIGHEST_FPS = 1e6
+_A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
+_ACTIONS, _EXPERT = "actions", "actions_expert"
+_KNOWN = {_ACTIONS, _EXPERT, *_A_STEP.values(), "states", "obs", "next_obs", *KEYS}
+_LIBERO = ("problem_info", "bddl_file_name", "bddl_file_content")
+_SHOWN = 5
+Kinds = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """An opened demonstration. steps: its own arrays, observed: those of obs, by name. entries: what observations of
+    one row a step are like; odd: why the others are none."""
+
+    name: str
+    group: Group
+    steps: Mapping[str, Array]
+    observed: Mapping[str, Array]
+    entries: Mapping[str, Entry]
+    odd: Mapping[str, str]
+
+    @property
+    def length(self) -> int:
+        return self.steps[_ACTIONS].shape[0]
+
+
+@dataclass
+class _Survey:
+    """What one pass over all demonstrations finds. wanted: the kinds that each must have, and how they are put
+    together; by default those of the first.
+
+    counts: demonstrations of each kinds. plans: how each kinds is put together. spoilt: why a demonstration is not
+    read.
+    """
+
+    wanted: tuple[Kinds, Plan] | None
+    counts: dict[Kinds, int] = field(default_factory=dict)
+    plans: dict[Kinds, Plan] = field(default_factory=dict)
+    spoilt: dict[str, str] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    succeeded: dict[str, bool] = field(default_factory=dict)
+    labels: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    gathering: Gathering = field(default_factory=Gathering)
+
+    @property
+    def commonest(self) -> tuple[Kinds, Plan] | None:
+        return max(self.plans.items(), key=lambda item: self.counts[item[0]], default=None)
 
 
 class RobomimicReader:
     """See `formats.reader.Reader`. Raises UserError naming what is missing or torn.
 
-    Cameras are the uint8 observations of three dimensions, the state all other numbers in the order of their names.
+    Cameras are the uint8 observations of three dimensions and rows of encoded pictures, the state all other numbers in
+    the order of their names. A demonstration that is torn, or is not like most of the others, is complained of.
     """
 
-    def __init__(self, path: Path, file: Hdf5File) -> None:
+    def __init__(self, path: Path, file: Hdf5File, complain: Complain = refuse) -> None:
         self.path, self._file = path, file
         data = file.group("data")
-        names = [name for name in file.names(data) if name.startswith("demo_") and name[5:].isdigit()]
-        self._demos = sorted(names, key=lambda name: int(name[5:]))
-        if not self._demos:
-            raise UserError(f"{path} has no data/demo_0")
-        entries = self._entries(0)
-        self._plan = arrays.plan(entries)
-        arrays.same_for_all(entries, self._entries, len(self._demos), path)
-        self._lengths = np.asarray([self._length(index) for index in range(len(self._demos))], dtype=np.int64)
-        about = file.attributes(data)
-        self._ours = Ours.read(_json(own_entry(about)), path)
-        self.contents = self._describe(_json(about.get("env_args")))
+        text = next((text for name in NAMES if (text := file.attribute(data, name))), None)
+        self._ours = Ours.read(json_object(text), path)
+        self._numbers = self._ours.task_numbers() if self._ours else {}
+        self._environment = json_object(file.attribute(data, "env_args"))
+        names = self._named(data)
+        survey = self._survey(names)
+        for name, why in survey.spoilt.items():
+            complain(why, name)
+        self._demos = [name for name in names if name in survey.lengths]
+        if not self._demos or survey.wanted is None:
+            raise UserError(f"{path} has no demonstration that can be read: {next(iter(survey.spoilt.values()))}")
+        _, self._plan = survey.wanted
+        self._lengths = np.asarray([survey.lengths[name] for name in self._demos], dtype=np.int64)
+        self._upside_down = bool(self._plan.cameras) and self._is_upside_down(data)
+        self.contents = self._describe(survey, data)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        demo, length = self._demo(index), int(self._lengths[index])
-        observations = {name: self._file.read(demo["obs"][name]) for name in self._plan.state}
+        name, length = self._demos[index], int(self._lengths[index])
+        group = self._file.group(f"data/{name}")
+        members = set(self._file.names(group))
+        observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
         columns = {
-            STATE: self._plan.state_of(observations, length),
-            ACTION: self._actions(demo, "actions", length),
+            STATE: self._state(self._plan, observed, length),
+            ACTION: self._actions(self._file.array(_ACTIONS, group)),
         }
-        if self._ours and "actions_expert" in demo:
-            columns[EXPERT_ACTION] = self._actions(demo, "actions_expert", length)
-        for name, key in ((REWARD, "rewards"), (DONE, "dones"), (SUCCESS, "success")):
-            if key in demo:
-                columns[name] = self._file.read(demo[key]).reshape(-1)
-                if len(columns[name]) != length:
-                    raise UserError(
-                        f"{self.path}: {self._demos[index]} has {len(columns[name])} {key}, {length} actions"
-                    )
+        if self._ours and _EXPERT in members:
+            columns[EXPERT_ACTION] = self._actions(self._file.array(_EXPERT, group))
+        for column, key in _A_STEP.items():
+            if key in members:
+                values = self._file.read(self._file.array(key, group))
+                columns[column] = arrays.one_a_step(values, length, f"{self.path}: {key} of {name}")
         return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         key, _, _ = self._plan.cameras[camera]
-        return arrays.colour(self._file.read(self._demo(index)["obs"][key], rows))
-
-    def _actions(self, demo: Mapping[str, Any], name: str, length: int) -> np.ndarray:
-        actions = self._file.read(demo[name]).astype(np.float32).reshape(length, -1)
-        if not self._ours:
-            return actions
-        contract = self._ours.spec.action
-        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
-        found = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
-        return np.rint(found) if contract.choices else found
+        where = f"data/{self._demos[index]}/obs/{key}"
+        array = self._file.array(where)
+        if holds_bytes(array):
+            frames = decode_pictures(self._file.blobs(array, rows), rows, f"{self.path}: {where}")
+        else:
+            frames = arrays.colour(self._file.read(array, rows))
+        return frames[:, ::-1] if self._upside_down else frames
 
     def files(self) -> Sequence[Path]:
         return [self.path]
 
-    def _describe(self, environment: Mapping[str, Any]) -> Contents:
-        count, told = len(self._demos), [self._told(index) for index in range(len(self._demos))]
-        statistics = arrays.gather_statistics(map(self.columns, range(count)), self.path)
+    def _named(self, data: Group) -> list[str]:
+        """The demonstrations, by their number."""
+        members = self._file.names(data)
+        names = [name for name in members if name.startswith("demo_") and name[5:].isdecimal()]
+        if not names:
+            raise UserError(f"{self.path} has no data/demo_0; data holds {_some(members) or 'nothing'}")
+        self._others = sorted(set(members) - set(names))
+        if not any(self._has_observations(name) for name in names):
+            raise UserError(
+                f"{self.path} has states and actions, but no observations (no data/{names[0]}/obs), as robosuite's own "
+                "recordings: robomimic's scripts/dataset_states_to_obs.py makes a file with them"
+            )
+        return sorted(names, key=lambda name: int(name[5:]))
+
+    def _has_observations(self, name: str) -> bool:
+        """Whether it has a group of them; a link that leads to nothing is complained of later."""
+        try:
+            found = self._file.find(f"data/{name}/obs")
+        except UserError:
+            return True
+        return isinstance(found, Group) and bool(self._file.names(found))
+
+    def _survey(self, names: Sequence[str]) -> _Survey:
+        """Demonstrations are held against the commonest kind; most often that is the first one's."""
+        survey = self._pass(names, None)
+        common = survey.commonest
+        return survey if common is None or common == survey.wanted else self._pass(names, common)
+
+    def _pass(self, names: Sequence[str], wanted: tuple[Kinds, Plan] | None) -> _Survey:
+        survey = _Survey(wanted)
+        plans: dict[tuple[tuple[str, Entry], ...], Plan] = {}
+        for name in names:
+            try:
+                demo = self._open(name)
+                key = tuple(demo.entries.items())
+                if key not in plans:
+                    plans[key] = arrays.plan(demo.entries)
+                self._take(survey, demo, plans[key])
+            except UserError as error:
+                survey.spoilt[name] = str(error)
+        return survey
+
+    def _take(self, survey: _Survey, demo: _Demo, plan: Plan) -> None:
+        """Look at one demonstration's numbers. Raises UserError if something is wrong with it."""
+        kinds = self._kinds(demo, plan)
+        survey.counts[kinds] = survey.counts.get(kinds, 0) + 1
+        survey.plans.setdefault(kinds, plan)
+        survey.wanted = survey.wanted or (kinds, plan)
+        wanted, whole = dict(survey.wanted[0]), survey.wanted[1]
+        if unlike := _unlike(wanted, dict(kinds), demo):
+            raise UserError(f"{self.path}: {demo.name} {unlike}")
+        labels = self._labels(demo)
+        columns = {
+            STATE: self._state(whole, demo.observed, demo.length),
+            ACTION: self._actions(demo.steps[_ACTIONS]),
+        }
+        if "success" in demo.steps:
+            survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
+        survey.gathering.add(columns, f"{self.path}: {demo.name}")
+        survey.lengths[demo.name], survey.labels[demo.name] = demo.length, labels
+        if len(survey.lengths) == 1:
+            others = (name for name in self._file.names(demo.group) if name not in _KNOWN)
+            survey.left_out |= dict.fromkeys(others, "not an observation") | {**plan.left_out, **demo.odd}
+        survey.left_out |= {name: "not in every demonstration" for name, _ in kinds if name not in wanted}
+
+    def _kinds(self, demo: _Demo, plan: Plan) -> Kinds:
+        """The sizes of what is read of a demonstration: height and width of cameras, numbers a step of the others."""
+        sizes: dict[str, tuple[int, ...]] = {name: (height, width) for name, height, width in plan.cameras.values()}
+        sizes |= {name: (math.prod(demo.entries[name].shape),) for name in plan.state}
+        wanted = (_ACTIONS, _EXPERT) if self._ours else (_ACTIONS,)
+        sizes |= {f"/{name}": (math.prod(demo.steps[name].shape[1:]),) for name in wanted if name in demo.steps}
+        return tuple(sizes.items())
+
+    def _open(self, name: str) -> _Demo:
+        """Raises UserError if it has no steps, or arrays of steps that are none."""
+        where, group = f"{self.path}: {name}", self._file.group(f"data/{name}")
+        members = set(self._file.names(group))
+        steps = {key: self._file.array(key, group) for key in (_ACTIONS, _EXPERT, *_A_STEP.values()) if key in members}
+        if _ACTIONS not in steps:
+            raise UserError(f"{where} has no actions")
+        length = steps[_ACTIONS].shape[0] if steps[_ACTIONS].shape else 0
+        if not length:
+            raise UserError(f"{where} has no steps")
+        for key, array in steps.items():
+            rows = math.prod(array.shape) if key in _A_STEP.values() else array.shape[0] if array.shape else 0
+            if rows != length or array.dtype.kind not in "biuf":
+                raise UserError(f"{where} has {key} of {array.dtype} {array.shape}; expected {length} rows of numbers")
+        observed = self._file.leaves(self._file.group("obs", group))
+        found = {key: self._entry(array, length) for key, array in observed.items()}
+        entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
+        odd = {key: why for key, why in found.items() if isinstance(why, str)}
+        return _Demo(name, group, steps, observed, entries, odd)
+
+    def _entry(self, array: Array, length: int) -> Entry | str:
+        """What an observation is like, or why it is none."""
+        if not array.shape:
+            return "a single value"
+        if array.shape[0] != length:
+            return f"{array.shape[0]} rows for {length} actions"
+        if holds_bytes(array) and looks_encoded(content := self._file.blobs(array, slice(0, 1))[0]):
+            return picture_entry(content)
+        return Entry(array.shape[1:], array.dtype)
+
+    def _labels(self, demo: _Demo) -> Mapping[str, Any]:
+        """What a demonstration says of itself."""
+        if not self._ours:
+            text = instruction_of(self._file, demo.group)
+            if not text and not demo.observed.keys().isdisjoint(KEYS):
+                text = instruction_of(self._file, self._file.group("obs", demo.group))
+            return {"instruction": text}
+        labels = json_object(self._file.attribute(demo.group, "ep_meta"))
+        if str(labels.get("task")) not in self._numbers or not isinstance(labels.get("seed"), int):
+            raise UserError(f"{self.path}: {demo.name} has no task and seed of this dataset in its attribute ep_meta")
+        return labels
+
+    def _state(self, plan: Plan, observed: Mapping[str, Array], length: int) -> np.ndarray:
+        return plan.state_of({name: self._file.read(observed[name]) for name in plan.state}, length)
+
+    def _actions(self, array: Array) -> np.ndarray:
+        actions = self._file.read(array).astype(np.float32).reshape(array.shape[0], -1)
+        if not self._ours:
+            return actions
+        contract = self._ours.spec.action
+        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
+        recorded = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
+        return np.rint(recorded) if contract.choices else recorded
+
+    def _is_upside_down(self, data: Group) -> bool:
+        """Whether pictures are stored from their bottom row, as robosuite renders them and LIBERO keeps them."""
+        convention = self._file.attribute(data, "macros_image_convention")
+        if isinstance(convention, str):
+            return convention.strip().lower() == "opengl"
+        return "bddl_file" in self._environment or not set(_LIBERO).isdisjoint(self._file.attributes(data))
+
+    def _describe(self, survey: _Survey, data: Group) -> Contents:
+        succeeded = [survey.succeeded.get(name) for name in self._demos]
         known: dict[str, Any] = {
             "format": "robomimic HDF5",
             "lengths": self._lengths,
-            "statistics": statistics,
-            "images": "raw" if self._plan.cameras else "none",
-            "succeeded": self._succeeded(),
+            "statistics": survey.gathering.finish(self.path),
+            "images": self._stored_images(),
+            "succeeded": None if None in succeeded else np.asarray(succeeded),
+            "episodes_left_out": survey.spoilt,
+            "episode_names": tuple(self._demos),
         }
+        labels = [survey.labels[name] for name in self._demos]
         if self._ours:
-            numbers = self._ours.task_numbers()
             with fitting(self.path, "manyparts"):
                 return Contents(
                     spec=self._plan.require(self._ours.spec, self.path),
                     fps=self._ours.fps,
                     tasks=self._ours.tasks,
-                    episode_task=np.asarray([numbers[each["task"]] for each in told], dtype=np.int64),
+                    episode_task=np.asarray([self._numbers[each["task"]] for each in labels], dtype=np.int64),
                     environment=self._ours.environment,
-                    seeds=np.asarray([each["seed"] for each in told], dtype=np.int64),
+                    seeds=np.asarray([each["seed"] for each in labels], dtype=np.int64),
                     **known,
                 )
-        settings = environment.get("env_kwargs")
+        return self._describe_foreign([each["instruction"] for each in labels], survey.left_out, data, known)
+
+    def _describe_foreign(
+        self, own: Sequence[str], left_out: Mapping[str, str], data: Group, known: Mapping[str, Any]
+    ) -> Contents:
+        """own: the instruction of each demonstration, empty where it has none."""
+        settings = self._environment.get("env_kwargs")
         rate = settings.get("control_freq") if isinstance(settings, Mapping) else None
-        fps = float(rate) if isinstance(rate, int | float) and rate > 0 else _FPS
-        name = str(environment.get("env_name") or UNKNOWN)
-        tasks, episode_task = arrays.tasks_of(
-            [str(each.get("lang") or environment.get("env_lang") or name) for each in told]
-        )
+        fps = float(rate) if isinstance(rate, int | float) and 0 < rate < _HIGHEST_FPS else _FPS
+        name = str(self._environment.get("env_name") or UNKNOWN)
+        everywhere = instruction_of(self._file, data) or instruction_of(self._file, self._file.group(""))
+        tasks, episode_task = arrays.tasks_of([text or everywhere or name for text in own])
+        statistics = known["statistics"]
         inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
         ones = np.ones(len(statistics[ACTION].min))
         spec = arrays.spec_of(
@@ -114,50 +307,60 @@ class RobomimicReader:
             fps=fps,
             bounds=(-ones, ones) if inside else None,
         )
+        without = [] if everywhere else [demo for demo, text in zip(self._demos, own, strict=True) if not text]
         return Contents(
-            spec=spec, fps=fps, tasks=tasks, episode_task=episode_task, left_out=self._plan.left_out, **known
+            spec=spec,
+            fps=fps,
+            tasks=tasks,
+            episode_task=episode_task,
+            left_out=left_out,
+            notes=tuple(self._notes(without, name)),
+            **known,
         )
 
-    def _told(self, index: int) -> Mapping[str, Any]:
-        """What a demonstration's own description says."""
-        return _json(self._file.attributes(self._file.group(f"data/{self._demos[index]}")).get("ep_meta"))
+    def _notes(self, without: Sequence[str], name: str) -> Iterable[str]:
+        """without: the demonstrations that have no instruction. name: what stands for it."""
+        if without:
+            which = "there is no instruction" if len(without) == len(self._demos) else f"{_some(without)} lack one"
+            what = "the environment's name is used" if name != UNKNOWN else "the task is called"
+            yield f"{which}: {what}, {name!r}"
+        if self._upside_down:
+            yield "pictures are stored from the bottom row, and are turned top to bottom (LIBERO's, or opengl)"
+        if encoded := self._encoded():
+            yield f"{', '.join(encoded)}: encoded pictures, read as red, green, blue; the file does not say which order"
+        if self._others:
+            yield f"{_some(self._others)} of data are not read: demonstrations are called demo_0, demo_1 and so on"
+        mask = self._file.find("mask")
+        if isinstance(mask, Group) and (splits := self._file.names(mask)):
+            yield f"demonstrations of all splits are read together ({_some(splits)} in mask)"
 
-    def _succeeded(self) -> np.ndarray | None:
-        if "success" not in self._demo(0):
-            return None
-        return np.asarray([bool(self.columns(index)[SUCCESS].any()) for index in range(len(self._demos))])
+    def _encoded(self) -> list[str]:
+        """The cameras that hold encoded pictures in the first demonstration."""
+        obs = self._file.group(f"data/{self._demos[0]}/obs")
+        return [key for key, _, _ in self._plan.cameras.values() if holds_bytes(self._file.array(key, obs))]
 
-    def _demo(self, index: int) -> dict[str, Any]:
-        """The arrays of a demonstration by name, those of its observations under "obs"."""
-        group = self._file.group(f"data/{self._demos[index]}")
-        found: dict[str, Any] = {"obs": dict(self._file.leaves(self._file.group(f"{group.name}/obs")))}
-        for name in ("actions", "actions_expert", "rewards", "dones", "success"):
-            if name in self._file.names(group):
-                found[name] = self._file.array(f"{group.name}/{name}")
-        return found
+    def _stored_images(self) -> str:
+        return "none" if not self._plan.cameras else "encoded" if self._encoded() else "raw"
 
-    def _entries(self, index: int) -> dict[str, Entry]:
-        return {name: self._file.entry(array) for name, array in self._demo(index)["obs"].items()}
 
-    def _length(self, index: int) -> int:
-        demo = self._demo(index)
-        if "actions" not in demo:
-            raise UserError(f"{self.path} has no actions in {self._demos[index]}")
-        length = len(demo["actions"])
-        wrong = {name: len(array) for name, array in demo["obs"].items() if len(array) != length}
-        if wrong or not length:
-            raise UserError(f"{self.path}: {self._demos[index]} has {length} actions, but observations {wrong}")
-        return length
+def _unlike(wanted: Mapping[str, tuple[int, ...]], sizes: Mapping[str, tuple[int, ...]], demo: _Demo) -> str:
+    """What a demonstration lacks that most have; empty if it is like them."""
+    for name, size in wanted.items():
+        if sizes.get(name) == size:
+            continue
+        array = demo.steps.get(name[1:]) if name.startswith("/") else demo.observed.get(name)
+        shown = name[1:] if name.startswith("/") else f"obs/{name}"
+        if array is None:
+            return f"has no {shown}, which most demonstrations have"
+        why = demo.odd.get(name, f"{array.dtype} {array.shape}")
+        return f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, size))} a step"
+    return ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _robot(settings: Any) -> str:
     robots = settings.get("robots") if isinstance(settings, Mapping) else None
     return "-".join(map(str, robots)) if isinstance(robots, list) else str(robots or "")
-
-
-def _json(text: Any) -> Mapping[str, Any]:
-    try:
-        values = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, Mapping) else {}
