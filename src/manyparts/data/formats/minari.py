@@ -18,6 +18,7 @@ import pyarrow.dataset as arrow_dataset
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry
 from manyparts.data.formats.errors import fitting, one_line, read_json
+from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
@@ -96,7 +97,7 @@ class MinariReader:
         return np.stack(frames)
 
     def files(self) -> Iterator[Path]:
-        return (file for file in self._folder.rglob("*") if file.is_file())
+        return files_below(self._folder)
 
     def _describe(self, metadata: Mapping[str, Any], kind: str) -> Contents:
         count = len(self._lengths)
