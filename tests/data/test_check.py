@@ -85,11 +85,9 @@ def tear_picture(folder: Path) -> None:
 
 
 def empty_episode(folder: Path) -> None:
-    """The second one's frames go to the first."""
     table = pq.read_table(folder / EPISODES)
     rows = table.to_pydict()
-    rows["length"][:2] = sum(rows["length"][:2]), 0
-    rows["dataset_to_index"][0] = rows["dataset_from_index"][1] = rows["dataset_to_index"][1]
+    rows["length"][1] = 0
     pq.write_table(pa.Table.from_pydict(rows, table.schema), folder / EPISODES)
 
 
@@ -113,7 +111,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "width": (lambda f: change_feature(f, "action", shape=[3]), "schema", "action holds 2 float32 a row"),
     "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
     "size": (lambda f: change_feature(f, "observation.images.top", shape=[9, 9, 3]), "open", "(9, 9)"),
-    "empty": (empty_episode, "empty episode", "no frames"),
+    "empty": (empty_episode, "episode", "no frames"),
     "late": (lambda folder: shift_actions(folder, 2), "alignment", "before the action of its row"),
     "early": (lambda folder: shift_actions(folder, -2), "alignment", "steps after the action"),
 }

@@ -11,6 +11,7 @@ from PIL import Image
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DIFFERENCE_TO_ROW_ABOVE = 2  # the PNG filter "Up"
+_DEEP = ("RGB;16", "RGBA;16", "RGBX;16", "LA;16", "CMYK;16")  # of Pillow's raw modes
 
 
 def encode_png(frame: np.ndarray) -> bytes:
@@ -31,9 +32,26 @@ def encode_png(frame: np.ndarray) -> bytes:
 
 
 def decode_png(content: bytes) -> np.ndarray:
-    """A PNG (or any picture Pillow reads) to uint8 (h, w, 3). Raises OSError or ValueError if it is torn."""
+    """A PNG (or any picture Pillow reads) to uint8 (h, w, 3); alpha is dropped.
+
+    Raises OSError if it is torn, and ValueError if it has more than 8 bits a channel, as depth has.
+    """
     with Image.open(io.BytesIO(content)) as picture:
+        if deep := deep_pixels(picture):
+            raise ValueError(f"{deep} is neither 8-bit colour nor grey")
         return np.asarray(picture.convert("RGB"))
+
+
+def deep_pixels(picture: Image.Image) -> str | None:
+    """What an opened picture's pixels are, if they have more than 8 bits a channel; None for ordinary pictures."""
+    kinds = {"I": "whole numbers of 16 or 32 bits", "F": "floating-point numbers"}
+    if picture.mode.startswith("I;16"):
+        return "16-bit grey"
+    if picture.mode in kinds:
+        return kinds[picture.mode]
+    # Of colour with 16 bits Pillow reads the upper 8: only what it asks of its decoder tells.
+    asked = [str(tile[3]) for tile in getattr(picture, "tile", [])]
+    return "16-bit colour" if any(kind in text for text in asked for kind in _DEEP) else None
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

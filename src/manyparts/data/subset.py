@@ -20,7 +20,8 @@ class SubsetReader:
         per_episode = ("lengths", "episode_task", "seeds", "noisy", "succeeded")
         values = {name: getattr(known, name) for name in per_episode}
         kept = {name: None if array is None else array[self._episodes] for name, array in values.items()}
-        self.contents = replace(known, **kept)
+        names = tuple(known.episode_names[index] for index in self._episodes) if known.episode_names else ()
+        self.contents = replace(known, episode_names=names, **kept)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         return self._reader.columns(int(self._episodes[index]))

@@ -6,12 +6,14 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 
 from manyparts.types import UserError
@@ -89,29 +91,86 @@ class VideoWriter:
         self._container.close()
 
 
-def read_frames(path: Path, seconds: Sequence[float] | np.ndarray, fps: float) -> np.ndarray:
-    """The frames shown at the given times, ascending, of an mp4: uint8 (n, h, w, 3).
+@dataclass(frozen=True)
+class Timeline:
+    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds."""
 
-    Raises UserError naming the file if it is torn, or has no frame within half a frame's time of one asked for.
+    ticks: np.ndarray
+    base: float
+
+    @property
+    def seconds(self) -> np.ndarray:
+        return self.ticks * self.base
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha."""
+
+    name: str
+    bits: int
+    colours: int
+
+
+def pixel_format(path: Path) -> PixelFormat:
+    """Of a video file. Raises UserError naming it if it is torn."""
+    with _reading(path) as (container, stream):
+        known = stream.codec_context.format or next(container.decode(stream)).format
+        channels = [channel for channel in known.components if not channel.is_alpha]
+        return PixelFormat(
+            known.name, max(channel.bits for channel in channels), 3 if known.has_palette else len(channels)
+        )
+
+
+def read_timeline(path: Path) -> Timeline:
+    """When each frame of a video is shown, without decoding it. Raises UserError naming the file if it is torn."""
+    with _reading(path) as (container, stream):
+        assert stream.time_base is not None
+        packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard]
+        return Timeline(np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base))
+
+
+def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:
+    """The frames of a video that are shown at these times of its timeline, ascending: uint8 (n, h, w, 3).
+
+    Raises UserError naming the file if it is torn, or a frame cannot be had.
     """
-    found: list[np.ndarray] = []
+    with _reading(path) as (container, stream):
+        assert stream.time_base is not None
+        # A frame may need others than those from the key frame on that a search by its time finds.
+        for earlier in (0.0, 2.0, 20.0, float("inf")):
+            start = 0 if earlier == float("inf") else int(ticks[0] - earlier / stream.time_base)
+            frames = _decode(container, stream, ticks, max(0, start))
+            if len(frames) == len(ticks):
+                return np.stack(frames)
+    seconds = float(ticks[len(frames)] * stream.time_base)
+    raise UserError(f"{path} has no frame at {seconds:.3f} s that can be decoded")
+
+
+def _decode(container: InputContainer, stream: av.VideoStream, ticks: np.ndarray, start: int) -> list[np.ndarray]:
+    """From a key frame at or before `start` on, until one is missing."""
+    frames: list[np.ndarray] = []
+    container.seek(start, stream=stream)
+    for frame in container.decode(stream):
+        if frame.pts is None or frame.pts < ticks[len(frames)]:
+            continue
+        if frame.pts > ticks[len(frames)]:
+            break
+        frames.append(frame.to_ndarray(format="rgb24"))
+        if len(frames) == len(ticks):
+            break
+    return frames
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     try:
         with av.open(str(path), "r") as container:
-            stream = container.streams.video[0]
-            assert stream.time_base is not None
-            container.seek(max(0, int((seconds[0] - 0.5 / fps) / stream.time_base)), stream=stream)
-            for frame in container.decode(stream):
-                assert frame.pts is not None
-                time = float(frame.pts * stream.time_base)
-                if time > seconds[len(found)] - 0.5 / fps:
-                    if time > seconds[len(found)] + 0.5 / fps:
-                        break
-                    found.append(frame.to_ndarray(format="rgb24"))
-                if len(found) == len(seconds):
-                    return np.stack(found)
-    except (FFmpegError, IndexError, ValueError) as error:
+            yield container, container.streams.video[0]
+    except UserError:
+        raise
+    except (FFmpegError, IndexError, ValueError, StopIteration) as error:
         raise UserError(f"{path} cannot be read as video: {error}") from error
-    raise UserError(f"{path} has no frame at {seconds[len(found)]:.3f} s")
 
 
 def _rate(fps: float) -> Fraction:

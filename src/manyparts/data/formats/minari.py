@@ -16,6 +16,7 @@ from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering
 from manyparts.data.formats.encoded import decode_pictures
 from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
+from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
 from manyparts.data.formats.minari_spaces import Space
 from manyparts.data.formats.minari_storage import METADATA, ArrowStorage, Hdf5Storage, Storage
@@ -103,7 +104,7 @@ class MinariReader:
         return arrays.colour(stored.reshape(len(rows), height, width, -1))
 
     def files(self) -> Iterator[Path]:
-        return (file for file in self._folder.rglob("*") if file.is_file())
+        return files_below(self._folder)
 
     def _open_storage(self, kind: str, old: Hdf5File | None) -> Storage:
         if kind not in ("hdf5", "arrow", "parquet"):

@@ -34,6 +34,8 @@ def append(
     dataset = LeRobotReader(Path(path))
     if own_entry(dataset.metadata.info) is None:
         raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
+    if dataset.contents.episodes_left_out or dataset.contents.episode_names:
+        raise UserError(f"{path} has episodes that cannot be read; `manyparts data check {path} --fix COPY` first")
     known, ours = dataset.contents, {task.name: task for task in dataset.contents.tasks}
     differences = known.spec.differences(spec)
     differences += [] if known.fps == fps else [f"fps: {known.fps:g}, {fps:g}"]

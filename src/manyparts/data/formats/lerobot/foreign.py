@@ -5,62 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from manyparts.data.formats.arrays import seen_bounds
-from manyparts.data.formats.reader import ACTION, IMAGES, STATE
+from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
+from manyparts.data.formats.reader import ACTION
 from manyparts.data.statistics import Statistics
-from manyparts.types import ActionContract, Spec, UserError
+from manyparts.types import ActionContract, Spec
 
 
-def camera_features(features: Mapping[str, Any]) -> dict[str, str]:
-    """Camera name to the feature that holds its images: "observation.images.top" is camera "top"."""
-    images = [name for name, feature in features.items() if feature["dtype"] in ("image", "video")]
-    return {name.removeprefix(IMAGES).removeprefix("observation."): name for name in images}
-
-
-def camera_sizes(features: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+def camera_sizes(features: Mapping[str, Any], plan: Plan) -> dict[str, tuple[int, int]]:
     """Camera name to the (height, width) of its images."""
-    return {camera: _size(features[name]) for camera, name in camera_features(features).items()}
+    return {camera: size_of(features[name]) for camera, name in plan.cameras.items()}
 
 
-def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
+def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps: float) -> Spec:
     """Cameras, state and action from the features; the bounds of actions from their statistics.
 
-    What actions mean is not written there: the representation is "unknown". Raises UserError without actions.
+    What actions mean is not written there: the representation is "unknown".
     """
     features = info["features"]
-    if ACTION not in features:
-        raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
-    names = _names(features[ACTION], "action")
     low, high = seen_bounds(statistics[ACTION])
     action = ActionContract(
         representation="unknown",
         frame="unknown",
-        names=names,
+        names=names_of(features[plan.action], "action"),
         low=low,
         high=high,
-        control_rate_hz=float(info["fps"]),
+        control_rate_hz=fps,
         measured=True,
     )
-    cameras = camera_sizes(features)
-    state = _names(features[STATE], "state") if STATE in features else ()
-    return Spec(str(info.get("robot_type") or "unknown"), cameras, state, action)
-
-
-def _names(feature: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
-    count = int(np.prod(feature["shape"]))
-    names = feature.get("names")
-    if isinstance(names, Mapping):
-        names = next((value for value in names.values() if isinstance(value, list)), list(names))
-    if isinstance(names, list) and len(names) == count:
-        return tuple(map(str, names))
-    return tuple(f"{prefix}_{number}" for number in range(count))
-
-
-def _size(feature: Mapping[str, Any]) -> tuple[int, int]:
-    """(height, width) of an image feature, whether its shape is (h, w, 3) or (3, h, w)."""
-    shape, names = list(feature["shape"]), feature.get("names") or []
-    channels_first = names[0].startswith("channel") if names else shape[0] in (1, 3) and shape[2] not in (1, 3)
-    height, width = shape[1:] if channels_first else shape[:2]
-    return int(height), int(width)
+    embodiment = str(info.get("robot_type") or "unknown")
+    return Spec(embodiment, camera_sizes(features, plan), state_names(features, plan.state), action)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,44 +11,65 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import Complain, fitting, one_line, read_json, reading, refuse
+from manyparts.data.formats.errors import Complain, fitting, read_json, reading, refuse
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
+from manyparts.data.formats.lerobot.values import Columns, rate, read_json_lines, whole_number, whole_numbers
+from manyparts.data.formats.lerobot.videos import Video, placed
 from manyparts.data.formats.ours import read_tasks
-from manyparts.data.formats.reader import ACTION, STATE, SUCCESS
+from manyparts.data.formats.reader import SUCCESS
 from manyparts.data.statistics import Statistics, pooled
 from manyparts.naming import own_entry
-from manyparts.types import TaskEntry, UserError
+from manyparts.types import UserError
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
-_OLD_STATISTICS, _OLD_TASKS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/tasks.jsonl", "meta/episodes.jsonl"
-
-
-@dataclass(frozen=True)
-class Video:
-    """Where an episode's frames of one camera lie: a file, and the seconds in it at which they begin."""
-
-    file: Path
-    begin: float
+_OLD_STATISTICS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/episodes.jsonl"
+_SUCCESS = f"stats/{SUCCESS}/max"
+_KNOWN = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
+_KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for each video feature.
+    """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for each video feature, in
+    which None stands for an episode that has none.
 
-    places: of the last episode's files, as (chunk, file) numbers by kind, for who appends; empty for old versions.
+    numbers: the episode_index that was recorded. listed: places in `tasks.entries`, -1 for an unknown one. first_rows:
+    the episode's first row among all, None for old versions. places: of the last episode's files, as (chunk, file)
+    numbers by kind, for who appends; empty for old versions. left_out: of meta/ and why. lost: episodes, by their
+    number, that metadata alone shows to be wrong. stale: what statistics do not cover, None where they do.
     """
 
     info: Mapping[str, Any]
+    fps: float
     statistics: Statistics
-    tasks: tuple[TaskEntry, ...]
+    tasks: TaskTable
+    numbers: np.ndarray
     lengths: np.ndarray
-    episode_task: np.ndarray
+    listed: list[tuple[int, ...]]
     data_files: list[Path]
-    videos: Mapping[str, list[Video]]
-    seeds: np.ndarray | None
-    noisy: np.ndarray | None
-    succeeded: np.ndarray | None
-    places: Mapping[str, tuple[int, int]]
+    first_rows: np.ndarray | None
+    videos: Mapping[str, list[Video | None]]
+    seeds: np.ndarray | None = None
+    noisy: np.ndarray | None = None
+    succeeded: np.ndarray | None = None
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[int, str] = field(default_factory=dict)
+    stale: str | None = None
+
+    def only(self, kept: Sequence[int]) -> Metadata:
+        """Without the episodes whose places are not among `kept`."""
+        arrays = ("numbers", "lengths", "first_rows", "seeds", "noisy", "succeeded")
+        chosen = {name: None if (values := getattr(self, name)) is None else values[list(kept)] for name in arrays}
+        return replace(
+            self,
+            listed=[self.listed[index] for index in kept],
+            data_files=[self.data_files[index] for index in kept],
+            videos={name: [videos[index] for index in kept] for name, videos in self.videos.items()},
+            **chosen,
+        )
 
 
 def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
@@ -62,11 +82,12 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
     if version not in VERSIONS:
         raise UserError(f"{path / layout.INFO} has codebase_version {version}; can be read: {', '.join(VERSIONS)}")
     with fitting(path / "meta", version):
-        found = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
-        for feature in {STATE, ACTION} & info["features"].keys() - found.statistics.features.keys():
-            raise UserError(f"{path / layout.STATS} has no statistics of {feature}")
-        _check_counts(path, found, complain)
-        return found
+        if not isinstance(info["features"], Mapping):
+            raise UserError(f"{path / layout.INFO}: features is no object")
+        metadata = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
+        _check_counts(path, metadata, complain)
+        twice = {int(number): "meta/episodes lists it twice" for number in _twice(metadata.numbers)}
+        return replace(metadata, lost=twice)
 
 
 def inside(path: Path, name: str) -> Path:
@@ -77,124 +98,168 @@ def inside(path: Path, name: str) -> Path:
     return path / parts
 
 
+def shown(numbers: Sequence[int] | np.ndarray) -> str:
+    """A few of the numbers of episodes, for people."""
+    numbers = sorted(map(int, numbers))
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return ", ".join(map(str, numbers[:_SHOWN])) + more
+
+
+def missing_numbers(numbers: np.ndarray) -> list[int]:
+    """Which episodes from 0 to the last are not there."""
+    return np.setdiff1d(np.arange(int(numbers.max()) + 1), numbers).tolist() if len(numbers) else []
+
+
 def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
-    ours = own_entry(info) or {}
-    statistics = Statistics.from_dict(read_json(path / layout.STATS))
-    episodes = _Rows(_episode_table(path), path / "meta/episodes")
-    tasks = _tasks(path, ours)
-    lengths = episodes.integers("length")
-    starts = np.concatenate([[0], lengths.cumsum()])
-    if len(lengths) and episodes["dataset_from_index"] != starts[:-1].tolist():
-        raise UserError(f"{path / 'meta/episodes'}: dataset_from_index does not follow from length")
-    success = f"stats/{SUCCESS}/max"
-    kinds = ["data", *(f"videos/{name}" for name in _videos(info))]
+    own = own_entry(info) or {}
+    where = path / "meta/episodes"
+    episodes = Columns(_episode_table(path), where)
+    numbers, lengths = episodes.integers("episode_index"), episodes.integers("length")
+    asked = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
+    tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, asked)
+    if own and "task_index" in episodes:
+        places = episodes.integers("task_index").tolist()
+        listed = [(place,) if 0 <= place < len(tasks.entries) else (-1,) for place in places]
+    else:
+        listed = [tasks.listed(names) for names in asked]
+    videos, unnamed = _videos_v3(path, info, episodes, lengths)
+    strange = [name for name in episodes.names if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)]
+    kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
         info=info,
-        statistics=statistics,
+        fps=rate(info, "fps", path / layout.INFO),
+        statistics=_readable(read_json(path / layout.STATS)),
         tasks=tasks,
+        numbers=numbers,
         lengths=lengths,
-        episode_task=episodes.integers("task_index")
-        if "task_index" in episodes
-        else _task_numbers(episodes["tasks"], tasks, path / layout.TASKS),
-        data_files=_files(path, info["data_path"], episodes, "data"),
-        videos={
-            name: [
-                Video(file, float(begin))
-                for file, begin in zip(
-                    _files(path, info["video_path"], episodes, f"videos/{name}"),
-                    episodes[f"videos/{name}/from_timestamp"],
-                    strict=True,
-                )
-            ]
-            for name in _videos(info)
-        },
-        seeds=episodes.integers("seed") if "seed" in episodes else None,
-        noisy=np.asarray(episodes["noisy"], bool) if "noisy" in episodes else None,
-        succeeded=np.asarray([values[0] > 0 for values in episodes[success]]) if success in episodes else None,
+        listed=listed,
+        data_files=_named(
+            path, info["data_path"], [episodes[f"data/{part}_index"] for part in ("chunk", "file")], "data"
+        ),
+        first_rows=episodes.integers("dataset_from_index") if "dataset_from_index" in episodes else None,
+        videos=videos,
+        seeds=episodes.integers("seed") if own and "seed" in episodes else None,
+        noisy=np.asarray(episodes["noisy"], bool) if own and "noisy" in episodes else None,
+        succeeded=_succeeded(episodes),
         places={
-            kind: (episodes[f"{kind}/chunk_index"][-1], episodes[f"{kind}/file_index"][-1])
-            for kind in [*kinds, "meta/episodes"]
-            if f"{kind}/chunk_index" in episodes
+            kind: (int(episodes[f"{kind}/chunk_index"][-1]), int(episodes[f"{kind}/file_index"][-1]))
+            for kind in kinds
+            if own and f"{kind}/chunk_index" in episodes
         },
+        left_out={**unnamed, **{f"meta/episodes {name}": "not read" for name in strange}},
     )
 
 
 def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
-    rows = sorted(read_json_lines(path / _OLD_EPISODES), key=lambda row: row["episode_index"])
-    if [row["episode_index"] for row in rows] != list(range(len(rows))):
-        raise UserError(f"{path / _OLD_EPISODES}: episode_index is not 0 to {len(rows) - 1}, each once")
-    listed = {row["task_index"]: str(row["task"]) for row in read_json_lines(path / _OLD_TASKS)}
-    tasks = tuple(_unknown(number, listed[number]) for number in sorted(listed))
-    chunk = int(info["chunks_size"])
+    file = path / _OLD_EPISODES
+    rows = read_json_lines(file)
+    numbers = whole_numbers([row["episode_index"] for row in rows], f"{file}: episode_index")
+    order = np.argsort(numbers, kind="stable")
+    rows, numbers = [rows[index] for index in order], numbers[order]
+    tasks = read_lines(path)
+    chunk = whole_number(info, "chunks_size", path / layout.INFO)
+    lengths = whole_numbers([row["length"] for row in rows], f"{file}: length")
 
     def files(template: str, **given: str) -> list[Path]:
         return [
             inside(path, template.format(episode_chunk=number // chunk, episode_index=number, **given))
-            for number in range(len(rows))
+            for number in numbers.tolist()
         ]
 
+    videos: dict[str, list[Video | None]] = {}
+    for name in _videos(info):
+        own = files(info["video_path"], video_key=name)
+        videos[name] = [Video(file, 0.0, 0, int(length)) for file, length in zip(own, lengths, strict=True)]
+    statistics, stale = _old_statistics(path, set(numbers.tolist()))
     return Metadata(
         info=info,
-        statistics=_old_statistics(path),
+        fps=rate(info, "fps", path / layout.INFO),
+        statistics=statistics,
         tasks=tasks,
-        lengths=np.asarray([row["length"] for row in rows], dtype=np.int64),
-        episode_task=_task_numbers([row["tasks"] for row in rows], tasks, path / _OLD_TASKS),
+        numbers=numbers,
+        lengths=lengths,
+        listed=[tasks.listed(row.get("tasks")) for row in rows],
         data_files=files(info["data_path"]),
-        videos={
-            name: [Video(file, 0.0) for file in files(info["video_path"], video_key=name)] for name in _videos(info)
-        },
-        seeds=None,
-        noisy=None,
-        succeeded=None,
-        places={},
+        first_rows=None,
+        videos=videos,
+        stale=stale,
     )
 
 
-def _old_statistics(path: Path) -> Statistics:
-    """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together."""
-    if (path / _OLD_STATISTICS).is_file():
-        return pooled([Statistics.from_dict(row["stats"]) for row in read_json_lines(path / _OLD_STATISTICS)])
-    return Statistics.from_dict(read_json(path / layout.STATS))
+def _videos_v3(
+    path: Path, info: Mapping[str, Any], episodes: Columns, lengths: np.ndarray
+) -> tuple[dict[str, list[Video | None]], dict[str, str]]:
+    """Videos by feature; features that have none, and why."""
+    videos: dict[str, list[Video | None]] = {}
+    unnamed: dict[str, str] = {}
+    for name in _videos(info):
+        kind = f"videos/{name}"
+        columns = [f"{kind}/{part}" for part in ("chunk_index", "file_index", "from_timestamp")]
+        if absent := [column for column in columns if column not in episodes]:
+            unnamed[name] = f"meta/episodes has no column {absent[0]}"
+            continue
+        rows = list(zip(*(episodes[column] for column in columns), strict=True))
+        there = [index for index, row in enumerate(rows) if all(value is not None and value == value for value in row)]
+        places = [[rows[index][part] for index in there] for part in (0, 1)]
+        files = _named(path, info["video_path"], places, kind)
+        begins = np.asarray([float(rows[index][2]) for index in there])
+        videos[name] = [None] * len(rows)
+        for index, video in zip(there, placed(files, begins, lengths[there]), strict=True):
+            videos[name][index] = video
+    return videos, unnamed
 
 
-def _check_counts(path: Path, found: Metadata, complain: Complain) -> None:
-    info, lengths, where = found.info, found.lengths, path / layout.INFO
-    if info["total_episodes"] != len(lengths):
-        complain(f"{where} counts {info['total_episodes']} episodes, meta/episodes {len(lengths)}")
-    if info["total_frames"] != lengths.sum():
-        complain(f"{where} counts {info['total_frames']} frames, meta/episodes {lengths.sum()}")
+def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
+    """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together; and of which they are not."""
+    if not (path / _OLD_STATISTICS).is_file():
+        return _readable(read_json(path / layout.STATS)), None
+    rows = [row for row in read_json_lines(path / _OLD_STATISTICS) if row.get("episode_index", -1) in numbers]
+    absent = numbers - {int(row["episode_index"]) for row in rows}
+    if not rows:
+        return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
+    stale = f"{_OLD_STATISTICS} lacks episode {shown(sorted(absent))}" if absent else None
+    return pooled([_readable(row["stats"]) for row in rows]), stale
+
+
+def _readable(values: Mapping[str, Any]) -> Statistics:
+    """The statistics that are as they should be; others are as if they were not there."""
+    found = {}
+    for name, item in values.items():
+        try:
+            found |= Statistics.from_dict({name: item}).features
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            continue
+    return Statistics(found)
+
+
+def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
+    info, lengths, where = metadata.info, metadata.lengths, path / layout.INFO
+    episodes, frames = (whole_number(info, name, where) for name in ("total_episodes", "total_frames"))
+    if episodes != len(lengths):
+        absent = missing_numbers(metadata.numbers)
+        gap = f"; episodes {shown(absent)} are missing" if absent else ""
+        complain(f"{where} counts {episodes} episodes, meta/episodes {len(lengths)}{gap}")
+    if frames != lengths.sum():
+        complain(f"{where} counts {frames} frames, meta/episodes {lengths.sum()}")
     if not len(lengths):
-        raise UserError(f"{path} holds no episodes, or empty ones")
-    if lengths.min() < 1:
-        complain(f"{path} holds no episodes, or empty ones")
-    if found.episode_task.min() < 0 or found.episode_task.max() >= len(found.tasks):
-        raise UserError(f"{path / layout.TASKS} lacks a task that meta/episodes names")
+        raise UserError(f"{path} holds no episodes")
+
+
+def _twice(numbers: np.ndarray) -> np.ndarray:
+    values, counts = np.unique(numbers, return_counts=True)
+    return values[counts > 1]
 
 
 def _videos(info: Mapping[str, Any]) -> list[str]:
-    return [name for name, feature in info["features"].items() if feature["dtype"] == "video"]
+    features = info["features"].items()
+    return [name for name, item in features if isinstance(item, Mapping) and item.get("dtype") == "video"]
 
 
-def _task_numbers(asked: list[Any], tasks: tuple[TaskEntry, ...], where: Path) -> np.ndarray:
-    """The first task of each episode; -1 for one that is not listed."""
-    known = {task.sentence: number for number, task in enumerate(tasks)}
-    return np.asarray([known.get(names[0], -1) if names else 0 for names in asked], dtype=np.int64)
-
-
-def _tasks(path: Path, ours: Mapping[str, Any]) -> tuple[TaskEntry, ...]:
-    if ours:
-        return read_tasks(ours["tasks"])
-    with reading(path / layout.TASKS):
-        table = pq.ParquetFile(path / layout.TASKS).read(use_threads=False).sort_by("task_index")
-    texts = next((name for name in table.column_names if name != "task_index"), None)
-    if texts is None:
-        raise UserError(f"{path / layout.TASKS} has no column of task texts")
-    return tuple(_unknown(number, str(text)) for number, text in enumerate(table[texts].to_pylist()))
-
-
-def _unknown(number: int, sentence: str) -> TaskEntry:
-    """A task of which only the sentence is told."""
-    return TaskEntry(f"unknown/{number}", sentence)
+def _succeeded(episodes: Columns) -> np.ndarray | None:
+    """Whether each episode ends well, where that is written down for all."""
+    values = episodes[_SUCCESS] if _SUCCESS in episodes else [None]
+    firsts = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
+    return np.asarray([first > 0 for first in firsts]) if len(firsts) == len(values) else None
 
 
 def _episode_table(path: Path) -> pa.Table:
@@ -206,54 +271,20 @@ def _episode_table(path: Path) -> pa.Table:
     for file in files:
         with reading(file):
             names = pq.read_schema(file).names
-            wanted = [name for name in names if not name.startswith("stats/") or name == f"stats/{SUCCESS}/max"]
+            wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
             tables.append(pq.ParquetFile(file).read(columns=wanted, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
-def _files(path: Path, template: str, episodes: _Rows, kind: str) -> list[Path]:
+def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str) -> list[Path]:
+    """Files by their (chunk, file) numbers."""
+    where = f"{path / 'meta/episodes'}: {kind}"
+    chunks, files = (
+        whole_numbers(values, f"{where}/{name}_index").tolist()
+        for values, name in zip(places, ("chunk", "file"), strict=True)
+    )
     key = kind.removeprefix("videos/")
     return [
         inside(path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key))
-        for chunk, file in zip(episodes[f"{kind}/chunk_index"], episodes[f"{kind}/file_index"], strict=True)
+        for chunk, file in zip(chunks, files, strict=True)
     ]
-
-
-class _Rows:
-    """Columns of meta/episodes by name; a UserError for one that is not there."""
-
-    def __init__(self, table: pa.Table, where: Path) -> None:
-        self._table, self._where = table, where
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._table.column_names
-
-    def __getitem__(self, name: str) -> list[Any]:
-        if name not in self:
-            raise UserError(f"{self._where} has no column {name}")
-        return self._table[name].to_pylist()
-
-    def integers(self, name: str) -> np.ndarray:
-        return np.asarray(self[name], dtype=np.int64)
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """A JSON object a line. Raises UserError naming the file, and the line where it is torn."""
-    try:
-        return list(_json_lines(path))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; a LeRobotDataset v2 folder has it") from error
-
-
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number}, is not readable JSON: {one_line(error)}") from error
-            if not isinstance(values, dict):
-                raise UserError(f"{path}, line {number}, is not a JSON object")
-            yield values

@@ -2,162 +2,173 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import Complain, fitting, one_line, reading, refuse
-from manyparts.data.formats.lerobot import foreign, layout
-from manyparts.data.formats.lerobot.metadata import Metadata, inside, read_metadata
-from manyparts.data.formats.reader import Contents
+from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
+from manyparts.data.formats.files import files_below
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.describing import by_files, describe, statistics_of
+from manyparts.data.formats.lerobot.features import Plan, make_plan
+from manyparts.data.formats.lerobot.locating import Part
+from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
+from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_video
+from manyparts.data.formats.lerobot.searching import Found, search
+from manyparts.data.formats.lerobot.tables import Tables, to_numpy
+from manyparts.data.formats.lerobot.values import whole_numbers
+from manyparts.data.formats.lerobot.videos import frame_numbers
+from manyparts.data.formats.reader import ACTION, STATE
 from manyparts.data.png import decode_png
-from manyparts.data.video import read_frames
+from manyparts.data.video import Timeline, read_frames, read_timeline
 from manyparts.naming import own_entry
-from manyparts.types import Spec, UserError
+from manyparts.types import UserError
 
-_PICTURES = ("image", "video")
-_KEPT_BYTES = 2**28
+_TIME = "timestamp"
+_KEPT_TIMELINES = 64
 
 
 class LeRobotReader:
-    """See `formats.reader.Reader`. features: of info.json. complain: is told of counts that disagree.
+    """See `formats.reader.Reader`. features: of info.json. metadata: of the episodes that are read.
 
-    Raises UserError naming what is missing, torn, or disagrees with something else.
+    complain: see `formats.errors.Complain`. Raises UserError naming what is missing, torn, or disagrees with something
+    else.
     """
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
-        self.metadata: Metadata = read_metadata(path, complain)
+        self._tables = Tables()
+        self._timelines: dict[Path, Timeline] = {}
+        whole = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
-            self.features: dict[str, Any] = self.metadata.info["features"]
-            self._cameras = foreign.camera_features(self.features)
-            strange = (*_PICTURES, "string")
-            self._numeric = tuple(name for name, item in self.features.items() if item["dtype"] not in strange)
-            self.contents = self._describe()
-        self._check_files(complain)
-        self._opened = threading.local()
-
-    def _describe(self) -> Contents:
-        metadata, info = self.metadata, self.metadata.info
-        ours = own_entry(info) or {}
-        kinds = {self.features[feature]["dtype"] for feature in self._cameras.values()}
-        spec = Spec.from_dict(ours["spec"]) if ours else foreign.derive_spec(info, metadata.statistics)
-        sizes = foreign.camera_sizes(self.features)
-        if dict(spec.cameras) != sizes:
-            raise UserError(
-                f"{self.path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}"
-            )
-        return Contents(
-            format=f"LeRobotDataset {info['codebase_version']}",
-            spec=spec,
-            fps=float(info["fps"]),
-            tasks=metadata.tasks,
-            lengths=metadata.lengths,
-            episode_task=metadata.episode_task,
-            statistics=metadata.statistics,
-            images=", ".join(sorted("png" if kind == "image" else kind for kind in kinds)) or "none",
-            environment=dict(ours.get("environment", {})),
-            seeds=metadata.seeds,
-            noisy=metadata.noisy,
-            succeeded=metadata.succeeded,
-        )
+            self.features: dict[str, Any] = whole.info["features"]
+            own = own_entry(whole.info) or {}
+            plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
+            found = self._search(whole, plan, complain)
+            self.metadata, self._parts = whole.only(found.kept), found.parts
+            self._plan = self._seen(plan, found)
+            readers = self._readers()
+            statistics, notes = statistics_of(self.metadata, self._plan, self.features, path, readers)
+            contents = describe(path, own, self.metadata, self._plan, found, statistics)
+            self.contents = replace(contents, notes=(*contents.notes, *notes))
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        table = self._read_rows(index, self._numeric)
-        return {name: _to_numpy(table[name]) for name in self._numeric}
+        plan, table = self._plan, self._read(index, self._plan.numbers)
+        found = {name: self._numbers(table, name, index) for name in plan.numbers}
+        columns = {name: found[name] for name in plan.further}
+        columns[ACTION] = found[plan.action]
+        if len(plan.state) == 1:
+            columns[STATE] = found[plan.state[0]]
+        elif plan.state:
+            parts = [found[name].reshape(table.num_rows, -1).astype(np.float32) for name in plan.state]
+            columns[STATE] = np.concatenate(parts, axis=1)
+        return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
-        feature = self._cameras[camera]
+        feature = self._plan.cameras[camera]
         if self.features[feature]["dtype"] == "video":
-            video = self.metadata.videos[feature][index]
-            fps = float(self.metadata.info["fps"])
-            return read_frames(video.file, video.begin + rows / fps, fps)
+            return self._filmed_frames(index, feature, rows)
         return self._stored_frames(index, feature, rows)
 
     def files(self) -> Iterator[Path]:
-        return (file for part in ("meta", "data", "videos") for file in (self.path / part).rglob("*") if file.is_file())
+        return (file for part in ("meta", "data", "videos") for file in files_below(self.path / part))
 
-    def _check_files(self, complain: Complain) -> None:
-        """Each data file's footer is whole and counts the rows the episodes promise; each video exists."""
-        for file, rows in self._count_rows().items():
-            with reading(file):
-                found = pq.read_metadata(file).num_rows
-            if found != rows:
-                complain(f"{file} has {found} rows; meta/episodes counts {rows}")
-        for file in dict.fromkeys(video.file for videos in self.metadata.videos.values() for video in videos):
-            if not file.is_file():
-                complain(f"{file} is missing")
+    def tasks_of(self, index: int) -> frozenset[int]:
+        """The values of task_index that rows of an episode may have, by what metadata lists."""
+        wanted = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
+        return frozenset(number for number, place in self.metadata.tasks.places.items() if place in wanted)
 
-    def _count_rows(self) -> dict[Path, int]:
-        """How many rows each data file should have, and in which of them each episode begins."""
-        expected: dict[Path, int] = {}
-        self._row_in_file = np.zeros(len(self.metadata.lengths), np.int64)
-        for index, (file, length) in enumerate(zip(self.metadata.data_files, self.metadata.lengths, strict=True)):
-            self._row_in_file[index] = expected.get(file, 0)
-            expected[file] = expected.get(file, 0) + int(length)
-        return expected
+    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> Found:
+        return search(self.path, metadata, plan, self._tables, complain)
 
-    def _read_rows(self, index: int, columns: tuple[str, ...]) -> pa.Table:
-        """Some columns of one episode, read from the row groups that hold it."""
-        file, length = self.metadata.data_files[index], int(self.metadata.lengths[index])
-        with reading(file):
-            opened, offsets = self._open_file(file)
-            missing = set(columns) - set(opened.schema_arrow.names)
-            if missing:
-                raise UserError(f"{file} has no column {', '.join(sorted(missing))}")
-            first = int(self._row_in_file[index])
-            groups = range(np.searchsorted(offsets, first, "right") - 1, np.searchsorted(offsets, first + length))
-            return self._read_groups(opened, groups, columns).slice(first - offsets[groups[0]], length)
+    def _seen(self, plan: Plan, found: Found) -> Plan:
+        """The plan without what the files show to be none of a camera, or not to be there."""
+        if not found.files:  # nothing is here yet
+            return plan
+        plan = by_files(plan, self.features, found.files)
+        looks = {name: self._look(name) for name in plan.cameras.values()}
+        refused = {name: look.refused for name, look in looks.items() if look.refused}
+        return plan.without(refused, [f"{name}: {look.note}" for name, look in looks.items() if look.note])
 
-    def _read_groups(self, opened: pq.ParquetFile, groups: range, columns: tuple[str, ...]) -> pa.Table:
-        """Row groups of the file that is open; kept for the next episode, since others put many episodes into one."""
-        kept: dict[tuple[str, ...], tuple[range, pa.Table]] = self._opened.kept
-        if columns in kept and kept[columns][0] == groups:
-            return kept[columns][1]
-        table = opened.read_row_groups(list(groups), columns=list(columns), use_threads=False)
-        kept.pop(columns, None)
-        if table.nbytes < _KEPT_BYTES:
-            kept[columns] = groups, table
-        return table
+    def _rows(self, index: int) -> Sequence[Part]:
+        assert self._parts is not None
+        return self._parts[index]
 
-    def _open_file(self, file: Path) -> tuple[pq.ParquetFile, np.ndarray]:
-        """The open file and the first row of each of its row groups; one is kept open a thread."""
-        if getattr(self._opened, "file", None) != file:
-            opened = pq.ParquetFile(file)
-            sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
-            self._opened.file, self._opened.kept = file, {}
-            self._opened.content = opened, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return self._opened.content
+    def _read(self, index: int, columns: Sequence[str]) -> pa.Table:
+        return self._tables.read(self._rows(index), columns, self._name(index))
+
+    def _name(self, index: int) -> str:
+        return str(self.metadata.numbers[index])
+
+    def _numbers(self, table: pa.Table, name: str, index: int) -> np.ndarray:
+        where = f"{self.metadata.data_files[index]}: {name} of episode {self._name(index)}"
+        values = to_numpy(table[name], where)
+        if values.dtype.kind not in "biuf":
+            raise UserError(f"{where} holds {table[name].type}, no numbers")
+        if layout.STANDARD.get(name) == "int64" and values.dtype.kind == "f":  # 3.0 is 3
+            return whole_numbers(values, where)
+        return values
+
+    def _filmed_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
+        video = self.metadata.videos[feature][index]
+        assert video is not None
+        timeline, stamps = self._timeline(video.file), self._stamps(index)[rows]
+        try:
+            numbers = frame_numbers(timeline.seconds, video, rows, stamps, self.metadata.fps)
+        except ValueError as error:
+            raise UserError(f"{video.file}: episode {self._name(index)}: {one_line(error)}") from error
+        return read_frames(video.file, timeline.ticks[numbers])
+
+    def _stamps(self, index: int) -> np.ndarray:
+        """An episode's times in seconds, as its rows have them, or by the rate where they have none."""
+        if _TIME in self._plan.further:
+            return self._numbers(self._read(index, (_TIME,)), _TIME, index).reshape(-1)
+        return np.arange(self.metadata.lengths[index]) / self.metadata.fps
+
+    def _timeline(self, file: Path) -> Timeline:
+        known = self._timelines.get(file)
+        if known is None:
+            if len(self._timelines) >= _KEPT_TIMELINES:
+                self._timelines.clear()
+            known = self._timelines[file] = read_timeline(file)
+        return known
 
     def _stored_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
-        pictures = self._read_rows(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
+        pictures = self._read(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
         frames = []
         for row, picture in zip(rows, pictures, strict=True):
             try:
-                content = picture["bytes"]
-                if content is None:
-                    content = inside(self.path, picture["path"]).read_bytes()
-                frames.append(decode_png(content))
-            except (OSError, ValueError, SyntaxError, TypeError, AttributeError) as error:
-                where = f"{self.metadata.data_files[index]}: episode {index}, frame {row}, {feature}"
+                frames.append(decode_png(content_of(picture, self.path)))
+            except (OSError, ValueError, SyntaxError, TypeError) as error:
+                file = self._rows(index)[0].file
+                where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
                 raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
         return np.stack(frames)
 
+    def _look(self, feature: str) -> Look:
+        """At the first picture or video of a camera. What is torn is complained of where it is read."""
+        try:
+            if self.features[feature]["dtype"] == "video":
+                video = self.metadata.videos[feature][0]
+                assert video is not None
+                return look_at_video(video.file, self.features[feature])
+            return look_at_picture(content_of(self._tables.first(self._rows(0)[0], feature), self.path))
+        except (OSError, TypeError, UserError):
+            return Look()
+
+    def _readers(self) -> list[Callable[[], dict[str, np.ndarray]]] | None:
+        """What gives each episode's columns; None where the files are not here."""
+        if self._parts is None:
+            return None
+        return [partial(self.columns, index) for index in range(len(self._parts))]
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_opened"}
+        return self.__dict__ | {"_timelines": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._opened = threading.local()
-
-
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    array = column.combine_chunks()
-    if pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type) or pa.types.is_large_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), -1)
-    return array.to_numpy(zero_copy_only=False)

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
 from manyparts.data.formats.errors import Complain, one_line, refuse
+from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
-from manyparts.data.formats.lerobot.metadata import inside
+from manyparts.data.formats.lerobot.features import Plan
+from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
+from manyparts.data.formats.lerobot.metadata import Metadata, inside
 from manyparts.data.formats.lerobot.reader import LeRobotReader
+from manyparts.data.formats.lerobot.searching import Found, by_metadata, doubts_of_metadata, settle
 from manyparts.data.staging import cache_root, temporary_folder
 from manyparts.types import UserError
 
@@ -35,6 +39,7 @@ class RemoteReader(LeRobotReader):
     def __init__(self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None) -> None:
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
+        self._known: dict[Path, Mapping[int, Part]] = {}
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
             names = [name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")]
@@ -62,14 +67,16 @@ class RemoteReader(LeRobotReader):
 
     def files(self) -> Iterator[Path]:
         """Those of the meta folder, which tell all others' content apart."""
-        return (file for file in (self.path / "meta").rglob("*") if file.is_file())
+        return files_below(self.path / "meta")
 
     def files_of(self, episodes: Iterable[int]) -> list[Path]:
         """The local names of the files in which episodes lie."""
         found: dict[Path, None] = {}
         for index in episodes:
             found[self.metadata.data_files[index]] = None
-            found |= {videos[index].file: None for videos in self.metadata.videos.values()}
+            for feature in self._plan.cameras.values():
+                if feature in self.metadata.videos and (video := self.metadata.videos[feature][index]) is not None:
+                    found[video.file] = None
         return list(found)
 
     def fetch(self, files: Iterable[Path]) -> None:
@@ -100,9 +107,27 @@ class RemoteReader(LeRobotReader):
                 temporary.unlink()
             raise UserError(f"{self.url}/{name} cannot be fetched: {one_line(error)}") from error
 
-    def _check_files(self, complain: object) -> None:
-        """Nothing is here yet; a file is checked when it is read."""
-        self._count_rows()
+    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> Found:
+        """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
+        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), lambda place: None)
+        return Found(kept, tasks, lost)
+
+    def _rows(self, index: int) -> Sequence[Part]:
+        file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])
+        known = self._known.get(file)
+        if known is None:
+            known = self._known[file] = self._parts_of(file)
+        parts = [known[number]] if number in known else []
+        if why := doubt(parts, int(self.metadata.lengths[index])):
+            raise UserError(
+                f"{self.url}: episode {number} is not to be found in {file.relative_to(self.path)}: {why}; download "
+                "the dataset first, which is searched as a whole on a disk"
+            )
+        return parts
+
+    def _parts_of(self, file: Path) -> Mapping[int, Part]:
+        known = look_into(file)
+        return by_metadata(self.metadata, file) if known.episodes is None else known.episodes
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}

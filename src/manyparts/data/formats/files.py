@@ -1,0 +1,38 @@
+"""The files below a folder, whether they lie in it or behind symbolic links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from manyparts.types import UserError
+
+_MAX_DEPTH = 64
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files of a folder and of its folders, those behind links too, by the names that they have here.
+
+    A link to a folder that it lies in is not followed. Raises UserError for a folder that may not be read, or is
+    nested more than 64 deep.
+    """
+    return _walk(folder, (os.path.realpath(folder),))
+
+
+def _walk(folder: Path, parents: tuple[str, ...]) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    if len(parents) > _MAX_DEPTH:
+        raise UserError(f"{folder} is nested more than {_MAX_DEPTH} folders deep")
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from error
+    for path in (folder / name for name in names):
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            real = os.path.realpath(path) if path.is_symlink() else os.path.join(parents[-1], path.name)
+            if real not in parents:  # else a loop
+                yield from _walk(path, (*parents, real))

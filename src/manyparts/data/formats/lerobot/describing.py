@@ -1,0 +1,109 @@
+"""What a LeRobotDataset says of itself, by its metadata and by what lies in its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.data.formats.lerobot import foreign, layout
+from manyparts.data.formats.lerobot.features import Plan
+from manyparts.data.formats.lerobot.locating import DataFile
+from manyparts.data.formats.lerobot.metadata import Metadata
+from manyparts.data.formats.lerobot.searching import Found
+from manyparts.data.formats.reader import ACTION, STATE, Contents
+from manyparts.data.statistics import RunningStatistics, Statistics
+from manyparts.types import Spec, UserError
+
+
+def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
+    """The plan by what the data files hold: without what is not in all of them."""
+    numbers = frozenset.intersection(*(file.numbers for file in files))
+    others = frozenset.intersection(*(file.others for file in files))
+    columns = frozenset.union(*(file.numbers | file.others for file in files))
+    stored = [name for name in plan.cameras.values() if features[name]["dtype"] == "image"]
+    absent = [name for name in plan.further if name not in numbers]
+    absent += [name for name in stored if name not in others]
+    strange = sorted(columns - features.keys() - layout.STANDARD.keys())
+    left_out = dict.fromkeys(absent, "not in all data files")
+    return plan.without(left_out | dict.fromkeys(strange, "not among the features of meta/info.json"))
+
+
+def statistics_of(
+    metadata: Metadata, plan: Plan, features: Mapping[str, Any], where: Path, read: Iterable[Callable[[], Any]] | None
+) -> tuple[Statistics, list[str]]:
+    """Those that are stored, or, where these lack state or action or some episodes, those of all rows; and a sentence
+    that says so. read: what gives each episode's columns; None: they cannot be had now."""
+    stored = plan.statistics(metadata.statistics)
+    widths = {ACTION: _width(features, (plan.action,)), **({STATE: _width(features, plan.state)} if plan.state else {})}
+    lacking = [name for name, width in widths.items() if name not in stored.features or len(stored[name].min) != width]
+    if not lacking and metadata.stale is None:
+        return stored, []
+    if read is None:
+        if lacking:
+            raise UserError(f"{where / layout.STATS} has no statistics of {', '.join(lacking)}")
+        return stored, [f"{metadata.stale}; the statistics are those of the others"]
+    why = metadata.stale or f"{layout.STATS} has no statistics of {', '.join(lacking)}"
+    measured = _measured(read, list(widths), where)
+    return Statistics({**stored.features, **measured}), [f"{why}; the statistics were computed from the rows"]
+
+
+def describe(
+    path: Path, own: Mapping[str, Any], metadata: Metadata, plan: Plan, found: Found, statistics: Statistics
+) -> Contents:
+    """own: what this project wrote into info.json, {} where others wrote. Raises UserError where that disagrees."""
+    features = metadata.info["features"]
+    kinds = {features[name]["dtype"] for name in plan.cameras.values()}
+    sizes = foreign.camera_sizes(features, plan)
+    spec = Spec.from_dict(own["spec"]) if own else foreign.derive_spec(metadata.info, plan, statistics, metadata.fps)
+    if dict(spec.cameras) != sizes:
+        raise UserError(f"{path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}")
+    counted = np.array_equal(metadata.numbers, np.arange(len(metadata.numbers)))
+    return Contents(
+        format=f"LeRobotDataset {metadata.info['codebase_version']}",
+        spec=spec,
+        fps=metadata.fps,
+        tasks=metadata.tasks.entries,
+        lengths=metadata.lengths,
+        episode_task=found.tasks,
+        statistics=statistics,
+        images=", ".join(sorted("png" if kind == "image" else kind for kind in kinds)) or "none",
+        environment=dict(own.get("environment", {})),
+        seeds=metadata.seeds,
+        noisy=metadata.noisy,
+        succeeded=metadata.succeeded,
+        left_out=plan.left_out,
+        episodes_left_out=found.lost,
+        episode_names=() if counted else tuple(map(str, metadata.numbers)),
+        notes=(*found.notes, *plan.notes, *_notes_of_tasks(metadata, found.tasks)),
+    )
+
+
+def _notes_of_tasks(metadata: Metadata, tasks: np.ndarray) -> list[str]:
+    several = sum(len(listed) > 1 for listed in metadata.listed)
+    empty = sum(not metadata.tasks.entries[task].sentence.strip() for task in tasks)
+    notes = [f"episodes with several tasks: {several}; each is read with the task of its first row"] if several else []
+    return notes + ([f"episodes with an empty instruction: {empty}"] if empty else [])
+
+
+def _width(features: Mapping[str, Any], names: Sequence[str]) -> int:
+    return sum(int(np.prod(features[name]["shape"])) for name in names)
+
+
+def _measured(read: Iterable[Callable[[], Any]], names: Sequence[str], where: Path) -> dict[str, Any]:
+    """Of the rows that can be read and are finite."""
+    running: dict[str, RunningStatistics] = {}
+    for columns_of in read:
+        try:
+            columns = columns_of()
+        except UserError:  # an episode that is torn is complained of where it is read
+            continue
+        for name in names:
+            values = columns[name].reshape(len(columns[name]), -1).astype(np.float64)
+            values = values[np.isfinite(values).all(axis=1)]
+            running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
+    if any(name not in running or not running[name].count for name in names):
+        raise UserError(f"{where} holds no numbers of {' and '.join(names)} that can be read")
+    return {name: each.finish() for name, each in running.items()}

@@ -1,0 +1,141 @@
+"""Where the rows of each episode lie, by what the rows say of themselves and not by what metadata says of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manyparts.data.formats.errors import reading
+from manyparts.data.formats.lerobot.values import whole_numbers
+
+EPISODE, FRAME = "episode_index", "frame_index"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one file that say they are of one episode. chosen: which of rows start to stop; None: all of them.
+
+    frames: their frame_index, where it has been read and is not 0, 1, 2, ... in this order.
+    """
+
+    file: Path
+    start: int
+    stop: int
+    chosen: np.ndarray | None = None
+    frames: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start if self.chosen is None else len(self.chosen)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """What one parquet file holds: how many rows, its columns of numbers and its other columns, and its episodes by
+    episode_index; None if it has no such column."""
+
+    count: int
+    numbers: frozenset[str]
+    others: frozenset[str]
+    episodes: Mapping[int, Part] | None
+
+
+def look_into(file: Path) -> DataFile:
+    """Which episodes a data file holds. Row groups' statistics are believed where each holds one whole episode, else
+    the columns are read. Raises UserError naming the file where it is torn, or its numbers are none."""
+    with reading(file):
+        opened = pq.ParquetFile(file)
+        schema = opened.schema_arrow
+        numbers = frozenset(field.name for field in schema if _holds_numbers(field.type))
+        episodes = None
+        if EPISODE in schema.names:
+            episodes = _by_statistics(file, opened.metadata)
+            if episodes is None:
+                episodes = _by_values(file, opened)
+        return DataFile(opened.metadata.num_rows, numbers, frozenset(schema.names) - numbers, episodes)
+
+
+def doubt(parts: Sequence[Part], length: int) -> str | None:
+    """Why an episode's rows, from wherever they lie, are not to be trusted. length: what metadata counts."""
+    count = sum(part.count for part in parts)
+    if not length:
+        return "it has no frames"
+    if not count:
+        return "its rows are in none of the data files"
+    if count != length:
+        return f"it has {count} rows; meta/episodes counts {length}"
+    order = order_of(np.concatenate([np.arange(part.count) if part.frames is None else part.frames for part in parts]))
+    return order if isinstance(order, str) else None
+
+
+def order_of(frames: np.ndarray) -> np.ndarray | str | None:
+    """How rows of these frame numbers have to be sorted; None: they are; a text: why they cannot be."""
+    wanted = np.arange(len(frames))
+    if np.array_equal(frames, wanted):
+        return None
+    order = np.argsort(frames, kind="stable")
+    if np.array_equal(frames[order], wanted):
+        return order
+    return f"its frame_index is not 0 to {len(frames) - 1}, each once"
+
+
+def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | None:
+    """None where statistics are not there, or tell of anything but a whole episode a row group."""
+    columns = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+    episodes: dict[int, Part] = {}
+    start = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        stop = start + group.num_rows
+        episode = _range(group.column(columns[EPISODE]).statistics)
+        frames = _range(group.column(columns[FRAME]).statistics) if FRAME in columns else (0, group.num_rows - 1)
+        if episode is None or episode[0] != episode[1] or frames != (0, group.num_rows - 1) or episode[0] in episodes:
+            return None
+        episodes[episode[0]] = Part(file, start, stop)
+        start = stop
+    return episodes
+
+
+def _range(statistics: Any) -> tuple[int, int] | None:
+    """Least and greatest of a column of whole numbers without gaps."""
+    if statistics is None or not statistics.has_min_max or statistics.null_count:
+        return None
+    low, high = statistics.min, statistics.max
+    return (low, high) if isinstance(low, int) and isinstance(high, int) else None
+
+
+def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
+    columns = [name for name in (EPISODE, FRAME) if name in opened.schema_arrow.names]
+    table = opened.read(columns=columns, use_threads=False)
+    episodes, frames = (
+        whole_numbers(table[name].to_numpy(), f"{file}: {name}") if name in columns else None
+        for name in (EPISODE, FRAME)
+    )
+    assert episodes is not None
+    order = np.argsort(episodes, kind="stable")
+    ends = np.flatnonzero(np.diff(episodes[order], append=np.iinfo(np.int64).min))
+    parts: dict[int, Part] = {}
+    for begin, end in zip([0, *(ends[:-1] + 1)], ends + 1, strict=True) if len(order) else ():
+        rows = order[begin:end]
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        chosen = None if stop - start == len(rows) else rows - start
+        own = None if frames is None or np.array_equal(frames[rows], np.arange(len(rows))) else frames[rows]
+        parts[int(episodes[rows[0]])] = Part(file, start, stop, chosen, own)
+    return parts
+
+
+def _holds_numbers(kind: pa.DataType) -> bool:
+    """Whether a column is numbers or truth values, alone or in lists of any depth."""
+    while True:
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
+            kind = kind.value_type
+        else:
+            return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)

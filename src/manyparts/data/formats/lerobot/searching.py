@@ -1,0 +1,171 @@
+"""Which episodes of a LeRobotDataset are read, from which rows, with which task; and why others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from manyparts.data.formats.errors import Complain
+from manyparts.data.formats.files import files_below
+from manyparts.data.formats.lerobot.features import Plan
+from manyparts.data.formats.lerobot.locating import DataFile, Part, doubt, look_into
+from manyparts.data.formats.lerobot.metadata import Metadata, missing_numbers, shown
+from manyparts.data.formats.lerobot.tables import Tables
+from manyparts.data.formats.lerobot.tasks import choose_task
+from manyparts.data.formats.lerobot.videos import overlapping
+from manyparts.types import UserError
+
+_DATA, _TASK = "data", "task_index"
+
+
+@dataclass(frozen=True)
+class Found:
+    """kept: places in the metadata of the episodes that are read. parts: their rows; None: looked for when they are
+    read. tasks: int64 (n,), places in the table of tasks. lost: all other episodes by their name, and why. files: what
+    each data file holds. notes: sentences for people."""
+
+    kept: list[int]
+    tasks: np.ndarray
+    lost: Mapping[str, str]
+    parts: list[Sequence[Part]] | None = None
+    files: Sequence[DataFile] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass
+class _Files:
+    """The data files that are there. torn: those that cannot be read, and why. starts: each one's first row among those
+    of all, in the order in which LeRobot joins them. parts: an episode's rows, by its number."""
+
+    known: dict[Path, DataFile] = field(default_factory=dict)
+    torn: dict[Path, str] = field(default_factory=dict)
+    starts: dict[Path, int] = field(default_factory=dict)
+    parts: dict[int, list[Part]] = field(default_factory=dict)
+
+
+def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain: Complain) -> Found:
+    """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is torn or missing.
+
+    Raises UserError if no episode can be read.
+    """
+    files = _look_into_all(path, metadata)
+    reasons = doubts_of_metadata(metadata, plan)
+    broken = dict(_broken(metadata, plan, files))
+    for place, number in enumerate(metadata.numbers.tolist()):
+        why = doubt(files.parts.get(number, ()), int(metadata.lengths[place]))
+        if why and place not in broken:
+            reasons.setdefault(place, why)
+
+    def first_task(place: int) -> int | None:
+        parts = files.parts[int(metadata.numbers[place])]
+        if _TASK not in files.known[parts[0].file].numbers:
+            return None
+        first = tables.read(parts, (_TASK,), str(metadata.numbers[place]))[_TASK][0].as_py()
+        return metadata.tasks.places.get(first)
+
+    kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, first_task)
+    for place, why in broken.items():
+        complain(why, str(metadata.numbers[place]))
+    unlisted = sorted(files.parts.keys() - set(metadata.numbers.tolist()))
+    lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
+    parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[place])] for place in kept]
+    notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
+    return Found(kept, tasks, lost, parts, list(files.known.values()), notes)
+
+
+def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
+    """Places of the episodes that metadata alone shows to be wrong, and why."""
+    reasons = {place: metadata.lost[number] for place, number in enumerate(metadata.numbers) if number in metadata.lost}
+    for camera, feature in plan.cameras.items():
+        videos = metadata.videos.get(feature, [])
+        for place in (place for place, video in enumerate(videos) if video is None):
+            reasons.setdefault(place, f"it has no video of {camera}")
+        for place in overlapping(videos, metadata.lengths, metadata.fps):
+            reasons.setdefault(place, f"its frames of {camera} are those of another episode too")
+    return reasons
+
+
+def settle(
+    path: Path, metadata: Metadata, reasons: Mapping[int, str], first_task: Callable[[int], int | None]
+) -> tuple[list[int], np.ndarray, dict[str, str]]:
+    """The episodes that nothing speaks against, the task of each, and why the others are left out.
+
+    Raises UserError if none is left.
+    """
+    reasons, tasks = dict(reasons), {}
+    for place in range(len(metadata.numbers)):
+        if place not in reasons:
+            task = choose_task(metadata.listed[place], lambda place=place: first_task(place))
+            if task is None:
+                reasons[place] = "its task is not in meta/tasks"
+            else:
+                tasks[place] = task
+    if not tasks:
+        place, why = min(reasons.items())
+        raise UserError(f"{path} holds no episode that can be read; episode {metadata.numbers[place]}: {why}")
+    lost = {str(metadata.numbers[place]): why for place, why in sorted(reasons.items())}
+    return list(tasks), np.asarray(list(tasks.values()), dtype=np.int64), lost
+
+
+def by_metadata(metadata: Metadata, file: Path) -> dict[int, Part]:
+    """Of a file without episode_index: the episodes that metadata places there, one after the other."""
+    parts, start = {}, 0
+    for place, named in enumerate(metadata.data_files):
+        if named == file:
+            stop = start + int(metadata.lengths[place])
+            parts[int(metadata.numbers[place])] = Part(file, start, stop)
+            start = stop
+    return parts
+
+
+def _look_into_all(path: Path, metadata: Metadata) -> _Files:
+    """All parquet files below data/, and others that metadata names."""
+    below = {file for file in files_below(path / _DATA) if file.suffix == ".parquet" and file.name[0] != "."}
+    files, start = _Files(), 0
+    for file in sorted(below | {file for file in metadata.data_files if file.is_file()}):
+        try:
+            files.known[file] = known = look_into(file)
+        except UserError as error:
+            files.torn[file] = str(error)
+            continue
+        files.starts[file] = start
+        start += known.count
+        for number, part in (by_metadata(metadata, file) if known.episodes is None else known.episodes).items():
+            files.parts.setdefault(number, []).append(part)
+    return files
+
+
+def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
+    """Places of the episodes of which a file is torn or missing, and why."""
+    there: dict[Path, bool] = {}
+    for place, number in enumerate(metadata.numbers.tolist()):
+        named = metadata.data_files[place]
+        wanted = [videos[place] for name, videos in metadata.videos.items() if name in plan.cameras.values()]
+        for video in (video for video in wanted if video is not None):
+            if not there.setdefault(video.file, video.file.is_file()):
+                yield place, f"{video.file} is missing"
+        if number not in files.parts and named not in files.known:
+            yield place, files.torn.get(named, f"{named} is missing")
+
+
+def _notes_of_places(metadata: Metadata, files: _Files, kept: Sequence[int]) -> Iterable[str]:
+    stale = []
+    for place in kept:
+        (first, *more) = files.parts[int(metadata.numbers[place])]
+        begin = None if metadata.first_rows is None else int(metadata.first_rows[place])
+        elsewhere = begin is not None and begin != files.starts[first.file] + first.start
+        if more or first.file != metadata.data_files[place] or elsewhere:
+            stale.append(int(metadata.numbers[place]))
+    if stale:
+        yield f"episodes elsewhere than meta/episodes says: {shown(stale)}; their rows' episode_index was followed"
+    if absent := missing_numbers(metadata.numbers):
+        yield f"missing episode numbers: {shown(absent)}; the others keep their own"
+
+
+def _notes_of_torn(metadata: Metadata, files: _Files) -> Iterable[str]:
+    for file, why in files.torn.items():
+        if file not in metadata.data_files:
+            yield f"a file that no episode is said to be in is left out: {why}"

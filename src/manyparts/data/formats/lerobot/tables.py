@@ -1,0 +1,131 @@
+"""Reads rows of the data files of a LeRobotDataset. Safe across threads; each keeps one file open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manyparts.data.formats.errors import reading
+from manyparts.data.formats.lerobot.locating import FRAME, Part, order_of
+from manyparts.data.formats.lerobot.values import whole_numbers
+from manyparts.types import UserError
+
+_KEPT_BYTES, _BUFFER_BYTES = 2**28, 2**16
+
+
+@dataclass
+class _Open:
+    """offsets: first row of each row group, and the end. kept: row groups that were read last, by their columns."""
+
+    file: Path
+    content: pq.ParquetFile
+    columns: frozenset[str]
+    offsets: np.ndarray
+    kept: dict[tuple[str, ...], tuple[range, pa.Table]] = field(default_factory=dict)
+
+
+class Tables:
+    """The data files of one dataset."""
+
+    def __init__(self) -> None:
+        self._opened = threading.local()
+
+    def read(self, parts: Sequence[Part], columns: Sequence[str], episode: str) -> pa.Table:
+        """Some columns of one episode's rows, in the order of their frame_index.
+
+        Raises UserError naming the file if it is torn, lacks a column, or frame_index is not 0, 1, 2, ...
+        """
+        tables = [self._read_part(part, tuple(columns)) for part in parts]
+        table = pa.concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
+        if FRAME not in table.column_names:
+            return table
+        order = order_of(whole_numbers(table[FRAME].to_numpy(), f"{parts[0].file}: {FRAME} of episode {episode}"))
+        if isinstance(order, str):
+            raise UserError(
+                f"{parts[0].file}: episode {episode}: {order}; `manyparts data check DATASET --fix COPY` leaves it out"
+            )
+        return table if order is None else table.take(pa.array(order))
+
+    def first(self, part: Part, column: str) -> Any:
+        """One value of the row group in which the rows begin, of which no more is read than it takes."""
+        with reading(part.file):
+            opened = pq.ParquetFile(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+            group = int(np.searchsorted(np.cumsum(sizes), part.start, "right"))
+            batches = opened.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
+            return next(iter(batches)).column(0)[0].as_py()
+
+    def _read_part(self, part: Part, columns: tuple[str, ...]) -> pa.Table:
+        with reading(part.file):
+            opened = self._open(part.file)
+            missing = set(columns) - opened.columns
+            if missing:
+                raise UserError(f"{part.file} has no column {', '.join(sorted(missing))}")
+            wanted = (*columns, FRAME) if FRAME in opened.columns and FRAME not in columns else columns
+            first = np.searchsorted(opened.offsets, part.start, "right") - 1
+            groups = range(first, np.searchsorted(opened.offsets, part.stop))
+            table = _read_groups(opened, groups, wanted)
+            rows = table.slice(part.start - opened.offsets[first], part.stop - part.start)
+            return rows if part.chosen is None else rows.take(pa.array(part.chosen))
+
+    def _open(self, file: Path) -> _Open:
+        if getattr(self._opened, "file", None) is None or self._opened.file.file != file:
+            content = pq.ParquetFile(file)
+            sizes = [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
+            offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+            self._opened.file = _Open(file, content, frozenset(content.schema_arrow.names), offsets)
+        return self._opened.file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._opened = threading.local()
+
+
+def _read_groups(opened: _Open, groups: range, columns: tuple[str, ...]) -> pa.Table:
+    """Row groups of the open file; kept for the next episode, since others put many episodes into one."""
+    if columns in opened.kept and opened.kept[columns][0] == groups:
+        return opened.kept[columns][1]
+    table = opened.content.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+    opened.kept.pop(columns, None)
+    if table.nbytes < _KEPT_BYTES:
+        opened.kept[columns] = groups, table
+    return table
+
+
+def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth.
+
+    Raises UserError beginning with `name` where rows hold various numbers.
+    """
+    array = column.combine_chunks()
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    flat = array
+    while _is_list(flat.type):
+        if _is_ragged(flat):
+            raise UserError(f"{name} does not hold equally many numbers in each row")
+        flat = flat.flatten()
+    values = flat.to_numpy(zero_copy_only=False)
+    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_ragged(array: pa.Array) -> bool:
+    if array.null_count or not len(array):
+        return bool(array.null_count)
+    if pa.types.is_fixed_size_list(array.type):
+        return False
+    sizes = np.diff(array.offsets.to_numpy())
+    return int(sizes.min()) != int(sizes.max())

@@ -1,0 +1,104 @@
+"""The tasks of a LeRobotDataset: their texts, their numbers, and which of them each episode has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manyparts.data.formats.errors import reading
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.values import read_json_lines, whole_numbers
+from manyparts.types import TaskEntry, UserError
+
+OLD_TASKS = "meta/tasks.jsonl"
+_INDEX = "task_index"
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """The tasks in order of their task_index. places: task_index, as rows have it, to the place in `entries`."""
+
+    entries: tuple[TaskEntry, ...]
+    places: Mapping[int, int]
+
+    @cached_property
+    def _by_text(self) -> dict[str, int]:
+        return {task.sentence: place for place, task in enumerate(self.entries)}
+
+    def listed(self, names: Any) -> tuple[int, ...]:
+        """Places of the tasks that metadata lists for an episode; -1 for one that is unknown. names: see `texts_of`."""
+        return tuple(self._by_text.get(text, -1) for text in dict.fromkeys(texts_of(names)))
+
+
+def texts_of(names: Any) -> list[str]:
+    """What metadata lists as the tasks of an episode: a text, several, or nothing."""
+    return [names] if isinstance(names, str) else [str(name) for name in names or ()]
+
+
+def choose_task(listed: Sequence[int], first_row: Callable[[], int | None]) -> int | None:
+    """Which task an episode has. first_row: reads the place of the task of its first row, None where that says nothing.
+
+    Of several that metadata lists in any order it is the first row's; where metadata lists none that is known, too.
+    None if neither tells.
+    """
+    known = [place for place in listed if place >= 0]
+    if len(listed) == 1 and known:
+        return known[0]
+    first = first_row()
+    if first is not None and (first in known or not known):
+        return first
+    return known[0] if known else None
+
+
+def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:
+    """Of a dataset that this project wrote: its tasks are numbered as they are listed."""
+    return TaskTable(entries, {number: number for number in range(len(entries))})
+
+
+def read_table(path: Path, asked: Iterable[Any]) -> TaskTable:
+    """tasks.parquet of version 3. asked: what metadata lists for each episode, which tells the column of texts where
+    several could be it."""
+    file = path / layout.TASKS
+    with reading(file):
+        table = pq.ParquetFile(file).read(use_threads=False)
+    numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
+    named = {text for names in asked for text in texts_of(names)}
+    return _numbered(whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist(), _texts(table, named, file))
+
+
+def read_lines(path: Path) -> TaskTable:
+    """tasks.jsonl of version 2."""
+    rows = read_json_lines(path / OLD_TASKS)
+    numbers = whole_numbers([row[_INDEX] for row in rows], f"{path / OLD_TASKS}: {_INDEX}")
+    return _numbered(numbers.tolist(), [str(row["task"]) for row in rows])
+
+
+def _numbered(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
+    listed = dict(zip(numbers, texts, strict=True))
+    entries = tuple(TaskEntry(f"unknown/{place}", listed[number]) for place, number in enumerate(sorted(listed)))
+    return TaskTable(entries, {number: place for place, number in enumerate(sorted(listed))})
+
+
+def _texts(table: pa.Table, named: set[str], file: Path) -> list[str]:
+    """The texts by which episodes name their tasks: pandas' index, the column `task`, or any other column of texts."""
+    candidates = [name for name in (*_pandas_index(table), "task", *table.column_names) if name in table.column_names]
+    columns = [table[name].to_pylist() for name in dict.fromkeys(candidates) if name != _INDEX]
+    columns = [values for values in columns if all(isinstance(value, str) for value in values)]
+    if not columns:
+        raise UserError(f"{file} has no column of task texts")
+    return next((values for values in columns if named <= set(values)), columns[0])
+
+
+def _pandas_index(table: pa.Table) -> list[str]:
+    try:
+        described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+        return [name for name in described.get("index_columns", []) if isinstance(name, str)]
+    except (ValueError, AttributeError, TypeError):
+        return []
