@@ -41,6 +41,14 @@ def fitting(where: Path, format: str) -> Iterator[None]:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
+class NotReadError(UserError):
+    """Data of a kind that is not read. what: which data, and what they are. remedy: what to do instead."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy = what, remedy
+
+
 @runtime_checkable
 class Complain(Protocol):
     """Is told what is wrong with a dataset, while it is opened.

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import Complain, fitting, one_line, read_json, reading, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, fitting, one_line, read_json, reading, refuse
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.ours import read_tasks
 from manyparts.data.formats.reader import ACTION, STATE, SUCCESS
@@ -60,7 +60,11 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
     info = read_json(path / layout.INFO)
     version = str(info.get("codebase_version"))
     if version not in VERSIONS:
-        raise UserError(f"{path / layout.INFO} has codebase_version {version}; can be read: {', '.join(VERSIONS)}")
+        can = f"can be read: {', '.join(VERSIONS)}; convert it with LeRobot's own scripts"
+        raise NotReadError(f"{path / layout.INFO} has codebase_version {version}", can)
+    if str(info.get("storage_format")).lower() == "lance":
+        stored = f"{path} is a LeRobotDataset in Lance storage, which is not read yet"
+        raise NotReadError(stored, "write it in LeRobot's parquet storage")
     with fitting(path / "meta", version):
         found = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
         for feature in {STATE, ACTION} & info["features"].keys() - found.statistics.features.keys():
