@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.reader import ACTION, STATE
 from manyparts.data.statistics import FeatureStatistics, RunningStatistics, Statistics
 from manyparts.types import ActionContract, Spec, TaskEntry, UserError
@@ -15,16 +17,38 @@ from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
 _SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
-_MOST_BYTES = 64  # uint8 numbers of state a step: longer rows are text, or encoded in a way that is not known
+_MOST_WHOLE = 128  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
+_TEXT_WORDS = {"instruction", "instructions", "language", "sentence", "text", "token", "tokens", "caption", "prompt"}
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One array's shape a step and its dtype; of encoded pictures those of their pixels."""
+    """One array's shape per step and its dtype; of encoded pictures those of their pixels. more: the rows that it has
+    beyond the episode's steps."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the arrays of one episode are like. faults: arrays of which no `Entry` can be given, and why."""
+
+    entries: Mapping[str, Entry]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    def unlike(self, wanted: Mapping[str, Entry]) -> str:
+        """How the episode's arrays differ from the wanted ones; "" where they do not."""
+        for name, entry in wanted.items():
+            if name in self.faults:
+                return f"{name} {self.faults[name]}"
+            if name not in self.entries:
+                return f"{name} is missing"
+            if self.entries[name] != entry:
+                return f"{name} is {_described(self.entries[name])}, in most episodes {_described(entry)}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -53,10 +77,32 @@ class Plan:
         return spec
 
 
-def plan(entries: Mapping[str, Entry]) -> Plan:
+def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
+    """What each array is in most episodes, and why the others are left out."""
+    entries: dict[str, Entry] = {}
+    left_out: dict[str, str] = {}
+    for name in dict.fromkeys(name for look in looks for name in [*look.entries, *look.faults]):
+        seen = Counter(look.entries[name] for look in looks if name in look.entries)
+        faults = [look.faults[name] for look in looks if name in look.faults]
+        entry, count = seen.most_common(1)[0] if seen else (None, 0)
+        if entry is not None and 2 * count >= len(looks):
+            entries[name] = entry
+        elif faults and len(faults) >= seen.total():
+            left_out[name] = faults[0]
+        elif len(seen) > 1:
+            left_out[name] = f"differs between episodes: {', '.join(map(_described, list(seen)[:3]))}"
+        else:
+            left_out[name] = f"only {seen.total()} of {len(looks)} episodes have it"
+    return entries, left_out
+
+
+def plan(entries: Mapping[str, Entry], left_out: Mapping[str, str] | None = None) -> Plan:
     """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the order of their
-    names."""
-    pictures, state, left_out = {}, [], {}
+    names.
+
+    left_out: what is left out already, and why; the plan's says it of all arrays.
+    """
+    pictures, state, left_out = {}, [], dict(left_out or {})
     for name in sorted(entries):
         entry = entries[name]
         if why := _why_not(name, entry):
@@ -154,6 +200,28 @@ def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: objec
     return gathering.finish(where)
 
 
+def gather_sound(
+    names: Sequence[str], read: Callable[[int], Mapping[str, np.ndarray]], where: object, complain: Complain
+) -> tuple[list[int], Statistics]:
+    """The episodes that can be read and hold finite numbers, and the statistics of their state and action, in one pass.
+
+    names: what the dataset calls its episodes. read: an episode's columns, by its number among the names. Raises
+    UserError where none is left; `complain` is told of each that is not.
+    """
+    gathering, sound, first = Gathering(), [], ""
+    for number, name in enumerate(names):
+        try:
+            gathering.add(read(number), f"{where}: episode {name}")
+        except UserError as error:
+            first = first or str(error)
+            complain(str(error), name)
+        else:
+            sound.append(number)
+    if not sound:
+        raise UserError(f"{where} holds no episode that can be read; of the first: {first}")
+    return sound, gathering.finish(where)
+
+
 def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
     """The tasks that are told apart by their sentences alone, and each episode's: int64 (n,)."""
     known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
@@ -182,18 +250,39 @@ def _is_picture(entry: Entry) -> bool:
 
 def _why_not(name: str, entry: Entry) -> str:
     """Why an array is neither a camera nor state; empty if it is."""
-    what = f"{entry.dtype} {entry.shape}"
+    size = int(np.prod(entry.shape, dtype=object))
+    if any(part.startswith("next_") for part in name.split("/")):
+        return "of the step that follows"
     if entry.dtype.kind in "OSUV":
         return "text or objects"
     if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
-        return f"depth, {what}"
+        return f"depth, {entry.dtype} {entry.shape}"
     if _is_picture(entry):
         return ""
     if entry.dtype.kind not in "biuf" or len(entry.shape) > 1:
-        return f"{what} is neither a picture nor a row of numbers"
-    if entry.dtype == np.uint8 and entry.shape and entry.shape[0] > _MOST_BYTES:
-        return f"{entry.shape[0]} bytes a step that are no picture"
-    return ""
+        return _not_a_picture(entry)
+    is_text = not _TEXT_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower())) and size > 1
+    if entry.dtype.kind in "iu" and (size > _MOST_WHOLE or is_text):
+        return f"{size} whole numbers per step, such as bytes or codes of text"
+    return "" if size else "empty"
+
+
+def _not_a_picture(entry: Entry) -> str:
+    shape, bits = entry.shape, 8 * entry.dtype.itemsize
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    if len(shape) == 3 and entry.dtype == np.uint8 and shape[2] == 4:
+        return "a picture of 4 channels, not of 1 or 3"
+    if len(shape) == 3 and entry.dtype == np.uint8 and shape[0] in (1, 3, 4):
+        return f"a picture with its channels first, {shape}"
+    if flat and entry.dtype.kind == "u" and bits > 8:
+        return f"a {bits}-bit picture {shape}, such as depth"
+    if flat and entry.dtype.kind == "f" and min(shape[:2]) >= _SMALLEST_GREY:
+        return f"a picture {shape} of {bits}-bit floats, such as depth"
+    return f"{entry.dtype} {shape} is neither an 8-bit picture nor a row of numbers"
+
+
+def _described(entry: Entry) -> str:
+    return f"{entry.dtype} {entry.shape}" + (f" with {entry.more} row more than actions" if entry.more else "")
 
 
 def _cameras(names: Sequence[str]) -> dict[str, str]:

@@ -1,15 +1,23 @@
-"""Which format a dataset has."""
+"""Which format a dataset has, and what to say of what is none."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from manyparts.data.formats.errors import Complain, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, refuse
+from manyparts.data.formats.foreign_layouts import (
+    HDF5_NAMES,
+    datasets_below,
+    foreign_file,
+    foreign_folder,
+    is_hdf5,
+)
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.hdf5_kinds import hdf5_advice, hdf5_kind
+from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.minari import MAIN, MinariReader, is_minari
+from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.npz import NpzReader
 from manyparts.data.formats.reader import Reader
 from manyparts.data.formats.rlds import FEATURES, RLDSReader
@@ -20,12 +28,14 @@ KNOWN = (
     "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, a Minari dataset (HDF5, Arrow, Parquet), "
     "an RLDS folder with features.json, or a folder of .npz episodes"
 )
+_MARKS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
 def open_reader(path: Path, complain: Complain = refuse) -> Reader:
-    """The reader of the dataset at a path. complain: is told of counts that disagree, by default an error.
+    """The reader of the dataset at a path. complain: is told of counts that disagree and of episodes that cannot be
+    read, by default an error.
 
-    Raises UserError if there is none that can be read.
+    Raises UserError if there is none that can be read, NotReadError for what is known and not read.
     """
     if not path.exists():
         raise UserError(f"no dataset at {path}")
@@ -36,18 +46,35 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
     if is_minari(path):
         return MinariReader(path, complain)
     if (path / FEATURES).exists():
-        return RLDSReader(path)
-    if any(path.glob("*.npz")):
-        return NpzReader(path)
-    raise UserError(f"{path} holds no dataset that can be read: {layout.INFO} is missing; known are {KNOWN}")
+        return RLDSReader(path, complain)
+    if any(not file.name.startswith(".") for file in path.glob("*.npz")):
+        return NpzReader(path, complain)
+    raise _refusal(path)
 
 
 def _open_file(path: Path, complain: Complain) -> Reader:
     if path.name == MAIN:
         return MinariReader(path.parent, complain)
+    if not is_hdf5(path) and (kind := foreign_file(path)):
+        raise kind.error(path)
+    if not is_hdf5(path) and path.suffix.lower() not in HDF5_NAMES:
+        raise NotReadError(f"{path} is no dataset that is known", f"known are {KNOWN}")
     file = open_hdf5(path)
-    if kind := hdf5_kind(file):
-        raise UserError(f"{path} is {hdf5_advice(kind)}")
-    if "data" not in file.names(file.group("")):
-        raise UserError(f"{path} is not robomimic's: it has no group data; known are {KNOWN}")
+    if kind := foreign_hdf5(file):
+        raise kind.error(path)
+    if "data" not in (names := file.names(file.group(""))):
+        raise NotReadError(
+            f"{path} is not robomimic's: it has no group data but {', '.join(names[:5]) or 'nothing'}",
+            f"known are {KNOWN}",
+        )
     return RobomimicReader(path, file, complain)
+
+
+def _refusal(path: Path) -> NotReadError:
+    if below := datasets_below(path, _MARKS):
+        others = f", or another of the {len(below)} there" if len(below) > 1 else ""
+        kind = "an RLDS dataset's folder of versions" if (below[0] / FEATURES).is_file() else "a folder of datasets"
+        return NotReadError(f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}")
+    if kind := foreign_folder(path):
+        return kind.error(path)
+    return NotReadError(f"{path} holds no dataset that can be read: {layout.INFO} is missing", f"known are {KNOWN}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +40,25 @@ def fitting(where: object, format: str) -> Iterator[None]:
         raise UserError(f"{where} lacks {error}") from error
     except (TypeError, AttributeError, IndexError, ValueError, OverflowError, AssertionError) as error:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
+
+
+class NotReadError(UserError):
+    """Data of a kind that is not read. what: which data, and what they are. remedy: what to do instead."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what, self.remedy = what, remedy
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A kind of data that is known and not read. what: completes "PATH is ...". remedy: what to do instead."""
+
+    what: str
+    remedy: str
+
+    def error(self, path: Path) -> NotReadError:
+        return NotReadError(f"{path} is {self.what}", self.remedy)
 
 
 @runtime_checkable

@@ -2,39 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import islice
 
+from manyparts.data.formats.errors import Foreign
 from manyparts.data.formats.hdf5 import Group, Hdf5File
 from manyparts.types import UserError
 
-_ADVICE = {
-    "ALOHA": "an episode of ALOHA or ACT, which is not read yet; openpi's convert_aloha_data_to_lerobot.py makes a "
-    "LeRobotDataset of a folder of them",
-    "D4RL": "a file of D4RL with all episodes end to end, which is not read yet; `minari download D4RL/...` gives most "
-    "of them as Minari datasets, or write each episode as a .npz with action, observations and reward",
-    "Minari": "the data of a Minari dataset under another name; call it main_data.hdf5 and open its folder",
-    "ManiSkill": "a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read; convert it to a "
-    "LeRobotDataset",
-    "RoboTwin": "an episode of RoboTwin, which is not read; its own scripts make a LeRobotDataset of a folder of them",
-}
+_CONVERT = "convert it to a LeRobotDataset first"
+_ALOHA = Foreign(
+    "one episode of ALOHA's layout (observations/qpos, action), which is not read yet",
+    "convert the folder of such files to a LeRobotDataset first, as openpi's convert_aloha_data_to_lerobot.py does",
+)
+_D4RL = Foreign(
+    "D4RL's layout, many episodes in one file, which is not read yet",
+    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per episode after each row "
+    "where terminals or timeouts is true",
+)
+_MINARI = Foreign(
+    "the data of a Minari dataset under another name", "call it main_data.hdf5, and give the folder that it lies in"
+)
+_MANISKILL = Foreign("a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read", _CONVERT)
+_ROBOTWIN = Foreign(
+    "an episode of RoboTwin, which is not read", "make a LeRobotDataset of the folder with RoboTwin's own scripts"
+)
+_END_TO_END = Foreign("a file of many episodes end to end (ep_len, ep_offset), which is not read yet", _CONVERT)
 
 
-def hdf5_kind(file: Hdf5File) -> str | None:
-    """Which known layout that cannot be read a file has; None if it has none of them. `hdf5_advice` says more."""
-    checks: dict[str, Callable[[set[str]], bool]] = {
-        "ALOHA": lambda names: "action" in names and _has(file, "observations", ("qpos", "images")),
-        "D4RL": lambda names: {"observations", "actions"} <= names and bool({"terminals", "timeouts"} & names),
-        "Minari": lambda names: any(name.startswith("episode_") and _has(file, name, ("rewards",)) for name in names),
-        "ManiSkill": lambda names: any(name.startswith("traj_") for name in names),
-        "RoboTwin": lambda names: {"joint_action", "observation"} <= names,
-    }
+def foreign_hdf5(file: Hdf5File) -> Foreign | None:
+    """What an HDF5 file is that neither robomimic nor Minari wrote, by its layout.
+
+    None where it is theirs, or nobody's that is known.
+    """
     names = set(file.names(file.group("")))
-    return next((kind for kind, check in checks.items() if check(names)), None)
+    if "data" in names:
+        return _raw_robosuite(file)
+    if "action" in names and _has(file, "observations", ("qpos", "images")):
+        return _ALOHA
+    if {"observations", "actions"} <= names and {"terminals", "timeouts"} & names:
+        return _D4RL
+    if any(name.startswith("episode_") and _has(file, name, ("rewards",)) for name in names):
+        return _MINARI
+    if any(name.startswith("traj_") for name in names):
+        return _MANISKILL
+    if {"joint_action", "observation"} <= names:
+        return _ROBOTWIN
+    return _END_TO_END if {"ep_len", "ep_offset"} <= names else None
 
 
-def hdf5_advice(kind: str) -> str:
-    """What a layout of `hdf5_kind` is, and what makes of it something that can be read."""
-    return _ADVICE[kind]
+def _raw_robosuite(file: Hdf5File) -> Foreign | None:
+    """States without observations, as robosuite's own scripts record them."""
+    data = file.find("data")
+    if not isinstance(data, Group):
+        return None
+    demo = next((name for name in islice(file.names(data), 100) if name.startswith("demo_")), None)
+    if demo is None or not _has(file, f"data/{demo}", ("states",)) or _has(file, f"data/{demo}", ("obs",)):
+        return None
+    return Foreign(
+        f"a raw recording of robosuite: data/{demo} has states and no observations",
+        "make them with robomimic's dataset_states_to_obs.py",
+    )
 
 
 def _has(file: Hdf5File, group: str, members: tuple[str, ...]) -> bool:

@@ -1,144 +1,213 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
-Arrays have a row a step: `action` or `actions`; pictures (uint8, (T, h, w, 3)) and numbers, which are observations; and
-optionally `reward`, `success`, `done`. A text `sentence`, `language_instruction` or `task` asks for the task.
+Arrays have a row per step: `action` or `actions`; pictures (uint8, (T, h, w, 3)) and numbers, which are observations;
+and optionally `reward`, `success`, `done`. Observations may have one row more, which no action follows. A text such as
+`sentence`, `language_instruction` or `instruction` asks for the task.
 """
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Entry
-from manyparts.data.formats.errors import one_line
+from manyparts.data.formats.arrays import Entry, Look
+from manyparts.data.formats.errors import Complain, refuse
+from manyparts.data.formats.npz_files import (
+    ACTIONS,
+    ENDS,
+    Head,
+    action_of,
+    ends_inside,
+    many_episodes,
+    read_arrays,
+    read_head,
+    read_of_some,
+    require_episodes,
+)
+from manyparts.data.formats.pictures import encoding_of
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.types import UserError
 
-_ACTIONS = ("action", "actions")
-_SENTENCES = ("sentence", "language_instruction", "task")
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
+_FLOW = (*ENDS, "is_first", "discount")  # says where episodes begin and end, and is no observation
 _FPS = 20.0  # nothing tells
-_ARRAY_BYTES = 4 * 2**30
-_TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
 
 class NpzReader:
-    """See `formats.reader.Reader`. Raises UserError naming the file that is torn, or not like the first."""
+    """See `formats.reader.Reader`. complain: is told of each file that is torn, or not like most. Raises UserError
+    where the files are no episodes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
-        self._files = sorted(path.glob("*.npz"))
-        heads = [_head(file) for file in self._files]
-        actions = next((name for name in _ACTIONS if name in heads[0]), None)
-        if actions is None:
-            raise UserError(
-                f"{self._files[0]} has no array named {' or '.join(_ACTIONS)}; it has {', '.join(heads[0])}"
-            )
-        self._action = actions
-        self._named = {name: key for name, keys in _OTHERS.items() for key in keys if key in heads[0]}
-        self._sentence = next((name for name in _SENTENCES if name in heads[0]), None)
-        told = {self._action, self._sentence, *self._named.values()}
-        lengths, entries = zip(
-            *(self._look(file, head) for file, head in zip(self._files, heads, strict=True)), strict=True
-        )
-        self._lengths = np.asarray(lengths, dtype=np.int64)
-        self._plan = arrays.plan({name: entry for name, entry in entries[0].items() if name not in told})
-        arrays.same_for_all(entries[0], lambda index: entries[index], len(entries), path)
-        self.contents = self._describe()
+        heads = _heads(path, complain)
+        action = action_of(heads.values())
+        if action is None:
+            file, head = next(iter(heads.items()))
+            raise UserError(f"{file} has no array named {' or '.join(ACTIONS)}; it has {', '.join(list(head)[:8])}")
+        self._action = action
+        strangers = {file.stem: f"no array named {action}" for file, head in heads.items() if action not in head}
+        heads = {file: head for file, head in heads.items() if action in head}
+        require_episodes(heads, action)
+        self._files = list(heads)
+        self._texts = [name for name in candidates(_names(heads)) if self._holds_text(name, heads)]
+        looks = [self._look(head) for head in heads.values()]
+        self._entries, left_out = arrays.agreed(looks)
+        self._named = {
+            key: next(name for name in names if name in self._entries)
+            for key, names in _OTHERS.items()
+            if any(name in self._entries for name in names)
+        }
+        self._plan = self._make_plan(heads, left_out)
+        self.contents = self._describe(heads, looks, strangers, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        found = self._read(index, [*self._plan.state, self._action, *self._named.values()])
-        length = int(self._lengths[index])
-        columns = {
-            STATE: self._plan.state_of(found, length),
-            ACTION: found[self._action].astype(np.float32).reshape(length, -1),
-        }
-        where = self._files[index]
-        return columns | {
-            name: arrays.one_a_step(found[key], length, f"{where}: {key}") for name, key in self._named.items()
-        }
+        return self._columns(self._files[index])
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, _, _ = self._plan.cameras[camera]
-        return arrays.colour(self._read(index, [name])[name][rows])
+        return arrays.colour(read_arrays(self._files[index], [name])[name][rows])
 
     def files(self) -> Sequence[Path]:
         return self._files
 
-    def _describe(self) -> Contents:
-        count = len(self._files)
-        statistics = arrays.gather_statistics(map(self.columns, range(count)), self.path)
-        asked = [self._asked(index) for index in range(count)]
-        tasks, episode_task = arrays.tasks_of(asked)
-        success = SUCCESS in self._named
+    def _columns(self, file: Path) -> dict[str, np.ndarray]:
+        found = read_arrays(file, [*self._plan.state, self._action, *self._named.values()])
+        length = len(found[self._action])
+        found = {name: values[:length] for name, values in found.items()}
+        columns = {
+            STATE: self._plan.state_of(found, length),
+            ACTION: found[self._action].astype(np.float32).reshape(length, -1),
+        }
+        return columns | {
+            name: arrays.one_a_step(found[key], length, f"{file}: {key}") for name, key in self._named.items()
+        }
+
+    def _make_plan(self, heads: Mapping[Path, Head], left_out: Mapping[str, str]) -> arrays.Plan:
+        """Raises UserError where most files' actions are no numbers."""
+        if self._action not in self._entries or self._entries[self._action].dtype.kind not in "biuf":
+            raise UserError(f"{self._files[0]}: {self._action} {left_out.get(self._action, 'holds no numbers')}")
+        beside = {self._action, *self._named.values()}
+        reasons = dict(left_out)
+        for name, entry in self._entries.items():
+            if name in _FLOW and name not in beside:
+                reasons[name] = "says where an episode ends"
+            elif coded := entry.dtype == np.uint8 and len(entry.shape) == 1 and self._encoding(name, heads):
+                reasons[name] = f"bytes of a {coded} picture"
+        known = {*beside, *reasons}
+        return arrays.plan({name: entry for name, entry in self._entries.items() if name not in known}, reasons)
+
+    def _describe(
+        self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
+    ) -> Contents:
+        cameras = [name for name, _, _ in self._plan.cameras.values()]
+        used = [self._action, *self._plan.state, *cameras, *self._named.values()]
+        wanted = {name: self._entries[name] for name in used}
+        lengths, asked, succeeded = {}, {}, {}
+
+        def read(number: int) -> dict[str, np.ndarray]:
+            file = self._files[number]
+            if why := looks[number].unlike(wanted):
+                raise UserError(f"{file}: {why}")
+            if ends := ends_inside(file, heads[file]):
+                raise UserError(many_episodes(file, ends).what)
+            columns = self._columns(file)
+            asked[number] = self._asked(file, heads[file])
+            lengths[number] = len(columns[ACTION])
+            succeeded[number] = SUCCESS in columns and bool(columns[SUCCESS].any())
+            return columns
+
+        names = [file.stem for file in self._files]
+        sound, statistics = arrays.gather_sound(names, read, self.path, complain)
+        self._files = [self._files[number] for number in sound]
+        name = self.path.absolute().name
+        tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
         return Contents(
             format="folder of .npz",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.name, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=name, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
-            lengths=self._lengths,
+            lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),
             episode_task=episode_task,
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
-            succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]) if success else None,
+            succeeded=np.asarray([succeeded[number] for number in sound]) if SUCCESS in self._named else None,
             left_out=self._plan.left_out,
+            episodes_left_out=strangers,
+            episode_names=tuple(names[number] for number in sound),
+            notes=(*self._longer(wanted), *changing_note(sum(len(asked[number]) > 1 for number in sound))),
         )
 
-    def _asked(self, index: int) -> str:
-        if self._sentence is None:
-            return self.path.name
-        text = np.ravel(self._read(index, [self._sentence])[self._sentence])
-        value = text[0] if len(text) else ""
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    def _longer(self, wanted: Mapping[str, Entry]) -> list[str]:
+        longer = [name for name, entry in wanted.items() if entry.more]
+        have = f"{', '.join(longer)} {'have' if len(longer) > 1 else 'has'}"
+        return [f"{have} one row more than {self._action}; the last one is not read"] if longer else []
 
-    def _look(self, file: Path, head: Mapping[str, Entry]) -> tuple[int, dict[str, Entry]]:
-        """Steps of an episode, and its arrays without the first axis."""
-        if self._action not in head or not head[self._action].shape or head[self._action].shape[0] < 1:
-            raise UserError(f"{file} has no steps: no {self._action}, or an empty one")
-        length = head[self._action].shape[0]
-        rows = {name: entry for name, entry in head.items() if name != self._sentence}
-        for name, entry in rows.items():
-            if not entry.shape or entry.shape[0] != length:
-                raise UserError(f"{file}: {name} has shape {entry.shape}, {self._action} {length} steps")
-        return length, {name: Entry(entry.shape[1:], entry.dtype) for name, entry in rows.items()}
+    def _look(self, head: Head) -> Look:
+        """The arrays without their first axis; those that have no row per step are no part of it."""
+        steps, entries, faults = _steps(head, self._action), {}, {}
+        for name, entry in head.items():
+            if name in self._texts:
+                continue
+            more = entry.shape[0] - steps if entry.shape else -1
+            if entry.dtype.hasobject:
+                faults[name] = "holds Python objects, which are not read"
+            elif not steps:
+                faults[name] = "has no rows"
+            elif more in (0, 1):
+                entries[name] = Entry(entry.shape[1:], entry.dtype, more)
+            else:
+                faults[name] = f"has shape {entry.shape}, no row for each of the {steps} steps"
+        return Look(entries, faults)
 
-    def _read(self, index: int, names: Sequence[str]) -> dict[str, np.ndarray]:
-        file = self._files[index]
+    def _asked(self, file: Path, head: Head) -> list[str]:
+        there = [name for name in self._texts if name in head]
+        found = read_arrays(file, there)
+        return distinct(self._text_of(found[name], _steps(head, self._action)) or [] for name in there)
+
+    def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
+        """Whether an array with the name of an instruction is one, and no numbers."""
+        found = [
+            (values.dtype.kind in "SU", self._text_of(values, _steps(heads[file], self._action)))
+            for file, values in read_of_some(heads, name)
+        ]
+        if None in [told for _, told in found]:
+            return False
+        return any(is_text or any(told or []) for is_text, told in found)
+
+    def _text_of(self, values: np.ndarray, steps: int) -> list[str] | None:
+        """Strings, character codes, or the number of a task."""
+        if values.dtype.kind not in "SU" and (not values.ndim or (values.ndim == 1 and len(values) == steps)):
+            return [str(values.ravel()[0])] if values.size and values.dtype.kind in "biu" else None
+        return texts(values)
+
+    def _encoding(self, name: str, heads: Mapping[Path, Head]) -> str | None:
+        found = [encoding_of(rows[0]) for _, rows in read_of_some(heads, name) if len(rows)]
+        return next(filter(None, found), None)
+
+
+def _heads(path: Path, complain: Complain) -> dict[Path, Head]:
+    heads: dict[Path, Head] = {}
+    first = ""
+    for file in sorted(path.glob("*.npz")):
+        if file.name.startswith("."):
+            continue  # macOS leaves such companions
         try:
-            with np.load(file, allow_pickle=False) as opened:
-                return {name: opened[name] for name in names}
-        except (*_TORN, KeyError) as error:
-            raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
+            heads[file] = read_head(file)
+        except UserError as error:
+            first = first or str(error)
+            complain(str(error), file.stem)
+    if not heads:
+        raise UserError(first or f"{path} holds no .npz files")
+    return heads
 
 
-def _head(file: Path) -> dict[str, Entry]:
-    """The arrays' shapes and dtypes, without reading them. Objects and arrays too large to read are refused."""
-    found = {}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                with archive.open(member) as content:
-                    version = np.lib.format.read_magic(content)
-                    read = (
-                        np.lib.format.read_array_header_1_0
-                        if version == (1, 0)
-                        else np.lib.format.read_array_header_2_0
-                    )
-                    shape, _, dtype = read(content)
-                if dtype.hasobject:
-                    raise UserError(f"{file}: {name} holds objects, which are not read")
-                size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-                if size > _ARRAY_BYTES or size > member.file_size:
-                    raise UserError(f"{file}: {name} claims {size} bytes; the file holds {member.file_size}")
-                found[name] = Entry(tuple(shape), dtype)
-    except UserError:
-        raise
-    except _TORN as error:
-        raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
-    return found
+def _names(heads: Mapping[Path, Head]) -> list[str]:
+    return list(dict.fromkeys(name for head in heads.values() for name in head))
+
+
+def _steps(head: Head, action: str) -> int:
+    return head[action].shape[0] if head[action].shape else 0

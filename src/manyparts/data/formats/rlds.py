@@ -5,176 +5,245 @@ A step's action and reward are those that follow its observation; on the last st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Entry
-from manyparts.data.formats.errors import fitting, one_line, read_json
+from manyparts.data.formats.arrays import UNKNOWN, Entry, Look
+from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
+from manyparts.data.formats.pictures import encoding_of, look_at
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
-from manyparts.data.formats.tfrecord import TFRecordFile, Value
+from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
+from manyparts.data.formats.rlds_shards import Shards, read_shards
+from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
+from manyparts.data.formats.tfrecord import Value
 from manyparts.data.png import decode_png
+from manyparts.data.statistics import sample_rows
 from manyparts.types import UserError
 
-FEATURES = "features.json"
-_OBSERVATION, _ACTION, _LAST = "steps/observation/", "steps/action", "steps/is_last"
-_SENTENCES = ("steps/language_instruction", "steps/observation/natural_language_instruction", "language_instruction")
+__all__ = ["FEATURES", "RLDSReader"]
+
+_OBSERVATION, _ACTION, _REWARD = "steps/observation/", "steps/action", "steps/reward"
+_FLOW = tuple(f"{STEPS}{name}" for name in ("is_first", "is_last", "is_terminal", "discount"))
 _FPS = 10.0  # nothing tells
 _PIXELS = 2**26
+_LOOKED_AT = 32  # episodes that settle what most are like
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class RLDSReader:
-    """See `formats.reader.Reader`. path: the folder of a version, with features.json. Raises UserError naming what is
-    missing or torn."""
+    """See `formats.reader.Reader`. path: the folder of a version, with features.json. complain: is told of each episode
+    that is torn or unlike most. Raises UserError naming what is missing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
-        where = path / FEATURES
-        with fitting(where, "RLDS"):
-            self._features = dict(_flat(read_json(where)))
-        self._shards = [TFRecordFile(file) for file in sorted(path.glob("*.tfrecord*"))]
-        if not self._shards:
-            raise UserError(f"{path} has {FEATURES} but no .tfrecord files")
-        self._records = [(shard, number) for shard in self._shards for number in range(len(shard))]
-        observed = {
-            name.removeprefix(_OBSERVATION): entry
-            for name, entry in self._features.items()
-            if name.startswith(_OBSERVATION)
-        }
-        self._plan = arrays.plan({name: entry for name, entry in observed.items() if "embedding" not in name})
+        self._features = read_features(path)
         self._actions = sorted(
             name
-            for name, entry in self._features.items()
-            if (name == _ACTION or name.startswith(f"{_ACTION}/")) and entry.dtype.kind in "biuf"
+            for name, feature in self._features.items()
+            if (name == _ACTION or name.startswith(f"{_ACTION}/")) and feature.kind == "numbers"
         )
-        if not self._actions or not self._records:
-            raise UserError(f"{path} holds no {'episodes' if self._actions else 'steps/action'}")
-        self.contents = self._describe()
+        if not self._actions:
+            raise UserError(f"{path / FEATURES} has no numbers {_ACTION}")
+        shards = read_shards(path)
+        for what, episode in shards.torn:
+            complain(what, episode)
+        self._shards, self._records = shards.files, shards.records
+        if not self._records:
+            raise UserError(f"{path} holds no episodes")
+        whole = path.resolve()
+        self._name = shards.name or (whole.parent.name if _VERSION.fullmatch(whole.name) else whole.name)
+        looked_at = sample_rows(len(self._records), _LOOKED_AT).tolist()
+        sample = list(self._readable(looked_at)) or [self._example(0)]
+        self._texts = self._find_texts(sample)
+        self._wanted, self._plan = self._agree(sample)
+        self.contents = self._describe(shards, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        return self._columns(self._example(index), index)
+        return self._columns(self._example(index))
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, height, width = self._plan.cameras[camera]
-        pictures = self._example(index).get(_OBSERVATION + name)
-        where = self._records[index][0].path
+        pictures = self._example(index)[_OBSERVATION + name]
+        where = f"{self._records[index].shard.path}: episode {self._records[index].name}"
         if isinstance(pictures, np.ndarray):
-            shape = (-1, height, width, self._features[_OBSERVATION + name].shape[-1])
-            with fitting(where, "RLDS"):
+            shape = (-1, *self._wanted[_OBSERVATION + name].shape)
+            with fitting(self._records[index].shard.path, "RLDS"):
                 return arrays.colour(pictures.astype(np.uint8).reshape(shape)[rows])
-        if pictures is None:
-            raise UserError(f"{where}: episode {index} has no {name}")
         frames = []
         for row in rows:
             try:
-                frames.append(decode_png(bytes(pictures[row])))
+                frame = decode_png(bytes(pictures[row]))
             except (OSError, ValueError, SyntaxError, IndexError) as error:
-                raise UserError(
-                    f"{where}: episode {index}, frame {row}, {name} is not a readable picture: {one_line(error)}"
-                ) from error
+                raise UserError(f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}") from error
+            if frame.shape[:2] != (height, width):
+                size = "x".join(map(str, frame.shape[:2]))
+                raise UserError(f"{where}, frame {row}, {name} has {size} pixels, the first one {height}x{width}")
+            frames.append(frame)
         return np.stack(frames)
 
     def files(self) -> Sequence[Path]:
         return [self.path / FEATURES, *(shard.path for shard in self._shards)]
 
-    def _describe(self) -> Contents:
-        lengths, asked = [], []
+    def _find_texts(self, sample: Sequence[Mapping[str, Value]]) -> list[str]:
+        """The features that hold the instruction, the likeliest first."""
+        return [name for name in candidates(self._features) if self._holds_text(name, sample)]
 
-        def seen() -> Iterator[dict[str, np.ndarray]]:
-            for index in range(len(self._records)):
-                example = self._example(index)
-                columns = self._columns(example, index)
-                lengths.append(len(columns[ACTION]))
-                asked.append(_sentence(example) or self.path.name)
-                yield columns
+    def _holds_text(self, name: str, sample: Sequence[Mapping[str, Value]]) -> bool:
+        if self._features[name].kind != "numbers":
+            return self._features[name].kind == "text"
+        found = [self._text_of(example, name) for example in sample]  # of character codes
+        return None not in found and any(any(each) for each in found if each)
 
-        statistics = arrays.gather_statistics(seen(), self.path)
-        tasks, episode_task = arrays.tasks_of(asked)
+    def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Entry], arrays.Plan]:
+        """What of each step is read, by its whole name, and how the observations are put together."""
+        entries, left_out = arrays.agreed([self._look(example) for example in sample])
+        if lacking := [name for name in self._actions if name not in entries]:
+            raise UserError(f"{self.path}: {lacking[0]} {left_out.get(lacking[0], 'is in no episode')}")
+        observed = {_short(name): entry for name, entry in entries.items() if name.startswith(_OBSERVATION)}
+        plan = arrays.plan(observed, {_short(name): why for name, why in left_out.items()})
+        read = {_OBSERVATION + name for name in (*plan.state, *(camera[0] for camera in plan.cameras.values()))}
+        read |= {_REWARD, *self._actions}
+        return {name: entry for name, entry in entries.items() if name in read}, plan
+
+    def _describe(self, shards: Shards, complain: Complain) -> Contents:
+        lengths: dict[int, int] = {}
+        asked: dict[int, list[str]] = {}
+
+        def read(number: int) -> dict[str, np.ndarray]:
+            example = self._example(number)
+            if why := self._look(example).unlike(self._wanted):
+                raise UserError(f"{self._records[number].shard.path}: {why.removeprefix(STEPS)}")
+            columns = self._columns(example)
+            lengths[number] = len(columns[ACTION])
+            asked[number] = distinct(self._text_of(example, name) or [] for name in self._texts)
+            return columns
+
+        names = [record.name for record in self._records]
+        sound, statistics = arrays.gather_sound(names, read, self.path, complain)
+        self._records = tuple(self._records[number] for number in sound)
+        tasks, episode_task = arrays.tasks_of([(asked[number] or [self._name])[0] for number in sound])
+        changing = sum(len(asked[number]) > 1 for number in sound)
         return Contents(
             format="RLDS",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.parent.name or UNKNOWN, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=self._name or UNKNOWN, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
-            lengths=np.asarray(lengths, dtype=np.int64),
+            lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),
             episode_task=episode_task,
             statistics=statistics,
             images="encoded" if self._plan.cameras else "none",
             left_out=self._plan.left_out,
+            episode_names=tuple(names[number] for number in sound),
+            notes=(*shards.notes, *changing_note(changing)),
         )
 
     def _example(self, index: int) -> dict[str, Value]:
-        shard, number = self._records[index]
-        return shard.example(number)
+        record = self._records[index]
+        return record.shard.example(record.number)
 
-    def _columns(self, example: Mapping[str, Value], index: int) -> dict[str, np.ndarray]:
+    def _readable(self, numbers: Iterable[int]) -> Iterator[dict[str, Value]]:
+        for number in numbers:
+            with suppress(UserError):
+                yield self._example(number)
+
+    def _columns(self, example: Mapping[str, Value]) -> dict[str, np.ndarray]:
         """Of all steps but the last."""
-        steps = len(self._array(example, self._actions[0], index, None))
+        steps = self._steps(example)
         length = steps - 1 if steps > 1 else steps
 
         def read(name: str) -> np.ndarray:
-            return self._array(example, name, index, steps)[:length]
+            values = example[name]
+            assert isinstance(values, np.ndarray)
+            return values.reshape(steps, *self._wanted[name].shape)[:length]
 
         state = {name: read(_OBSERVATION + name) for name in self._plan.state}
         actions = [read(name).reshape(length, -1).astype(np.float32) for name in self._actions]
         columns = {STATE: self._plan.state_of(state, length), ACTION: np.concatenate(actions, axis=1)}
-        if "steps/reward" in example:
-            where = f"{self.path}: steps/reward of episode {index}"
-            columns[REWARD] = arrays.one_a_step(read("steps/reward"), length, where)
+        if _REWARD in self._wanted:
+            columns[REWARD] = arrays.one_a_step(read(_REWARD), length, f"{self.path}: {_REWARD}")
         done = np.zeros(length, bool)
         done[-1] = True
         return columns | {DONE: done}
 
-    def _array(self, example: Mapping[str, Value], name: str, index: int, steps: int | None) -> np.ndarray:
-        """A numeric feature of an episode: (T, *shape)."""
-        where, entry = (
-            f"{self._records[index][0].path}: episode {index}",
-            self._features.get(name, Entry((), np.dtype("f4"))),
-        )
-        values = example.get(name)
-        if not isinstance(values, np.ndarray):
-            raise UserError(f"{where} has no numbers {name}")
-        size = int(np.prod(entry.shape))
-        if size < 1 or len(values) % size or (steps is not None and len(values) != steps * size) or not len(values):
-            raise UserError(f"{where} has {len(values)} numbers of {name}, {size} a step")
-        return values.reshape(-1, *entry.shape)
+    def _steps(self, example: Mapping[str, Value]) -> int:
+        """How many steps an episode has, the last one counted; 0 if that cannot be told."""
+        for name in (*_FLOW, _REWARD, *self._actions):
+            values, feature = example.get(name), self._features.get(name)
+            size = int(np.prod(feature.shape, dtype=object)) if feature else 0
+            if isinstance(values, np.ndarray) and size > 0 and len(values) % size == 0:
+                return len(values) // size
+        return 0
+
+    def _look(self, example: Mapping[str, Value]) -> Look:
+        steps, entries, faults = self._steps(example), {}, {}
+        for name, feature in self._features.items():
+            if not name.startswith(STEPS) or name in _FLOW or name in self._texts:
+                continue
+            read = name.startswith(_OBSERVATION) or name in (*self._actions, _REWARD)
+            found = _entry(feature, example.get(name), steps) if read else "neither observation nor action"
+            if "embedding" in name and not isinstance(found, str):
+                found = "an embedding"
+            if isinstance(found, str):
+                faults[name] = found
+            else:
+                entries[name] = found
+        return Look(entries, faults)
+
+    def _text_of(self, example: Mapping[str, Value], name: str) -> list[str] | None:
+        """An episode's texts of a feature, per step or one; None if the feature is none."""
+        values, feature = example.get(name), self._features[name]
+        if isinstance(values, np.ndarray):
+            size = int(np.prod(feature.shape, dtype=object))
+            if len(feature.shape) != 1 or size < 2 or len(values) % size:
+                return None
+            values = values.reshape(-1, size)
+        return texts(values) if values is not None and len(values) else []
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Entry]]:
-    """The leaves of a features.json by their paths."""
-    name = prefix.rstrip("/")
-    if "featuresDict" in values:
-        for key, child in values["featuresDict"]["features"].items():
-            yield from _flat(child, f"{prefix}{key}/")
-    elif "sequence" in values and "feature" in values["sequence"]:
-        yield from _flat(values["sequence"]["feature"], prefix)
-    elif "image" in values:
-        yield name, Entry(_shape(values["image"]), np.dtype(np.uint8))
-    elif "tensor" in values:
-        dtype = str(values["tensor"].get("dtype", "object"))
-        known = dtype in ("bool", "float32", "float64", "bfloat16", "float16") or dtype.startswith(("int", "uint"))
-        yield name, Entry(_shape(values["tensor"]), _dtype(dtype) if known else np.dtype("O"))
-    else:
-        yield name, Entry((), np.dtype("O"))
+def _short(name: str) -> str:
+    return name.removeprefix(_OBSERVATION).removeprefix(STEPS)
 
 
-def _dtype(name: str) -> np.dtype:
-    """As the file holds it: floats as float32, all integers as int64, but for what tells pictures."""
-    return np.dtype(np.float32 if "float" in name else np.uint8 if name == "uint8" else np.int64)
+def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
+    """What a feature of an episode is like, per step; or why it is not read."""
+    if feature.why_not or feature.kind in ("text", "other"):
+        return feature.why_not or "text"
+    if values is None or not len(values):
+        return "is in the records of no step" if steps else "has no steps"
+    if isinstance(values, list):
+        return _entry_of_pictures(feature, values, steps)
+    sides = feature.shape
+    size = int(np.prod([side for side in sides if side >= 0], dtype=object))
+    if sum(side < 0 for side in sides) > 1 or size < 1 or not steps or len(values) % (steps * size):
+        return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
+    shape = tuple(len(values) // (steps * size) if side < 0 else side for side in sides)
+    if steps * int(np.prod(shape, dtype=object)) != len(values) or int(np.prod(shape, dtype=object)) > _PIXELS:
+        return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
+    dtype = np.dtype(np.uint8) if feature.kind == "picture" else feature.dtype
+    coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values[:8].astype(np.uint8))
+    return f"bytes of a {coded} picture" if coded else Entry(shape, dtype)
 
 
-def _shape(values: Mapping[str, Any]) -> tuple[int, ...]:
-    sides = tuple(int(side) for side in values.get("shape", {}).get("dimensions", ()))
-    if any(side < 0 for side in sides) or int(np.prod(sides, dtype=object)) > _PIXELS:
-        raise UserError(f"a feature of shape {sides} is not read")
-    return sides
-
-
-def _sentence(example: Mapping[str, Value]) -> str | None:
-    for name in _SENTENCES:
-        texts = example.get(name)
-        if isinstance(texts, list) and texts:
-            return bytes(texts[0]).decode("utf-8", "replace")
-    return None
+def _entry_of_pictures(feature: Feature, values: Sequence[memoryview], steps: int) -> Entry | str:
+    """The first one stands for all, unless features.json leaves their size open."""
+    if feature.kind != "picture":
+        return "bytes, not numbers"
+    if len(values) != steps:
+        return f"has {len(values)} pictures for {steps} steps"
+    if not all(map(len, values)):
+        return "has empty pictures"
+    fixed = len(feature.shape) == 3 and min(feature.shape) > 0
+    try:
+        found = {look_at(value): None for value in (values[:1] if fixed else values)}
+    except (OSError, ValueError, SyntaxError) as error:
+        return f"is not a readable picture: {one_line(error)}"
+    first = next(iter(found))
+    sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in found))
+    if len(sizes) > 1:
+        return f"has pictures of several sizes: {', '.join(sizes[:3])}"
+    return first if first.shape[0] * first.shape[1] <= _PIXELS else f"has pictures of {sizes[0]} pixels"

@@ -14,48 +14,65 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.data.formats.errors import NotReadError
 from manyparts.types import UserError
 
 Value = np.ndarray | list[memoryview]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_GZIP = b"\x1f\x8b\x08"
 
 
 class TFRecordFile:
-    """A file whose records are read by number. It can be sent to another process. Raises UserError if it is torn."""
+    """A file whose records are read by number. It can be sent to another process.
+
+    torn: why the file cannot be read to its end, "" where it can; the records before that are read. Raises NotReadError
+    for a compressed file and one of other records than Examples.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.torn = path, ""
         self._view: memoryview | None = None
         self._places = list(self._scan())
+        if self._places and _is_sequence_example(self._record(0)):
+            raise NotReadError(
+                f"{path} holds records of tf.train.SequenceExample, which are not read",
+                "write the dataset as RLDS with TensorFlow Datasets, whose records are tf.train.Example",
+            )
 
     def __len__(self) -> int:
         return len(self._places)
 
     def example(self, index: int) -> dict[str, Value]:
         """The features of a record: float32 or int64 (n,), or n byte strings, which are views of the file."""
-        begin, end = self._places[index]
         try:
-            return parse_example(self._content()[begin:end])
+            return parse_example(self._record(index))
         except (ValueError, IndexError, struct.error) as error:
             raise UserError(f"{self.path}: record {index} is not a tf.train.Example: {error}") from error
 
+    def _record(self, index: int) -> memoryview:
+        begin, end = self._places[index]
+        return self._content()[begin:end]
+
     def _scan(self) -> Iterator[tuple[int, int]]:
         content, place = self._content(), 0
+        if content[:3] == _GZIP:
+            raise NotReadError(f"{self.path} is compressed with gzip, which is not read", "decompress it with gunzip")
         while place < len(content):
             if place + 12 > len(content):
-                raise UserError(f"{self.path} is torn at byte {place}")
+                self.torn = f"{self.path} is torn at byte {place}"
+                return
             (length,) = struct.unpack_from("<Q", content, place)
             if length > len(content) - place - 16:
-                raise UserError(f"{self.path} is torn: the record at byte {place} claims {length} bytes")
+                self.torn = f"{self.path} is torn: the record at byte {place} claims {length} bytes"
+                return
             yield place + 12, place + 12 + length
             place += 16 + length
 
     def _content(self) -> memoryview:
         if self._view is None:
-            if self.path.stat().st_size == 0:
-                raise UserError(f"{self.path} is empty")
             with self.path.open("rb") as file:
-                self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                empty = self.path.stat().st_size == 0
+                self._view = memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return self._view
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,6 +88,15 @@ def parse_example(message: memoryview) -> dict[str, Value]:
             for value in _children(entry, 2):
                 found[key] = _value(value)
     return found
+
+
+def _is_sequence_example(message: memoryview) -> bool:
+    """Whether it has steps as lists of features, in field 2, which an Example has not."""
+    try:
+        lists = list(_children(message, 2))
+        return any(number == 1 and kind == _BYTES for each in lists for number, kind, _ in _fields(each))
+    except (ValueError, IndexError):
+        return False
 
 
 def _value(feature: memoryview) -> Value:

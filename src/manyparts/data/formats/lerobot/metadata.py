@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.errors import Complain, fitting, read_json, reading, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, reading, refuse
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
 from manyparts.data.formats.lerobot.values import Columns, rate, read_json_lines, whole_number, whole_numbers
@@ -80,7 +80,11 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
     info = read_json(path / layout.INFO)
     version = str(info.get("codebase_version"))
     if version not in VERSIONS:
-        raise UserError(f"{path / layout.INFO} has codebase_version {version}; can be read: {', '.join(VERSIONS)}")
+        can = f"can be read: {', '.join(VERSIONS)}; convert it with LeRobot's own scripts"
+        raise NotReadError(f"{path / layout.INFO} has codebase_version {version}", can)
+    if str(info.get("storage_format")).lower() == "lance":
+        stored = f"{path} is a LeRobotDataset in Lance storage, which is not read yet"
+        raise NotReadError(stored, "write it in LeRobot's parquet storage")
     with fitting(path / "meta", version):
         if not isinstance(info["features"], Mapping):
             raise UserError(f"{path / layout.INFO}: features is no object")

@@ -1,0 +1,175 @@
+"""Kinds of files and folders that are known and not read: how to tell them, what they are, what to do instead."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from manyparts.data.formats.errors import Foreign
+from manyparts.data.formats.hdf5 import open_hdf5
+from manyparts.data.formats.hdf5_kinds import foreign_hdf5
+from manyparts.data.formats.npz_files import ends_inside, many_episodes, read_head
+from manyparts.types import UserError
+
+HDF5_NAMES = (".hdf5", ".h5", ".hdf")
+_CONVERT = "convert it to a LeRobotDataset first"
+_BEGIN_BYTES = 512
+_LISTED, _BAGS = 10_000, 100  # no more names are looked at
+
+
+_ZARR = Foreign("a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet", _CONVERT)
+_BAG = Foreign(
+    "a ROS recording, which is not read yet",
+    "convert it to a LeRobotDataset, with one row per time step made of its topics",
+)
+_LANCE = Foreign("a dataset in Lance storage, which is not read yet", "write it again with LeRobot's parquet storage")
+_ARCHIVE = Foreign("an archive", "unpack it and give the folder")
+_PICKLE = Foreign(
+    "a pickle, which is never read since it may run code", "write its arrays as .npz, one file per episode"
+)
+_ONE_NPZ = Foreign("a single .npz", "give the folder, in which each .npz is one episode")
+_PARTS = "a file of a dataset"
+
+_BEGINNINGS = (
+    (b"\x89MCAP0\r\n", _BAG),
+    (b"#ROSBAG", _BAG),
+    (b"SQLite format 3\0", Foreign("a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy)),
+    (b"PAR1", Foreign(f"{_PARTS} in parquet", "give the dataset's folder")),
+    (b"ARROW1", Foreign(f"{_PARTS} in Arrow", "give the dataset's folder")),
+    (b"\x93NUMPY", Foreign("a single array", "write one .npz per episode, and give their folder")),
+    (b"\x1f\x8b", Foreign("compressed with gzip", "decompress it, and unpack it if it is an archive")),
+    (b"BZh", Foreign("compressed with bzip2", "decompress it, and unpack it if it is an archive")),
+    (b"\xfd7zXZ\0", Foreign("compressed with xz", "decompress it, and unpack it if it is an archive")),
+    (b"\x28\xb5\x2f\xfd", Foreign("compressed with zstd", "decompress it, and unpack it if it is an archive")),
+    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
+    (b"Rar!", _ARCHIVE),
+    *((b"\x80" + bytes([version]), _PICKLE) for version in range(2, 6)),
+    (b"version https://git-lfs", Foreign("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull")),
+    (b"<!DOCTYPE html", Foreign("a web page, not the file itself", "download the file itself")),
+)  # fmt: skip
+
+_VIDEOS, _TEXTS = (".mp4", ".avi", ".mov", ".mkv", ".webm"), (".json", ".jsonl", ".yaml", ".yml")
+_SIGNATURE, _BLOCKS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048, 4096)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does, after a block of the user's or none."""
+    with path.open("rb") as file:
+        begin = file.read(_BLOCKS[-1] + len(_SIGNATURE))
+    return any(begin[block : block + len(_SIGNATURE)] == _SIGNATURE for block in _BLOCKS)
+
+
+def foreign_file(path: Path) -> Foreign | None:
+    """What a file is that no reader takes, by its first bytes. Raises UserError for an empty one."""
+    with path.open("rb") as file:
+        begin = file.read(_BEGIN_BYTES)
+    if not begin:
+        raise UserError(f"{path} is empty")
+    if begin.startswith(b"PK"):
+        return _foreign_zip(path)
+    if begin[257:262] == b"ustar":
+        return _ARCHIVE
+    for magic, kind in _BEGINNINGS:
+        if begin.startswith(magic):
+            return kind
+    if ".tfrecord" in path.name:
+        return Foreign("one file of an RLDS dataset", "give its folder, in which features.json lies")
+    if path.suffix.lower() in _VIDEOS:
+        return Foreign("a video", "give the folder of the dataset that it belongs to")
+    if path.suffix.lower() in _TEXTS:
+        return Foreign("a file of text", "give the folder of the dataset that it describes")
+    return None
+
+
+def foreign_folder(path: Path) -> Foreign | None:
+    """What a folder is that no reader takes, by the names in it."""
+    children = list(islice(path.iterdir(), _LISTED))
+    names = {child.name for child in children if not child.name.startswith("._")}
+    if names & {".zgroup", ".zarray", "zarr.json"}:
+        return _ZARR
+    for ending, kind in ((".zarr", _ZARR), (".zarr.zip", _ZARR), (".lance", _LANCE)):
+        if found := _ending(names, (ending,)):
+            return Foreign(f"a folder with {found[0]}: {kind.what}", kind.remedy)
+    if _is_bag(names):
+        return _BAG
+    if bags := [
+        folder for folder in _folders_in(path) if _is_bag(child.name for child in islice(folder.iterdir(), _LISTED))
+    ]:
+        return Foreign(f"a folder of {len(bags)} bags, {_BAG.what}", _BAG.remedy)
+    if "meta_data" in names and (path / "meta_data" / "info.json").is_file():
+        return Foreign(
+            "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
+            "convert it to 2.0 with LeRobot's convert_dataset_v1_to_v2.py",
+        )
+    if found := _ending(names, HDF5_NAMES):
+        return _folder_of_hdf5(path, found)
+    if found := [name for name in sorted(names) if ".tfrecord" in name]:
+        return Foreign(
+            f"a folder of TFRecord files ({found[0]}) without features.json",
+            "give the folder of an RLDS dataset's version, as TensorFlow Datasets writes it, with features.json",
+        )
+    if found := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
+        return Foreign(
+            f"a folder of pickles ({found[0]}), which are never read since they may run code", _PICKLE.remedy
+        )
+    if found := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
+        return Foreign(f"a folder of archives ({found[0]})", "unpack them and give the folder")
+    if {"state.json", "dataset_info.json"} <= names or _ending(names, (".parquet", ".arrow")):
+        return Foreign(
+            "a folder of tables without meta/info.json", "give the folder of a LeRobotDataset, in which meta lies"
+        )
+    return None
+
+
+def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
+    """Folders one or two levels below in which one of the marks lies, a path such as "meta/info.json"."""
+    level = [path]
+    for _ in range(2):
+        level = [child for folder in level for child in _folders_in(folder)][:_LISTED]
+        if found := [folder for folder in level if any((folder / mark).is_file() for mark in marks)]:
+            return found
+    return []
+
+
+def _foreign_zip(path: Path) -> Foreign | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is a torn archive: {error}") from error
+    if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
+        return Foreign(f"{_ZARR.what.replace('a zarr store', 'a zarr store in a zip', 1)}", _ZARR.remedy)
+    if names and all(name.endswith(".npy") for name in names):
+        if ends := ends_inside(path, read_head(path)):
+            raise many_episodes(path, ends)
+        return _ONE_NPZ
+    if any(name.endswith("/data.pkl") for name in names):
+        return Foreign("a file of PyTorch's, a pickle, which is never read since it may run code", _PICKLE.remedy)
+    return _ARCHIVE
+
+
+def _folder_of_hdf5(path: Path, names: Sequence[str]) -> Foreign:
+    file = path / names[0]
+    if is_hdf5(file) and (kind := foreign_hdf5(open_hdf5(file))):
+        return Foreign(f"a folder of {len(names)} HDF5 files; {file.name} is {kind.what}", kind.remedy)
+    return Foreign(
+        f"a folder of {len(names)} HDF5 files, which are read one at a time",
+        f"give one of them, such as {file}; for training, several after --data",
+    )
+
+
+def _is_bag(names: Iterable[str]) -> bool:
+    return bool(_ending(names, (".mcap", ".bag", ".db3")))
+
+
+def _folders_in(path: Path) -> list[Path]:
+    try:
+        return sorted(child for child in islice(path.iterdir(), _LISTED) if child.is_dir())
+    except OSError:
+        return []
+
+
+def _ending(names: Iterable[str], endings: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in names if name.lower().endswith(endings))

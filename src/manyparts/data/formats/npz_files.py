@@ -1,0 +1,137 @@
+"""One `.npz` file: its arrays' shapes without reading them, some arrays, and whether it holds one episode at all."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from manyparts.data.formats.arrays import Entry
+from manyparts.data.formats.errors import NotReadError, one_line
+from manyparts.data.statistics import sample_rows
+from manyparts.types import UserError
+
+ACTIONS = ("action", "actions")
+ENDS = ("done", "dones", "terminal", "terminals", "terminated", "terminations", "timeout", "timeouts", "truncated")
+ENDS += ("truncations", "is_last", "is_terminal", "valids")
+_CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
+_LOOKED_AT = 32  # files that settle what most are like
+_ARRAY_BYTES = 4 * 2**30
+_TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
+
+Head = Mapping[str, Entry]
+
+
+def sample(files: Sequence[Path]) -> list[Path]:
+    """Some of the files, evenly spaced, that stand for all."""
+    return [files[number] for number in sample_rows(len(files), _LOOKED_AT)] if files else []
+
+
+def read_head(file: Path) -> dict[str, Entry]:
+    """The whole shape and the dtype of each array. Raises UserError if the file is torn, or claims to hold more than it
+    does."""
+    found = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                with archive.open(member) as content:
+                    version = np.lib.format.read_magic(content)
+                    first = version == (1, 0)
+                    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                    shape, _, dtype = read(content)
+                size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+                if not dtype.hasobject and (size > _ARRAY_BYTES or size > member.file_size):
+                    raise UserError(f"{file}: {name} claims {size} bytes; the file holds {member.file_size}")
+                found[name] = Entry(tuple(shape), dtype)
+    except UserError:
+        raise
+    except _TORN as error:
+        raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
+    return found
+
+
+def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Some of its arrays. Raises UserError if the file is torn."""
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            return {name: opened[name] for name in names}
+    except (*_TORN, KeyError) as error:
+        raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
+
+
+def read_of_some(files: Mapping[Path, Head], name: str) -> Iterator[tuple[Path, np.ndarray]]:
+    """One array of those sampled files that have it and are sound."""
+    for file in sample([file for file, head in files.items() if name in head]):
+        if not files[file][name].dtype.hasobject:
+            with suppress(UserError):
+                yield file, read_arrays(file, [name])[name]
+
+
+def action_of(heads: Iterable[Head]) -> str | None:
+    """The name that most files give to the actions."""
+    counts = {name: sum(name in head for head in heads) for name in ACTIONS}
+    best = max(ACTIONS, key=lambda name: counts[name])
+    return best if counts[best] else None
+
+
+def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
+    """Raises NotReadError where most files hold one time step, or many episodes."""
+    looked_at = sample(list(heads))
+    if _are_single_steps([heads[file] for file in looked_at], action):
+        raise NotReadError(
+            f"{looked_at[0]} and its like hold one time step each, as CALVIN's do: {action} has shape "
+            f"{heads[looked_at[0]][action].shape}, and no array has a row per step",
+            "write one .npz per episode, in which each array has a row per step: actions (T, a)",
+        )
+    several: dict[Path, tuple[str, int]] = {}
+    for file in looked_at:
+        with suppress(UserError):  # torn files are told of one by one
+            several |= {file: ends} if (ends := ends_inside(file, heads[file])) else {}
+    if 2 * len(several) > len(looked_at):
+        raise many_episodes(*max(several.items(), key=lambda item: item[1][1]))
+
+
+def many_episodes(file: Path, ends: tuple[str, int]) -> NotReadError:
+    """What to say of a file that holds several episodes. ends: as `ends_inside` gives them."""
+    name, count = ends
+    held_out = [other.name for other in file.parent.glob("*-val.npz")]
+    apart = f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
+    return NotReadError(
+        f"{file} holds many episodes in one file, as OGBench's do: {name} ends {count} times",
+        f"split it after each row where {name} ends into one .npz per episode{apart}",
+    )
+
+
+def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
+    """An array that ends an episode before the last row, and how many episodes it ends."""
+    names = [name for name in (*ENDS, "is_first") if name in head and head[name].dtype.kind in "biuf"]
+    for name, values in read_arrays(file, names).items():
+        flags = values.reshape(-1) != 0
+        if name == "is_first":
+            count = int(flags[1:].sum())
+            if count:
+                return name, count + 1
+            continue
+        ended = ~flags if name == "valids" else flags
+        if (ended[:-1] & ~ended[1:]).any():
+            return name, int((ended[:-1] & ~ended[1:]).sum() + ended[-1])
+    return None
+
+
+def _are_single_steps(heads: Sequence[Head], action: str) -> bool:
+    """Whether no array but, by its length, the action's may have a time axis, in any of the files."""
+    if not all(action in head and len(head[action].shape) < 2 for head in heads):
+        return False
+    rows = {head[action].shape[:1] for head in heads}
+    if len(rows) > 1:
+        return False
+    if _CALVIN & set.union(*(set(head) for head in heads)) or rows == {()}:
+        return True
+    (length,) = next(iter(rows))
+    shapes = [entry.shape for head in heads for entry in head.values() if len(entry.shape) > 1]
+    return not any(shape[0] - length in (0, 1) for shape in shapes)

@@ -1,0 +1,127 @@
+"""The TFRecord files of an RLDS dataset: which splits they belong to, and which that should be there are missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manyparts.data.formats.errors import fitting, read_json
+from manyparts.data.formats.tfrecord import TFRecordFile
+from manyparts.types import UserError
+
+_INFO = "dataset_info.json"
+_SHARD = re.compile(
+    r"(?:(?P<dataset>.+)-)?(?P<split>[^-]+?)\.tfrecords?(?:\.gz)?(?:-(?P<number>\d+)(?:-of-(?P<count>\d+))?)?(?:\.gz)?"
+)
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Record:
+    """One episode. name: its number in its split, with the split's name before it where there are several."""
+
+    shard: TFRecordFile
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The records of all splits, in the order of the files' names. name: the dataset's, "" where nothing gives it.
+    torn: what is wrong with a file, and the name of the first record that cannot be read for it. notes: which splits
+    are joined, and what is missing."""
+
+    files: tuple[TFRecordFile, ...]
+    records: tuple[Record, ...]
+    name: str = ""
+    torn: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Split:
+    name: str
+    expected: list[int] | None  # episodes in each shard, as dataset_info.json counts them
+    shards: list[tuple[TFRecordFile, int | None]] = field(default_factory=list)  # with its number
+    counts: set[int] = field(default_factory=set)  # how many shards the files' names say there are
+
+    def episodes(self) -> int:
+        return sum(len(file) for file, _ in self.shards)
+
+
+def read_shards(folder: Path) -> Shards:
+    """Raises UserError if there are none, or two different writings of one split."""
+    info = read_json(folder / _INFO) if (folder / _INFO).is_file() else {}
+    with fitting(folder / _INFO, "RLDS"):
+        splits = {split.name: split for split in _expected(info)}
+    for path in sorted(folder.iterdir()):
+        found = _SHARD.fullmatch(path.name)
+        if found is None or path.name.startswith(".") or ".incomplete" in path.name or not path.is_file():
+            continue
+        split = splits.setdefault(found["split"], _Split(found["split"], None))
+        split.shards.append((TFRecordFile(path), int(found["number"]) if found["count"] else None))
+        split.counts |= {int(found["count"])} if found["count"] else set()
+    present = sorted((split for split in splits.values() if split.shards), key=lambda split: split.shards[0][0].path)
+    if not present:
+        raise UserError(f"{folder} has features.json but no .tfrecord files{_others(info)}")
+    records, torn = [], []
+    for split in present:
+        number = 0
+        for file, _ in split.shards:
+            prefix = f"{split.name} " if len(present) > 1 else ""
+            records += [Record(file, place, f"{prefix}{number + place}") for place in range(len(file))]
+            number += len(file)
+            torn += [(file.torn, f"{prefix}{number}")] if file.torn else []
+    notes = [*_joined(present), *(note for split in splits.values() for note in _missing(split))]
+    files = tuple(file for split in present for file, _ in split.shards)
+    return Shards(files, tuple(records), str(info.get("name") or ""), tuple(torn), tuple(notes))
+
+
+def _expected(info: Mapping[str, Any]) -> Iterator[_Split]:
+    for split in info.get("splits", ()):
+        lengths = split.get("shardLengths")
+        yield _Split(str(split["name"]), [int(length) for length in lengths] if lengths else None)
+
+
+def _others(info: Mapping[str, Any]) -> str:
+    stored = str(info.get("fileFormat") or "tfrecord")
+    return f": its fileFormat is {stored}; write it as tfrecord" if stored != "tfrecord" else ""
+
+
+def _joined(splits: Sequence[_Split]) -> list[str]:
+    if len(splits) < 2:
+        return []
+    counted = ", ".join(f"{split.name} ({split.episodes()} episodes)" for split in splits)
+    return [
+        f"the splits {counted} are read as one dataset; to hold one apart, make two folders, each with features.json "
+        "and the files of one split"
+    ]
+
+
+def _missing(split: _Split) -> Iterator[str]:
+    """What should be there of a split, and is not."""
+    if len(split.counts) > 1:
+        where, counts = (
+            split.shards[0][0].path.parent,
+            " and ".join(f"-of-{count:05d}" for count in sorted(split.counts)),
+        )
+        raise UserError(f"{where} has files of two writings of {split.name}: {counts}; move those of one away")
+    if not split.shards:
+        if split.expected and sum(split.expected):
+            yield f"the split {split.name} is missing, with {sum(split.expected)} episodes"
+        return
+    present = {number: file for file, number in split.shards if number is not None}
+    wanted = next(iter(split.counts), 0)
+    lengths = split.expected if split.expected and len(split.expected) == wanted else None
+    if gone := [number for number in range(wanted) if number not in present and (lengths is None or lengths[number])]:
+        shown = ", ".join(f"{number:05d}" for number in gone[:_SHOWN]) + (", ..." if len(gone) > _SHOWN else "")
+        episodes = f", with {sum(lengths[number] for number in gone)} of {sum(lengths)} episodes" if lengths else ""
+        yield f"{len(gone)} of {wanted} files of {split.name} are missing (number {shown}){episodes}"
+    for number, file in present.items():
+        if not file.torn and len(file) != (counted := lengths[number] if lengths and number < wanted else len(file)):
+            yield f"{file.path.name} holds {len(file)} of the {counted} episodes that {_INFO} counts"
+        elif lengths is None and not len(file) and not file.torn:
+            yield f"{file.path.name} is empty"
