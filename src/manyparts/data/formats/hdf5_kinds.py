@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from manyparts.data.formats.errors import Foreign
 from manyparts.data.formats.hdf5 import Group, Hdf5File
 from manyparts.types import UserError
@@ -35,7 +33,7 @@ def foreign_hdf5(file: Hdf5File) -> Foreign | None:
     """
     names = set(file.names(file.group("")))
     if "data" in names:
-        return _raw_robosuite(file)
+        return None
     if "action" in names and _has(file, "observations", ("qpos", "images")):
         return _ALOHA
     if {"observations", "actions"} <= names and {"terminals", "timeouts"} & names:
@@ -47,20 +45,6 @@ def foreign_hdf5(file: Hdf5File) -> Foreign | None:
     if {"joint_action", "observation"} <= names:
         return _ROBOTWIN
     return _END_TO_END if {"ep_len", "ep_offset"} <= names else None
-
-
-def _raw_robosuite(file: Hdf5File) -> Foreign | None:
-    """States without observations, as robosuite's own scripts record them."""
-    data = file.find("data")
-    if not isinstance(data, Group):
-        return None
-    demo = next((name for name in islice(file.names(data), 100) if name.startswith("demo_")), None)
-    if demo is None or not _has(file, f"data/{demo}", ("states",)) or _has(file, f"data/{demo}", ("obs",)):
-        return None
-    return Foreign(
-        f"a raw recording of robosuite: data/{demo} has states and no observations",
-        "make them with robomimic's dataset_states_to_obs.py",
-    )
 
 
 def _has(file: Hdf5File, group: str, members: tuple[str, ...]) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering, Plan
 from manyparts.data.formats.encoded import decode_pictures, looks_encoded, picture_entry
-from manyparts.data.formats.errors import Complain, fitting, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, fitting, refuse
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.instructions import KEYS, instruction_of, json_object
 from manyparts.data.formats.ours import Ours
@@ -136,9 +136,10 @@ class RobomimicReader:
             raise UserError(f"{self.path} has no data/demo_0; data holds {_some(members) or 'nothing'}")
         self._others = sorted(set(members) - set(names))
         if not any(self._has_observations(name) for name in names):
-            raise UserError(
-                f"{self.path} has states and actions, but no observations (no data/{names[0]}/obs), as robosuite's own "
-                "recordings: robomimic's scripts/dataset_states_to_obs.py makes a file with them"
+            raise NotReadError(
+                f"{self.path} has states and actions and no observations (no data/{names[0]}/obs), as robosuite's own "
+                "recordings have",
+                "make them with robomimic's dataset_states_to_obs.py",
             )
         return sorted(names, key=lambda name: int(name[5:]))
 
