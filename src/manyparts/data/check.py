@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from manyparts.data.alignment import response_lag
 from manyparts.data.bounds import beyond
+from manyparts.data.check_instructions import instruction_findings
+from manyparts.data.check_numbers import Jumps, Outliers
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+from manyparts.data.findings import Finding, Severity
+from manyparts.data.formats.errors import NotReadError
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Images
@@ -23,21 +26,9 @@ from manyparts.data.statistics import FeatureStatistics, RunningStatistics, samp
 from manyparts.progress import progress_bar
 from manyparts.types import Episode, UserError
 
-Severity = Literal["error", "warning"]
 _COPY, _AGAIN = "--fix leaves the episode out", "--fix computes it anew"
 _SHOWN, _MOVES, _MOVE_ROWS = 5, 200, 400
 _LAGS = (-1, 0)  # the state answers at once, or a step later where forces or filters lie between
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong. check: which of the doctor's checks. where: a file, a feature or episodes."""
-
-    check: str
-    severity: Severity
-    where: str
-    what: str
-    remedy: str
 
 
 @dataclass
@@ -53,6 +44,8 @@ class _Course:
     statistics: dict[str, RunningStatistics] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     motion: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    outliers: Outliers = field(default_factory=Outliers)
+    jumps: Jumps = field(default_factory=Jumps)
     found: dict[tuple[str, Severity, str, str], list[str]] = field(default_factory=dict)
 
     def report(self, check: str, severity: Severity, what: str, remedy: str, where: str) -> None:
@@ -123,8 +116,7 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
     try:
         dataset = EpisodeDataset(open_location(path, course.complain))
     except UserError as error:
-        course.findings.append(Finding("open", "error", str(path), str(error), "restore the file from its source"))
-        return course, None
+        return _Course(str(path), findings=[_closed(path, error)]), None
     _look_at_contents(dataset, course)
     with progress_bar("checking", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):
@@ -133,7 +125,16 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
     _compare_statistics(dataset, course)
     _look_for_constants(course)
     _look_at_alignment(course)
+    course.findings += [*instruction_findings(dataset), *_misleading(dataset, course)]
     return course, dataset
+
+
+def _closed(path: str | Path, error: UserError) -> Finding:
+    """Why nothing could be opened."""
+    if isinstance(error, NotReadError):
+        return Finding("open", "error", str(path), error.what, error.remedy)
+    remedy = "restore the file from its source, or mend what writes it"
+    return Finding("open", "error", str(path), str(error), remedy)
 
 
 def _look_at_contents(dataset: EpisodeDataset, course: _Course) -> None:
@@ -169,6 +170,10 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
         if values.dtype.kind in "fiub":
             rows = values.reshape(length, -1).astype(np.float64)
             course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
+            if name in (STATE, ACTION):
+                course.jumps.add(name, index, rows)
+            if name == ACTION and dataset.spec.action.measured:
+                course.outliers.add(index, rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
         course.motion.append(tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION)))
     content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
@@ -273,6 +278,14 @@ def _look_for_constants(course: _Course) -> None:
         if len(still):
             what = f"dimension{'s' if len(still) > 1 else ''} {', '.join(map(str, still))} never change"
             course.report("constants", "warning", what, "leave them out, or mend what records them", name)
+
+
+def _misleading(dataset: EpisodeDataset, course: _Course) -> Iterator[Finding]:
+    names = {STATE: dataset.spec.state_names, ACTION: dataset.spec.action.names}
+    yield from course.jumps.findings(lambda feature: names[feature], course.names)
+    if ACTION in course.statistics:
+        actions = course.statistics[ACTION]
+        yield from course.outliers.findings(actions.central(), actions.count, names[ACTION], course.names)
 
 
 def _look_at_alignment(course: _Course) -> None:

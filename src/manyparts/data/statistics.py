@@ -118,6 +118,13 @@ class RunningStatistics:
             **{name: _floats(row) for name, row in zip(QUANTILES, quantiles, strict=True)},
         )
 
+    def central(self) -> tuple[np.ndarray, np.ndarray]:
+        """The least and the greatest value (d,) without the outermost hundredth of the rows, and two at least, on
+        either side; of the same sample as quantiles."""
+        rows = np.sort(np.concatenate(self._sample), axis=0)
+        spare = min(max(2, -(-len(rows) // 100)), (len(rows) - 1) // 2)
+        return rows[spare], rows[-1 - spare]
+
     def state(self) -> dict[str, np.ndarray]:
         """All that `of_state` needs to go on."""
         kept = {"mean": self._mean, "squares": self._squares, "min": self._min, "max": self._max}

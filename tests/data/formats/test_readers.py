@@ -106,11 +106,3 @@ def test_rates_robots_and_bounds_are_read_where_they_are_told(tmp_path: Path) ->
     assert list(arm.summary()["left_out"]) == ["agentview_depth"] and list(arm.spec.cameras) == ["agentview"]
     toy = EpisodeDataset.open(foreign.minari(tmp_path / "minari"))
     assert toy.spec.action.high == (1.0, 2.0) and [toy.seed(index) for index in range(3)] == [40, 41, 42]
-
-
-def test_a_folder_that_is_no_dataset_is_told_what_could_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"meta/info.json is missing; known are .*robomimic HDF5"):
-        EpisodeDataset.open(tmp_path)
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(UserError, match="is not an HDF5 file"):
-        EpisodeDataset.open(tmp_path / "notes.txt")

@@ -73,7 +73,8 @@ def _open_file(path: Path, complain: Complain) -> Reader:
 def _refusal(path: Path) -> NotReadError:
     if below := datasets_below(path, _MARKS):
         others = f", or another of the {len(below)} there" if len(below) > 1 else ""
-        kind = "an RLDS dataset's folder of versions" if (below[0] / FEATURES).is_file() else "a folder of datasets"
+        is_version = below[0].parent == path and (below[0] / FEATURES).is_file()
+        kind = "the folder of an RLDS dataset's versions" if is_version else "a folder of datasets"
         return NotReadError(f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}")
     if kind := foreign_folder(path):
         return kind.error(path)

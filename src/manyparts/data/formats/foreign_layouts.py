@@ -151,13 +151,11 @@ def _foreign_zip(path: Path) -> Foreign | None:
 
 
 def _folder_of_hdf5(path: Path, names: Sequence[str]) -> Foreign:
-    file = path / names[0]
+    file, count = path / names[0], "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files"
     if is_hdf5(file) and (kind := foreign_hdf5(open_hdf5(file))):
-        return Foreign(f"a folder of {len(names)} HDF5 files; {file.name} is {kind.what}", kind.remedy)
-    return Foreign(
-        f"a folder of {len(names)} HDF5 files, which are read one at a time",
-        f"give one of them, such as {file}; for training, several after --data",
-    )
+        return Foreign(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
+    several = "" if len(names) == 1 else ", or several to training's --data"
+    return Foreign(f"a folder with {count}, and HDF5 is read a file at a time", f"give a file such as {file}{several}")
 
 
 def _is_bag(names: Iterable[str]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manyparts.data.formats.errors import fitting, read_json
+from manyparts.data.formats.errors import NotReadError, fitting, read_json
 from manyparts.data.formats.tfrecord import TFRecordFile
 from manyparts.types import UserError
 
@@ -66,7 +66,7 @@ def read_shards(folder: Path) -> Shards:
         split.counts |= {int(found["count"])} if found["count"] else set()
     present = sorted((split for split in splits.values() if split.shards), key=lambda split: split.shards[0][0].path)
     if not present:
-        raise UserError(f"{folder} has features.json but no .tfrecord files{_others(info)}")
+        raise _no_shards(folder, str(info.get("fileFormat") or "tfrecord"))
     records, torn = [], []
     for split in present:
         number = 0
@@ -86,19 +86,25 @@ def _expected(info: Mapping[str, Any]) -> Iterator[_Split]:
         yield _Split(str(split["name"]), [int(length) for length in lengths] if lengths else None)
 
 
-def _others(info: Mapping[str, Any]) -> str:
-    stored = str(info.get("fileFormat") or "tfrecord")
-    return f": its fileFormat is {stored}; write it as tfrecord" if stored != "tfrecord" else ""
+def _no_shards(folder: Path, stored: str) -> UserError:
+    what = f"{folder} has features.json but no .tfrecord files"
+    if stored == "tfrecord":
+        return UserError(what)
+    return NotReadError(f"{what}: its fileFormat is {stored}", "write it as tfrecord with TensorFlow Datasets")
 
 
 def _joined(splits: Sequence[_Split]) -> list[str]:
     if len(splits) < 2:
         return []
-    counted = ", ".join(f"{split.name} ({split.episodes()} episodes)" for split in splits)
+    counted = ", ".join(f"{split.name} ({_episodes(split.episodes())})" for split in splits)
     return [
         f"the splits {counted} are read as one dataset; to hold one apart, make two folders, each with features.json "
         "and the files of one split"
     ]
+
+
+def _episodes(count: int) -> str:
+    return f"{count} episode" + "s" * (count != 1)
 
 
 def _missing(split: _Split) -> Iterator[str]:
@@ -111,7 +117,7 @@ def _missing(split: _Split) -> Iterator[str]:
         raise UserError(f"{where} has files of two writings of {split.name}: {counts}; move those of one away")
     if not split.shards:
         if split.expected and sum(split.expected):
-            yield f"the split {split.name} is missing, with {sum(split.expected)} episodes"
+            yield f"the split {split.name} is missing, with {_episodes(sum(split.expected))}"
         return
     present = {number: file for file, number in split.shards if number is not None}
     wanted = next(iter(split.counts), 0)
@@ -119,7 +125,8 @@ def _missing(split: _Split) -> Iterator[str]:
     if gone := [number for number in range(wanted) if number not in present and (lengths is None or lengths[number])]:
         shown = ", ".join(f"{number:05d}" for number in gone[:_SHOWN]) + (", ..." if len(gone) > _SHOWN else "")
         episodes = f", with {sum(lengths[number] for number in gone)} of {sum(lengths)} episodes" if lengths else ""
-        yield f"{len(gone)} of {wanted} files of {split.name} are missing (number {shown}){episodes}"
+        are = "is" if len(gone) == 1 else "are"
+        yield f"{len(gone)} of {wanted} files of {split.name} {are} missing (number {shown}){episodes}"
     for number, file in present.items():
         if not file.torn and len(file) != (counted := lengths[number] if lengths and number < wanted else len(file)):
             yield f"{file.path.name} holds {len(file)} of the {counted} episodes that {_INFO} counts"

@@ -1,0 +1,245 @@
+"""Folders of .npz as others write them: read rightly, or refused in one line that says what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from manyparts.data.check import check, repair
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+
+LENGTHS = (6, 5, 4)
+SIDE = 12
+Arrays = dict[str, Any]
+
+
+def values(number: int, width: int, rows: int = 0) -> np.ndarray:
+    """Which episode, step and dimension."""
+    return 100.0 * number + np.arange(rows or LENGTHS[number])[:, None] + np.arange(width) / 8
+
+
+def episode(number: int, **more: Any) -> Arrays:
+    plain = {"q": values(number, 3), "action": values(number, 2) / 1000, "sentence": np.array("lift")}
+    return plain | more
+
+
+def pictures(number: int, dtype: Any = np.uint8, channels: int = 3, rows: int = 0) -> np.ndarray:
+    steps = rows or LENGTHS[number]
+    shades = (20 * number + np.arange(steps))[:, None, None, None]
+    return np.broadcast_to(shades, (steps, SIDE, SIDE, channels)).astype(dtype)
+
+
+def write(folder: Path, make: Callable[[int], Arrays]) -> Path:
+    folder.mkdir()
+    for number in range(len(LENGTHS)):
+        np.savez(folder / f"ep_{number}.npz", **make(number))
+    return folder
+
+
+def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = (0, 1, 2)) -> None:
+    """The state and action of these episodes, and nothing else."""
+    assert dataset.num_episodes == len(wanted)
+    for place, number in enumerate(wanted):
+        found = dataset.episode(place)
+        np.testing.assert_allclose(found.state, values(number, 3), rtol=1e-6)
+        np.testing.assert_allclose(found.action, values(number, 2) / 1000, rtol=1e-6)
+
+
+LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
+    "scalar": ("id", np.array, "shape ()"),
+    "fixed size": ("intrinsics", lambda n: np.eye(3), "no row for each"),
+    "objects": ("info", lambda n: np.array([{}] * LENGTHS[n]), "Python objects"),
+    "text": ("note", lambda n: np.array(["x"] * LENGTHS[n]), "text"),
+    "depth": ("range", lambda n: pictures(n, np.uint16)[..., 0], "16-bit picture"),
+    "named depth": ("depth", lambda n: pictures(n, np.uint8, 1), "depth"),
+    "float pictures": ("image", lambda n: pictures(n, np.float32) / 255, "floats"),
+    "channels first": ("image", lambda n: pictures(n).transpose(0, 3, 1, 2), "channels first"),
+    "four channels": ("image", lambda n: pictures(n, channels=4), "4 channels"),
+    "token numbers": ("text_tokens", lambda n: np.full((LENGTHS[n], 8), 30_000), "codes of text"),
+    "many whole numbers": ("codes", lambda n: np.ones((LENGTHS[n], 512), np.int32), "512 whole numbers"),
+    "bytes of pictures": (
+        "coded",
+        lambda n: np.tile(np.frombuffer(b"\xff\xd8\xff\xe0" + bytes(96), np.uint8), (LENGTHS[n], 1)),
+        "bytes of a JPEG",
+    ),
+    "of the next step": ("next_observations", lambda n: values(n, 3), "of the step that follows"),
+    "where episodes end": ("is_first", lambda n: np.arange(LENGTHS[n]) == 0, "where an episode ends"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
+    name, make, why = LEFT_OUT[case]
+    dataset = EpisodeDataset.open(write(tmp_path / "set", lambda n: episode(n, **{name: make(n)})))
+    require_right(dataset)
+    (told,) = dataset.summary()["left_out"].items()
+    assert told[0] == name and why in told[1]
+
+
+def test_arrays_that_few_files_have_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, **({"extra": values(n, 1)} if n == 1 else {})))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert dataset.summary()["left_out"] == {"extra": "only 1 of 3 episodes have it"}
+
+
+def test_one_more_observation_than_actions_is_not_read(tmp_path: Path) -> None:
+    def make(number: int) -> Arrays:
+        rows = LENGTHS[number] + 1
+        return episode(number, q=values(number, 3, rows), image=pictures(number, rows=rows))
+
+    dataset = EpisodeDataset.open(write(tmp_path / "set", make))
+    require_right(dataset)
+    np.testing.assert_array_equal(dataset.frames(1, "image"), pictures(1))
+    assert "q, image have one row more than action" in dataset.summary()["notes"][0]
+
+
+INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
+    "instruction": (lambda n: {"instruction": np.array("put it down")}, "put it down"),
+    "per step": (
+        lambda n: {"language_instruction": np.array(["", *["put it down"] * (LENGTHS[n] - 1)])},
+        "put it down",
+    ),
+    "bytes": (lambda n: {"task": np.array([b"put it down"])}, "put it down"),
+    "second annotation": (
+        lambda n: {"language_instruction": np.array(" "), "language_instruction_2": np.array("put it down")},
+        "put it down",
+    ),
+    "character codes": (
+        lambda n: {"instruction": np.tile(np.frombuffer(b"put it down\0\0", np.uint8).astype(int), (LENGTHS[n], 1))},
+        "put it down",
+    ),
+    "nowhere": (lambda n: {}, "set"),
+}
+
+
+@pytest.mark.parametrize("case", INSTRUCTIONS)
+def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path) -> None:
+    make, wanted = INSTRUCTIONS[case]
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=np.array(""), **make(n)))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert {dataset.episode(number).sentence for number in range(3)} == {wanted}
+    warned = [finding.what for finding in check(folder) if finding.check == "instructions"]
+    assert ["'set' looks like a name" in what for what in warned] == ([True] if case == "nowhere" else [])
+
+
+def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:
+    texts = np.array(["open", "open", "close", "close", "close", "close"])
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=texts[: LENGTHS[n]]))
+    assert EpisodeDataset.open(folder).summary()["notes"][0].startswith("3 episodes have several instructions")
+
+
+def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
+    """Several episodes end to end, as OGBench's files and its loader give them."""
+    ends = np.concatenate([np.arange(count) == count - 1 for count in rows]).astype(np.float32)
+    plain = {"observations": np.ones((len(ends), 4), np.float32), "actions": np.ones((len(ends), 2), np.float32)}
+    if kind == "compact":
+        following = np.append(ends[1:], 1)
+        return plain | {"terminals": np.minimum(ends + following, 1), "valids": 1 - ends}
+    names = {"first steps": "is_first", "time limits": "timeouts"}
+    flags = np.roll(ends, 1) if kind == "first steps" else ends
+    return plain | {names.get(kind, "terminals"): flags, "next_observations": plain["observations"] + 1}
+
+
+@pytest.mark.parametrize("kind", ["terminals", "compact", "first steps", "time limits"])
+def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    np.savez(folder / "cube.npz", **ogbench((7, 6, 5), kind))
+    np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
+    for place in (folder, folder / "cube.npz"):
+        (finding,) = check(place)
+        assert "cube.npz holds many episodes in one file" in finding.what and "3 times" in finding.what
+        assert "one .npz per episode" in finding.remedy and "cube-val.npz into a folder of its own" in finding.remedy
+
+
+def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, done=np.arange(LENGTHS[n]) > 1))
+    require_right(EpisodeDataset.open(folder))
+
+
+STEPS: dict[str, Arrays] = {
+    "full": {"actions": np.ones(7), "rel_actions": np.ones(7), "rgb": np.ones((20, 20, 3), np.uint8)},
+    "equal lengths": {"actions": np.ones(7), "joints": np.ones(7)},
+    "one number": {"action": np.array(3), "joints": np.ones(7)},
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_a_file_per_time_step_is_refused(case: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: STEPS[case])
+    (finding,) = check(folder)
+    assert "hold one time step each, as CALVIN's do" in finding.what and "one .npz per episode" in finding.remedy
+
+
+@pytest.mark.parametrize("observed", [{"q": values(0, 3)}, {"image": pictures(0)}])
+def test_single_numbers_may_be_actions(observed: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        np.savez(tmp_path / "set" / f"{number}.npz", action=np.arange(LENGTHS[0]), **observed)
+    assert EpisodeDataset.open(tmp_path / "set").episode(1).action.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def spoil(file: Path, kind: str) -> None:
+    changes: dict[str, Arrays] = {
+        "not a number": {"q": np.full((LENGTHS[1], 3), np.nan)},
+        "no rows": {"action": np.zeros((0, 2)), "q": np.zeros((0, 3))},
+        "other width": {"q": values(1, 2)},
+        "shorter": {"q": values(1, 3, 3)},
+        "other size": {"image": pictures(1)[:, :6]},
+        "several episodes": {"done": np.arange(LENGTHS[1]) % 2 == 0},
+    }
+    if kind == "torn":
+        file.write_bytes(file.read_bytes()[:-60])
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "torn inside":
+        content = bytearray(file.read_bytes())
+        content[content.index(b"NUMPY") + 140] ^= 255
+        file.write_bytes(content)
+    else:
+        whole = episode(1, image=pictures(1), done=np.arange(LENGTHS[1]) > 9)
+        np.savez(file, **whole | changes[kind])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("not a number", "no rows", "other width", "shorter", "other size", "several episodes"),
+        *("torn", "empty", "torn inside"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_bad_file_is_left_out_by_fix(kind: str, place: int, tmp_path: Path) -> None:
+    others = [number for number in range(3) if number != 1]
+    order = [1, *others] if place == 0 else [0, 1, 2]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name, number in enumerate(order):
+        done = np.arange(LENGTHS[number]) > 9
+        np.savez(folder / f"ep_{name}.npz", **episode(number, image=pictures(number), done=done))
+    spoil(folder / f"ep_{place}.npz", kind)
+    with pytest.raises(UserError, match=rf"ep_{place}.*data check DATASET --fix COPY` leaves it out"):
+        EpisodeDataset.open(folder)
+    (finding,) = [finding for finding in check(folder) if finding.severity == "error"]
+    assert finding.where == f"episode ep_{place}" and "leaves the episode out" in finding.remedy
+    assert repair(folder, tmp_path / "mended") == [f"ep_{place}"]
+    require_right(EpisodeDataset.open(tmp_path / "mended"), tuple(others))
+
+
+def test_files_that_are_no_episodes_are_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", episode)
+    np.savez(folder / "statistics.npz", mean=np.zeros(3))
+    (folder / "._ep_0.npz").write_bytes(b"\0\5\26\7")
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert dataset.summary()["episodes_left_out"] == {"statistics": "no array named action"}
+    assert repair(folder, tmp_path / "mended") == ["statistics"]
