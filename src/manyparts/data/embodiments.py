@@ -75,12 +75,15 @@ class JointSpec:
         return dict(zip(spec.cameras, self.slots, strict=False))
 
     def index(self, spec: Spec, complaint: str) -> int:
-        """The place of an embodiment, wherever its actions end if that is but measured. Raises UserError that begins
-        with `complaint` and says what differs from those that are known."""
+        """The place of an embodiment, wherever its actions end if that is but measured, and whatever it is called if
+        that is but a guess. Raises UserError that begins with `complaint` and says what differs from those that are
+        known, or which of them it may be."""
         differences = {ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs}
-        for number, found in enumerate(differences.values()):
-            if not found:
-                return number
+        equal = [name for name, found in differences.items() if not found]
+        if spec.embodiment in equal or len(equal) == 1:
+            return self.names.index(spec.embodiment if spec.embodiment in equal else equal[0])
+        if equal:
+            raise UserError(f"{complaint}: it does not name its robot, which may be {' or '.join(equal)}")
         alike = self.names[0] if len(self.names) == 1 else spec.embodiment
         if alike in differences:
             raise UserError(f"{complaint} ({'; '.join(differences[alike])}); known: {', '.join(self.names)}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.formats.reader import REWARD
 from manyparts.data.mixture import require_weights
 from manyparts.data.statistics import pooled
@@ -19,10 +21,14 @@ from manyparts.types import Spec, TaskEntry, UserError
 
 @dataclass(frozen=True)
 class Sources:
-    """One dataset or several. weights: in proportion to the windows that each gives."""
+    """One dataset or several. weights: in proportion to the windows that each gives. embodiment: what the user calls
+    the robot of all, or of each; empty: what the datasets say. joined: a line for each embodiment of datasets that do
+    not say it."""
 
     datasets: tuple[EpisodeDataset, ...]
     weights: tuple[float, ...] = (1.0,)
+    embodiment: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -31,22 +37,26 @@ class Sources:
         weights: Sequence[float] = (),
         *,
         temperature: float | None = None,
+        embodiment: Sequence[str] = (),
     ) -> Sources:
         """Of one location or several; without weights each counts alike. temperature: weights are multiplied by
         frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every dataset as
-        often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
+        often as any other. embodiment: the robot's name, one for all datasets or one for each; none: what the datasets
+        say. Those that say nothing are of one robot where their specs are equal. Raises UserError where a dataset
+        cannot be read, or weights or names do not fit."""
         locations = [data] if isinstance(data, str | Path) else list(data)
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
         if temperature is not None and not temperature > 0:
             raise UserError(f"temperature is {temperature}; expected a number above 0")
-        datasets = tuple(map(EpisodeDataset.open, locations))
+        _require_names(embodiment, len(locations))
+        datasets, joined = _joined(_named(list(map(EpisodeDataset.open, locations)), embodiment))
         given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
         if temperature is not None:
             sizes = np.asarray([dataset.num_frames for dataset in datasets])
             given = given * (sizes / sizes.max()) ** (1 / temperature)
-        return cls(datasets, tuple(given.tolist()))
+        return cls(tuple(datasets), tuple(given.tolist()), tuple(embodiment), tuple(joined))
 
     @property
     def locations(self) -> list[str]:
@@ -92,6 +102,58 @@ class Sources:
         return tuple(map(_together, groups.values()))
 
 
+def _require_names(names: Sequence[str], datasets: int) -> None:
+    if len(names) not in (0, 1, datasets):
+        raise UserError(f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one for each")
+    for name in names:
+        if not name.strip():
+            raise UserError(f"embodiment is {name!r}; expected the robot's name")
+
+
+def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[EpisodeDataset]:
+    """The datasets by the names that the user gives them."""
+    if not names:
+        return list(datasets)
+    each = names if len(names) == len(datasets) else names * len(datasets)
+    return [dataset.of_embodiment(name) for dataset, name in zip(datasets, each, strict=True)]
+
+
+def _joined(datasets: Sequence[EpisodeDataset]) -> tuple[list[EpisodeDataset], list[str]]:
+    """The datasets, those that do not name their robot by the name of another one whose spec is equal; and a line for
+    each name that several have got so."""
+    found: list[EpisodeDataset] = []
+    for dataset in datasets:
+        if dataset.spec.named:
+            found.append(dataset)
+            continue
+        equal = [other for other in datasets if _of_one_robot(dataset, other)]
+        names = list(dict.fromkeys(other.spec.embodiment for other in equal if other.spec.named))
+        if len(names) > 1:
+            raise UserError(
+                f"{dataset.path} does not name its robot, which may be {' or '.join(names)}; say which it is with "
+                "--embodiment, a name for each dataset"
+            )
+        found.append(dataset.of_embodiment(names[0] if names else equal[0].spec.embodiment, named=bool(names)))
+    return found, list(_told_of_joined(datasets, [dataset.spec.embodiment for dataset in found]))
+
+
+def _told_of_joined(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> Iterator[str]:
+    """names: what each dataset is called now."""
+    for name in dict.fromkeys(names):
+        group = [dataset for dataset, own in zip(datasets, names, strict=True) if own == name]
+        silent = [str(dataset.path) for dataset in group if not dataset.spec.named]
+        if silent and len(group) > 1:
+            all_of_them = ", ".join(str(dataset.path) for dataset in group)
+            yield (
+                f"{' and '.join(silent)} do{'es' * (len(silent) == 1)} not name the robot: {all_of_them} are equal in "
+                f"cameras, state and actions, and are taken for one, {name!r}; --embodiment names or parts them"
+            )
+
+
+def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:
+    return one.environment == other.environment and not other.spec.differences(one.spec.bounded_as(other.spec))
+
+
 def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
     """The least and the greatest of each episode, or of a dataset that lies elsewhere what its statistics say."""
     known = dataset.statistics.features.get(REWARD)
@@ -113,15 +175,27 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
             keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
             different += [f"environment.{key}: {ours.get(key)}, {theirs.get(key)}" for key in sorted(keys)]
         if different:
+            guessed = not (first.spec.named and other.spec.named)
+            remedy = "of two robots? name them with --embodiment, a name for each dataset" if guessed else ""
             raise UserError(
                 f"{first.path} and {other.path} both have the embodiment {first.spec.embodiment!r}, but differ "
-                f"({'; '.join(different)}); collect them alike"
+                f"({'; '.join(different)}); {remedy or 'collect them alike'}"
             )
-    tasks: dict[str, TaskEntry] = {}
-    for dataset in datasets:
-        tasks |= {task.name: task for task in dataset.tasks if task.name not in tasks}
     statistics = pooled([dataset.statistics for dataset in datasets])
-    return Embodiment(_widest(datasets), first.environment, statistics, tuple(tasks.values()))
+    return Embodiment(_widest(datasets), first.environment, statistics, _tasks(datasets))
+
+
+def _tasks(datasets: Sequence[EpisodeDataset]) -> tuple[TaskEntry, ...]:
+    """Each task once. Tasks without a name of their own, which are only numbered, go on being counted."""
+    found: dict[str, TaskEntry] = {}
+    for task in (task for dataset in datasets for task in dataset.tasks):
+        nameless = task.name.startswith(f"{UNKNOWN}/")
+        if task.name not in found:
+            found[task.name] = task
+        elif nameless and all(task.sentence != other.sentence for other in found.values()):
+            free = next(name for number in count() if (name := f"{UNKNOWN}/{number}") not in found)
+            found[free] = replace(task, name=free)
+    return tuple(found.values())
 
 
 def _widest(datasets: Sequence[EpisodeDataset]) -> Spec:

@@ -126,6 +126,7 @@ class MinariReader:
                 self._plan,
                 statistics,
                 embodiment=name.rpartition("/")[0] or name,
+                named=bool(metadata.get("dataset_id")),
                 fps=_FPS,
                 bounds=self._acted.bounds(),
                 choices=choices,

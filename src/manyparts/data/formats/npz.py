@@ -78,7 +78,7 @@ class NpzReader:
         success = SUCCESS in self._named
         return Contents(
             format="folder of .npz",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.name, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.name, named=False, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
             lengths=self._lengths,

@@ -95,7 +95,9 @@ class RLDSReader:
         tasks, episode_task = arrays.tasks_of(asked)
         return Contents(
             format="RLDS",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self.path.parent.name or UNKNOWN, fps=_FPS),
+            spec=arrays.spec_of(
+                self._plan, statistics, embodiment=self.path.parent.name or UNKNOWN, named=False, fps=_FPS
+            ),
             fps=_FPS,
             tasks=tasks,
             lengths=np.asarray(lengths, dtype=np.int64),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.data.formats.arrays import seen_bounds
+from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
 from manyparts.data.formats.reader import ACTION, IMAGES, STATE
 from manyparts.data.statistics import Statistics
 from manyparts.types import ActionContract, Spec, UserError
@@ -45,7 +45,8 @@ def derive_spec(info: Mapping[str, Any], statistics: Statistics) -> Spec:
     )
     cameras = camera_sizes(features)
     state = _names(features[STATE], "state") if STATE in features else ()
-    return Spec(str(info.get("robot_type") or "unknown"), cameras, state, action)
+    robot = str(info.get("robot_type") or UNKNOWN)
+    return Spec(robot, cameras, state, action, named=robot != UNKNOWN)
 
 
 def _names(feature: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
