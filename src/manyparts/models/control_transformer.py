@@ -165,9 +165,8 @@ class ControlTransformer(nn.Module):
     ):
         super().__init__()
         if not joint.slots:
-            raise UserError(
-                f"the embodiment {' and '.join(map(repr, joint.names))} has no camera for the agent to see by"
-            )
+            names = " and ".join(map(repr, joint.names))
+            raise UserError(f"the embodiment {names} has no camera for a policy to see by")
         self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
         self.visual_tokens = config.visual_tokens * len(joint.slots)
         self.embedding = ObservationEmbedding(config, joint)

@@ -75,10 +75,12 @@ def require_tasks_told_apart(config: TrainConfig, system: System, info: Checkpoi
     """Warn of tasks of one embodiment that share a sentence, or have none. Raises UserError for two tasks whose
     sentences differ, but not for the agent's text encoder. A model that reads no prompts is left alone."""
     encoder = system.model.prompt_encoder
-    for embodiment in info.trained if encoder is not None else ():
+    if encoder is None:
+        return
+    for embodiment in info.trained:
         paraphrased = config.window.paraphrases
         said = {task.name: [task.sentence, *(task.paraphrases if paraphrased else ())] for task in embodiment.tasks}
-        for (one, ours), (other, theirs) in taken_for_equal(said, encoder.tokens)[:1]:
+        for (one, ours), (other, theirs) in taken_for_equal(said, encoder.tokens):
             raise UserError(
                 f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: reword "
                 "one of them in the dataset, or choose another model.prompt.text"

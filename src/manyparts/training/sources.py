@@ -114,7 +114,7 @@ def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[Epi
     """The datasets by the names that the user gives them."""
     if not names:
         return list(datasets)
-    each = names if len(names) == len(datasets) else names * len(datasets)
+    each = names if len(names) == len(datasets) else list(names) * len(datasets)
     return [dataset.of_embodiment(name) for dataset, name in zip(datasets, each, strict=True)]
 
 
