@@ -36,10 +36,11 @@ def convert(
     """Write the dataset at `source` to `target`, which must not exist.
 
     format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder). images: of lerobot
-    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says. What is done is
-    sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same call goes on after
-    a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that is torn, a target
-    that exists, or a disk that is full.
+    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says.
+
+    What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
+    call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
+    is torn, a target that exists, or a disk that is full.
     """
     target = Path(target)
     if format not in get_args(Format):
