@@ -163,6 +163,10 @@ class Spec:
             return self
         return replace(self, action=replace(ours, low=theirs.low, high=theirs.high))
 
+    def called_as(self, other: Spec) -> Spec:
+        """This spec by the other's name."""
+        return replace(self, embodiment=other.embodiment, named=other.named)
+
     def differences(self, other: Spec) -> list[str]:
         """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree. A name that is
         but a guess agrees with any."""
@@ -196,6 +200,12 @@ class Prompt:
     sentence: str | None = None
     goal: Mapping[str, np.ndarray] | None = None
     demonstration: Demonstration | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sentence, str | None):
+            raise UserError(f"prompt's sentence is {self.sentence!r}; expected text")
+        if not isinstance(self.goal, Mapping | None):
+            raise UserError(f"prompt's goal is a {type(self.goal).__name__}; expected {{camera: uint8 (h, w, 3)}}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prompt):

@@ -57,7 +57,7 @@ def state_of(observation: Any, interface: Spec, normaliser: StateNormaliser) -> 
     if not (np.abs(normalised) < _FAR).all() or not np.isfinite(state).all():
         _refuse(state, normalised, interface, normaliser)
     if normaliser.low:
-        _tell_of_held(state, interface, normaliser)
+        _warn_of_held(state, interface, normaliser)
     return normalised
 
 
@@ -123,7 +123,7 @@ def _refuse(state: np.ndarray, normalised: np.ndarray, interface: Spec, normalis
     )
 
 
-def _tell_of_held(state: np.ndarray, interface: Spec, normaliser: StateNormaliser) -> None:
+def _warn_of_held(state: np.ndarray, interface: Spec, normaliser: StateNormaliser) -> None:
     for number in np.flatnonzero(normaliser.held(state)):
         warnings.warn(
             f"state {interface.state_names[number]} was always {normaliser.mean[number]:g} in the agent's data and is "

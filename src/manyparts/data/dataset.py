@@ -77,12 +77,11 @@ class EpisodeDataset:
 
     def bounded_as(self, spec: Spec) -> EpisodeDataset:
         """The same dataset as an agent of this spec takes it: by its name, and see `Spec.bounded_as`."""
-        bounded = self.spec.bounded_as(spec)
-        return self._with_spec(replace(bounded, embodiment=spec.embodiment, named=spec.named))
+        return self._with_spec(self.spec.bounded_as(spec).called_as(spec))
 
-    def of_embodiment(self, name: str, *, named: bool = True) -> EpisodeDataset:
-        """The same dataset of the robot of this name. named: see `Spec`."""
-        return self._with_spec(replace(self.spec, embodiment=name, named=named))
+    def of_embodiment(self, name: str) -> EpisodeDataset:
+        """The same dataset of the robot of this name."""
+        return self._with_spec(replace(self.spec, embodiment=name, named=True))
 
     def _with_spec(self, spec: Spec) -> EpisodeDataset:
         same = copy(self)

@@ -42,9 +42,11 @@ class StateNormaliser:
         return cls(state.mean, state.std, tuple(low.tolist()), tuple(high.tolist()))
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
-        """(..., s) in the simulator's units to float32 (..., s) without unit."""
-        if self.low:
-            state = np.clip(state, self.low, self.high)
+        """(..., s) in the simulator's units to float32 (..., s) without unit, as weights are to see it."""
+        return self.scaled(np.clip(state, self.low, self.high) if self.low else state)
+
+    def scaled(self, state: np.ndarray) -> np.ndarray:
+        """As `__call__`, with nothing held: what really happened, for whoever measures errors."""
         return ((state - np.asarray(self.mean)) / self.deviation).astype(np.float32)
 
     def inverse(self, state: np.ndarray) -> np.ndarray:

@@ -49,29 +49,29 @@ def require_data(config: TrainConfig, sources: Sources, place: torch.device) -> 
         sources.require_rewards_of_all_or_none()
     for dataset in sources.datasets:
         require_learnable(dataset, dynamics=dynamics)
-    _tell_of_long_windows(config, sources)
+    _report_long_windows(config, sources)
     if computed_precision(config.precision, place) != config.precision:
         print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
-    for line in sources.joined:
+
+
+def report_embodiments(sources: Sources, info: CheckpointInfo, run: Path | None) -> None:
+    """Say what robot data is of that does not name its own. run: where training goes on; None: it begins."""
+    for line in sources.joined_lines() if run is None else ():
         print(line, file=sys.stderr)
-
-
-def tell_of_embodiments(sources: Sources, info: CheckpointInfo, run: Path) -> None:
-    """Say for which embodiment of a run data is taken that does not name its own."""
-    for dataset in sources.datasets:
+    for dataset in sources.datasets if run is not None else ():
         name = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}").spec.embodiment
         if name != dataset.spec.embodiment and not dataset.spec.named:
             print(f"{dataset.path} does not name its robot: it is taken for {name!r} of {run}", file=sys.stderr)
 
 
-def tell_of_scales(info: CheckpointInfo, taken: Sequence[str]) -> None:
+def report_scales(info: CheckpointInfo, taken: Sequence[str]) -> None:
     """Warn of numbers that tell no scale. taken: lines of those whose scale is not that of the run before."""
     still = [line for each in info.trained for line in still_actions(Scale(each.spec, each.statistics))]
     for line in [*taken, *still]:
         warnings.warn(line, DatasetWarning, stacklevel=2)
 
 
-def require_tasks_told_apart(config: TrainConfig, system: System, info: CheckpointInfo) -> None:
+def require_distinct_tasks(config: TrainConfig, system: System, info: CheckpointInfo) -> None:
     """Warn of tasks of one embodiment that share a sentence, or have none. Raises UserError for two tasks whose
     sentences differ, but not for the agent's text encoder. A model that reads no prompts is left alone."""
     encoder = system.model.prompt_encoder
@@ -112,7 +112,7 @@ def require_nothing_left_random(
     )
 
 
-def _tell_of_long_windows(config: TrainConfig, sources: Sources) -> None:
+def _report_long_windows(config: TrainConfig, sources: Sources) -> None:
     """Positions that no episode reaches are never learned, and a model may later be asked to act there."""
     frames = config.window.steps * config.window.chunk
     longest = max(int(np.diff(dataset.starts).max()) for dataset in sources.datasets)

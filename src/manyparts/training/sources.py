@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,22 +14,24 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.formats.reader import REWARD
 from manyparts.data.mixture import require_weights
+from manyparts.data.scales import Scale, fitted_to_data
 from manyparts.data.statistics import pooled
-from manyparts.models.checkpoint import Embodiment
+from manyparts.models.checkpoint import Embodiment, load_info
 from manyparts.serialisation import content_hash
 from manyparts.types import Spec, TaskEntry, UserError
+
+_ONE_ROBOT = "; if it is one of these, say so with --embodiment NAME"
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Sources:
     """One dataset or several. weights: in proportion to the windows that each gives. embodiment: what the user calls
-    the robot of all, or of each; empty: what the datasets say. joined: a line for each embodiment of datasets that do
-    not say it."""
+    the robot of all, or of each; empty: what the datasets say."""
 
     datasets: tuple[EpisodeDataset, ...]
     weights: tuple[float, ...] = (1.0,)
     embodiment: tuple[str, ...] = ()
-    joined: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -51,12 +54,12 @@ class Sources:
         if temperature is not None and not temperature > 0:
             raise UserError(f"temperature is {temperature}; expected a number above 0")
         _require_names(embodiment, len(locations))
-        datasets, joined = _joined(_named(list(map(EpisodeDataset.open, locations)), embodiment))
+        datasets = _named(list(map(EpisodeDataset.open, locations)), embodiment)
         given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
         if temperature is not None:
             sizes = np.asarray([dataset.num_frames for dataset in datasets])
             given = given * (sizes / sizes.max()) ** (1 / temperature)
-        return cls(tuple(datasets), tuple(given.tolist()), tuple(embodiment), tuple(joined))
+        return cls(tuple(datasets), tuple(given.tolist()), tuple(embodiment))
 
     @property
     def locations(self) -> list[str]:
@@ -91,15 +94,58 @@ class Sources:
             )
 
     def embodiments(self) -> tuple[Embodiment, ...]:
-        """The embodiments in the order of their first datasets, with the statistics of all their frames.
+        """The embodiments in the order of their first datasets, see `grouped`. Datasets that do not name their robot
+        are of one where their specs are equal."""
+        found = self.grouped(_robots(self.datasets))
+        named = {own.spec.embodiment for own in self.datasets if own.spec.named}
+        return tuple(
+            replace(each, spec=replace(each.spec, embodiment=name, named=name in named)) for name, each in found.items()
+        )
+
+    def grouped(self, keys: Sequence[K]) -> dict[K, Embodiment]:
+        """The embodiment of all datasets of one key, with the statistics of all their frames. keys: one a dataset.
 
         Bounds of actions that are but measured are those of all frames. Raises UserError where datasets of one
         embodiment otherwise differ in its spec, or in its environment.
         """
-        groups: dict[str, list[EpisodeDataset]] = {}
-        for dataset in self.datasets:
-            groups.setdefault(dataset.spec.embodiment, []).append(dataset)
-        return tuple(map(_together, groups.values()))
+        groups: dict[K, list[EpisodeDataset]] = {}
+        for key, dataset in zip(keys, self.datasets, strict=True):
+            groups.setdefault(key, []).append(dataset)
+        return {key: _together(group) for key, group in groups.items()}
+
+    def joined_lines(self) -> Iterator[str]:
+        """A line for each robot of several datasets that not all name it."""
+        names = _robots(self.datasets)
+        for name in dict.fromkeys(names):
+            group = [dataset for dataset, own in zip(self.datasets, names, strict=True) if own == name]
+            if len(group) > 1 and not all(dataset.spec.named for dataset in group):
+                paths = ", ".join(str(dataset.path) for dataset in group)
+                yield (
+                    f"not all of {paths} name their robot; they are equal in cameras, state and actions, and are taken "
+                    f"for one, {name!r}: --embodiment gives one name, or one for each"
+                )
+
+
+def known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embodiment, ...], list[str]]:
+    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line for each number whose
+    scale is taken from our data, see `fitted_to_data`. Without a checkpoint, those of our data.
+
+    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does
+    not know.
+    """
+    if origin is None:
+        return sources.embodiments(), []
+    info = load_info(origin)
+    known, lines = [replace(embodiment, tasks=()) for embodiment in info.embodiments], list[str]()
+    complaint = f"the dataset is of another embodiment than {origin}"
+    places = [info.joint.index(dataset.spec, complaint, advice=_ONE_ROBOT) for dataset in sources.datasets]
+    for place, ours in sources.grouped(places).items():
+        frozen = Scale(known[place].spec, known[place].statistics)
+        scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
+        spec = scale.spec if scale.spec.named else scale.spec.called_as(ours.spec)
+        known[place] = replace(ours, spec=spec, statistics=scale.statistics)
+        lines += taken
+    return tuple(known), lines
 
 
 def _require_names(names: Sequence[str], datasets: int) -> None:
@@ -118,36 +164,21 @@ def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[Epi
     return [dataset.of_embodiment(name) for dataset, name in zip(datasets, each, strict=True)]
 
 
-def _joined(datasets: Sequence[EpisodeDataset]) -> tuple[list[EpisodeDataset], list[str]]:
-    """The datasets, those that do not name their robot by the name of another one whose spec is equal; and a line for
-    each name that several have got so."""
-    found: list[EpisodeDataset] = []
+def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
+    """What the robot of each dataset is called: of one that does not name it, as in another one of equal spec."""
+    found: list[str] = []
     for dataset in datasets:
+        equal = [other.spec for other in datasets if _of_one_robot(dataset, other)]
+        names = list(dict.fromkeys(spec.embodiment for spec in equal if spec.named))
         if dataset.spec.named:
-            found.append(dataset)
-            continue
-        equal = [other for other in datasets if _of_one_robot(dataset, other)]
-        names = list(dict.fromkeys(other.spec.embodiment for other in equal if other.spec.named))
-        if len(names) > 1:
+            names = [dataset.spec.embodiment]
+        elif len(names) > 1:
             raise UserError(
                 f"{dataset.path} does not name its robot, which may be {' or '.join(names)}; say which it is with "
                 "--embodiment, a name for each dataset"
             )
-        found.append(dataset.of_embodiment(names[0] if names else equal[0].spec.embodiment, named=bool(names)))
-    return found, list(_told_of_joined(datasets, [dataset.spec.embodiment for dataset in found]))
-
-
-def _told_of_joined(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> Iterator[str]:
-    """names: what each dataset is called now."""
-    for name in dict.fromkeys(names):
-        group = [dataset for dataset, own in zip(datasets, names, strict=True) if own == name]
-        silent = [str(dataset.path) for dataset in group if not dataset.spec.named]
-        if silent and len(group) > 1:
-            all_of_them = ", ".join(str(dataset.path) for dataset in group)
-            yield (
-                f"{' and '.join(silent)} do{'es' * (len(silent) == 1)} not name the robot: {all_of_them} are equal in "
-                f"cameras, state and actions, and are taken for one, {name!r}; --embodiment names or parts them"
-            )
+        found.append(names[0] if names else equal[0].embodiment)
+    return found
 
 
 def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:

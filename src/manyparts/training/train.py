@@ -19,13 +19,12 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
 from manyparts.data.mixture import Mixture
 from manyparts.data.quality import best_episodes
-from manyparts.data.scales import Scale, fitted_to_data
 from manyparts.data.stream import StreamedWindows
 from manyparts.data.windows import Windows
 from manyparts.devices import choose_device
 from manyparts.evaluation.held_out import split_episodes
 from manyparts.evaluation.provenance import code_commit, package_versions
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, matches, resolve
+from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches, resolve
 from manyparts.objectives.system import DynamicsConfig, System, sees_images
 from manyparts.rollout.seeds import derive_seed
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
@@ -45,7 +44,7 @@ from manyparts.training.loop import AnyWindows, Course, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import computed_precision, flushed_denormals
-from manyparts.training.sources import Sources
+from manyparts.training.sources import Sources, known_embodiments
 from manyparts.training.update import Learner
 from manyparts.types import UserError
 
@@ -60,7 +59,7 @@ def train(
     output: str | Path,
     weights: Sequence[float] = (),
     temperature: float | None = None,
-    embodiment: Sequence[str] = (),
+    embodiment: str | Sequence[str] = (),
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -81,8 +80,9 @@ def train(
             if config.compile:
                 preconditions.require_compiler(place)
             run_folder.require_free(Path(output), resume=resume)
-            embodiment = embodiment or run_folder.named_embodiment(Path(output))
-            sources = Sources.open(data, weights, temperature=temperature, embodiment=embodiment)
+            names = [embodiment] if isinstance(embodiment, str) else embodiment
+            names = names or run_folder.named_embodiment(Path(output))
+            sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
             _lead(config, sources, Path(output), start_from, place, ranks)
         else:
             _follow(ranks, place)
@@ -127,7 +127,7 @@ def prepare(
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
     """What a checkpoint of this run says of itself."""
     return CheckpointInfo(
-        embodiments=_known_embodiments(sources, origin)[0],
+        embodiments=known_embodiments(sources, origin)[0],
         model=to_jsonable(config.model),
         objectives=to_jsonable(config.objectives),
         window=to_jsonable(config.window),
@@ -152,27 +152,6 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
     }
 
 
-def _known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embodiment, ...], list[str]]:
-    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line for each number whose
-    scale is taken from our data, see `fitted_to_data`. Without a checkpoint, those of our data.
-
-    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does
-    not know.
-    """
-    embodiments = sources.embodiments()
-    if origin is None:
-        return embodiments, []
-    info = load_info(origin)
-    known, lines = [replace(embodiment, tasks=()) for embodiment in info.embodiments], list[str]()
-    for ours in embodiments:
-        place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
-        frozen = Scale(info.embodiments[place].spec, info.embodiments[place].statistics)
-        scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
-        known[place] = replace(ours, spec=scale.spec, statistics=scale.statistics)
-        lines += taken
-    return tuple(known), lines
-
-
 def _lead(
     config: TrainConfig,
     sources: Sources,
@@ -192,10 +171,10 @@ def _lead(
         last = checkpoint.last(output)
         origin = None if last or start_from is None else resolve(start_from)
         system, info = prepare(config, sources, origin, last)
-        preconditions.tell_of_embodiments(sources, info, origin or output)
+        preconditions.report_embodiments(sources, info, origin or (last and output))
         if not begun:
-            preconditions.require_tasks_told_apart(config, system, info)
-            preconditions.tell_of_scales(info, _known_embodiments(sources, origin)[1])
+            preconditions.require_distinct_tasks(config, system, info)
+            preconditions.report_scales(info, known_embodiments(sources, origin)[1])
             run_folder.write_config(output, config, _facts(sources, start_from, info))
         _train(config, sources, output, origin, system, info, place, ranks)
 
