@@ -76,7 +76,8 @@ class ActionContract:
     def normalise(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [low, high] to [-1, 1], float32."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        return (2 * (action - low) / (high - low) - 1).astype(np.float32)
+        width = np.where(high > low, high - low, 1.0)  # of what may not move, any
+        return (2 * (action - low) / width - 1).astype(np.float32)
 
     def denormalise(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32; a choice is rounded."""
@@ -115,6 +116,8 @@ class Spec:
 
     cameras: name to (height, width) in pixels. state_names: one name a state dimension. goal_camera: that of the
     cameras which shows the goal, the same picture all through an episode; None where there is none.
+    named: whether somebody wrote the name down. False: `embodiment` is a guess, such as the name of the data's folder,
+    and does not tell two specs apart.
     """
 
     embodiment: str
@@ -122,6 +125,7 @@ class Spec:
     state_names: tuple[str, ...]
     action: ActionContract
     goal_camera: str | None = None
+    named: bool = True
 
     def __post_init__(self) -> None:
         if self.goal_camera is not None:  # whose picture stands in for any camera's
@@ -138,7 +142,7 @@ class Spec:
             "state_names": list(self.state_names),
             "action": self.action.to_dict(),
             "goal_camera": self.goal_camera,
-        }
+        } | ({} if self.named else {"named": False})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
@@ -148,6 +152,7 @@ class Spec:
             state_names=tuple(values["state_names"]),
             action=ActionContract.from_dict(values["action"]),
             goal_camera=values.get("goal_camera"),
+            named=values.get("named", True),
         )
 
     def bounded_as(self, other: Spec) -> Spec:
@@ -158,9 +163,16 @@ class Spec:
             return self
         return replace(self, action=replace(ours, low=theirs.low, high=theirs.high))
 
+    def called_as(self, other: Spec) -> Spec:
+        """This spec by the other's name."""
+        return replace(self, embodiment=other.embodiment, named=other.named)
+
     def differences(self, other: Spec) -> list[str]:
-        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree."""
-        ours, theirs = self.to_dict(), other.to_dict()
+        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree. A name that is
+        but a guess agrees with any."""
+        ours, theirs = (replace(each, named=True).to_dict() for each in (self, other))
+        if not (self.named and other.named):
+            del ours["embodiment"]
         ours.update({f"action.{key}": value for key, value in ours.pop("action").items()})
         theirs.update({f"action.{key}": value for key, value in theirs.pop("action").items()})
         return [f"{key}: {ours[key]}, {theirs[key]}" for key in ours if ours[key] != theirs[key]]
@@ -188,6 +200,12 @@ class Prompt:
     sentence: str | None = None
     goal: Mapping[str, np.ndarray] | None = None
     demonstration: Demonstration | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sentence, str | None):
+            raise UserError(f"prompt's sentence is {self.sentence!r}; expected text")
+        if not isinstance(self.goal, Mapping | None):
+            raise UserError(f"prompt's goal is a {type(self.goal).__name__}; expected {{camera: uint8 (h, w, 3)}}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prompt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from manyparts.agents.checks import require_actions, state_of
 from manyparts.agents.generators import generator_of
 from manyparts.data.transforms import StateNormaliser
-from manyparts.models.one_body import require_finite
 from manyparts.models.world_model import History, WorldModel
 from manyparts.planners import PlannerConfig, plan
 from manyparts.planners.plans import SearchConfig, StepValue, dreams_seed, moved_on, predicted_reward
@@ -71,7 +72,7 @@ class MpcAgent:
         self.model, self.interface, self.planner = model, interface, planner
         self.exploration, self.seed = exploration, seed
         self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
-        self._objective = predicted_reward if objective is None else self._of_units(objective)
+        self._objective = predicted_reward if objective is None else self._of_units(_required(objective))
 
     def with_seed(self, seed: int) -> MpcAgent:
         """The same agent with other draws, on the same weights."""
@@ -90,8 +91,6 @@ class MpcAgent:
         a model whose predictions are not finite whatever is done."""
         if prompt is not None:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
-        if observation is None:
-            raise ValueError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
         history = self._history(carry, state, dreams_seed(generator))
@@ -102,7 +101,8 @@ class MpcAgent:
         if explore:
             noise = torch.randn(action.shape, generator=generator, device=self._device)
             action = (action + self.exploration * noise).clamp(-1, 1)
-        return self.interface.action.denormalise(action.cpu().numpy()), Carry(history, action, planned, steps + 1)
+        done = require_actions(action.cpu().numpy(), self.interface)
+        return self.interface.action.denormalise(done), Carry(history, action, planned, steps + 1)
 
     def _history(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> History:
         """All that was seen and done, up to the present observation. seed: of what a model draws."""
@@ -123,15 +123,8 @@ class MpcAgent:
         """A plan to do nothing: the middle of every action's range."""
         return torch.zeros(self.planner.horizon, self.interface.action.dimension, device=self._device)
 
-    def _state(self, observation: Observation) -> Float[Tensor, "s"]:
-        given, expected = np.shape(observation["state"]), (self.interface.state_dimension,)
-        if given != expected:
-            raise UserError(
-                f"observation has a state of {given}; this agent was trained on {expected}: make the environment as "
-                "its data was collected, such as with EnvConfig(state='full')"
-            )
-        require_finite(torch.as_tensor(observation["state"]), "observation", self.interface.state_names)
-        return torch.from_numpy(self._normaliser(observation["state"])).to(self._device)
+    def _state(self, observation: Observation | None) -> Float[Tensor, "s"]:
+        return torch.from_numpy(state_of(observation, self.interface, self._normaliser)).to(self._device)
 
     def _of_units(self, objective: StepValue) -> StepValue:
         """The objective for what the model sees."""
@@ -149,3 +142,19 @@ class MpcAgent:
             return objective(observation * deviation + mean, low + (action + 1) / 2 * (high - low), reward)
 
         return of_normalised
+
+
+def _required(objective: StepValue) -> StepValue:
+    """Raises UserError for what cannot be called with observations, actions and rewards."""
+    expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
+    if not callable(objective):
+        raise UserError(f"the objective is {objective!r}; {expected}")
+    try:
+        signature = inspect.signature(objective)
+    except ValueError:  # some functions in C have none
+        return objective
+    try:
+        signature.bind(None, None, None)
+    except TypeError as error:
+        raise UserError(f"the objective cannot be called with three arguments ({error}); {expected}") from None
+    return objective

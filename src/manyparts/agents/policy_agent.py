@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.agents.checks import image_of, pixels_of, require_actions, state_of
 from manyparts.agents.generators import generator_of
 from manyparts.data.transforms import StateNormaliser
 from manyparts.data.windows import WindowConfig
@@ -97,8 +98,6 @@ class PolicyAgent:
             with self._autocast():
                 carry = self._begin(prompt)
         if not carry.planned:
-            if observation is None:
-                raise ValueError("act needs an observation here; see needs_observation")
             with self._autocast():
                 carry = self._plan(carry, observation, explore)
         action, *planned = carry.planned
@@ -162,7 +161,7 @@ class PolicyAgent:
             if shown is not None:
                 images[name][1:] = self._picture(shown.images, name, window.demonstration_frames)
         if shown is not None and shown.action is not None:
-            action[1:] = contract.normalise(shown.action)
+            action[1:] = self._demonstrated(shown.action)
         return PromptPictures(
             images={
                 self._slots[name]: rearrange(self._tensor(array), "f h w c -> 1 f c h w")
@@ -176,12 +175,22 @@ class PolicyAgent:
 
     def _picture(self, images: Mapping[str, np.ndarray], camera: str, *count: int) -> np.ndarray:
         expected = (*count, *self.interface.cameras[camera], 3)
-        if camera not in images or images[camera].shape != expected:
-            given = {name: array.shape for name, array in images.items()}
+        if camera not in images or np.shape(images[camera]) != expected:
+            given = {name: np.shape(array) for name, array in images.items()}
             raise UserError(f"prompt has pictures {given}; this agent expects {camera!r} of shape {expected}")
-        return images[camera]
+        return pixels_of(images[camera], f"prompt's image of {camera!r}", expected)
 
-    def _plan(self, carry: Carry, observation: Observation, explore: bool) -> Carry:
+    def _demonstrated(self, given: np.ndarray) -> np.ndarray:
+        """A demonstration's actions, (n, k, a), normalised."""
+        expected = (self.window.demonstration_frames, self.window.chunk, self.interface.action.dimension)
+        action = np.asarray(given)
+        if action.shape != expected or action.dtype.kind not in "fiub" or not np.isfinite(action).all():
+            raise UserError(
+                f"demonstration has actions {action.dtype} {action.shape}; this agent expects finite numbers {expected}"
+            )
+        return self.interface.action.normalise(action)
+
+    def _plan(self, carry: Carry, observation: Observation | None, explore: bool) -> Carry:
         """Take in one observation and plan the next chunk of actions."""
         past = carry.past
         if self.policy.history and carry.visual is not None and carry.state is not None:
@@ -195,24 +204,25 @@ class PolicyAgent:
         parameters = self.policy.decide(self.model, window, carry.prompt_tokens, self._embodiment)
         generator = generator_of(self.seed, carry.decisions, self._device) if explore else None
         chunk = self.policy.head.decode(parameters, generator, embodiment=self._embodiment)
-        planned = tuple(chunk[0, 0, :, : self.interface.action.dimension].float().cpu().numpy())
+        actions = chunk[0, 0, :, : self.interface.action.dimension].float().cpu().numpy()
+        planned = tuple(require_actions(actions, self.interface))
         return replace(
             carry, past=past, visual=visual, state=state, done=(), planned=planned, decisions=carry.decisions + 1
         )
 
-    def _embed_observation(self, observation: Observation) -> tuple[Tensor, Tensor]:
+    def _embed_observation(self, observation: Observation | None) -> tuple[Tensor, Tensor]:
         """One frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
-        self._check(observation)
         embedding, room = self.model.embedding, self.model.joint.state_dimension
+        images = {name: image_of(observation, name, size) for name, size in self.interface.cameras.items()}
+        state = self._tensor(state_of(observation, self.interface, self._normaliser))[None, None]
         visual = torch.cat(
             [
-                embedding.visual(rearrange(self._tensor(observation["images"][name]), "h w c -> 1 c h w"), slot)
+                embedding.visual(rearrange(self._tensor(images[name]), "h w c -> 1 c h w"), slot)
                 for name, slot in self._slots.items()
             ],
             dim=1,
         )
         visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))  # an embodiment fills the first
-        state = self._tensor(self._normaliser(observation["state"]).astype(np.float32))[None, None]
         real = torch.arange(room, device=state.device)[None] < state.shape[-1]
         return visual[:, None], embedding.embed_state(_widened(state, room), real)
 
@@ -220,16 +230,8 @@ class PolicyAgent:
         action = _widened(self._tensor(np.stack(actions)), self.model.joint.action_dimension)[None, None]
         return self.model.action_embedding(action, torch.ones_like(action, dtype=torch.bool), self._embodiment)
 
-    def _check(self, observation: Observation) -> None:
-        expected = {"state": (self.interface.state_dimension,)}
-        expected |= {f"images[{name!r}]": (*size, 3) for name, size in self.interface.cameras.items()}
-        given = {"state": np.shape(observation["state"])}
-        given |= {f"images[{name!r}]": np.shape(image) for name, image in observation["images"].items()}
-        if given != expected:
-            raise UserError(f"observation has {given}; this agent was trained on {expected}")
-
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)

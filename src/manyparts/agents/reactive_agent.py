@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from manyparts.agents.checks import image_of, require_actions, state_of
 from manyparts.agents.policy_agent import embodiment_place
 from manyparts.data.transforms import StateNormaliser
 from manyparts.data.windows import WindowConfig
@@ -60,27 +61,22 @@ class ReactiveAgent:
         if prompt is not None:
             raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
         if not carry:
-            if observation is None:
-                raise ValueError("act needs an observation here; see needs_observation")
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
                 chunk = self.policy.decide(self._embedded(observation))
-            carry = tuple(chunk.view(self.window.chunk, -1).float().cpu().numpy())
+            actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
+            carry = tuple(require_actions(actions, self.interface))
         action, *planned = carry
         return self.interface.action.denormalise(action), tuple(planned)
 
-    def _embedded(self, observation: Observation) -> torch.Tensor:
+    def _embedded(self, observation: Observation | None) -> torch.Tensor:
         """(1, 1, e)."""
         if self.model.config.sees == "state":
-            return self._tensor(self._normaliser(observation["state"]).astype(np.float32))[None, None]
+            return self._tensor(state_of(observation, self.interface, self._normaliser))[None, None]
         tokens = []
-        for name in self.interface.cameras:
-            given, expected = observation["images"].get(name), (*self.interface.cameras[name], 3)
-            if given is None or given.shape != expected:
-                shape = None if given is None else given.shape
-                raise UserError(f"observation has images[{name!r}] of {shape}; this agent was trained on {expected}")
-            frame = rearrange(self._tensor(given), "h w c -> 1 c h w")
+        for name, size in self.interface.cameras.items():
+            frame = rearrange(self._tensor(image_of(observation, name, size)), "h w c -> 1 c h w")
             tokens.append(self.model.visual_features(frame, name))
         return torch.cat(tokens, dim=-1)
 
     def _tensor(self, array: Any) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)

@@ -61,6 +61,9 @@ class ConvertOptions:
     images: Literal["png", "video"] = "png"
     """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
 
+    embodiment: str | None = None
+    """The robot's name, which is written; None: what the source says. A folder of .npz says nothing."""
+
 
 @dataclass(frozen=True)
 class CheckOptions:
@@ -181,7 +184,13 @@ def _convert(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, arguments, command="data convert")
     from manyparts.data.convert import convert
 
-    convert(options.source, options.target, format=options.format, images=options.images)
+    convert(
+        options.source,
+        options.target,
+        format=options.format,
+        images=options.images,
+        embodiment=options.embodiment,
+    )
     return 0
 
 

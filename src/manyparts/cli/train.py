@@ -32,6 +32,10 @@ class Places:
     """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other, large ones every dataset
     as often as any other."""
 
+    embodiment: tuple[str, ...] = ()
+    """The robot's name, one for all datasets or one for each; none: what they say themselves. Datasets that do not name
+    their robot are of one where cameras, state and actions are equal."""
+
     output: Path
     """The run's folder: config, metrics, checkpoints."""
 
@@ -63,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         data=options.data,
         weights=options.weights,
         temperature=options.temperature,
+        embodiment=options.embodiment,
         output=options.output,
         start_from=options.start_from,
         resume=options.resume,

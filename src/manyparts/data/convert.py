@@ -30,14 +30,17 @@ def convert(
     *,
     format: Format = "lerobot",
     images: Images = "png",
+    embodiment: str | None = None,
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
     """Write the dataset at `source` to `target`, which must not exist.
 
     format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder). images: of lerobot
-    only; video is lossy. What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target,
-    from which the same call goes on after a kill; memory holds one episode. Raises UserError, with the target
-    untouched, for a source that is torn, a target that exists, or a disk that is full.
+    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says.
+
+    What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
+    call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
+    is torn, a target that exists, or a disk that is full.
     """
     target = Path(target)
     if format not in get_args(Format):
@@ -46,10 +49,14 @@ def convert(
         raise UserError(f"{target} exists; choose another target")
     if format != "lerobot":
         require_h5py(target)
+    if embodiment is not None and not embodiment.strip():
+        raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
     dataset = EpisodeDataset.open(source)
+    dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
     manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
+    manifest |= {} if embodiment is None else {"embodiment": embodiment}
     try:
         with claim(staging, manifest):
             work = _LeRobot(staging, dataset, images) if format == "lerobot" else _Segments(staging, dataset, format)

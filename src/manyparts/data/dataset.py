@@ -7,6 +7,7 @@ import multiprocessing
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,16 @@ class EpisodeDataset:
         return whole.hexdigest()
 
     def bounded_as(self, spec: Spec) -> EpisodeDataset:
-        """The same dataset as an agent of this spec takes it; see `Spec.bounded_as`."""
+        """The same dataset as an agent of this spec takes it: by its name, and see `Spec.bounded_as`."""
+        return self._with_spec(self.spec.bounded_as(spec).called_as(spec))
+
+    def of_embodiment(self, name: str) -> EpisodeDataset:
+        """The same dataset of the robot of this name."""
+        return self._with_spec(replace(self.spec, embodiment=name, named=True))
+
+    def _with_spec(self, spec: Spec) -> EpisodeDataset:
         same = copy(self)
-        same.spec = self.spec.bounded_as(spec)
+        same.spec = spec
         return same
 
     def episode(self, index: int) -> Episode:

@@ -74,18 +74,23 @@ class JointSpec:
         """Camera to slot, of one of these embodiments."""
         return dict(zip(spec.cameras, self.slots, strict=False))
 
-    def index(self, spec: Spec, complaint: str) -> int:
-        """The place of an embodiment, wherever its actions end if that is but measured. Raises UserError that begins
-        with `complaint` and says what differs from those that are known."""
+    def index(self, spec: Spec, complaint: str, *, advice: str = "") -> int:
+        """The place of an embodiment, wherever its actions end if that is but measured, and whatever it is called if
+        that is but a guess. Raises UserError that begins with `complaint` and says what differs from those that are
+        known, or which of them it may be; it ends with `advice` where only the name is in question."""
         differences = {ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs}
-        for number, found in enumerate(differences.values()):
-            if not found:
-                return number
+        equal = [name for name, found in differences.items() if not found]
+        if spec.embodiment in equal or len(equal) == 1:
+            return self.names.index(spec.embodiment if spec.embodiment in equal else equal[0])
+        if equal:
+            raise UserError(f"{complaint}: it does not name its robot, which may be {' or '.join(equal)}{advice}")
+        if not any(_fields(found) == "embodiment" for found in differences.values()):
+            advice = ""
         alike = self.names[0] if len(self.names) == 1 else spec.embodiment
         if alike in differences:
-            raise UserError(f"{complaint} ({'; '.join(differences[alike])}); known: {', '.join(self.names)}")
+            raise UserError(f"{complaint} ({'; '.join(differences[alike])}); known: {', '.join(self.names)}{advice}")
         told = [f"{name} (not the same: {_fields(found)})" for name, found in differences.items()]
-        raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(told)}")
+        raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(told)}{advice}")
 
     def _cameras_in(self, number: int) -> dict[str, tuple[int, int]]:
         """ "camera C of E" to its size, for the cameras in a slot."""

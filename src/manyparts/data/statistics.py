@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+ROUNDING = 1e-6  # of a number's size: what differs by less is the same
 _SAMPLE_ROWS = 65_536
 
 
@@ -29,6 +30,13 @@ class FeatureStatistics:
     q50: tuple[float, ...] = ()
     q90: tuple[float, ...] = ()
     q99: tuple[float, ...] = ()
+
+    @property
+    def still(self) -> np.ndarray:
+        """bool (d,): numbers that differ between rows by no more than rounding, whatever their size."""
+        low, high = np.asarray(self.min), np.asarray(self.max)
+        rounding = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+        return (high - low <= rounding) & (np.asarray(self.std) <= rounding)
 
     def to_dict(self, *, image: bool = False) -> dict[str, Any]:
         """LeRobot's form: lists of d numbers, or nested (3, 1, 1) for images; count as a list of one."""

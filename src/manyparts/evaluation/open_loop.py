@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from manyparts.models.checkpoint import load_info, resolve
 from manyparts.models.distributional import Distributional
 from manyparts.models.world_model import WorldModel, step_by_step
 from manyparts.rollout.seeds import derive_seed
-from manyparts.types import ActionContract, UserError
+from manyparts.types import ActionContract, DatasetWarning, UserError
 
 HORIZONS = (1, 5, 10, 25, 50)
 TrainedOn = Literal["other data", "other episodes", "these episodes"]
@@ -235,6 +236,14 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
         raise UserError(f"{run} is of a {type(model).__name__}, which predicts no dynamics")
     body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
     normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+    seen = dataset.statistics[STATE]
+    for number in np.flatnonzero(normaliser.held(np.asarray(seen.min)) | normaliser.held(np.asarray(seen.max))):
+        warnings.warn(
+            f"state {dataset.spec.state_names[number]} moves here, but was always {normaliser.mean[number]:g} in the data "
+            f"of {run}: it predicts nothing of it",
+            DatasetWarning,
+            stacklevel=2,
+        )
     return _Forecaster(str(run), model, normaliser, body.spec.action, seen_episodes(info.provenance, dataset))
 
 
@@ -310,7 +319,7 @@ def _trained_on(seen: np.ndarray | None, episodes: np.ndarray) -> TrainedOn:
 
 def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[np.ndarray, "s"]) -> _Walk:
     """scale: from the model's deviations to those in which errors are told."""
-    state = forecaster.normaliser(window.state)
+    state = forecaster.normaliser.scaled(window.state)
     (predicted, rewards), truth = _dream(forecaster, window, context), state[context + 1 :]
     return _Walk(
         window.episode,
@@ -332,7 +341,7 @@ def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.n
 
 def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:
     """The probability integral transform of every step that was predicted, each one step ahead."""
-    state = torch.from_numpy(np.stack([forecaster.normaliser(window.state) for window in windows]))
+    state = torch.from_numpy(np.stack([forecaster.normaliser.scaled(window.state) for window in windows]))
     action = torch.from_numpy(forecaster.contract.normalise(np.stack([window.action for window in windows])))
     reward = torch.stack([window.reward for window in windows])
     found = []

@@ -120,8 +120,8 @@ def load_info(folder: str | Path) -> CheckpointInfo:
 
 def load_weights(
     module: nn.Module, folder: str | Path, *, may_miss: Sequence[str] = (), ignore: Sequence[str] = ()
-) -> None:
-    """Copy the weights of a checkpoint folder into `module`, on whatever device it is.
+) -> set[str]:
+    """Copy the weights of a checkpoint folder into `module`, on whatever device it is; the names of all that it has.
 
     may_miss: patterns of names that the checkpoint may lack, whose fresh values stay. ignore: patterns of names that
     only the checkpoint has. Raises UserError listing all other missing, unexpected and mis-shaped weights; the
@@ -138,6 +138,7 @@ def load_weights(
     if complaints := [f"{kind}: {_some(names)}" for kind, names in found.items() if names]:
         raise UserError(f"{path} does not fit the model; {'; '.join(complaints)}")
     module.load_state_dict(shared, strict=False)
+    return set(shared)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -25,15 +25,15 @@ from manyparts.models.actions import (
     ContinuousActionConfig,
     fitted,
 )
-from manyparts.models.encoders import ConvEncoder, ConvEncoderConfig, EncoderConfig, ViT, ViTConfig, build_encoder
-from manyparts.models.pretrained import load_vit
+from manyparts.models.encoders import ConvEncoder, ConvEncoderConfig, EncoderConfig, ViT, build_encoder
+from manyparts.models.pretrained import load_encoders
 from manyparts.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
 from manyparts.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 from manyparts.nn.token_learner import TokenLearner
 from manyparts.nn.transformer import Block, CrossBlock
-from manyparts.types import Batch, Prompt, PromptPictures
+from manyparts.types import Batch, Prompt, PromptPictures, UserError
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,9 @@ class ControlTransformer(nn.Module):
         self, config: ControlTransformerConfig, joint: JointSpec, *, chunk: int, steps: int, prompt_pictures: int = 0
     ):
         super().__init__()
+        if not joint.slots:
+            names = " and ".join(map(repr, joint.names))
+            raise UserError(f"the embodiment {names} has no camera for a policy to see by")
         self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
         self.visual_tokens = config.visual_tokens * len(joint.slots)
         self.embedding = ObservationEmbedding(config, joint)
@@ -184,12 +187,10 @@ class ControlTransformer(nn.Module):
         self.prompt_blocks = nn.ModuleList(_prompt_block(config, config.prompt) for _ in self.blocks if config.prompt)
         self.prefixed = config.prompt is not None and config.prompt.conditioning == "prefix"
 
-    def load_pretrained(self) -> None:
-        """Start the image encoders from the pretrained weights that the config names, if it names any."""
-        encoder = self.config.encoder
-        for module in self.embedding.encoders.values():
-            if isinstance(encoder, ViTConfig) and encoder.pretrained and isinstance(module, ViT):
-                load_vit(module, encoder.pretrained)
+    def load_pretrained(self) -> tuple[str, ...]:
+        """Start the image encoders from the pretrained weights that the config names, if it names any. Returns prefixes
+        of the parameters that were loaded."""
+        return ("embedding.encoders.",) if load_encoders(self.config.encoder, self.embedding.encoders.values()) else ()
 
     def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
         """The visual tokens of frames of a camera (or slot), which a `Batch` may bring as `features` while the encoders

@@ -151,8 +151,9 @@ class DynamicsTransformer(nn.Module):
         """Steps before a step that it may know of: in every layer it sees what those before it saw."""
         return self.config.layers * (self.steps - 1)
 
-    def load_pretrained(self) -> None:
+    def load_pretrained(self) -> tuple[str, ...]:
         """There are no weights to begin with."""
+        return ()
 
     def forward(
         self,

@@ -119,6 +119,8 @@ class ConvEncoder(nn.Module):
             stack += [nn.Conv2d(channels, channels_out, kernel, stride, padding), nn.GELU()]
             channels = channels_out
             height, breadth = ((n + 2 * padding - kernel) // stride + 1 for n in (height, breadth))
+        if min(height, breadth) < 1:
+            raise _too_small(size)
         self.size, self.width = size, width
         self.convolutions = nn.Sequential(*stack)
         self.project = nn.Linear(channels, width)
@@ -146,7 +148,7 @@ class KeypointEncoder(nn.Module):
             channels = channels_out
             height, width = ((n - kernel) // stride + 1 for n in (height, width))
         if min(height, width) < 2:
-            raise UserError(f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides")
+            raise _too_small(size)
         self.size, self.grid, self.width = size, (1, 1), 2 * maps
         stack.append(nn.Conv2d(channels, maps, 1))
         self.convolutions = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # pyright: ignore
@@ -186,6 +188,10 @@ class ViT(nn.Module):
         height, width = self.patch_embedding.kernel_size
         patches = rearrange(images, "n c (y h) (x w) -> n (y x) (c h w)", h=height, w=width)
         return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
+
+
+def _too_small(size: tuple[int, int]) -> UserError:
+    return UserError(f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides")
 
 
 Encoder = ConvEncoder | KeypointEncoder | ViT | FrozenImages

@@ -89,8 +89,9 @@ class EnsembleDynamics(nn.Module):
         self.highest = nn.Parameter(torch.full((predicted,), high))
         self.register_buffer("held_out_error", torch.zeros(config.members))
 
-    def load_pretrained(self) -> None:
+    def load_pretrained(self) -> tuple[str, ...]:
         """There are no weights to begin with."""
+        return ()
 
     @property
     def elites(self) -> Int[Tensor, "e"]:

@@ -41,8 +41,9 @@ class MlpDynamics(nn.Module):
         self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
         self.network = mlp([self.observed + self.acted, *[config.width] * config.layers, self.observed + 1])
 
-    def load_pretrained(self) -> None:
+    def load_pretrained(self) -> tuple[str, ...]:
         """There are no weights to begin with."""
+        return ()
 
     def forward(self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]) -> Float[Tensor, "... m"]:
         """The change of each number of the observation, and at last the reward: m = s + 1."""

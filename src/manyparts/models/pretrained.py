@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from manyparts.models.encoders import ViT
+from manyparts.models.encoders import EncoderConfig, ViT, ViTConfig
 from manyparts.models.huggingface import from_pretrained
 from manyparts.types import UserError
 
@@ -26,6 +27,17 @@ _RENAMED = (
     (r"\.mlp\.fc1\.", ".feed_forward.0."),
     (r"\.mlp\.fc2\.", ".feed_forward.2."),
 )
+
+
+def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
+    """Start image encoders from the pretrained weights that their config names; whether it names any."""
+    source = config.pretrained if isinstance(config, ViTConfig) else None
+    if not source:
+        return False
+    for encoder in encoders:
+        assert isinstance(encoder, ViT), type(encoder)
+        load_vit(encoder, source)
+    return True
 
 
 def load_vit(vit: ViT, source: str) -> None:
@@ -94,6 +106,10 @@ class PretrainedText(nn.Module):
         lengths = torch.tensor([len(row) for row in rows], device=device)
         hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return hidden, torch.arange(hidden.shape[1], device=device) < lengths[:, None]
+
+    def tokens(self, sentence: str) -> tuple[int, ...]:
+        """The numbers that the encoder reads of a sentence, cut to `max_words`."""
+        return tuple(self.tokenizer([sentence], truncation=True, max_length=self.max_words)["input_ids"][0])
 
     def _encode(self, sentence: str) -> Float[Tensor, "w d"]:
         words = self.tokenizer([sentence], truncation=True, max_length=self.max_words, return_tensors="pt")

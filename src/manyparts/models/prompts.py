@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from manyparts.data.sentences import words
 from manyparts.models.pretrained import PretrainedText
 from manyparts.nn.transformer import Block
 from manyparts.types import Prompt
@@ -84,7 +84,7 @@ class PromptEncoder(nn.Module):
         super().__init__()
         self.pictures = pictures
         if isinstance(config.text, PretrainedTextConfig):
-            self.text: nn.Module = PretrainedText(config.text.source, config.text.max_words)
+            self.text: PretrainedText | SmallText = PretrainedText(config.text.source, config.text.max_words)
         else:
             text = config.text
             self.text = SmallText(text.width, text.layers, text.heads, text.vocabulary, text.max_words)
@@ -93,6 +93,10 @@ class PromptEncoder(nn.Module):
         if pictures:
             self.place_embedding = nn.Parameter(torch.randn(pictures, visual_tokens + 1, width) * 0.02)
             self.picture_norm = nn.LayerNorm(width)
+
+    def tokens(self, sentence: str) -> tuple[int, ...]:
+        """What the text encoder makes of a sentence: two with equal tokens are the same to the agent."""
+        return self.text.tokens(sentence)
 
     def forward(self, prompts: tuple[Prompt, ...], pictures: PictureTokens | None = None) -> PromptTokens:
         """Equal sentences of a batch are encoded once. A prompt that says nothing is the empty sentence."""
@@ -126,17 +130,24 @@ class SmallText(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
     def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
-        words = [self._words(sentence) for sentence in sentences]
+        rows = [self.tokens(sentence) for sentence in sentences]
         device = self.word_embedding.weight.device
-        longest = max(len(row) for row in words)
-        index = torch.tensor([row + [0] * (longest - len(row)) for row in words], device=device)
-        mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in words], device=device)
+        longest = max(map(len, rows))
+        index = torch.tensor([row + (0,) * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device)
         x = self.word_embedding(index) + self.position_embedding.weight[:longest]
         for block in self.blocks:
             x = block(x, mask[:, None, None, :])
         return x, mask
 
-    def _words(self, sentence: str) -> list[int]:
-        """At least one word a sentence: an empty one is the word ""."""
-        words = re.findall(r"[a-z0-9]+", sentence.lower())[: self.max_words] or [""]
-        return [zlib.crc32(word.encode()) % self.vocabulary for word in words]
+    def tokens(self, sentence: str) -> tuple[int, ...]:
+        """The numbers of a sentence's words, at least one: an empty sentence is the word "".
+
+        Of a sentence that is too long, the last token stands for all words that have none of their own, so that
+        sentences that differ only there are not the same.
+        """
+        said = words(sentence) or ("",)
+        if len(said) > self.max_words:
+            rest = said[self.max_words - 1 :]
+            said = (*said[: self.max_words - 1], " ".join(rest))
+        return tuple(zlib.crc32(word.encode()) % self.vocabulary for word in said)

@@ -73,8 +73,9 @@ class RecurrentDynamics(nn.Module):
         self.posterior_head = mlp([width + self.observed, width, drawn])
         self.decoder = mlp([width + drawn, width, width, self.observed + 1])
 
-    def load_pretrained(self) -> None:
+    def load_pretrained(self) -> tuple[str, ...]:
         """There are no weights to begin with."""
+        return ()
 
     def decode(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... m"]:
         """The observation at a state and, at last, the reward of the action that led there: m = s + 1."""

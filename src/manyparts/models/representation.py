@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from manyparts.data.embodiments import JointSpec
-from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, ViT, ViTConfig, build_encoder
-from manyparts.models.pretrained import load_vit
+from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, build_encoder
+from manyparts.models.pretrained import load_encoders
 from manyparts.nn.named import NamedModules
 from manyparts.types import Batch, UserError
 
@@ -61,12 +61,10 @@ class Representation(nn.Module):
         widths = [config.width or each.width for each in encoders.values()]
         self.embedding_dimension = sum(widths) if slots else joint.state_dimension
 
-    def load_pretrained(self) -> None:
-        """Start the encoders from the pretrained weights that the config names, if it names any."""
-        encoder = self.config.encoder
-        for module in self.encoders.values():
-            if isinstance(encoder, ViTConfig) and encoder.pretrained and isinstance(module, ViT):
-                load_vit(module, encoder.pretrained)
+    def load_pretrained(self) -> tuple[str, ...]:
+        """Start the encoders from the pretrained weights that the config names, if it names any. Returns prefixes of
+        the parameters that were loaded."""
+        return ("encoders.",) if load_encoders(self.config.encoder, self.encoders.values()) else ()
 
     def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n 1 d"]:
         """A camera's embedding of frames, as one token."""

@@ -165,6 +165,6 @@ def _returns(
         if getattr(worth, "shape", None) != total.shape:
             told = f"shape {tuple(worth.shape)}" if isinstance(worth, Tensor) else f"a {type(worth).__name__}"
             raise UserError(f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}")
-        total = total + discount**step * worth
+        total = total + discount**step * torch.as_tensor(worth, dtype=total.dtype, device=total.device)
     finite = observation.isfinite().flatten(1).all(dim=1) & reward.isfinite().all(dim=1)
     return total.where(finite & total.isfinite(), -torch.inf)

@@ -111,6 +111,9 @@ class TrainConfig:
     train_only: tuple[str, ...] = ()
     """Patterns of the parameters that are trained; all others are frozen. Empty: all are trained."""
 
+    freeze_untrained: bool = False
+    """Allow train_only to freeze parameters that nothing has trained: random features, as a baseline."""
+
     new_parameters: tuple[str, ...] = ()
     """Patterns of parameters that the run we start from may lack."""
 

@@ -71,6 +71,11 @@ def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
     return from_jsonable(TrainConfig, own), {name: value for name, value in values.items() if name not in names}
 
 
+def named_embodiment(run: Path) -> list[str]:
+    """What the run there was told to call its robots; nothing if it was told nothing, or there is no run."""
+    return list(read_config(run)[1].get("embodiment", [])) if (run / CONFIG).exists() else []
+
+
 def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
     """The facts of the run to resume. Raises UserError naming what differs from how it was begun."""
     begun, facts = read_config(run)
@@ -80,6 +85,9 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
     weights = facts.get("weights", [1.0])
     if len(sources.datasets) > 1 and weights != list(sources.weights):
         different.append(f"weights was {weights!r}, is {list(sources.weights)!r}")
+    named = facts.get("embodiment", [])
+    if sources.embodiment and named != list(sources.embodiment):
+        different.append(f"embodiment was {named!r}, is {list(sources.embodiment)!r}")
     if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
         different.append(f"the dataset's content is no longer that of {facts['data']}")
     if different:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.formats.reader import REWARD
 from manyparts.data.mixture import require_weights
+from manyparts.data.scales import Scale, fitted_to_data
 from manyparts.data.statistics import pooled
-from manyparts.models.checkpoint import Embodiment
+from manyparts.models.checkpoint import Embodiment, load_info
 from manyparts.serialisation import content_hash
 from manyparts.types import Spec, TaskEntry, UserError
+
+_ONE_ROBOT = "; if it is one of these, say so with --embodiment NAME"
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """One dataset or several. weights: in proportion to the windows that each gives."""
+    """One dataset or several. weights: in proportion to the windows that each gives. embodiment: what the user calls
+    the robot of all, or of each; empty: what the datasets say."""
 
     datasets: tuple[EpisodeDataset, ...]
     weights: tuple[float, ...] = (1.0,)
+    embodiment: tuple[str, ...] = ()
 
     @classmethod
     def open(
@@ -31,22 +40,26 @@ class Sources:
         weights: Sequence[float] = (),
         *,
         temperature: float | None = None,
+        embodiment: Sequence[str] = (),
     ) -> Sources:
         """Of one location or several; without weights each counts alike. temperature: weights are multiplied by
         frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every dataset as
-        often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
+        often as any other. embodiment: the robot's name, one for all datasets or one for each; none: what the datasets
+        say. Those that say nothing are of one robot where their specs are equal. Raises UserError where a dataset
+        cannot be read, or weights or names do not fit."""
         locations = [data] if isinstance(data, str | Path) else list(data)
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
         if temperature is not None and not temperature > 0:
             raise UserError(f"temperature is {temperature}; expected a number above 0")
-        datasets = tuple(map(EpisodeDataset.open, locations))
+        _require_names(embodiment, len(locations))
+        datasets = _named(list(map(EpisodeDataset.open, locations)), embodiment)
         given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
         if temperature is not None:
             sizes = np.asarray([dataset.num_frames for dataset in datasets])
             given = given * (sizes / sizes.max()) ** (1 / temperature)
-        return cls(datasets, tuple(given.tolist()))
+        return cls(tuple(datasets), tuple(given.tolist()), tuple(embodiment))
 
     @property
     def locations(self) -> list[str]:
@@ -81,15 +94,95 @@ class Sources:
             )
 
     def embodiments(self) -> tuple[Embodiment, ...]:
-        """The embodiments in the order of their first datasets, with the statistics of all their frames.
+        """The embodiments in the order of their first datasets, see `grouped`. Datasets that do not name their robot
+        are of one where their specs are equal."""
+        found = self.grouped(_robots(self.datasets))
+        named = {own.spec.embodiment for own in self.datasets if own.spec.named}
+        return tuple(
+            replace(each, spec=replace(each.spec, embodiment=name, named=name in named)) for name, each in found.items()
+        )
+
+    def grouped(self, keys: Sequence[K]) -> dict[K, Embodiment]:
+        """The embodiment of all datasets of one key, with the statistics of all their frames. keys: one a dataset.
 
         Bounds of actions that are but measured are those of all frames. Raises UserError where datasets of one
         embodiment otherwise differ in its spec, or in its environment.
         """
-        groups: dict[str, list[EpisodeDataset]] = {}
-        for dataset in self.datasets:
-            groups.setdefault(dataset.spec.embodiment, []).append(dataset)
-        return tuple(map(_together, groups.values()))
+        groups: dict[K, list[EpisodeDataset]] = {}
+        for key, dataset in zip(keys, self.datasets, strict=True):
+            groups.setdefault(key, []).append(dataset)
+        return {key: _together(group) for key, group in groups.items()}
+
+    def joined_lines(self) -> Iterator[str]:
+        """A line for each robot of several datasets that not all name it."""
+        names = _robots(self.datasets)
+        for name in dict.fromkeys(names):
+            group = [dataset for dataset, own in zip(self.datasets, names, strict=True) if own == name]
+            if len(group) > 1 and not all(dataset.spec.named for dataset in group):
+                paths = ", ".join(str(dataset.path) for dataset in group)
+                yield (
+                    f"not all of {paths} name their robot; they are equal in cameras, state and actions, and are taken "
+                    f"for one, {name!r}: --embodiment gives one name, or one for each"
+                )
+
+
+def known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embodiment, ...], list[str]]:
+    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line for each number whose
+    scale is taken from our data, see `fitted_to_data`. Without a checkpoint, those of our data.
+
+    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does
+    not know.
+    """
+    if origin is None:
+        return sources.embodiments(), []
+    info = load_info(origin)
+    known, lines = [replace(embodiment, tasks=()) for embodiment in info.embodiments], list[str]()
+    complaint = f"the dataset is of another embodiment than {origin}"
+    places = [info.joint.index(dataset.spec, complaint, advice=_ONE_ROBOT) for dataset in sources.datasets]
+    for place, ours in sources.grouped(places).items():
+        frozen = Scale(known[place].spec, known[place].statistics)
+        scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
+        spec = scale.spec if scale.spec.named else scale.spec.called_as(ours.spec)
+        known[place] = replace(ours, spec=spec, statistics=scale.statistics)
+        lines += taken
+    return tuple(known), lines
+
+
+def _require_names(names: Sequence[str], datasets: int) -> None:
+    if len(names) not in (0, 1, datasets):
+        raise UserError(f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one for each")
+    for name in names:
+        if not name.strip():
+            raise UserError(f"embodiment is {name!r}; expected the robot's name")
+
+
+def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[EpisodeDataset]:
+    """The datasets by the names that the user gives them."""
+    if not names:
+        return list(datasets)
+    each = names if len(names) == len(datasets) else list(names) * len(datasets)
+    return [dataset.of_embodiment(name) for dataset, name in zip(datasets, each, strict=True)]
+
+
+def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
+    """What the robot of each dataset is called: of one that does not name it, as in another one of equal spec."""
+    found: list[str] = []
+    for dataset in datasets:
+        equal = [other.spec for other in datasets if _of_one_robot(dataset, other)]
+        names = list(dict.fromkeys(spec.embodiment for spec in equal if spec.named))
+        if dataset.spec.named:
+            names = [dataset.spec.embodiment]
+        elif len(names) > 1:
+            raise UserError(
+                f"{dataset.path} does not name its robot, which may be {' or '.join(names)}; say which it is with "
+                "--embodiment, a name for each dataset"
+            )
+        found.append(names[0] if names else equal[0].embodiment)
+    return found
+
+
+def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:
+    return one.environment == other.environment and not other.spec.differences(one.spec.bounded_as(other.spec))
 
 
 def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
@@ -113,15 +206,27 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
             keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
             different += [f"environment.{key}: {ours.get(key)}, {theirs.get(key)}" for key in sorted(keys)]
         if different:
+            guessed = not (first.spec.named and other.spec.named)
+            remedy = "of two robots? name them with --embodiment, a name for each dataset" if guessed else ""
             raise UserError(
                 f"{first.path} and {other.path} both have the embodiment {first.spec.embodiment!r}, but differ "
-                f"({'; '.join(different)}); collect them alike"
+                f"({'; '.join(different)}); {remedy or 'collect them alike'}"
             )
-    tasks: dict[str, TaskEntry] = {}
-    for dataset in datasets:
-        tasks |= {task.name: task for task in dataset.tasks if task.name not in tasks}
     statistics = pooled([dataset.statistics for dataset in datasets])
-    return Embodiment(_widest(datasets), first.environment, statistics, tuple(tasks.values()))
+    return Embodiment(_widest(datasets), first.environment, statistics, _tasks(datasets))
+
+
+def _tasks(datasets: Sequence[EpisodeDataset]) -> tuple[TaskEntry, ...]:
+    """Each task once. Tasks without a name of their own, which are only numbered, go on being counted."""
+    found: dict[str, TaskEntry] = {}
+    for task in (task for dataset in datasets for task in dataset.tasks):
+        nameless = task.name.startswith(f"{UNKNOWN}/")
+        if task.name not in found:
+            found[task.name] = task
+        elif nameless and all(task.sentence != other.sentence for other in found.values()):
+            free = next(name for number in count() if (name := f"{UNKNOWN}/{number}") not in found)
+            found[free] = replace(task, name=free)
+    return tuple(found.values())
 
 
 def _widest(datasets: Sequence[EpisodeDataset]) -> Spec:

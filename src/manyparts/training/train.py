@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from manyparts.data.bounds import require_learnable
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
 from manyparts.data.mixture import Mixture
@@ -26,11 +24,11 @@ from manyparts.data.windows import Windows
 from manyparts.devices import choose_device
 from manyparts.evaluation.held_out import split_episodes
 from manyparts.evaluation.provenance import code_commit, package_versions
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment, load_info, load_weights, resolve
+from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches, resolve
 from manyparts.objectives.system import DynamicsConfig, System, sees_images
 from manyparts.rollout.seeds import derive_seed
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
-from manyparts.training import checkpoint, run_folder
+from manyparts.training import checkpoint, preconditions, run_folder
 from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig
 from manyparts.training.distributed import (
     LostPeerError,
@@ -44,9 +42,9 @@ from manyparts.training.distributed import (
 from manyparts.training.frozen_features import frozen_features, require_frozen
 from manyparts.training.loop import AnyWindows, Course, fit
 from manyparts.training.metrics import Meter
-from manyparts.training.optimizer import train_only
+from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import computed_precision, flushed_denormals
-from manyparts.training.sources import Sources
+from manyparts.training.sources import Sources, known_embodiments
 from manyparts.training.update import Learner
 from manyparts.types import UserError
 
@@ -61,6 +59,7 @@ def train(
     output: str | Path,
     weights: Sequence[float] = (),
     temperature: float | None = None,
+    embodiment: str | Sequence[str] = (),
     start_from: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -68,8 +67,8 @@ def train(
     """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
 
     data: what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none: each as much.
-    temperature: see `Sources.open`. start_from: a run or checkpoint whose
-    weights this one begins with, whose embodiments and scale of states it keeps.
+    temperature, embodiment: see `Sources.open`. start_from: a run or checkpoint whose weights this one begins with,
+    whose embodiments and scales of states and actions it keeps, but for numbers that never moved there.
     resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
     never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
 
@@ -79,9 +78,12 @@ def train(
     with torchrun_ranks(place) as ranks, _reproducible(place):
         if ranks.first:
             if config.compile:
-                _require_compiler(place)
+                preconditions.require_compiler(place)
             run_folder.require_free(Path(output), resume=resume)
-            _lead(config, Sources.open(data, weights, temperature=temperature), Path(output), start_from, place, ranks)
+            names = [embodiment] if isinstance(embodiment, str) else embodiment
+            names = names or run_folder.named_embodiment(Path(output))
+            sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
+            _lead(config, sources, Path(output), start_from, place, ranks)
         else:
             _follow(ranks, place)
     return Path(output)
@@ -105,13 +107,18 @@ def prepare(
     system = System.build(config.model, config.objectives, info.joint, config.window)
     if last is None and math.isfinite(system.reward_limit):
         sources.require_rewards(system.reward_limit)
+    learnable = set(trained(system))
     if last is not None:
         load_weights(system, last)
+        known = learnable
     elif origin is not None:
-        _begin_with(origin, system, config, info)
+        known = _begin_with(origin, system, config, info)
     else:
-        system.model.load_pretrained()
+        loaded = [f"model.{part}*" for part in system.model.load_pretrained()]
+        known = {name for name in learnable if matches(name, loaded)}
     train_only(system, config.train_only)
+    if not config.freeze_untrained:
+        preconditions.require_nothing_left_random(system, sorted(learnable), known, origin)
     if config.cache_features:
         require_frozen(system)
     return system, info
@@ -119,9 +126,8 @@ def prepare(
 
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
     """What a checkpoint of this run says of itself."""
-    embodiments = sources.embodiments()
     return CheckpointInfo(
-        embodiments=embodiments if origin is None else _as_known(embodiments, origin),
+        embodiments=known_embodiments(sources, origin)[0],
         model=to_jsonable(config.model),
         objectives=to_jsonable(config.objectives),
         window=to_jsonable(config.window),
@@ -146,27 +152,6 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
     }
 
 
-def _as_known(embodiments: Sequence[Embodiment], origin: Path) -> tuple[Embodiment, ...]:
-    """All embodiments of a checkpoint, with its statistics and bounds, since its weights expect their scale. Those that
-    we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does not know.
-    """
-    info = load_info(origin)
-    known = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
-    for ours in embodiments:
-        place = info.joint.index(ours.spec, f"the dataset is of another embodiment than {origin}")
-        known[place] = replace(ours, spec=known[place].spec, statistics=known[place].statistics)
-    return tuple(known)
-
-
-def _require_compiler(place: torch.device) -> None:
-    found = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if place.type == "cpu" and not shutil.which(found):
-        raise UserError(
-            f"this config compiles its blocks, which on a CPU needs a C++ compiler, and {found!r} is not there: "
-            "sudo apt-get install -y g++, or train with --no-compile"
-        )
-
-
 def _lead(
     config: TrainConfig,
     sources: Sources,
@@ -178,15 +163,7 @@ def _lead(
     """The part of rank 0: look at all that is asked for, hold the run's folder, train."""
     if ranks.world > 1:
         config = replace(config, processes=ranks.world)
-    _require_local(config, sources)
-    dynamics = isinstance(config.model, DynamicsConfig)
-    if dynamics:
-        sources.require_rewards_of_all_or_none()
-    for dataset in sources.datasets:
-        require_learnable(dataset, dynamics=dynamics)
-    _tell_of_long_windows(config, sources)
-    if computed_precision(config.precision, place) != config.precision:
-        print("this processor has no instructions for bfloat16: computing in float32, which is faster", file=sys.stderr)
+    preconditions.require_data(config, sources, place)
     with run_folder.hold(output):
         begun = (output / run_folder.CONFIG).exists()
         if begun:
@@ -194,28 +171,12 @@ def _lead(
         last = checkpoint.last(output)
         origin = None if last or start_from is None else resolve(start_from)
         system, info = prepare(config, sources, origin, last)
+        preconditions.report_embodiments(sources, info, origin or (last and output))
         if not begun:
+            preconditions.require_distinct_tasks(config, system, info)
+            preconditions.report_scales(info, known_embodiments(sources, origin)[1])
             run_folder.write_config(output, config, _facts(sources, start_from, info))
         _train(config, sources, output, origin, system, info, place, ranks)
-
-
-def _tell_of_long_windows(config: TrainConfig, sources: Sources) -> None:
-    """Positions that no episode reaches are never learned, and a model may later be asked to act there."""
-    frames = config.window.steps * config.window.chunk
-    longest = max(int(np.diff(dataset.starts).max()) for dataset in sources.datasets)
-    if frames > longest:
-        print(
-            f"windows are of {frames} frames, but the longest episode has {longest}: what lies beyond is not learned",
-            file=sys.stderr,
-        )
-
-
-def _require_local(config: TrainConfig, sources: Sources) -> None:
-    for dataset in sources.datasets:
-        if dataset.is_remote and not config.buffer_frames:
-            raise UserError(
-                f"{dataset.location} lies elsewhere: --buffer-frames 20000 streams it; or copy it to this disk"
-            )
 
 
 def _follow(ranks: Ranks, place: torch.device) -> None:
@@ -230,7 +191,8 @@ def _read(assignment: Mapping[str, Any]) -> tuple[TrainConfig, Sources, Path, Pa
     """Config, data, output and origin of what rank 0 has assigned."""
     origin = assignment["origin"] and Path(assignment["origin"])
     config = from_jsonable(TrainConfig, assignment["config"])
-    return config, Sources.open(assignment["data"], assignment["weights"]), Path(assignment["output"]), origin
+    sources = Sources.open(assignment["data"], assignment["weights"], embodiment=assignment["embodiment"])
+    return config, sources, Path(assignment["output"]), origin
 
 
 def _work(
@@ -241,14 +203,14 @@ def _work(
     _fit(config, sources, output, system, info, place, ranks)
 
 
-def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> None:
-    """Load the weights of a checkpoint. Raises UserError where the models differ."""
+def _begin_with(origin: Path, system: System, config: TrainConfig, info: CheckpointInfo) -> set[str]:
+    """Load the weights of a checkpoint; the names of those that it has. Raises UserError where the models differ."""
     theirs = load_info(origin)
     differences = _model_differences(dict(theirs.model), dict(info.model))
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
     dropped = [f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives]
-    load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
+    return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
 
 
 def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str]:
@@ -264,6 +226,7 @@ def _facts(sources: Sources, start_from: str | Path | None, info: CheckpointInfo
     origin = None if start_from is None else str(Path(start_from).resolve())
     paths = sources.locations
     data = {"data": paths[0]} if len(paths) == 1 else {"data": paths, "weights": list(sources.weights)}
+    data |= {"embodiment": list(sources.embodiment)} if sources.embodiment else {}
     return data | {"start_from": origin, "provenance": dict(info.provenance)}
 
 
@@ -292,6 +255,7 @@ def _train(
         "config": to_jsonable(config),
         "data": sources.locations,
         "weights": sources.weights,
+        "embodiment": sources.embodiment,
         "output": str(output.resolve()),
         "origin": origin and str(origin.resolve()),
     }

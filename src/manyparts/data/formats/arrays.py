@@ -136,12 +136,14 @@ def spec_of(
     *,
     embodiment: str,
     fps: float,
+    named: bool = True,
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
     choices: tuple[str, ...] = (),
 ) -> Spec:
     """What can be derived of an embodiment that others recorded; what actions mean is not written there.
 
-    bounds: of actions, where they are known and finite; else those that were seen.
+    named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are known and finite; else
+    those that were seen.
     """
     (low, high), measured = seen_bounds(statistics[ACTION]), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
@@ -158,7 +160,7 @@ def spec_of(
         measured=measured,
     )
     cameras = {name: (height, width) for name, (_, height, width) in plan.cameras.items()}
-    return Spec(embodiment, cameras, plan.state_names, contract)
+    return Spec(embodiment, cameras, plan.state_names, contract, named=named)
 
 
 def seen_bounds(seen: FeatureStatistics) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -225,6 +225,7 @@ class MinariReader:
                 self._plan,
                 statistics,
                 embodiment=name.rpartition("/")[0] or name,
+                named=bool(metadata.get("dataset_id")),
                 fps=_FPS,
                 bounds=acted.bounds(),
                 choices=tuple(f"choice_{number}" for number in range(acted.choices)),

@@ -130,7 +130,7 @@ class RLDSReader:
         changing = sum(len(asked[number]) > 1 for number in sound)
         return Contents(
             format="RLDS",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self._name or UNKNOWN, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=self._name or UNKNOWN, named=False, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
             lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),

@@ -305,6 +305,7 @@ class RobomimicReader:
             self._plan,
             statistics,
             embodiment=_robot(settings) or name,
+            named=bool(_robot(settings)) or name != UNKNOWN,
             fps=fps,
             bounds=(-ones, ones) if inside else None,
         )

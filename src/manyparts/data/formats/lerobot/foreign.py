@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from manyparts.data.formats.arrays import seen_bounds
+from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
 from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
 from manyparts.data.formats.reader import ACTION
 from manyparts.data.statistics import Statistics
@@ -33,5 +33,5 @@ def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps
         control_rate_hz=fps,
         measured=True,
     )
-    embodiment = str(info.get("robot_type") or "unknown")
-    return Spec(embodiment, camera_sizes(features, plan), state_names(features, plan.state), action)
+    robot = str(info.get("robot_type") or UNKNOWN)
+    return Spec(robot, camera_sizes(features, plan), state_names(features, plan.state), action, named=robot != UNKNOWN)
