@@ -15,6 +15,7 @@ BENCHMARKS = {
     "windows": "windows a second that are drawn, against those that a training step consumes",
     "windows-peers": "windows a second, against the loaders of LeRobot, robomimic and Minari, and HDF5 read by hand",
     "windows-scale": "windows a second and memory from 1M frames, against from 10 thousand",
+    "open-formats": "seconds to open 1000 episodes of robomimic, Minari, npz, RLDS, against plain reading",
     "phase2-cached": "steps a second of phase II with cached visual tokens, against encoding images",
     "act": "decisions a second with `carry`, against encoding the whole context anew",
     "pretrain-step": "steps a second of inverse-dynamics pretraining, against the loop that one writes first",

@@ -199,12 +199,14 @@ class MinariReader:
         statistics = survey.gathering.finish(self._folder)
         labels = [survey.labels[number] for number in self._numbers]
         whole = self._numbers == list(range(len(self._numbers)))
+        succeeded = [survey.succeeded.get(number) for number in self._numbers]
         known: dict[str, Any] = {
             "format": f"Minari ({kind})",
             "lengths": self._lengths,
             "statistics": statistics,
             "images": self._images(),
             "seeds": np.asarray([_seed(each.get("seed")) for each in labels], dtype=np.int64),
+            "succeeded": None if None in succeeded else np.asarray(succeeded),
             "left_out": left_out,
             "episodes_left_out": {str(number): why for number, why in survey.spoilt.items()},
             "episode_names": () if whole else tuple(map(str, self._numbers)),
@@ -217,7 +219,6 @@ class MinariReader:
                 tasks=self._ours.tasks,
                 episode_task=np.asarray([numbers[each["task"]] for each in labels]),
                 environment=self._ours.environment,
-                succeeded=np.asarray([survey.succeeded.get(number, False) for number in self._numbers]),
                 **known,
             )
         return Contents(

@@ -1,0 +1,125 @@
+"""Small robomimic files and Minari datasets with one thing that is special, written by their layout."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as arrow_dataset
+from PIL import Image
+
+LENGTHS = (6, 5, 4)
+Change = Callable[[int, Any], None]
+
+
+def robomimic(path: Path, change: Change | None = None, data: Mapping[str, Any] | None = None) -> Path:
+    """Three demonstrations with actions (2) and obs/hand (3). change: is given the number and group of each. data:
+    attributes of all."""
+    with h5py.File(path, "w") as file:
+        file.create_group("data").attrs.update(data or {})
+        for number, length in enumerate(LENGTHS):
+            rng = np.random.default_rng(number)
+            demo = file.create_group(f"data/demo_{number}")
+            demo["actions"] = rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+            demo["obs/hand"] = rng.normal(size=(length, 3)).astype(np.float32)
+            if change:
+                change(number, demo)
+    return path
+
+
+def put(group: Any, name: str, values: Any, **settings: Any) -> None:
+    """An array in place of the one that may be there."""
+    if name in group:
+        del group[name]
+    group.create_dataset(name, data=values, **settings)
+
+
+def box(*shape: int, dtype: str = "float32", low: float = -1.0, high: float = 1.0) -> dict[str, Any]:
+    bounds = {"low": np.full(shape, low).tolist(), "high": np.full(shape, high).tolist()}
+    return {"type": "Box", "dtype": dtype, "shape": list(shape), **bounds}
+
+
+def minari(
+    folder: Path,
+    *,
+    observed: Mapping[str, Any] | None = None,
+    acted: Mapping[str, Any] | None = None,
+    actions: Callable[[int], np.ndarray] | None = None,
+    change: Change | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Three episodes in HDF5, observations/hand (3) and actions (2) by default. actions: of so many steps."""
+    (folder / "data").mkdir(parents=True)
+    hand = {"type": "Dict", "subspaces": {"hand": box(3)}}
+    metadata = {
+        "total_episodes": len(LENGTHS),
+        "data_format": "hdf5",
+        "observation_space": json.dumps(observed or hand),
+        "action_space": json.dumps(acted or box(2)),
+        "dataset_id": "toy/small-v0",
+    }
+    (folder / "data/metadata.json").write_text(json.dumps(metadata | dict(about or {})))
+    with h5py.File(folder / "data/main_data.hdf5", "w") as file:
+        for number, length in enumerate(LENGTHS):
+            rng = np.random.default_rng(number)
+            episode = file.create_group(f"episode_{number}")
+            episode.attrs["id"] = number
+            episode["actions"] = actions(length) if actions else rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+            episode["rewards"], episode["terminations"] = np.zeros(length), np.zeros(length, bool)
+            episode["truncations"] = np.arange(length) == length - 1
+            if not observed:
+                episode["observations/hand"] = rng.uniform(-1, 1, (length + 1, 3)).astype(np.float32)
+            if change:
+                change(number, episode)
+    return folder
+
+
+def minari_arrow(folder: Path, storage: str, change: Callable[[int, dict[str, Any]], None] | None = None) -> Path:
+    """The same in Arrow or Parquet. change: is given the number and the columns, and may change "label", too."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    observed = {"type": "Dict", "subspaces": {"hand": box(3)}}
+    metadata = {"total_episodes": len(LENGTHS), "data_format": storage, "dataset_id": "toy/small-v0"}
+    spaces = {"observation_space": json.dumps(observed), "action_space": json.dumps(box(2))}
+    (data / "metadata.json").write_text(json.dumps(metadata | spaces))
+    for number, length in enumerate(LENGTHS):
+        rng = np.random.default_rng(number)
+        parts: dict[str, Any] = {
+            "hand": rng.uniform(-1, 1, (length + 1, 3)).astype(np.float32),
+            "actions": rng.uniform(-1, 1, (length + 1, 2)).astype(np.float32),
+            "label": {"id": number, "total_steps": length},
+        }
+        if change:
+            change(number, parts)
+        rows = len(parts["actions"])
+        columns = {"actions": _lists(parts["actions"]), "rewards": np.zeros(rows)}
+        columns |= {"terminations": np.zeros(rows, bool), "truncations": np.arange(rows) == rows - 2}
+        if "hand" in parts:
+            columns["observations"] = pa.StructArray.from_arrays([_lists(parts["hand"])], ["hand"])
+        arrow_dataset.write_dataset(pa.table(columns), data / str(number), format=storage)
+        (data / str(number) / "metadata.json").write_text(json.dumps(parts["label"]))
+    return folder
+
+
+def encoded(picture: np.ndarray, kind: str = "JPEG") -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, kind)
+    return content.getvalue()
+
+
+def padded(contents: list[bytes], width: int = 2000) -> np.ndarray:
+    """uint8 (n, width), each padded with zeros."""
+    rows = np.zeros((len(contents), width), np.uint8)
+    for row, content in zip(rows, contents, strict=True):
+        row[: len(content)] = np.frombuffer(content, np.uint8)
+    return rows
+
+
+def _lists(values: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

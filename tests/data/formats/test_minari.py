@@ -1,0 +1,299 @@
+"""Minari datasets with one thing that is special: each is read rightly, or refused or left out with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from data.formats.small_hdf5 import LENGTHS, box, encoded, minari, minari_arrow, padded, put
+
+from manyparts.data.check import check, repair
+from manyparts.data.convert import convert
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+TEXT = h5py.string_dtype()
+LARGE = {"hdf5": np.uint64(2**63 + 5), "arrow": 2**63 + 5, "parquet": 2**64 - 1}
+
+
+@pytest.fixture(autouse=True)
+def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These files are not torn; a process each would take most of the time."""
+    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
+
+
+@pytest.mark.parametrize("seed", ["large", -3, None, "text", [1, 2]])
+@pytest.mark.parametrize("storage", LARGE)
+def test_seeds_that_do_not_fit_are_unknown(storage: str, seed: Any, tmp_path: Path) -> None:
+    value = LARGE[storage] if seed == "large" else seed
+    if storage == "hdf5":
+        attributes = [{"seed": 12}, {} if value is None else {"seed": value}, {"seed": 2**63 - 1}]
+        path = minari(tmp_path / "set", change=lambda number, episode: episode.attrs.update(attributes[number]))
+    else:
+        seeds = [12, value, 2**63 - 1]
+        path = minari_arrow(tmp_path / "set", storage, lambda number, parts: parts["label"].update(seed=seeds[number]))
+    dataset = EpisodeDataset.open(path)
+    assert [dataset.seed(index) for index in range(3)] == [12, -1, 2**63 - 1]
+
+
+def test_attributes_and_infos_nobody_needs_are_left_alone(tmp_path: Path) -> None:
+    def change(_: int, episode: Any) -> None:
+        length = len(episode["actions"])
+        episode.attrs.update({"nothing": h5py.Empty("f4"), "options/x": 3, "pair": np.zeros(2, "i4,f4")})
+        put(episode, "infos/success", np.ones((length, 2)))
+        put(episode, "infos/words", ["x"] * length, dtype=TEXT)
+        put(episode, "infos/pairs", np.zeros(length, "i4,f4"))
+        put(episode, "infos/expert_action", np.ones((length, 9)))
+
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", change=change))
+    assert dataset.reader.contents.left_out["infos"] == "expert_action, pairs, success, words"
+    assert not dataset.episode(0).success.any() and "expert_action" not in " ".join(dataset.columns(0))
+
+
+def test_spaces_that_hold_no_numbers_are_named(tmp_path: Path) -> None:
+    spaces = {
+        "mission": {"type": "Text", "max_length": 9},
+        "graph": {"type": "Graph", "node_space": {}},
+        "matrix": box(2, 3),
+        "direction": {"type": "Discrete", "n": 4, "start": -1},
+        "buttons": {"type": "MultiBinary", "n": 2},
+        "levels": {"type": "MultiDiscrete", "nvec": [3, 4], "dtype": "int64"},
+        "free": box(2, low=-np.inf, high=np.inf),
+        "pair": {"type": "Tuple", "subspaces": [box(1), {"type": "Discrete", "n": 2}]},
+        "nested": {"type": "Dict", "subspaces": {"image": box(7, 7, 3, dtype="uint8", low=0, high=255)}},
+    }
+
+    def change(_: int, episode: Any) -> None:
+        length = len(episode["actions"]) + 1
+        put(episode, "observations/mission", ["go"] * length, dtype=TEXT)
+        put(episode, "observations/matrix", np.zeros((length, 2, 3)))
+        put(episode, "observations/direction", np.full(length, -1))
+        put(episode, "observations/buttons", np.ones((length, 2), np.int8))
+        put(episode, "observations/levels", np.ones((length, 2), np.int64))
+        put(episode, "observations/free", np.full((length, 2), 1e6, np.float32))
+        put(episode, "observations/pair/_index_0", np.zeros((length, 1)))
+        put(episode, "observations/pair/_index_1", np.ones(length, np.int64))
+        put(episode, "observations/nested/image", np.zeros((length, 7, 7, 3), np.uint8))
+
+    observed = {"type": "Dict", "subspaces": spaces}
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
+    assert dataset.episode(0).state[0].tolist() == [1, 1, -1, 1e6, 1e6, 1, 1, 0, 1]
+    assert dataset.spec.cameras == {"image": (7, 7)}
+    left_out = dataset.reader.contents.left_out
+    assert set(left_out) == {"graph", "mission", "matrix"} and left_out["mission"] == "text"
+
+
+@pytest.mark.parametrize("name", ["", "camera"])
+@pytest.mark.parametrize("stored", ["raw", "jpeg", "jpegs of one length"])
+def test_grey_pictures_are_cameras(name: str, stored: str, tmp_path: Path) -> None:
+    grey = box(48, 40, dtype="uint8", low=0, high=255)
+
+    def change(_: int, episode: Any) -> None:
+        frames = np.stack([np.full((48, 40), 10 * step, np.uint8) for step in range(len(episode["actions"]) + 1)])
+        key = f"observations/{name}".rstrip("/")
+        if stored == "raw":
+            put(episode, key, frames)
+        elif stored == "jpeg":
+            kept = episode.create_dataset(key, (len(frames),), h5py.vlen_dtype(np.uint8))
+            for row, frame in enumerate(frames):
+                kept[row] = np.frombuffer(encoded(frame), np.uint8)
+        else:
+            put(episode, key, padded([encoded(frame) for frame in frames], 600))
+
+    observed = {"type": "Dict", "subspaces": {name: grey}} if name else grey
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
+    assert dict(dataset.spec.cameras) == {name or "image": (48, 40)}
+    assert np.abs(dataset.frames(1, name or "image").astype(int)[3] - 30).max() < 3
+    assert dataset.frames(1, name or "image").shape == (5, 48, 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 48, 40), "uint8"), ((3, 48, 40), "uint8"), ((48, 40, 3), "float32"), ((48, 40), "uint16")]
+)
+def test_pictures_of_other_kinds_are_named(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
+    def change(_: int, episode: Any) -> None:
+        put(episode, "observations", np.zeros((len(episode["actions"]) + 1, *shape), dtype))
+
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=box(*shape, dtype=dtype), change=change))
+    assert not dataset.spec.cameras and f"{dtype} {shape}" in dataset.reader.contents.left_out["observations"]
+
+
+# Actions that are choices
+
+
+@pytest.mark.parametrize(("start", "dtype"), [(0, np.int64), (5, np.uint8), (-1, np.int8), (2**40, np.int64)])
+def test_choices_are_counted_from_zero(start: int, dtype: type, tmp_path: Path) -> None:
+    space = {"type": "Discrete", "n": 3, "start": start}
+    path = minari(tmp_path / "set", acted=space, actions=lambda length: (start + np.arange(length) % 3).astype(dtype))
+    dataset = EpisodeDataset.open(path)
+    contract, action = dataset.spec.action, dataset.episode(0).action
+    assert action[:, 0].tolist() == [0, 1, 2, 0, 1, 2] and (contract.low, contract.high) == ((0.0,), (2.0,))
+    np.testing.assert_array_equal(contract.executed(action), action)
+    convert(path, tmp_path / "copy", format="minari")
+    assert not [finding for finding in check(tmp_path / "copy") if finding.check == "action bounds"]
+    metadata = json.loads((tmp_path / "copy/data/metadata.json").read_text())
+    space, first = json.loads(metadata["action_space"]), EpisodeDataset.open(tmp_path / "copy").columns(0)["action"]
+    assert space["start"] <= first.min() and first.max() < space["start"] + space["n"]
+
+
+def test_several_choices_are_counted_from_zero(tmp_path: Path) -> None:
+    space = {"type": "MultiDiscrete", "dtype": "int64", "nvec": [3, 4], "start": [5, -2]}
+    values = np.array([5, -2]) + np.stack([np.arange(6) % 3, np.arange(6) % 4], axis=1)
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", acted=space, actions=lambda length: values[:length]))
+    np.testing.assert_array_equal(dataset.episode(0).action, values - [5, -2])
+    assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.0, 0.0), (2.0, 3.0))
+
+
+def test_choices_inside_a_tuple_are_counted_from_zero(tmp_path: Path) -> None:
+    space = {"type": "Tuple", "subspaces": [{"type": "Discrete", "n": 3, "start": 2}, box(1), {"type": "Text"}]}
+
+    def change(_: int, episode: Any) -> None:
+        length = len(episode["rewards"])
+        del episode["actions"]
+        put(episode, "actions/_index_0", 2 + np.arange(length) % 3)
+        put(episode, "actions/_index_1", np.full((length, 1), 0.5))
+        put(episode, "actions/_index_2", ["go"] * length, dtype=TEXT)
+
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", acted=space, change=change))
+    assert dataset.episode(0).action[:3].tolist() == [[0, 0.5], [1, 0.5], [2, 0.5]]
+    assert dict(dataset.reader.contents.left_out) == {"actions/_index_2": "text"}
+
+
+def test_actions_without_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"metadata.json has actions that are no numbers: Text"):
+        EpisodeDataset.open(minari(tmp_path / "set", acted={"type": "Text"}))
+
+
+# One bad episode
+
+
+def _torn_chunk(episode: Any) -> None:
+    put(episode, "observations/hand", np.ones((6, 3), np.float32), compression="gzip", chunks=(2, 3))
+    chunk = episode["observations/hand"].id.get_chunk_info(1)
+    episode.file.flush()
+    with open(episode.file.filename, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\0" * chunk.size)
+
+
+def _empty(episode: Any) -> None:
+    for name in ("actions", "rewards", "terminations", "truncations", "observations/hand"):
+        put(episode, name, episode[name][:0])
+
+
+BAD: dict[str, tuple[Callable[[Any], None], str]] = {
+    "empty": (_empty, "has no steps"),
+    "missing": (lambda episode: episode.pop("observations"), "has no array /episode_1/observations/hand"),
+    "no flags": (lambda episode: episode.pop("terminations"), "has no array /episode_1/terminations"),
+    "not finite": (lambda episode: put(episode, "observations/hand", np.full((6, 3), np.nan)), "holds NaN"),
+    "infinite": (lambda episode: put(episode, "actions", np.full((5, 2), np.inf)), "action holds NaN or infinity"),
+    "wider": (lambda episode: put(episode, "observations/hand", np.ones((6, 4))), "4 a step; its space has 3"),
+    "shorter": (lambda episode: put(episode, "actions", np.ones((4, 2))), "has 4 actions, 5 rewards"),
+    "words": (lambda episode: put(episode, "actions", ["x"] * 5, dtype=TEXT), "actions holds objects"),
+    "torn": (_torn_chunk, "observations/hand cannot be read"),
+}
+BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "empty": (lambda parts: parts.update(hand=parts["hand"][:1], actions=parts["actions"][:1]), "has no steps"),
+    "missing": (lambda parts: parts.pop("hand"), "has no observations/hand"),
+    "not finite": (lambda parts: parts.update(hand=parts["hand"] * np.nan), "holds NaN"),
+    "wider": (lambda parts: parts.update(hand=np.ones((6, 4), np.float32)), "4 a step; its space has 3"),
+}
+
+
+def _leaves_out_the_second(path: Path, why: str, copy: Path) -> None:
+    with pytest.raises(UserError, match=f"{why}.*--fix COPY"):
+        EpisodeDataset.open(path)
+    (finding,) = [each for each in check(path) if each.severity == "error"]
+    assert finding.where == "episode 1"
+    assert repair(path, copy) == ["1"]
+    assert np.diff(EpisodeDataset.open(copy).starts).tolist() == [LENGTHS[0], LENGTHS[2]]
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_one_bad_episode_is_left_out(how: str, tmp_path: Path) -> None:
+    spoil, why = BAD[how]
+    path = minari(tmp_path / "set", change=lambda number, episode: spoil(episode) if number == 1 else None)
+    _leaves_out_the_second(path, why, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("how", [*BAD_COLUMNS, "torn"])
+@pytest.mark.parametrize("storage", ["arrow", "parquet"])
+def test_one_bad_folder_is_left_out(storage: str, how: str, tmp_path: Path) -> None:
+    spoil, why = BAD_COLUMNS.get(how, (lambda _: None, f"cannot be read as {storage}"))
+    path = minari_arrow(tmp_path / "set", storage, lambda number, parts: spoil(parts) if number == 1 else None)
+    if how == "torn":
+        (file,) = (path / "data/1").glob("part*")
+        file.write_bytes(file.read_bytes()[:200])
+    _leaves_out_the_second(path, why, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("storage", ["hdf5", "arrow"])
+def test_an_episode_that_is_missing_is_named(storage: str, tmp_path: Path) -> None:
+    if storage == "hdf5":
+        path = minari(tmp_path / "set")
+        with h5py.File(path / "data/main_data.hdf5", "a") as file:
+            del file["episode_1"]
+    else:
+        path = minari_arrow(tmp_path / "set", storage)
+        (path / "data/1").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"has 2 episodes, metadata\.json counts 3; episode 1 is missing"):
+        EpisodeDataset.open(path)
+    repair(path, tmp_path / "copy")
+    assert np.diff(EpisodeDataset.open(tmp_path / "copy").starts).tolist() == [LENGTHS[0], LENGTHS[2]]
+
+
+# Layouts
+
+
+def _as_before_version_5(path: Path, *, without: str = "") -> Path:
+    """Attributes of the file in place of metadata.json."""
+    about = json.loads((path / "data/metadata.json").read_text())
+    with h5py.File(path / "data/main_data.hdf5", "a") as file:
+        file.attrs.update({name: value for name, value in about.items() if name != without})
+    (path / "data/metadata.json").unlink()
+    return path
+
+
+@pytest.mark.parametrize("inside", ["", "data", "data/main_data.hdf5"])
+def test_the_layout_before_version_5_is_read(inside: str, tmp_path: Path) -> None:
+    new = EpisodeDataset.open(minari(tmp_path / "new"))
+    old = EpisodeDataset.open(_as_before_version_5(minari(tmp_path / "old")) / inside)
+    assert old.spec == new.spec and old.tasks == new.tasks
+    np.testing.assert_array_equal(old.episode(2).action, new.episode(2).action)
+
+
+def test_an_old_dataset_without_spaces_is_refused(tmp_path: Path) -> None:
+    path = _as_before_version_5(minari(tmp_path / "old"), without="action_space")
+    with pytest.raises(UserError, match=r"Minari's layout before 0.5 .*action_space.*minari download"):
+        EpisodeDataset.open(path)
+
+
+def test_a_dataset_without_spaces_says_how_to_add_them(tmp_path: Path) -> None:
+    path = minari(tmp_path / "set")
+    about = json.loads((path / "data/metadata.json").read_text())
+    del about["observation_space"]
+    (path / "data/metadata.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"does not say its observation_space: add .*serialize_space"):
+        EpisodeDataset.open(path)
+
+
+@pytest.mark.parametrize("storage", ["hdf5", "arrow"])
+def test_as_many_observations_as_actions_are_read(storage: str, tmp_path: Path) -> None:
+    """minari#199. In Arrow the count of steps tells that no row is padding."""
+
+    def cut(_: int, episode: Any) -> None:
+        put(episode, "observations/hand", episode["observations/hand"][:-1])
+
+    def short(number: int, parts: dict[str, Any]) -> None:
+        parts["label"]["total_steps"] = LENGTHS[number] + 1
+
+    path = tmp_path / "set"
+    dataset = EpisodeDataset.open(minari(path, change=cut) if storage == "hdf5" else minari_arrow(path, storage, short))
+    extra = 0 if storage == "hdf5" else 1
+    assert np.diff(dataset.starts).tolist() == [length + extra for length in LENGTHS]

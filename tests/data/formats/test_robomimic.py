@@ -1,0 +1,302 @@
+"""robomimic files with one thing that is special: each is read rightly, or refused or left out with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from data.formats.small_hdf5 import LENGTHS, Change, encoded, padded, put, robomimic
+
+from manyparts.data.check import check, repair
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+TEXT = h5py.string_dtype()
+
+
+@pytest.fixture(autouse=True)
+def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These files are not torn; a process each would take most of the time."""
+    monkeypatch.setattr("manyparts.data.formats.hdf5.probe", lambda _: None)
+
+
+def opened(path: Path, change: Change | None = None, **data: Any) -> EpisodeDataset:
+    return EpisodeDataset.open(robomimic(path / "set.hdf5", change, data))
+
+
+def picture(step: int) -> np.ndarray:
+    return np.full((16, 24, 3), 10 * step, np.uint8)
+
+
+# Instructions
+
+INSTRUCTED: dict[str, Callable[[Any], None]] = {
+    "ep_meta": lambda demo: demo.attrs.update(ep_meta=json.dumps({"lang": "lift it"})),
+    "attribute": lambda demo: demo.attrs.update(task_description="lift it"),
+    "language": lambda demo: demo.attrs.update(language_instruction='"lift it"'),
+    "array": lambda demo: demo.attrs.update(instruction=np.array(["lift it", "pick it up"], dtype=TEXT)),
+    "bytes": lambda demo: demo.attrs.update(language=np.bytes_(b"lift it")),
+    "text": lambda demo: put(demo, "language_instruction", "lift it", dtype=TEXT),
+    "text a step": lambda demo: put(demo, "obs/language_instruction", ["lift it"] * len(demo["actions"]), dtype=TEXT),
+}
+
+
+@pytest.mark.parametrize("how", INSTRUCTED)
+def test_a_demonstrations_own_instruction_comes_first(how: str, tmp_path: Path) -> None:
+    def change(number: int, demo: Any) -> None:
+        if number:
+            INSTRUCTED[how](demo)
+
+    dataset = opened(tmp_path, change, instruction="sort all", env_args=json.dumps({"env_name": "Lift"}))
+    assert [dataset.episode(index).sentence for index in range(3)] == ["sort all", "lift it", "lift it"]
+    assert not dataset.reader.contents.notes
+
+
+@pytest.mark.parametrize(
+    "told", ['"open the drawer"', "open the drawer", list("open the drawer"), ["open the drawer", "pull it open"]]
+)
+def test_libero_keeps_its_instruction_in_json(told: Any, tmp_path: Path) -> None:
+    problem = json.dumps({"problem_name": "x", "language_instruction": told})
+    dataset = opened(tmp_path, problem_info=problem, env_args=json.dumps({"env_name": "Libero_Kitchen"}))
+    assert [task.sentence for task in dataset.tasks] == ["open the drawer"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"), [({"env_name": "Lift"}, "the environment's name is used, 'Lift'"), ({}, "'unknown'")]
+)
+def test_a_name_in_place_of_an_instruction_is_said(settings: dict[str, str], wanted: str, tmp_path: Path) -> None:
+    dataset = opened(tmp_path, env_args=json.dumps(settings), language="")
+    (note,) = dataset.reader.contents.notes
+    assert "no instruction" in note and wanted in note
+
+
+def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
+    (note,) = opened(tmp_path, lambda number, demo: INSTRUCTED["array"](demo) if number else None).reader.contents.notes
+    assert note.startswith("demo_0 lack")
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    ("data", "turned"),
+    [
+        ({"problem_info": "{}"}, True),
+        ({"env_args": json.dumps({"bddl_file": "x"})}, True),
+        ({"macros_image_convention": "opengl"}, True),
+        ({"macros_image_convention": "opencv", "problem_info": "{}"}, False),
+        ({}, False),
+    ],
+)
+def test_libero_pictures_are_turned_top_to_bottom(data: dict[str, str], turned: bool, tmp_path: Path) -> None:
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:4, :6] = 255  # top, left
+
+    def change(_: int, demo: Any) -> None:
+        stored = upright[::-1] if turned else upright
+        put(demo, "obs/agentview_rgb", np.stack([stored] * len(demo["actions"])))
+
+    dataset = opened(tmp_path, change, **data)
+    np.testing.assert_array_equal(dataset.frames(0, "agentview")[2], upright)
+    assert any("top to bottom" in note for note in dataset.reader.contents.notes) == turned
+
+
+def rows(demo: Any, kind: str = "JPEG", channels: int = 3) -> list[bytes]:
+    frames = [picture(step)[..., 0] if channels == 1 else picture(step) for step in range(len(demo["actions"]))]
+    return [encoded(frame, kind) for frame in frames]
+
+
+def put_various(demo: Any, name: str, contents: list[bytes]) -> None:
+    kept = demo.create_dataset(name, (len(contents),), h5py.vlen_dtype(np.uint8))
+    for row, content in enumerate(contents):
+        kept[row] = np.frombuffer(content, np.uint8)
+
+
+ENCODED: dict[str, Callable[[int, Any], None]] = {
+    "padded": lambda number, demo: put(demo, "obs/top_image_jpeg", padded(rows(demo), 2000 + 10 * number)),
+    "one length": lambda _, demo: put(demo, "obs/top_image", padded(rows(demo), len(rows(demo)[0]))),
+    "various": lambda _, demo: put_various(demo, "obs/top", rows(demo)),
+    "png": lambda _, demo: put(demo, "obs/top_png", padded(rows(demo, "PNG"))),
+    "grey": lambda _, demo: put(demo, "obs/top", padded(rows(demo, channels=1))),
+    "fixed": lambda _, demo: put(demo, "obs/top", np.array(rows(demo), dtype="S2000")),
+    "opaque": lambda _, demo: put(demo, "obs/top", np.array(rows(demo), dtype="V2000")),
+    "webp": lambda _, demo: put(demo, "obs/top", padded(rows(demo, "WEBP"))),
+}
+
+
+@pytest.mark.parametrize("how", ENCODED)
+def test_encoded_rows_are_pictures_and_no_state(how: str, tmp_path: Path) -> None:
+    dataset = opened(tmp_path, ENCODED[how])
+    assert dict(dataset.spec.cameras) == {"top": (16, 24)} and dataset.spec.state_dimension == 3
+    frames = dataset.episode(0).images["top"].astype(int)
+    assert np.abs(frames - np.stack([picture(step) for step in range(LENGTHS[0])])).max() < 6
+    assert any("red, green, blue" in note for note in dataset.reader.contents.notes)
+
+
+def test_other_bytes_are_left_out_and_named(tmp_path: Path) -> None:
+    def change(_: int, demo: Any) -> None:
+        length = len(demo["actions"])
+        put(demo, "obs/bytes", np.ones((length, 2000), np.uint8))
+        put(demo, "obs/depth_png", padded([encoded(np.zeros((8, 8), np.uint16), "PNG")] * length))
+        put(demo, "obs/torn", padded([b"\xff\xd8\xff\xe0 no picture"] * length))
+        put(demo, "obs/flags", np.ones((length, 4), np.uint8))
+        put(demo, "obs/words", ["x"] * length, dtype=TEXT)
+
+    dataset = opened(tmp_path, change)
+    left_out = dataset.summary()["left_out"]
+    assert set(left_out) == {"bytes", "depth_png", "torn", "words"} and "2000 bytes a step" in left_out["bytes"]
+    assert dataset.spec.state_dimension == 7 and not dataset.spec.cameras
+
+
+def test_a_torn_encoded_frame_spoils_its_demonstration(tmp_path: Path) -> None:
+    def change(number: int, demo: Any) -> None:
+        contents = rows(demo)
+        contents[2] = contents[2][:100] if number == 1 else contents[2]
+        put(demo, "obs/top", padded(contents))
+
+    path = robomimic(tmp_path / "set.hdf5", change)
+    (finding,) = [each for each in check(path) if each.severity == "error"]
+    assert finding.where == "episode demo_1" and "obs/top, frame 2, is not a readable picture" in finding.what
+
+
+def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
+    def change(_: int, demo: Any) -> None:
+        length = len(demo["actions"])
+        put(demo, "obs/grey", np.zeros((length, 16, 24), np.uint8))
+        put(demo, "obs/left/rgb", np.zeros((length, 16, 24, 3), np.uint8))
+        put(demo, "obs/right/rgb", np.ones((length, 16, 24, 3), np.uint8))
+        put(demo, "obs/agentview_depth", np.zeros((length, 16, 24, 1), np.float32))
+        put(demo, "obs/wrist_depth", np.zeros((length, 16, 24, 1), np.uint8))
+        put(demo, "obs/floats", np.zeros((length, 16, 24, 3), np.float32))
+        put(demo, "obs/stack", np.zeros((length, 4, 16, 24), np.uint8))
+        put(demo, "obs/intrinsics", np.eye(3))
+        put(demo, "obs/scalar", 3.0)
+        put(demo, "obs/nothing", h5py.Empty("f4"))
+        put(demo, "datagen/pose", np.zeros((length, 4, 4)))
+
+    dataset = opened(tmp_path, change)
+    left_out = dataset.summary()["left_out"]
+    assert set(dataset.spec.cameras) == {"grey", "left_rgb", "right_rgb"} and dataset.spec.state_dimension == 3
+    assert dataset.frames(0, "grey").shape == (6, 16, 24, 3) and dataset.frames(0, "right_rgb").all()
+    names = {"agentview_depth", "wrist_depth", "floats", "stack", "intrinsics", "scalar", "nothing", "datagen"}
+    assert set(left_out) == names and "depth" in left_out["wrist_depth"] and left_out["scalar"] == "a single value"
+
+
+# One bad demonstration
+
+
+def _without_hand(demo: Any) -> None:
+    del demo["obs/hand"]
+
+
+def _empty(demo: Any) -> None:
+    put(demo, "actions", np.zeros((0, 2), np.float32))
+    put(demo, "obs/hand", np.zeros((0, 3), np.float32))
+
+
+def _torn_chunk(demo: Any) -> None:
+    put(demo, "obs/hand", np.ones((len(demo["actions"]), 3), np.float32), compression="gzip", chunks=(2, 3))
+    chunk = demo["obs/hand"].id.get_chunk_info(1)
+    demo.file.flush()
+    with open(demo.file.filename, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\0" * chunk.size)
+
+
+def _dangling(demo: Any) -> None:
+    del demo["obs"]
+    demo["obs"] = h5py.SoftLink("/data/demo_77/obs")
+
+
+BAD: dict[str, tuple[Callable[[Any], None], str]] = {
+    "empty": (_empty, "has no steps"),
+    "no actions": (lambda demo: demo.pop("actions"), "has no actions"),
+    "words for actions": (lambda demo: put(demo, "actions", ["x"] * 5, dtype=TEXT), "expected 5 rows of numbers"),
+    "missing": (_without_hand, "has no obs/hand, which most demonstrations have"),
+    "no observations": (lambda demo: demo.pop("obs"), "has no group /data/demo_[0-9]/obs"),
+    "not finite": (lambda demo: put(demo, "obs/hand", np.full((5, 3), np.nan)), r"NaN or infinity \(row 0, dim"),
+    "wider": (lambda demo: put(demo, "obs/hand", np.ones((5, 4))), r"float64 \(5, 4\); they have 3 a step"),
+    "shorter": (lambda demo: put(demo, "obs/hand", np.ones((4, 3))), "4 rows for 5 actions"),
+    "more actions": (lambda demo: put(demo, "actions", np.ones((5, 3))), "has actions unlike most"),
+    "rewards": (lambda demo: put(demo, "rewards", np.ones((5, 2))), "has rewards of float64"),
+    "torn": (_torn_chunk, "obs/hand cannot be read"),
+    "dangling": (_dangling, "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is not there"),
+}
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("how", BAD)
+def test_one_bad_demonstration_is_left_out(how: str, bad: int, tmp_path: Path) -> None:
+    spoil, why = BAD[how]
+
+    def change(number: int, demo: Any) -> None:
+        if number == bad:
+            if bad == 0:  # of as many steps as the other one that is spoilt
+                put(demo, "actions", demo["actions"][:5])
+                put(demo, "obs/hand", demo["obs/hand"][:5])
+            spoil(demo)
+
+    path = robomimic(tmp_path / "set.hdf5", change)
+    with pytest.raises(UserError, match=f"{why}.*--fix COPY") as refusal:
+        EpisodeDataset.open(path)
+    assert f"demo_{bad}" in str(refusal.value)
+    (finding,) = [each for each in check(path) if each.severity == "error"]
+    assert finding.where == f"episode demo_{bad}"
+    assert repair(path, tmp_path / "copy") == [f"demo_{bad}"]
+    copy = EpisodeDataset.open(tmp_path / "copy")
+    assert np.diff(copy.starts).tolist() == [length for number, length in enumerate(LENGTHS) if number != bad]
+
+
+def test_arrays_of_some_demonstrations_are_named(tmp_path: Path) -> None:
+    def change(number: int, demo: Any) -> None:
+        if number == 1:
+            put(demo, "obs/extra", np.ones((5, 2)))
+
+    dataset = opened(tmp_path, change)
+    assert dataset.num_episodes == 3 and dataset.spec.state_dimension == 3
+    assert dict(dataset.reader.contents.left_out) == {"extra": "not in every demonstration"}
+
+
+def test_all_bad_demonstrations_are_named(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "set.hdf5", lambda _, demo: _empty(demo))
+    findings = {finding.where: finding.what for finding in check(path)}
+    assert {f"episode demo_{number}" for number in range(3)} < findings.keys()
+    assert "has no demonstration that can be read" in findings[str(path)]
+
+
+# Layouts
+
+
+def test_recordings_without_observations_are_refused_once(tmp_path: Path) -> None:
+    def change(_: int, demo: Any) -> None:
+        del demo["obs"]
+        put(demo, "states", np.zeros((len(demo["actions"]), 32)))
+
+    path = robomimic(tmp_path / "demo.hdf5", change)
+    with pytest.raises(UserError, match=r"no observations.*dataset_states_to_obs\.py"):
+        EpisodeDataset.open(path)
+    assert len(check(path)) == 1
+
+
+def test_other_names_and_splits_are_said(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "set.hdf5", data={"language": "lift it"})
+    with h5py.File(path, "a") as file:
+        file["data/failed_3/actions"] = np.zeros((3, 2))
+        file["mask/train"] = np.array([b"demo_0"])
+    notes = " ".join(EpisodeDataset.open(path).reader.contents.notes)
+    assert "failed_3 of data are not read" in notes and "all splits are read together (train in mask)" in notes
+
+
+def test_numbers_with_gaps_keep_their_names(tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "set.hdf5")
+    with h5py.File(path, "a") as file:
+        file.move("data/demo_0", "data/demo_10")
+    dataset = EpisodeDataset.open(path)
+    assert dataset.reader.contents.episode_names == ("demo_1", "demo_2", "demo_10")
+    assert np.diff(dataset.starts).tolist() == [5, 4, 6]
