@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import manyparts
-from manyparts.types import DatasetWarning, UserError
+from manyparts.types import DatasetWarning, SurroundingsWarning, UserError
 
 COMMANDS = {
     "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
@@ -76,11 +76,11 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _print_our_warnings_as_lines() -> None:
-    """Without the place in the code, since what is warned of lies in the user's files."""
+    """Without the place in the code, since what is warned of lies in the user's files or machine."""
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, DatasetWarning):
+        if issubclass(category, DatasetWarning | SurroundingsWarning):
             print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             usual(message, category, *place, **more)
