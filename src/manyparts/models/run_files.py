@@ -103,7 +103,8 @@ def results_folder(path: str | Path, kind: str) -> Path:
     if run == path:
         return path / kind
     relative = Path(os.path.relpath(run)) if not path.is_absolute() else run
-    return relative / f"{kind}-{pointed_at(path) or path.name}"
+    whole = Path(os.path.abspath(path))
+    return relative / f"{kind}-{pointed_at(whole) or whole.name}"
 
 
 def _shipped(path: str | Path) -> Path | None:

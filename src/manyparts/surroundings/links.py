@@ -34,7 +34,7 @@ def pointed_at(pointer: Path) -> str | None:
         name = pointer.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
-    return name if name and Path(name).name == name else None
+    return name if name.isprintable() and name and Path(name).name == name else None
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

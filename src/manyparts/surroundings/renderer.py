@@ -13,7 +13,6 @@ from manyparts.types import UserError
 
 BACKENDS = ("egl", "osmesa")
 APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 # MuJoCo's own words for a window and for no pictures at all.
 _WINDOW = ("glfw", "glx", "enable", "enabled", "on", "true", "1")
 _NOTHING = ("disable", "disabled", "off", "false", "0")
@@ -59,21 +58,19 @@ def _backend(asked: str, platform: str, display: str, device: str) -> str:
     """The backend, given MUJOCO_GL, PYOPENGL_PLATFORM, a display and MUJOCO_EGL_DEVICE_ID ("": unset)."""
     if asked in _WINDOW and display:
         return "glfw"
-    working = [name for name in BACKENDS if _loads(name, device)]
-    allowed = [name for name in working if platform in ("", name)]
-    if asked in allowed:
-        return asked
-    if not asked and allowed:
-        return allowed[0]
-    if asked:
-        mend = f"unset MUJOCO_GL ({working[0]} works here)" if working else f"unset MUJOCO_GL, and install: {APT}"
-        raise NoRendererError(f"MUJOCO_GL is {asked!r}{_complaint(asked)}", mend)
-    if working:
-        mend = f"unset PYOPENGL_PLATFORM ({working[0]} works here)"
-        raise NoRendererError(f"PYOPENGL_PLATFORM is {platform!r}", mend)
-    if device and _loads("egl"):
-        raise NoRendererError(f"MUJOCO_EGL_DEVICE_ID is {device!r}, and EGL has no such device", "unset it")
-    raise NoRendererError("neither EGL nor OSMesa loads", f"install one with: {APT}")
+    working = [name for name in BACKENDS if _loads(name)]
+    mend = f"unset {{}} ({working[0]} works here)" if working else f"install one with: {APT}"
+    if asked and asked not in working:
+        raise NoRendererError(f"MUJOCO_GL is {asked!r}{_complaint(asked)}", mend.format("MUJOCO_GL"))
+    if not working:
+        raise NoRendererError("neither EGL nor OSMesa loads", mend)
+    chosen = asked or next((name for name in working if name == platform), working[0])
+    if platform and platform != chosen:
+        raise NoRendererError(f"PYOPENGL_PLATFORM is {platform!r}", mend.format("PYOPENGL_PLATFORM"))
+    if chosen == "egl" and device and not _loads("egl", device):
+        problem = f"MUJOCO_EGL_DEVICE_ID is {device!r}, and EGL has no such device"
+        raise NoRendererError(problem, mend.format("MUJOCO_EGL_DEVICE_ID"))
+    return chosen
 
 
 def _complaint(asked: str) -> str:
@@ -83,7 +80,7 @@ def _complaint(asked: str) -> str:
     if asked in _NOTHING:
         return ", which turns pictures off"
     if asked in BACKENDS:
-        return ", which does not load, or PYOPENGL_PLATFORM says otherwise"
+        return ", which does not load"
     return f"; choices: {', '.join(BACKENDS)}, and with a display glfw"
 
 
