@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from manyparts.surroundings.links import knows_links, link_or_copy, point_at, pointed_at, symlink_or_copy
-from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold, knows_locks
+from manyparts.surroundings.locks import LOCK, LOCK_FILES, can_be_locked, hold, knows_locks
 from manyparts.types import UserError
 
 
@@ -72,6 +73,34 @@ def test_without_locks_another_machine_is_believed(tmp_path: Path, without_locks
     (tmp_path / f"{LOCK}.owner").write_text("process 1 of elsewhere 1")
     with pytest.raises(UserError, match="process 1 of elsewhere"), hold(tmp_path / LOCK, what="it", wait=wait):
         pass
+
+
+def test_hdf5_is_written_and_read_without_locks(tmp_path: Path) -> None:
+    """Its library asks for locks itself, past Python."""
+    compiler = shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("a library that refuses locks needs gcc and LD_PRELOAD")
+    pytest.importorskip("h5py")
+    source = f"#include <errno.h>\nint flock(int file, int how) {{ errno = {errno.ENOLCK}; return -1; }}"
+    (tmp_path / "refuse.c").write_text(source)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "refuse.so", tmp_path / "refuse.c"], check=True)
+    code = (
+        "import h5py, sys; from pathlib import Path\n"
+        "from manyparts.surroundings.locks import can_be_locked, knows_locks\n"
+        "path = Path(sys.argv[1])\n"
+        "with h5py.File(path, 'w', locking=knows_locks(path.parent)) as file: file['a'] = 1\n"
+        "with h5py.File(path, 'r', locking=can_be_locked(path)) as file: print(file['a'][()])"
+    )
+    preload = os.environ | {"LD_PRELOAD": str(tmp_path / "refuse.so")}
+    command = [sys.executable, "-c", code, str(tmp_path / "some.h5")]
+    result = subprocess.run(command, env=preload, capture_output=True, text=True, check=False)
+    assert result.stdout == "1\n", result.stderr
+
+
+def test_a_file_that_another_process_locks_can_be_locked(tmp_path: Path) -> None:
+    with open(tmp_path / "file", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert can_be_locked(tmp_path / "file")
 
 
 def test_a_pointer_needs_no_links(tmp_path: Path, without_links: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             _print_our_warnings_as_lines()
+            _print_any_text()
             return run_command(arguments)
     except UserError as error:
         return _fail(str(error))
@@ -73,6 +75,12 @@ def _dispatch(arguments: list[str]) -> int:
 
         raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
     return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
+
+
+def _print_any_text() -> None:
+    """Also where the locale knows few letters (LC_ALL=C): there the others are printed as their numbers."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _print_our_warnings_as_lines() -> None:

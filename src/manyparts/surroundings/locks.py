@@ -32,6 +32,18 @@ def knows_locks(folder: Path) -> bool:
     return True
 
 
+def can_be_locked(file: Path) -> bool:
+    """Whether the file system locks this file, or another process has. HDF5 gives up on a file where it does not."""
+    try:
+        with open(file, "rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` while the block runs. The system lets go of it when a process ends, however it ends.

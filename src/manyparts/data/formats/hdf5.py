@@ -14,6 +14,7 @@ from manyparts.data.formats.arrays import Entry
 from manyparts.data.formats.errors import one_line
 from manyparts.data.formats.hdf5_probe import probe
 from manyparts.extras import install_command
+from manyparts.surroundings.locks import can_be_locked
 from manyparts.types import UserError
 
 _ARRAY_BYTES = 4 * 2**30
@@ -148,7 +149,7 @@ class Hdf5File:
         if self._file is None:
             import h5py
 
-            self._file = h5py.File(self.path, "r")
+            self._file = h5py.File(self.path, "r", locking=can_be_locked(self.path))
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from manyparts.surroundings.locks import can_be_locked
 from manyparts.types import UserError
 
 _SECONDS, _ROWS = 10.0, 64
@@ -77,7 +78,7 @@ def _walk(path: str) -> None:
                     _dot()
             _dot()
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=can_be_locked(Path(path))) as file:
         dict(file.attrs)
         visit(file, 0)
 
