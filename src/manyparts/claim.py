@@ -15,6 +15,7 @@ from manyparts.types import UserError
 
 MANIFEST = "manifest.json"
 _LONGEST = 40  # characters of a setting that an error shows
+_HASH, _SHOWN = 64, 8  # characters of a hash, and those that tell it from another
 
 
 @contextlib.contextmanager
@@ -76,6 +77,8 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
 
 def _short(value: Any) -> str:
     text = str(value)
+    if len(text) == _HASH and text.isalnum():
+        return text[:_SHOWN]
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 

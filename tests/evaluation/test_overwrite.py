@@ -70,7 +70,7 @@ def test_a_run_that_was_trained_on_is_evaluated_again(train_on: Callable[[], Pat
     assert "results of step 1, and the run is now at step 2" in capsys.readouterr().err
     command = ["evaluate", str(run), "--episodes", "1", "--max-steps", "3", "--workers", "1"]
     assert cli.main(command) == 2
-    assert "--overwrite evaluates again and then replaces these results" in capsys.readouterr().err
+    assert "--overwrite evaluates again and then replaces the old results" in capsys.readouterr().err
     assert cli.main([*command, "--overwrite"]) == 0
     after = Result.load(run)
     assert after.provenance["weights"] != before.provenance["weights"]

@@ -48,7 +48,10 @@ EPISODES = "episodes.jsonl"
 VIDEOS = "videos"
 _AGENT = ".agent"  # the files of the checkpoint, while it is evaluated
 _OURS = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
-_WAY_OUT = "--overwrite evaluates again and then replaces these results; or choose another output"
+_WAY_OUT = (
+    "if the run was trained on since, or these settings are the right ones, --overwrite evaluates again and then "
+    "replaces the old results; or choose another output"
+)
 
 
 def evaluate(
