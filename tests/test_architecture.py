@@ -14,7 +14,7 @@ import manyparts
 
 PACKAGE = Path(manyparts.__file__).parent
 LAYERS = (
-    ("naming", "extras", "types", "serialisation", "devices", "claim", "progress"),
+    ("naming", "extras", "types", "serialisation", "devices", "claim", "progress", "surroundings"),
     ("nn",),
     ("data",),
     ("envs",),

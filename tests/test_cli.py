@@ -137,11 +137,21 @@ def test_doctor_finds_what_the_main_job_needs(capsys: pytest.CaptureFixture[str]
     assert all(check["works"] or check["mend"] for check in checks.values())
 
 
-def test_doctor_names_the_mending_command_where_no_renderer_loads(tmp_path: Path) -> None:
-    result = command(["doctor"], tmp_path, PYOPENGL_PLATFORM="glx", MUJOCO_GL="")
+def test_a_locale_of_few_letters_prints_the_rest_as_numbers(tmp_path: Path) -> None:
+    code = "from manyparts import cli; cli._print_any_text(); print('打开')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout == "\\u6253\\u5f00\n", result.stderr
+
+
+def test_doctor_says_how_to_mend_the_surroundings(tmp_path: Path) -> None:
+    found = {"MUJOCO_GL": "glfw", "DISPLAY": "", "WAYLAND_DISPLAY": "", "PYOPENGL_PLATFORM": ""}
+    result = command(["doctor"], tmp_path, **found, WORLD_SIZE="2", MANYPARTS_CACHE="/dev/null/caches")
     assert result.returncode == 1
-    assert "cannot run: renderer" in result.stdout
-    assert "apt-get install -y libegl1" in result.stdout
+    assert "cannot run: renderer, caches, processes" in result.stdout
+    assert "renderer: unset MUJOCO_GL" in result.stdout
+    assert "caches: name a folder that you can write: export MANYPARTS_CACHE=FOLDER" in result.stdout
+    assert "processes: for one process alone: unset WORLD_SIZE RANK" in result.stdout
 
 
 REFUSED = {

@@ -16,10 +16,10 @@ import pytest
 
 from manyparts.cli import main
 from manyparts.data.dataset import EpisodeDataset, append
-from manyparts.data.staging import cache_root
 from manyparts.evaluation.results import Result, compare, provenance_mismatches
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.naming import FORMER_NAME, NAME
+from manyparts.surroundings.caches import cache_root
 
 ARCHIVE = Path(__file__).parent / "former" / "understudy-0.1.tar.xz"
 TINY = ["--model.width", "8", "--model.layers", "1", "--model.heads", "2", "--model.encoder.width", "8"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -11,36 +10,45 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold
 from manyparts.types import UserError
 
-_LOCK = ".lock"
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+_LONGEST = 40  # characters of a setting that an error shows
+_HASH, _SHOWN = 64, 8  # characters of a hash, and those that tell it from another
 
 
 @contextlib.contextmanager
-def claim(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
+def claim(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    *,
+    way_out: str = "use those to finish it, delete it, or choose another output",
+) -> Iterator[None]:
     """Make the folder, or continue in it, and hold it until the block ends.
 
-    manifest: plain JSON values that decide what the folder will hold. Raises UserError if the folder was begun with
-    another manifest, or if another process holds it. If the block fails before it wrote anything, the folder goes.
+    If the block fails before it wrote anything, the folder goes.
+
+    Args:
+        manifest: plain JSON values that decide what the folder will hold.
+        way_out: what to do where the folder was begun with another manifest.
+
+    Raises:
+        UserError: it was begun with another manifest, or another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOCK, "w") as lock:
+    with hold(folder / LOCK, what=str(folder)):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder} is in use by another process") from None
-        try:
-            _require_same(folder, manifest)
+            _require_same(folder, manifest, way_out)
             yield
         finally:
-            if {path.name for path in folder.iterdir()} <= {_LOCK, _MANIFEST}:
+            if {path.name for path in folder.iterdir()} <= {*LOCK_FILES, MANIFEST}:
                 shutil.rmtree(folder)
 
 
 def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether the folder was begun with this manifest."""
-    path = folder / _MANIFEST
+    path = folder / MANIFEST
     return path.exists() and json.loads(path.read_text()) == _plain(manifest)
 
 
@@ -56,18 +64,22 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _require_same(folder: Path, manifest: Mapping[str, Any]) -> None:
-    path = folder / _MANIFEST
+def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> None:
+    path = folder / MANIFEST
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
     begun, asked = json.loads(path.read_text()), _plain(manifest)
     keys = sorted(key for key in begun.keys() | asked.keys() if begun.get(key) != asked.get(key))
-    different = [f"{key}: {begun.get(key)}, {asked.get(key)}" for key in keys]
+    different = [f"{key}: {_short(begun.get(key))}, {_short(asked.get(key))}" for key in keys]
     if different:
-        raise UserError(
-            f"{folder} was begun with other settings ({'; '.join(different)}); "
-            "use those to finish it, delete it, or choose another output"
-        )
+        raise UserError(f"{folder} was begun with other settings ({'; '.join(different)}); {way_out}")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    if len(text) == _HASH and text.isalnum():
+        return text[:_SHOWN]
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

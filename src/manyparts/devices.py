@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
 
+from manyparts.surroundings.cores import cores
 from manyparts.types import UserError
 
 
@@ -34,3 +36,11 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def default_threads() -> int:
+    """How many threads torch computes with where nobody asks for a number: no more than the cores that we may use.
+
+    PyTorch does not look at a container's CPU quota, and more threads than that wait for each other.
+    """
+    return torch.get_num_threads() if os.environ.get("OMP_NUM_THREADS") else min(torch.get_num_threads(), cores())

@@ -1,12 +1,48 @@
-"""The command that installs an optional part, by the names of its packages: this project itself is on no index."""
+"""Optional packages: importing one, and the command that installs it. This project itself is on no index, so that
+command names packages."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from importlib import metadata
+from typing import Any
 
 from manyparts.naming import NAME
+from manyparts.types import UserError
+
+
+class PackageError(UserError):
+    """A package is missing, or it is installed and does not load."""
+
+
+def load_package(name: str, needed_for: str, install: str) -> Any:
+    """The module of that name.
+
+    Args:
+        needed_for: what needs it, as the error's first words.
+        install: the command that installs it.
+
+    Raises:
+        PackageError: it is not installed, or raises something when it is imported, as packages whose versions do not
+            fit together do.
+    """
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0])
+        if missing:
+            raise PackageError(f"{needed_for} needs {name.partition('.')[0]}: {install}") from error
+        raise PackageError(
+            f"{needed_for} needs {name.partition('.')[0]}, which is installed but does not load "
+            f"({in_a_line(error)}); install it again: {install}"
+        ) from error
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's kind and the first line of its text."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no text'])[0]}"
 
 
 def packages_of(extra: str) -> tuple[str, ...]:

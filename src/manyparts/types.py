@@ -26,6 +26,10 @@ class DatasetWarning(UserWarning):
     """Something lies in a dataset and is not read, or is read otherwise than one may think."""
 
 
+class SurroundingsWarning(UserWarning):
+    """The machine, a folder or a package is not as usual, and something is done another way."""
+
+
 class Observation(TypedDict):
     """What an environment shows at one step, and what an agent reads.
 

@@ -11,7 +11,7 @@ from data.synthetic import make_episode, make_spec, write
 
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
-from manyparts.data.staging import cache_root
+from manyparts.surroundings.caches import cache_root
 
 SPEC = make_spec(cameras=("front", "wrist"))
 EPISODES = [make_episode(seed, 4 + seed, SPEC) for seed in range(4)]

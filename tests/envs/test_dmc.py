@@ -7,9 +7,9 @@ import pytest
 
 from manyparts import envs
 from manyparts.envs.base import EnvConfig
-from manyparts.envs.rendering import choose_backend
 from manyparts.envs.suites.dmc import TASKS
 from manyparts.envs.suites.dmc_rewards import _state_by_state, rewards_of
+from manyparts.surroundings.renderer import choose_backend
 from manyparts.types import UserError
 
 

@@ -92,7 +92,7 @@ def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path
     other = make_run(tmp_path / "other", seed=2)
     with pytest.raises(UserError, match=r"was begun with other settings .*weights"):
         evaluate(other, episodes=1, seed=3, workers=1, output=folder)
-    anew = evaluate(other, episodes=1, seed=3, workers=1, output=folder, resume=False)
+    anew = evaluate(other, episodes=1, seed=3, workers=1, output=folder, overwrite=True)
     assert len(anew.episodes) == 2
 
 

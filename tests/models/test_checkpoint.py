@@ -14,7 +14,7 @@ from factories import make_spec
 from torch import nn
 
 from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.models import checkpoint
+from manyparts.models import run_files
 from manyparts.models.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -25,8 +25,8 @@ from manyparts.models.checkpoint import (
     read_weights,
     resolve,
     save_checkpoint,
-    workplace,
 )
+from manyparts.models.run_files import results_folder
 from manyparts.types import TaskEntry, UserError
 
 EMBODIMENT = Embodiment(
@@ -173,8 +173,8 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
     assert resolve(folder) == folder
     checkpoints = tmp_path / "run" / "checkpoints"
     save_checkpoint(checkpoints / "000010", Toy(), INFO)
-    with pytest.raises(UserError, match=r"no checkpoint in .*run"):
-        resolve(tmp_path / "run")
+    with pytest.raises(UserError, match=r"no checkpoint in "):
+        resolve(tmp_path)
     (checkpoints / "last").symlink_to("000010")
     assert resolve(tmp_path / "run") == checkpoints / "000010"
     assert resolve(checkpoints / "last") in (checkpoints / "last", checkpoints / "000010")
@@ -183,14 +183,15 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
 
 
 def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SHIPPED", folder.parent)
+    monkeypatch.setattr(run_files, "SHIPPED", folder.parent)
     monkeypatch.chdir(tmp_path)
     name = f"manyparts/{folder.name}"
-    assert (resolve(name), workplace(name)) == (folder, Path("runs") / folder.name)
+    assert (resolve(name), results_folder(name, "evaluation")) == (folder, Path("runs") / folder.name / "evaluation")
     with pytest.raises(UserError, match=f"no checkpoint manyparts/nobody .*choices: {folder.name}"):
         resolve("manyparts/nobody")
     save_checkpoint(Path(name), Toy(), INFO)
-    assert (resolve(name), workplace(name)) == (Path(name), Path(name)), "a folder of the user's comes first"
+    found = (resolve(name), results_folder(name, "evaluation"))
+    assert found == (Path(name), Path(name) / "evaluation"), "a folder of the user's comes first"
 
 
 def test_a_write_that_fails_leaves_what_was_there(folder, tmp_path):

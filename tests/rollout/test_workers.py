@@ -63,7 +63,8 @@ def test_a_bug_arrives_with_its_traceback_and_its_job() -> None:
 
 
 def test_a_worker_that_dies_is_named_with_its_signal() -> None:
-    with pytest.raises(WorkerError, match=r"worker 0 died with signal SIGKILL while running Mishap\(kind='killed'"):
+    expected = r"^worker 0 died while running Mishap\(kind='killed'.*signal SIGKILL.*memory.*--workers 1$"
+    with pytest.raises(UserError, match=expected):
         list(stream(go_wrong, in_order([Mishap("killed")]), workers=2))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from manyparts.training.metrics import Meter, Metrics
-from manyparts.types import UserError
+from manyparts.types import SurroundingsWarning, UserError
 
 
 def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):
@@ -33,6 +35,31 @@ def test_rows_go_to_tensorboard_where_it_is_installed(tmp_path):
         metrics.write({"step": 2, "loss/cloning": 0.5})
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss/cloning")] == [(2, 0.5)]
+
+
+class BrokenModule(ModuleType):
+    """Installed, but its versions do not fit together: no ImportError."""
+
+    def __getattr__(self, name: str) -> object:
+        raise TypeError("Descriptors cannot be created directly.\nIf this call came from ...")
+
+
+class BrokenWriter:
+    def __init__(self, folder: str, **given: object) -> None:
+        pass
+
+    def add_scalar(self, *given: object) -> None:
+        raise AttributeError("module 'numpy' has no attribute 'bool'")
+
+
+@pytest.mark.parametrize("broken", [BrokenModule("tensorboard"), SimpleNamespace(SummaryWriter=BrokenWriter)])
+def test_a_broken_tensorboard_stops_nothing(tmp_path, monkeypatch, broken):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", broken)
+    says = pytest.warns(SurroundingsWarning, match=r"TensorBoard .* does not work \(\w+Error: [^\n]*\)")
+    with says as warned, Metrics(tmp_path, 0) as metrics:
+        for step in (1, 2):
+            metrics.write({"step": step, "loss": 0.5})
+    assert len(warned) == 1 and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")

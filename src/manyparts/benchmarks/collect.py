@@ -10,7 +10,7 @@ from pathlib import Path
 from manyparts.benchmarks.harness import Row
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.collect import collect
-from manyparts.rollout.workers import default_workers
+from manyparts.surroundings.cores import cores
 
 TASKS = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window-open", "door-open")
 
@@ -18,7 +18,7 @@ TASKS = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window
 def measure() -> Iterator[Row]:
     value = _frames_a_second(EnvConfig(image_size=64), episodes=50)
     baseline = _frames_a_second(EnvConfig(image_size=64, faithful_rendering=True), episodes=1)
-    note = f"six Meta-World tasks at 64 px, {default_workers()} workers, against the simulator's own pictures"
+    note = f"six Meta-World tasks at 64 px, {cores()} workers, against the simulator's own pictures"
     yield Row("collect", value, baseline, "frames/s", note, least_value=600)
 
 

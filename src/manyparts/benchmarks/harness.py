@@ -14,6 +14,7 @@ from pathlib import Path
 
 import manyparts
 from manyparts.evaluation.provenance import code_commit
+from manyparts.surroundings.cores import cores
 from manyparts.types import UserError
 
 
@@ -72,7 +73,7 @@ def seconds(work: Callable[[], object], *, calls: int = 1) -> float:
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
     """Run the block on one core, where the system lets us choose."""
-    if not hasattr(os, "sched_setaffinity"):
+    if not (hasattr(os, "sched_setaffinity") and hasattr(os, "sched_getaffinity")):
         yield
         return
     before = os.sched_getaffinity(0)
@@ -97,7 +98,7 @@ def machine() -> dict[str, object]:
     """What the figures were measured on."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "manyparts": manyparts.__version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import manyparts
-from manyparts.types import DatasetWarning, UserError
+from manyparts.types import DatasetWarning, SurroundingsWarning, UserError
 
 COMMANDS = {
     "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             _print_our_warnings_as_lines()
+            _print_any_text()
             return run_command(arguments)
     except UserError as error:
         return _fail(str(error))
@@ -75,12 +77,18 @@ def _dispatch(arguments: list[str]) -> int:
     return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
 
 
+def _print_any_text() -> None:
+    """Also where the locale knows few letters (LC_ALL=C): there the others are printed as their numbers."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _print_our_warnings_as_lines() -> None:
-    """Without the place in the code, since what is warned of lies in the user's files."""
+    """Without the place in the code, since what is warned of lies in the user's files or machine."""
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, DatasetWarning):
+        if issubclass(category, DatasetWarning | SurroundingsWarning):
             print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
         else:
             usual(message, category, *place, **more)

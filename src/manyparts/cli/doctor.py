@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from manyparts.cli.parsing import parse
-from manyparts.envs.rendering import APT
-from manyparts.extras import install_command
+from manyparts.extras import PackageError, install_command, load_package
+from manyparts.surroundings.caches import ADVICE, cache_root, can_write
+from manyparts.surroundings.cores import allowed_cores, cores, cpu_quota
+from manyparts.surroundings.distributed import UNSET, launched_with_others
+from manyparts.surroundings.links import knows_links
+from manyparts.surroundings.locks import knows_locks
+from manyparts.surroundings.processes import ending
+from manyparts.surroundings.renderer import APT, NoRendererError
+from manyparts.types import UserError
+
+_NO_RENDERER = 3  # the code with which `render_frame` ends where nothing can draw
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,6 @@ def main(arguments: Sequence[str]) -> int:
     checks = run_checks()
     if options.json:
         import dataclasses
-        import json
 
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
@@ -63,15 +74,15 @@ def render_frame() -> None:
     a broken driver ends the process, not the doctor."""
     from manyparts import envs
 
-    env = envs.make("metaworld/reach")
     try:
-        observation = env.reset(seed=0)[0]
-        frame = next(iter(observation["images"].values()))
-        if frame.std() < 1:
-            sys.exit(f"the frame of shape {frame.shape} is blank")
-        print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels")
-    finally:
-        env.close()
+        with contextlib.closing(envs.make("metaworld/reach")) as env:
+            frame = next(iter(env.reset(seed=0)[0]["images"].values()))
+    except NoRendererError as error:
+        print(json.dumps([error.problem, error.mend]))
+        sys.exit(_NO_RENDERER)
+    if frame.std() < 1:
+        sys.exit(f"the frame of shape {frame.shape} is blank")
+    print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels")
 
 
 def _python() -> Check:
@@ -93,15 +104,55 @@ def _device() -> Check:
         return Check("device", True, f"cuda: {torch.cuda.get_device_name()}", required=False)
     if torch.backends.mps.is_available():
         return Check("device", True, "mps", required=False)
-    return Check("device", True, f"cpu: {os.cpu_count()} cores (no CUDA device; the laptop presets need none)", False)
+    return Check("device", True, "cpu (no CUDA device; the laptop presets need none)", False)
+
+
+def _cores() -> Check:
+    quota = cpu_quota()
+    limit = "" if quota is None else f", a quota of {quota:g}"
+    return Check("cores", True, f"{cores()} (this machine has {os.cpu_count()}, we may use {allowed_cores()}{limit})")
+
+
+def _caches() -> Check:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        root = cache_root()
+    if told:
+        return Check("caches", False, str(told[-1].message), False, ADVICE)
+    works = can_write(root)
+    return Check("caches", works, f"{root}{'' if works else ' cannot be written'}", mend="" if works else ADVICE)
+
+
+def _folder() -> Check:
+    here = Path.cwd()
+    if not can_write(here):
+        return Check("this folder", False, f"{here} cannot be written", mend="work in another folder")
+    lacks = [word for word, there in (("locks", knows_locks(here)), ("links", knows_links(here))) if not there]
+    without = f" (its file system has no {' and no '.join(lacks)}; files take their place)" if lacks else ""
+    return Check("this folder", True, f"{here} can be written{without}")
+
+
+def _processes() -> Check:
+    try:
+        launched = launched_with_others()
+    except UserError as error:
+        return Check("processes", False, str(error), mend=UNSET)
+    if launched is None:
+        return Check("processes", True, "one, as no launcher says otherwise")
+    detail = f"{launched.waiting()}, {launched.patience_seconds:.0f} s at most"
+    return Check("processes", False, detail, False, UNSET)
 
 
 def _renderer() -> Check:
     code = "from manyparts.cli.doctor import render_frame; render_frame()"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    said = result.stdout.strip().splitlines()
     if result.returncode == 0:
-        return Check("renderer", True, result.stdout.strip().splitlines()[-1])
-    reason = (result.stderr.strip().splitlines() or [f"ended with code {result.returncode}"])[-1]
+        return Check("renderer", True, said[-1])
+    if result.returncode == _NO_RENDERER:
+        problem, mend = json.loads(said[-1])
+        return Check("renderer", False, problem, mend=mend)
+    reason = (result.stderr.strip().splitlines() or [ending(result.returncode)])[-1]
     return Check("renderer", False, reason, mend=mend if (mend := install_command("metaworld")) in reason else APT)
 
 
@@ -110,6 +161,22 @@ def _simulator(package: str, extra: str, *, required: bool) -> Callable[[], Chec
         found = importlib.util.find_spec(package) is not None
         detail = importlib.metadata.version(package) if found else "not installed"
         return Check(package, found, detail, required, "" if found else install_command(extra))
+
+    return check
+
+
+def _loaded(package: str, extra: str) -> Callable[[], Check]:
+    """A package that is cheap to import: an installed one may be broken."""
+    look = _simulator(package, extra, required=False)
+
+    def check() -> Check:
+        found = look()
+        if found.works:
+            try:
+                load_package(package, "the extra", install_command(extra))
+            except PackageError as error:
+                return Check(package, False, str(error), False, install_command(extra))
+        return found
 
     return check
 
@@ -143,16 +210,20 @@ _CHECKS: dict[str, Callable[[], Check]] = {
     "python": _python,
     "torch": _torch,
     "device": _device,
+    "cores": _cores,
     "metaworld": _simulator("metaworld", "metaworld", required=True),
     "renderer": _renderer,
     "video encoder": _encoder,
     "disk": _disk,
+    "this folder": _folder,
+    "caches": _caches,
+    "processes": _processes,
     "dm_control": _simulator("dm_control", "dmc", required=False),
     "mujoco": _simulator("mujoco", "walkers", required=False),
     "miniworld": _simulator("miniworld", "navigation", required=False),
     "gymnasium_robotics": _simulator("gymnasium_robotics", "kitchen", required=False),
-    "transformers": _simulator("transformers", "pretrained", required=False),
-    "tensorboard": _simulator("tensorboard", "track", required=False),
+    "transformers": _loaded("transformers", "pretrained"),
+    "tensorboard": _loaded("tensorboard", "track"),
     "compiler": _compiler,
     "browser": _browser,
 }

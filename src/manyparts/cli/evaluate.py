@@ -75,7 +75,10 @@ class Options:
     planner_config: Annotated[PlannerConfig, arg(name="planner")] = MppiConfig()
 
     output: Path | None = None
-    """Folder of the results; None: RUN/evaluation."""
+    """Folder of the results; None: RUN/evaluation, and of a checkpoint of a run RUN/evaluation-STEP."""
+
+    overwrite: bool = False
+    """Replace results of other settings, or of the run before it was trained on, once the new ones are whole."""
 
     compare: tuple[Path, Path] | None = None
     """Two evaluated runs A B: print the difference A - B of their success with its interval."""
@@ -105,7 +108,7 @@ def _evaluated(options: Options, run: Path) -> Result:
 
     shared: dict[str, Any] = {
         name: getattr(options, name)
-        for name in ("episodes", "seed", "workers", "videos", "max_steps", "until_success", "split")
+        for name in ("episodes", "seed", "workers", "videos", "max_steps", "until_success", "split", "overwrite")
     }
     reference: Reference | None = next((name for name in REFERENCES if str(run) == name and not run.exists()), None)
     if reference is None:

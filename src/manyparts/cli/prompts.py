@@ -42,6 +42,9 @@ class Options:
     max_steps: int | None = None
     """Steps an episode; None: the suite's horizon."""
 
+    overwrite: bool = False
+    """Replace results of other settings, or of the run before it was trained on, once the new ones are whole."""
+
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="prompts")
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         seed=options.seed,
         workers=options.workers,
         max_steps=options.max_steps,
+        overwrite=options.overwrite,
     )
     kinds = Table("prompt", "success", box=SIMPLE)
     for kind, success in study.kinds.items():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,10 @@ from torch import Tensor
 
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.rows import RowFile
-from manyparts.data.staging import cache_root, disk_error, put_in_place, temporary_folder
+from manyparts.data.staging import disk_error, put_in_place, temporary_folder
+from manyparts.progress import progress_bar
+from manyparts.surroundings.caches import cache_root
+from manyparts.surroundings.cores import cores
 
 FORMAT = 2  # counts up whenever a dataset is read differently
 _ROWS_AT_ONCE = 1024
@@ -122,11 +123,13 @@ def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
         file.create()
     try:
         # Threads suffice: Pillow, zlib and the video decoder release the interpreter's lock.
-        with ThreadPoolExecutor(max(2, min(8, os.cpu_count() or 1))) as threads:
+        with ThreadPoolExecutor(max(2, min(8, cores()))) as threads:
             jobs = [threads.submit(_decode_episode, dataset, cache, index) for index in range(dataset.num_episodes)]
             try:
-                for job in _with_progress(jobs, "decoding"):
-                    job.result()
+                with progress_bar("decoding", len(jobs)) as bar:
+                    for done, job in enumerate(jobs, start=1):
+                        job.result()
+                        bar.show(done, "")
             except BaseException:
                 threads.shutdown(cancel_futures=True)
                 raise
@@ -143,10 +146,3 @@ def _decode_episode(dataset: EpisodeDataset, cache: FrameCache, index: int) -> N
     cache.numbers.write(start, np.concatenate(columns, axis=1))
     for camera, frames in episode.images.items():
         cache.images[camera].write(start, np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-
-
-def _with_progress(items: list[Future[None]], what: str) -> Iterable[Future[None]]:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description=what, console=Console(stderr=True), disable=not sys.stderr.isatty())

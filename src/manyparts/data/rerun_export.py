@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from manyparts.data.formats.reader import ACTION, REWARD, STATE, SUCCESS
 from manyparts.data.png import encode_png
 from manyparts.data.staging import disk_error, put_in_place, temporary_folder
 from manyparts.data.view import choose_episodes
-from manyparts.extras import install_command
+from manyparts.extras import install_command, load_package
 from manyparts.progress import progress_bar
 from manyparts.types import UserError
 
@@ -29,10 +28,7 @@ def export_rerun(
     each dimension of action and state, reward, success and the sentence. Raises UserError if rerun-sdk is not
     installed, `output` exists, or an episode or task is unknown.
     """
-    try:
-        rerun = importlib.import_module("rerun")
-    except ImportError as error:
-        raise UserError(f"recordings for Rerun need its SDK: {install_command('rerun')}") from error
+    rerun = load_package("rerun", "a recording for Rerun", install_command("rerun"))
     dataset, output = EpisodeDataset.open(path), Path(output)
     if output.exists():
         raise UserError(f"{output} exists; choose another output")

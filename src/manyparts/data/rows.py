@@ -50,7 +50,7 @@ class RowFile:
         if not len(rows):
             return
         view = out.data.cast("B")
-        file, preadv = self._open(), os.preadv
+        file, preadv = self._open(), getattr(os, "preadv", _preadv)
         # runs that follow each other in the file and in `out` are read at once
         first = np.flatnonzero(np.concatenate([[True], (np.diff(rows) != length) | (np.diff(slots) != 1)]))
         begins = (slots[first] * size).tolist()
@@ -105,10 +105,18 @@ class RowFile:
         self.close()
 
 
+def _preadv(file: int, views: Sequence[memoryview], place: int) -> int:
+    """As `os.preadv` with one view, which some builds of Python for macOS lack."""
+    (view,) = views
+    content = os.pread(file, len(view), place)
+    view[: len(content)] = content
+    return len(content)
+
+
 def _reserve(file: int, size: int) -> None:
     try:
         os.posix_fallocate(file, 0, size)
     except (AttributeError, OSError) as error:  # not on this system, or not on this disk
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
         os.ftruncate(file, size)

@@ -1,4 +1,4 @@
-"""Where caches lie, and folders that are made aside and take their name whole, in one step."""
+"""Folders that are made aside and take their name whole, in one step."""
 
 from __future__ import annotations
 
@@ -10,24 +10,9 @@ import shutil
 import socket
 from pathlib import Path
 
-from manyparts.naming import FORMER_NAME, NAME
+from manyparts.surroundings.caches import cache_advice
+from manyparts.surroundings.processes import alive
 from manyparts.types import UserError
-
-CACHE_VARIABLES = (f"{NAME.upper()}_CACHE", f"{FORMER_NAME.upper()}_CACHE")  # the first that is set decides
-
-
-def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """Where caches lie: `cache_dir`, else $MANYPARTS_CACHE, else ~/.cache/manyparts.
-
-    The variable and the folder of the project's former name serve where those of today are absent.
-    """
-    chosen = cache_dir or next(filter(None, map(os.environ.get, CACHE_VARIABLES)), None) or _usual_cache()
-    return Path(chosen).expanduser()
-
-
-def _usual_cache() -> Path:
-    current, former = (Path.home() / ".cache" / name for name in (NAME, FORMER_NAME))
-    return former if former.is_dir() and not current.exists() else current
 
 
 def make_folder(path: Path) -> None:
@@ -35,7 +20,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror}{cache_advice(path)}") from error
 
 
 def temporary_folder(path: Path) -> Path:
@@ -44,7 +29,7 @@ def temporary_folder(path: Path) -> Path:
     prefix = f".{path.name}.partial-{socket.gethostname()}-"
     make_folder(path.parent)
     for left in path.parent.glob(f"{prefix}*"):
-        if not _alive(int(left.name.removeprefix(prefix).split("-")[0])):
+        if not alive(int(left.name.removeprefix(prefix).split("-")[0])):
             shutil.rmtree(left, ignore_errors=True)
     folder = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
     make_folder(folder)
@@ -72,28 +57,23 @@ def replace_folder(folder: Path, path: Path) -> None:
 def disk_error(error: OSError, path: Path) -> Exception:
     """A UserError if the disk is full, else the error itself."""
     if error.errno == errno.ENOSPC or "No space left on device" in str(error):
-        return UserError(f"disk full while writing {path}")
+        return UserError(f"disk full while writing {path}{cache_advice(path)}")
     return error
 
 
 def _exchange(one: Path, other: Path) -> None:
-    library = ctypes.CDLL(None)
-    if hasattr(library, "renameat2"):
-        at_working_directory, exchange = -100, 2
-        names = os.fsencode(one), os.fsencode(other)
-        if library.renameat2(at_working_directory, names[0], at_working_directory, names[1], exchange) == 0:
-            return
+    if _exchanged_by_system(os.fsencode(one), os.fsencode(other)):
+        return
     aside = one.with_name(f"{one.name}.old")  # without the system's exchange: two renames
     other.rename(aside)
     one.rename(other)
     aside.rename(one)
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _exchanged_by_system(one: bytes, other: bytes) -> bool:
+    """Whether Linux or macOS could give two folders each other's name in one step; some file systems cannot."""
+    library, exchange = ctypes.CDLL(None), 2
+    if hasattr(library, "renameat2"):
+        at_working_directory = -100
+        return library.renameat2(at_working_directory, one, at_working_directory, other, exchange) == 0
+    return hasattr(library, "renamex_np") and library.renamex_np(one, other, exchange) == 0

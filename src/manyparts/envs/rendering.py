@@ -1,117 +1,72 @@
-"""One fast offscreen renderer for MuJoCo models: backend choice, no shadows, clustered meshes."""
+"""One fast offscreen renderer for MuJoCo models: no shadows, clustered meshes, any thread, one process."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
-import ctypes
 import importlib
-import importlib.util
 import os
-import sys
+import threading
 import weakref
+from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from manyparts.extras import in_a_line
+from manyparts.surroundings.renderer import BACKENDS, NoRendererError, choose_backend
 from manyparts.types import UserError
 
-BACKENDS = ("egl", "osmesa")
-APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
 CLUSTER_ABOVE_FACES = 2000
 ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
-_closing_at_exit = False
-
-
-def choose_backend() -> str:
-    """Choose how MuJoCo renders without a display, if possible before it is imported; returns the backend's name.
-
-    On Linux sets MUJOCO_GL to egl or osmesa, whichever loads, unless it is set, and LP_NUM_THREADS to 1 unless it is
-    set: several processes render faster than several threads of one. UserError, with the command that mends it, where
-    neither loads. Elsewhere MuJoCo has one backend of its own.
-    """
-    if sys.platform != "linux":
-        return os.environ.get("MUJOCO_GL", "default")
-    os.environ.setdefault("LP_NUM_THREADS", "1")
-    _load_triton_first()
-    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if not chosen:
-        platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
-        working = [name for name in BACKENDS if platform in ("", name) and _loads(name)]
-        if not working:
-            raise UserError(f"no renderer: neither EGL nor OSMesa loads; install one with: {APT}")
-        chosen = os.environ["MUJOCO_GL"] = working[0]
-    return chosen
-
-
-def load_mujoco() -> Any:
-    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no declarations."""
-    choose_backend()
-    import mujoco
-
-    return mujoco
-
-
-def egl_loads(*others: str) -> bool:
-    """Whether EGL renders here without a display, and these other libraries load."""
-    _load_triton_first()
-    return _loads("egl") and all(map(_found, others))
+_one_at_a_time = threading.RLock()
+_process: int | None = None  # the one that drew first; what drivers hold does not survive a fork
+_abandoned: list[Any] = []  # contexts of a parent process, kept so that their destructors never run here
 
 
 @lru_cache(maxsize=1)
-def _load_triton_first() -> None:
-    """Load Triton's library, where PyTorch for CUDA brought it, before Mesa's.
+def load_mujoco() -> Any:
+    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no declarations."""
+    backend = choose_backend()
+    try:
+        import mujoco
+    except Exception as error:  # its loader of drivers raises their own kinds
+        mend = "see `manyparts doctor`, or install mujoco again"
+        raise NoRendererError(f"{backend}: {in_a_line(error)}", mend) from error
+    return mujoco
 
-    Both hold an LLVM: a process that loads Triton's after Mesa's dies (seen with triton 3.x and Mesa 22).
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Draw while the block runs: one thread at a time, all in one process.
+
+    A child that was forked after its parent drew finds the driver's threads gone, and would wait for them for ever.
+
+    Raises:
+        UserError: this is such a child.
     """
-    found = importlib.util.find_spec("triton")
-    for folder in (found and found.submodule_search_locations) or ():
-        for library in Path(folder).glob("_C/libtriton*.so"):
-            _found(str(library))
-
-
-def _loads(backend: str) -> bool:
-    try:
-        if backend == "osmesa":
-            return bool(ctypes.CDLL("libOSMesa.so.8" if _found("libOSMesa.so.8") else "libOSMesa.so"))
-        egl = ctypes.CDLL("libEGL.so.1")
-        return _egl_has_device(egl)
-    except (OSError, AttributeError):
-        return False
-
-
-def _found(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _egl_has_device(egl: ctypes.CDLL) -> bool:
-    """Whether EGL can open a display on some device without a window system, as MuJoCo asks of it."""
-    address = egl.eglGetProcAddress
-    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
-    query, display_of = address(b"eglQueryDevicesEXT"), address(b"eglGetPlatformDisplayEXT")
-    if not query or not display_of:
-        return False
-    devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int32()
-    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(query)
-    display_of = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(display_of)
-    if not query(16, devices, ctypes.byref(count)):
-        return False
-    egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    platform_device = 0x313F
-    displays = (display_of(platform_device, device, None) for device in devices[: count.value])
-    return any(display and egl.eglInitialize(display, None, None) for display in displays)
+    global _process
+    if _process is None:
+        _process = os.getpid()
+        os.register_at_fork(after_in_child=_abandon_all)
+    if _process != os.getpid():
+        raise UserError(
+            "this process was forked after its parent had drawn pictures, and no renderer survives that. Start the "
+            'process with spawn, such as AsyncVectorEnv(..., context="spawn") or multiprocessing.get_context("spawn"), '
+            "or draw nothing before the fork"
+        )
+    with _one_at_a_time:
+        yield
 
 
 class Renderer:
     """Pictures of a MuJoCo model, right side up. A context for each renderer; closed before the interpreter ends.
+
+    Any thread may draw: after each picture the context is free for the next thread.
 
     model: read for its assets on creation and for its poses at every picture; never changed but for the field of
     view of free cameras. size: pixels a side of the pictures to expect; a larger one makes the buffer grow.
@@ -134,42 +89,61 @@ class Renderer:
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
             self._scene.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
         self._option = mujoco.MjvOption()
-        self._gl = _gl_context(size)
-        self._gl.make_current()
-        self._context: Any = mujoco.MjrContext(assets, mujoco.mjtFontScale.mjFONTSCALE_100)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        _close_at_exit(self)
+        self._context: Any = None
+        with drawing():
+            self._gl = _gl_context(size)
+            with self._current():
+                self._context = mujoco.MjrContext(assets, mujoco.mjtFontScale.mjFONTSCALE_100)
+                mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        _open.add(self)
+        _close_at_exit()
 
     def picture(self, data: Any, camera: Any, size: int, *, fovy: float | None = None) -> np.ndarray:
         """What a camera sees: uint8 (size, size, 3). fovy: degrees, for free cameras."""
         mujoco = load_mujoco()
-        if self._context is None:
-            raise RuntimeError("this renderer is closed")
-        if fovy is not None:
-            self._model.vis.global_.fovy = fovy
-        mujoco.mjv_updateScene(
-            self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
-        )
         rectangle = mujoco.MjrRect(0, 0, size, size)
         pixels = np.empty((size, size, 3), np.uint8)
-        self._gl.make_current()
-        if size > self._size:
-            mujoco.mjr_resizeOffscreen(size, size, self._context)
-            self._size = size
-        mujoco.mjr_render(rectangle, self._scene, self._context)
-        mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
-        # OpenGL's first row is the lowest. A camera mounted head down is turned by half a circle, never mirrored.
-        upside_down = self._scene.camera[0].up[2] < 0
+        with drawing():
+            if self._context is None:
+                raise RuntimeError("this renderer is closed")
+            if fovy is not None:
+                self._model.vis.global_.fovy = fovy
+            mujoco.mjv_updateScene(
+                self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+            )
+            with self._current():
+                if size > self._size:
+                    mujoco.mjr_resizeOffscreen(size, size, self._context)
+                    self._size = size
+                mujoco.mjr_render(rectangle, self._scene, self._context)
+                mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
+            # OpenGL's first row is the lowest. A camera mounted head down is turned by half a circle, never mirrored.
+            upside_down = self._scene.camera[0].up[2] < 0
         return np.ascontiguousarray(pixels[:, ::-1] if upside_down else pixels[::-1])
 
     def close(self) -> None:
         """Free what the driver holds. A closed renderer can be closed again."""
         if self._context is None:
             return
+        with drawing():
+            with self._current():
+                self._context.free()
+            self._context = None
+            self._gl.free()
+
+    def abandon(self) -> None:
+        """Forget, in a forked child, what the driver holds for the parent, without a call to the driver."""
+        _abandoned.extend([self._gl, self._context])
+        self._gl._context = self._context = None
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """The context is this thread's while the block runs, then no thread's: only one thread can have it."""
         self._gl.make_current()
-        self._context.free()
-        self._context = None
-        self._gl.free()
+        try:
+            yield
+        finally:
+            _release()
 
 
 def cluster_metres(size: int) -> float:
@@ -212,13 +186,31 @@ def _gl_context(size: int) -> Any:
         home = importlib.import_module(f"mujoco.{backend}") if backend in BACKENDS else mujoco
         return home.GLContext(size, size)
     except Exception as error:  # drivers raise their own kinds
-        raise UserError(f"no renderer ({type(error).__name__}: {error}); install one with: {APT}") from error
+        raise NoRendererError(f"{backend}: {in_a_line(error)}", "unset MUJOCO_GL, or see `manyparts doctor`") from error
 
 
-def _close_at_exit(renderer: Renderer) -> None:
-    """Exit handlers run last come first, so this one, registered after the driver's own, runs before it."""
-    global _closing_at_exit
-    _open.add(renderer)
-    if not _closing_at_exit:
-        _closing_at_exit = True
-        atexit.register(lambda: [each.close() for each in list(_open)])
+def _release() -> None:
+    """No context is this thread's any more. OSMesa's need no release."""
+    backend = choose_backend()
+    if backend == "egl":
+        egl = importlib.import_module("mujoco.egl")
+        driver = egl.EGL
+        driver.eglMakeCurrent(egl.EGL_DISPLAY, driver.EGL_NO_SURFACE, driver.EGL_NO_SURFACE, driver.EGL_NO_CONTEXT)
+    elif backend == "glfw":
+        importlib.import_module("glfw").make_context_current(None)
+
+
+@lru_cache(maxsize=1)
+def _close_at_exit() -> None:
+    """Handlers run last come first, so this one, registered after the driver's own, runs before it."""
+    atexit.register(lambda: [renderer.close() for renderer in list(_open)])
+
+
+def _abandon_all() -> None:
+    """In a child that was just forked: neither destructors nor handlers at its end may call the driver."""
+    for renderer in list(_open):
+        renderer.abandon()
+    _open.clear()
+    with contextlib.suppress(Exception):  # this backend is not EGL
+        egl = importlib.import_module("mujoco.egl")
+        atexit.unregister(egl.EGL.eglTerminate)

@@ -9,6 +9,7 @@ from typing import Any
 
 from manyparts.evaluation.evidence import Evidence, Phase
 from manyparts.evaluation.results import EVALUATION
+from manyparts.models.run_files import results_folder
 from manyparts.naming import FORMER_NAME, NAME, NAMES
 from manyparts.planners import PLANNERS
 from manyparts.serialisation import to_jsonable
@@ -81,7 +82,7 @@ def _evaluate(program: str, evidence: Evidence) -> str:
 
 def _elsewhere(evidence: Evidence) -> bool:
     """Whether the results lie where they do only if a command is told so."""
-    return evidence.evaluation != evidence.run / EVALUATION
+    return evidence.evaluation != results_folder(evidence.run, EVALUATION)
 
 
 def planner_name(told: Mapping[str, Any]) -> str:

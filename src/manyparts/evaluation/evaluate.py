@@ -9,14 +9,15 @@ import platform
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from manyparts import envs
-from manyparts.claim import claim, write_atomically
+from manyparts.claim import MANIFEST, claim, holds, write_atomically
+from manyparts.data.staging import replace_folder
 from manyparts.data.windows import WindowConfig
 from manyparts.devices import choose_device
 from manyparts.envs.base import EnvConfig, Split
@@ -31,15 +32,26 @@ from manyparts.evaluation.episodes import (
 )
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.provenance import code_commit, file_hash, package_versions
-from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
-from manyparts.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
+from manyparts.evaluation.results import EVALUATION, RESULTS, EpisodeRecord, Result
+from manyparts.models.checkpoint import CheckpointInfo, load_info
+from manyparts.models.run_files import CHECKPOINTS, CONFIG, WEIGHTS, resolve, results_folder
 from manyparts.planners import PlannerConfig
 from manyparts.progress import progress_bar
-from manyparts.rollout.workers import Affinity, default_workers, stream
+from manyparts.rollout.workers import Affinity, stream
 from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.surroundings.cores import cores
+from manyparts.surroundings.links import link_or_copy
+from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold
 from manyparts.types import Precision, UserError
 
 EPISODES = "episodes.jsonl"
+VIDEOS = "videos"
+_AGENT = ".agent"  # the files of the checkpoint, while it is evaluated
+_OURS = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
+_WAY_OUT = (
+    "if the run was trained on since, or these settings are the right ones, --overwrite evaluates again and then "
+    "replaces the old results; or choose another output"
+)
 
 
 def evaluate(
@@ -56,7 +68,7 @@ def evaluate(
     until_success: bool = False,
     split: Split = "evaluation",
     output: str | Path | None = None,
-    resume: bool = True,
+    overwrite: bool = False,
     device: str = "cpu",
     precision: Precision = "fp32",
     planner: PlannerConfig | None = None,
@@ -72,10 +84,13 @@ def evaluate(
     computes in bfloat16. planner: what a dynamics model acts with.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
-    goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
-    holds episodes.jsonl, results.json and videos/; a second call does only what is missing there, `resume=False`
-    begins anew. Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a
-    folder of another evaluation.
+    goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation, of
+    one checkpoint of a run RUN/evaluation-STEP) holds episodes.jsonl, results.json and videos/; a second call does only
+    what is missing there. overwrite: if it holds results of other settings, or of the run before it was trained on,
+    put the new ones in their place once these are whole.
+
+    Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a folder of another
+    evaluation that is not to be overwritten.
     """
     checkpoint = resolve(run)
     info = load_info(checkpoint)
@@ -94,12 +109,11 @@ def evaluate(
     config = EvaluationConfig(
         checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success, planner
     )
-    folder = workplace(run) / EVALUATION if output is None else Path(output)
-    if not resume:
-        _discard(folder)
+    folder = results_folder(run, EVALUATION) if output is None else Path(output)
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}
     conditions = weights | _conditions(config, chosen, info.provenance.get("seed"))
-    return _carried_out(folder, config, conditions, _origin(config, info), chosen, episodes, videos, workers)
+    with _results_in(folder, conditions, overwrite=overwrite) as place, _kept(config, place) as held:
+        return _carried_out(place, held, conditions | _origin(config, info), chosen, episodes, videos, workers)
 
 
 def evaluate_reference(
@@ -115,6 +129,7 @@ def evaluate_reference(
     max_steps: int | None = None,
     until_success: bool = False,
     split: Split = "evaluation",
+    overwrite: bool = False,
 ) -> Result:
     """What the "expert", which knows the simulator, or "random" actions achieve on the episodes that `evaluate` meets:
     a ceiling and a floor. environment: None for the suites' usual one. The rest: see `evaluate`."""
@@ -129,26 +144,63 @@ def evaluate_reference(
     config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
     conditions = {"agent": agent} | _conditions(config, chosen, None)
     origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
-    return _carried_out(Path(output), config, conditions, origin, chosen, episodes, videos, workers)
+    with _results_in(Path(output), conditions, overwrite=overwrite) as place:
+        return _carried_out(place, config, conditions | origin, chosen, episodes, videos, workers)
 
 
 def _carried_out(
     folder: Path,
     config: EvaluationConfig,
-    conditions: Mapping[str, Any],
-    origin: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     tasks: Sequence[str],
     episodes: int,
     videos: int,
     workers: int | None,
 ) -> Result:
     """Run in `folder` what is missing there, and save the result."""
-    with claim(folder, conditions):
-        asked = [(task, index) for task in tasks for index in range(episodes)]
-        records = _run_missing(folder, config, asked, videos, default_workers() if workers is None else workers)
-        result = Result(tuple(records), {**conditions, **origin, "tasks": list(tasks), "episodes": episodes})
-        result.save(folder)
+    asked = [(task, index) for task in tasks for index in range(episodes)]
+    records = _run_missing(folder, config, asked, videos, cores() if workers is None else workers)
+    result = Result(tuple(records), {**provenance, "tasks": list(tasks), "episodes": episodes})
+    result.save(folder)
     return result
+
+
+@contextlib.contextmanager
+def _results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
+    """The folder to work in: that of the results. To overwrite others it is one next to it, which takes its name when
+    the block ends well; until then the old results are whole."""
+    if not overwrite or not (folder / MANIFEST).exists() or holds(folder, conditions):
+        with claim(folder, conditions, way_out=_WAY_OUT):
+            yield folder
+        return
+    fresh = folder.with_name(f".{folder.name}.next")
+    with hold(folder / LOCK, what=str(folder)):
+        if not holds(fresh, conditions):
+            _discard(fresh)
+        with claim(fresh, conditions):
+            yield fresh
+        for path in folder.iterdir():  # what is not ours stays
+            if path.name not in _OURS and not (fresh / path.name).exists():
+                path.rename(fresh / path.name)
+        replace_folder(fresh, folder)
+
+
+@contextlib.contextmanager
+def _kept(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
+    """The same with an agent that stays: a run that is still training deletes its older checkpoints."""
+    checkpoint = Path(config.agent)
+    if checkpoint.parent.name != CHECKPOINTS:
+        yield config
+        return
+    own = folder / _AGENT
+    shutil.rmtree(own, ignore_errors=True)
+    try:
+        own.mkdir()
+        for name in (CONFIG, WEIGHTS):
+            link_or_copy(checkpoint / name, own / name)
+        yield replace(config, agent=own)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str, precision: str) -> None:
@@ -229,9 +281,13 @@ def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
 
 
 def _discard(folder: Path) -> None:
-    for name in (EPISODES, "results.json", "manifest.json"):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "videos", ignore_errors=True)
+    """Remove what an evaluation wrote."""
+    for name in _OURS:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _run_missing(
@@ -306,7 +362,7 @@ class _Schedule:
         found = [record for record in records if record is not None]
         if len(found) < len(records):
             return
-        folder = self._folder / "videos"
+        folder = self._folder / VIDEOS
         for outcome in (True, False):
             for record in [record for record in found if record.success_any == outcome][: self._videos]:
                 video = folder / video_name(record)

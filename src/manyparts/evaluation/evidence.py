@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.evaluation.results import EVALUATION, RESULTS, PromptStudy, Result
+from manyparts.models.run_files import last_checkpoint, results_folder, run_of
 from manyparts.types import UserError
 
 
@@ -50,11 +51,11 @@ class Evidence:
 
 
 def gather(run: Path, evaluation: Path | None = None) -> Evidence:
-    """Read all that the report of `run` tells. evaluation: the folder of its results; None: RUN/evaluation. Raises
-    UserError where it has none, or those of another agent."""
+    """Read all that the report of `run`, a run or one of its checkpoints, tells. evaluation: the folder of its results;
+    None: see `results_folder`. Raises UserError where it has none, or those of another agent."""
     if not run.is_dir():
         raise UserError(f"no run folder {run}")
-    folder = run / EVALUATION if evaluation is None else evaluation
+    folder = _usual_results(run) if evaluation is None else evaluation
     if not (folder / RESULTS).is_file():
         into = "" if evaluation is None else f" --output {evaluation}"
         known = ", or name with --evaluation the folder that it was evaluated into" if evaluation is None else ""
@@ -63,7 +64,7 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
     agent = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
     if evaluation is not None and not Path(agent).resolve().is_relative_to(run.resolve()):
         raise UserError(f"{evaluation} has results of {agent}, not of {run}")
-    phases = list(_phases(run))[::-1]
+    phases = list(_phases(run_of(run)))[::-1]
     videos = _videos(folder / "videos", result)
     attention = {episode: path.with_suffix(".npz") for episode, path in videos.items()}
     return Evidence(
@@ -76,6 +77,24 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
         prompts=PromptStudy.load(run),
         datasets=tuple(_datasets(phases[-1])) if phases else (),
     )
+
+
+def outdated(evidence: Evidence) -> str | None:
+    """A sentence that says so, where the results are not those of the run as it is now."""
+    step = Path(str(evidence.result.provenance.get("checkpoint"))).name
+    last = last_checkpoint(evidence.run)
+    if last is None or not step.isdecimal() or step == last.name:
+        return None
+    return (
+        f"these are results of step {int(step)}, and the run is now at step {int(last.name)}: "
+        f"manyparts evaluate {evidence.run} --overwrite"
+    )
+
+
+def _usual_results(run: Path) -> Path:
+    """Where results lie; those of a checkpoint lay in its own folder once."""
+    usual, former = results_folder(run, EVALUATION), run / EVALUATION
+    return former if (former / RESULTS).is_file() and not (usual / RESULTS).is_file() else usual
 
 
 def _datasets(phase: Phase) -> Iterator[Dataset]:

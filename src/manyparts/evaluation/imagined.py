@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from manyparts.claim import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.transforms import StateNormaliser
 from manyparts.envs import make
 from manyparts.envs.base import EnvConfig, Environment
 from manyparts.evaluation.open_loop import Imagined
-from manyparts.evaluation.prediction_chart import legend_of
+from manyparts.evaluation.prediction_chart import legend_of, write_chart
 from manyparts.progress import progress_bar
 from manyparts.rollout.video import write_video
 from manyparts.serialisation import from_jsonable
@@ -39,7 +38,8 @@ def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(FILM.format("*")):
         old.unlink()
-    write_atomically(folder / CURVES, curves(windows, dataset))
+    if not write_chart(folder / CURVES, lambda: curves(windows, dataset)):
+        return ["no film: it takes its colours from Matplotlib"]
     said = [f"{folder / CURVES}: the numbers of {len(windows)} predictions"]
     with progress_bar("films", len(windows)) as bar:
         for number, window in enumerate(windows):

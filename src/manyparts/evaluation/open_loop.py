@@ -239,8 +239,8 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
     seen = dataset.statistics[STATE]
     for number in np.flatnonzero(normaliser.held(np.asarray(seen.min)) | normaliser.held(np.asarray(seen.max))):
         warnings.warn(
-            f"state {dataset.spec.state_names[number]} moves here, but was always {normaliser.mean[number]:g} in the data "
-            f"of {run}: it predicts nothing of it",
+            f"state {dataset.spec.state_names[number]} moves here, but was always {normaliser.mean[number]:g} in the "
+            f"data of {run}: it predicts nothing of it",
             DatasetWarning,
             stacklevel=2,
         )
@@ -381,10 +381,10 @@ def _interval(values: np.ndarray, episodes: np.ndarray) -> tuple[float, float] |
 
 def _write(folder: Path, found: Sequence[Forecast], data: str) -> None:
     """A record a run; that of a single run is the whole file."""
-    from manyparts.evaluation.prediction_chart import draw
+    from manyparts.evaluation.prediction_chart import draw, write_chart
 
     folder.mkdir(parents=True, exist_ok=True)
     records = [{"data": data} | asdict(forecast) for forecast in found]
     content = records[0] if len(records) == 1 else {"models": records}
     write_atomically(folder / RESULTS, json.dumps(content, indent=1).encode())
-    write_atomically(folder / CHART, draw(found))
+    write_chart(folder / CHART, lambda: draw(found))

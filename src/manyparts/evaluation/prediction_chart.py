@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from manyparts.claim import write_atomically
 from manyparts.evaluation.calibration import QUANTILES
 from manyparts.evaluation.open_loop import Forecast, labels
+from manyparts.extras import PackageError, load_package
+from manyparts.types import SurroundingsWarning
 
 _WIDEST = 52  # characters of a legend as wide as a panel
+
+
+def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
+    """Write a drawing; where Matplotlib is broken, warn instead, since the numbers are what counts."""
+    try:
+        load_package("matplotlib.figure", path.name, "pip install matplotlib")
+        load_package("matplotlib.backends.backend_svg", path.name, "pip install matplotlib")
+    except PackageError as error:
+        warnings.warn(f"{path} is not drawn: {error}", SurroundingsWarning, stacklevel=2)
+        return False
+    write_atomically(path, drawing())
+    return True
 
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:

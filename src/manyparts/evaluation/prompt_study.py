@@ -13,7 +13,8 @@ from manyparts.data.windows import WindowConfig
 from manyparts.evaluation.evaluate import evaluate
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.results import PROMPTS, PromptStudy, Result
-from manyparts.models.checkpoint import load_info, resolve, workplace
+from manyparts.models.checkpoint import load_info
+from manyparts.models.run_files import resolve, results_folder
 from manyparts.serialisation import from_jsonable, to_jsonable
 
 
@@ -26,15 +27,17 @@ def study_prompts(
     seed: int = 0,
     workers: int | None = None,
     max_steps: int | None = None,
+    overwrite: bool = False,
 ) -> PromptStudy:
     """Evaluate an agent under every kind of prompt that it was trained for, and under every task's prompt.
 
     Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in prompts.json; a second
-    call does only what is missing. matrix_with: the kind of prompt in the matrix. Raises UserError as `evaluate` does.
+    call does only what is missing. matrix_with: the kind of prompt in the matrix. overwrite: see `evaluate`. Raises
+    UserError as `evaluate` does.
     """
     info = load_info(resolve(run))
     chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
-    folder = workplace(run) / "prompts"
+    folder = results_folder(run, "prompts")
     shared: dict[str, Any] = {
         "tasks": chosen,
         "episodes": episodes,
@@ -42,6 +45,7 @@ def study_prompts(
         "workers": workers,
         "max_steps": max_steps,
         "until_success": True,
+        "overwrite": overwrite,
     }
 
     def told(name: str, **how: Any) -> Result:

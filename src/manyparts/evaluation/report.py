@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
 from manyparts.claim import write_atomically
 from manyparts.evaluation import report_sections as sections
-from manyparts.evaluation.evidence import gather
+from manyparts.evaluation.evidence import gather, outdated
+from manyparts.models.run_files import results_folder
+from manyparts.types import SurroundingsWarning
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
 def write_report(run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None) -> Path:
     """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path. evaluation: the
-    folder of its results (None: RUN/evaluation).
+    folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are RUN/report-STEP.html and
+    RUN/evaluation-STEP.
 
     Raises UserError if the run was not evaluated or one of its files cannot be read.
     """
     run = Path(run)
     evidence = gather(run, None if evaluation is None else Path(evaluation))
-    path = run / "report.html" if output is None else Path(output)
+    usual = results_folder(run, "report")
+    path = usual.with_name(f"{usual.name}.html") if output is None else Path(output)
+    if remark := outdated(evidence):
+        warnings.warn(remark, SurroundingsWarning, stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_page(path, title=sections.title(evidence), body=sections.body(evidence))
     return path

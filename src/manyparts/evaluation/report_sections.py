@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.evaluation.commands import planner_name, reproduction, shown_path
-from manyparts.evaluation.evidence import Dataset, Evidence, Phase
+from manyparts.evaluation.evidence import Dataset, Evidence, Phase, outdated
 from manyparts.evaluation.report_attention import attention
 from manyparts.evaluation.report_prompts import prompts
 from manyparts.evaluation.results import EpisodeRecord, Result
@@ -60,8 +60,14 @@ def headline(evidence: Evidence) -> str:
         f'<div class="headline"><strong>{_percent(found.mean)}</strong>'
         f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
         f"95 % interval {_percent(found.low)} to {_percent(found.high)}; "
-        f"still solved at the last step: {_percent(last.mean)}{_planned(result)}</span></div></header>"
+        f"still solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
+        "</span></div></header>"
     )
+
+
+def _outdated(evidence: Evidence) -> str:
+    remark = outdated(evidence)
+    return f"<br>{escape(remark)}" if remark else ""
 
 
 def _planned(result: Result) -> str:

@@ -21,6 +21,7 @@ from manyparts.evaluation.statistics import (
     stratified_bootstrap,
     wilson,
 )
+from manyparts.models.run_files import results_folder
 from manyparts.naming import FORMER_NAME, NAME
 from manyparts.serialisation import from_jsonable
 from manyparts.types import UserError
@@ -142,7 +143,7 @@ class Result:
     def load(cls, path: str | Path) -> Result:
         """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is none."""
         path = Path(path)
-        tried = [path, path / RESULTS, path / EVALUATION / RESULTS]
+        tried = [path, path / RESULTS, path / EVALUATION / RESULTS, results_folder(path, EVALUATION) / RESULTS]
         found = next((candidate for candidate in tried if candidate.is_file()), None)
         if found is None:
             raise UserError(f"{path} has no {RESULTS}; evaluate it first: manyparts evaluate {path}")
@@ -167,7 +168,7 @@ class PromptStudy:
     @classmethod
     def load(cls, run: Path) -> PromptStudy | None:
         """That of a run folder, or None without one. Raises UserError if it cannot be read."""
-        path = run / "prompts" / PROMPTS
+        path = results_folder(run, "prompts") / PROMPTS
         if not path.exists():
             return None
         try:

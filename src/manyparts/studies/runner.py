@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.claim import claim
-from manyparts.data.staging import CACHE_VARIABLES
 from manyparts.progress import progress_bar
-from manyparts.rollout.workers import ONE_THREAD, default_workers
+from manyparts.rollout.workers import ONE_THREAD
 from manyparts.studies.stages import (
     LOG,
     Stage,
@@ -28,6 +26,9 @@ from manyparts.studies.stages import (
     write_description,
 )
 from manyparts.studies.worker import Workers
+from manyparts.surroundings.caches import CACHE_VARIABLES
+from manyparts.surroundings.cores import cores
+from manyparts.surroundings.processes import ending
 from manyparts.types import UserError
 
 _SECONDS_BETWEEN_LOOKS = 0.1
@@ -53,7 +54,7 @@ def run_stages(
     passed on, and raised as KeyboardInterrupt once every process has saved its work. Raises UserError if another
     runner holds the folder.
     """
-    count = default_workers() if workers is None else workers
+    count = cores() if workers is None else workers
     if count < 1:
         raise UserError(f"{count} workers; at least 1 is needed")
     with claim(output, manifest):
@@ -174,5 +175,4 @@ class _Process:
         """The last line of the log, or how the process ended."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         code = self._code or 0
-        ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return next((line for line in reversed(lines) if line.strip()), "") if code > 0 else ending
+        return next((line for line in reversed(lines) if line.strip()), "") if code > 0 else ending(code)

@@ -6,7 +6,6 @@ A stage often computes for a few seconds, and importing takes three (docs/log.md
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import os
 import signal
@@ -20,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from manyparts.surroundings.locks import hold
 from manyparts.types import UserError
 
 # What the stages import when they need it; nothing of it starts a thread, which a fork would lose.
@@ -140,8 +140,8 @@ def _do(place: Path, cores: int, log: Path, life: int) -> NoReturn:
 def _carry_out(place: Path, cores: int) -> int:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        with open(place / ".stage-lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the worker of a runner that was killed may not be gone yet
+        # the worker of a runner that was killed may not be gone yet
+        with hold(place / ".stage-lock", what=str(place), wait=True):
             from manyparts.studies.stages import carry_out, read_description
 
             carry_out(read_description(place), place.parents[1], cores=cores)

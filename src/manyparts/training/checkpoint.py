@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from manyparts.models.checkpoint import (
-    CheckpointInfo,
-    fresh_checkpoint,
-    resolve,
-    write_checkpoint,
-)
+from manyparts.models.checkpoint import CheckpointInfo, fresh_checkpoint, write_checkpoint
+from manyparts.models.run_files import CHECKPOINTS, CONFIG, LAST, WEIGHTS, last_checkpoint, numbered
+from manyparts.surroundings.links import point_at
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import trained
 from manyparts.training.sharding import part, whole
@@ -36,7 +32,7 @@ def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointI
 
     model.safetensors holds the averaged weights where there are any; training_state.pt then has the others.
     """
-    folder = run / "checkpoints" / f"{step:06d}"
+    folder = run / CHECKPOINTS / f"{step:06d}"
     state: dict[str, Any] = {"step": step, "optimizer": _whole_state(learner.optimizer), "meter": meter.sums}
     weights = {name: whole(tensor) for name, tensor in learner.system.state_dict().items()}
     if learner.averages is not None:
@@ -47,14 +43,16 @@ def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointI
     with fresh_checkpoint(folder) as temporary:
         write_checkpoint(temporary, weights, info)
         _save_state(state, temporary / STATE)
-    _point_at(folder.parent / "last", folder.name)
+    if (folder.parent / LAST).is_dir() and not (folder.parent / LAST).is_symlink():
+        _put_aside(folder.parent / LAST)
+    point_at(folder.parent / LAST, folder.name)
     _prune(folder.parent, folder)
     return folder
 
 
 def last(run: Path) -> Path | None:
     """The checkpoint to resume from, or None before the first."""
-    return resolve(run) if (run / "checkpoints" / "last").exists() else None
+    return last_checkpoint(run, needs=(STATE,))
 
 
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
@@ -104,21 +102,44 @@ def _save_state(state: dict[str, Any], path: Path) -> None:
 def _load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # of a file that is cut off its reader may raise anything
         raise UserError(f"{path} cannot be read: {type(error).__name__}; the run cannot be resumed from it") from error
 
 
-def _point_at(link: Path, name: str) -> None:
-    fresh = link.with_name(f".{link.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(name, target_is_directory=True)
-    os.replace(fresh, link)
+def _put_aside(last: Path) -> None:
+    """`last` is a folder where a copy of the run has followed the link: let it be the step that it is."""
+    try:
+        name = f"{_load_state(last / STATE)['step']:06d}"
+    except (UserError, KeyError):
+        name = "last-copied"
+    if (last.parent / name).exists():
+        _delete(last)
+        name = "last-copied"
+    if last.exists():
+        last.rename(_free(last.parent / name))
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first one with a number that nothing has yet."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _prune(folder: Path, newest: Path) -> None:
     """Remove older checkpoints, and those of later steps that a run resumed from `last` has left behind."""
-    numbered = sorted(path for path in folder.iterdir() if path.name.isdigit())
-    kept = [path for path in numbered if path.name <= newest.name][-KEPT:]
-    torn = [path for path in folder.iterdir() if ".partial-" in path.name]
-    for path in [*torn, *(path for path in numbered if path not in kept)]:
-        shutil.rmtree(path, ignore_errors=True)
+    steps = numbered(folder)
+    kept = [path for path in steps if int(path.name) <= int(newest.name)][-KEPT:]
+    for torn in folder.iterdir():
+        if ".partial-" in torn.name:
+            shutil.rmtree(torn, ignore_errors=True)
+    for path in steps:
+        if path not in kept:
+            _delete(path)
+
+
+def _delete(checkpoint: Path) -> None:
+    """Remove what training wrote, and the folder if nothing else is in it: results may lie there."""
+    with contextlib.suppress(OSError):
+        for name in (WEIGHTS, STATE, CONFIG):  # without weights it is no checkpoint any more
+            (checkpoint / name).unlink(missing_ok=True)
+        checkpoint.rmdir()

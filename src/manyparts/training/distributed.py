@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,14 +19,19 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import Store, TCPStore, rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 import manyparts
-from manyparts.devices import threads
+from manyparts.devices import default_threads, threads
+from manyparts.surroundings.caches import CACHE_VARIABLES, cache_root
+from manyparts.surroundings.cores import cores
+from manyparts.surroundings.distributed import Launch, launched_with_others
+from manyparts.surroundings.processes import ending
 from manyparts.types import UserError
 
 WORKER = "manyparts.training.worker"
 _PATIENCE = timedelta(hours=12)  # rank 0 may validate for long; a process that dies is noticed at once
+_SILENT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,34 +88,51 @@ class LostPeerError(UserError):
         )
 
 
-def under_torchrun() -> bool:
-    """Whether torchrun, or what sets the same variables, has started this process as one of several."""
-    return {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
-
-
 def first_process() -> bool:
-    """Whether this process is the one that speaks: rank 0 under torchrun, any other process else."""
-    return not under_torchrun() or os.environ["RANK"] == "0"
+    """Whether this process is the one that speaks: rank 0 of those launched together, or a process of its own."""
+    launched = launched_with_others()
+    return launched is None or launched.rank == 0
 
 
 @contextlib.contextmanager
 def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
     """This process's place among those of torchrun while the block runs, nccl between GPUs and gloo between CPUs; a
-    process of its own elsewhere."""
-    if not under_torchrun():
-        yield Ranks()
+    process of its own elsewhere. Raises UserError if the others do not come."""
+    launched = launched_with_others()
+    if launched is None:
+        with threads(default_threads()):
+            yield Ranks()
         return
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    with threads_for(int(os.environ.get("LOCAL_WORLD_SIZE", world))):
+    with threads_for(launched.local_world):
+        store = _meet(launched)
         with _peers():
-            torch.distributed.init_process_group(backend, rank=rank, world_size=world, timeout=_PATIENCE)
+            torch.distributed.init_process_group(
+                backend, store=store, rank=launched.rank, world_size=launched.world, timeout=_PATIENCE
+            )
         try:
-            yield Ranks(rank, world)
+            yield Ranks(launched.rank, launched.world)
         finally:
             torch.distributed.destroy_process_group()
+
+
+def _meet(launched: Launch) -> Store:
+    """The store of all processes, once they are there. Raises UserError if they do not come in time."""
+    announced = threading.Timer(_SILENT_SECONDS, print, [launched.waiting()], {"file": sys.stderr})
+    announced.daemon = True
+    announced.start()
+    try:
+        launched.await_first()
+        patience = timedelta(seconds=launched.patience_seconds)
+        store, _, _ = next(iter(rendezvous("env://", launched.rank, launched.world, timeout=patience)))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{launched.missing()} ({(str(error).splitlines() or [''])[0]})") from error
+    finally:
+        announced.cancel()
+    store.set_timeout(_PATIENCE)
+    return store
 
 
 @contextlib.contextmanager
@@ -144,7 +167,7 @@ def join(rank: int, world: int, port: int) -> Ranks:
 
 def threads_for(world: int) -> AbstractContextManager[None]:
     """While the block runs, torch uses this process's share of the cores."""
-    return threads(max(1, len(os.sched_getaffinity(0)) // world))
+    return threads(max(1, cores() // world))
 
 
 def _join(store: Store, rank: int, world: int) -> Ranks:
@@ -156,9 +179,8 @@ def _join(store: Store, rank: int, world: int) -> Ranks:
 def _start(assignment: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     home = str(Path(manyparts.__file__).parents[1])
     paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-    worker = subprocess.Popen(
-        [sys.executable, "-m", WORKER], stdin=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}
-    )
+    shared = {"PYTHONPATH": paths, CACHE_VARIABLES[0]: str(cache_root())}
+    worker = subprocess.Popen([sys.executable, "-m", WORKER], stdin=subprocess.PIPE, env=os.environ | shared)
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(assignment).encode() + b"\n")
     worker.stdin.flush()  # and stays open: its end tells the worker that rank 0 is gone
@@ -170,7 +192,7 @@ def _await(store: Store, workers: Sequence[subprocess.Popen[bytes]]) -> None:
     while not store.check([f"ready-{rank}" for rank in range(1, len(workers) + 1)]):
         for worker in workers:
             if worker.poll() is not None:
-                raise UserError(f"a training process ended with code {worker.returncode} before it began")
+                raise UserError(f"a training process ended before it began: {ending(worker.returncode)}")
         time.sleep(0.02)
 
 

@@ -14,10 +14,11 @@ import torch
 
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FORMAT, FrameCache
-from manyparts.data.staging import cache_root, disk_error, put_in_place, temporary_folder
+from manyparts.data.staging import disk_error, put_in_place, temporary_folder
 from manyparts.objectives.system import System
 from manyparts.progress import progress_bar
 from manyparts.serialisation import content_hash
+from manyparts.surroundings.caches import cache_root
 from manyparts.training.optimizer import trained
 from manyparts.types import UserError
 

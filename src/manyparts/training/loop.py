@@ -31,6 +31,7 @@ from manyparts.training.update import Learner, NonFiniteError, StepReport
 from manyparts.types import Batch, UserError
 
 VALIDATION_BATCHES = 8
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 AnyWindows = Windows | StreamedWindows | Mixture
 
 
@@ -51,8 +52,8 @@ class Course:
 def fit(course: Course, start: int, meter: Meter) -> None:
     """Train from step `start` to the last. Only rank 0 logs, validates and writes.
 
-    SIGINT or SIGTERM ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss that is
-    not finite raises UserError naming the step, the loss and the windows; the state before it is kept.
+    SIGINT, SIGTERM or SIGUSR1 ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss
+    that is not finite raises UserError naming the step, the loss and the windows; the state before it is kept.
     """
     if not course.ranks.first:
         _follow(course, start)
@@ -130,12 +131,15 @@ def validate(course: Course) -> dict[str, float]:
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether SIGINT or SIGTERM came; a second one acts as without us."""
+    """Yields a function that tells whether SIGINT, SIGTERM or SIGUSR1 came; a second one acts as without us.
+
+    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`).
+    """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def note(number: int, frame: object) -> None:
         came.set()

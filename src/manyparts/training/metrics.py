@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from manyparts.claim import write_atomically
-from manyparts.types import UserError
+from manyparts.extras import in_a_line
+from manyparts.types import SurroundingsWarning, UserError
 
 
 class Metrics:
@@ -27,6 +29,7 @@ class Metrics:
         with self._explained():
             self._file.write(json.dumps(dict(row)) + "\n")
             self._file.flush()
+        with self._explained(), self._without_a_broken_board():
             if self._board is not None:
                 for name, value in row.items():
                     if name != "step":
@@ -34,9 +37,10 @@ class Metrics:
 
     def close(self) -> None:
         with self._explained():
+            self._file.close()
+        with self._explained(), self._without_a_broken_board():
             if self._board is not None:
                 self._board.close()
-            self._file.close()
 
     def __enter__(self) -> Metrics:
         return self
@@ -54,6 +58,17 @@ class Metrics:
             yield
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def _without_a_broken_board(self) -> Iterator[None]:
+        """TensorBoard is an extra: if it fails, the run goes on without it. A full disk is no failure of its own."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            self._board = None
+            _tell_of_broken_board(error)
 
 
 class Meter:
@@ -91,9 +106,23 @@ def _cut_back(path: Path, step: int) -> None:
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
-    """A writer, or None where TensorBoard is not installed."""
+    """A writer, or None where TensorBoard is not installed or does not work."""
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+
+        return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+    except ModuleNotFoundError:
         return None
-    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+    except OSError:  # the disk
+        raise
+    except Exception as error:  # an installed package may raise anything when it is imported
+        _tell_of_broken_board(error)
+        return None
+
+
+def _tell_of_broken_board(error: Exception) -> None:
+    warnings.warn(
+        f"TensorBoard is installed but does not work ({in_a_line(error)}): curves are in metrics.jsonl alone",
+        SurroundingsWarning,
+        stacklevel=2,
+    )

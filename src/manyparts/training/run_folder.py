@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 import sys
@@ -14,12 +13,12 @@ from typing import Any
 
 from manyparts.claim import write_atomically
 from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.surroundings import locks
 from manyparts.training.config import TrainConfig
 from manyparts.training.sources import Sources
 from manyparts.types import UserError
 
 CONFIG = "config.json"
-_LOCK = ".lock"
 _MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps", "processes", "sharding"}
 
 
@@ -41,11 +40,7 @@ def hold(run: Path) -> Iterator[None]:
     """Make the folder and keep other processes out. If the block fails before it wrote anything, the folder goes."""
     made = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
-    with open(run / _LOCK, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"output {run} is in use by another process") from None
+    with locks.hold(run / locks.LOCK, what=f"output {run}"):
         try:
             yield
         finally:
@@ -98,7 +93,7 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
 def _content(run: Path) -> set[str]:
     """Names of what lies in a run's folder, but for its lock and a config that a kill left half-written."""
     names = {path.name for path in run.iterdir()} if run.exists() else set()
-    return {name for name in names if name != _LOCK and not name.startswith(f"{CONFIG}.tmp-")}
+    return {name for name in names - locks.LOCK_FILES if not name.startswith(f"{CONFIG}.tmp-")}
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights,
 from manyparts.objectives.system import DynamicsConfig, System, sees_images
 from manyparts.rollout.seeds import derive_seed
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
+from manyparts.surroundings.distributed import launched_with_others
 from manyparts.training import checkpoint, preconditions, run_folder
 from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig
 from manyparts.training.distributed import (
@@ -37,7 +37,6 @@ from manyparts.training.distributed import (
     launch,
     threads_for,
     torchrun_ranks,
-    under_torchrun,
 )
 from manyparts.training.frozen_features import frozen_features, require_frozen
 from manyparts.training.loop import AnyWindows, Course, fit
@@ -74,7 +73,8 @@ def train(
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
-    place = choose_device(device, process=int(os.environ["LOCAL_RANK"]) if under_torchrun() else None)
+    launched = launched_with_others()
+    place = choose_device(device, process=None if launched is None else launched.local_rank)
     with torchrun_ranks(place) as ranks, _reproducible(place):
         if ranks.first:
             if config.compile:

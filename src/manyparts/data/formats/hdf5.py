@@ -15,6 +15,7 @@ import numpy as np
 from manyparts.data.formats.errors import one_line
 from manyparts.data.formats.hdf5_probe import probe
 from manyparts.extras import install_command
+from manyparts.surroundings.locks import can_be_locked
 from manyparts.types import UserError
 
 _ARRAY_BYTES = 4 * 2**30
@@ -230,7 +231,7 @@ class Hdf5File:
         if self._file is None:
             import h5py
 
-            self._file = h5py.File(self.path, "r")
+            self._file = h5py.File(self.path, "r", locking=can_be_locked(self.path))
             self._top = Group(self._file["/"].id, "")
         return self._top
 

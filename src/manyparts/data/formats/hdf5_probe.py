@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from manyparts.surroundings.locks import can_be_locked
 from manyparts.types import UserError
 
 _SECONDS, _ROWS, _DEPTH, _DOT_SECONDS = 10.0, 64, 8, 0.1
@@ -110,7 +111,7 @@ def _lengths_vary() -> tuple[int, ...]:
 def _main(path: str) -> None:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=can_be_locked(Path(path))) as file:
         walk, root = _Walk(), file["/"].id
         walk.read_attributes(root)
         walk.visit(root)

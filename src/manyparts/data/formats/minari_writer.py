@@ -13,6 +13,7 @@ from manyparts.data.formats.minari import MAIN
 from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.ours import Ours
 from manyparts.naming import NAME
+from manyparts.surroundings.locks import can_be_locked, knows_locks
 from manyparts.types import Episode, Spec, TaskEntry
 
 VERSION = "0.5.4"
@@ -32,7 +33,7 @@ class MinariWriter:
 
         self._folder = path / "data"
         self._folder.mkdir(parents=True)
-        self._file = h5py.File(self._folder / MAIN, "w", track_order=True)
+        self._file = h5py.File(self._folder / MAIN, "w", track_order=True, locking=knows_locks(self._folder))
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
         self._name = path.name
@@ -60,7 +61,7 @@ class MinariWriter:
         """Add the episodes of another such folder as they lie there."""
         import h5py
 
-        opened: Any = h5py.File(path / "data" / MAIN, "r")
+        opened: Any = h5py.File(path / "data" / MAIN, "r", locking=can_be_locked(path / "data" / MAIN))
         with opened as other:
             for number in range(len(other)):
                 episode = other[f"episode_{number}"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from manyparts.data.formats.ours import Ours
 from manyparts.naming import NAME
+from manyparts.surroundings.locks import can_be_locked, knows_locks
 from manyparts.types import Episode, Spec, TaskEntry
 
 
@@ -26,7 +27,7 @@ class RobomimicWriter:
     ) -> None:
         import h5py
 
-        self._file = h5py.File(path, "w")
+        self._file = h5py.File(path, "w", locking=knows_locks(path.parent))
         self._spec, self._fps, self._environment = spec, fps, environment
         self._tasks = tuple(tasks)
         self._data = self._file.create_group("data")
@@ -63,7 +64,7 @@ class RobomimicWriter:
         """Add the episodes of another such file as they lie there."""
         import h5py
 
-        opened: Any = h5py.File(path, "r")
+        opened: Any = h5py.File(path, "r", locking=can_be_locked(path))
         with opened as other:
             for number in range(len(other["data"])):
                 demo = other[f"data/demo_{number}"]

@@ -11,8 +11,10 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
-from manyparts.envs.rendering import choose_backend
+from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
+from manyparts.extras import install_command, load_package
+from manyparts.surroundings.renderer import choose_backend
 from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "dmc"
@@ -77,9 +79,8 @@ class ControlSuite(Environment):
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         if config.goal == "hidden" or config.context is not None:
             raise UserError("the control suite has no goals to hide or to fix")
-        choose_backend()
-        from dm_control import suite
-
+        load_mujoco()
+        suite = load_package("dm_control.suite", "this suite", install_command(EXTRA))
         domain, _, task = name.partition("-")
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()

@@ -16,8 +16,9 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.kitchen import LARGEST_VELOCITY, SECONDS_A_STEP, SKILLS, KitchenExpert, Scene
 from manyparts.envs.goals import episode_generator, split_of
-from manyparts.envs.rendering import choose_backend, load_mujoco
+from manyparts.envs.rendering import load_mujoco
 from manyparts.extras import install_command
+from manyparts.surroundings.renderer import choose_backend
 from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "kitchen"

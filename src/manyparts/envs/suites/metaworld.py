@@ -11,10 +11,11 @@ from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
-from manyparts.envs.rendering import choose_backend, load_mujoco
+from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
 from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
-from manyparts.extras import install_command
+from manyparts.extras import install_command, load_package
+from manyparts.surroundings.renderer import choose_backend
 from manyparts.types import ActionContract, Observation, Spec, UserError
 
 __all__ = [
@@ -212,11 +213,8 @@ def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _simulator(name: str) -> Any:
-    try:
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-    except ImportError as error:
-        raise UserError(f"metaworld cannot be imported ({error}); install it with: {install_command(EXTRA)}") from error
-    simulator = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()
+    tasks = load_package("metaworld.env_dict", "this suite", install_command(EXTRA)).ALL_V3_ENVIRONMENTS
+    simulator = tasks[f"{name}-v3"]()
     simulator._set_task_called = True
     simulator._partially_observable = False
     simulator.touching_object = lambda object_geom_id: _holds(simulator.data, object_geom_id)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
+import sys
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +15,9 @@ import numpy as np
 from manyparts.envs.base import EnvConfig, Split
 from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute
 from manyparts.envs.navigation import CAMERAS, Navigation
-from manyparts.envs.rendering import APT, egl_loads
+from manyparts.envs.rendering import drawing
 from manyparts.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
+from manyparts.surroundings.renderer import APT, NoRendererError, egl_loads
 from manyparts.types import UserError
 
 __all__ = [
@@ -51,7 +56,7 @@ def make(task: str, config: EnvConfig, split: Split) -> Navigation:
 def renderer() -> str:
     """What renders this suite: EGL, without a display. UserError, with the command that brings it, where it is not."""
     if not egl_loads("libGL.so.1", "libGLU.so.1"):
-        raise UserError(f"no renderer: EGL, OpenGL or GLU does not load; install them with: {APT} libgl1 libglu1-mesa")
+        raise NoRendererError("EGL, OpenGL or GLU does not load", f"install them with: {APT} libgl1 libglu1-mesa")
     return "egl"
 
 
@@ -63,16 +68,23 @@ class MiniworldScene:
 
     def __init__(self, world: World) -> None:
         renderer()
-        envs = _miniworld_envs()
-        with contextlib.redirect_stdout(io.StringIO()):  # it tells what its frame buffers fall back to
-            self._simulator: Any = getattr(envs, world.kind)(obs_width=8, obs_height=8, window_width=8, window_height=8)
-            self._simulator.reset(seed=world.seed)
-        MiniworldScene._drawn = None
-        walls = self._simulator.wall_segs[:, :, [0, 2]]
-        self._plan = FloorPlan(walls, clearance=CLEARANCE_METRES)
-        self._box = self._simulator.box
-        self._box.size, self._box.dir = np.full(3, MARKER_METRES), 0.0
+        self._world = world
         self._buffers: dict[int, Any] = {}
+
+    @cached_property
+    def _simulator(self) -> Any:
+        """Made when it is first needed: miniworld draws then, and a process that drew cannot be forked."""
+        with _drawing(), contextlib.redirect_stdout(io.StringIO()):  # it tells what its frame buffers fall back to
+            kind = getattr(_miniworld_envs(), self._world.kind)
+            simulator = kind(obs_width=8, obs_height=8, window_width=8, window_height=8)
+            simulator.reset(seed=self._world.seed)
+        MiniworldScene._drawn = None
+        simulator.box.size, simulator.box.dir = np.full(3, MARKER_METRES), 0.0
+        return simulator
+
+    @cached_property
+    def _plan(self) -> FloorPlan:
+        return FloorPlan(self._simulator.wall_segs[:, :, [0, 2]], clearance=CLEARANCE_METRES)
 
     def sample(self, generator: np.random.Generator) -> np.ndarray:
         """Rooms by their area, then uniform within; at least the clearance from every wall."""
@@ -94,13 +106,14 @@ class MiniworldScene:
         simulator.agent.pos, simulator.agent.dir = _upright(place), heading
         simulator.entities = [simulator.agent]
         if marker is not None:
-            self._box.pos = _upright(marker)
-            simulator.entities.append(self._box)
-        simulator.shadow_window.switch_to()
-        if MiniworldScene._drawn is not self:
-            simulator._render_static()
-            MiniworldScene._drawn = self
-        return simulator.render_obs(self._buffer(size)).copy()
+            simulator.box.pos = _upright(marker)
+            simulator.entities.append(simulator.box)
+        with _drawing():
+            simulator.shadow_window.switch_to()
+            if MiniworldScene._drawn is not self:
+                simulator._render_static()
+                MiniworldScene._drawn = self
+            return simulator.render_obs(self._buffer(size)).copy()
 
     def close(self) -> None:
         """Nothing to do: miniworld's context goes with the process, and closing it would take textures that it shares
@@ -112,6 +125,19 @@ class MiniworldScene:
 
             self._buffers[size] = FrameBuffer(size, size, SAMPLES_A_PIXEL)
         return self._buffers[size]
+
+
+@contextlib.contextmanager
+def _drawing() -> Iterator[None]:
+    """As `rendering.drawing`; then pyglet's context is no thread's, so that the next thread can have it."""
+    with drawing():
+        try:
+            yield
+        finally:
+            gl = sys.modules.get("pyglet.gl")
+            if gl is not None and gl.current_context is not None:
+                egl = importlib.import_module("pyglet.libs.egl.egl")
+                egl.eglMakeCurrent(gl.current_context.display_connection, None, None, None)
 
 
 def _miniworld_envs() -> Any:

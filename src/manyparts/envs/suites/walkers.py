@@ -19,9 +19,10 @@ from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi, MppiConfig
 from manyparts.envs.goals import episode_generator
-from manyparts.envs.rendering import choose_backend, load_mujoco
+from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.walkers_bodies import GRAVITY, KINDS, UNIVERSES, Body, Kind, draw_body, is_body
 from manyparts.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
+from manyparts.surroundings.renderer import choose_backend
 from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "walkers"

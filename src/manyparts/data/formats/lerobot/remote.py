@@ -23,7 +23,9 @@ from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.searching import Found, by_metadata, doubts_of_metadata, settle
-from manyparts.data.staging import cache_root, temporary_folder
+from manyparts.data.staging import temporary_folder
+from manyparts.surroundings.caches import cache_root
+from manyparts.surroundings.links import symlink_or_copy
 from manyparts.types import UserError
 
 _FOLDER = "set"
@@ -98,7 +100,7 @@ class RemoteReader(LeRobotReader):
         try:
             if isinstance(self._store, LocalFileSystem):
                 os.stat(f"{self._root}/{name}")
-                os.symlink(os.path.abspath(f"{self._root}/{name}"), temporary)
+                symlink_or_copy(os.path.abspath(f"{self._root}/{name}"), temporary)
             else:
                 self._store.get_file(f"{self._root}/{name}", str(temporary))
             os.replace(temporary, target)

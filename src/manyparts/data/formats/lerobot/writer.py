@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from manyparts.data.png import encode_png
 from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from manyparts.data.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
 from manyparts.naming import NAME
+from manyparts.surroundings.links import link_or_copy
 from manyparts.types import Episode, Spec, TaskEntry, UserError
 
 Images = Literal["png", "video"]
@@ -348,11 +348,4 @@ def _link_files(path: Path, folder: Path) -> None:
     """Files that never change get a second name in `folder`; a copy where the disk knows no hard links."""
     for name in ("data", "videos", "meta/episodes"):
         if (path / name).exists():
-            shutil.copytree(path / name, folder / name, copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+            shutil.copytree(path / name, folder / name, copy_function=link_or_copy)

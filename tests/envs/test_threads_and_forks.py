@@ -1,0 +1,57 @@
+"""Pictures from any thread; in a process that was forked too late a line, never a wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+SCRIPT = """
+import os, sys, threading
+import numpy as np
+from manyparts.envs import make, rendering
+from manyparts.types import UserError
+
+def picture(env, seed):
+    return np.stack(list(env.reset(seed=seed)[0]["images"].values()))
+
+def elsewhere(work):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start(); thread.join()
+    return found[0]
+
+task = sys.argv[1]
+env = make(task)
+assert rendering._process is None, "to be made is not to draw: a fork is still possible"
+before = [picture(env, seed) for seed in range(2)]
+assert np.array_equal(elsewhere(lambda: picture(env, 1)), before[1]), "an environment moves to another thread"
+other = elsewhere(lambda: make(task))
+assert np.array_equal(elsewhere(lambda: picture(other, 0)), before[0]), "one that was made in another thread"
+assert np.array_equal(picture(other, 1), before[1]) and np.array_equal(picture(env, 0), before[0]), "and back"
+sys.stdout.flush()
+child = os.fork()
+if child == 0:
+    for work in (lambda: picture(env, 0), lambda: picture(make(task), 0)):
+        try:
+            work()
+        except UserError as error:
+            print(error)
+    env.close()
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(picture(env, 1), before[1]), "the parent goes on"
+"""
+
+
+@pytest.mark.parametrize("task", ["metaworld/reach", "dmc/pendulum-swingup", "navigation/hallway"])
+def test_any_thread_draws_and_a_late_fork_is_told(task: str) -> None:
+    package = {"metaworld": "metaworld", "dmc": "dm_control", "navigation": "miniworld"}[task.partition("/")[0]]
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    result = subprocess.run([sys.executable, "-c", SCRIPT, task], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count('AsyncVectorEnv(..., context="spawn")') == 2
+    assert result.stderr == ""
