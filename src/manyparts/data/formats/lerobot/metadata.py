@@ -270,9 +270,10 @@ def _episode_table(path: Path) -> pa.Table:
     tables = []
     for file in files:
         with reading(file):
-            names = pq.read_schema(file).names
+            opened = pq.ParquetFile(file)
+            names = opened.schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
-            tables.append(pq.ParquetFile(file).read(columns=wanted, use_threads=False))
+            tables.append(opened.read(columns=wanted, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
@@ -284,7 +285,10 @@ def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str
         for values, name in zip(places, ("chunk", "file"), strict=True)
     )
     key = kind.removeprefix("videos/")
-    return [
-        inside(path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key))
-        for chunk, file in zip(chunks, files, strict=True)
-    ]
+    known = {
+        (chunk, file): inside(
+            path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key)
+        )
+        for chunk, file in dict.fromkeys(zip(chunks, files, strict=True))
+    }
+    return [known[place] for place in zip(chunks, files, strict=True)]

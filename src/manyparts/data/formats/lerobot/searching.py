@@ -125,7 +125,7 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     """All parquet files below data/, and others that metadata names."""
     below = {file for file in files_below(path / _DATA) if file.suffix == ".parquet" and file.name[0] != "."}
     files, start = _Files(), 0
-    for file in sorted(below | {file for file in metadata.data_files if file.is_file()}):
+    for file in sorted(below | {file for file in set(metadata.data_files) - below if file.is_file()}):
         try:
             files.known[file] = known = look_into(file)
         except UserError as error:
@@ -140,15 +140,14 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
 
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
     """Places of the episodes of which a file is torn or missing, and why."""
-    there: dict[Path, bool] = {}
     for place, number in enumerate(metadata.numbers.tolist()):
-        named = metadata.data_files[place]
-        wanted = [videos[place] for name, videos in metadata.videos.items() if name in plan.cameras.values()]
-        for video in (video for video in wanted if video is not None):
-            if not there.setdefault(video.file, video.file.is_file()):
-                yield place, f"{video.file} is missing"
-        if number not in files.parts and named not in files.known:
+        if number not in files.parts and (named := metadata.data_files[place]) not in files.known:
             yield place, files.torn.get(named, f"{named} is missing")
+    for videos in (videos for feature, videos in metadata.videos.items() if feature in plan.cameras.values()):
+        there = {file: file.is_file() for file in {video.file for video in videos if video is not None}}
+        for place, video in enumerate(videos):
+            if video is not None and not there[video.file]:
+                yield place, f"{video.file} is missing"
 
 
 def _notes_of_places(metadata: Metadata, files: _Files, kept: Sequence[int]) -> Iterable[str]:
