@@ -263,6 +263,21 @@ def test_two_cameras_of_one_short_name_are_both_there(tmp_path: Path) -> None:
     assert_own_rows(dataset, range(3))
 
 
+@pytest.mark.parametrize("info", [{"video_path": None}, {}])
+def test_a_video_that_nothing_places_is_left_out(info: dict[str, Any], tmp_path: Path) -> None:
+    described = {CAMERA: feature("video", SIZE, SIZE, 3)}
+    folder = write_v3(tmp_path / "set", features=described, info=info)
+    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .meta/ does not say where"):
+        assert_own_rows(EpisodeDataset.open(folder), range(3))
+
+
+def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    cell = {"bytes": encoded(picture(1, 2, 9)), "path": None}
+    folder = write_pictures(tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which))
+    with pytest.raises(UserError, match=r"episode 1 has observation.images.top of several sizes: .*9, 9.*12, 12"):
+        EpisodeDataset.open(folder).frames(1, "top")
+
+
 def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)})
     (folder / "images").mkdir()

@@ -86,6 +86,12 @@ def split_over_files(folder: Path) -> None:
     pq.write_table(table.slice(8), folder / DATA.format(1))
 
 
+def copied_files(folder: Path) -> None:
+    write_v3(folder, files=[0, 0, 1])
+    for name in ("file-000 (1).parquet", "backup.parquet"):
+        (folder / "data/chunk-000" / name).write_bytes((folder / FIRST).read_bytes())
+
+
 def swapped_old_files(folder: Path) -> None:
     write_v21(folder)
     one, other = folder / OLD.format(0), folder / OLD.format(1)
@@ -106,6 +112,7 @@ READ = {
     "shuffled": (shuffled, LENGTHS, ""),
     "files in another order": (files_in_another_order, LENGTHS, "says: 0, 1, 2"),
     "split over files": (split_over_files, LENGTHS, "says: 1, 2"),
+    "copied files": (copied_files, LENGTHS, "that a second file has, too: 0, 1"),
     "swapped old files": (swapped_old_files, LENGTHS, "says: 0, 1"),
     "numbers as doubles": (numbers_as_doubles, LENGTHS, ""),
 }

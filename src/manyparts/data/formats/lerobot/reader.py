@@ -149,6 +149,8 @@ class LeRobotReader:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
                 raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
+        if len(sizes := {frame.shape for frame in frames}) > 1:
+            raise UserError(f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}")
         return np.stack(frames)
 
     def _look(self, feature: str) -> Look:

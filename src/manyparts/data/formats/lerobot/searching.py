@@ -54,6 +54,7 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
     files = _look_into_all(path, metadata)
     reasons = doubts_of_metadata(metadata, plan)
     broken = dict(_broken(metadata, plan, files))
+    copied = _without_copies(metadata, files)
     for place, number in enumerate(metadata.numbers.tolist()):
         why = doubt(files.parts.get(number, ()), int(metadata.lengths[place]))
         if why and place not in broken:
@@ -73,6 +74,8 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
     lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
     parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[place])] for place in kept]
     notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
+    if copied:
+        notes.append(f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read")
     return Found(kept, tasks, lost, parts, list(files.known.values()), notes)
 
 
@@ -136,6 +139,20 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
         for number, part in (by_metadata(metadata, file) if known.episodes is None else known.episodes).items():
             files.parts.setdefault(number, []).append(part)
     return files
+
+
+def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
+    """Drop rows of an episode that lie elsewhere too, where those in the file that metadata names are right; and tell
+    which episodes these are."""
+    copied = []
+    for place, number in enumerate(metadata.numbers.tolist()):
+        parts, length = files.parts.get(number, []), int(metadata.lengths[place])
+        if len(parts) > 1 and doubt(parts, length):
+            own = [part for part in parts if part.file == metadata.data_files[place]]
+            if doubt(own, length) is None:
+                files.parts[number] = own
+                copied.append(number)
+    return copied
 
 
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
