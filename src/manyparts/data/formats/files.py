@@ -26,13 +26,18 @@ def _walk(folder: Path, parents: tuple[str, ...]) -> Iterator[Path]:
     if len(parents) > _MAX_DEPTH:
         raise UserError(f"{folder} is nested more than {_MAX_DEPTH} folders deep")
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as listed:
+            entries = list(listed)
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}") from error
-    for path in (folder / name for name in names):
-        if path.is_file():
+    for entry in entries:
+        path = folder / entry.name
+        if not entry.is_symlink():
+            if entry.is_file():
+                yield path
+            elif entry.is_dir():
+                yield from _walk(path, (*parents, os.path.join(parents[-1], entry.name)))
+        elif path.is_file():
             yield path
-        elif path.is_dir():
-            real = os.path.realpath(path) if path.is_symlink() else os.path.join(parents[-1], path.name)
-            if real not in parents:  # else a loop
-                yield from _walk(path, (*parents, real))
+        elif path.is_dir() and (real := os.path.realpath(path)) not in parents:  # else a loop
+            yield from _walk(path, (*parents, real))

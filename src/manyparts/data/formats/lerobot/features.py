@@ -18,6 +18,7 @@ _OBSERVATION = "observation."
 _FURTHER = (EXPERT_ACTION, REWARD, DONE, SUCCESS, *STANDARD)
 _OTHER_NAMES = {ACTION: "actions", STATE: "state"}
 _DEPTH_FLAGS = ("is_depth_map", "video.is_depth_map")
+_TRUE = ("true", "1")
 _WITHOUT_NUMBERS = {"string": "text", "language": "language"}
 
 
@@ -161,7 +162,7 @@ def _no_camera(feature: Mapping[str, Any]) -> str | None:
         return None
     places = [feature, feature.get("info"), feature.get("video_info")]
     for place in places:
-        if isinstance(place, Mapping) and any(str(place.get(flag)).lower() == "true" for flag in _DEPTH_FLAGS):
+        if isinstance(place, Mapping) and any(str(place.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS):
             return "a depth map"
     shape = feature.get("shape")
     return None if isinstance(shape, list) and len(shape) == 3 else f"shape {shape} is none of pictures"

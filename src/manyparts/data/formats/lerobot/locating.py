@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,13 @@ def look_into(file: Path) -> DataFile:
     with reading(file):
         opened = pq.ParquetFile(file)
         schema = opened.schema_arrow
-        numbers = frozenset(field.name for field in schema if _holds_numbers(field.type))
+        numbers, others = _kinds(schema)
         episodes = None
         if EPISODE in schema.names:
             episodes = _by_statistics(file, opened.metadata)
             if episodes is None:
                 episodes = _by_values(file, opened)
-        return DataFile(opened.metadata.num_rows, numbers, frozenset(schema.names) - numbers, episodes)
+        return DataFile(opened.metadata.num_rows, numbers, others, episodes)
 
 
 def doubt(parts: Sequence[Part], length: int) -> str | None:
@@ -70,6 +71,8 @@ def doubt(parts: Sequence[Part], length: int) -> str | None:
         return "its rows are in none of the data files"
     if count != length:
         return f"it has {count} rows; meta/episodes counts {length}"
+    if len(parts) == 1 and parts[0].frames is None:
+        return None
     order = order_of(np.concatenate([np.arange(part.count) if part.frames is None else part.frames for part in parts]))
     return order if isinstance(order, str) else None
 
@@ -118,16 +121,28 @@ def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
         for name in (EPISODE, FRAME)
     )
     assert episodes is not None
+    if not len(episodes):
+        return {}
     order = np.argsort(episodes, kind="stable")
-    ends = np.flatnonzero(np.diff(episodes[order], append=np.iinfo(np.int64).min))
+    begins = np.flatnonzero(np.diff(episodes[order], prepend=episodes[order[0]] - 1))
+    ends = np.append(begins[1:], len(order))
+    counted = np.arange(len(order)) - np.repeat(begins, ends - begins)
+    strange = np.zeros(len(order), bool) if frames is None else frames[order] != counted
     parts: dict[int, Part] = {}
-    for begin, end in zip([0, *(ends[:-1] + 1)], ends + 1, strict=True) if len(order) else ():
+    for begin, end, any_strange in zip(begins, ends, np.logical_or.reduceat(strange, begins), strict=True):
         rows = order[begin:end]
         start, stop = int(rows[0]), int(rows[-1]) + 1
         chosen = None if stop - start == len(rows) else rows - start
-        own = None if frames is None or np.array_equal(frames[rows], np.arange(len(rows))) else frames[rows]
-        parts[int(episodes[rows[0]])] = Part(file, start, stop, chosen, own)
+        own = frames[rows] if any_strange and frames is not None else None
+        parts[int(episodes[start])] = Part(file, start, stop, chosen, own)
     return parts
+
+
+@lru_cache(maxsize=16)
+def _kinds(schema: pa.Schema) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns that hold numbers, and the others."""
+    numbers = frozenset(field.name for field in schema if _holds_numbers(field.type))
+    return numbers, frozenset(schema.names) - numbers
 
 
 def _holds_numbers(kind: pa.DataType) -> bool:

@@ -91,7 +91,9 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
         metadata = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
         _check_counts(path, metadata, complain)
         twice = {int(number): "meta/episodes lists it twice" for number in _twice(metadata.numbers)}
-        return replace(metadata, lost=twice)
+        unplaced = [name for name, item in info["features"].items() if _is_video(item) and name not in metadata.videos]
+        left_out = dict.fromkeys(unplaced, "meta/ does not say where its videos lie")
+        return replace(metadata, lost=twice, left_out={**metadata.left_out, **left_out})
 
 
 def inside(path: Path, name: str) -> Path:
@@ -126,7 +128,7 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         listed = [(place,) if 0 <= place < len(tasks.entries) else (-1,) for place in places]
     else:
         listed = [tasks.listed(names) for names in asked]
-    videos, unnamed = _videos_v3(path, info, episodes, lengths)
+    videos = _videos_v3(path, info, episodes, lengths)
     strange = [name for name in episodes.names if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
@@ -150,7 +152,7 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
             for kind in kinds
             if own and f"{kind}/chunk_index" in episodes
         },
-        left_out={**unnamed, **{f"meta/episodes {name}": "not read" for name in strange}},
+        left_out={f"meta/episodes {name}": "not read" for name in strange},
     )
 
 
@@ -192,15 +194,13 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
 
 def _videos_v3(
     path: Path, info: Mapping[str, Any], episodes: Columns, lengths: np.ndarray
-) -> tuple[dict[str, list[Video | None]], dict[str, str]]:
-    """Videos by feature; features that have none, and why."""
+) -> dict[str, list[Video | None]]:
+    """Videos by feature, as far as there are columns that say where they lie."""
     videos: dict[str, list[Video | None]] = {}
-    unnamed: dict[str, str] = {}
     for name in _videos(info):
         kind = f"videos/{name}"
         columns = [f"{kind}/{part}" for part in ("chunk_index", "file_index", "from_timestamp")]
-        if absent := [column for column in columns if column not in episodes]:
-            unnamed[name] = f"meta/episodes has no column {absent[0]}"
+        if not all(column in episodes for column in columns):
             continue
         rows = list(zip(*(episodes[column] for column in columns), strict=True))
         there = [index for index, row in enumerate(rows) if all(value is not None and value == value for value in row)]
@@ -210,7 +210,7 @@ def _videos_v3(
         videos[name] = [None] * len(rows)
         for index, video in zip(there, placed(files, begins, lengths[there]), strict=True):
             videos[name][index] = video
-    return videos, unnamed
+    return videos
 
 
 def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
@@ -222,7 +222,7 @@ def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | No
     if not rows:
         return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
     stale = f"{_OLD_STATISTICS} lacks episode {shown(sorted(absent))}" if absent else None
-    return pooled([_readable(row["stats"]) for row in rows]), stale
+    return pooled([_readable(row.get("stats") or {}) for row in rows]), stale
 
 
 def _readable(values: Mapping[str, Any]) -> Statistics:
@@ -255,8 +255,13 @@ def _twice(numbers: np.ndarray) -> np.ndarray:
 
 
 def _videos(info: Mapping[str, Any]) -> list[str]:
-    features = info["features"].items()
-    return [name for name, item in features if isinstance(item, Mapping) and item.get("dtype") == "video"]
+    """Features that are videos, if it is said at all where these lie."""
+    there = isinstance(info.get("video_path"), str)
+    return [name for name, item in info["features"].items() if there and _is_video(item)]
+
+
+def _is_video(feature: Any) -> bool:
+    return isinstance(feature, Mapping) and feature.get("dtype") == "video"
 
 
 def _succeeded(episodes: Columns) -> np.ndarray | None:
@@ -274,9 +279,10 @@ def _episode_table(path: Path) -> pa.Table:
     tables = []
     for file in files:
         with reading(file):
-            names = pq.read_schema(file).names
+            opened = pq.ParquetFile(file)
+            names = opened.schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
-            tables.append(pq.ParquetFile(file).read(columns=wanted, use_threads=False))
+            tables.append(opened.read(columns=wanted, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
@@ -288,7 +294,10 @@ def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str
         for values, name in zip(places, ("chunk", "file"), strict=True)
     )
     key = kind.removeprefix("videos/")
-    return [
-        inside(path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key))
-        for chunk, file in zip(chunks, files, strict=True)
-    ]
+    known = {
+        (chunk, file): inside(
+            path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key)
+        )
+        for chunk, file in dict.fromkeys(zip(chunks, files, strict=True))
+    }
+    return [known[place] for place in zip(chunks, files, strict=True)]

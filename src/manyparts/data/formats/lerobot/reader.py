@@ -106,13 +106,14 @@ class LeRobotReader:
         return str(self.metadata.numbers[index])
 
     def _numbers(self, table: pa.Table, name: str, index: int) -> np.ndarray:
-        where = f"{self.metadata.data_files[index]}: {name} of episode {self._name(index)}"
-        values = to_numpy(table[name], where)
-        if values.dtype.kind not in "biuf":
-            raise UserError(f"{where} holds {table[name].type}, no numbers")
-        if layout.STANDARD.get(name) == "int64" and values.dtype.kind == "f":  # 3.0 is 3
-            return whole_numbers(values, where)
-        return values
+        try:
+            values = to_numpy(table[name])
+            if values.dtype.kind == "f" and layout.STANDARD.get(name) == "int64":  # 3.0 is 3
+                return whole_numbers(values, name)
+            return values
+        except ValueError as error:
+            where = f"{self.metadata.data_files[index]}: episode {self._name(index)}: {name}"
+            raise UserError(f"{where} {one_line(error).removeprefix(name).lstrip()}") from error
 
     def _filmed_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
         video = self.metadata.videos[feature][index]
@@ -148,6 +149,8 @@ class LeRobotReader:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
                 raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
+        if len(sizes := {frame.shape for frame in frames}) > 1:
+            raise UserError(f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}")
         return np.stack(frames)
 
     def _look(self, feature: str) -> Look:
@@ -161,11 +164,11 @@ class LeRobotReader:
         except (OSError, TypeError, UserError):
             return Look()
 
-    def _readers(self) -> list[Callable[[], dict[str, np.ndarray]]] | None:
+    def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
         """What gives each episode's columns; None where the files are not here."""
         if self._parts is None:
             return None
-        return [partial(self.columns, index) for index in range(len(self._parts))]
+        return (partial(self.columns, index) for index in range(len(self._parts)))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_timelines": {}}

@@ -54,6 +54,7 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
     files = _look_into_all(path, metadata)
     reasons = doubts_of_metadata(metadata, plan)
     broken = dict(_broken(metadata, plan, files))
+    copied = _without_copies(metadata, files)
     for place, number in enumerate(metadata.numbers.tolist()):
         why = doubt(files.parts.get(number, ()), int(metadata.lengths[place]))
         if why and place not in broken:
@@ -73,6 +74,8 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
     lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
     parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[place])] for place in kept]
     notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
+    if copied:
+        notes.append(f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read")
     return Found(kept, tasks, lost, parts, list(files.known.values()), notes)
 
 
@@ -125,7 +128,7 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     """All parquet files below data/, and others that metadata names."""
     below = {file for file in files_below(path / _DATA) if file.suffix == ".parquet" and file.name[0] != "."}
     files, start = _Files(), 0
-    for file in sorted(below | {file for file in metadata.data_files if file.is_file()}):
+    for file in sorted(below | {file for file in set(metadata.data_files) - below if file.is_file()}):
         try:
             files.known[file] = known = look_into(file)
         except UserError as error:
@@ -138,17 +141,30 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     return files
 
 
+def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
+    """Drop rows of an episode that lie elsewhere too, where those in the file that metadata names are right; and tell
+    which episodes these are."""
+    copied = []
+    for place, number in enumerate(metadata.numbers.tolist()):
+        parts, length = files.parts.get(number, []), int(metadata.lengths[place])
+        if len(parts) > 1 and doubt(parts, length):
+            own = [part for part in parts if part.file == metadata.data_files[place]]
+            if doubt(own, length) is None:
+                files.parts[number] = own
+                copied.append(number)
+    return copied
+
+
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
     """Places of the episodes of which a file is torn or missing, and why."""
-    there: dict[Path, bool] = {}
     for place, number in enumerate(metadata.numbers.tolist()):
-        named = metadata.data_files[place]
-        wanted = [videos[place] for name, videos in metadata.videos.items() if name in plan.cameras.values()]
-        for video in (video for video in wanted if video is not None):
-            if not there.setdefault(video.file, video.file.is_file()):
-                yield place, f"{video.file} is missing"
-        if number not in files.parts and named not in files.known:
+        if number not in files.parts and (named := metadata.data_files[place]) not in files.known:
             yield place, files.torn.get(named, f"{named} is missing")
+    for videos in (videos for feature, videos in metadata.videos.items() if feature in plan.cameras.values()):
+        there = {file: file.is_file() for file in {video.file for video in videos if video is not None}}
+        for place, video in enumerate(videos):
+            if video is not None and not there[video.file]:
+                yield place, f"{video.file} is missing"
 
 
 def _notes_of_places(metadata: Metadata, files: _Files, kept: Sequence[int]) -> Iterable[str]:

@@ -101,10 +101,10 @@ def _read_groups(opened: _Open, groups: range, columns: tuple[str, ...]) -> pa.T
     return table
 
 
-def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
+def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth.
 
-    Raises UserError beginning with `name` where rows hold various numbers.
+    Raises ValueError where it holds something else, or rows hold various numbers.
     """
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
@@ -112,9 +112,11 @@ def to_numpy(column: pa.ChunkedArray, name: str) -> np.ndarray:
     flat = array
     while _is_list(flat.type):
         if _is_ragged(flat):
-            raise UserError(f"{name} does not hold equally many numbers in each row")
+            raise ValueError("does not hold equally many numbers in each row")
         flat = flat.flatten()
     values = flat.to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"holds {column.type}, no numbers")
     return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
 
 
@@ -127,5 +129,6 @@ def _is_ragged(array: pa.Array) -> bool:
         return bool(array.null_count)
     if pa.types.is_fixed_size_list(array.type):
         return False
-    sizes = np.diff(array.offsets.to_numpy())
-    return int(sizes.min()) != int(sizes.max())
+    offsets = array.offsets.to_numpy()
+    sizes = offsets[1:] - offsets[:-1]
+    return bool((sizes != sizes[0]).any())

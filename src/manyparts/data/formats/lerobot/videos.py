@@ -61,6 +61,8 @@ def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: n
     in the episode. Raises ValueError where times disagree by more than half a frame.
     """
     near = _TOLERANCE / fps
+    if len(seconds) < video.total:  # frames were lost; what comes after the first of them is shown too early
+        raise ValueError(f"the file has {len(seconds)} frames for {video.total} rows")
     if len(seconds) == video.total:
         # A frame a row: counted through. An encoder's delay shifts all alike, and counts for nothing.
         numbers = video.before + rows
@@ -76,7 +78,7 @@ def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: n
         raise ValueError(f"timestamps are not {1 / fps:.3f} s apart")
     there = (numbers >= 0) & (numbers < len(seconds))
     if not there.all():
-        raise ValueError(f"it has {len(seconds)} frames, none for row {rows[~there][0]}")
+        raise ValueError(f"the file has {len(seconds)} frames, none for row {rows[~there][0]}")
     if not _agree(seconds[numbers], wanted, near):
         _refuse(seconds[numbers], wanted, rows)
     return numbers
@@ -89,8 +91,8 @@ def _agree(shown: np.ndarray, wanted: np.ndarray, near: float) -> bool:
 def _refuse(shown: np.ndarray, wanted: np.ndarray, rows: np.ndarray) -> None:
     worst = int(np.abs(shown - wanted).argmax())
     raise ValueError(
-        f"it shows the frame of row {rows[worst]} at {shown[worst]:.3f} s, expected at {wanted[worst]:.3f} s; "
-        "these are more than half a frame apart"
+        f"the frame of row {rows[worst]} is shown at {shown[worst]:.3f} s, expected at {wanted[worst]:.3f} s, "
+        "more than half a frame apart"
     )
 
 

@@ -1,0 +1,256 @@
+"""What nobody needs is left out and named; several tasks, odd metadata and other states are read and said."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data.formats.lerobot_sets import (
+    DATA,
+    EPISODES,
+    INFO,
+    LENGTHS,
+    TASKS,
+    assert_own_rows,
+    change_json,
+    change_table,
+    feature,
+    write_v3,
+    write_v21,
+)
+
+from manyparts.data.check import check, repair
+from manyparts.data.convert import convert
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import DatasetWarning, UserError
+
+PERSISTENT = {"role": "assistant", "content": "reach", "style": "subtask", "timestamp": 0.0, "camera": None}
+EXTRA: dict[str, tuple[dict[str, Any], Callable[[int, int], Any], str]] = {
+    "language_persistent": (feature("language", 1), lambda *_: [PERSISTENT], "language"),
+    "language_events": (feature("language", 1), lambda _, row: [PERSISTENT] if row == 2 else [], "language"),
+    "language_instruction": (feature("string", 1), lambda *_: "do it", "text"),
+    "subtask_index": (feature("int64", 1), lambda _, row: row // 3 - 1, "int64"),
+    "observation.effort": (feature("float32", 3), lambda _, row: [1.0 * row] * 3, "float32"),
+    "observation.environment_state": (feature("float32", 2), lambda _, row: [float("nan")] * 2, "float32"),
+    "complementary_info.discrete_penalty": (feature("float32", 1), lambda *_: None, "float32"),
+    "observation.pose": (feature("float32", 4, 4), lambda *_: np.eye(4).tolist(), "an array"),
+    "obs.agentview_image": (feature("uint8", 4, 4, 3), lambda *_: np.zeros((4, 4, 3), np.uint8).tolist(), "an array"),
+    "points": (feature("float32", 7), lambda _, row: [0.5] * row, "float32"),
+    "of an unknown dtype": (feature("quaternion64", 4), lambda *_: [0.0] * 4, "quaternion64"),
+    "without a dtype": ({"shape": [1]}, lambda *_: 0.0, "dtype None"),
+}
+
+
+@pytest.mark.parametrize("name", EXTRA)
+def test_a_feature_nobody_needs_is_left_out(name: str, tmp_path: Path) -> None:
+    described, cell, why = EXTRA[name]
+    folder = write_v3(tmp_path / "set", features={name: described}, columns={name: cell})
+    with pytest.warns(DatasetWarning, match=f"left out {name}"):
+        dataset = EpisodeDataset.open(folder)
+    assert_own_rows(dataset, range(3))
+    assert why in dataset.summary()["left_out"][name] and name not in dataset.columns(0)
+    assert check(folder) == []
+    assert repair(folder, tmp_path / "copy") == [] and check(tmp_path / "copy") == []
+
+
+def test_a_feature_that_is_no_object_is_left_out(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", features={"comment": "none"})
+    with pytest.warns(DatasetWarning, match="left out comment"):
+        assert_own_rows(EpisodeDataset.open(folder), range(3))
+
+
+def test_columns_that_no_feature_describes_are_named(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", columns={"__index_level_0__": lambda _, row: row})
+    change_table(folder / EPISODES, lambda columns: {**columns, "subtask_names": [["reach"]] * 3})
+    with pytest.warns(DatasetWarning, match="left out"):
+        assert set(EpisodeDataset.open(folder).summary()["left_out"]) == {
+            "__index_level_0__",
+            "meta/episodes subtask_names",
+        }
+
+
+@pytest.mark.parametrize("name", ["next.reward", "next.success", "observation.images.top"])
+def test_a_feature_that_no_file_holds_is_left_out(name: str, tmp_path: Path) -> None:
+    described = feature("image", 12, 12, 3) if "images" in name else feature("float32", 1)
+    folder = write_v3(tmp_path / "set", features={name: described})
+    with pytest.warns(DatasetWarning, match=f"left out {name} .not in all data files"):
+        dataset = EpisodeDataset.open(folder)
+    assert_own_rows(dataset, range(3))
+    assert not dataset.episode(0).reward.any() and check(folder) == []
+
+
+@pytest.mark.parametrize("name", ["action", "observation.state"])
+def test_a_missing_column_that_is_needed_is_an_error(name: str, tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set")
+    change_table(folder / DATA.format(0), lambda columns: {key: v for key, v in columns.items() if key != name})
+    with pytest.raises(UserError, match=f"has no column {name}"):
+        EpisodeDataset.open(folder).episode(0)
+
+
+@pytest.mark.parametrize(("cell", "words"), [(lambda *_: "a", "no numbers"), (lambda _, t: [0.5] * (t + 1), "equally")])
+def test_actions_that_are_no_rows_of_numbers_are_refused(cell: Any, words: str, tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", action="other", features={"action": feature("float32", 2)})
+    change_table(
+        folder / DATA.format(0),
+        lambda columns: {**columns, "action": [cell(0, row) for row in columns["frame_index"]]},
+    )
+    stats = json.loads((folder / "meta/stats.json").read_text())
+    (folder / "meta/stats.json").write_text(json.dumps(stats | {"action": stats["other"]}))
+    with (
+        pytest.warns(DatasetWarning),
+        pytest.raises(UserError, match=f"file-000.parquet: episode 0: action .*{words}"),
+    ):
+        EpisodeDataset.open(folder).episode(0)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_other_observations_stand_for_a_missing_state(stored: bool, tmp_path: Path) -> None:
+    more = {"observation.b": feature("float32", 2), "observation.a": feature("float64", 1)}
+    cells = {"observation.b": lambda e, t: [e + 0.5, t], "observation.a": lambda e, t: 10.0 * e + t}
+    folder = write_v3(tmp_path / "set", state="observation.c", features=more, columns=cells)
+    if stored:
+        stats = json.loads((folder / "meta/stats.json").read_text())
+        part = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.5], "count": [15]}
+        double = {key: value * 2 for key, value in part.items()}
+        (folder / "meta/stats.json").write_text(json.dumps(stats | {"observation.a": part, "observation.b": double}))
+    with pytest.warns(DatasetWarning, match=r"the state is observation.a and observation.b and observation.c"):
+        dataset = EpisodeDataset.open(folder)
+    np.testing.assert_array_equal(dataset.episode(1).state[2], [12, 1.5, 2, 102, 102, 102])
+    assert dataset.spec.state_names == ("a_0", "b_0", "b_1", "c_0", "c_1", "c_2")
+    found = dataset.statistics["observation.state"]
+    assert found.min[:3] == ((0, 0, 0) if stored else (0, 0.5, 0)) and found.max[3] == 203
+    convert(folder, tmp_path / "copy")
+    assert EpisodeDataset.open(tmp_path / "copy").spec.state_names == dataset.spec.state_names
+
+
+def test_state_and_actions_under_short_names_are_read(tmp_path: Path) -> None:
+    """As physical-intelligence/libero has them."""
+    folder = write_v3(tmp_path / "set", state="state", action="actions")
+    with pytest.warns(DatasetWarning, match="the state is state"):
+        dataset = EpisodeDataset.open(folder)
+    assert_own_rows(dataset, range(3))
+    assert dataset.spec.action.high == (203.5, 203.5) and "the action is actions" in dataset.summary()["notes"]
+
+
+def test_several_tasks_in_an_episode_are_said(tmp_path: Path) -> None:
+    tasks = ("pick", "place")
+    folder = write_v3(
+        tmp_path / "set", tasks=tasks, episodes={"tasks": [["pick", "place"], ["place", "pick"], ["place"]]}
+    )
+    changing = [0, 0, 0, 1, 1, 1] + [0, 0, 1, 1, 1] + [1] * 4
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": changing})
+    with pytest.warns(
+        DatasetWarning, match="episodes with several tasks: 2; each is read with the task of its first row"
+    ):
+        dataset = EpisodeDataset.open(folder)
+    assert [dataset.episode(index).sentence for index in range(3)] == ["pick", "pick", "place"]
+    (finding,) = check(folder)
+    assert finding.severity == "warning" and "several tasks" in finding.what
+
+
+def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", tasks=("pick", "place"))
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 14 + [1]})
+    assert [(finding.check, finding.where) for finding in check(folder)] == [("indices", "episode 2")]
+
+
+@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.parametrize("listed", ["pick", ["pick"], [], None, ["unheard of"]])
+def test_tasks_are_read_as_text_list_or_by_rows(listed: Any, tmp_path: Path) -> None:
+    kind = pa.string() if isinstance(listed, str) else pa.list_(pa.string())
+    folder = write_v3(tmp_path / "set", tasks=("place", "pick"), episodes={"tasks": pa.array([listed] * 3, kind)})
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [1] * 15})
+    dataset = EpisodeDataset.open(folder)
+    assert [dataset.episode(index).sentence for index in range(3)] == ["pick"] * 3
+    assert check(folder) == []
+
+
+def test_an_episode_without_a_known_task_is_left_out(tmp_path: Path) -> None:
+    folder = write_v3(
+        tmp_path / "set", episodes={"tasks": [["pick up the cube"], ["unheard of"], ["pick up the cube"]]}
+    )
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [7] * 15})
+    with pytest.warns(DatasetWarning, match=r"1 \(its task is not in meta/tasks\)"):
+        assert EpisodeDataset.open(folder).num_episodes == 2
+
+
+@pytest.mark.parametrize("index", ["task", "__index_level_0__", None])
+def test_task_texts_are_found_among_other_columns(index: str | None, tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set")
+    name = index or "sentence"
+    table = pa.table({"task_index": [4.0, 2.0], "short": ["Pick", "Place"], name: ["pick up the cube", "put it down"]})
+    described = {"index_columns": [index] if index else [{"kind": "range"}]}
+    pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(described)}), folder / TASKS)
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [4] * 15})
+    dataset = EpisodeDataset.open(folder)
+    assert dataset.episode(0).sentence == "pick up the cube" and check(folder) == []
+
+
+def test_an_empty_instruction_is_said(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", tasks=("",))
+    with pytest.warns(DatasetWarning, match="episodes with an empty instruction: 3"):
+        EpisodeDataset.open(folder)
+    assert [finding.severity for finding in check(folder)] == ["warning"]
+
+
+def without_an_episode(folder: Path) -> None:
+    write_v21(folder)
+    file = folder / "meta/episodes_stats.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:2]))
+
+
+def without_statistics(folder: Path) -> None:
+    write_v3(folder)
+    (folder / "meta/stats.json").write_text("{}")
+
+
+def with_odd_statistics(folder: Path) -> None:
+    write_v3(folder)
+    stats = json.loads((folder / "meta/stats.json").read_text())
+    stats["action"]["mean"] = [[None]]
+    (folder / "meta/stats.json").write_text(json.dumps(stats | {"language_events": {"min": "a"}, "points": 3}))
+
+
+@pytest.mark.parametrize("make", [without_an_episode, without_statistics, with_odd_statistics])
+def test_statistics_that_lack_rows_are_computed(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    with pytest.warns(DatasetWarning, match="the statistics were computed from the rows"):
+        dataset = EpisodeDataset.open(tmp_path / "set")
+    actions = np.concatenate([dataset.columns(index)["action"] for index in range(3)]).astype(np.float64)
+    np.testing.assert_allclose(dataset.statistics["action"].std, actions.std(axis=0))
+    assert dataset.statistics["action"].count == sum(LENGTHS)
+    assert [finding.check for finding in check(tmp_path / "set")] == ["notes"]
+
+
+def test_nested_names_and_numbers_as_text_are_read(tmp_path: Path) -> None:
+    folder = write_v21(tmp_path / "set")
+    features = json.loads((folder / INFO).read_text())["features"]
+    features["observation.state"]["names"] = [["a", "b", "c"]]
+    change_json(folder / INFO, features=features, fps="10", total_episodes="3", total_frames=15.0, chunks_size=1000.0)
+    dataset = EpisodeDataset.open(folder)
+    assert dataset.fps == 10 and dataset.spec.state_dimension == 3
+    for name, value, words in (("total_frames", 15.5, r"total_frames holds 15\.5"), ("fps", "quick", "fps is 'quick'")):
+        change_json(folder / INFO, **{name: value})
+        with pytest.raises(UserError, match=words):
+            EpisodeDataset.open(folder)
+
+
+def test_counters_that_lerobots_tools_leave_stale_are_no_error(tmp_path: Path) -> None:
+    """Its delete_episodes keeps the statistics of the old numbers, and skips numbers of files."""
+    folder = write_v3(tmp_path / "set", files=[0, 2, 2])
+    stats = json.loads((folder / "meta/stats.json").read_text())
+    stale = {"min": [7], "max": [70], "mean": [30], "std": [9], "count": [15]}
+    (folder / "meta/stats.json").write_text(
+        json.dumps(stats | dict.fromkeys(("index", "episode_index", "task_index", "frame_index"), stale))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DatasetWarning)
+        assert_own_rows(EpisodeDataset.open(folder), range(3))
+    assert check(folder) == []

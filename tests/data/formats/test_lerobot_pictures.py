@@ -1,0 +1,287 @@
+"""Frames of videos are those of their rows, and only 8-bit colour or grey is a camera."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from data.formats.lerobot_sets import (
+    CAMERA,
+    DATA,
+    INFO,
+    LENGTHS,
+    SIZE,
+    VIDEO,
+    assert_own_rows,
+    change_json,
+    change_table,
+    feature,
+    picture,
+    rows_of,
+    stored,
+    write_filmed,
+    write_v3,
+)
+from PIL import Image
+
+from manyparts.data.check import check, repair
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import DatasetWarning, UserError
+
+ROWS, LONG = rows_of(LENGTHS), (60, 50, 40)
+TICKS = [number / 10 for number in range(15)]
+CLOSED_GROUPS = {"g": "12", "bf": "3", "b-adapt": "0"}
+OPEN_GROUPS = {"x265-params": "log-level=none:bframes=4:keyint=12:open-gop=1:scenecut=0"}
+
+RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
+    "plain": (LENGTHS, {}),
+    "frames predicted from later ones": (LENGTHS, {"options": CLOSED_GROUPS}),
+    "groups that lean on each other": ((8, 8, 8), {"codec": "libx265", "options": OPEN_GROUPS}),
+    "an encoder's delay": (LENGTHS, {"seconds": [tick + 0.2 for tick in TICKS]}),
+    "a delay that metadata knows": (LENGTHS, {"seconds": [t + 0.2 for t in TICKS], "begins": [0.2, 0.8, 1.3]}),
+    "2 % more time": (LENGTHS, {"seconds": [tick * 1.02 for tick in TICKS]}),
+    "another order": (LENGTHS, {"shown": [*ROWS[6:11], *ROWS[:6], *ROWS[11:]], "begins": [0.5, 0, 1.1]}),
+    "an episode cut out in front": (
+        LENGTHS,
+        {"shown": [*ROWS[6:11], *ROWS], "begins": [0.5, 1.1, 1.6], "seconds": [n / 10 for n in range(20)]},
+    ),
+    "full range": (LENGTHS, {"pixels": "yuvj420p"}),
+    "every colour": (LENGTHS, {"pixels": "yuv444p"}),
+    "grey": (LENGTHS, {"codec": "libx265", "pixels": "gray"}),
+    "red, green, blue": (LENGTHS, {"codec": "libx265", "pixels": "gbrp"}),
+}
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_frames_are_those_of_their_rows(case: str, tmp_path: Path) -> None:
+    lengths, given = RIGHT[case]
+    assert_own_rows(EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given)), range(3), lengths)
+
+
+APART = "more than half a frame apart"
+WRONG: dict[str, tuple[tuple[int, ...], dict[str, Any], str]] = {
+    "twice the rate": (LENGTHS, {"seconds": [tick / 2 for tick in TICKS]}, APART),
+    "2 % more time, for long": (LONG, {"seconds": [n * 0.102 for n in range(150)]}, APART),
+    "a delay and a frame too many": (
+        LENGTHS,
+        {"shown": [*ROWS, (2, 4)], "seconds": [0.2 + n / 10 for n in range(16)]},
+        APART,
+    ),
+    "a frame lost": (LENGTHS, {"shown": ROWS[:7] + ROWS[8:]}, "14 frames for 15 rows"),
+    "a pause": (LENGTHS, {"seconds": [t + 0.2 * (t > 0.55) for t in TICKS]}, APART),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_frames_at_other_times_are_refused(case: str, tmp_path: Path) -> None:
+    lengths, given, words = WRONG[case]
+    dataset = EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given))
+    with pytest.raises(UserError, match=rf"file-000.mp4: episode 2: .*{words}"):
+        dataset.frames(2, "top")
+    assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {"pictures"}
+
+
+def test_episodes_that_share_frames_are_left_out(tmp_path: Path) -> None:
+    folder = write_filmed(tmp_path / "set", begins=[0, 0.3, 1.1])
+    with pytest.warns(DatasetWarning, match="its frames of top are those of another episode too"):
+        dataset = EpisodeDataset.open(folder)
+    assert_own_rows(dataset, [2])
+    assert repair(folder, tmp_path / "copy") == ["0", "1"]
+
+
+def test_times_of_rows_tell_frames_before_the_first(tmp_path: Path) -> None:
+    """Two frames more than rows, in front: the rows' timestamps begin at 0.2 s."""
+    shown = [(2, 4), (2, 4), *ROWS[:6]]
+    folder = write_filmed(tmp_path / "set", (6,), shown=shown, seconds=TICKS[:8])
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "timestamp": [0.2 + n / 10 for n in range(6)]})
+    assert_own_rows(EpisodeDataset.open(folder), [0], (6,))
+
+
+def test_an_episode_without_its_video_is_left_out(tmp_path: Path) -> None:
+    folder = write_filmed(tmp_path / "set")
+    file = f"videos/{CAMERA}/file_index"
+    change_table(folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, file: [0, None, 0]})
+    with pytest.warns(DatasetWarning, match=r"1 \(it has no video of top\)"):
+        assert EpisodeDataset.open(folder).num_episodes == 2
+    change_json(folder / INFO, total_episodes=3)
+    (folder / VIDEO).unlink()
+    with pytest.raises(UserError, match=r"file-000.mp4 is missing"):
+        EpisodeDataset.open(folder)
+
+
+def test_ten_bits_of_colour_are_read_as_eight(tmp_path: Path) -> None:
+    folder = write_filmed(tmp_path / "set", pixels="yuv420p10le", codec="libx265")
+    with pytest.warns(DatasetWarning, match="its 10 bits are read as 8"):
+        assert_own_rows(EpisodeDataset.open(folder), range(3))
+
+
+DEPTH_FILMS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "flag": ({}, {"info": {"is_depth_map": True}}, "a depth map"),
+    "older flag": ({}, {"info": {"video.is_depth_map": True}}, "a depth map"),
+    "oldest flag": ({}, {"video_info": {"video.is_depth_map": "true"}}, "a depth map"),
+    "10-bit grey": ({"pixels": "gray10le", "codec": "libx265"}, {}, "10-bit video"),
+    "12-bit grey": ({"pixels": "gray12le", "codec": "libx265"}, {}, "12-bit video"),
+    "12-bit colour": ({"pixels": "yuv420p12le", "codec": "libx265"}, {}, "12-bit video"),
+    "16-bit grey": ({"pixels": "gray16le", "codec": "ffv1"}, {}, "16-bit video"),
+    "16-bit colour": ({"pixels": "gbrp16le", "codec": "ffv1"}, {}, "16-bit video"),
+    "one channel of 10 bits": (
+        {"pixels": "yuv420p10le", "codec": "libx265"},
+        {"shape": [SIZE, SIZE, 1]},
+        "10-bit video",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DEPTH_FILMS)
+def test_filmed_depth_is_no_camera(case: str, tmp_path: Path) -> None:
+    given, described, words = DEPTH_FILMS[case]
+    folder = write_filmed(tmp_path / "set", **given, **described)
+    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*{words}"):
+        dataset = EpisodeDataset.open(folder)
+    assert dataset.spec.cameras == {} and list(dataset.summary()["left_out"]) == [CAMERA]
+    assert_own_rows(dataset, range(3))
+    assert check(folder) == []
+
+
+def encoded(pixels: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
+    content, image = io.BytesIO(), Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(content, kind)
+    return content.getvalue()
+
+
+def deep_png(channels: int) -> bytes:
+    """16 bits a channel, of which Pillow writes grey alone."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = zlib.compress((b"\0" + bytes([1, 2] * channels * 12)) * 12)
+    header = struct.pack(">IIBBBBB", 12, 12, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+MILLIMETRES = (400 + np.arange(144).reshape(12, 12)).astype(np.uint16)
+DEPTH_PICTURES: dict[str, bytes] = {
+    "16-bit PNG": encoded(MILLIMETRES),
+    "16-bit TIFF": encoded(MILLIMETRES, "TIFF"),
+    "32-bit TIFF": encoded(MILLIMETRES.astype(np.int32), "TIFF"),
+    "floats": encoded(MILLIMETRES.astype(np.float32), "TIFF"),
+    "16-bit colour": deep_png(3),
+    "16-bit colour and alpha": deep_png(4),
+    "16-bit grey and alpha": deep_png(2),
+}
+ORDINARY: dict[str, Callable[[int, int], bytes]] = {
+    "jpeg": lambda episode, row: encoded(picture(episode, row, 12), "JPEG"),
+    "grey": lambda episode, row: encoded(picture(episode, row, 12)[..., 0]),
+    "grey TIFF": lambda episode, row: encoded(picture(episode, row, 12)[..., 0], "TIFF"),
+    "palette": lambda episode, row: encoded(picture(episode, row, 12), mode="P"),
+    "alpha": lambda episode, row: encoded(picture(episode, row, 12), mode="RGBA"),
+}
+
+
+def write_pictures(folder: Path, cell: Callable[[int, int], Any], **described: Any) -> Path:
+    return write_v3(folder, features={CAMERA: feature("image", 12, 12, 3) | described}, columns={CAMERA: cell})
+
+
+@pytest.mark.parametrize("case", DEPTH_PICTURES)
+def test_stored_depth_is_no_camera(case: str, tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "set", lambda *_: {"bytes": DEPTH_PICTURES[case], "path": None})
+    with pytest.warns(DatasetWarning, match=f"left out {CAMERA}"):
+        dataset = EpisodeDataset.open(folder)
+    assert dataset.spec.cameras == {} and check(folder) == []
+
+
+def test_eight_bits_with_the_flag_are_depth(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "set", stored, info={"is_depth_map": True})
+    with pytest.warns(DatasetWarning, match="a depth map"):
+        assert EpisodeDataset.open(folder).spec.cameras == {}
+
+
+def test_depth_among_pictures_is_refused_when_read(tmp_path: Path) -> None:
+    deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
+    folder = write_pictures(tmp_path / "set", lambda *which: deep if which == (1, 2) else stored(*which))
+    dataset = EpisodeDataset.open(folder)
+    with pytest.raises(UserError, match=r"episode 1, frame 2, .*16-bit grey is neither 8-bit colour nor grey"):
+        dataset.frames(1, "top")
+    assert repair(folder, tmp_path / "copy") == ["1"]
+
+
+@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.parametrize("case", ORDINARY)
+def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
+    cell = ORDINARY[case]
+    dataset = EpisodeDataset.open(
+        write_pictures(tmp_path / "set", lambda *which: {"bytes": cell(*which), "path": None})
+    )
+    assert_own_rows(dataset, range(3))
+    assert ("alpha" in " ".join(dataset.summary()["notes"])) == (case == "alpha")
+
+
+def test_pictures_of_one_bit_are_black_and_white(tmp_path: Path) -> None:
+    half = np.repeat(np.uint8([[0, 255]]), 12, axis=0).repeat(6, axis=1)
+    cell = {"bytes": encoded(half, mode="1"), "path": None}
+    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", lambda *_: cell))
+    np.testing.assert_array_equal(dataset.frames(0, "top")[3, ..., 1], half)
+
+
+AXES: Mapping[str, tuple[list[int], list[str] | None]] = {
+    "c h w": ([3, 12, 20], ["c", "h", "w"]),
+    "channel first": ([3, 12, 20], ["channel", "height", "width"]),
+    "rgb last": ([12, 20, 3], ["height", "width", "rgb"]),
+    "rgb first": ([3, 12, 20], ["rgb", "height", "width"]),
+    "C H W": ([3, 12, 20], ["C", "H", "W"]),
+    "width first": ([20, 12, 3], ["width", "height", "channels"]),
+    "names that lie": ([12, 20, 3], ["channels", "height", "width"]),
+    "no names": ([3, 12, 20], None),
+    "other names": ([12, 20, 3], ["a", "b", "c"]),
+}
+
+
+@pytest.mark.parametrize("case", AXES)
+def test_sizes_are_read_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
+    shape, names = AXES[case]
+    content = encoded(np.zeros((12, 20, 3), np.uint8))
+    folder = write_pictures(tmp_path / "set", lambda *_: {"bytes": content, "path": None}, shape=shape, names=names)
+    dataset = EpisodeDataset.open(folder)
+    assert dataset.spec.cameras == {"top": (12, 20)} and dataset.frames(0, "top").shape == (6, 12, 20, 3)
+
+
+def test_two_cameras_of_one_short_name_are_both_there(tmp_path: Path) -> None:
+    other = "observation.top"
+    described = dict.fromkeys((CAMERA, other), feature("image", 12, 12, 3))
+    folder = write_v3(tmp_path / "set", features=described, columns=dict.fromkeys(described, stored))
+    dataset = EpisodeDataset.open(folder)
+    assert list(dataset.spec.cameras) == ["top", other]
+    assert_own_rows(dataset, range(3))
+
+
+@pytest.mark.parametrize("info", [{"video_path": None}, {}])
+def test_a_video_that_nothing_places_is_left_out(info: dict[str, Any], tmp_path: Path) -> None:
+    described = {CAMERA: feature("video", SIZE, SIZE, 3)}
+    folder = write_v3(tmp_path / "set", features=described, info=info)
+    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .meta/ does not say where"):
+        assert_own_rows(EpisodeDataset.open(folder), range(3))
+
+
+def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
+    cell = {"bytes": encoded(picture(1, 2, 9)), "path": None}
+    folder = write_pictures(tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which))
+    with pytest.raises(UserError, match=r"episode 1 has observation.images.top of several sizes: .*9, 9.*12, 12"):
+        EpisodeDataset.open(folder).frames(1, "top")
+
+
+def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)})
+    (folder / "images").mkdir()
+    for episode, row in ROWS:
+        (folder / f"images/{episode}-{row}.png").write_bytes(stored(episode, row)["bytes"])
+    assert_own_rows(EpisodeDataset.open(folder), range(3))
+    assert pq.read_schema(folder / DATA.format(0)).names[-1] == CAMERA
