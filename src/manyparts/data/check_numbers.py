@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyparts.data.bounds import FAR
 from manyparts.data.findings import Finding
 
-_FAR = 5.0  # widths of the range that all but a hundredth of the values keep to
 _ROWS = 50  # of fewer rows nothing is concluded
 _SHOWN = 5
 _TURN, _DEGREES = 2 * np.pi, 360.0
@@ -39,7 +39,7 @@ class Outliers:
         width = high - low
         far: dict[tuple[int, int], list[tuple[int, float]]] = {}
         for episode, rows, values in self._seen if count >= _ROWS else ():
-            beyond = (width > 0) & ((values < low - _FAR * width) | (values > high + _FAR * width))
+            beyond = (width > 0) & ((values < low - FAR * width) | (values > high + FAR * width))
             for side, dimension in np.argwhere(beyond).tolist():
                 far.setdefault((episode, int(rows[side, dimension])), []).append(
                     (dimension, float(values[side, dimension]))
