@@ -98,6 +98,12 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: [*pngs(grey(n)[:1]), *pngs(grey(n)[1:, :6])],
         "several sizes",
     ),
+    "deep pictures later": (
+        "observation/front",
+        image(-1, -1, 1),
+        lambda n: [*pngs(grey(n, channels=1)[:1]), *pngs(grey(n, np.uint16, 1)[1:])],
+        "16-bit",
+    ),
     "no pictures": ("observation/wrist", image(SIDE, SIDE, 3), lambda n: [b""] * LENGTHS[n], "empty images"),
     "nested sequence": ("observation/objects", nested(tensor()), lambda n: np.zeros(0, np.float32), "a sequence"),
     "packed numbers": (
@@ -414,6 +420,14 @@ def test_records_before_a_torn_end_are_kept(tmp_path: Path) -> None:
     assert finding.where == "episode 2" and "is torn" in finding.what
     assert repair(folder, tmp_path / "mended") == ["2"]
     require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 1))
+
+
+def test_episodes_after_a_torn_file_keep_their_numbers(tmp_path: Path) -> None:
+    folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
+    file = next(folder.glob("*-00001-of-*"))
+    file.write_bytes(file.read_bytes()[:-30])
+    assert repair(folder, tmp_path / "mended") == ["1"]
+    require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 2))
 
 
 def test_a_dataset_without_any_sound_episode_is_refused(tmp_path: Path) -> None:

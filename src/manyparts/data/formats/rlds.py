@@ -14,7 +14,7 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry, Look
-from manyparts.data.formats.encoded_images import encoding_of, look_at
+from manyparts.data.formats.encoded_images import UNREADABLE, encoding_of, is_colour, look_at
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
 from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
@@ -56,7 +56,7 @@ class RLDSReader:
         if not self._records:
             raise UserError(f"{path} holds no episodes")
         whole = path.resolve()
-        self._name = shards.name or (whole.parent.name if _VERSION.fullmatch(whole.name) else whole.name)
+        self._name = shards.name or (whole.parent.name if _VERSION.match(whole.name) else whole.name)
         looked_at = sample_rows(len(self._records), _LOOKED_AT).tolist()
         sample = list(self._readable(looked_at)) or [self._example(0)]
         self._texts = self._find_texts(sample)
@@ -78,7 +78,7 @@ class RLDSReader:
         for row in rows:
             try:
                 frame = decode_png(bytes(pictures[row]))
-            except (OSError, ValueError, SyntaxError, IndexError) as error:
+            except UNREADABLE as error:
                 raise UserError(f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}") from error
             if frame.shape[:2] != (height, width):
                 size = "x".join(map(str, frame.shape[:2]))
@@ -240,9 +240,9 @@ def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int)
     fixed = len(feature.shape) == 3 and min(feature.shape) > 0
     try:
         looks = {look_at(value): None for value in (values[:1] if fixed else values)}
-    except (OSError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         return f"is not a readable image: {one_line(error)}"
-    first = next(iter(looks))
+    first = next((entry for entry in looks if not is_colour(entry)), next(iter(looks)))
     sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in looks))
     if len(sizes) > 1:
         return f"has images of several sizes: {', '.join(sizes[:3])}"

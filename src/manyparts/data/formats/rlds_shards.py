@@ -82,7 +82,9 @@ def read_shards(folder: Path) -> Shards:
             prefix = f"{split.name} " if len(present) > 1 else ""
             records += [Record(file, index, f"{prefix}{number + index}") for index in range(len(file))]
             number += len(file)
-            torn += [(file.torn, f"{prefix}{number}")] if file.torn else []
+            if file.torn:
+                torn.append((file.torn, f"{prefix}{number}"))
+                number += 1  # for the episode that is lost
     notes += [*_joined(present), *(note for split in splits.values() for note in _missing(split))]
     files = tuple(file for split in present for file, _ in split.shards)
     return Shards(files, tuple(records), str(info.get("name") or ""), tuple(torn), tuple(notes))
@@ -118,11 +120,9 @@ def _episodes(count: int) -> str:
 def _missing(split: _Split) -> Iterator[str]:
     """What should be there of a split, and is not."""
     if len(split.counts) > 1:
-        where, counts = (
-            split.shards[0][0].path.parent,
-            " and ".join(f"-of-{count:05d}" for count in sorted(split.counts)),
-        )
-        raise UserError(f"{where} has files of two writings of {split.name}: {counts}; move those of one away")
+        counts = " and ".join(f"-of-{count:05d}" for count in sorted(split.counts))
+        where = f"{split.shards[0][0].path.parent} has files of two writings of {split.name}"
+        raise UserError(f"{where}: {counts}; move those of one away")
     if not split.shards:
         if split.expected and sum(split.expected):
             yield f"the split {split.name} is missing, with {_episodes(sum(split.expected))}"
