@@ -17,7 +17,7 @@ from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
 _SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
-_MOST_WHOLE = 128  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
+_MOST_WHOLE = 256  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
 _TEXT_WORDS = {"instruction", "instructions", "language", "sentence", "text", "token", "tokens", "caption", "prompt"}
 _EMBEDDINGS = {"embedding", "embeddings", "embed", "emb", "feature", "features"}
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
