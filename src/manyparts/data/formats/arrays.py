@@ -263,6 +263,8 @@ def _why_not(name: str, entry: Entry) -> str:
     if entry.dtype.kind not in "biuf" or len(entry.shape) > 1:
         return _not_a_picture(entry)
     whole = entry.dtype.kind in "iu"
+    if entry.dtype == np.uint8 and size > _MOST_WHOLE:
+        return f"{size} bytes a step that are no image"
     if whole and size > _MOST_WHOLE:
         return f"{size} whole numbers per step, such as bytes or codes of text"
     if size > 1 and entry.dtype.kind != "b" and _is_called_text(name, whole):
