@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from data.synthetic import make_episode, make_spec
 
+from manyparts.data.bounds import require_learnable
 from manyparts.data.check import check
-from manyparts.data.dataset import DatasetWriter, TaskEntry
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.data.findings import Finding
+from manyparts.types import DatasetWarning
 
 ROWS = 60
 
@@ -48,6 +51,16 @@ def test_an_action_far_beyond_the_rest_is_named(value: float, tmp_path: Path) ->
 def test_an_outlier_is_found_in_small_sets(tmp_path: Path) -> None:
     (finding,) = found(tmp_path / "set", usual, with_value(46, rows=20, at=7))
     assert finding.what.startswith("row 7: action_2 is 46")
+
+
+def test_training_warns_of_bounds_that_few_actions_set(tmp_path: Path) -> None:
+    for name, value in (("far", 46.0), ("near", 0.4)):
+        found(tmp_path / name, usual, with_value(value))
+    with pytest.warns(DatasetWarning, match="few actions, far from the rest, set the bounds of action_2, and all"):
+        require_learnable(EpisodeDataset.open(tmp_path / "far"), dynamics=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        require_learnable(EpisodeDataset.open(tmp_path / "near"), dynamics=False)
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ class CheckOptions:
     """Look for what is wrong with a dataset.
 
     Torn files, counts and indices that disagree, times that are not the rate's, statistics that are not the rows',
-    actions beyond their contract or in another row than what they move, NaN, what never changes, episodes that are
-    empty or there twice.
+    actions beyond their contract or in another row than what they move, NaN, what never changes, single actions far
+    beyond the rest, angles that jump, instructions that are empty or names, episodes that are empty or there twice.
 
     Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
     """

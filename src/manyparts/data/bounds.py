@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE
-from manyparts.types import ActionContract, UserError
+from manyparts.types import ActionContract, DatasetWarning, UserError
 
+FAR = 5.0  # widths of the range that all but a hundredth of the actions keep to: what lies beyond is far from the rest
 _ROUNDING = 1e-4  # beyond the bounds, of their distance
+_ROWS = 150  # of fewer, one row moves the quantiles too
+_SHOWN = 5
 
 
 def beyond(contract: ActionContract, action: np.ndarray) -> np.ndarray:
@@ -26,10 +30,18 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
     That is an action that is not finite; for a dynamics model also a state or a reward that is not finite, and an
     executed action outside the contract, which it would take for one at the bounds (a policy learns it as it is, and
     clips what it does). All rows' numbers are read, but no pictures. Of a dataset that lies elsewhere nothing is read,
-    since that would fetch all of it.
+    since that would fetch all of it. Warns of bounds that few actions far from the rest have set.
     """
     if dataset.is_remote:
         return
+    if far := _far_bounds(dataset):
+        some = ", ".join(far[:_SHOWN]) + (f" and {len(far) - _SHOWN} more" if len(far) > _SHOWN else "")
+        text = f"few actions, far from the rest, set the bounds of {some}, and all actions are scaled with them"
+        warnings.warn(
+            f"{dataset.path}: {text}; `manyparts data check {dataset.path}` names the rows",
+            DatasetWarning,
+            stacklevel=2,
+        )
     spec = dataset.spec
     names = {ACTION: spec.action.names, EXPERT_ACTION: spec.action.names}
     if dynamics:
@@ -43,6 +55,17 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
                 values = columns[column].reshape(len(columns[column]), -1)
                 bounded = spec.action if dynamics and column == ACTION else None
                 _require(dataset, episode, column, values, dimensions, bounded)
+
+
+def _far_bounds(dataset: EpisodeDataset) -> list[str]:
+    """The dimensions of actions in which a measured bound is far from where nearly all actions are."""
+    seen, contract = dataset.statistics.features.get(ACTION), dataset.spec.action
+    if seen is None or not contract.measured or not seen.q99 or seen.count < _ROWS:
+        return []
+    low, high = np.asarray(seen.q01), np.asarray(seen.q99)
+    width = high - low
+    far = (width > 0) & ((np.asarray(seen.max) > high + FAR * width) | (np.asarray(seen.min) < low - FAR * width))
+    return [contract.names[number] for number in np.flatnonzero(far)]
 
 
 def _require(

@@ -32,10 +32,10 @@ def instruction_findings(dataset: EpisodeDataset) -> Iterator[Finding]:
     sharing: dict[str, list[TaskEntry]] = {}
     for task, _ in tasks:
         sharing.setdefault(" ".join(task.sentence.casefold().split()), []).append(task)
-    for text, alike in sharing.items():
-        if text and len(alike) > 1:
-            which = "all tasks" if len(alike) == len(tasks) else ", ".join(task.name for task in alike[:5])
-            yield _warn(which, f"{len(alike)} tasks have one instruction, {alike[0].sentence!r}")
+    for text, sharers in sharing.items():
+        if text and len(sharers) > 1:
+            which = "all tasks" if len(sharers) == len(tasks) else ", ".join(task.name for task in sharers[:5])
+            yield _warn(which, f"{len(sharers)} tasks have one instruction, {sharers[0].sentence!r}")
 
 
 def _names_of(dataset: EpisodeDataset) -> set[str]:

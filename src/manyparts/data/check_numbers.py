@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyparts.data.bounds import FAR
 from manyparts.data.findings import Finding
 
-_FAR = 5.0  # widths of the range that all but a hundredth of the values keep to
 _ROWS = 50  # of fewer rows nothing is concluded
 _SHOWN = 5
 _TURN, _DEGREES = 2 * np.pi, 360.0
@@ -18,7 +18,7 @@ _NEARLY_ALL = 0.95  # of the steps are small, of what is an angle
 
 @dataclass
 class Outliers:
-    """The greatest and least value of each dimension and episode, gathered an episode at a time."""
+    """The max and min of each dimension and episode, gathered an episode at a time."""
 
     _seen: list[tuple[int, np.ndarray, np.ndarray]] = field(default_factory=list)  # episode, rows (2, d), values (2, d)
 
@@ -32,21 +32,21 @@ class Outliers:
     ) -> Iterator[Finding]:
         """One for each row that sets a bound far from the rest.
 
-        central: the least and the greatest value (d,) of the rest. count: of all rows. names: of the dimensions.
+        central: the min and max (d,) of the rest. count: of all rows. names: of the dimensions.
         name_of: what the dataset calls an episode.
         """
         low, high = central
         width = high - low
         far: dict[tuple[int, int], list[tuple[int, float]]] = {}
         for episode, rows, values in self._seen if count >= _ROWS else ():
-            beyond = (width > 0) & ((values < low - _FAR * width) | (values > high + _FAR * width))
+            beyond = (width > 0) & ((values < low - FAR * width) | (values > high + FAR * width))
             for side, dimension in np.argwhere(beyond).tolist():
                 far.setdefault((episode, int(rows[side, dimension])), []).append(
                     (dimension, float(values[side, dimension]))
                 )
-        for (episode, row), places in list(far.items())[:_SHOWN]:
-            dimension, value = places[0]
-            others = f", and so are {len(places) - 1} more dimensions" if len(places) > 1 else ""
+        for (episode, row), values in list(far.items())[:_SHOWN]:
+            dimension, value = values[0]
+            others = f", and so are {len(values) - 1} more dimensions" if len(values) > 1 else ""
             what = (
                 f"row {row}: {names[dimension]} is {value:g}{others}; 99 % of its values lie between "
                 f"{low[dimension]:g} and {high[dimension]:g}"
@@ -79,18 +79,18 @@ class Jumps:
         """One for each angle. names: of a feature's dimensions. name_of: what the dataset calls an episode."""
         for key, (episode, row) in self._first.items():
             feature, dimensions, kind = key
-            known = names(feature)
-            which = known[dimensions[0]] + (f" to {known[dimensions[-1]]}" if len(dimensions) > 1 else "")
+            dimension_names = names(feature)
+            which = " to ".join(dict.fromkeys(dimension_names[number] for number in (dimensions[0], dimensions[-1])))
             times = "once" if self._count[key] == 1 else f"{self._count[key]} times"
             what = f"{which} {kind} {times}, first in episode {name_of(episode)} from row {row} to {row + 1}"
             remedy = "write rotations without jumps: unwrapped, as sine and cosine, or as 6 numbers of the matrix"
             yield Finding("angles", "warning", feature, what, remedy)
 
 
-_Found = Iterator[tuple[tuple[int, ...], str, np.ndarray]]
+_Jump = Iterator[tuple[tuple[int, ...], str, np.ndarray]]
 
 
-def _wrapping(values: np.ndarray) -> _Found:
+def _wrapping(values: np.ndarray) -> _Jump:
     """Single angles in radians or degrees that leave their range on one side and come back on the other."""
     for period, unit in ((_TURN, "2 pi"), (_DEGREES, "360 degrees")):
         step = np.diff(values, axis=0)
@@ -109,7 +109,7 @@ def _wrapping(values: np.ndarray) -> _Found:
             yield (dimension,), f"jumps by {unit}", np.flatnonzero(jump[:, dimension])
 
 
-def _quaternions(values: np.ndarray) -> _Found:
+def _quaternions(values: np.ndarray) -> _Jump:
     """Four numbers of norm 1 that change their sign, which is the same rotation."""
     for first in range(values.shape[1] - 3):
         four = values[:, first : first + 4]
@@ -121,7 +121,7 @@ def _quaternions(values: np.ndarray) -> _Found:
             yield tuple(range(first, first + 4)), "changes the sign of a quaternion", np.flatnonzero(flips)
 
 
-def _rotation_vectors(values: np.ndarray) -> _Found:
+def _rotation_vectors(values: np.ndarray) -> _Jump:
     """Three numbers of a norm of at most pi, axis times angle, that turn over where the angle passes pi."""
     for first in range(values.shape[1] - 2):
         three = values[:, first : first + 3]

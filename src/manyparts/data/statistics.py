@@ -127,8 +127,10 @@ class RunningStatistics:
         )
 
     def central(self) -> tuple[np.ndarray, np.ndarray]:
-        """The least and the greatest value (d,) without the outermost hundredth of the rows, and two at least, on
-        either side; of the same sample as quantiles."""
+        """Min and max (d,) without the outermost 1 % of the rows, and without two rows or more, on either side.
+
+        They are those of the sample that quantiles are of.
+        """
         rows = np.sort(np.concatenate(self._sample), axis=0)
         spare = min(max(2, -(-len(rows) // 100)), (len(rows) - 1) // 2)
         return rows[spare], rows[-1 - spare]

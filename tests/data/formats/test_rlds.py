@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         "observation/front",
         image(SIDE, SIDE, 1),
         lambda n: pngs(grey(n, np.uint16, 1)),
-        "16-bit",
+        "16-bit image",
     ),
     "four channels": ("observation/front", image(SIDE, SIDE, 4), lambda n: pngs(grey(n, channels=4)), "4 channels"),
     "four channels called three": (
@@ -98,7 +98,13 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: [*pngs(grey(n)[:1]), *pngs(grey(n)[1:, :6])],
         "several sizes",
     ),
-    "no pictures": ("observation/wrist", image(SIDE, SIDE, 3), lambda n: [b""] * LENGTHS[n], "empty pictures"),
+    "deep pictures later": (
+        "observation/front",
+        image(-1, -1, 1),
+        lambda n: [*pngs(grey(n, channels=1)[:1]), *pngs(grey(n, np.uint16, 1)[1:])],
+        "16-bit",
+    ),
+    "no pictures": ("observation/wrist", image(SIDE, SIDE, 3), lambda n: [b""] * LENGTHS[n], "empty images"),
     "nested sequence": ("observation/objects", nested(tensor()), lambda n: np.zeros(0, np.float32), "a sequence"),
     "packed numbers": (
         "observation/packed",
@@ -120,6 +126,7 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: np.stack([np.frombuffer(pngs(grey(n))[0][:90].ljust(90, b"\0"), np.uint8)] * LENGTHS[n]).astype(int),
         "bytes of a PNG",
     ),
+    "bits": ("observation/mask", image(SIDE, SIDE, 1, dtype="bool"), lambda n: pngs(grey(n, channels=1)), "of bool"),
     "of the next step": (
         "observation/next_state",
         tensor(3),
@@ -141,8 +148,8 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     name, feature, values, why = LEFT_OUT[case]
     dataset = EpisodeDataset.open(write(tmp_path, name, feature, values))
     require_right(dataset)
-    (told,) = dataset.summary()["left_out"].items()
-    assert told[0] == name.removeprefix("observation/") and why in told[1]
+    ((left_out, reason),) = dataset.summary()["left_out"].items()
+    assert left_out == name.removeprefix("observation/") and why in reason
     assert not dataset.spec.cameras
 
 
@@ -291,6 +298,29 @@ def test_what_is_missing_is_told(case: str, tmp_path: Path) -> None:
     assert words in note and [finding.what for finding in check(folder)] == [note]
 
 
+def test_a_strange_dataset_info_is_no_obstacle(tmp_path: Path) -> None:
+    folder = rlds(tmp_path, [episode(number) for number in ALL])
+    (folder / "dataset_info.json").write_text('{"splits": [{"shardLengths": ["3"]}]}')
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert "dataset_info.json lacks 'name'; whether episodes are missing is not known" in dataset.summary()["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "name", ["toy-train-{0}-of-00003.tfrecord", "part{0}.tfrecord", "toy-train.tfrecord-{0}-of-00003"]
+)
+def test_shards_may_be_named_otherwise(name: str, tmp_path: Path) -> None:
+    folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
+    for number in ALL:
+        file = folder / f"toy-train.tfrecord-{number:05d}-of-00003"
+        file.rename(folder / name.format(f"{number:05d}"))
+    if name.startswith("part"):
+        (folder / "dataset_info.json").unlink()
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert dataset.summary()["notes"] == []
+
+
 def test_splits_that_are_joined_are_told(tmp_path: Path) -> None:
     rlds(tmp_path, [episode(0), episode(1)])
     folder = rlds(tmp_path, [episode(2)], split="val")
@@ -390,6 +420,14 @@ def test_records_before_a_torn_end_are_kept(tmp_path: Path) -> None:
     assert finding.where == "episode 2" and "is torn" in finding.what
     assert repair(folder, tmp_path / "mended") == ["2"]
     require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 1))
+
+
+def test_episodes_after_a_torn_file_keep_their_numbers(tmp_path: Path) -> None:
+    folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
+    file = next(folder.glob("*-00001-of-*"))
+    file.write_bytes(file.read_bytes()[:-30])
+    assert repair(folder, tmp_path / "mended") == ["1"]
+    require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 2))
 
 
 def test_a_dataset_without_any_sound_episode_is_refused(tmp_path: Path) -> None:

@@ -17,14 +17,15 @@ from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
 _SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
-_MOST_WHOLE = 128  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
+_MOST_WHOLE = 256  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
 _TEXT_WORDS = {"instruction", "instructions", "language", "sentence", "text", "token", "tokens", "caption", "prompt"}
+_EMBEDDINGS = {"embedding", "embeddings", "embed", "emb", "feature", "features"}
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One array's shape per step and its dtype; of encoded pictures those of their pixels. more: the rows that it has
+    """One array's shape per step and its dtype; of encoded images those of their pixels. more: the rows that it has
     beyond the episode's steps."""
 
     shape: tuple[int, ...]
@@ -34,7 +35,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Look:
-    """What the arrays of one episode are like. faults: arrays of which no `Entry` can be given, and why."""
+    """What the arrays of one episode are like. faults: arrays that have no `Entry`, and why."""
 
     entries: Mapping[str, Entry]
     faults: Mapping[str, str] = field(default_factory=dict)
@@ -208,7 +209,7 @@ def gather_sound(
     """The episodes that can be read and hold finite numbers, and the statistics of their state and action, in one pass.
 
     names: what the dataset calls its episodes. read: an episode's columns, by its number among the names. Raises
-    UserError where none is left; `complain` is told of each that is not.
+    UserError where none is left; `complain` is called for each that is not.
     """
     gathering, sound, first = Gathering(), [], ""
     for number, name in enumerate(names):
@@ -253,7 +254,7 @@ def _is_picture(entry: Entry) -> bool:
 def _why_not(name: str, entry: Entry) -> str:
     """Why an array is neither a camera nor state; empty if it is."""
     size = int(np.prod(entry.shape, dtype=object))
-    if any(part.startswith("next_") for part in name.split("/")):
+    if any(re.match(r"next([_.]|$)", part) for part in name.split("/")):
         return "of the step that follows"
     if entry.dtype.kind in "OSUV":
         return "text or objects"
@@ -263,24 +264,34 @@ def _why_not(name: str, entry: Entry) -> str:
         return ""
     if entry.dtype.kind not in "biuf" or len(entry.shape) > 1:
         return _not_a_picture(entry)
-    is_text = not _TEXT_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower())) and size > 1
-    if entry.dtype.kind in "iu" and (size > _MOST_WHOLE or is_text):
+    whole = entry.dtype.kind in "iu"
+    if entry.dtype == np.uint8 and size > _MOST_WHOLE:
+        return f"{size} bytes a step that are no image"
+    if whole and size > _MOST_WHOLE:
         return f"{size} whole numbers per step, such as bytes or codes of text"
+    if size > 1 and entry.dtype.kind != "b" and _is_called_text(name, whole):
+        return f"{size} numbers per step that are codes of text, by their name"
     return "" if size else "empty"
+
+
+def _is_called_text(name: str, whole: bool) -> bool:
+    """Whether an array's name says that its numbers stand for text; an embedding's are measurements of a kind."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return bool(words & (_TEXT_WORDS if whole else _TEXT_WORDS - {"language"})) and not words & _EMBEDDINGS
 
 
 def _not_a_picture(entry: Entry) -> str:
     shape, bits = entry.shape, 8 * entry.dtype.itemsize
     flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[2] == 4:
-        return "a picture of 4 channels, not of 1 or 3"
+        return "an image of 4 channels, not of 1 or 3"
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[0] in (1, 3, 4):
-        return f"a picture with its channels first, {shape}"
+        return f"an image with its channels first, {shape}"
     if flat and entry.dtype.kind == "u" and bits > 8:
-        return f"a {bits}-bit picture {shape}, such as depth"
+        return f"a {bits}-bit image {shape}, such as depth"
     if flat and entry.dtype.kind == "f" and min(shape[:2]) >= _SMALLEST_GREY:
-        return f"a picture {shape} of {bits}-bit floats, such as depth"
-    return f"{entry.dtype} {shape} is neither an 8-bit picture nor a row of numbers"
+        return f"an image {shape} of {bits}-bit floats, such as depth"
+    return f"{entry.dtype} {shape} is neither an 8-bit image nor a row of numbers"
 
 
 def _described(entry: Entry) -> str:

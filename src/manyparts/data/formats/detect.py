@@ -32,10 +32,10 @@ _MARKS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
 def open_reader(path: Path, complain: Complain = refuse) -> Reader:
-    """The reader of the dataset at a path. complain: is told of counts that disagree and of episodes that cannot be
-    read, by default an error.
+    """The reader of the dataset at a path. complain: is called for counts that disagree and for episodes that
+    cannot be read, by default an error.
 
-    Raises UserError if there is none that can be read, NotReadError for what is known and not read.
+    Raises UserError if there is none that can be read, NotReadError for what is recognised and not read.
     """
     if not path.exists():
         raise UserError(f"no dataset at {path}")

@@ -1,4 +1,4 @@
-"""Kinds of files and folders that are known and not read: how to tell them, what they are, what to do instead."""
+"""Kinds of files and folders that are recognised and not read: what they are, and what to do instead."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def foreign_folder(path: Path) -> Foreign | None:
     if names & {".zgroup", ".zarray", "zarr.json"}:
         return _ZARR
     for ending, kind in ((".zarr", _ZARR), (".zarr.zip", _ZARR), (".lance", _LANCE)):
-        if found := _ending(names, (ending,)):
-            return Foreign(f"a folder with {found[0]}: {kind.what}", kind.remedy)
+        if matches := _ending(names, (ending,)):
+            return Foreign(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
     if _is_bag(names):
         return _BAG
     if bags := [
@@ -103,19 +103,19 @@ def foreign_folder(path: Path) -> Foreign | None:
             "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
             "convert it to 2.0 with LeRobot's convert_dataset_v1_to_v2.py",
         )
-    if found := _ending(names, HDF5_NAMES):
-        return _folder_of_hdf5(path, found)
-    if found := [name for name in sorted(names) if ".tfrecord" in name]:
+    if matches := _ending(names, HDF5_NAMES):
+        return _folder_of_hdf5(path, matches)
+    if matches := [name for name in sorted(names) if ".tfrecord" in name]:
         return Foreign(
-            f"a folder of TFRecord files ({found[0]}) without features.json",
+            f"a folder of TFRecord files ({matches[0]}) without features.json",
             "give the folder of an RLDS dataset's version, as TensorFlow Datasets writes it, with features.json",
         )
-    if found := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
+    if matches := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
         return Foreign(
-            f"a folder of pickles ({found[0]}), which are never read since they may run code", _PICKLE.remedy
+            f"a folder of pickles ({matches[0]}), which are never read since they may run code", _PICKLE.remedy
         )
-    if found := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
-        return Foreign(f"a folder of archives ({found[0]})", "unpack them and give the folder")
+    if matches := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
+        return Foreign(f"a folder of archives ({matches[0]})", "unpack them and give the folder")
     if {"state.json", "dataset_info.json"} <= names or _ending(names, (".parquet", ".arrow")):
         return Foreign(
             "a folder of tables without meta/info.json", "give the folder of a LeRobotDataset, in which meta lies"
@@ -128,8 +128,8 @@ def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
     level = [path]
     for _ in range(2):
         level = [child for folder in level for child in _folders_in(folder)][:_LISTED]
-        if found := [folder for folder in level if any((folder / mark).is_file() for mark in marks)]:
-            return found
+        if matches := [folder for folder in level if any((folder / mark).is_file() for mark in marks)]:
+            return matches
     return []
 
 

@@ -1,6 +1,6 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
-Arrays have a row per step: `action` or `actions`; pictures (uint8, (T, h, w, 3)) and numbers, which are observations;
+Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which are observations;
 and optionally `reward`, `success`, `done`. Observations may have one row more, which no action follows. A text such as
 `sentence`, `language_instruction` or `instruction` asks for the task.
 """
@@ -14,7 +14,8 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Entry, Look
-from manyparts.data.formats.errors import Complain, refuse
+from manyparts.data.formats.encoded_images import encoding_of
+from manyparts.data.formats.errors import Complain, NotReadError, refuse
 from manyparts.data.formats.npz_files import (
     ACTIONS,
     ENDS,
@@ -27,7 +28,6 @@ from manyparts.data.formats.npz_files import (
     read_of_some,
     require_episodes,
 )
-from manyparts.data.formats.pictures import encoding_of
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.types import UserError
@@ -75,30 +75,34 @@ class NpzReader:
         return self._files
 
     def _columns(self, file: Path) -> dict[str, np.ndarray]:
-        found = read_arrays(file, [*self._plan.state, self._action, *self._named.values()])
-        length = len(found[self._action])
-        found = {name: values[:length] for name, values in found.items()}
+        stored = read_arrays(file, [*self._plan.state, self._action, *self._named.values()])
+        length = len(stored[self._action])
+        values = {name: each[:length] for name, each in stored.items()}
         columns = {
-            STATE: self._plan.state_of(found, length),
-            ACTION: found[self._action].astype(np.float32).reshape(length, -1),
+            STATE: self._plan.state_of(values, length),
+            ACTION: values[self._action].astype(np.float32).reshape(length, -1),
         }
         return columns | {
-            name: arrays.one_a_step(found[key], length, f"{file}: {key}") for name, key in self._named.items()
+            name: arrays.one_a_step(values[key], length, f"{file}: {key}") for name, key in self._named.items()
         }
 
     def _make_plan(self, heads: Mapping[Path, Head], left_out: Mapping[str, str]) -> arrays.Plan:
         """Raises UserError where most files' actions are no numbers."""
-        if self._action not in self._entries or self._entries[self._action].dtype.kind not in "biuf":
+        action = self._entries.get(self._action)
+        if action is None or action.dtype.kind not in "biuf":
             raise UserError(f"{self._files[0]}: {self._action} {left_out.get(self._action, 'holds no numbers')}")
-        beside = {self._action, *self._named.values()}
+        if len(action.shape) > 1:
+            where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
+            raise NotReadError(where, "write actions (T, a), with one .npz per episode")
+        per_step = {self._action, *self._named.values()}
         reasons = dict(left_out)
         for name, entry in self._entries.items():
-            if name in _FLOW and name not in beside:
+            if name in _FLOW and name not in per_step:
                 reasons[name] = "says where an episode ends"
             elif coded := entry.dtype == np.uint8 and len(entry.shape) == 1 and self._encoding(name, heads):
-                reasons[name] = f"bytes of a {coded} picture"
-        known = {*beside, *reasons}
-        return arrays.plan({name: entry for name, entry in self._entries.items() if name not in known}, reasons)
+                reasons[name] = f"bytes of a {coded} image"
+        observations = self._entries.keys() - per_step - reasons.keys()
+        return arrays.plan({name: self._entries[name] for name in observations}, reasons)
 
     def _describe(
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
@@ -164,19 +168,19 @@ class NpzReader:
         return Look(entries, faults)
 
     def _asked(self, file: Path, head: Head) -> list[str]:
-        there = [name for name in self._texts if name in head]
-        found = read_arrays(file, there)
-        return distinct(self._text_of(found[name], _steps(head, self._action)) or [] for name in there)
+        names = [name for name in self._texts if name in head]
+        values = read_arrays(file, names)
+        return distinct(self._text_of(values[name], _steps(head, self._action)) or [] for name in names)
 
     def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
         """Whether an array with the name of an instruction is one, and no numbers."""
-        found = [
-            (values.dtype.kind in "SU", self._text_of(values, _steps(heads[file], self._action)))
-            for file, values in read_of_some(heads, name)
-        ]
-        if None in [told for _, told in found]:
-            return False
-        return any(is_text or any(told or []) for is_text, told in found)
+        per_file = []
+        for file, values in read_of_some(heads, name):
+            said = self._text_of(values, _steps(heads[file], self._action))
+            if said is None:
+                return False
+            per_file.append(values.dtype.kind in "SU" or any(said))
+        return any(per_file)
 
     def _text_of(self, values: np.ndarray, steps: int) -> list[str] | None:
         """Strings, character codes, or the number of a task."""
@@ -185,8 +189,8 @@ class NpzReader:
         return texts(values)
 
     def _encoding(self, name: str, heads: Mapping[Path, Head]) -> str | None:
-        found = [encoding_of(rows[0]) for _, rows in read_of_some(heads, name) if len(rows)]
-        return next(filter(None, found), None)
+        encodings = [encoding_of(rows[0]) for _, rows in read_of_some(heads, name) if len(rows)]
+        return next(filter(None, encodings), None)
 
 
 def _heads(path: Path, complain: Complain) -> dict[Path, Head]:

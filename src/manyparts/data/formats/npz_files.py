@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from manyparts.types import UserError
 ACTIONS = ("action", "actions")
 ENDS = ("done", "dones", "terminal", "terminals", "terminated", "terminations", "timeout", "timeouts", "truncated")
 ENDS += ("truncations", "is_last", "is_terminal", "valids")
+_EPISODE = re.compile(r"(episodes?|ep|traj|trajectory)(_?(id|ids|index|idx|number))?")
 _CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
-_LOOKED_AT = 32  # files that settle what most are like
+_LOOKED_AT = 32  # files that decide what most are like
 _ARRAY_BYTES = 4 * 2**30
 _TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
@@ -34,7 +36,7 @@ def sample(files: Sequence[Path]) -> list[Path]:
 def read_head(file: Path) -> dict[str, Entry]:
     """The whole shape and the dtype of each array. Raises UserError if the file is torn, or claims to hold more than it
     does."""
-    found = {}
+    entries = {}
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
@@ -47,12 +49,12 @@ def read_head(file: Path) -> dict[str, Entry]:
                 size = int(np.prod(shape, dtype=object)) * dtype.itemsize
                 if not dtype.hasobject and (size > _ARRAY_BYTES or size > member.file_size):
                     raise UserError(f"{file}: {name} claims {size} bytes; the file holds {member.file_size}")
-                found[name] = Entry(tuple(shape), dtype)
+                entries[name] = Entry(tuple(shape), dtype)
     except UserError:
         raise
     except _TORN as error:
         raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
-    return found
+    return entries
 
 
 def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -90,45 +92,61 @@ def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
         )
     several: dict[Path, tuple[str, int]] = {}
     for file in looked_at:
-        with suppress(UserError):  # torn files are told of one by one
+        with suppress(UserError):  # each torn file is reported later
             several |= {file: ends} if (ends := ends_inside(file, heads[file])) else {}
     if 2 * len(several) > len(looked_at):
         raise many_episodes(*max(several.items(), key=lambda item: item[1][1]))
 
 
-def many_episodes(file: Path, ends: tuple[str, int]) -> NotReadError:
-    """What to say of a file that holds several episodes. ends: as `ends_inside` gives them."""
-    name, count = ends
+def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
+    """What to say of a file that holds several episodes. marks: as `ends_inside` gives them."""
+    name, count = marks
     held_out = [other.name for other in file.parent.glob("*-val.npz")]
     apart = f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
     return NotReadError(
-        f"{file} holds many episodes in one file, as OGBench's do: {name} ends {count} times",
-        f"split it after each row where {name} ends into one .npz per episode{apart}",
+        f"{file} holds many episodes in one file, as OGBench's do: {name} marks {count}",
+        f"split it there into one .npz per episode{apart}",
     )
 
 
 def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
-    """An array that ends an episode before the last row, and how many episodes it ends."""
-    names = [name for name in (*ENDS, "is_first") if name in head and head[name].dtype.kind in "biuf"]
-    for name, values in read_arrays(file, names).items():
-        flags = values.reshape(-1) != 0
-        if name == "is_first":
-            count = int(flags[1:].sum())
-            if count:
-                return name, count + 1
-            continue
-        ended = ~flags if name == "valids" else flags
-        if (ended[:-1] & ~ended[1:]).any():
-            return name, int((ended[:-1] & ~ended[1:]).sum() + ended[-1])
+    """The array that ends episodes before the last row, and how many episodes it marks; None in one episode's file."""
+    rows = max((entry.shape[0] for name in ACTIONS if (entry := head.get(name)) and entry.shape), default=0)
+    flags = [name for name in (*ENDS, "is_first") if name in head and head[name].dtype.kind in "biuf"]
+    lists = [name for name, entry in head.items() if entry.dtype.kind in "iu" and len(entry.shape) == 1]
+    for name, values in read_arrays(file, [*flags, *lists]).items():
+        count = _count_by_flags(name, values.reshape(-1) != 0) if name in flags else _count_by_list(name, values, rows)
+        if count > 1:
+            return name, count
     return None
+
+
+def _count_by_flags(name: str, flags: np.ndarray) -> int:
+    """How many episodes flags (T,) tell apart."""
+    if name == "is_first":
+        return 1 + int(flags[1:].sum())
+    ended = ~flags if name == "valids" else flags
+    inside = int((ended[:-1] & ~ended[1:]).sum())  # ends after which rows follow
+    return inside + 1
+
+
+def _count_by_list(name: str, values: np.ndarray, rows: int) -> int:
+    """How many episodes an array of whole numbers counts: their ends or lengths, or each row's episode."""
+    if len(values) == rows:
+        return len(np.unique(values)) if _EPISODE.fullmatch(name.lower()) else 1
+    ends = (
+        len(values) < rows and len(values) > 1 and values[-1] == rows and (np.diff(values.astype(np.int64)) > 0).all()
+    )
+    lengths = len(values) < rows and "len" in name.lower() and int(values.astype(np.int64).sum()) == rows
+    return len(values) if ends or lengths else 1
 
 
 def _are_single_steps(heads: Sequence[Head], action: str) -> bool:
     """Whether no array but, by its length, the action's may have a time axis, in any of the files."""
-    if not all(action in head and len(head[action].shape) < 2 for head in heads):
-        return False
-    rows = {head[action].shape[:1] for head in heads}
-    if len(rows) > 1:
+    rows = {head[action].shape[:1] for head in heads if action in head}
+    if rows == {(1,)} and len(heads) > 1:
+        return True
+    if len(rows) > 1 or any(len(head[action].shape) > 1 for head in heads):
         return False
     if _CALVIN & set.union(*(set(head) for head in heads)) or rows == {()}:
         return True

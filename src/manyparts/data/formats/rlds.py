@@ -14,8 +14,8 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry, Look
+from manyparts.data.formats.encoded_images import UNREADABLE, encoding_of, is_colour, look_at
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
-from manyparts.data.formats.pictures import encoding_of, look_at
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
 from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
 from manyparts.data.formats.rlds_shards import Shards, read_shards
@@ -31,13 +31,13 @@ _OBSERVATION, _ACTION, _REWARD = "steps/observation/", "steps/action", "steps/re
 _FLOW = tuple(f"{STEPS}{name}" for name in ("is_first", "is_last", "is_terminal", "discount"))
 _FPS = 10.0  # nothing tells
 _PIXELS = 2**26
-_LOOKED_AT = 32  # episodes that settle what most are like
+_LOOKED_AT = 32  # episodes that decide what most are like
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class RLDSReader:
-    """See `formats.reader.Reader`. path: the folder of a version, with features.json. complain: is told of each episode
-    that is torn or unlike most. Raises UserError naming what is missing."""
+    """See `formats.reader.Reader`. path: the folder of a version, with features.json. complain: is called for each
+    episode that is torn or unlike most. Raises UserError naming what is missing."""
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
@@ -56,7 +56,7 @@ class RLDSReader:
         if not self._records:
             raise UserError(f"{path} holds no episodes")
         whole = path.resolve()
-        self._name = shards.name or (whole.parent.name if _VERSION.fullmatch(whole.name) else whole.name)
+        self._name = shards.name or (whole.parent.name if _VERSION.match(whole.name) else whole.name)
         looked_at = sample_rows(len(self._records), _LOOKED_AT).tolist()
         sample = list(self._readable(looked_at)) or [self._example(0)]
         self._texts = self._find_texts(sample)
@@ -78,7 +78,7 @@ class RLDSReader:
         for row in rows:
             try:
                 frame = decode_png(bytes(pictures[row]))
-            except (OSError, ValueError, SyntaxError, IndexError) as error:
+            except UNREADABLE as error:
                 raise UserError(f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}") from error
             if frame.shape[:2] != (height, width):
                 size = "x".join(map(str, frame.shape[:2]))
@@ -96,8 +96,8 @@ class RLDSReader:
     def _holds_text(self, name: str, sample: Sequence[Mapping[str, Value]]) -> bool:
         if self._features[name].kind != "numbers":
             return self._features[name].kind == "text"
-        found = [self._text_of(example, name) for example in sample]  # of character codes
-        return None not in found and any(any(each) for each in found if each)
+        decoded = [self._text_of(example, name) for example in sample]  # of character codes
+        return None not in decoded and any(any(each) for each in decoded if each)
 
     def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Entry], arrays.Plan]:
         """What of each step is read, by its whole name, and how the observations are put together."""
@@ -171,7 +171,7 @@ class RLDSReader:
         return columns | {DONE: done}
 
     def _steps(self, example: Mapping[str, Value]) -> int:
-        """How many steps an episode has, the last one counted; 0 if that cannot be told."""
+        """How many steps an episode has, the last one counted; 0 if nothing says it."""
         for name in (*_FLOW, _REWARD, *self._actions):
             values, feature = example.get(name), self._features.get(name)
             size = int(np.prod(feature.shape, dtype=object)) if feature else 0
@@ -185,13 +185,13 @@ class RLDSReader:
             if not name.startswith(STEPS) or name in _FLOW or name in self._texts:
                 continue
             read = name.startswith(_OBSERVATION) or name in (*self._actions, _REWARD)
-            found = _entry(feature, example.get(name), steps) if read else "neither observation nor action"
-            if "embedding" in name and not isinstance(found, str):
-                found = "an embedding"
-            if isinstance(found, str):
-                faults[name] = found
+            entry = _entry(feature, example.get(name), steps) if read else "neither observation nor action"
+            if "embedding" in name and not isinstance(entry, str):
+                entry = "an embedding"
+            if isinstance(entry, str):
+                faults[name] = entry
             else:
-                entries[name] = found
+                entries[name] = entry
         return Look(entries, faults)
 
     def _text_of(self, example: Mapping[str, Value], name: str) -> list[str] | None:
@@ -216,7 +216,7 @@ def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
     if values is None or not len(values):
         return "is in the records of no step" if steps else "has no steps"
     if isinstance(values, list):
-        return _entry_of_pictures(feature, values, steps)
+        return _entry_of_images(feature, values, steps)
     sides = feature.shape
     size = int(np.prod([side for side in sides if side >= 0], dtype=object))
     if sum(side < 0 for side in sides) > 1 or size < 1 or not steps or len(values) % (steps * size):
@@ -224,26 +224,26 @@ def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
     shape = tuple(len(values) // (steps * size) if side < 0 else side for side in sides)
     if steps * int(np.prod(shape, dtype=object)) != len(values) or int(np.prod(shape, dtype=object)) > _PIXELS:
         return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
-    dtype = np.dtype(np.uint8) if feature.kind == "picture" else feature.dtype
+    dtype = np.dtype(np.uint8) if feature.kind == "image" else feature.dtype
     coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values[:8].astype(np.uint8))
-    return f"bytes of a {coded} picture" if coded else Entry(shape, dtype)
+    return f"bytes of a {coded} image" if coded else Entry(shape, dtype)
 
 
-def _entry_of_pictures(feature: Feature, values: Sequence[memoryview], steps: int) -> Entry | str:
+def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int) -> Entry | str:
     """The first one stands for all, unless features.json leaves their size open."""
-    if feature.kind != "picture":
+    if feature.kind != "image":
         return "bytes, not numbers"
     if len(values) != steps:
-        return f"has {len(values)} pictures for {steps} steps"
+        return f"has {len(values)} images for {steps} steps"
     if not all(map(len, values)):
-        return "has empty pictures"
+        return "has empty images"
     fixed = len(feature.shape) == 3 and min(feature.shape) > 0
     try:
-        found = {look_at(value): None for value in (values[:1] if fixed else values)}
-    except (OSError, ValueError, SyntaxError) as error:
-        return f"is not a readable picture: {one_line(error)}"
-    first = next(iter(found))
-    sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in found))
+        looks = {look_at(value): None for value in (values[:1] if fixed else values)}
+    except UNREADABLE as error:
+        return f"is not a readable image: {one_line(error)}"
+    first = next((entry for entry in looks if not is_colour(entry)), next(iter(looks)))
+    sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in looks))
     if len(sizes) > 1:
-        return f"has pictures of several sizes: {', '.join(sizes[:3])}"
-    return first if first.shape[0] * first.shape[1] <= _PIXELS else f"has pictures of {sizes[0]} pixels"
+        return f"has images of several sizes: {', '.join(sizes[:3])}"
+    return first if first.shape[0] * first.shape[1] <= _PIXELS else f"has images of {sizes[0]} pixels"

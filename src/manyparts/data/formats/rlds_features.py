@@ -23,7 +23,7 @@ class Feature:
     """One leaf. shape: per step, or of an episode's value; sides that vary are -1. dtype: as it was before it was
     written. why_not: why it is not read, "" where it may be."""
 
-    kind: Literal["numbers", "picture", "text", "other"]
+    kind: Literal["numbers", "image", "text", "other"]
     shape: tuple[int, ...] = ()
     dtype: np.dtype = np.dtype("O")
     why_not: str = ""
@@ -64,8 +64,8 @@ def _leaf(values: Mapping[str, Any]) -> Feature:
     if "image" in values:
         dtype = str(values["image"].get("dtype") or "uint8")
         kind = np.dtype(_NUMBERS.get(dtype, "O"))
-        deep = "" if kind == np.uint8 else f"a picture of {dtype}, such as depth"
-        return Feature("picture", _shape(values["image"]), kind, deep)
+        deep = "" if kind == np.uint8 else f"an image of {dtype}" + (", such as depth" if kind.kind in "uif" else "")
+        return Feature("image", _shape(values["image"]), kind, deep)
     if "tensor" in values:
         dtype, encoding = str(values["tensor"].get("dtype")), str(values["tensor"].get("encoding", "none")).lower()
         if dtype in ("string", "object"):

@@ -13,8 +13,9 @@ from manyparts.data.formats.tfrecord import TFRecordFile
 from manyparts.types import UserError
 
 _INFO = "dataset_info.json"
+_OF = r"(?:-(?P<number{0}>\d+)-of-(?P<count{0}>\d+))?"
 _SHARD = re.compile(
-    r"(?:(?P<dataset>.+)-)?(?P<split>[^-]+?)\.tfrecords?(?:\.gz)?(?:-(?P<number>\d+)(?:-of-(?P<count>\d+))?)?(?:\.gz)?"
+    rf"(?:(?P<dataset>.+?)-)?(?P<split>[^-]+?){_OF.format('')}\.tfrecords?(?:\.gz)?{_OF.format('_after')}(?:\.gz)?"
 )
 _SHOWN = 3
 
@@ -54,16 +55,23 @@ class _Split:
 
 def read_shards(folder: Path) -> Shards:
     """Raises UserError if there are none, or two different writings of one split."""
-    info = read_json(folder / _INFO) if (folder / _INFO).is_file() else {}
-    with fitting(folder / _INFO, "RLDS"):
-        splits = {split.name: split for split in _expected(info)}
+    info, splits, notes = {}, {}, []
+    if (folder / _INFO).is_file():
+        try:
+            with fitting(folder / _INFO, "RLDS"):
+                info = read_json(folder / _INFO)
+                splits = {split.name: split for split in _expected(info)}
+        except UserError as error:
+            notes.append(f"{error}; whether episodes are missing is not known")
     for path in sorted(folder.iterdir()):
-        found = _SHARD.fullmatch(path.name)
-        if found is None or path.name.startswith(".") or ".incomplete" in path.name or not path.is_file():
+        match = _SHARD.fullmatch(path.name)
+        if match is None or path.name.startswith(".") or ".incomplete" in path.name or not path.is_file():
             continue
-        split = splits.setdefault(found["split"], _Split(found["split"], None))
-        split.shards.append((TFRecordFile(path), int(found["number"]) if found["count"] else None))
-        split.counts |= {int(found["count"])} if found["count"] else set()
+        number, count = match["number"] or match["number_after"], match["count"] or match["count_after"]
+        name = match["split"] if count or match["split"] in splits else ""
+        split = splits.setdefault(name, _Split(name, None))
+        split.shards.append((TFRecordFile(path), int(number) if count else None))
+        split.counts |= {int(count)} if count else set()
     present = sorted((split for split in splits.values() if split.shards), key=lambda split: split.shards[0][0].path)
     if not present:
         raise _no_shards(folder, str(info.get("fileFormat") or "tfrecord"))
@@ -72,10 +80,12 @@ def read_shards(folder: Path) -> Shards:
         number = 0
         for file, _ in split.shards:
             prefix = f"{split.name} " if len(present) > 1 else ""
-            records += [Record(file, place, f"{prefix}{number + place}") for place in range(len(file))]
+            records += [Record(file, index, f"{prefix}{number + index}") for index in range(len(file))]
             number += len(file)
-            torn += [(file.torn, f"{prefix}{number}")] if file.torn else []
-    notes = [*_joined(present), *(note for split in splits.values() for note in _missing(split))]
+            if file.torn:
+                torn.append((file.torn, f"{prefix}{number}"))
+                number += 1  # for the episode that is lost
+    notes += [*_joined(present), *(note for split in splits.values() for note in _missing(split))]
     files = tuple(file for split in present for file, _ in split.shards)
     return Shards(files, tuple(records), str(info.get("name") or ""), tuple(torn), tuple(notes))
 
@@ -110,11 +120,9 @@ def _episodes(count: int) -> str:
 def _missing(split: _Split) -> Iterator[str]:
     """What should be there of a split, and is not."""
     if len(split.counts) > 1:
-        where, counts = (
-            split.shards[0][0].path.parent,
-            " and ".join(f"-of-{count:05d}" for count in sorted(split.counts)),
-        )
-        raise UserError(f"{where} has files of two writings of {split.name}: {counts}; move those of one away")
+        counts = " and ".join(f"-of-{count:05d}" for count in sorted(split.counts))
+        where = f"{split.shards[0][0].path.parent} has files of two writings of {split.name}"
+        raise UserError(f"{where}: {counts}; move those of one away")
     if not split.shards:
         if split.expected and sum(split.expected):
             yield f"the split {split.name} is missing, with {_episodes(sum(split.expected))}"

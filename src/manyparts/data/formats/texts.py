@@ -15,8 +15,10 @@ _NAMES = (
     "instruction",
     "task_description",
     "language",
+    "lang",
     "prompt",
     "task",
+    "task_name",
 )
 _NUMBERED = re.compile(r"(?P<word>.*?)(?:_(?P<number>\d+))?")
 
@@ -64,8 +66,8 @@ def changing_note(count: int) -> list[str]:
 
 
 def _of_codes(rows: np.ndarray) -> list[str] | None:
-    unique, place = np.unique(rows, axis=0, return_inverse=True)
-    found = []
+    unique, inverse = np.unique(rows, axis=0, return_inverse=True)
+    decoded = []
     for row in unique:
         ended = np.flatnonzero(row <= 0)
         codes = row[: ended[0]] if len(ended) else row
@@ -77,8 +79,8 @@ def _of_codes(rows: np.ndarray) -> list[str] | None:
             return None
         if not all(character.isprintable() or character.isspace() for character in text):
             return None
-        found.append(_trimmed(text))
-    return [found[index] for index in np.ravel(place)]
+        decoded.append(_trimmed(text))
+    return [decoded[index] for index in np.ravel(inverse)]
 
 
 def _decoded(content: bytes) -> str:
