@@ -15,7 +15,7 @@ from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 UNKNOWN = "unknown"
 _CHANNELS = (1, 3)
 _SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
-_MOST_BYTES = 64  # uint8 numbers of state a step: longer rows are text, or encoded in a way that is not known
+_MOST_BYTES = 256  # uint8 numbers of state a step: longer rows are text, or encoded in a way that is not known
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
