@@ -81,6 +81,15 @@ def test_groups_that_hold_each_other_end(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"two\nlines"])
+def test_names_that_cannot_be_printed_are_refused(name: bytes, tmp_path: Path) -> None:
+    path = robomimic(
+        tmp_path / "set.hdf5", lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0])
+    )
+    with pytest.raises(UserError, match=r"demo_1/obs has a member whose name cannot be printed: b'"):
+        EpisodeDataset.open(path)
+
+
 def test_arrays_in_other_files_are_not_read(tmp_path: Path) -> None:
     def change(_: int, demo: Any) -> None:
         demo.create_dataset("obs/outside", (len(demo["actions"]), 2), "f4", external=[("secret.bin", 0, 100)])

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from data.formats.small_hdf5 import LENGTHS, box, encoded, minari, minari_arrow, padded, put
+from data.synthetic import make_episode, write
 
 from manyparts.data.check import check, repair
 from manyparts.data.convert import convert
@@ -297,3 +298,13 @@ def test_as_many_observations_as_actions_are_read(storage: str, tmp_path: Path) 
     dataset = EpisodeDataset.open(minari(path, change=cut) if storage == "hdf5" else minari_arrow(path, storage, short))
     extra = 0 if storage == "hdf5" else 1
     assert np.diff(dataset.starts).tolist() == [length + extra for length in LENGTHS]
+
+
+def test_our_own_episode_without_its_task_is_left_out(tmp_path: Path) -> None:
+    source = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(3)])
+    convert(source.path, tmp_path / "copy", format="minari")
+    with h5py.File(tmp_path / "copy/data/main_data.hdf5", "a") as file:
+        del file["episode_1"].attrs["task"]
+    with pytest.raises(UserError, match="episode 1 has no task of this dataset"):
+        EpisodeDataset.open(tmp_path / "copy")
+    assert repair(tmp_path / "copy", tmp_path / "mended") == ["1"]

@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from data.formats.small_hdf5 import LENGTHS, Change, encoded, padded, put, robomimic
+from data.synthetic import make_episode, write
 
 from manyparts.data.check import check, repair
+from manyparts.data.convert import convert
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.types import UserError
 
@@ -300,3 +302,18 @@ def test_numbers_with_gaps_keep_their_names(tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(path)
     assert dataset.reader.contents.episode_names == ("demo_1", "demo_2", "demo_10")
     assert np.diff(dataset.starts).tolist() == [5, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "told", [None, "{}", json.dumps({"task": ["x"], "seed": 3}), json.dumps({"task": "x", "seed": 3})]
+)
+def test_our_own_demonstration_without_its_task_is_left_out(told: str | None, tmp_path: Path) -> None:
+    source = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(3)])
+    convert(source.path, tmp_path / "copy.hdf5", format="robomimic")
+    with h5py.File(tmp_path / "copy.hdf5", "a") as file:
+        attributes = file["data/demo_1"].attrs
+        del attributes["ep_meta"]
+        attributes.update({} if told is None else {"ep_meta": told})
+    with pytest.raises(UserError, match=r"demo_1 has no task and seed of this dataset in its attribute ep_meta"):
+        EpisodeDataset.open(tmp_path / "copy.hdf5")
+    assert repair(tmp_path / "copy.hdf5", tmp_path / "mended") == ["demo_1"]

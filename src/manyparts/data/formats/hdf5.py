@@ -82,7 +82,7 @@ class Hdf5File:
             count = group.id.get_num_objs()
             if count > _NODES:
                 raise UserError(f"{self.path}: {group.name} has {count} members; at most {_NODES} are read")
-            return [name.decode("utf-8", "surrogateescape") for name in group.id]
+            return [self._text(name, group) for name in group.id]
 
     def leaves(self, group: Group) -> dict[str, Array]:
         """All arrays below a group, by their paths from there."""
@@ -156,6 +156,12 @@ class Hdf5File:
             text = _plain(h5py.Dataset(array.id)[(0,) * len(array.shape)], array.dtype)
             return text if isinstance(text, str) else None
 
+    def _text(self, name: bytes, group: Group) -> str:
+        text = name.decode("utf-8", "replace")
+        if not text.isprintable() or text.encode() != name:
+            raise UserError(f"{self.path}: {group.name} has a member whose name cannot be printed: {name!r}")
+        return text
+
     @contextmanager
     def reading(self, what: str = "") -> Iterator[None]:
         """Turn what h5py raises into a UserError that names the file and what is read of it."""
@@ -219,7 +225,7 @@ class Hdf5File:
                 f"{where} is a link to {_leads_to(links, key, kind)}, which is not followed; put all into one file "
                 "with h5py's copy(..., expand_external=True)"
             )
-        target = links.get_val(key).decode("utf-8", "surrogateescape")
+        target = self._text(links.get_val(key), group)
         if not hops:
             raise UserError(f"{where} is a link that leads in a circle")
         found = self._walk(self._root() if target.startswith("/") else group, target, hops - 1)
@@ -290,8 +296,8 @@ def _leads_to(links: Any, key: bytes, kind: int) -> str:
 
     if kind != h5l.TYPE_EXTERNAL:
         return "something that HDF5 does not know"
-    file, path = (text.decode("utf-8", "replace") for text in links.get_val(key))
-    return f"{path} of another file, {file}"
+    file, path = (text.decode("utf-8", "backslashreplace") for text in links.get_val(key))
+    return f"{path} of another file, {file}".splitlines()[0]
 
 
 def _plain(value: Any, dtype: np.dtype) -> Any:
@@ -310,7 +316,7 @@ def _texts(values: Sequence[Any]) -> str | tuple[str, ...] | None:
 
 
 def _key(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+    return name.encode("utf-8", "replace")
 
 
 def _join(group: Group | None, name: str) -> str:
