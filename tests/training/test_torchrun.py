@@ -24,7 +24,7 @@ def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug"
     """`torchrun -m manyparts train ...` with two processes on the CPU, all of which are gone after the block."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command = ["manyparts", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
-    often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3"]
+    often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3", "--freeze-untrained"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*launcher, *command, *often, *flags],
@@ -52,7 +52,7 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 
 def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
-    config = second(steps=STEPS, checkpoint_every_steps=3)
+    config = second(steps=STEPS, checkpoint_every_steps=3, freeze_untrained=True)
     alone = train(config, data=data, output=tmp_path / "alone", device="cpu")
     with torchrun(data, tmp_path / "run", "--steps", str(STEPS), "--sharding", "fsdp") as process:
         printed = finished(process)

@@ -12,7 +12,7 @@ from manyparts.data.statistics import ROUNDING, FeatureStatistics, Statistics
 from manyparts.data.transforms import StateNormaliser
 from manyparts.types import Spec
 
-FAR = 50.0  # half-ranges of an action or stds of a state, beyond which a scale is no scale of these numbers
+FAR = 20.0  # half-ranges of an action or stds of a state, beyond which a scale is no scale of these numbers
 
 
 @dataclass(frozen=True)

@@ -240,7 +240,7 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
     for number in np.flatnonzero(normaliser.held(np.asarray(seen.min)) | normaliser.held(np.asarray(seen.max))):
         warnings.warn(
             f"state {dataset.spec.state_names[number]} moves here, but was always {normaliser.mean[number]:g} in the "
-            f"data of {run}: it predicts nothing of it",
+            f"data of {run}, which predicts nothing of it",
             DatasetWarning,
             stacklevel=2,
         )

@@ -54,6 +54,8 @@ class Representation(nn.Module):
         slots = joint.slots if config.sees == "images" else {}
         if config.sees == "images" and not slots:
             raise UserError(f"the embodiment {joint.names[0]!r} has no camera to learn a representation from")
+        if config.sees == "state" and not joint.state_dimension:
+            raise UserError(f"the embodiment {joint.names[0]!r} has no state to learn from")
         self.cameras = tuple(slots)
         encoders = {name: build_encoder(config.encoder, size) for name, size in slots.items()}
         self.encoders = NamedModules(encoders)

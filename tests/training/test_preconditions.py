@@ -1,0 +1,136 @@
+"""What is refused or said before a run begins: tasks that read the same, random frozen parts, data without pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.synthetic import ENVIRONMENT, FPS, make_episode, make_spec
+from training.runs import first, second, weights
+
+from manyparts.data.dataset import DatasetWriter
+from manyparts.methods import preset
+from manyparts.training.train import train
+from manyparts.types import DatasetWarning, Spec, TaskEntry, UserError
+
+PICTURES = {"none": {}, "tiny": {"front": (7, 7)}, "row": {"front": (1, 40)}, "column": {"front": (40, 1)}}
+TOO_SMALL, NO_CAMERA, NO_STATE = "pixels is too small for this encoder", "has no camera", "has no state"
+
+
+def record(path: Path, sentences: Sequence[str], spec: Spec | None = None) -> Path:
+    """An episode of each sentence, a task of its own."""
+    spec = spec or make_spec()
+    tasks = [TaskEntry(f"toy/{number}", sentence) for number, sentence in enumerate(sentences)]
+    with DatasetWriter(path, spec, fps=FPS, tasks=tasks, environment=ENVIRONMENT) as writer:
+        for number, task in enumerate(tasks):
+            episode = make_episode(number, 6, spec)
+            writer.add(replace(episode, task=task.name, sentence=task.sentence))
+    return path
+
+
+def prompted(**changes):
+    """Phase II in one step."""
+    return second(steps=1, train_only=(), cache_features=False, new_parameters=(), **changes)
+
+
+LONG = " ".join(["push"] * 30)
+
+
+@pytest.mark.parametrize(
+    ("sentences", "refused"),
+    [
+        (("把圆盘推到红色", "把圆盘推到蓝色"), False),
+        (("подвинь к красной", "подвинь к синей"), False),
+        ((f"{LONG} left", f"{LONG} right"), False),
+        (("turn 90", "turn -90"), True),
+        (("?!", "--"), True),
+    ],
+)
+def test_two_tasks_must_not_read_the_same(tmp_path, sentences, refused):
+    data = record(tmp_path / "data", sentences)
+    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    if not refused:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DatasetWarning)
+            train(prompted(), **given)
+        return
+    with pytest.raises(UserError, match=r"would read .* \(task toy/0\) and .* \(task toy/1\) as the same words"):
+        train(prompted(), **given)
+    assert not (tmp_path / "run").exists()
+    train(first(steps=1), **given)  # it reads no sentences
+
+
+@pytest.mark.parametrize(
+    ("sentences", "says"),
+    [
+        (("push it", "Push it."), "tasks 'toy/0', 'toy/1' have the same sentence 'push it'"),
+        (("push it", ""), r"task 'toy/1' has a sentence without a word \(''\)"),
+    ],
+)
+def test_shared_or_empty_sentences_are_warned_of(tmp_path, sentences, says):
+    with pytest.warns(DatasetWarning, match=says):
+        train(prompted(), data=record(tmp_path / "data", sentences), output=tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["dualmind/phase2-debug", "inverse_dynamics/finetune-debug"])
+def test_random_parts_are_not_frozen_unasked(data, tmp_path, name):
+    config = replace(preset(name), steps=1)
+    with pytest.raises(UserError, match=r"freezes parameters that nothing has trained .*encoders.*--freeze-untrained"):
+        train(config, data=data, output=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+    train(replace(config, freeze_untrained=True), data=data, output=tmp_path / "asked", device="cpu")
+    train(replace(config, train_only=(), cache_features=False), data=data, output=tmp_path / "all", device="cpu")
+
+
+def test_parts_that_the_run_before_lacks_are_not_frozen(first_run, data, tmp_path):
+    config = second(steps=1)
+    less = tuple(pattern for pattern in config.train_only if "prompt_blocks" not in pattern)
+    with pytest.raises(UserError, match=r"nothing has trained, and .* lacks \(model\.prompt_blocks"):
+        train(replace(config, train_only=less), data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+
+
+def test_a_run_on_random_parts_resumes(data, tmp_path):
+    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    run = train(second(steps=1, freeze_untrained=True), **given)
+    before = weights(run)
+    assert weights(train(second(steps=1, freeze_untrained=True), **given, resume=True)) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures", "says"),
+    [
+        ("dualmind/phase1-debug", "none", NO_CAMERA),
+        ("dualmind/phase1-debug", "tiny", TOO_SMALL),
+        ("dualmind/phase2-debug", "row", TOO_SMALL),
+        ("dualmind/phase2-prompts-debug", "none", NO_CAMERA),
+        ("inverse_dynamics/forward-pixels-debug", "column", TOO_SMALL),
+        ("inverse_dynamics/scratch-debug", "none", NO_CAMERA),
+        ("dynamics/mlp-debug", "row", None),
+        ("inverse_dynamics/finetune-states-debug", "none", None),
+    ],
+)
+@pytest.mark.parametrize("buffer_frames", [0, 12])
+def test_data_without_pictures_or_with_tiny_ones(tmp_path, name, pictures, says, buffer_frames):
+    spec = replace(make_spec(), cameras=PICTURES[pictures])
+    data = record(tmp_path / "data", ["push it", "turn it"], spec)
+    config = replace(preset(name), steps=1, batch_size=2)
+    if buffer_frames:
+        config = replace(config, cache_features=False, buffer_frames=buffer_frames)
+    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    if says is None:
+        train(config, **given)
+        return
+    with pytest.raises(UserError, match=says):
+        train(config, **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["dynamics/recurrent-debug", "inverse_dynamics/finetune-states-debug"])
+def test_data_without_a_state_is_refused(tmp_path, name):
+    np.savez(tmp_path / "0.npz", action=np.random.default_rng(0).uniform(-1, 1, (8, 2)))
+    with pytest.raises(UserError, match=NO_STATE):
+        train(preset(name), data=tmp_path, output=tmp_path / "run", device="cpu")
