@@ -61,6 +61,11 @@ class ConvertOptions:
     images: Literal["png", "video"] = "png"
     """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
 
+    actions: Literal["executed", "expert"] = "executed"
+    """What `action` holds: executed: what was done, with the expert's own actions next to it, in `expert_action`.
+    expert: what the expert wanted before noise was added, and nothing next to it. Choose it where another program is to
+    imitate `action`."""
+
 
 @dataclass(frozen=True)
 class CheckOptions:
@@ -181,7 +186,13 @@ def _convert(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, arguments, command="data convert")
     from manyparts.data.convert import convert
 
-    convert(options.source, options.target, format=options.format, images=options.images)
+    convert(
+        options.source,
+        options.target,
+        format=options.format,
+        images=options.images,
+        actions=options.actions,
+    )
     return 0
 
 

@@ -78,6 +78,8 @@ class MinariReader:
         for name, key in ((SUCCESS, "success"), (EXPERT_ACTION, "expert_action")):
             if (told := self._storage.info(index, key, length)) is not None:
                 columns[name] = told.astype(bool).reshape(length) if key == "success" else told.reshape(length, -1)
+        if EXPERT_ACTION in columns and columns[EXPERT_ACTION].shape != columns[ACTION].shape:
+            del columns[EXPERT_ACTION]  # others may call something else so
         return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
 Arrays have a row a step: `action` or `actions`; pictures (uint8, (T, h, w, 3)) and numbers, which are observations; and
-optionally `reward`, `success`, `done`. A text `sentence`, `language_instruction` or `task` asks for the task.
+optionally `expert_action`, `reward`, `success`, `done`. A text `sentence`, `language_instruction` or `task` asks for
+the task.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Entry
 from manyparts.data.formats.errors import one_line
-from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from manyparts.types import UserError
 
 _ACTIONS = ("action", "actions")
@@ -42,22 +43,29 @@ class NpzReader:
         self._action = actions
         self._named = {name: key for name, keys in _OTHERS.items() for key in keys if key in heads[0]}
         self._sentence = next((name for name in _SENTENCES if name in heads[0]), None)
-        told = {self._action, self._sentence, *self._named.values()}
+        told = {self._action, self._sentence, EXPERT_ACTION, *self._named.values()}
         lengths, entries = zip(
             *(self._look(file, head) for file, head in zip(self._files, heads, strict=True)), strict=True
         )
         self._lengths = np.asarray(lengths, dtype=np.int64)
         self._plan = arrays.plan({name: entry for name, entry in entries[0].items() if name not in told})
         arrays.same_for_all(entries[0], lambda index: entries[index], len(entries), path)
+        self._has_expert, self._left_out = False, dict(self._plan.left_out)
+        if EXPERT_ACTION in entries[0]:
+            why = arrays.unlike_action(entries[0][EXPERT_ACTION], entries[0][self._action])
+            self._has_expert = why is None
+            self._left_out |= {} if why is None else {EXPERT_ACTION: why}
         self.contents = self._describe()
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        found = self._read(index, [*self._plan.state, self._action, *self._named.values()])
+        expert = [EXPERT_ACTION] if self._has_expert else []
+        found = self._read(index, [*self._plan.state, self._action, *expert, *self._named.values()])
         length = int(self._lengths[index])
         columns = {
             STATE: self._plan.state_of(found, length),
             ACTION: found[self._action].astype(np.float32).reshape(length, -1),
         }
+        columns |= {name: found[name].astype(np.float32).reshape(length, -1) for name in expert}
         where = self._files[index]
         return columns | {
             name: arrays.one_a_step(found[key], length, f"{where}: {key}") for name, key in self._named.items()
@@ -86,7 +94,7 @@ class NpzReader:
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
             succeeded=np.asarray([self.columns(index)[SUCCESS].any() for index in range(count)]) if success else None,
-            left_out=self._plan.left_out,
+            left_out=self._left_out,
         )
 
     def _asked(self, index: int) -> str:

@@ -15,7 +15,7 @@ from manyparts.types import Spec, TaskEntry
 STATE = "observation.state"
 IMAGES = "observation.images."
 ACTION = "action"
-EXPERT_ACTION = "action.expert"
+EXPERT_ACTION = "expert_action"  # LeRobot trains on every name that begins with "action"
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"

@@ -11,6 +11,7 @@ import numpy as np
 
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
+from manyparts.data.formats.reader import EXPERT_ACTION
 from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAME, own_entry
 from manyparts.types import Spec, TaskEntry, UserError
@@ -61,6 +62,7 @@ def _continuation(dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] |
         data_place=metadata.places["data"],
         video_places={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
         episodes_place=metadata.places["meta/episodes"],
+        expert=dataset.expert_column,
         content=_statistics_content(dataset),
         statistics=statistics,
     )
@@ -70,4 +72,7 @@ def _statistics_content(dataset: LeRobotReader) -> Iterator[tuple[dict[str, np.n
     for index, length in enumerate(dataset.contents.lengths.tolist()):
         rows = sample_rows(length)
         cameras = dataset.contents.spec.cameras
-        yield dataset.columns(index), {camera: dataset.frames(index, camera, rows) for camera in cameras}
+        columns = dataset.columns(index)
+        if dataset.expert_column is not None:
+            columns[dataset.expert_column] = columns[EXPERT_ACTION]
+        yield columns, {camera: dataset.frames(index, camera, rows) for camera in cameras}

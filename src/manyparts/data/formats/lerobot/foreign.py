@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from manyparts.data.formats.arrays import seen_bounds
-from manyparts.data.formats.reader import ACTION, IMAGES, STATE
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, IMAGES, STATE
 from manyparts.data.statistics import Statistics
 from manyparts.types import ActionContract, Spec, UserError
+
+
+def drop_unlike_expert(features: MutableMapping[str, Any]) -> dict[str, str]:
+    """Take the expert's actions out of the features if they cannot stand in for the action, and return why, by name."""
+    expert, action = features.get(EXPERT_ACTION), features.get(ACTION)
+    if expert is None or action is None:
+        return {}
+    shape, kind = list(expert["shape"]), str(expert["dtype"])
+    if shape == list(action["shape"]) and kind.startswith(("float", "int", "uint")):
+        return {}
+    del features[EXPERT_ACTION]
+    return {EXPERT_ACTION: f"{kind} {shape}, unlike {ACTION} {list(action['shape'])}"}
 
 
 def camera_features(features: Mapping[str, Any]) -> dict[str, str]:

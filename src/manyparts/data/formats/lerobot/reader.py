@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from manyparts.data.formats.errors import Complain, fitting, one_line, reading, refuse
 from manyparts.data.formats.lerobot import foreign, layout
 from manyparts.data.formats.lerobot.metadata import Metadata, inside, read_metadata
-from manyparts.data.formats.reader import Contents
+from manyparts.data.formats.reader import EXPERT_ACTION, Contents
 from manyparts.data.png import decode_png
 from manyparts.data.video import read_frames
-from manyparts.naming import own_entry
+from manyparts.naming import columns_of_today, own_entry
 from manyparts.types import Spec, UserError
 
 _PICTURES = ("image", "video")
@@ -25,7 +25,8 @@ _KEPT_BYTES = 2**28
 
 
 class LeRobotReader:
-    """See `formats.reader.Reader`. features: of info.json. complain: is told of counts that disagree.
+    """See `formats.reader.Reader`. complain: is told of counts that disagree. features: of info.json, under the names
+    that columns have today.
 
     Raises UserError naming what is missing, torn, or disagrees with something else.
     """
@@ -34,7 +35,10 @@ class LeRobotReader:
         self.path = path
         self.metadata: Metadata = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
-            self.features: dict[str, Any] = self.metadata.info["features"]
+            features: dict[str, Any] = self.metadata.info["features"]
+            self.features = columns_of_today(features)
+            self._stored_name = dict(zip(self.features, features, strict=True))
+            self._left_out = foreign.drop_unlike_expert(self.features)
             self._cameras = foreign.camera_features(self.features)
             strange = (*_PICTURES, "string")
             self._numeric = tuple(name for name, item in self.features.items() if item["dtype"] not in strange)
@@ -65,11 +69,18 @@ class LeRobotReader:
             seeds=metadata.seeds,
             noisy=metadata.noisy,
             succeeded=metadata.succeeded,
+            left_out=self._left_out,
         )
 
+    @property
+    def expert_column(self) -> str | None:
+        """What the files call the column of the expert's actions; None where they have none."""
+        return self._stored_name[EXPERT_ACTION] if EXPERT_ACTION in self.features else None
+
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        table = self._read_rows(index, self._numeric)
-        return {name: _to_numpy(table[name]) for name in self._numeric}
+        stored = {name: self._stored_name[name] for name in self._numeric}
+        table = self._read_rows(index, tuple(stored.values()))
+        return {name: _to_numpy(table[column]) for name, column in stored.items()}
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         feature = self._cameras[camera]
