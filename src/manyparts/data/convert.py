@@ -46,7 +46,8 @@ def convert(
     writes the expert's as the action and no others, for programs that imitate `action`.
 
     What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
-    call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that is torn, a target that exists, or a disk that is full.
+    call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
+    is torn, a target that exists, or a disk that is full.
     """
     target = Path(target)
     if format not in get_args(Format):
