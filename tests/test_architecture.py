@@ -14,7 +14,18 @@ import manyparts
 
 PACKAGE = Path(manyparts.__file__).parent
 LAYERS = (
-    ("naming", "extras", "types", "serialisation", "devices", "claim", "progress", "surroundings"),
+    (
+        "naming",
+        "extras",
+        "printing",
+        "arguments",
+        "types",
+        "serialisation",
+        "devices",
+        "claim",
+        "progress",
+        "surroundings",
+    ),
     ("nn",),
     ("data",),
     ("envs",),

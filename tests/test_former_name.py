@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from manyparts.cli import main
+from manyparts.data.check import check
 from manyparts.data.dataset import EpisodeDataset, append
 from manyparts.evaluation.results import Result, compare, provenance_mismatches
 from manyparts.models.checkpoint import load_info, resolve
@@ -55,6 +56,16 @@ def test_datasets_of_all_formats_read_as_ours(former: Path, name: str) -> None:
     assert dataset.spec.embodiment == "pointmass" and not dataset.spec.action.measured
     assert dataset.environment["image_size"] == 16
     np.testing.assert_allclose(dataset.episode(0).action, EpisodeDataset.open("data").episode(0).action, atol=1e-6)
+
+
+def test_the_experts_actions_have_their_column_of_today(former: Path) -> None:
+    assert '"action.expert"' in Path("data/meta/info.json").read_text()
+    info = load_info(resolve("phase2"))
+    for known in (EpisodeDataset.open("data").columns(0), info.embodiments[0].statistics.features):
+        assert "expert_action" in known and "action.expert" not in known
+    assert check("data") == []
+    shipped = load_info(resolve("manyparts/metaworld45-small")).embodiments[0].statistics.features
+    assert "expert_action" in shipped and "action.expert" not in shipped
 
 
 def test_fingerprints_stay(former: Path) -> None:

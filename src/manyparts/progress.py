@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from manyparts.printing import printable, say
+
 SECONDS_BEFORE_LINES = 5.0  # what takes no longer needs no line
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -37,7 +39,7 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
         bar = Bar(draw)
         yield bar
     if bar.summary:
-        print(bar.summary, file=sys.stderr)
+        say(bar.summary, error=True)
 
 
 def shows_a_bar() -> bool:
@@ -50,11 +52,11 @@ def shows_a_bar() -> bool:
 
 @contextlib.contextmanager
 def _live_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    shown = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
-    with shown:
-        row = shown.add_task(description, total=total, note="")
-        yield lambda completed, note: shown.update(row, completed=completed, note=note)
+    described, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+    columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted]
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        row = shown.add_task(printable(description), total=total, note="")
+        yield lambda completed, note: shown.update(row, completed=completed, note=printable(note))
 
 
 @contextlib.contextmanager
@@ -65,6 +67,6 @@ def _lines(description: str, total: int) -> Iterator[Callable[[int, str], None]]
         nonlocal due
         if time.monotonic() >= due:
             due = time.monotonic() + SECONDS_BETWEEN_LINES
-            print(f"{description}: {completed} of {total}{note and f', {note}'}", file=sys.stderr, flush=True)
+            say(f"{description}: {completed} of {total}{note and f', {note}'}", error=True)
 
     yield draw

@@ -16,7 +16,7 @@ from manyparts.data.windows import WindowConfig, Windows
 from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 6 + seed) for seed in range(3)]
-OURS = ("action.expert", "next.success", "next.done", "next.reward")
+OURS = ("expert_action", "next.success", "next.done", "next.reward")
 
 
 @pytest.fixture

@@ -5,46 +5,58 @@ from __future__ import annotations
 import io
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.claim import claim, write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
+from manyparts.data.formats.arrays import seen_bounds
 from manyparts.data.formats.hdf5 import require_h5py
 from manyparts.data.formats.lerobot.writer import Images
 from manyparts.data.formats.minari_writer import MinariWriter
+from manyparts.data.formats.reader import EXPERT_ACTION
 from manyparts.data.formats.robomimic_writer import RobomimicWriter
 from manyparts.data.staging import disk_error, make_folder
+from manyparts.data.statistics import RunningStatistics
 from manyparts.progress import progress_bar
-from manyparts.types import Episode, UserError
+from manyparts.types import Episode, Spec, TaskEntry, UserError
 
 Format = Literal["lerobot", "robomimic", "minari"]
+Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | EpisodeDataset,
     target: str | Path,
     *,
     format: Format = "lerobot",
     images: Images = "png",
     embodiment: str | None = None,
+    actions: Actions = "executed",
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
     """Write the dataset at `source` to `target`, which must not exist.
 
     format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder). images: of lerobot
-    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says.
+    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says. actions:
+    "executed" writes the executed actions, and the expert's next to them; "expert" writes the expert's as the action
+    and no others, for programs that imitate `action`.
 
     What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
     call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
     is torn, a target that exists, or a disk that is full.
     """
-    target = Path(target)
+    target = path_of(target, "target")
     if format not in get_args(Format):
         raise UserError(f"format is {format!r}; choices: {', '.join(get_args(Format))}")
+    if actions not in get_args(Actions):
+        raise UserError(f"actions is {actions!r}; choices: {', '.join(get_args(Actions))}")
     if target.exists():
         raise UserError(f"{target} exists; choose another target")
     if format != "lerobot":
@@ -53,14 +65,17 @@ def convert(
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
     dataset = EpisodeDataset.open(source)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
+    about = _about(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
     manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
+    if actions != "executed":  # so that conversions from before there was a choice go on
+        manifest["actions"] = actions
     try:
         with claim(staging, manifest):
-            work = _LeRobot(staging, dataset, images) if format == "lerobot" else _Segments(staging, dataset, format)
-            _write(dataset, work, seal_seconds)
+            work = _LeRobot(staging, about, images) if format == "lerobot" else _Segments(staging, about, format)
+            _write(dataset, work, about, seal_seconds)
             work.finish(staging / "whole", name=target.name)
             (staging / "whole").rename(target)
     except OSError as error:
@@ -68,7 +83,42 @@ def convert(
     shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, seal_seconds: float) -> None:
+@dataclass(frozen=True)
+class _About:
+    """What the target says of itself. expert: whether it has the expert's actions next to those that were executed."""
+
+    spec: Spec
+    fps: float
+    tasks: tuple[TaskEntry, ...]
+    environment: Mapping[str, Any]
+    expert: bool
+
+    def episode(self, episode: Episode) -> Episode:
+        """An episode of the source as the target has it."""
+        return episode if self.expert else replace(episode, action=episode.expert_action)
+
+
+def _about(dataset: EpisodeDataset, actions: Actions) -> _About:
+    spec = dataset.spec if actions == "executed" else _spec_of_expert(dataset)
+    return _About(spec, dataset.fps, dataset.tasks, dataset.environment, expert=actions == "executed")
+
+
+def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
+    """The source's spec; bounds that are only measured are those of the expert's actions."""
+    if EXPERT_ACTION not in dataset.columns(0):
+        raise UserError(
+            f"{dataset.location} has no {EXPERT_ACTION}, so its actions are the only ones; leave --actions expert out"
+        )
+    if not dataset.spec.action.measured:
+        return dataset.spec
+    running = RunningStatistics(dataset.spec.action.dimension)
+    for index in range(dataset.num_episodes):
+        running.update(dataset.columns(index)[EXPERT_ACTION])
+    low, high = seen_bounds(running.finish())
+    return replace(dataset.spec, action=replace(dataset.spec.action, low=low, high=high))
+
+
+def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, about: _About, seal_seconds: float) -> None:
     """Add the episodes that are not sealed yet."""
     begun = done = work.sealed()
     began, total = time.monotonic(), dataset.num_episodes
@@ -77,7 +127,7 @@ def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, seal_seconds: fl
         while done < total:
             writer, first, until = work.open(done), done, time.monotonic() + seal_seconds
             while done < total and (done == first or time.monotonic() < until):
-                writer.add(dataset.episode(done))
+                writer.add(about.episode(dataset.episode(done)))
                 done += 1
                 frames = int(dataset.starts[done] - dataset.starts[begun])
                 bar.show(done, f"{frames / (time.monotonic() - began):.0f} frames/s")
@@ -88,8 +138,8 @@ def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, seal_seconds: fl
 class _LeRobot:
     """A whole dataset in the staging folder, to which episodes are appended; its statistics' state lies beside it."""
 
-    def __init__(self, staging: Path, dataset: EpisodeDataset, images: Images) -> None:
-        self._source = dataset
+    def __init__(self, staging: Path, about: _About, images: Images) -> None:
+        self._about = about
         self._images: Images = images
         self._whole, self._state = staging / "whole", staging / "statistics.npz"
 
@@ -97,14 +147,26 @@ class _LeRobot:
         return EpisodeDataset.open(self._whole).num_episodes if self._whole.exists() else 0
 
     def open(self, done: int) -> DatasetWriter:
-        given: dict[str, Any] = {
-            "fps": self._source.fps,
-            "tasks": self._source.tasks,
-            "environment": self._source.environment,
-        }
-        if not done:
-            return DatasetWriter(self._whole, self._source.spec, images=self._images, **given)
-        return append(self._whole, self._source.spec, statistics=self._kept(done), **given)
+        about = self._about
+        if done:
+            kept = self._kept(done)
+            return append(
+                self._whole,
+                about.spec,
+                fps=about.fps,
+                tasks=about.tasks,
+                environment=about.environment,
+                statistics=kept,
+            )
+        return DatasetWriter(
+            self._whole,
+            about.spec,
+            fps=about.fps,
+            tasks=about.tasks,
+            environment=about.environment,
+            images=self._images,
+            expert=about.expert,
+        )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:
         assert isinstance(writer, DatasetWriter)
@@ -144,8 +206,8 @@ class _Segment:
 class _Segments:
     """Small HDF5 datasets in the staging folder, put together at the end without decoding anything."""
 
-    def __init__(self, staging: Path, dataset: EpisodeDataset, format: Format) -> None:
-        self._staging, self._source, self._format = staging, dataset, format
+    def __init__(self, staging: Path, about: _About, format: Format) -> None:
+        self._staging, self._about, self._format = staging, about, format
 
     def sealed(self) -> int:
         return max((int(file.name.split("-")[2]) for file in self._segments()), default=0)
@@ -177,9 +239,12 @@ class _Segments:
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
-        given: dict[str, Any] = {
-            "fps": self._source.fps,
-            "tasks": self._source.tasks,
-            "environment": self._source.environment,
-        }
-        return (RobomimicWriter if self._format == "robomimic" else MinariWriter)(path, self._source.spec, **given)
+        kind, about = (RobomimicWriter if self._format == "robomimic" else MinariWriter), self._about
+        return kind(
+            path,
+            about.spec,
+            fps=about.fps,
+            tasks=about.tasks,
+            environment=about.environment,
+            expert=about.expert,
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.rows import RowFile
 from manyparts.data.staging import disk_error, put_in_place, temporary_folder
+from manyparts.printing import say
 from manyparts.progress import progress_bar
 from manyparts.surroundings.caches import cache_root
 from manyparts.surroundings.cores import cores
@@ -115,7 +115,7 @@ def _build(dataset: EpisodeDataset, folder: Path) -> None:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     seconds = time.monotonic() - began
-    print(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", file=sys.stderr)
+    say(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", error=True)
 
 
 def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:

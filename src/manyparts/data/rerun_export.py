@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import ACTION, REWARD, STATE, SUCCESS
 from manyparts.data.png import encode_png
@@ -20,7 +21,12 @@ from manyparts.types import UserError
 
 
 def export_rerun(
-    path: str | Path, output: str | Path, *, episodes: int = 24, only: Sequence[int] = (), tasks: Sequence[str] = ()
+    path: str | Path | EpisodeDataset,
+    output: str | Path,
+    *,
+    episodes: int = 24,
+    only: Sequence[int] = (),
+    tasks: Sequence[str] = (),
 ) -> Path:
     """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun OUTPUT/*.rrd`.
 
@@ -29,7 +35,7 @@ def export_rerun(
     installed, `output` exists, or an episode or task is unknown.
     """
     rerun = load_package("rerun", "a recording for Rerun", install_command("rerun"))
-    dataset, output = EpisodeDataset.open(path), Path(output)
+    dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     if output.exists():
         raise UserError(f"{output} exists; choose another output")
     chosen = choose_episodes(dataset, episodes, only, tasks)

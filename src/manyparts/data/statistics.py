@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.naming import columns_of_today
+
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 ROUNDING = 1e-6  # of a number's size: what differs by less is the same
 _SAMPLE_ROWS = 65_536
@@ -62,6 +64,9 @@ class Statistics:
 
     features: Mapping[str, FeatureStatistics]
 
+    def __repr__(self) -> str:
+        return f"Statistics({', '.join(self.features)})"
+
     def __getitem__(self, feature: str) -> FeatureStatistics:
         return self.features[feature]
 
@@ -70,8 +75,9 @@ class Statistics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
+        """The inverse of `to_dict`; a feature's former name becomes that of today."""
         complete = {name: item for name, item in values.items() if {"min", "max", "mean", "std"} <= item.keys()}
-        return cls({name: FeatureStatistics.from_dict(item) for name, item in complete.items()})
+        return cls({name: FeatureStatistics.from_dict(item) for name, item in columns_of_today(complete).items()})
 
 
 def pooled(parts: Sequence[Statistics]) -> Statistics:

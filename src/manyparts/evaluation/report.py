@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from manyparts.arguments import explained, path_of
 from manyparts.claim import write_atomically
 from manyparts.evaluation import report_sections as sections
 from manyparts.evaluation.evidence import gather, outdated
@@ -16,6 +17,7 @@ from manyparts.types import SurroundingsWarning
 _TEMPLATE = Path(__file__).with_name("report.html")
 
 
+@explained()
 def write_report(run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None) -> Path:
     """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path. evaluation: the
     folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are RUN/report-STEP.html and
@@ -23,10 +25,10 @@ def write_report(run: str | Path, output: str | Path | None = None, *, evaluatio
 
     Raises UserError if the run was not evaluated or one of its files cannot be read.
     """
-    run = Path(run)
-    evidence = gather(run, None if evaluation is None else Path(evaluation))
+    run = path_of(run, "run")
+    evidence = gather(run, None if evaluation is None else path_of(evaluation, "evaluation"))
     usual = results_folder(run, "report")
-    path = usual.with_name(f"{usual.name}.html") if output is None else Path(output)
+    path = usual.with_name(f"{usual.name}.html") if output is None else path_of(output, "output")
     if remark := outdated(evidence):
         warnings.warn(remark, SurroundingsWarning, stacklevel=2)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,12 +23,14 @@ from manyparts.data.statistics import Statistics
 from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
+from manyparts.printing import shown_short
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.types import Spec, TaskEntry, UserError
 
 _NAMED = 5
 
 
+@shown_short
 @dataclass(frozen=True)
 class Embodiment:
     """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
@@ -68,6 +70,10 @@ class CheckpointInfo:
     objectives: Mapping[str, Any]
     window: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        known = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
+        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {known})"
 
     @property
     def joint(self) -> JointSpec:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from manyparts.arguments import path_of
 from manyparts.naming import NAMES
 from manyparts.surroundings.links import pointed_at
 from manyparts.types import SurroundingsWarning, UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS, LAST = "checkpoints", "last"
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path has lost the second slash
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
@@ -29,9 +32,11 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     Raises:
         UserError: there is none.
     """
+    path = path_of(path, "run")
     if shipped := _shipped(path):
         return shipped
-    path = Path(path)
+    if not path.exists() and _URL.match(str(path)):
+        raise UserError(f"{path} is no folder: agents are loaded from a disk; download the run, and give its folder")
     if last := last_checkpoint(path, needs=needs):
         return last
     if (path / WEIGHTS).is_file():
@@ -99,7 +104,8 @@ def results_folder(path: str | Path, kind: str) -> Path:
     """
     if _shipped(path):
         return Path("runs") / Path(path).name / kind
-    run, path = run_of(path), Path(path)
+    path = path_of(path, "run")
+    run = run_of(path)
     if run == path:
         return path / kind
     relative = Path(os.path.relpath(run)) if not path.is_absolute() else run

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from manyparts.printing import say
 from manyparts.surroundings.locks import hold
 from manyparts.types import UserError
 
@@ -146,7 +147,7 @@ def _carry_out(place: Path, cores: int) -> int:
 
             carry_out(read_description(place), place.parents[1], cores=cores)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

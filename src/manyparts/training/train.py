@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from manyparts.arguments import explained, path_of
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
 from manyparts.data.mixture import Mixture
@@ -29,7 +30,7 @@ from manyparts.rollout.seeds import derive_seed
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
 from manyparts.surroundings.distributed import launched_with_others
 from manyparts.training import checkpoint, preconditions, run_folder
-from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig
+from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig, require_config
 from manyparts.training.distributed import (
     LostPeerError,
     Ranks,
@@ -43,7 +44,7 @@ from manyparts.training.loop import AnyWindows, Course, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import computed_precision, flushed_denormals
-from manyparts.training.sources import Sources, known_embodiments
+from manyparts.training.sources import Data, Sources, known_embodiments
 from manyparts.training.update import Learner
 from manyparts.types import UserError
 
@@ -51,21 +52,23 @@ _HELD_PART = 0.25  # of a GPU's free memory
 _MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
+@explained(config=TrainConfig)
 def train(
     config: TrainConfig,
     *,
-    data: str | Path | Sequence[str | Path],
+    data: Data | Sequence[Data],
     output: str | Path,
     weights: Sequence[float] = (),
     temperature: float | None = None,
     embodiment: str | Sequence[str] = (),
     start_from: str | Path | None = None,
     resume: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
 ) -> Path:
     """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
 
-    data: what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none: each as much.
+    data: a dataset, or what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none:
+    each as much.
     temperature, embodiment: see `Sources.open`. start_from: a run or checkpoint whose weights this one begins with,
     whose embodiments and scales of states and actions it keeps, but for numbers that never moved there.
     resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
@@ -73,20 +76,23 @@ def train(
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
+    require_config(config)
+    output = path_of(output, "output")
+    start_from = None if start_from is None else path_of(start_from, "start_from")
     launched = launched_with_others()
     place = choose_device(device, process=None if launched is None else launched.local_rank)
     with torchrun_ranks(place) as ranks, _reproducible(place):
         if ranks.first:
             if config.compile:
                 preconditions.require_compiler(place)
-            run_folder.require_free(Path(output), resume=resume)
+            run_folder.require_free(output, resume=resume)
             names = [embodiment] if isinstance(embodiment, str) else embodiment
-            names = names or run_folder.named_embodiment(Path(output))
+            names = names or run_folder.named_embodiment(output)
             sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
-            _lead(config, sources, Path(output), start_from, place, ranks)
+            _lead(config, sources, output, start_from, place, ranks)
         else:
             _follow(ranks, place)
-    return Path(output)
+    return output
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:

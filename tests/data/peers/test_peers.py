@@ -19,7 +19,7 @@ EPISODES = [make_episode(seed, 6 + seed % 3) for seed in range(5)]
 COLUMNS = {
     "observation.state": "state",
     "action": "action",
-    "action.expert": "expert_action",
+    "expert_action": "expert_action",
     "next.reward": "reward",
     "next.success": "success",
 }

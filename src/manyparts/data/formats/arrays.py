@@ -117,6 +117,13 @@ def plan(entries: Mapping[str, Entry], left_out: Mapping[str, str] | None = None
     return Plan(cameras, tuple(state), tuple(names), left_out)
 
 
+def unlike_action(expert: Entry, action: Entry) -> str | None:
+    """Why an array is not the expert's actions, though its name says so; None if it can stand in for the action."""
+    if expert.dtype.kind in "iuf" and expert.shape == action.shape:
+        return None
+    return f"{expert.dtype} {expert.shape} a step, unlike the action's {action.dtype} {action.shape}"
+
+
 def colour(frames: np.ndarray) -> np.ndarray:
     """uint8 (n, h, w) or (n, h, w, 1 or 3) to (n, h, w, 3)."""
     frames = frames if frames.ndim == 4 else frames[..., None]

@@ -27,8 +27,16 @@ class MinariWriter:
     """
 
     def __init__(
-        self, path: Path, spec: Spec, *, fps: float, tasks: Sequence[TaskEntry], environment: Mapping[str, Any]
+        self,
+        path: Path,
+        spec: Spec,
+        *,
+        fps: float,
+        tasks: Sequence[TaskEntry],
+        environment: Mapping[str, Any],
+        expert: bool = True,
     ) -> None:
+        """expert: whether the expert's actions are written next to those that were executed."""
         import h5py
 
         self._folder = path / "data"
@@ -36,7 +44,7 @@ class MinariWriter:
         self._file = h5py.File(self._folder / MAIN, "w", track_order=True, locking=knows_locks(self._folder))
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
-        self._name = path.name
+        self._name, self._expert = path.name, expert
 
     def add(self, episode: Episode) -> None:
         length = len(episode)
@@ -51,7 +59,9 @@ class MinariWriter:
         self._put(group, "terminations", ended)
         self._put(group, "truncations", last & ~ended)
         self._put(group, "infos/success", np.concatenate([[False], episode.success]))
-        self._put(group, "infos/expert_action", np.concatenate([episode.expert_action[:1] * 0, episode.expert_action]))
+        if self._expert:
+            after_reset = np.concatenate([episode.expert_action[:1] * 0, episode.expert_action])
+            self._put(group, "infos/expert_action", after_reset)
         for name, array in self._observed(episode).items():
             self._put(group, f"observations/{name}", np.concatenate([array, array[-1:]]))
         self.num_episodes += 1

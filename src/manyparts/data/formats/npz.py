@@ -1,8 +1,8 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
 Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which are observations;
-and optionally `reward`, `success`, `done`. Observations may have one row more, which no action follows. A text such as
-`sentence`, `language_instruction` or `instruction` asks for the task.
+and optionally `expert_action`, `reward`, `success`, `done`. Observations may have one row more, which no action
+follows. A text such as `sentence`, `language_instruction` or `instruction` asks for the task.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from manyparts.data.formats.npz_files import (
     read_of_some,
     require_episodes,
 )
-from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.types import UserError
 
@@ -75,13 +75,14 @@ class NpzReader:
         return self._files
 
     def _columns(self, file: Path) -> dict[str, np.ndarray]:
-        stored = read_arrays(file, [*self._plan.state, self._action, *self._named.values()])
+        stored = read_arrays(file, [*self._plan.state, self._action, *self._expert, *self._named.values()])
         length = len(stored[self._action])
         values = {name: each[:length] for name, each in stored.items()}
         columns = {
             STATE: self._plan.state_of(values, length),
             ACTION: values[self._action].astype(np.float32).reshape(length, -1),
         }
+        columns |= {name: values[name].astype(np.float32).reshape(length, -1) for name in self._expert}
         return columns | {
             name: arrays.one_a_step(values[key], length, f"{file}: {key}") for name, key in self._named.items()
         }
@@ -94,8 +95,12 @@ class NpzReader:
         if len(action.shape) > 1:
             where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
             raise NotReadError(where, "write actions (T, a), with one .npz per episode")
-        per_step = {self._action, *self._named.values()}
         reasons = dict(left_out)
+        expert = self._entries.get(EXPERT_ACTION)
+        self._expert = (EXPERT_ACTION,) if expert is not None and not arrays.unlike_action(expert, action) else ()
+        if expert is not None and not self._expert:
+            reasons[EXPERT_ACTION] = str(arrays.unlike_action(expert, action))
+        per_step = {self._action, *self._expert, *self._named.values()}
         for name, entry in self._entries.items():
             if name in _FLOW and name not in per_step:
                 reasons[name] = "says where an episode ends"
@@ -108,7 +113,7 @@ class NpzReader:
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
     ) -> Contents:
         cameras = [name for name, _, _ in self._plan.cameras.values()]
-        used = [self._action, *self._plan.state, *cameras, *self._named.values()]
+        used = [self._action, *self._expert, *self._plan.state, *cameras, *self._named.values()]
         wanted = {name: self._entries[name] for name in used}
         lengths, asked, succeeded = {}, {}, {}
 

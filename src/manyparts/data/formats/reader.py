@@ -10,18 +10,20 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from manyparts.data.statistics import Statistics
+from manyparts.printing import shown_short
 from manyparts.types import Spec, TaskEntry
 
 STATE = "observation.state"
 IMAGES = "observation.images."
 ACTION = "action"
-EXPERT_ACTION = "action.expert"
+EXPERT_ACTION = "expert_action"  # LeRobot trains on every name that begins with "action"
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"
 _SHOWN = 5
 
 
+@shown_short
 @dataclass(frozen=True)
 class Contents:
     """What a dataset says of itself. format, images: for people, such as "LeRobotDataset v3.0" and "png".

@@ -23,13 +23,21 @@ class RobomimicWriter:
     """
 
     def __init__(
-        self, path: Path, spec: Spec, *, fps: float, tasks: Sequence[TaskEntry], environment: Mapping[str, Any]
+        self,
+        path: Path,
+        spec: Spec,
+        *,
+        fps: float,
+        tasks: Sequence[TaskEntry],
+        environment: Mapping[str, Any],
+        expert: bool = True,
     ) -> None:
+        """expert: whether the expert's actions are written next to those that were executed."""
         import h5py
 
         self._file = h5py.File(path, "w", locking=knows_locks(path.parent))
         self._spec, self._fps, self._environment = spec, fps, environment
-        self._tasks = tuple(tasks)
+        self._tasks, self._expert = tuple(tasks), expert
         self._data = self._file.create_group("data")
         self.num_episodes = self.num_frames = 0
 
@@ -41,12 +49,13 @@ class RobomimicWriter:
         done = np.arange(length) == length - 1
         values = {
             "actions": self._spec.action.normalise(episode.action),
-            "actions_expert": self._spec.action.normalise(episode.expert_action),
             "rewards": episode.reward,
             "dones": done.astype(np.int64),
             "success": episode.success,
             "states": episode.state,
         }
+        if self._expert:
+            values["actions_expert"] = self._spec.action.normalise(episode.expert_action)
         for name, array in values.items():
             demo.create_dataset(name, data=array)
         observed = {"state": episode.state} if self._spec.state_names else {}

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
+from manyparts.data.formats.reader import EXPERT_ACTION
 from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAME, own_entry
 from manyparts.types import Spec, TaskEntry, UserError
@@ -31,7 +33,7 @@ def append(
     it was last written, so that it need not be read again. Raises UserError if spec, rate, environment or a task's
     sentences differ from the dataset's, or it was not written by us.
     """
-    dataset = LeRobotReader(Path(path))
+    dataset = LeRobotReader(path_of(path))
     if own_entry(dataset.metadata.info) is None:
         raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
     if dataset.contents.episodes_left_out or dataset.contents.episode_names:
@@ -63,6 +65,7 @@ def _continuation(dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] |
         data_place=metadata.places["data"],
         video_places={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
         episodes_place=metadata.places["meta/episodes"],
+        expert=dataset.expert_column,
         content=_statistics_content(dataset),
         statistics=statistics,
     )
@@ -72,4 +75,7 @@ def _statistics_content(dataset: LeRobotReader) -> Iterator[tuple[dict[str, np.n
     for index, length in enumerate(dataset.contents.lengths.tolist()):
         rows = sample_rows(length)
         cameras = dataset.contents.spec.cameras
-        yield dataset.columns(index), {camera: dataset.frames(index, camera, rows) for camera in cameras}
+        columns = dataset.columns(index)
+        if dataset.expert_column is not None:
+            columns[dataset.expert_column] = columns[EXPERT_ACTION]
+        yield columns, {camera: dataset.frames(index, camera, rows) for camera in cameras}

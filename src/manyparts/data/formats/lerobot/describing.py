@@ -24,7 +24,7 @@ def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile])
     others = frozenset.intersection(*(file.others for file in files))
     columns = frozenset.union(*(file.numbers | file.others for file in files))
     stored = [name for name in plan.cameras.values() if features[name]["dtype"] == "image"]
-    absent = [name for name in plan.further if name not in numbers]
+    absent = [name for name in (*plan.further, plan.expert) if name is not None and name not in numbers]
     absent += [name for name in stored if name not in others]
     strange = sorted(columns - features.keys() - layout.STANDARD.keys())
     left_out = dict.fromkeys(absent, "not in all data files")

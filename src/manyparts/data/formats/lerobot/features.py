@@ -11,11 +11,12 @@ import numpy as np
 from manyparts.data.formats.lerobot.layout import STANDARD
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.naming import FORMER_COLUMNS
 from manyparts.types import UserError
 
 PICTURES = ("image", "video")
 _OBSERVATION = "observation."
-_FURTHER = (EXPERT_ACTION, REWARD, DONE, SUCCESS, *STANDARD)
+_FURTHER = (REWARD, DONE, SUCCESS, *STANDARD)
 _OTHER_NAMES = {ACTION: "actions", STATE: "state"}
 _DEPTH_FLAGS = ("is_depth_map", "video.is_depth_map")
 _TRUE = ("true", "1")
@@ -25,12 +26,13 @@ _WITHOUT_NUMBERS = {"string": "text", "language": "language"}
 @dataclass(frozen=True)
 class Plan:
     """How features are read. cameras: name to feature. state: features that are laid side by side. action: the feature.
-    further: other columns of numbers, which keep their names. left_out: all other features, and why. notes: sentences
-    about what is read otherwise than one may think."""
+    expert: the feature of the expert's actions, if there is one. further: other columns of numbers, which keep their
+    names. left_out: all other features, and why. notes: sentences about what is read otherwise than one may think."""
 
     cameras: Mapping[str, str]
     state: tuple[str, ...]
     action: str
+    expert: str | None
     further: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -38,13 +40,14 @@ class Plan:
     @property
     def numbers(self) -> tuple[str, ...]:
         """All columns of numbers that are read."""
-        return (*self.state, self.action, *self.further)
+        return (*self.state, self.action, *self.further, *filter(None, [self.expert]))
 
     def without(self, left_out: Mapping[str, str], notes: Collection[str] = ()) -> Plan:
         """The plan without some features, by name, and why."""
         return replace(
             self,
             cameras={name: feature for name, feature in self.cameras.items() if feature not in left_out},
+            expert=None if self.expert in left_out else self.expert,
             further=tuple(name for name in self.further if name not in left_out),
             left_out={**self.left_out, **left_out},
             notes=(*self.notes, *notes),
@@ -72,11 +75,14 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
         raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
     state = _state(described, own=own)
     further = tuple(name for name in _FURTHER if name in described and _width(described[name]) is not None)
-    used = {*cameras.values(), *state, action, *further, *left_out}
+    expert = next((name for name in (EXPERT_ACTION, *FORMER_COLUMNS) if name in described), None)
+    if expert is not None and (why := _unlike(described[expert], described[action])):
+        left_out[expert], expert = why, None
+    used = {*cameras.values(), *state, action, expert, *further, *left_out}
     left_out |= {name: _why(item) for name, item in described.items() if name not in used}
     notes = [f"the state is {' and '.join(state)}"] if state and state != (STATE,) else []
     notes += [f"the action is {action}"] if action != ACTION else []
-    return Plan(cameras, state, action, further, left_out, tuple(notes))
+    return Plan(cameras, state, action, expert, further, left_out, tuple(notes))
 
 
 def size_of(feature: Mapping[str, Any]) -> tuple[int, int]:
@@ -138,6 +144,13 @@ def _state(described: Mapping[str, Any], *, own: bool) -> tuple[str, ...]:
     observed = [name for name in sorted(described) if name.startswith(_OBSERVATION) and _width(described[name])]
     other = _OTHER_NAMES[STATE]
     return tuple(observed) or ((other,) if other in described and _width(described[other]) else ())
+
+
+def _unlike(expert: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
+    """Why a feature cannot stand for the expert's actions, though its name says so."""
+    if _dtype(expert) is not None and expert.get("shape") == action.get("shape"):
+        return None
+    return f"{expert.get('dtype')} {expert.get('shape')}, unlike the action's {action.get('shape')}"
 
 
 def _width(feature: Mapping[str, Any]) -> int | None:

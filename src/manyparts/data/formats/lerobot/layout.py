@@ -36,15 +36,18 @@ def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
     return (chunk_index, file_index + 1) if file_index + 1 < FILES_PER_CHUNK else (chunk_index + 1, 0)
 
 
-def features(spec: Spec, *, fps: float, images: str) -> dict[str, Any]:
-    """The features of info.json, in the order of the columns. images: "png" or "video"."""
+def features(spec: Spec, *, fps: float, images: str, expert: str | None = EXPERT_ACTION) -> dict[str, Any]:
+    """The features of info.json, in the order of the columns.
+
+    images: "png" or "video". expert: the name of the column of the expert's actions; None leaves it out.
+    """
     cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
     state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
     return {
         **state,
         **cameras,
         ACTION: _vector(spec.action.names),
-        EXPERT_ACTION: _vector(spec.action.names),
+        **({} if expert is None else {expert: _vector(spec.action.names)}),
         REWARD: _scalar("float32"),
         DONE: _scalar("bool"),
         SUCCESS: _scalar("bool"),

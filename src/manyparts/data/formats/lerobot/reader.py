@@ -23,7 +23,7 @@ from manyparts.data.formats.lerobot.searching import Found, search
 from manyparts.data.formats.lerobot.tables import Tables, to_numpy
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
-from manyparts.data.formats.reader import ACTION, STATE
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from manyparts.data.png import decode_png
 from manyparts.data.video import Timeline, read_frames, read_timeline
 from manyparts.naming import own_entry
@@ -57,11 +57,18 @@ class LeRobotReader:
             contents = describe(path, own, self.metadata, self._plan, found, statistics)
             self.contents = replace(contents, notes=(*contents.notes, *notes))
 
+    @property
+    def expert_column(self) -> str | None:
+        """What the files call the column of the expert's actions; None where they have none."""
+        return self._plan.expert
+
     def columns(self, index: int) -> dict[str, np.ndarray]:
         plan, table = self._plan, self._read(index, self._plan.numbers)
         found = {name: self._numbers(table, name, index) for name in plan.numbers}
         columns = {name: found[name] for name in plan.further}
         columns[ACTION] = found[plan.action]
+        if plan.expert is not None:
+            columns[EXPERT_ACTION] = found[plan.expert]
         if len(plan.state) == 1:
             columns[STATE] = found[plan.state[0]]
         elif plan.state:

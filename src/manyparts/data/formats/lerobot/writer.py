@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
+from manyparts.arguments import path_of
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
@@ -41,18 +42,24 @@ configs:
 # {embodiment} demonstrations
 
 {episodes} episodes, {frames} frames at {fps:g} Hz, in the LeRobotDataset v3.0 layout; written by manyparts.
-`action` is what was executed; `action.expert` is what the expert wanted before noise was added.
+{actions}
 
 | task | sentence |
 |---|---|
 {tasks}
 """
 
+_EXECUTED = f"""`{ACTION}` is what was executed; `{{expert}}` is what the expert wanted before noise was added.
+To imitate the expert with another program, write a copy that has the expert's actions as `{ACTION}`:
+`{NAME} data convert SET COPY --actions expert`."""
+_ONLY = f"`{ACTION}` is the one action of each row; there is no other."
+
 
 @dataclass(frozen=True)
 class Continuation:
     """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its statistics' input.
 
+    expert: what it calls the column of the expert's actions; None where it has none.
     content: for each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
     `statistics` has what `DatasetWriter.statistics` gave when the last episode was added.
     """
@@ -62,6 +69,7 @@ class Continuation:
     data_place: tuple[int, int]
     video_places: Mapping[str, tuple[int, int]]
     episodes_place: tuple[int, int]
+    expert: str | None
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
     statistics: Mapping[str, np.ndarray] | None = None
 
@@ -83,9 +91,12 @@ class DatasetWriter:
         tasks: Sequence[TaskEntry],
         environment: Mapping[str, Any],
         images: Images = "png",
+        expert: bool = True,
         continues: Continuation | None = None,
     ) -> None:
-        self.path = Path(path)
+        """expert: whether a column holds the expert's actions next to those that were executed; a dataset that the
+        writer continues decides for itself."""
+        self.path = path_of(path)
         if images not in ("png", "video"):
             raise UserError(f"images is {images!r}; choose png or video")
         if self.path.exists() and continues is None:
@@ -97,7 +108,8 @@ class DatasetWriter:
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
-        self._features = layout.features(spec, fps=fps, images=images)
+        self._expert = continues.expert if continues is not None else EXPERT_ACTION if expert else None
+        self._features = layout.features(spec, fps=fps, images=images, expert=self._expert)
         self._statistics = _Gatherer(self._features)
         self._folder = temporary_folder(self.path)
         self._frames = FrameFiles(self._folder, layout.frame_schema(self._features))
@@ -230,7 +242,6 @@ class DatasetWriter:
         columns = {
             STATE: episode.state,
             ACTION: episode.action,
-            EXPERT_ACTION: episode.expert_action,
             REWARD: episode.reward,
             DONE: done,
             SUCCESS: episode.success,
@@ -240,6 +251,8 @@ class DatasetWriter:
             "index": rows + self.num_frames,
             "task_index": np.full(len(episode), self._task_index[episode.task]),
         }
+        if self._expert is not None:
+            columns[self._expert] = episode.expert_action
         kinds = {name: feature["dtype"] for name, feature in self._features.items()}
         return {name: np.asarray(values, dtype=kinds[name]) for name, values in columns.items() if name in kinds}
 
@@ -294,7 +307,8 @@ class DatasetWriter:
     def _card(self) -> str:
         tasks = "\n".join(f"| {task.name} | {task.sentence} |" for task in self.tasks)
         counts = {"episodes": self.num_episodes, "frames": self.num_frames, "fps": self.fps}
-        return _CARD.format(embodiment=self.spec.embodiment, tasks=tasks, **counts)
+        actions = _ONLY if self._expert is None else _EXECUTED.format(expert=self._expert)
+        return _CARD.format(embodiment=self.spec.embodiment, actions=actions, tasks=tasks, **counts)
 
 
 class _Gatherer:
