@@ -87,7 +87,26 @@ def test_spaces_that_hold_no_numbers_are_named(tmp_path: Path) -> None:
     assert dataset.episode(0).state[0].tolist() == [1, 1, -1, 1e6, 1e6, 1, 1, 0, 1]
     assert dataset.spec.cameras == {"image": (7, 7)}
     left_out = dataset.reader.contents.left_out
-    assert set(left_out) == {"graph", "mission", "matrix"} and left_out["mission"] == "text"
+    assert set(left_out) == {"graph", "mission", "matrix"} and "type Graph" in left_out["graph"]
+
+
+def test_a_mission_is_the_instruction(tmp_path: Path) -> None:
+    def change(number: int, episode: Any) -> None:
+        length = len(episode["actions"]) + 1
+        put(episode, "observations/hand", np.ones((length, 3)))
+        put(episode, "observations/mission", ["go to the red ball" if number else "open the box"] * length, dtype=TEXT)
+
+    observed = {"type": "Dict", "subspaces": {"hand": box(3), "mission": {"type": "Text"}}}
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
+    assert [dataset.episode(index).sentence for index in range(3)] == ["open the box", *["go to the red ball"] * 2]
+    assert not dataset.reader.contents.notes and "instruction" in dataset.reader.contents.left_out["mission"]
+
+
+@pytest.mark.parametrize("about", [{}, {"description": "random moves"}])
+def test_a_name_in_place_of_an_instruction_is_said(about: dict[str, str], tmp_path: Path) -> None:
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", about=about))
+    (note,) = dataset.reader.contents.notes
+    assert "no instruction" in note and ("description is used" if about else "'toy/small-v0'") in note
 
 
 @pytest.mark.parametrize("name", ["", "camera"])
@@ -149,6 +168,7 @@ def test_several_choices_are_counted_from_zero(tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(minari(tmp_path / "set", acted=space, actions=lambda length: values[:length]))
     np.testing.assert_array_equal(dataset.episode(0).action, values - [5, -2])
     assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.0, 0.0), (2.0, 3.0))
+    assert any("not rounded" in note for note in dataset.reader.contents.notes)
 
 
 def test_choices_inside_a_tuple_are_counted_from_zero(tmp_path: Path) -> None:

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering
+from manyparts.data.formats.arrays import Entry, Gathering
 from manyparts.data.formats.encoded import decode_pictures
 from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
+from manyparts.data.formats.instructions import KEYS
 from manyparts.data.formats.minari_spaces import Space
 from manyparts.data.formats.minari_storage import METADATA, ArrowStorage, Hdf5Storage, Storage
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from manyparts.naming import NAMES, own_entry
-from manyparts.types import TaskEntry, UserError
+from manyparts.types import UserError
 
 MAIN = "main_data.hdf5"
 _FPS = 20.0  # Minari stores no rate
@@ -39,6 +40,7 @@ _SHOWN = 5
 class _Survey:
     """What one pass over all episodes finds, by their numbers. spoilt: why an episode is not read."""
 
+    instructions: dict[int, str] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     succeeded: dict[int, bool] = field(default_factory=dict)
     labels: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -126,17 +128,19 @@ class MinariReader:
 
     def _look_at_all(self, numbers: Sequence[int]) -> _Survey:
         survey, tasks = _Survey(), self._ours.task_numbers() if self._ours else {}
+        asking = self._asking()
         for number in numbers:
             try:
                 length, columns = self._columns(number)
                 labels = self._storage.labels(number)
                 if self._ours and str(labels.get("task")) not in tasks:
                     raise UserError(f"{self._storage.path}: episode {number} has no task of this dataset")
+                text = self._storage.text(number, f"observations/{asking}") if asking else ""
                 survey.gathering.add(columns, f"{self._storage.path}: episode {number}")
             except UserError as error:
                 survey.spoilt[number] = str(error)
                 continue
-            survey.lengths[number], survey.labels[number] = length, labels
+            survey.lengths[number], survey.labels[number], survey.instructions[number] = length, labels, text
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
         return survey
@@ -170,12 +174,19 @@ class MinariReader:
                 columns[EXPERT_ACTION] = found[_EXPERT][-length:].reshape(length, -1)
         return length, columns
 
+    def _asking(self) -> str:
+        """The observation that holds an instruction, as MiniGrid's mission; empty if there is none."""
+        texts = (name for name, space in self._observed.items() if space.kind == "Text" and not self._ours)
+        return next((name for name in texts if name.rpartition("/")[2] in ("mission", *KEYS)), "")
+
     def _left_out(self, acted: Space, *, with_success: bool) -> dict[str, str]:
         """What of each step is not read. with_success: infos/success is."""
         left_out = {name or "observations": why for name, why in self._plan.left_out.items()}
         spaces = {name or "observations": space for name, space in self._observed.items()}
         spaces |= {f"actions{_slash(name)}": space for name, space in acted.leaves()}
         left_out |= {name: space.why_no_numbers for name, space in spaces.items() if space.why_no_numbers}
+        if asking := self._asking():
+            left_out[asking] = "text; an episode's first is its instruction"
         infos = self._storage.infos(self._numbers[0]) if not self._ours else []
         if infos := [name for name in infos if name != "success" or not with_success]:
             left_out["infos"] = ", ".join(infos[:_SHOWN]) + (" and more" if len(infos) > _SHOWN else "")
@@ -221,6 +232,13 @@ class MinariReader:
                 environment=self._ours.environment,
                 **known,
             )
+        instructions = [survey.instructions[number] for number in self._numbers]
+        description = metadata.get("description")
+        tasks, episode_task = arrays.tasks_of([text or str(description or name) for text in instructions])
+        origin = "the dataset's description is used" if description else f"the dataset's name is used, {name!r}"
+        notes = [] if all(instructions) else [f"there is no instruction: {origin}"]
+        if not acted.choices and any(space.holds_choices for space in self._acted.values()):
+            notes.append("actions hold choices among several numbers: an agent's are not rounded to one of them")
         return Contents(
             spec=arrays.spec_of(
                 self._plan,
@@ -232,8 +250,9 @@ class MinariReader:
                 choices=tuple(f"choice_{number}" for number in range(acted.choices)),
             ),
             fps=_FPS,
-            tasks=(TaskEntry(f"{UNKNOWN}/0", str(metadata.get("description") or name)),),
-            episode_task=np.zeros(len(labels), np.int64),
+            tasks=tasks,
+            episode_task=episode_task,
+            notes=tuple(notes),
             **known,
         )
 

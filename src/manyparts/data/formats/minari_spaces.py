@@ -62,6 +62,11 @@ class Space:
         return math.prod(self.shape)
 
     @property
+    def holds_choices(self) -> bool:
+        """Whether its numbers stand for one choice each."""
+        return self.kind in ("Discrete", "MultiDiscrete", "MultiBinary")
+
+    @property
     def why_no_numbers(self) -> str:
         """Why this is no array of numbers; empty if it is one."""
         return "" if self.dtype.kind in "biuf" else "text" if self.kind == "Text" else f"a space of type {self.kind}"

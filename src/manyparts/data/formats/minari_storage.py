@@ -44,6 +44,10 @@ class Storage(Protocol):
         pictures alone."""
         ...
 
+    def text(self, number: int, name: str) -> str:
+        """The first text of an array of texts; empty if there is none."""
+        ...
+
     def infos(self, number: int) -> list[str]:
         """The names of what the environment said beside its observations."""
         ...
@@ -81,6 +85,10 @@ class Hdf5Storage:
     def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
         array = self._file.array(f"episode_{number}/{name}")
         return self._file.blobs(array, rows) if holds_bytes(array) else self._file.read(array, rows)
+
+    def text(self, number: int, name: str) -> str:
+        array = self._file.find(f"episode_{number}/{name}")
+        return (self._file.first_text(array) or "") if isinstance(array, Array) else ""
 
     def infos(self, number: int) -> list[str]:
         found = self._file.find(f"episode_{number}/infos")
@@ -129,6 +137,13 @@ class ArrowStorage:
             found = self._column(table, name, number).take(pa.array(rows))
             encoded = pa.types.is_binary(found.type) or pa.types.is_large_binary(found.type)
             return [bytes(each or b"") for each in found.to_pylist()] if encoded else _dense(found)
+
+    def text(self, number: int, name: str) -> str:
+        table = self._table(number, [name.partition("/")[0]])
+        with self._reading(number):
+            found = _inside(table, name)
+            is_text = found is not None and len(found) and pa.types.is_string(found.type)
+            return str(found[0].as_py() or "") if found is not None and is_text else ""
 
     def infos(self, number: int) -> list[str]:
         schema = self._open(number).schema
