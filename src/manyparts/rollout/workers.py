@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -138,7 +139,8 @@ class _Worker:
 
     def _obituary(self, moment: str) -> str:
         code = self.process.wait()
-        return f"worker {self.index} died {moment}: {ending(code)}. Fewer workers need less memory: --workers 1"
+        advice = ". Fewer workers need less memory: --workers 1" if code == -signal.SIGKILL else ""
+        return f"worker {self.index} died {moment}: {ending(code)}{advice}"
 
 
 def serve(descriptor: int) -> None:
