@@ -106,6 +106,16 @@ def test_one_more_observation_than_actions_is_not_read(tmp_path: Path) -> None:
     assert "q, image have one row more than action" in dataset.summary()["notes"][0]
 
 
+def test_the_expert_has_actions_of_its_own(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, expert_action=values(n, 2) / 2000))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    np.testing.assert_allclose(dataset.episode(1).expert_action, values(1, 2) / 2000, rtol=1e-6)
+    other = EpisodeDataset.open(write(tmp_path / "other", lambda n: episode(n, expert_action=values(n, 3))))
+    require_right(other)
+    assert other.summary()["left_out"] == {"expert_action": "float64 (3,), unlike action"}
+
+
 INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
     "instruction": (lambda n: {"instruction": np.array("put it down")}, "put it down"),
     "per step": (

@@ -1,8 +1,8 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
 Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which are observations;
-and optionally `reward`, `success`, `done`. Observations may have one row more, which no action follows. A text such as
-`sentence`, `language_instruction` or `instruction` asks for the task.
+and optionally `expert_action`, `reward`, `success`, `done`. Observations may have one row more, which no action
+follows. A text such as `sentence`, `language_instruction` or `instruction` asks for the task.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from manyparts.data.formats.npz_files import (
     read_of_some,
     require_episodes,
 )
-from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.types import UserError
 
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
 _FLOW = (*ENDS, "is_first", "discount")  # says where episodes begin and end, and is no observation
+_EXPERT = "expert_action"
 _FPS = 20.0  # nothing tells
 
 
@@ -61,6 +62,9 @@ class NpzReader:
             for key, names in _OTHERS.items()
             if any(name in self._entries for name in names)
         }
+        self._actions = {ACTION: action}
+        if _EXPERT in self._entries and self._entries[_EXPERT] == self._entries.get(action):
+            self._actions[EXPERT_ACTION] = _EXPERT
         self._plan = self._make_plan(heads, left_out)
         self.contents = self._describe(heads, looks, strangers, complain)
 
@@ -75,13 +79,12 @@ class NpzReader:
         return self._files
 
     def _columns(self, file: Path) -> dict[str, np.ndarray]:
-        stored = read_arrays(file, [*self._plan.state, self._action, *self._named.values()])
+        stored = read_arrays(file, [*self._plan.state, *self._actions.values(), *self._named.values()])
         length = len(stored[self._action])
         values = {name: each[:length] for name, each in stored.items()}
-        columns = {
-            STATE: self._plan.state_of(values, length),
-            ACTION: values[self._action].astype(np.float32).reshape(length, -1),
-        }
+        columns = {STATE: self._plan.state_of(values, length)}
+        for name, key in self._actions.items():
+            columns[name] = values[key].astype(np.float32).reshape(length, -1)
         return columns | {
             name: arrays.one_a_step(values[key], length, f"{file}: {key}") for name, key in self._named.items()
         }
@@ -94,11 +97,13 @@ class NpzReader:
         if len(action.shape) > 1:
             where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
             raise NotReadError(where, "write actions (T, a), with one .npz per episode")
-        per_step = {self._action, *self._named.values()}
+        per_step = {*self._actions.values(), *self._named.values()}
         reasons = dict(left_out)
         for name, entry in self._entries.items():
             if name in _FLOW and name not in per_step:
                 reasons[name] = "says where an episode ends"
+            elif name == _EXPERT and name not in per_step:
+                reasons[name] = f"{entry.dtype} {entry.shape}, unlike {self._action}"
             elif coded := entry.dtype == np.uint8 and len(entry.shape) == 1 and self._encoding(name, heads):
                 reasons[name] = f"bytes of a {coded} image"
         observations = self._entries.keys() - per_step - reasons.keys()
@@ -108,7 +113,7 @@ class NpzReader:
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
     ) -> Contents:
         cameras = [name for name, _, _ in self._plan.cameras.values()]
-        used = [self._action, *self._plan.state, *cameras, *self._named.values()]
+        used = [*self._actions.values(), *self._plan.state, *cameras, *self._named.values()]
         wanted = {name: self._entries[name] for name in used}
         lengths, asked, succeeded = {}, {}, {}
 
