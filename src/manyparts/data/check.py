@@ -118,7 +118,8 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDa
     try:
         dataset = EpisodeDataset(open_location(path, course.complain))
     except UserError as error:
-        return _Course(str(path), findings=[_closed(path, error)]), None
+        course.findings.append(_closed(path, error))
+        return course, None
     _look_at_contents(dataset, course)
     with progress_bar("checking", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):

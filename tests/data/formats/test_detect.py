@@ -105,7 +105,7 @@ def rlds_parent(folder: Path) -> Path:
 Case = tuple[Callable[[Path], Path], str, str]
 FILES: dict[str, Case] = {
     "ALOHA's episode": (lambda p: aloha(p / "episode_0.hdf5"), "ALOHA", "LeRobotDataset"),
-    "D4RL": (lambda p: d4rl(p / "hopper.hdf5"), "D4RL's layout", "Minari"),
+    "D4RL": (lambda p: d4rl(p / "hopper.hdf5"), "D4RL", "Minari"),
     "raw robosuite": (lambda p: raw_robosuite(p / "demo.hdf5"), "no observations", "dataset_states_to_obs.py"),
     "columns": (
         lambda p: hdf5(p / "x.h5", ep_len=np.ones(2), ep_offset=np.ones(2)),
@@ -135,7 +135,7 @@ FILES: dict[str, Case] = {
     "notes": (lambda p: put(p / "notes.txt", "hello"), "no dataset that is known", "robomimic HDF5"),
 }
 FOLDERS: dict[str, Case] = {
-    "ALOHA": (lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")), "a.hdf5 is one episode of ALOHA", "convert"),
+    "ALOHA": (lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")), "a.hdf5 is .*ALOHA", "LeRobotDataset"),
     "HDF5": (lambda p: folder_of(foreign.robomimic, p, ("a.hdf5", "b.hdf5")), "2 HDF5 files", "a.hdf5, or several"),
     "zarr": (lambda p: put(p / ".zgroup", "{}").parent, "a zarr store", "convert"),
     "zarr below": (lambda p: put(p / "replay_buffer.zarr/.zgroup", "{}").parents[1], "replay_buffer.zarr", "convert"),

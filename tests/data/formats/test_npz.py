@@ -57,9 +57,13 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "fixed size": ("intrinsics", lambda n: np.eye(3), "no row for each"),
     "objects": ("info", lambda n: np.array([{}] * LENGTHS[n]), "Python objects"),
     "text": ("note", lambda n: np.array(["x"] * LENGTHS[n]), "text"),
-    "depth": ("range", lambda n: pictures(n, np.uint16)[..., 0], "16-bit image"),
+    "depth": ("range", lambda n: pictures(n, np.uint16)[..., 0], "more than 8 bits"),
     "named depth": ("depth", lambda n: pictures(n, np.uint8, 1), "depth"),
-    "float pictures": ("image", lambda n: pictures(n, np.float32) / 255, "floats"),
+    "float pictures": (
+        "image",
+        lambda n: pictures(n, np.float32) / 255,
+        "(12, 12, 3), an image of more than",
+    ),
     "channels first": ("image", lambda n: pictures(n).transpose(0, 3, 1, 2), "channels first"),
     "four channels": ("image", lambda n: pictures(n, channels=4), "4 channels"),
     "token numbers": ("text_tokens", lambda n: np.full((LENGTHS[n], 8), 30_000), "codes of text"),
@@ -100,6 +104,16 @@ def test_one_more_observation_than_actions_is_not_read(tmp_path: Path) -> None:
     require_right(dataset)
     np.testing.assert_array_equal(dataset.frames(1, "image"), pictures(1))
     assert "q, image have one row more than action" in dataset.summary()["notes"][0]
+
+
+def test_the_expert_has_actions_of_its_own(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, expert_action=values(n, 2) / 2000))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    np.testing.assert_allclose(dataset.episode(1).expert_action, values(1, 2) / 2000, rtol=1e-6)
+    other = EpisodeDataset.open(write(tmp_path / "other", lambda n: episode(n, expert_action=values(n, 3))))
+    require_right(other)
+    assert other.summary()["left_out"] == {"expert_action": "float64 (3,), unlike action"}
 
 
 INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {

@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         "observation/front",
         image(SIDE, SIDE, 1),
         lambda n: pngs(grey(n, np.uint16, 1)),
-        "16-bit image",
+        "more than 8 bits",
     ),
     "four channels": ("observation/front", image(SIDE, SIDE, 4), lambda n: pngs(grey(n, channels=4)), "4 channels"),
     "four channels called three": (
@@ -90,7 +90,7 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         "observation/scan",
         tensor(SIDE, SIDE, dtype="uint16"),
         lambda n: grey(n, np.int64, 1),
-        "16-bit",
+        "more than 8 bits",
     ),
     "pictures of two sizes": (
         "observation/front",
@@ -102,7 +102,7 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         "observation/front",
         image(-1, -1, 1),
         lambda n: [*pngs(grey(n, channels=1)[:1]), *pngs(grey(n, np.uint16, 1)[1:])],
-        "16-bit",
+        "more than 8 bits",
     ),
     "no pictures": ("observation/wrist", image(SIDE, SIDE, 3), lambda n: [b""] * LENGTHS[n], "empty images"),
     "nested sequence": ("observation/objects", nested(tensor()), lambda n: np.zeros(0, np.float32), "a sequence"),

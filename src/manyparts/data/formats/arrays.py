@@ -288,17 +288,15 @@ def _is_called_text(name: str, whole: bool) -> bool:
 
 
 def _not_a_picture(entry: Entry) -> str:
-    shape, bits = entry.shape, 8 * entry.dtype.itemsize
+    shape, what = entry.shape, f"{entry.dtype} {entry.shape}"
     flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[2] == 4:
-        return "an image of 4 channels, not of 1 or 3"
+        return f"{what}, an image of 4 channels, not of 1 or 3"
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[0] in (1, 3, 4):
-        return f"an image with its channels first, {shape}"
-    if flat and entry.dtype.kind == "u" and bits > 8:
-        return f"a {bits}-bit image {shape}, such as depth"
-    if flat and entry.dtype.kind == "f" and min(shape[:2]) >= _SMALLEST_GREY:
-        return f"an image {shape} of {bits}-bit floats, such as depth"
-    return f"{entry.dtype} {shape} is neither an 8-bit image nor a row of numbers"
+        return f"{what}, an image with its channels first"
+    if flat and entry.dtype.kind in "uf" and entry.dtype.itemsize > 1 and min(shape[:2]) >= _SMALLEST_GREY:
+        return f"{what}, an image of more than 8 bits, such as depth"
+    return f"{what} is neither an 8-bit image nor a row of numbers"
 
 
 def _described(entry: Entry) -> str:

@@ -34,6 +34,7 @@ from manyparts.types import UserError
 
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
 _FLOW = (*ENDS, "is_first", "discount")  # says where episodes begin and end, and is no observation
+_EXPERT = "expert_action"
 _FPS = 20.0  # nothing tells
 
 
@@ -61,6 +62,9 @@ class NpzReader:
             for key, names in _OTHERS.items()
             if any(name in self._entries for name in names)
         }
+        self._actions = {ACTION: action}
+        if _EXPERT in self._entries and self._entries[_EXPERT] == self._entries.get(action):
+            self._actions[EXPERT_ACTION] = _EXPERT
         self._plan = self._make_plan(heads, left_out)
         self.contents = self._describe(heads, looks, strangers, complain)
 
@@ -75,14 +79,12 @@ class NpzReader:
         return self._files
 
     def _columns(self, file: Path) -> dict[str, np.ndarray]:
-        stored = read_arrays(file, [*self._plan.state, self._action, *self._expert, *self._named.values()])
+        stored = read_arrays(file, [*self._plan.state, *self._actions.values(), *self._named.values()])
         length = len(stored[self._action])
         values = {name: each[:length] for name, each in stored.items()}
-        columns = {
-            STATE: self._plan.state_of(values, length),
-            ACTION: values[self._action].astype(np.float32).reshape(length, -1),
-        }
-        columns |= {name: values[name].astype(np.float32).reshape(length, -1) for name in self._expert}
+        columns = {STATE: self._plan.state_of(values, length)}
+        for name, key in self._actions.items():
+            columns[name] = values[key].astype(np.float32).reshape(length, -1)
         return columns | {
             name: arrays.one_a_step(values[key], length, f"{file}: {key}") for name, key in self._named.items()
         }
@@ -95,15 +97,13 @@ class NpzReader:
         if len(action.shape) > 1:
             where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
             raise NotReadError(where, "write actions (T, a), with one .npz per episode")
+        per_step = {*self._actions.values(), *self._named.values()}
         reasons = dict(left_out)
-        expert = self._entries.get(EXPERT_ACTION)
-        self._expert = (EXPERT_ACTION,) if expert is not None and not arrays.unlike_action(expert, action) else ()
-        if expert is not None and not self._expert:
-            reasons[EXPERT_ACTION] = str(arrays.unlike_action(expert, action))
-        per_step = {self._action, *self._expert, *self._named.values()}
         for name, entry in self._entries.items():
             if name in _FLOW and name not in per_step:
                 reasons[name] = "says where an episode ends"
+            elif name == _EXPERT and name not in per_step:
+                reasons[name] = f"{entry.dtype} {entry.shape}, unlike {self._action}"
             elif coded := entry.dtype == np.uint8 and len(entry.shape) == 1 and self._encoding(name, heads):
                 reasons[name] = f"bytes of a {coded} image"
         observations = self._entries.keys() - per_step - reasons.keys()
@@ -113,7 +113,7 @@ class NpzReader:
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
     ) -> Contents:
         cameras = [name for name, _, _ in self._plan.cameras.values()]
-        used = [self._action, *self._expert, *self._plan.state, *cameras, *self._named.values()]
+        used = [*self._actions.values(), *self._plan.state, *cameras, *self._named.values()]
         wanted = {name: self._entries[name] for name in used}
         lengths, asked, succeeded = {}, {}, {}
 
@@ -136,7 +136,7 @@ class NpzReader:
         tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
         return Contents(
             format="folder of .npz",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=name, named=False, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=name, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
             lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),
