@@ -14,7 +14,7 @@ import manyparts
 
 PACKAGE = Path(manyparts.__file__).parent
 LAYERS = (
-    ("naming", "extras", "types", "serialisation", "devices", "claim", "progress"),
+    ("naming", "extras", "printing", "arguments", "types", "serialisation", "devices", "claim", "progress"),
     ("nn",),
     ("data",),
     ("envs",),

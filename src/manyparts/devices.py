@@ -10,9 +10,10 @@ import torch
 from manyparts.types import UserError
 
 
-def choose_device(name: str, *, process: int | None = None) -> torch.device:
-    """The torch device of that name. process: this one's number among the machine's, to which "cuda" gives a GPU of its
-    own. Raises UserError for a device that is unknown or not there."""
+def choose_device(name: str | torch.device, *, process: int | None = None) -> torch.device:
+    """The torch device of that name: "auto" is cuda, else mps, else cpu. process: this one's number among the
+    machine's, to which "cuda" gives a GPU of its own. Raises UserError for a device that is unknown or not there."""
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda" and process is not None:

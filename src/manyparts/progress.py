@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from manyparts.printing import printable, say
 
 
 class Bar:
@@ -15,21 +16,22 @@ class Bar:
 
     def __init__(self, progress: Progress, total: int, description: str) -> None:
         self._progress = progress
-        self._row = progress.add_task(description, total=total, note="")
+        self._row = progress.add_task(printable(description), total=total, note="")
         self.summary = ""
 
     def show(self, completed: int, note: str) -> None:
-        self._progress.update(self._row, completed=completed, note=note)
+        self._progress.update(self._row, completed=completed, note=printable(note))
 
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Bar]:
     """Draw a bar while the block runs; when it ends well, print `summary` if the block has set one."""
     console = Console(stderr=True)
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    shown = Progress(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not console.is_terminal)
+    described, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+    columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted]
+    shown = Progress(*columns, console=console, disable=not console.is_terminal)
     with shown:
         bar = Bar(shown, total, description)
         yield bar
     if bar.summary:
-        print(bar.summary, file=sys.stderr)
+        say(bar.summary, error=True)

@@ -43,6 +43,21 @@ def from_jsonable(kind: Any, values: Any) -> Any:
     return _read(kind, values, "config")
 
 
+def require_types(record: Any) -> None:
+    """Raises UserError naming the first field of a dataclass, of those that hold plain values, that has another type
+    than it says: `steps is '3'; expected int`."""
+    hints = _hints(type(record))
+    for item in dataclasses.fields(record):
+        value = getattr(record, item.name)
+        if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
+            continue
+        try:
+            plain = to_jsonable(value)
+        except TypeError:
+            raise UserError(f"{item.name} is {value!r} of type {type(value).__name__}; expected plain values") from None
+        _read(hints[item.name], plain, item.name)
+
+
 def content_hash(value: Any, *, defaults: bool = True) -> str:
     """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
+from manyparts.printing import printable, shown_short
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,11 +21,20 @@ Precision = Literal["fp32", "bf16"]
 
 
 class UserError(ValueError):
-    """Bad input by the user. The command line prints it in one line and exits with code 2."""
+    """Bad input by the user. The command line prints it in one line and exits with code 2.
+
+    Names from files may stand in it, so that it shows control characters rather than to send them to a terminal.
+    """
+
+    def __init__(self, what: object = "") -> None:
+        super().__init__(printable(what, keep="\n\t"))
 
 
 class DatasetWarning(UserWarning):
     """Something lies in a dataset and is not read, or is read otherwise than one may think."""
+
+    def __init__(self, what: object = "") -> None:
+        super().__init__(printable(what, keep="\n\t"))
 
 
 class Observation(TypedDict):
@@ -127,6 +138,14 @@ class Spec:
         if self.goal_camera is not None:  # whose picture stands in for any camera's
             assert set(self.cameras.values()) == {self.cameras[self.goal_camera]}, (self.goal_camera, self.cameras)
 
+    def summary(self) -> str:
+        """The embodiment in a few words: "pointmass, camera top 32x32, 2 state numbers, 2 actions"."""
+        cameras = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
+        seen = f"camera{'s' if len(cameras) > 1 else ''} {', '.join(cameras)}" if cameras else "no camera"
+        action = self.action
+        acts = f"{len(action.choices)} choices" if action.choices else f"{action.dimension} actions"
+        return f"{self.embodiment}, {seen}, {self.state_dimension} state numbers, {acts}"
+
     @property
     def state_dimension(self) -> int:
         return len(self.state_names)
@@ -166,6 +185,7 @@ class Spec:
         return [f"{key}: {ours[key]}, {theirs[key]}" for key in ours if ours[key] != theirs[key]]
 
 
+@shown_short
 @dataclass(frozen=True, eq=False)
 class Demonstration:
     """The task done once before, elsewhere: n observations in their order, and what was done after each.
@@ -178,6 +198,7 @@ class Demonstration:
     action: np.ndarray | None = None
 
 
+@shown_short
 @dataclass(frozen=True)
 class Prompt:
     """How an agent is told its task: a sentence, a picture of the goal, a demonstration, or several of these.
@@ -189,6 +210,15 @@ class Prompt:
     goal: Mapping[str, np.ndarray] | None = None
     demonstration: Demonstration | None = None
 
+    @classmethod
+    def of(cls, value: Prompt | str | None) -> Prompt | None:
+        """A prompt, whose sentence may be given as it is. Raises UserError for anything else."""
+        if isinstance(value, str):
+            return cls(value)
+        if value is None or isinstance(value, Prompt):
+            return value
+        raise UserError(f"prompt is of type {type(value).__name__}; expected a sentence, or a Prompt")
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prompt):
             return NotImplemented
@@ -199,6 +229,7 @@ class Prompt:
         return hash((self.sentence, id(self.goal), id(self.demonstration)))
 
 
+@shown_short
 @dataclass(frozen=True)
 class PromptPictures:
     """The pictures in b prompts: the goal's first, then a demonstration's in their order.
@@ -225,6 +256,7 @@ class PromptPictures:
         return _changed(self, lambda tensor: tensor.to(device))
 
 
+@shown_short
 @dataclass(frozen=True)
 class Episode:
     """One trajectory of T steps. Row t of every array belongs together: observation t, then action t.
@@ -254,6 +286,7 @@ class Episode:
         return len(self.state)
 
 
+@shown_short
 @dataclass(frozen=True)
 class Batch:
     """Windows of t model steps. One model step is one observation and the chunk of k actions taken after it,
@@ -325,6 +358,7 @@ class Batch:
         return replace(self, **later)
 
 
+@shown_short
 @dataclass(frozen=True)
 class Loss:
     """A loss before averaging, with the mask of the elements that count, or how much each does, both of one shape.

@@ -66,5 +66,5 @@ def test_preset_is_frozen_and_starts_phase_two_from_phase_one(name):
 
 
 def test_unknown_preset_names_the_choices():
-    with pytest.raises(UserError, match=r"unknown preset 'dualmind/phase3'; known: .*dualmind/phase1-base"):
+    with pytest.raises(UserError, match=r"unknown preset 'dualmind/phase3'; .*choices: .*dualmind/phase1-base"):
         methods.preset("dualmind/phase3")

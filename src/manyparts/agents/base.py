@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from manyparts.types import Observation, Prompt, Spec
+from manyparts.types import Observation, Prompt, Spec, UserError
 
 
 @runtime_checkable
@@ -31,3 +31,22 @@ class Agent(Protocol):
         `carry` is None at an episode's start and is never changed in place. explore: sample instead of the mode.
         """
         ...
+
+
+class Described:
+    """Gives an agent a short `repr`."""
+
+    interface: Spec
+    prompted: bool
+
+    def __repr__(self) -> str:
+        origin = getattr(self, "origin", None)
+        loaded = "" if origin is None else f"{str(origin.run)!r}: "
+        prompts = "prompted" if self.prompted else "takes no prompts"
+        return f"{type(self).__name__}({loaded}{self.interface.summary()}; {prompts})"
+
+
+def refuse_prompt(prompt: Prompt | str | None) -> None:
+    """Raises UserError for any prompt, in an agent that takes none."""
+    if (told := Prompt.of(prompt)) is not None:
+        raise UserError(f"prompt {told.sentence!r} given to an unprompted agent, which takes none")

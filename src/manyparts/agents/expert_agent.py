@@ -7,7 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from manyparts.agents.base import Described
 from manyparts.envs.base import Environment
+from manyparts.serialisation import require_types
 from manyparts.types import Observation, Prompt
 
 _BLOCK = 64
@@ -29,6 +31,9 @@ class Noise:
     deviation: float = 0.4
     correlation: float = 0.9
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
 
 @dataclass(frozen=True)
 class ExpertCarry:
@@ -40,7 +45,7 @@ class ExpertCarry:
     expert_action: np.ndarray
 
 
-class ExpertAgent:
+class ExpertAgent(Described):
     """The scripted expert of `env`; with `noise`, what it executes is clip(expert + noise), or see `Noise`.
 
     The expert reads the true state of its own environment, so an agent belongs to one environment. The noise of

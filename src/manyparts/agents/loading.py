@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from manyparts.agents.mpc_agent import MpcAgent
+from manyparts.agents.origin import Origin
 from manyparts.agents.policy_agent import PolicyAgent, embodiment_place
 from manyparts.agents.reactive_agent import ReactiveAgent
+from manyparts.arguments import explained, path_of
 from manyparts.data.transforms import StateNormaliser
 from manyparts.data.windows import WindowConfig
+from manyparts.devices import choose_device
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.representation import Representation
 from manyparts.models.world_model import WorldModel
@@ -23,23 +30,41 @@ from manyparts.types import Precision, UserError
 LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
 
 
+@explained()
 def load(
     path: str | Path,
-    device: str = "cpu",
+    device: str | torch.device = "cpu",
     *,
     embodiment: str | None = None,
     precision: Precision = "fp32",
     planner: PlannerConfig | None = None,
     objective: StepValue | None = None,
 ) -> LearnedAgent:
-    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. precision:
-    see `PolicyAgent`. planner: what a dynamics model acts with, and only that. objective: what it seeks instead of the
-    task's reward; see `MpcAgent`.
+    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it learned. device:
+    "auto", "cpu", "cuda" or another of torch's. precision: see `PolicyAgent`. planner: what a dynamics model acts with,
+    and only that. objective: what it seeks instead of the task's reward; see `MpcAgent`.
 
     Raises UserError where weights or files do not fit, for a dynamics model without a planner or a policy with one,
     where it learned no rewards to plan for, and naming the choices where the embodiment is not among them.
     """
-    system, info = load_system(path)
+    run, device = path_of(path), str(choose_device(device))
+    checkpoint = resolve(run)
+    system, info = load_system(checkpoint)
+    origin = Origin(run, checkpoint, device, precision, planner, own_objective=objective is not None)
+    agent = _agent(path, system.to(device), info, embodiment, origin, objective)
+    agent.origin = origin
+    return agent
+
+
+def _agent(
+    path: str | Path,
+    system: System,
+    info: CheckpointInfo,
+    embodiment: str | None,
+    origin: Origin,
+    objective: StepValue | None,
+) -> LearnedAgent:
+    planner, precision = origin.planner, origin.precision
     plans = isinstance(system.model, WorldModel)
     if plans and planner is None:
         known = ", ".join(PLANNERS)
@@ -60,10 +85,12 @@ def load(
             raise UserError(f"precision is {precision!r}; planning is in 'fp32' alone: rounded predictions add up")
         body = info.embodiments[embodiment_place(info, embodiment)]
         normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
-        model = system.to(device).eval().model
-        return MpcAgent(model, body.spec, normaliser, planner, objective=objective, device=device)
+        model = system.eval().model
+        agent = MpcAgent(model, body.spec, normaliser, planner, objective=objective, device=origin.device)
+        agent.environment = body.environment
+        return agent
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
-    return kind(system.to(device), info, embodiment=embodiment, precision=precision)
+    return kind(system, info, embodiment=embodiment, precision=precision)
 
 
 def load_system(path: str | Path, changes: Mapping[str, Any] | None = None) -> tuple[System, CheckpointInfo]:
@@ -82,3 +109,50 @@ def load_system(path: str | Path, changes: Mapping[str, Any] | None = None) -> t
     )
     load_weights(system, folder)
     return system, info
+
+
+def origin_of(
+    run: str | Path | LearnedAgent,
+    device: str | None = None,
+    precision: Precision | None = None,
+    planner: PlannerConfig | None = None,
+) -> Origin:
+    """From where and how other processes load the same agent; what is None is as the agent has it.
+
+    Raises UserError for an agent that no other process can load: one that was not loaded, that has weights or an
+    objective of its own; and where a folder holds no checkpoint.
+    """
+    if isinstance(run, str | os.PathLike):
+        path = path_of(run, "run")
+        return Origin(path, resolve(path), device or "cpu", precision or "fp32", planner)
+    own = "an agent of your own is run by rollout(env, agent, seed=..., prompt=..., explore=False)"
+    if not isinstance(run, LearnedAgent):
+        raise UserError(f"run is of type {type(run).__name__}; expected a run's folder or an agent of load(); {own}")
+    origin = run.origin
+    if origin is None or origin.own_objective:
+        what = "was not loaded from a folder" if origin is None else "has an objective of its own"
+        raise UserError(f"this agent {what}, and other processes cannot load it; {own}")
+    if not _holds_weights_of(run, origin):
+        raise UserError(f"the agent's weights are no longer those of {origin.checkpoint}; {own}")
+    return replace(
+        origin,
+        device=device or origin.device,
+        precision=precision or origin.precision,
+        planner=planner or origin.planner,
+    )
+
+
+def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
+    """Whether nobody changed the agent's weights since it was loaded."""
+    fresh = load(
+        origin.checkpoint,
+        embodiment=agent.interface.embodiment,
+        precision=origin.precision,
+        planner=origin.planner,
+    )
+    held, theirs = _module(agent).state_dict(), _module(fresh).state_dict()
+    return all(torch.equal(tensor.cpu(), theirs[name]) for name, tensor in held.items())
+
+
+def _module(agent: LearnedAgent) -> Any:
+    return agent.model if isinstance(agent, MpcAgent) else agent.system

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from manyparts.agents.base import Described, refuse_prompt
 from manyparts.agents.generators import generator_of
+from manyparts.agents.origin import Origin
 from manyparts.data.transforms import StateNormaliser
 from manyparts.models.one_body import require_finite
 from manyparts.models.world_model import History, WorldModel
 from manyparts.planners import PlannerConfig, plan
 from manyparts.planners.plans import SearchConfig, StepValue, dreams_seed, moved_on, predicted_reward
 from manyparts.planners.proposals import advised
+from manyparts.printing import shown_short
 from manyparts.types import Observation, Prompt, Spec, UserError
 
 Propose = Callable[[History, Tensor], Tensor]
@@ -25,6 +29,7 @@ Propose = Callable[[History, Tensor], Tensor]
 one of a policy."""
 
 
+@shown_short
 @dataclass(frozen=True)
 class Carry:
     """One slot's memory. history: up to the observation that `action`, the last one, (a,) within [-1, 1], answered.
@@ -36,7 +41,7 @@ class Carry:
     steps: int
 
 
-class MpcAgent:
+class MpcAgent(Described):
     """Acts by planning. A step extends the history by what was seen, which encodes nothing again, and costs a plan,
     which goes on from the last one.
 
@@ -45,6 +50,8 @@ class MpcAgent:
     """
 
     prompted = False
+    environment: Mapping[str, Any] = {}
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -84,12 +91,11 @@ class MpcAgent:
 
     @torch.inference_mode()
     def act(
-        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
         """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit or is not finite, or
         a model whose predictions are not finite whatever is done."""
-        if prompt is not None:
-            raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
+        refuse_prompt(prompt)
         if observation is None:
             raise ValueError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps

@@ -12,7 +12,9 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.agents.base import Described, refuse_prompt
 from manyparts.agents.generators import generator_of
+from manyparts.agents.origin import Origin
 from manyparts.data.transforms import StateNormaliser
 from manyparts.data.windows import WindowConfig
 from manyparts.models.checkpoint import CheckpointInfo
@@ -20,10 +22,12 @@ from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompts import PromptTokens
 from manyparts.objectives.behaviour_cloning import BehaviourCloning
 from manyparts.objectives.system import System
+from manyparts.printing import shown_short
 from manyparts.serialisation import from_jsonable
 from manyparts.types import Observation, Precision, Prompt, PromptPictures, UserError
 
 
+@shown_short
 @dataclass(frozen=True)
 class Carry:
     """One slot's memory. prompt_tokens: of `prompt`, encoded once. past: observation and action tokens of the steps
@@ -41,11 +45,13 @@ class Carry:
     decisions: int = 0
 
 
-class PolicyAgent:
+class PolicyAgent(Described):
     """Acts with a system's behaviour cloning. Tokens of past frames are kept in `carry`, so that a step costs the
     encoding of one frame and a pass of the decoder over the window; the decoder reads the window anew because a
     sliding key-value cache would let it see farther back than it did in training.
     """
+
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -86,13 +92,15 @@ class PolicyAgent:
 
     @torch.inference_mode()
     def act(
-        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. explore: sample from the bins; a continuous policy has no spread to sample from.
+        """See `agents.base.Agent`. prompt: a sentence may be given as it is. explore: sample from the bins; a
+        continuous policy has no spread to sample from.
 
         Raises UserError for a prompt given to an unprompted agent, none given to a prompted one, or an observation
         that does not fit the embodiment.
         """
+        prompt = Prompt.of(prompt)
         if carry is None or carry.prompt != prompt:
             with self._autocast():
                 carry = self._begin(prompt)
@@ -129,10 +137,10 @@ class PolicyAgent:
             }
 
     def _begin(self, prompt: Prompt | None) -> Carry:
-        if prompt is not None and not self.prompted:
-            raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
+        if not self.prompted:
+            refuse_prompt(prompt)
         if prompt is None and self.prompted:
-            raise UserError('this agent needs a prompt: Prompt("open the drawer")')
+            raise UserError('this agent needs a prompt, such as "open the drawer"')
         if prompt is None:
             return Carry(None, None)
         return Carry(prompt, self.model.encode_prompt((prompt,), self._pictures(prompt), self._embodiment))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from manyparts.agents.base import Described
 from manyparts.types import Observation, Prompt, Spec
 
 
@@ -16,7 +17,7 @@ class RandomCarry:
     step: int
 
 
-class RandomAgent:
+class RandomAgent(Described):
     """Action number t of an episode is a pure function of (seed, t). It looks at nothing and needs no prompt."""
 
     prompted = False

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from einops import rearrange
 
+from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.origin import Origin
 from manyparts.agents.policy_agent import embodiment_place
 from manyparts.data.transforms import StateNormaliser
 from manyparts.data.windows import WindowConfig
@@ -21,10 +23,11 @@ from manyparts.types import Observation, Precision, Prompt, UserError
 Carry = tuple[np.ndarray, ...]
 
 
-class ReactiveAgent:
+class ReactiveAgent(Described):
     """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that are still to come."""
 
     prompted = False
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -54,11 +57,10 @@ class ReactiveAgent:
 
     @torch.inference_mode()
     def act(
-        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | None = None, *, explore: bool
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
         """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not fit."""
-        if prompt is not None:
-            raise UserError(f"prompt {prompt.sentence!r} given to an unprompted agent, which takes none")
+        refuse_prompt(prompt)
         if not carry:
             if observation is None:
                 raise ValueError("act needs an observation here; see needs_observation")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import manyparts
+from manyparts.printing import say
 from manyparts.types import DatasetWarning, UserError
 
 COMMANDS = {
@@ -32,6 +34,9 @@ _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a letter that this terminal lacks is shown as its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             _print_our_warnings_as_lines()
@@ -69,7 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        from manyparts.cli.parsing import closest
+        from manyparts.arguments import closest
 
         raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
     return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
@@ -81,7 +86,7 @@ def _print_our_warnings_as_lines() -> None:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, DatasetWarning):
-            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+            say(f"warning: {' '.join(str(message).split())}", error=True)
         else:
             usual(message, category, *place, **more)
 
@@ -89,7 +94,7 @@ def _print_our_warnings_as_lines() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"error: {' '.join(message.split())}", error=True)
     return 2
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
+from manyparts.arguments import closest
 from manyparts.benchmarks import BENCHMARKS, measure
-from manyparts.cli.parsing import closest, parse
+from manyparts.cli.parsing import parse
 from manyparts.types import UserError
 
 if TYPE_CHECKING:
@@ -49,18 +50,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _print(rows: Sequence[Row]) -> None:
-    from rich.box import SIMPLE
-    from rich.table import Table
+    from rich.text import Text
 
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_table
 
-    table = Table(box=SIMPLE)
-    for name in ("name", "value", "baseline", "unit", "ratio", "promised", ""):
-        table.add_column(name, justify="right" if name in ("value", "baseline", "ratio") else "left")
+    cells = []
     for row in rows:
         promised = f"ratio {row.least_ratio:g}" if row.least_ratio else ""
         promised = f"ratio at most {row.most_ratio:g}" if row.most_ratio else promised
         promised = f"{row.least_value:g} {row.unit}" if row.least_value else promised
-        mark = ("[green]holds[/]" if row.holds else "[red]does not hold[/]") if promised else ""
-        table.add_row(row.name, f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}", promised, mark)
-    console().print(table)
+        mark = Text("holds", "green") if row.holds else Text("does not hold", "red")
+        figures = (f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}")
+        cells.append((row.name, *figures, promised, mark if promised else ""))
+    print_table(("name", "value", "baseline", "unit", "ratio", "promised", ""), cells)

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
 from manyparts.envs.base import StateKind
+from manyparts.printing import say
 from manyparts.types import UserError
 
 
@@ -104,5 +105,5 @@ def main(arguments: Sequence[str]) -> int:
         steps_after_success=options.steps_after_success,
         resume=True,
     )
-    print(f"{options.output}: {dataset.num_episodes} episodes, {dataset.num_frames} frames")
+    say(f"{options.output}: {dataset.num_episodes} episodes, {dataset.num_frames} frames")
     return 0

@@ -1,21 +1,135 @@
-"""Where tables go: as wide as the terminal, or wide enough for a file."""
+"""What commands print: tables in which nothing is cut, whatever the width, and lines of text as they are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from manyparts.evaluation.statistics import Interval
+from manyparts.printing import printable
+
+Cell = str | Text
+_FILE_COLUMNS = 120
+_PADDING = 3  # of a column, with what divides it from the next one
+_GAP = "   "
 
 
 def console() -> Console:
     """A console on stdout; 120 columns where that is not a terminal."""
     shown = Console()
-    return shown if shown.is_terminal else Console(width=120)
+    return shown if shown.is_terminal else Console(width=_FILE_COLUMNS)
 
 
-def bounded(found: Interval) -> str:
-    """Mean and bounds, as markup of a console."""
-    return f"{found.mean:.2f} \\[{found.low:.2f}, {found.high:.2f}]"
+def print_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    title: str = "",
+    names: int = 1,
+    summary: Sequence[Cell] | None = None,
+) -> None:
+    """Print rows as a table, or where its columns would be too narrow for their words, as a paragraph a row.
+
+    Args:
+        heads: the columns' names; all empty: none are shown.
+        rows: cells as plain text, in which brackets mean nothing, or as styled `Text`.
+        names: so many first columns say what a row is about. They are on the left, numbers on the right.
+        summary: a last row beneath a line.
+    """
+    lines = [[_clean(cell) for cell in row] for row in rows]
+    last = None if summary is None else [_clean(cell) for cell in summary]
+    shown, every = console(), lines if last is None else [*lines, last]
+    minimum, natural = _measured(heads, every)
+    needed = sum(minimum) + _PADDING * len(heads) + 1
+    if not shown.is_terminal and needed > shown.width:
+        shown = Console(width=needed)
+    if title:
+        shown.print(Text(printable(title), style="italic"))
+    if needed > shown.width:
+        for row in every:
+            _print_paragraph(shown, heads, row, names)
+        return
+    widths = _widths(minimum, natural, shown.width - _PADDING * len(heads) - 1)
+    table = Table(box=SIMPLE, show_header=any(heads))
+    for number, (head, width) in enumerate(zip(heads, widths, strict=True)):
+        justify = "right" if number >= names and _is_numeric([row[number] for row in every]) else "left"
+        table.add_column(Text(printable(head)), width=width, justify=justify, overflow="fold")
+    for row in lines:
+        table.add_row(*row)
+    if last is not None:
+        table.add_section()
+        table.add_row(*last, style="bold")
+    shown.print(table)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names with their values, next to each other where there is room, else a value after its name."""
+    shown, pairs = console(), [(printable(name), printable(value)) for name, value in facts]
+    width = max((cell_len(name) for name, _ in pairs), default=0)
+    if shown.width - width < _FILE_COLUMNS // 4:
+        for name, value in pairs:
+            _print_filled(shown, [Text(f"{name}: {value}")], first="", then="    ")
+        return
+    table = Table(box=None, show_header=False)
+    table.add_column(width=width)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(Text(name), Text(value))
+    shown.print(table)
+
+
+def _clean(cell: Cell) -> Text:
+    return Text(printable(cell.plain), style=cell.style) if isinstance(cell, Text) else Text(printable(cell))
+
+
+def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[list[int], list[int]]:
+    """Of each column the width of its longest word, and that of its longest cell."""
+    columns = [[head, *(row[number].plain for row in rows)] for number, head in enumerate(heads)]
+    words = [[cell_len(word) for cell in column for word in cell.split()] for column in columns]
+    cells = [[cell_len(cell) for cell in column] for column in columns]
+    return [max(widths, default=1) for widths in words], [max([*widths, 1]) for widths in cells]
+
+
+def _widths(minimum: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
+    """The columns' widths: as wide as their cells, or what is left over the longest words shared out."""
+    wanted = [wide - narrow for wide, narrow in zip(natural, minimum, strict=True)]
+    spare = min(room - sum(minimum), sum(wanted))
+    total = max(1, sum(wanted))
+    return [narrow + spare * more // total for narrow, more in zip(minimum, wanted, strict=True)]
+
+
+def _is_numeric(cells: Sequence[Text]) -> bool:
+    return all(not cell.plain or cell.plain[0] in "+-.0123456789" for cell in cells)
+
+
+def _print_paragraph(shown: Console, heads: Sequence[str], row: Sequence[Text], names: int) -> None:
+    """The names in a line, then each other cell after its head, as many on a line as there is room for."""
+    shown.print(Text("  ").join(row[:names]), overflow="fold")
+    items = [
+        Text(f"{printable(head)}: " if head else "").append_text(cell)
+        for head, cell in zip(heads[names:], row[names:], strict=True)
+        if cell.plain
+    ]
+    _print_filled(shown, items, first="  ", then="      ")
+
+
+def _print_filled(shown: Console, items: Sequence[Text], *, first: str, then: str) -> None:
+    """Items on as few lines as they fit into; one that is longer than a line goes on further in."""
+    line = Text(first)
+    for item in items:
+        if line.plain.strip() and cell_len(line.plain) + len(_GAP) + cell_len(item.plain) > shown.width:
+            shown.print(line)
+            line = Text(first)
+        line.append_text(Text(_GAP if line.plain.strip() else "").append_text(item))
+        if cell_len(line.plain) > shown.width:
+            begin, *more = item.wrap(shown, shown.width - len(then), overflow="fold")
+            shown.print(Text(first).append_text(begin))
+            for part in more:
+                shown.print(Text(then).append_text(part))
+            line = Text(first)
+    if line.plain.strip():
+        shown.print(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from manyparts.cli.parsing import closest, parse
+from manyparts.arguments import closest
+from manyparts.cli.parsing import parse
+from manyparts.printing import say
 from manyparts.types import UserError
 
 if TYPE_CHECKING:
@@ -148,7 +149,6 @@ def _info(arguments: Sequence[str]) -> int:
 
 def _check(arguments: Sequence[str]) -> int:
     options = parse(CheckOptions, arguments, command="data check")
-    from manyparts.cli.console import console
     from manyparts.data.check import check, repair, require_free
 
     if options.fix is not None:
@@ -159,27 +159,24 @@ def _check(arguments: Sequence[str]) -> int:
     elif findings:
         _print_findings(findings)
     else:
-        console().print(f"{options.path}: nothing wrong was found")
+        say(f"{options.path}: nothing wrong was found")
     if options.fix is not None:
         left_out = repair(options.path, options.fix)
         without = f", without episodes {', '.join(left_out)}" if left_out else ""
-        print(f"wrote {options.fix}{without}", file=sys.stderr)
+        say(f"wrote {options.fix}{without}", error=True)
     return int(any(finding.severity == "error" for finding in findings))
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_table
 
-    table = Table("", "check", "where", "what", "what to do", box=SIMPLE)
+    rows = []
     for finding in findings:
-        colour = "red" if finding.severity == "error" else "yellow"
-        told = (finding.check, finding.where, finding.what, finding.remedy)
-        table.add_row(f"[{colour}]{finding.severity}[/]", *map(escape, told))
-    console().print(table)
+        mark = Text(finding.severity, "red" if finding.severity == "error" else "yellow")
+        rows.append((mark, finding.check, finding.where, finding.what, finding.remedy))
+    print_table(("", "check", "where", "what", "what to do"), rows, names=2)
 
 
 def _convert(arguments: Sequence[str]) -> int:
@@ -198,44 +195,31 @@ def _convert(arguments: Sequence[str]) -> int:
 
 def _view(arguments: Sequence[str]) -> int:
     options = parse(ViewOptions, arguments, command="data view")
-    from manyparts.cli.console import console
-
     chosen = {"episodes": options.episodes, "only": options.only, "tasks": options.tasks}
     if options.rerun is not None:
         from manyparts.data.rerun_export import export_rerun
 
-        console().print(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
+        say(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
         return 0
+    from manyparts.data.locations import short_name
     from manyparts.data.view import view
 
-    output = options.output or Path(f"{Path(options.path).stem}.html")
-    page = view(options.path, output, **chosen)
-    console().print(f"open {page} in a browser")
+    page = view(options.path, options.output or Path(f"{short_name(options.path)}.html"), **chosen)
+    say(f"open {page} in a browser")
     return 0
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
     """Facts as a list, then each list of records as a table."""
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
-
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_facts, print_table
 
     tables = {
         key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])
     }
-    facts = Table(box=None, show_header=False)
-    for key, value in _flat({key: value for key, value in summary.items() if key not in tables}).items():
-        facts.add_row(key.replace("_", " "), escape(_text(value)))
-    console().print(facts)
+    facts = _flat({key: value for key, value in summary.items() if key not in tables})
+    print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
-        table = Table(box=SIMPLE)
-        for number, key in enumerate(rows[0]):
-            table.add_column(key.replace("_", " "), no_wrap=number == 0)
-        for row in rows:
-            table.add_row(*(escape(_text(value)) for value in row.values()))
-        console().print(table)
+        print_table([key.replace("_", " ") for key in rows[0]], [[*map(_text, row.values())] for row in rows])
 
 
 def _is_record(value: Any) -> bool:

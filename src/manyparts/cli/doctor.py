@@ -16,6 +16,7 @@ from pathlib import Path
 from manyparts.cli.parsing import parse
 from manyparts.envs.rendering import APT
 from manyparts.extras import install_command
+from manyparts.printing import say
 
 
 @dataclass(frozen=True)
@@ -166,18 +167,17 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
 
 
 def _print(checks: Sequence[Check]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_table
 
-    table = Table(box=None, show_header=False)
+    rows = []
     for check in checks:
-        mark = "[green]ok[/]" if check.works else "[red]missing[/]" if check.required else "[yellow]optional[/]"
-        table.add_row(mark, check.name, escape(check.detail))
-    console().print(table)
+        missing = Text("missing", "red") if check.required else Text("optional", "yellow")
+        rows.append((Text("ok", "green") if check.works else missing, check.name, check.detail))
+    print_table(("", "", ""), rows, names=2)
     broken = [check.name for check in checks if check.required and not check.works]
-    print(f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here.")
+    say(f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here.")
     for check in checks:
         if not check.works:
-            print(f"{check.name}: {check.mend}")
+            say(f"{check.name}: {check.mend}")

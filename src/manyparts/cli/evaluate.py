@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
-from manyparts.evaluation.prompt_kinds import Prompts
 from manyparts.planners import PLANNERS, MppiConfig, PlannerConfig
+from manyparts.printing import say
 from manyparts.types import Precision, UserError
 
 if TYPE_CHECKING:
     from manyparts.evaluation.results import Result
-    from manyparts.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,12 @@ class Options:
     seed: int = 0
     """Seed of the goals: the same seed shows every agent the same goals."""
 
-    prompts: Prompts = "sentence"
-    """What the agent is told: the task's sentence; paraphrases that training never used (held_out); the goal's own
-    picture, or where the suite has none the scene as the expert leaves it (goal_image); the expert in another scene,
-    with its actions (demonstration) or without (watched); two of these; or a degraded prompt: nothing, the goal of
-    another scene, half of the goal image hidden."""
+    prompts: str = "sentence"
+    """What the agent is told. A kind of prompt: the task's sentence (sentence); paraphrases that training never used
+    (held_out); the goal's own picture, or where the suite has none the scene as the expert leaves it (goal_image); the
+    expert in another scene, with its actions (demonstration) or without (watched); two of these, such as
+    sentence+goal_image; a degraded prompt (none, other_goal_image, half_goal_image). Or a sentence of your own in
+    quotes, such as "open the drawer", for all tasks."""
 
     prompt_task: str | None = None
     """The task that the agent is told, whatever the environment's; None: its own."""
@@ -130,48 +129,20 @@ def _default(arguments: Sequence[str]) -> Options:
 
 def print_result(result: Result) -> None:
     """The table of success with intervals, on stdout."""
-    from rich.box import SIMPLE
-    from rich.table import Table
+    from manyparts.cli.console import print_table
 
-    from manyparts.cli.console import console
-
-    table = Table(box=SIMPLE)
-    for name in ("task", "success", "at the end", *result.metrics, "return", "steps"):
-        table.add_column(name, justify="left" if name == "task" else "right", no_wrap=True)
-    for task, found in result.per_task.items():
-        table.add_row(*_cells(task, found, result.metrics))
-    if len(result.tasks) > 1:
-        table.add_section()
-        table.add_row(*_cells("mean", result.aggregate, result.metrics), style="bold")
-    console().print(table)
-
-
-def _cells(name: str, found: Mapping[str, Interval], metrics: Sequence[str]) -> list[str]:
-    from rich.markup import escape
-
-    from manyparts.cli.console import bounded
-
-    own = [bounded(found[metric]) if metric in found else "" for metric in metrics]
-    averages = [f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"]
-    return [escape(name), bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages]
+    heads, rows, mean = result.table()
+    print_table(heads, rows, summary=mean)
 
 
 def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
-
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_table
     from manyparts.evaluation.results import compare
 
     found = compare(a, b, allow_mismatch=allow_mismatch, measure=measure)
     for mismatch in found.mismatches:
-        print(f"warning: the results differ in {mismatch}", file=sys.stderr)
-    table = Table("task", "A - B", "probability that A is better", box=SIMPLE)
-    for name, difference in [*found.per_task.items(), ("mean", found.difference)]:
-        bounds = f"{difference.mean:+.2f} \\[{difference.low:+.2f}, {difference.high:+.2f}]"
-        table.add_row(escape(name), bounds, f"{difference.probability:.2f}")
-    console().print(table)
+        say(f"warning: the results differ in {mismatch}", error=True)
+    print_table(*found.table())
     named = "success" if measure == "success_any" else measure
-    print(f"{named} of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
+    say(f"{named} of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks")
     return 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import dataclasses
 import io
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from manyparts.arguments import closest, path_of
 from manyparts.types import UserError
 
 T = TypeVar("T")
@@ -20,7 +22,8 @@ T = TypeVar("T")
 def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T | None = None) -> T:
     """An instance of the dataclass `kind` from command-line flags.
 
-    `--help` prints the flags and exits. Raises UserError on an unknown flag, a missing one or a bad value.
+    In paths a leading `~` is the home folder, also where the shell leaves it alone (`--output=~/run`). `--help` prints
+    the flags and exits. Raises UserError on an unknown flag, a missing one or a bad value.
     """
     messages = io.StringIO()
     try:
@@ -32,7 +35,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
         unknown = _unknown_flag(arguments, flags(kind, command=command, default=default))
         raise UserError(unknown or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)") from None
     print(messages.getvalue(), file=sys.stderr, end="")
-    return parsed
+    return _with_whole_paths(parsed)
 
 
 def flags(kind: type[Any], *, command: str, default: Any = None) -> list[str]:
@@ -49,11 +52,21 @@ def flags_of_help(page: str) -> list[str]:
     return [flag for pair in found for flag in pair if flag]
 
 
-def closest(name: str, choices: Iterable[str]) -> str:
-    """ "did you mean ...?" if something is near, then all the choices."""
-    choices = list(choices)
-    near = difflib.get_close_matches(name, choices, n=1)
-    return (f"did you mean {near[0]}? " if near else "") + f"choices: {', '.join(choices)}"
+def _with_whole_paths(options: Any) -> Any:
+    """The same options with `~` expanded in each path."""
+    given = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
+    whole = {name: _whole_path(value, name) for name, value in given.items()}
+    changed = {name: value for name, value in whole.items() if value is not given[name]}
+    return dataclasses.replace(options, **changed) if changed else options
+
+
+def _whole_path(value: Any, name: str) -> Any:
+    if isinstance(value, Path):
+        expanded = path_of(value, f"--{name.replace('_', '-')}")
+        return value if expanded == value else expanded
+    if isinstance(value, tuple) and any(isinstance(each, Path) for each in value):
+        return tuple(_whole_path(each, name) for each in value)
+    return value
 
 
 def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | None) -> T:

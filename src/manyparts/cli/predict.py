@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
+from manyparts.printing import say
 from manyparts.types import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from manyparts.evaluation.open_loop import Forecast, Horizon
 
 
@@ -70,7 +68,6 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="predict")
     if not options.runs or options.data is None:
         raise UserError("missing RUN, a dynamics model, or --data, the dataset to predict")
-    from manyparts.cli.console import console
     from manyparts.evaluation.open_loop import imagine, labels, open_loop
 
     if options.shown < 0:
@@ -80,11 +77,13 @@ def main(arguments: Sequence[str]) -> int:
     given["changes"] = changes
     found = open_loop(options.runs, options.data, **given)
     names = labels([forecast.run for forecast in found])
-    tables = [_alone(found[0])] if len(found) == 1 else _side_by_side(names, found)
-    for table in (*tables, *_calibrations(names, found)):
-        console().print(table)
+    if len(found) == 1:
+        _print_alone(found[0])
+    else:
+        _print_side_by_side(names, found)
+    _print_calibrations(names, found)
     for line in _remarks(names, found, options.data):
-        print(line)
+        say(line)
     if options.output is not None and options.shown:
         from manyparts.data.dataset import EpisodeDataset
         from manyparts.evaluation.imagined import show
@@ -93,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         given = {"horizon": horizon, "windows": windows, "seed": options.seed, "changes": changes}
         shown = imagine(options.runs, options.data, **given)
         for line in show(shown, EpisodeDataset.open(options.data), options.output):
-            print(line, file=sys.stderr)
+            say(line, error=True)
     return 0
 
 
@@ -113,28 +112,34 @@ def _remarks(names: Sequence[str], found: Sequence[Forecast], data: str) -> Iter
         yield f"{data} has no rewards: they are not scored, and the models were told that all were 0"
 
 
-def _alone(forecast: Forecast) -> Table:
+def _print_alone(forecast: Forecast) -> None:
+    from manyparts.cli.console import print_table
+
     heads = ("steps ahead", "error", "nothing changes", "reward", "worst dimension")
     rows = []
     for row in forecast.horizons:
         worst = max(row.dimensions, key=lambda name: row.dimensions[name])
         told = f"{worst} {row.dimensions[worst]:.2g}"
         rows.append((str(row.steps), _error(row), f"{row.still:.2g}", _reward(row), told))
-    return _table("mean square error of states, in deviations", heads, rows)
+    print_table(heads, rows, title="mean square error of states, in deviations")
 
 
-def _side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> list[Table]:
+def _print_side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> None:
     """One table of states and one of rewards, a column a model."""
+    from manyparts.cli.console import print_table
+
     together = list(zip(*(forecast.horizons for forecast in found), strict=True))
     states = [(str(row[0].steps), f"{row[0].still:.2g}", *map(_error, row)) for row in together]
     rewards = [(str(row[0].steps), *map(_reward, row)) for row in together if row[0].reward is not None]
     title = f"mean square error of states, in deviations of {names[0]}'s data"
-    tables = [_table(title, ("steps ahead", "nothing changes", *names), states)]
-    return [*tables, _table("mean square error of rewards", ("steps ahead", *names), rewards)] if rewards else tables
+    print_table(("steps ahead", "nothing changes", *names), states, title=title)
+    if rewards:
+        print_table(("steps ahead", *names), rewards, title="mean square error of rewards")
 
 
-def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table]:
+def _print_calibrations(names: Sequence[str], found: Sequence[Forecast]) -> None:
     """Of the models that predict a distribution, if there are any."""
+    from manyparts.cli.console import print_table
     from manyparts.evaluation.calibration import LEVELS
 
     rows = []
@@ -145,24 +150,13 @@ def _calibrations(names: Sequence[str], found: Sequence[Forecast]) -> list[Table
             within = (f"{100 * share:.1f} %" for share in known.overall.within)
             rows.append((name, *within, f"{known.overall.error:.2g}", f"{worst} {errors[worst]:.2g}"))
     heads = ("model", *(f"{100 * level:g} % interval" for level in LEVELS), "calibration error", "worst number")
-    return [_table("true values within central intervals, one step ahead", heads, rows)] if rows else []
+    if rows:
+        print_table(heads, rows, title="true values within central intervals, one step ahead")
 
 
 def _error(row: Horizon) -> str:
-    return f"{row.error:.2g}" + ("" if row.low is None else f" \\[{row.low:.2g}, {row.high:.2g}]")
+    return f"{row.error:.2g}" + ("" if row.low is None else f" [{row.low:.2g}, {row.high:.2g}]")
 
 
 def _reward(row: Horizon) -> str:
     return "none" if row.reward is None else f"{row.reward:.2g}"
-
-
-def _table(title: str, heads: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(title=title, box=SIMPLE, title_justify="left")
-    for head in heads:
-        table.add_column(head, justify="right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -47,12 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="prompts")
     if options.run is None:
         raise UserError("missing RUN, the folder of the run to evaluate")
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    from manyparts.cli.console import bounded, console
+    from manyparts.cli.console import print_table
     from manyparts.evaluation.prompt_study import study_prompts
+    from manyparts.evaluation.statistics import bounded
 
     study = study_prompts(
         options.run,
@@ -63,16 +62,11 @@ def main(arguments: Sequence[str]) -> int:
         workers=options.workers,
         max_steps=options.max_steps,
     )
-    kinds = Table("prompt", "success", box=SIMPLE)
-    for kind, success in study.kinds.items():
-        kinds.add_row(kind, bounded(success))
-    console().print(kinds)
+    print_table(("prompt", "success"), [(kind, bounded(success)) for kind, success in study.kinds.items()])
     scenes = list(study.matrix)
-    matrix = Table("told, in scenes of", *(escape(scene.partition("/")[2]) for scene in scenes), box=SIMPLE)
+    rows = []
     for told, found in study.matrix.items():
-        cells = (
-            f"[bold]{found[scene].mean:.2f}[/]" if scene == told else f"{found[scene].mean:.2f}" for scene in scenes
-        )
-        matrix.add_row(escape(told), *cells)
-    console().print(matrix)
+        cells = (Text(f"{found[scene].mean:.2f}", "bold" if scene == told else "") for scene in scenes)
+        rows.append((told, *cells))
+    print_table(("told, in scenes of", *(scene.partition("/")[2] for scene in scenes)), rows)
     return 0

@@ -13,6 +13,7 @@ from typing import Literal
 
 from manyparts import cli
 from manyparts.cli.parsing import parse
+from manyparts.printing import say
 from manyparts.types import UserError
 
 TASKS = tuple(
@@ -68,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     todo = stages(options)
     for number, stage in enumerate(todo, start=1):
         command = shlex.join(["manyparts", *stage.arguments])
-        print(f"[{number}/{len(todo)}] {stage.title}\n    $ {command}", file=sys.stderr)
+        say(f"[{number}/{len(todo)}] {stage.title}", error=True)
+        say(f"    $ {command}", error=True)
         start = time.monotonic()
         if stage.finished:
             print("    done before", file=sys.stderr)

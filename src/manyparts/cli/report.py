@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
+from manyparts.printing import say
 
 
 @dataclass(frozen=True)
@@ -30,5 +31,5 @@ def main(arguments: Sequence[str]) -> int:
     from manyparts.evaluation.report import write_report
 
     path = write_report(options.run, options.output, evaluation=options.evaluation)
-    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

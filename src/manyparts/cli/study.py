@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional
 
-from manyparts.cli.parsing import closest, parse
+from manyparts.arguments import closest
+from manyparts.cli.parsing import parse
+from manyparts.printing import say
 from manyparts.types import UserError
 
 if TYPE_CHECKING:
@@ -135,25 +137,20 @@ def _offline(name: str, preset: str, options: Options) -> int:
     if rows:
         path = offline.save(rows, output)
         _print_offline(rows)
-        print(f"results: {path}")
+        say(f"results: {path}")
     return _exit_code(outcome, output)
 
 
 def _print_offline(rows: Sequence[Row]) -> None:
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
+    from manyparts.cli.console import print_table
 
-    from manyparts.cli.console import console
-
-    table = Table(title="error of actions: 0 the expert, 1 the mean action", box=SIMPLE, title_justify="left")
-    for head in ("demonstrations", "method", "error", "state probe", "seeds", "episodes"):
-        table.add_column(head, justify="left" if head == "method" else "right")
+    cells = []
     for row in rows:
-        error = f"{row.error:.3f} \\[{row.low:.3f}, {row.high:.3f}]"
+        error = f"{row.error:.3f} [{row.low:.3f}, {row.high:.3f}]"
         probe = "" if row.probe is None else f"{row.probe:.2f}"
-        table.add_row(str(row.demonstrations), escape(row.method), error, probe, str(row.seeds), str(row.episodes))
-    console().print(table)
+        cells.append((row.method, str(row.demonstrations), error, probe, str(row.seeds), str(row.episodes)))
+    heads = ("method", "demonstrations", "error", "state probe", "seeds", "episodes")
+    print_table(heads, cells, title="error of actions: 0 the expert, 1 the mean action")
 
 
 def _chosen(study: Study, options: Options) -> Study:
@@ -209,7 +206,7 @@ def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path)
     to_do = {stage.key for stage in left_to_do(list(stages.values()), output)}
     for key, stage in stages.items():
         state = "to do" if key in to_do else "done"
-        print(f"{state:5}  {folder(stage, output)}  for {_some(list(users[key]))}")
+        say(f"{state:5}  {folder(stage, output)}  for {_some(list(users[key]))}")
     print(f"{len(stages)} stages, {len(stages) - len(to_do)} done; {len(measured)} measurements")
 
 
@@ -226,40 +223,31 @@ def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], ou
         return
     path = result.save(output)
     _print_result(study, result)
-    print(f"results: {path}\nreport: {write_report(study, measurements, result, output)}")
+    say(f"results: {path}")
+    say(f"report: {write_report(study, measurements, result, output)}")
 
 
 def _print_result(study: Study, result: StudyResult) -> None:
     """A table a setting, then what became of the claims."""
-    from rich.box import SIMPLE
-    from rich.markup import escape
-    from rich.table import Table
-
-    from manyparts.cli.console import console
+    from manyparts.cli.console import print_table
+    from manyparts.evaluation.statistics import bounded
 
     for setting in result.settings:
-        table = Table(title=escape(setting), box=SIMPLE, title_justify="left")
         beside = (f"{study.reference} less this", "P") if result.compares(setting) else ()
-        heads = ("method", study.score, *beside, "solved", "seeds", "steps", "core hours")
-        for head in heads:
-            table.add_column(escape(head), justify="left" if head == "method" else "right")
+        rows = []
         for row in result.in_setting(setting):
             found = result.comparison(study.reference, row.method, setting)
-            score = f"{row.mean:.2f} \\[{row.low:.2f}, {row.high:.2f}]"
             compared = ["" for _ in beside]
             if found is not None:
-                compared = [_bounds(found.difference), f"{found.probability.mean:.2f}"]
+                compared = [bounded(found.difference, signed=True), f"{found.probability.mean:.2f}"]
             solved = f"{row.solved} of {len(row.tasks)}"
             cost = [len(row.seeds), row.training_steps, f"{row.core_hours:.2f}"]
-            table.add_row(escape(row.method), score, *compared, solved, *map(str, cost))
-        console().print(table)
+            rows.append((row.method, bounded(row), *compared, solved, *map(str, cost)))
+        heads = ("method", study.score, *beside, "solved", "seeds", "steps", "core hours")
+        print_table(heads, rows, title=setting)
     for verdict in result.verdicts:
         if verdict.verdict != "not measured":
-            print(f"{verdict.setting}: {verdict.words}: {verdict.verdict}")
-
-
-def _bounds(found: Any) -> str:
-    return f"{found.mean:+.2f} \\[{found.low:+.2f}, {found.high:+.2f}]"
+            say(f"{verdict.setting}: {verdict.words}: {verdict.verdict}")
 
 
 def _exit_code(outcome: Outcome, output: Path) -> int:
@@ -267,7 +255,7 @@ def _exit_code(outcome: Outcome, output: Path) -> int:
     from manyparts.studies.stages import LOG, folder
 
     for stage in outcome.failed:
-        print(f"failed: {folder(stage, output) / LOG}", file=sys.stderr)
+        say(f"failed: {folder(stage, output) / LOG}", error=True)
     if outcome.blocked:
         print(f"{len(outcome.blocked)} stages wait for these; the same command tries again", file=sys.stderr)
     return 1 if outcome.failed else 0

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from manyparts.cli.parsing import closest, parse
+from manyparts.arguments import closest
+from manyparts.cli.parsing import parse
 from manyparts.methods import preset, preset_names
+from manyparts.printing import say
 from manyparts.training.config import TrainConfig
 from manyparts.types import UserError
 
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         device=options.device,
     )
     if first_process():
-        print(f"trained: {run}")
+        say(f"trained: {run}")
     return 0
 
 

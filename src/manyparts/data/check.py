@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.data.alignment import response_lag
 from manyparts.data.bounds import beyond
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
@@ -95,6 +96,7 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
     """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
     anew and actions within their contract. Returns the names of the episodes left out. Raises UserError if nothing is
     left, or `output` exists; the dataset itself is never touched."""
+    output = path_of(output, "output")
     require_free(output)
     course, dataset = _examine(path, every_frame=True)
     if dataset is None:
@@ -118,7 +120,7 @@ def require_free(output: str | Path) -> None:
 
 def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
     course = _Course(str(path))
-    if "://" not in str(path) and not Path(path).exists():
+    if "://" not in str(path) and not path_of(path, "dataset").exists():
         raise UserError(f"no dataset at {path}")
     try:
         dataset = EpisodeDataset(open_location(path, course.complain))

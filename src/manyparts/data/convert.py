@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.claim import claim, write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.arrays import seen_bounds
@@ -31,7 +32,7 @@ _SEAL_SECONDS = 30.0
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | EpisodeDataset,
     target: str | Path,
     *,
     format: Format = "lerobot",
@@ -49,7 +50,7 @@ def convert(
     call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
     is torn, a target that exists, or a disk that is full.
     """
-    target = Path(target)
+    target = path_of(target, "target")
     if format not in get_args(Format):
         raise UserError(f"format is {format!r}; choices: {', '.join(get_args(Format))}")
     if actions not in get_args(Actions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import whole
 from manyparts.data.formats.arrays import one_a_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
 from manyparts.data.locations import open_location
+from manyparts.printing import html_table
 from manyparts.types import DatasetWarning, Episode, Spec, TaskEntry, UserError
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
@@ -25,6 +27,8 @@ __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
 class EpisodeDataset:
     """An opened dataset: what it holds is known, frames stay on disk until asked for. `EpisodeDataset.open(path)`.
+
+    It is a sequence of episodes: `dataset[0]`, `len(dataset)`, `for episode in dataset`.
 
     spec: the embodiment. fps: frames a second. environment: the EnvConfig as JSON, {} for foreign datasets.
     tasks: the tasks, in order of their index. starts: int64 (num_episodes + 1,), first frame of each episode.
@@ -40,14 +44,33 @@ class EpisodeDataset:
         self.starts = np.concatenate([[0], known.lengths.cumsum()]).astype(np.int64)
         self.num_episodes, self.num_frames = len(known.lengths), int(self.starts[-1])
 
+    def __repr__(self) -> str:
+        where = self.reader.url if isinstance(self.reader, Remote) else str(self.path)
+        tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}"
+        return (
+            f"EpisodeDataset({where!r}: {self.num_episodes} episodes, {self.num_frames} frames at {self.fps:g} Hz, "
+            f"{tasks}; {self.spec.summary()})"
+        )
+
+    def _repr_html_(self) -> str:
+        lengths = np.diff(self.starts)
+        rows = [
+            (task.name, task.sentence, int(own.sum()), int(lengths[own].sum()))
+            for number, task in enumerate(self.tasks)
+            for own in [self.episode_task == number]
+        ]
+        return html_table(repr(self), ("task", "sentence", "episodes", "frames"), rows)
+
     @classmethod
-    def open(cls, location: str | Path) -> EpisodeDataset:
+    def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
         """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a path,
-        "hf://owner/name@revision", or a URL of fsspec's.
+        "hf://owner/name@revision", or a URL of fsspec's. One that is open already is returned as it is.
 
         Warns (`DatasetWarning`) of what lies there and is left out. Raises UserError naming the file that is missing,
         torn, or disagrees with another.
         """
+        if isinstance(location, EpisodeDataset):
+            return location
         dataset = cls(open_location(location))
         if multiprocessing.parent_process() is None:
             for text in dataset.reader.contents.warnings():
@@ -80,8 +103,19 @@ class EpisodeDataset:
         same.spec = self.spec.bounded_as(spec)
         return same
 
+    def __len__(self) -> int:
+        """Episodes."""
+        return self.num_episodes
+
+    def __getitem__(self, index: int) -> Episode:
+        return self.episode(index)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return map(self.episode, range(self.num_episodes))
+
     def episode(self, index: int) -> Episode:
-        """Decode one episode. Raises UserError naming the file where it is torn."""
+        """Decode one episode; -1 is the last one. Raises UserError naming the file where it is torn."""
+        index = self._number(index)
         columns = self.columns(index)
         length = self.length(index)
         task = self.tasks[self.episode_task[index]]
@@ -100,16 +134,17 @@ class EpisodeDataset:
 
     def length(self, index: int) -> int:
         """Frames of one episode."""
+        index = self._number(index)
         return int(self.starts[index + 1] - self.starts[index])
 
     def seed(self, index: int) -> int:
         """The environment's reset seed of one episode; -1 where a foreign dataset does not know."""
         seeds = self.reader.contents.seeds
-        return -1 if seeds is None else int(seeds[index])
+        return -1 if seeds is None else int(seeds[self._number(index)])
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
-        return self.reader.columns(index)
+        return self.reader.columns(self._number(index))
 
     @cached_property
     def has_rewards(self) -> bool:
@@ -123,12 +158,24 @@ class EpisodeDataset:
 
     def frames(self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it, ascending."""
-        rows = np.arange(self.length(index)) if rows is None else np.asarray(rows)
+        index, length = self._number(index), self.length(index)
+        if camera not in self.spec.cameras:
+            raise UserError(f"{self.path} has no camera {camera!r}; choices: {', '.join(self.spec.cameras) or 'none'}")
+        rows = np.arange(length) if rows is None else np.asarray(rows)
+        if rows.size and not 0 <= rows.min() <= rows.max() < length:
+            raise UserError(f"rows {rows.min()} to {rows.max()} of episode {index}; expected 0 to {length - 1}")
         frames = self.reader.frames(index, camera, rows)
         expected = (*self.spec.cameras[camera], 3)
         if frames.shape[1:] != expected:
             raise UserError(f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}")
         return frames
+
+    def _number(self, index: int) -> int:
+        """An episode's number from 0 on; negative ones count from the end, as in a list."""
+        number, count = whole("episode", index), self.num_episodes
+        if not -count <= number < count:
+            raise UserError(f"no episode {number}; expected 0 to {count - 1}")
+        return number % count
 
     def _one_a_step(self, columns: Mapping[str, np.ndarray], name: str, index: int) -> np.ndarray:
         """(T,); zeros where the dataset has no such column."""

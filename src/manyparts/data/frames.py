@@ -18,6 +18,7 @@ from torch import Tensor
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.rows import RowFile
 from manyparts.data.staging import cache_root, disk_error, put_in_place, temporary_folder
+from manyparts.printing import say
 
 FORMAT = 2  # counts up whenever a dataset is read differently
 _ROWS_AT_ONCE = 1024
@@ -114,7 +115,7 @@ def _build(dataset: EpisodeDataset, folder: Path) -> None:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     seconds = time.monotonic() - began
-    print(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", file=sys.stderr)
+    say(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", error=True)
 
 
 def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:

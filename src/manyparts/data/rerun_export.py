@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import ACTION, REWARD, STATE, SUCCESS
 from manyparts.data.png import encode_png
@@ -21,7 +22,12 @@ from manyparts.types import UserError
 
 
 def export_rerun(
-    path: str | Path, output: str | Path, *, episodes: int = 24, only: Sequence[int] = (), tasks: Sequence[str] = ()
+    path: str | Path | EpisodeDataset,
+    output: str | Path,
+    *,
+    episodes: int = 24,
+    only: Sequence[int] = (),
+    tasks: Sequence[str] = (),
 ) -> Path:
     """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun OUTPUT/*.rrd`.
 
@@ -33,7 +39,7 @@ def export_rerun(
         rerun = importlib.import_module("rerun")
     except ImportError as error:
         raise UserError(f"recordings for Rerun need its SDK: {install_command('rerun')}") from error
-    dataset, output = EpisodeDataset.open(path), Path(output)
+    dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     if output.exists():
         raise UserError(f"{output} exists; choose another output")
     chosen = choose_episodes(dataset, episodes, only, tasks)

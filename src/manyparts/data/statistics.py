@@ -56,6 +56,9 @@ class Statistics:
 
     features: Mapping[str, FeatureStatistics]
 
+    def __repr__(self) -> str:
+        return f"Statistics({', '.join(self.features)})"
+
     def __getitem__(self, feature: str) -> FeatureStatistics:
         return self.features[feature]
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from manyparts.arguments import path_of
 from manyparts.claim import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import ACTION, REWARD, STATE, SUCCESS
@@ -25,7 +26,12 @@ _QUALITY = 80
 
 
 def view(
-    path: str | Path, output: str | Path, *, episodes: int = 24, only: Sequence[int] = (), tasks: Sequence[str] = ()
+    path: str | Path | EpisodeDataset,
+    output: str | Path,
+    *,
+    episodes: int = 24,
+    only: Sequence[int] = (),
+    tasks: Sequence[str] = (),
 ) -> Path:
     """Write the page to `output` and return its path.
 
@@ -33,7 +39,7 @@ def view(
     instead. tasks: names or sentences of those that are shown; none: all. Pictures are at most 160 pixels wide,
     episodes of more than 240 frames are thinned. Raises UserError for unknown episodes or tasks.
     """
-    dataset, output = EpisodeDataset.open(path), Path(output)
+    dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
     shown = []
     with progress_bar("drawing", len(chosen)) as bar:

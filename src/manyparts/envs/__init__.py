@@ -7,11 +7,13 @@ import importlib
 import importlib.util
 import itertools
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
+from manyparts.arguments import explained, names_of
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.extras import install_command
 from manyparts.types import UserError
@@ -30,11 +32,20 @@ __all__ = [
 ]
 
 
-def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") -> Environment:  # noqa: B008, frozen
+@explained(config=EnvConfig, render_mode="env.render() returns a picture for people, whatever the config")
+def make(
+    task: str,
+    config: EnvConfig | Mapping[str, Any] = EnvConfig(),  # noqa: B008, frozen
+    *,
+    split: Split = "train",
+) -> Environment:
     """The environment of a task such as "metaworld/reach", with goals of one split of its goal space.
+
+    config: also as a dict of its fields, such as an agent's `environment`. Its `render` gives pictures for people.
 
     UserError on an unknown suite, task, camera or split, and where the suite's simulator or a renderer is missing.
     """
+    config = EnvConfig.of(config)
     suite, name = _find(task)
     module = _suite(suite)
     if name in module.SPLITS:
@@ -45,10 +56,11 @@ def make(task: str, config: EnvConfig = EnvConfig(), *, split: Split = "train") 
     return module.make(name, config, split)
 
 
-def expand(names: Sequence[str]) -> list[str]:
-    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. UserError on an unknown."""
+def expand(names: str | Sequence[str]) -> list[str]:
+    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. A single name may be given
+    as it is. UserError on an unknown."""
     tasks: list[str] = []
-    for full in names:
+    for full in names_of(names, "tasks"):
         suite, name = _find(full)
         tasks += [f"{suite}/{task}" for task in _suite(suite).SPLITS.get(name, (name,))]
     return list(dict.fromkeys(tasks))
@@ -104,6 +116,8 @@ def versions(task: str) -> dict[str, str]:
 
 
 def _find(task: str) -> tuple[str, str]:
+    if not isinstance(task, str):
+        raise UserError(f"task is {task!r}; expected a name, such as 'metaworld/reach'")
     suite, _, name = task.partition("/")
     if suite not in suite_names():
         raise UserError(f"unknown suite {suite!r} in {task!r}; {_choices(suite, suite_names())}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 
+from manyparts.arguments import names_of, set_by_replace
+from manyparts.serialisation import from_jsonable, require_types, to_jsonable
 from manyparts.types import Observation, Spec, UserError
 
 Split = Literal["train", "validation", "evaluation"]
@@ -19,6 +21,7 @@ SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")
 StateKind = Literal["proprioception", "full", "shared"]
 
 
+@set_by_replace
 @dataclass(frozen=True)
 class EnvConfig:
     """What an environment shows.
@@ -42,16 +45,28 @@ class EnvConfig:
     context: int | None = None
 
     def __post_init__(self) -> None:
-        if self.context is not None and self.context < 0:
-            raise UserError(f"context {self.context} is negative")
-        if not 8 <= self.image_size <= 2048:
-            raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
+        object.__setattr__(self, "cameras", names_of(self.cameras, "cameras"))
         if self.goal not in ("visible", "hidden"):
             raise UserError(f"unknown goal setting {self.goal!r}; choices: visible, hidden")
         if self.state not in get_args(StateKind):
             raise UserError(f"unknown state {self.state!r}; choices: {', '.join(get_args(StateKind))}")
+        require_types(self)
+        if self.context is not None and self.context < 0:
+            raise UserError(f"context {self.context} is negative")
+        if not 8 <= self.image_size <= 2048:
+            raise UserError(f"image size {self.image_size} is not between 8 and 2048 pixels")
         if self.max_steps is not None and self.max_steps < 1:
             raise UserError(f"max steps {self.max_steps} is not positive")
+
+    @classmethod
+    def of(cls, value: EnvConfig | Mapping[str, Any]) -> EnvConfig:
+        """A config, or one from its fields by name, as agents and datasets have their `environment`. Raises UserError
+        for anything else, and for a field that does not fit."""
+        if isinstance(value, EnvConfig):
+            return value
+        if not isinstance(value, Mapping):
+            raise UserError(f"config is {value!r}; expected an EnvConfig, or a dict of its fields")
+        return from_jsonable(cls, to_jsonable(dict(value)))
 
 
 @dataclass(frozen=True)

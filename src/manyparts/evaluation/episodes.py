@@ -19,7 +19,6 @@ from manyparts.agents.random_agent import RandomAgent
 from manyparts.data.embodiments import JointSpec
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.evaluation.attention import Attention
-from manyparts.evaluation.prompt_kinds import Prompts
 from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.results import EpisodeRecord
 from manyparts.models.checkpoint import CheckpointInfo, load_info
@@ -39,7 +38,8 @@ _SECONDS_AFTER_SUCCESS = 1.0
 @dataclass(frozen=True)
 class EvaluationConfig:
     """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned nothing.
-    environments: of each suite that is evaluated. device, precision: how the agent runs.
+    environments: of each suite that is evaluated. prompts: a kind of prompt, or the sentence that is told. device,
+    precision: how the agent runs.
 
     prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
     episode ends with its first solved step. planner: what a dynamics model acts with.
@@ -49,7 +49,7 @@ class EvaluationConfig:
     environments: Mapping[str, EnvConfig]
     seed: int
     split: Split
-    prompts: Prompts
+    prompts: str
     device: str
     precision: Precision = "fp32"
     prompt_task: str | None = None

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from manyparts import envs
+from manyparts.agents.loading import LearnedAgent, origin_of
+from manyparts.arguments import explained, path_of, whole
 from manyparts.claim import claim, write_atomically
 from manyparts.data.windows import WindowConfig
 from manyparts.devices import choose_device
@@ -29,47 +31,49 @@ from manyparts.evaluation.episodes import (
     run_episode,
     video_name,
 )
-from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_kinds import is_sentence, kinds_for, told_by
 from manyparts.evaluation.provenance import code_commit, file_hash, package_versions
 from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
-from manyparts.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, resolve, workplace
+from manyparts.models.checkpoint import WEIGHTS, CheckpointInfo, load_info, workplace
 from manyparts.planners import PlannerConfig
 from manyparts.progress import progress_bar
 from manyparts.rollout.workers import Affinity, default_workers, stream
 from manyparts.serialisation import from_jsonable, to_jsonable
-from manyparts.types import Precision, UserError
+from manyparts.types import Precision, Prompt, UserError
 
 EPISODES = "episodes.jsonl"
 
 
+@explained(config=EnvConfig)
 def evaluate(
-    run: str | Path,
+    run: str | Path | LearnedAgent,
     *,
-    tasks: Sequence[str] | None = None,
+    tasks: str | Sequence[str] | None = None,
     episodes: int = 20,
     seed: int = 0,
     workers: int | None = None,
     videos: int = 0,
-    prompts: Prompts = "sentence",
+    prompts: str | Prompt = "sentence",
     prompt_task: str | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
     split: Split = "evaluation",
     output: str | Path | None = None,
     resume: bool = True,
-    device: str = "cpu",
-    precision: Precision = "fp32",
+    device: str | None = None,
+    precision: Precision | None = None,
     planner: PlannerConfig | None = None,
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
-    run: a run or checkpoint folder. tasks: names or splits; None: the tasks it was trained on. An agent for several
-    embodiments acts for that of the task. prompts: what the agent is told (`prompt_kinds`). prompt_task: the task
-    that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
-    that success at the last step means something, unless `until_success` ends each with its first solved step,
-    which saves most of the time of a good agent. videos: of each task film the first so many successes and
-    failures, and keep where the visual tokens look in them (`attention`). device, precision: how the agent runs; bf16
-    computes in bfloat16. planner: what a dynamics model acts with.
+    run: a run or checkpoint folder, or an agent of `load`, which evaluates what it was loaded from. tasks: names or
+    splits; None: the tasks it was trained on. An agent for several embodiments acts for that of the task. prompts: what
+    the agent is told: a kind of prompt (`prompt_kinds`), or a sentence that replaces every task's own. prompt_task: the
+    task that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
+    that success at the last step means something, unless `until_success` ends each with its first solved step, which
+    saves most of the time of a good agent. videos: of each task film the first so many successes and failures, and keep
+    where the visual tokens look in them (`attention`). device, precision: how the agent runs, by default on "cpu" in
+    "fp32"; bf16 computes in bfloat16. planner: what a dynamics model acts with. An agent brings its own.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation)
@@ -77,14 +81,16 @@ def evaluate(
     begins anew. Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a
     folder of another evaluation.
     """
-    checkpoint = resolve(run)
+    if isinstance(run, str) and run in REFERENCES and not Path(run).exists():
+        raise UserError(f"{run} is no run: evaluate_reference({run!r}, tasks, output=...) evaluates it")
+    asked = origin_of(run, device, precision, planner)
+    checkpoint, planner = asked.checkpoint, asked.planner
     info = load_info(checkpoint)
     chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
-    _check(episodes, videos, prompts, max_steps, split, precision)
-    taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
-    if prompts not in taken:
-        raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
-    device = str(choose_device(device))
+    seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, asked.precision)
+    told = told_by(prompts)
+    _require_trained_on(told, asked.run, info, prompt_task)
+    device = str(choose_device(asked.device))
     environments = {
         suite: environment if max_steps is None else replace(environment, max_steps=max_steps)
         for suite, environment in _environments(info, chosen).items()
@@ -92,9 +98,9 @@ def evaluate(
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
     config = EvaluationConfig(
-        checkpoint, environments, seed, split, prompts, device, precision, prompt_task, until_success, planner
+        checkpoint, environments, seed, split, told, device, asked.precision, prompt_task, until_success, planner
     )
-    folder = workplace(run) / EVALUATION if output is None else Path(output)
+    folder = workplace(asked.run) / EVALUATION if output is None else path_of(output, "output")
     if not resume:
         _discard(folder)
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}
@@ -102,34 +108,35 @@ def evaluate(
     return _carried_out(folder, config, conditions, _origin(config, info), chosen, episodes, videos, workers)
 
 
+@explained(environment=EnvConfig)
 def evaluate_reference(
     agent: Reference,
-    tasks: Sequence[str],
+    tasks: str | Sequence[str],
     *,
     output: str | Path,
     episodes: int = 20,
     seed: int = 0,
     workers: int | None = None,
     videos: int = 0,
-    environment: EnvConfig | None = None,
+    environment: EnvConfig | Mapping[str, Any] | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
     split: Split = "evaluation",
 ) -> Result:
     """What the "expert", which knows the simulator, or "random" actions achieve on the episodes that `evaluate` meets:
     a ceiling and a floor. environment: None for the suites' usual one. The rest: see `evaluate`."""
-    _check(episodes, videos, "sentence", max_steps, split, "fp32")
+    seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, "fp32")
     if agent not in REFERENCES:
         raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
     chosen = tuple(dict.fromkeys(envs.expand(tasks)))
-    settings = environment or EnvConfig()
+    settings = EnvConfig.of(environment or EnvConfig())
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)
     environments = {task.partition("/")[0]: settings for task in chosen}
     config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
     conditions = {"agent": agent} | _conditions(config, chosen, None)
     origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
-    return _carried_out(Path(output), config, conditions, origin, chosen, episodes, videos, workers)
+    return _carried_out(path_of(output, "output"), config, conditions, origin, chosen, episodes, videos, workers)
 
 
 def _carried_out(
@@ -151,17 +158,36 @@ def _carried_out(
     return result
 
 
-def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str, precision: str) -> None:
-    for name, value, least in (("episodes", episodes, 1), ("videos", videos, 0), ("max_steps", max_steps, 1)):
-        if value is not None and value < least:
-            raise UserError(f"{name} is {value}; expected at least {least}")
-    for name, value, choices in (
-        ("prompts", prompts, get_args(Prompts)),
-        ("split", split, get_args(Split)),
-        ("precision", precision, get_args(Precision)),
-    ):
+def _checked(
+    seed: int,
+    episodes: int,
+    videos: int,
+    max_steps: int | None,
+    workers: int | None,
+    split: str,
+    precision: str,
+) -> tuple[int, int]:
+    """The seed and the number of episodes as ints. Raises UserError for a value that cannot be."""
+    whole("videos", videos, minimum=0)
+    for name, value in (("max_steps", max_steps), ("workers", workers)):
+        if value is not None:
+            whole(name, value, minimum=1)
+    for name, value, choices in (("split", split, get_args(Split)), ("precision", precision, get_args(Precision))):
         if value not in choices:
             raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
+    return whole("seed", seed), whole("episodes", episodes, minimum=1)
+
+
+def _require_trained_on(told: str, run: Path, info: CheckpointInfo, prompt_task: str | None) -> None:
+    """Raises UserError for prompts that the agent was not trained on, or that would not reach it."""
+    taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
+    if not is_sentence(told):
+        if told not in taken:
+            raise UserError(f"{run} was not trained on prompts of {told!r}; choices: {', '.join(taken)}")
+    elif info.model.get("prompt") is None:
+        raise UserError(f"{run} takes no prompts, so nothing would hear {told!r}; leave prompts out")
+    elif prompt_task is not None:
+        raise UserError(f"prompts {told!r} and prompt_task {prompt_task!r} both say what is told; choose one")
 
 
 def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.agents.loading import load_system
+from manyparts.arguments import path_of, whole
 from manyparts.claim import write_atomically
 from manyparts.data.bounds import beyond
 from manyparts.data.dataset import EpisodeDataset
@@ -134,8 +136,8 @@ class _Walk:
 
 
 def open_loop(
-    runs: Sequence[str | Path],
-    data: str | Path,
+    runs: str | Path | Sequence[str | Path],
+    data: str | Path | EpisodeDataset,
     *,
     horizons: Sequence[int] = HORIZONS,
     windows: int = 64,
@@ -143,7 +145,8 @@ def open_loop(
     output: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Forecast]:
-    """Predictions of dynamics models on the same windows of a dataset, one for each run.
+    """Predictions of dynamics models on the same windows of a dataset, one for each run; a single run may be given as
+    it is.
 
     Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
     enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes (of more episodes so many
@@ -159,13 +162,13 @@ def open_loop(
     unit = asked.forecasters[0].normaliser.deviation
     found = [_forecast(each, asked, horizons, unit) for each in asked.forecasters]
     if output is not None:
-        _write(Path(output), found, str(data))
+        _write(path_of(output, "output"), found, data.location if isinstance(data, EpisodeDataset) else str(data))
     return found
 
 
 def imagine(
-    runs: Sequence[str | Path],
-    data: str | Path,
+    runs: str | Path | Sequence[str | Path],
+    data: str | Path | EpisodeDataset,
     *,
     horizon: int,
     windows: int,
@@ -206,13 +209,15 @@ class _Asked:
 
 
 def _ask(
-    runs: Sequence[str | Path],
-    data: str | Path,
+    runs: str | Path | Sequence[str | Path],
+    data: str | Path | EpisodeDataset,
     horizon: int,
     windows: int,
     seed: int,
     changes: Mapping[str, Any] | None,
 ) -> _Asked:
+    runs = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    windows, seed = whole("windows", windows), whole("seed", seed)
     if windows < 1 or not runs:
         raise UserError(f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each")
     dataset = EpisodeDataset.open(data)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import TYPE_CHECKING, Literal, get_args
+
+from manyparts.arguments import closest
+from manyparts.types import Prompt, UserError
 
 if TYPE_CHECKING:
     from manyparts.data.windows import WindowConfig
@@ -25,6 +30,32 @@ very episode where the suite has one, else the scene as the expert leaves it. de
 scene, with its actions; watched: without. none: nothing. other_goal_image: the goal of another scene of the task.
 half_goal_image: half of the goal image's 8 by 8 patches grey.
 """
+
+
+def told_by(prompts: str | Prompt) -> str:
+    """What episodes are told: a kind of prompt, or a sentence, which may be given as a `Prompt`.
+
+    Raises UserError for what is neither: one word, which is more likely a kind misspelt, and what is near to a kind.
+    """
+    kinds, text = get_args(Prompts), prompts
+    if isinstance(prompts, Prompt):
+        if prompts.goal is not None or prompts.demonstration is not None or not prompts.sentence:
+            raise UserError("evaluate takes a prompt of a sentence alone; for pictures of your own use rollout()")
+        text = prompts.sentence
+    if not isinstance(text, str):
+        raise UserError(f"prompts is {prompts!r}; expected a kind of prompt ({', '.join(kinds)}), or a sentence")
+    compact = text.replace(" ", "")
+    if text not in kinds and (re.fullmatch(r"[\w+]*", text, re.ASCII) or difflib.get_close_matches(compact, kinds)):
+        raise UserError(
+            f"prompts is {text!r}; {closest(compact, kinds)}; or a sentence of two words or more, which replaces the "
+            "task's own"
+        )
+    return text
+
+
+def is_sentence(told: str) -> bool:
+    """Whether what episodes are told is a sentence, rather than a kind of prompt."""
+    return told not in get_args(Prompts)
 
 
 def kinds_for(window: WindowConfig) -> list[Prompts]:

@@ -13,7 +13,7 @@ from manyparts.data.prompts import evenly_spaced
 from manyparts.data.windows import WindowConfig
 from manyparts.envs import instructions
 from manyparts.envs.base import EnvConfig, Environment
-from manyparts.evaluation.prompt_kinds import Prompts
+from manyparts.evaluation.prompt_kinds import is_sentence
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import Step, rollout
 from manyparts.rollout.seeds import derive_seed
@@ -24,12 +24,15 @@ _LINGER_STEPS = 10
 
 
 def episode_prompt(
-    kind: Prompts, task: str, index: int, seed: int, env: Environment, config: EnvConfig, window: WindowConfig
+    kind: str, task: str, index: int, seed: int, env: Environment, config: EnvConfig, window: WindowConfig
 ) -> Prompt:
     """The prompt of episode `index` of the environment `env`, whose scene is that of `seed`, told as for `task`.
 
+    kind: a kind of prompt, or the sentence itself.
     A `task` other than the environment's own makes a wrong prompt; its pictures are then of its own scenes.
     """
+    if is_sentence(kind):
+        return Prompt(kind)
     known, prompt = instructions(task), Prompt()
     for part in kind.split("+"):
         if part == "sentence":

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import explained, path_of
 from manyparts.claim import write_atomically
 from manyparts.evaluation.statistics import (
     Difference,
     Interval,
+    bounded,
     difference,
     difference_of_success,
     mean_success,
@@ -22,6 +24,7 @@ from manyparts.evaluation.statistics import (
     wilson,
 )
 from manyparts.naming import FORMER_NAME, NAME
+from manyparts.printing import html_table, shown_short
 from manyparts.serialisation import from_jsonable
 from manyparts.types import UserError
 
@@ -87,6 +90,21 @@ class Result:
     episodes: tuple[EpisodeRecord, ...]
     provenance: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        count = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}, {len(self.episodes)} episodes"
+        success = f": success {bounded(self.aggregate['success_any'])}" if self.episodes else ""
+        return f"Result({count}{success})"
+
+    def _repr_html_(self) -> str:
+        heads, rows, mean = self.table()
+        return html_table(repr(self), heads, [*rows, *([] if mean is None else [mean])])
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...] | None]:
+        """What is shown to people: heads, a row of text for each task, and of several tasks that of their mean."""
+        heads = ("task", "success", "at the end", *self.metrics, "return", "steps")
+        rows = [(task, *_cells(found, self.metrics)) for task, found in self.per_task.items()]
+        return heads, rows, ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None
+
     @property
     def tasks(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(episode.task for episode in self.episodes))
@@ -141,7 +159,7 @@ class Result:
     @classmethod
     def load(cls, path: str | Path) -> Result:
         """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is none."""
-        path = Path(path)
+        path = path_of(path, "result")
         tried = [path, path / RESULTS, path / EVALUATION / RESULTS]
         found = next((candidate for candidate in tried if candidate.is_file()), None)
         if found is None:
@@ -153,6 +171,7 @@ class Result:
             raise UserError(f"{found} is not the result of an evaluation ({error})") from None
 
 
+@shown_short
 @dataclass(frozen=True)
 class PromptStudy:
     """How far success follows the prompt. episodes: a task and prompt. kinds: success over all tasks under each kind of
@@ -187,7 +206,25 @@ class Comparison:
     per_task: Mapping[str, Difference]
     mismatches: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        over = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
+        found = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}, A - B {bounded(self.difference, signed=True)}"
+        different = f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
+        return f"Comparison({self.measure} over {over}: {found}{different})"
 
+    def _repr_html_(self) -> str:
+        return html_table(repr(self), *self.table())
+
+    def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """What is shown to people: heads, and a row of text for each task and for their mean."""
+        rows = [
+            (name, bounded(each, signed=True), f"{each.probability:.2f}")
+            for name, each in [*self.per_task.items(), ("mean", self.difference)]
+        ]
+        return ("task", "A - B", "probability that A is better"), rows
+
+
+@explained()
 def compare(
     a: Result | str | Path, b: Result | str | Path, *, allow_mismatch: bool = False, measure: str = "success_any"
 ) -> Comparison:
@@ -263,3 +300,10 @@ def _of_one_task(name: str, values: np.ndarray) -> Interval:
 
 def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
     return {name: asdict(interval) for name, interval in measures.items()}
+
+
+def _cells(found: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
+    """What a table shows of a task: success, success at the end, the suite's own measures, return and steps."""
+    own = (bounded(found[metric]) if metric in found else "" for metric in metrics)
+    averages = f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"
+    return (bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages)

@@ -6,12 +6,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+
+
+class Bounded(Protocol):
+    """A mean with the bounds of its interval."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def bounded(found: Bounded, *, signed: bool = False) -> str:
+    """Mean and bounds for people, such as "0.50 [0.30, 0.70]"; signed: with a plus, as differences are shown."""
+    form = "+.2f" if signed else ".2f"
+    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
 @dataclass(frozen=True)

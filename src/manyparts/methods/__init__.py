@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from manyparts.arguments import closest
 from manyparts.types import UserError
 
 if TYPE_CHECKING:
@@ -53,6 +54,6 @@ def preset(name: str) -> TrainConfig:
     import importlib
 
     if name not in _PRESETS:
-        raise UserError(f"unknown preset {name!r}; known: {', '.join(preset_names())}")
+        raise UserError(f"unknown preset {name!r}; {closest(str(name), preset_names())}")
     module, function, arguments = _PRESETS[name]
     return getattr(importlib.import_module(f"manyparts.methods.{module}"), function)(*arguments)

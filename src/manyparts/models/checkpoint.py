@@ -17,18 +17,22 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from manyparts.arguments import path_of
 from manyparts.data.embodiments import JointSpec
 from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
 from manyparts.data.statistics import Statistics
 from manyparts.naming import NAMES
+from manyparts.printing import shown_short
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.types import Spec, TaskEntry, UserError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parents[1] / "weights"
 _NAMED = 5
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path has lost the second slash
 
 
+@shown_short
 @dataclass(frozen=True)
 class Embodiment:
     """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
@@ -68,6 +72,10 @@ class CheckpointInfo:
     objectives: Mapping[str, Any]
     window: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        known = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
+        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {known})"
 
     @property
     def joint(self) -> JointSpec:
@@ -153,9 +161,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def resolve(path: str | Path) -> Path:
     """The checkpoint folder that `path` means: itself, the last checkpoint of a run folder, or by its name
     "manyparts/NAME" (or "understudy/NAME", as runs from before the rename have it) one that comes with the package."""
+    path = path_of(path, "run")
     if shipped := _shipped(path):
         return shipped
-    path = Path(path)
+    if not path.exists() and _URL.match(str(path)):
+        raise UserError(f"{path} is no folder: agents are loaded from a disk; download the run, and give its folder")
     last = path / "checkpoints" / "last"
     if (last / WEIGHTS).is_file():
         return last.resolve()
@@ -168,7 +178,8 @@ def resolve(path: str | Path) -> Path:
 
 def workplace(run: str | Path) -> Path:
     """The folder for what is made of a run: its own, or for a checkpoint that comes with the package runs/NAME."""
-    return Path("runs") / Path(run).name if _shipped(run) else Path(run)
+    run = path_of(run, "run")
+    return Path("runs") / run.name if _shipped(run) else run
 
 
 def _shipped(path: str | Path) -> Path | None:

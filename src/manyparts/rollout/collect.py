@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from manyparts import envs
 from manyparts.agents.expert_agent import Noise
+from manyparts.arguments import explained, path_of, whole
 from manyparts.claim import claim, holds, write_atomically
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs.base import EnvConfig
@@ -27,12 +28,13 @@ from manyparts.types import Spec, UserError
 PATIENT_FAILURES = 20
 
 
+@explained(config=EnvConfig, noise=Noise)
 def collect(
-    tasks: Sequence[str],
+    tasks: str | Sequence[str],
     *,
     episodes: int,
     output: str | Path,
-    config: EnvConfig | None = None,
+    config: EnvConfig | Mapping[str, Any] | None = None,
     noise: Noise | None = None,
     seed: int = 0,
     workers: int | None = None,
@@ -59,16 +61,17 @@ def collect(
         raise UserError("no tasks to collect; name at least one")
     chosen = CollectConfig(
         tasks=names,
-        episodes=episodes,
-        seed=seed,
-        environment=config or EnvConfig(),
+        episodes=whole("episodes", episodes),
+        seed=whole("seed", seed),
+        environment=EnvConfig.of(config or EnvConfig()),
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
         steps_after_success=envs.steps_after_success(names) if steps_after_success is None else steps_after_success,
     )
     _check(chosen)
-    output = Path(output)
+    workers = default_workers() if workers is None else whole("workers", workers, minimum=1)
+    output = path_of(output, "output")
     staging = output.with_name(f"{output.name}.partial")
     manifest = _manifest(chosen)
     if not resume:
@@ -82,7 +85,7 @@ def collect(
         clear_torn(staging)
         if not output.exists():
             ledgers = {task: Ledger(staged(staging, task)) for task in chosen.tasks}
-            _run_attempts(chosen, staging, ledgers, default_workers() if workers is None else workers)
+            _run_attempts(chosen, staging, ledgers, workers)
             _assemble(chosen, staging, ledgers).rename(output)
     shutil.rmtree(staging, ignore_errors=True)
     return EpisodeDataset.open(output)
@@ -127,8 +130,7 @@ class Ledger:
 def _check(config: CollectConfig) -> None:
     if config.episodes < 1:
         raise UserError(f"{config.episodes} episodes a task; at least 1 is needed")
-    if config.steps_after_success < 0:
-        raise UserError(f"{config.steps_after_success} steps after success; expected at least 0")
+    whole("steps_after_success", config.steps_after_success, minimum=0)
     if config.images not in ("png", "video"):
         raise UserError(f"images is {config.images!r}; choose png or video")
     noise = config.noise

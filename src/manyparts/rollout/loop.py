@@ -51,7 +51,7 @@ def rollout(
     agent: Agent,
     *,
     seed: int,
-    prompt: Prompt | None,
+    prompt: Prompt | str | None,
     explore: bool,
     max_steps: int | None = None,
     on_step: Callable[[Step], None] | None = None,
@@ -60,10 +60,11 @@ def rollout(
 ) -> EpisodeResult:
     """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
 
-    An observation is rendered only when the agent needs it, and at the steps `observed`. `on_step` is called after
-    every step, before the next one begins. `steps_after_success` ends the episode so many steps after its first solved
-    one; None: it runs to its end.
+    prompt: a sentence may be given as it is. An observation is rendered only when the agent needs it, and at the
+    steps `observed`. `on_step` is called after every step, before the next one begins. `steps_after_success` ends the
+    episode so many steps after its first solved one; None: it runs to its end.
     """
+    prompt = Prompt.of(prompt)
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
     carry, return_, success, first_success, index = None, 0.0, False, None, -1

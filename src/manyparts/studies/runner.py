@@ -14,6 +14,7 @@ from typing import Any
 
 from manyparts.claim import claim
 from manyparts.data.staging import CACHE_VARIABLES
+from manyparts.printing import say
 from manyparts.progress import progress_bar
 from manyparts.rollout.workers import ONE_THREAD, default_workers
 from manyparts.studies.stages import (
@@ -142,10 +143,10 @@ class _Pool:
         if is_done(stage, self.output):
             self._done.add(stage.key)
             self.outcome.done.append(stage)
-            print(f"{count} {label(stage)}: {process.seconds():.0f} s", file=sys.stderr)
+            say(f"{count} {label(stage)}: {process.seconds():.0f} s", error=True)
         else:
             self.outcome.failed.append(stage)
-            print(f"failed: {label(stage)}: {process.last_words()}; its log: {process.log}", file=sys.stderr)
+            say(f"failed: {label(stage)}: {process.last_words()}; its log: {process.log}", error=True)
 
 
 class _Process:

@@ -19,7 +19,8 @@ from typing import Any
 from manyparts.agents.expert_agent import Noise
 from manyparts.claim import write_atomically
 from manyparts.envs.base import EnvConfig, Split
-from manyparts.evaluation.episodes import Prompts, Reference
+from manyparts.evaluation.episodes import Reference
+from manyparts.evaluation.prompt_kinds import Prompts
 from manyparts.planners import PlannerConfig
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
 from manyparts.training.config import TrainConfig

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from manyparts.printing import say
 from manyparts.types import UserError
 
 # What the stages import when they need it; nothing of it starts a thread, which a fork would lose.
@@ -146,7 +147,7 @@ def _carry_out(place: Path, cores: int) -> int:
 
             carry_out(read_description(place), place.parents[1], cores=cores)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from manyparts.arguments import set_by_replace
 from manyparts.data.quality import Measure
 from manyparts.data.windows import WindowConfig
 from manyparts.objectives.system import ModelConfig, ObjectiveConfig, sees_images
+from manyparts.printing import shown_short
+from manyparts.serialisation import require_types
 from manyparts.types import Precision, UserError
 
 
+@set_by_replace
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW under a warm-up and a cosine."""
@@ -38,6 +42,7 @@ class OptimizerConfig:
     """Parts into which a batch is cut to save memory; each counts alike."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         _require("optimizer.learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
@@ -46,6 +51,7 @@ class OptimizerConfig:
         _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
 
 
+@set_by_replace
 @dataclass(frozen=True)
 class CurationConfig:
     """Which demonstrations are left out, by what `manyparts data info --quality` measures."""
@@ -58,9 +64,11 @@ class CurationConfig:
     """Share of each task's demonstrations that goes, the worst first."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         _require("curation.drop", self.drop, 0 <= self.drop < 1, "in [0, 1)")
 
 
+@set_by_replace
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Changes of a window's images and states, the same for all its steps; the defaults change nothing."""
@@ -82,6 +90,7 @@ class AugmentationConfig:
     demonstration it comes from, and the policy learns these by heart instead of looking."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         _require("augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0")
         low, high = self.resized_crop
         _require("augmentation.resized_crop", self.resized_crop, 0 < low <= high <= 1, "0 < low <= high <= 1")
@@ -93,6 +102,8 @@ class AugmentationConfig:
         return replace(self, state_noise=0.0) != AugmentationConfig()
 
 
+@set_by_replace
+@shown_short
 @dataclass(frozen=True)
 class TrainConfig:
     """One run: a phase of a method."""
@@ -163,6 +174,7 @@ class TrainConfig:
     """Of initial weights, order of windows, dropout, masks and augmentation."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         _require("objectives", dict(self.objectives), bool(self.objectives), "at least one loss")
         for name in ("steps", "batch_size", "processes"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
@@ -179,6 +191,13 @@ class TrainConfig:
         parts = self.processes * self.optimizer.accumulation
         expected = f"a multiple of processes x accumulation = {parts}"
         _require("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
+
+
+def require_config(config: object) -> None:
+    """Raises UserError for anything but a `TrainConfig`, such as the name of a preset."""
+    if not isinstance(config, TrainConfig):
+        name = f"preset({config!r})" if isinstance(config, str) else 'preset("dualmind/phase1-laptop")'
+        raise UserError(f"config is {config!r}; expected a TrainConfig, such as manyparts.{name}")
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:

@@ -20,6 +20,7 @@ from manyparts.data.mixture import Mixture
 from manyparts.data.stream import StreamedWindows
 from manyparts.data.windows import Windows
 from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.printing import say
 from manyparts.progress import progress_bar
 from manyparts.rollout.seeds import derive_seed
 from manyparts.training import checkpoint
@@ -249,8 +250,6 @@ def _summary(course: Course, start: int, pace: _Pace) -> str:
 
 
 def _interrupted(course: Course, done: int) -> KeyboardInterrupt:
-    print(
-        f"\nstopped after step {done} of {course.config.steps}; --resume continues from {course.output}",
-        file=sys.stderr,
-    )
+    print(file=sys.stderr)
+    say(f"stopped after step {done} of {course.config.steps}; --resume continues from {course.output}", error=True)
     return KeyboardInterrupt()

@@ -6,13 +6,13 @@ import contextlib
 import fcntl
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from manyparts.claim import write_atomically
+from manyparts.printing import say
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.training.config import TrainConfig
 from manyparts.training.sources import Sources
@@ -33,7 +33,7 @@ def require_free(run: Path, *, resume: bool) -> None:
     if content and CONFIG not in content:
         raise UserError(f"output {run} holds no run to resume: {CONFIG} is missing; choose another folder")
     if resume and not content:
-        print(f"nothing to resume in {run}: training from the start", file=sys.stderr)
+        say(f"nothing to resume in {run}: training from the start", error=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +14,14 @@ from manyparts.data.formats.reader import REWARD
 from manyparts.data.mixture import require_weights
 from manyparts.data.statistics import pooled
 from manyparts.models.checkpoint import Embodiment
+from manyparts.printing import shown_short
 from manyparts.serialisation import content_hash
 from manyparts.types import Spec, TaskEntry, UserError
 
+Data = str | Path | EpisodeDataset
 
+
+@shown_short
 @dataclass(frozen=True)
 class Sources:
     """One dataset or several. weights: in proportion to the windows that each gives."""
@@ -27,21 +32,24 @@ class Sources:
     @classmethod
     def open(
         cls,
-        data: str | Path | Sequence[str | Path],
+        data: Data | Sequence[Data],
         weights: Sequence[float] = (),
         *,
         temperature: float | None = None,
     ) -> Sources:
-        """Of one location or several; without weights each counts alike. temperature: weights are multiplied by
-        frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every dataset as
-        often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
-        locations = [data] if isinstance(data, str | Path) else list(data)
+        """Of one dataset or several, or their locations; without weights each counts alike. temperature: weights are
+        multiplied by frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every
+        dataset as often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
+        locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else list(data)
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
         if temperature is not None and not temperature > 0:
             raise UserError(f"temperature is {temperature}; expected a number above 0")
         datasets = tuple(map(EpisodeDataset.open, locations))
+        for dataset in datasets:
+            if dataset.spec != dataset.reader.contents.spec:  # other processes and --resume open it again
+                raise UserError(f"the spec of {dataset.location} was changed after it was opened; open it again")
         given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
         if temperature is not None:
             sizes = np.asarray([dataset.num_frames for dataset in datasets])

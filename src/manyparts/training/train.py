@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from manyparts.arguments import explained, path_of
 from manyparts.data.bounds import require_learnable
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
@@ -31,7 +32,7 @@ from manyparts.objectives.system import DynamicsConfig, System, sees_images
 from manyparts.rollout.seeds import derive_seed
 from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
 from manyparts.training import checkpoint, run_folder
-from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig
+from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig, require_config
 from manyparts.training.distributed import (
     LostPeerError,
     Ranks,
@@ -46,7 +47,7 @@ from manyparts.training.loop import AnyWindows, Course, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import train_only
 from manyparts.training.precision import computed_precision, flushed_denormals
-from manyparts.training.sources import Sources
+from manyparts.training.sources import Data, Sources
 from manyparts.training.update import Learner
 from manyparts.types import UserError
 
@@ -54,37 +55,41 @@ _HELD_PART = 0.25  # of a GPU's free memory
 _MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}
 
 
+@explained(config=TrainConfig)
 def train(
     config: TrainConfig,
     *,
-    data: str | Path | Sequence[str | Path],
+    data: Data | Sequence[Data],
     output: str | Path,
     weights: Sequence[float] = (),
     temperature: float | None = None,
     start_from: str | Path | None = None,
     resume: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
 ) -> Path:
     """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output` is returned.
 
-    data: what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none: each as much.
-    temperature: see `Sources.open`. start_from: a run or checkpoint whose
-    weights this one begins with, whose embodiments and scale of states it keeps.
-    resume: continue the run in `output` from its last checkpoint; on a CPU its losses are those of a run that was
-    never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
+    data: a dataset, or what `EpisodeDataset.open` takes. weights: how much of every batch each dataset gives; none:
+    each as much. temperature: see `Sources.open`. start_from: a run or checkpoint whose weights this one begins with,
+    whose embodiments and scale of states it keeps. resume: continue the run in `output` from its last checkpoint; on a
+    CPU its losses are those of a run that was never stopped, to the bit. device: "auto" (cuda, else mps, else cpu) or a
+    torch device.
 
     Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a checkpoint written.
     """
+    require_config(config)
+    output = path_of(output, "output")
+    start_from = None if start_from is None else path_of(start_from, "start_from")
     place = choose_device(device, process=int(os.environ["LOCAL_RANK"]) if under_torchrun() else None)
     with torchrun_ranks(place) as ranks, _reproducible(place):
         if ranks.first:
             if config.compile:
                 _require_compiler(place)
-            run_folder.require_free(Path(output), resume=resume)
-            _lead(config, Sources.open(data, weights, temperature=temperature), Path(output), start_from, place, ranks)
+            run_folder.require_free(output, resume=resume)
+            _lead(config, Sources.open(data, weights, temperature=temperature), output, start_from, place, ranks)
         else:
             _follow(ranks, place)
-    return Path(output)
+    return output
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:

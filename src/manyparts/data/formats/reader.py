@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from manyparts.data.statistics import Statistics
+from manyparts.printing import shown_short
 from manyparts.types import Spec, TaskEntry
 
 STATE = "observation.state"
@@ -22,6 +23,7 @@ SUCCESS = "next.success"
 _SHOWN = 5
 
 
+@shown_short
 @dataclass(frozen=True)
 class Contents:
     """What a dataset says of itself. format, images: for people, such as "LeRobotDataset v3.0" and "png".

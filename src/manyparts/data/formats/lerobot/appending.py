@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.arguments import path_of
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
 from manyparts.data.formats.reader import EXPERT_ACTION
@@ -32,7 +33,7 @@ def append(
     it was last written, so that it need not be read again. Raises UserError if spec, rate, environment or a task's
     sentences differ from the dataset's, or it was not written by us.
     """
-    dataset = LeRobotReader(Path(path))
+    dataset = LeRobotReader(path_of(path))
     if own_entry(dataset.metadata.info) is None:
         raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
     known, ours = dataset.contents, {task.name: task for task in dataset.contents.tasks}

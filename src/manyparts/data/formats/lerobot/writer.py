@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
+from manyparts.arguments import path_of
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
@@ -95,7 +96,7 @@ class DatasetWriter:
     ) -> None:
         """expert: whether a column holds the expert's actions next to those that were executed; a dataset that the
         writer continues decides for itself."""
-        self.path = Path(path)
+        self.path = path_of(path)
         if images not in ("png", "video"):
             raise UserError(f"images is {images!r}; choose png or video")
         if self.path.exists() and continues is None:
