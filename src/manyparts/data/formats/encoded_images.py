@@ -1,47 +1,83 @@
-"""Encoded images, looked at without decoding them: which size, how many channels, how many bits."""
+"""Images that lie in files as encoded bytes, one string per step: JPEG, PNG, WebP and what else Pillow knows."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
 from manyparts.data.formats.arrays import Entry
+from manyparts.data.formats.errors import one_line
+from manyparts.data.png import decode_png, deep_pixels
+from manyparts.types import UserError
 
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-_MODES = {"1": (1, "u1"), "L": (1, "u1"), "P": (3, "u1"), "RGB": (3, "u1"), "YCbCr": (3, "u1"), "LA": (2, "u1")}
-_MODES |= {"RGBA": (4, "u1"), "CMYK": (4, "u1"), "I": (1, "i4"), "F": (1, "f4")}
+_BEGINNINGS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
+_WEBP = (b"RIFF", b"WEBP")
+_SHORTEST = 64  # bytes: a few numbers may begin in the same way by chance
+_CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "PA": 2, "P": 3, "RGB": 3, "YCbCr": 3}  # a palette is colour
 
 
 def encoding_of(content: bytes | memoryview | np.ndarray) -> str | None:
-    """ "PNG" or "JPEG" if bytes, or uint8 (n,), begin as such a file does."""
-    begin = bytes(content[:8])
-    return "PNG" if begin == _PNG else "JPEG" if begin.startswith(_JPEG) else None
+    """ "PNG", "JPEG" or "WebP" if bytes, or uint8 (n,), begin as such a file does and are long enough for one."""
+    begin = bytes(content[:12])
+    if len(content) < _SHORTEST:
+        return None
+    if (begin[:4], begin[8:]) == _WEBP:
+        return "WebP"
+    return next((name for name, magic in _BEGINNINGS.items() if begin.startswith(magic)), None)
 
 
 def look_at(content: bytes | memoryview) -> Entry:
-    """Shape (h, w, channels) and dtype of an image's pixels as the file holds them.
+    """Shape (h, w, channels) and dtype of an image's pixels as the file holds them, from its head alone.
 
-    A palette counts as colour. Raises one of UNREADABLE if it is no image.
+    Raises one of UNREADABLE if it is no image.
     """
-    if encoding_of(content) == "PNG" and len(content) >= 26:  # Pillow does not tell 16-bit colour from 8-bit
-        width, height, bits, colour = struct.unpack(">IIBB", bytes(content[16:26]))
-        if colour not in _PNG_CHANNELS:
-            raise ValueError(f"PNG has no colour type {colour}")
-        return Entry((height, width, _PNG_CHANNELS[colour]), np.dtype(np.uint16 if bits == 16 else np.uint8))
     with Image.open(io.BytesIO(content)) as image:
-        channels, dtype = _MODES.get(image.mode, (1, "u2"))  # "I;16", "I;16B" and so on
+        channels = 1 if image.mode.startswith("I;16") else _CHANNELS.get(image.mode, 4)
+        dtype = np.float32 if image.mode == "F" else np.uint16 if deep_pixels(image) else np.uint8
         return Entry((image.height, image.width, channels), np.dtype(dtype))
 
 
 def is_colour(entry: Entry) -> bool:
     """Whether pixels (h, w, channels) are 8-bit colour or grey."""
     return entry.dtype == np.uint8 and entry.shape[2] in (1, 3)
+
+
+def decoded_entry(content: bytes) -> Entry | str:
+    """What an encoded image is once it is decoded, whose alpha is dropped; or why it is no image of 8 bits."""
+    try:
+        entry = look_at(content)
+    except UNREADABLE as error:
+        return f"encoded images that cannot be read: {one_line(error)}"
+    if entry.dtype != np.uint8:
+        return f"encoded images of {entry.dtype}, such as depth"
+    return Entry((*entry.shape[:2], 3), entry.dtype)
+
+
+def decode_images(contents: Iterable[bytes], rows: Sequence[int] | np.ndarray, where: str) -> np.ndarray:
+    """Encoded images of one size to uint8 (n, h, w, 3).
+
+    Args:
+        rows: their steps, for the error.
+        where: how the error begins.
+
+    Raises:
+        UserError: naming the step whose image is torn, or of another size.
+    """
+    frames: list[np.ndarray] = []
+    for row, content in zip(rows, contents, strict=True):
+        try:
+            frames.append(decode_png(content))
+        except UNREADABLE as error:
+            raise UserError(f"{where}, frame {row}, is not a readable picture: {one_line(error)}") from error
+        if frames[-1].shape != frames[0].shape:
+            raise UserError(f"{where}, frame {row}, has shape {frames[-1].shape}, frames before it {frames[0].shape}")
+    return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)

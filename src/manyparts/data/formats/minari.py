@@ -14,7 +14,7 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Entry, Gathering
-from manyparts.data.formats.encoded import decode_pictures
+from manyparts.data.formats.encoded_images import decode_images
 from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
@@ -100,7 +100,7 @@ class MinariReader:
         key, where = f"observations{_slash(name)}", f"{self._storage.path}: episode {self._numbers[index]}"
         stored = self._storage.pictures(self._numbers[index], key, rows)
         if isinstance(stored, list):
-            return decode_pictures(stored, rows, f"{where}, {key}")
+            return decode_images(stored, rows, f"{where}, {key}")
         if stored.size % (len(rows) * height * width):
             raise UserError(f"{where} has {key} of {stored.shape[1:]}, not {(height, width)}")
         return arrays.colour(stored.reshape(len(rows), height, width, -1))

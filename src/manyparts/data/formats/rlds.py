@@ -225,7 +225,7 @@ def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
     if steps * int(np.prod(shape, dtype=object)) != len(values) or int(np.prod(shape, dtype=object)) > _PIXELS:
         return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
     dtype = np.dtype(np.uint8) if feature.kind == "image" else feature.dtype
-    coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values[:8].astype(np.uint8))
+    coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values.astype(np.uint8))
     return f"bytes of a {coded} image" if coded else Entry(shape, dtype)
 
 

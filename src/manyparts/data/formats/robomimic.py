@@ -12,7 +12,7 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering, Plan
-from manyparts.data.formats.encoded import decode_pictures, looks_encoded, picture_entry
+from manyparts.data.formats.encoded_images import decode_images, decoded_entry, encoding_of
 from manyparts.data.formats.errors import Complain, NotReadError, fitting, refuse
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.instructions import KEYS, instruction_of, json_object
@@ -120,7 +120,7 @@ class RobomimicReader:
         where = f"data/{self._demos[index]}/obs/{key}"
         array = self._file.array(where)
         if holds_bytes(array):
-            frames = decode_pictures(self._file.blobs(array, rows), rows, f"{self.path}: {where}")
+            frames = decode_images(self._file.blobs(array, rows), rows, f"{self.path}: {where}")
         else:
             frames = arrays.colour(self._file.read(array, rows))
         return frames[:, ::-1] if self._upside_down else frames
@@ -228,8 +228,8 @@ class RobomimicReader:
             return "a single value"
         if array.shape[0] != length:
             return f"{array.shape[0]} rows for {length} actions"
-        if holds_bytes(array) and looks_encoded(content := self._file.blobs(array, slice(0, 1))[0]):
-            return picture_entry(content)
+        if holds_bytes(array) and encoding_of(content := self._file.blobs(array, slice(0, 1))[0]):
+            return decoded_entry(content)
         return Entry(array.shape[1:], array.dtype)
 
     def _labels(self, demo: _Demo) -> Mapping[str, Any]:
