@@ -21,8 +21,9 @@ from manyparts.data.formats.npz_files import (
     ENDS,
     Head,
     action_of,
-    ends_inside,
     many_episodes,
+    mark_names,
+    marked,
     read_arrays,
     read_head,
     read_of_some,
@@ -69,7 +70,8 @@ class NpzReader:
         self.contents = self._describe(heads, looks, strangers, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        return self._columns(self._files[index])
+        file = self._files[index]
+        return self._columns(read_arrays(file, self._column_names), file)
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, _, _ = self._plan.cameras[camera]
@@ -78,10 +80,13 @@ class NpzReader:
     def files(self) -> Sequence[Path]:
         return self._files
 
-    def _columns(self, file: Path) -> dict[str, np.ndarray]:
-        stored = read_arrays(file, [*self._plan.state, *self._actions.values(), *self._named.values()])
+    @property
+    def _column_names(self) -> list[str]:
+        return [*self._plan.state, *self._actions.values(), *self._named.values()]
+
+    def _columns(self, stored: Mapping[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:
         length = len(stored[self._action])
-        values = {name: each[:length] for name, each in stored.items()}
+        values = {name: stored[name][:length] for name in self._column_names}
         columns = {STATE: self._plan.state_of(values, length)}
         for name, key in self._actions.items():
             columns[name] = values[key].astype(np.float32).reshape(length, -1)
@@ -113,18 +118,19 @@ class NpzReader:
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
     ) -> Contents:
         cameras = [name for name, _, _ in self._plan.cameras.values()]
-        used = [*self._actions.values(), *self._plan.state, *cameras, *self._named.values()]
-        wanted = {name: self._entries[name] for name in used}
+        wanted = {name: self._entries[name] for name in [*self._column_names, *cameras]}
         lengths, asked, succeeded = {}, {}, {}
 
         def read(number: int) -> dict[str, np.ndarray]:
-            file = self._files[number]
+            file, head = self._files[number], heads[self._files[number]]
             if why := looks[number].unlike(wanted):
                 raise UserError(f"{file}: {why}")
-            if ends := ends_inside(file, heads[file]):
-                raise UserError(many_episodes(file, ends).what)
-            columns = self._columns(file)
-            asked[number] = self._asked(file, heads[file])
+            texts_there = [name for name in self._texts if name in head]
+            stored = read_arrays(file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there]))
+            if marks := marked(stored):
+                raise UserError(many_episodes(file, marks).what)
+            columns = self._columns(stored, file)
+            asked[number] = self._asked(stored, len(columns[ACTION]))
             lengths[number] = len(columns[ACTION])
             succeeded[number] = SUCCESS in columns and bool(columns[SUCCESS].any())
             return columns
@@ -172,10 +178,8 @@ class NpzReader:
                 faults[name] = f"has shape {entry.shape}, no row for each of the {steps} steps"
         return Look(entries, faults)
 
-    def _asked(self, file: Path, head: Head) -> list[str]:
-        names = [name for name in self._texts if name in head]
-        values = read_arrays(file, names)
-        return distinct(self._text_of(values[name], _steps(head, self._action)) or [] for name in names)
+    def _asked(self, stored: Mapping[str, np.ndarray], steps: int) -> list[str]:
+        return distinct(self._text_of(stored[name], steps) or [] for name in self._texts if name in stored)
 
     def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
         """Whether an array with the name of an instruction is one, and no numbers."""

@@ -19,6 +19,7 @@ from manyparts.types import UserError
 ACTIONS = ("action", "actions")
 ENDS = ("done", "dones", "terminal", "terminals", "terminated", "terminations", "timeout", "timeouts", "truncated")
 ENDS += ("truncations", "is_last", "is_terminal", "valids")
+FLAGS = (*ENDS, "is_first")
 _EPISODE = re.compile(r"(episodes?|ep|traj|trajectory)(_?(id|ids|index|idx|number))?")
 _CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
 _LOOKED_AT = 32  # files that decide what most are like
@@ -111,11 +112,27 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
 
 def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
     """The array that ends episodes before the last row, and how many episodes it marks; None in one episode's file."""
-    rows = max((entry.shape[0] for name in ACTIONS if (entry := head.get(name)) and entry.shape), default=0)
-    flags = [name for name in (*ENDS, "is_first") if name in head and head[name].dtype.kind in "biuf"]
+    return marked(read_arrays(file, mark_names(head)))
+
+
+def mark_names(head: Head) -> list[str]:
+    """The arrays that may say where episodes end, and the actions, which say how many rows there are."""
+    flags = [name for name in FLAGS if name in head and head[name].dtype.kind in "biuf"]
     lists = [name for name, entry in head.items() if entry.dtype.kind in "iu" and len(entry.shape) == 1]
-    for name, values in read_arrays(file, [*flags, *lists]).items():
-        count = _count_by_flags(name, values.reshape(-1) != 0) if name in flags else _count_by_list(name, values, rows)
+    actions = [name for name in ACTIONS if name in head and not head[name].dtype.hasobject]
+    return list(dict.fromkeys([*actions, *flags, *lists]))
+
+
+def marked(arrays: Mapping[str, np.ndarray]) -> tuple[str, int] | None:
+    """See `ends_inside`. arrays: of one file, those of `mark_names` and maybe others."""
+    rows = max((len(arrays[name]) for name in ACTIONS if name in arrays and arrays[name].ndim), default=0)
+    for name, values in arrays.items():
+        if name in FLAGS:
+            count = _count_by_flags(name, values.reshape(-1) != 0)
+        elif values.dtype.kind in "iu" and values.ndim == 1:
+            count = _count_by_list(name, values, rows)
+        else:
+            continue
         if count > 1:
             return name, count
     return None
