@@ -40,7 +40,6 @@ from manyparts.progress import progress_bar
 from manyparts.rollout.workers import Affinity, stream
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.surroundings.cores import cores
-from manyparts.surroundings.links import link_or_copy
 from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold
 from manyparts.types import Precision, UserError
 
@@ -187,20 +186,29 @@ def _results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool)
 
 @contextlib.contextmanager
 def _kept(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
-    """The same with an agent that stays: a run that is still training deletes its older checkpoints."""
-    checkpoint = Path(config.agent)
-    if checkpoint.parent.name != CHECKPOINTS:
-        yield config
-        return
+    """The same with an agent that stays: a run that is still training deletes its older checkpoints.
+
+    Its files get second names in the folder of the results; none where that is on another disk.
+    """
     own = folder / _AGENT
     shutil.rmtree(own, ignore_errors=True)
     try:
-        own.mkdir()
-        for name in (CONFIG, WEIGHTS):
-            link_or_copy(checkpoint / name, own / name)
-        yield replace(config, agent=own)
+        yield replace(config, agent=own) if _linked(Path(config.agent), own) else config
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def _linked(checkpoint: Path, folder: Path) -> bool:
+    """Whether a checkpoint of a run has second names in the folder now."""
+    if checkpoint.parent.name != CHECKPOINTS:
+        return False
+    try:
+        folder.mkdir()
+        for name in (CONFIG, WEIGHTS):
+            os.link(checkpoint / name, folder / name)
+    except OSError:
+        return False
+    return True
 
 
 def _check(episodes: int, videos: int, prompts: str, max_steps: int | None, split: str, precision: str) -> None:
