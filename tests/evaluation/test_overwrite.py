@@ -47,12 +47,15 @@ def small(path: Path, **options: Any) -> Result:
     return evaluate(path, **{"episodes": 1, "max_steps": 3, "workers": 1} | options)
 
 
-def test_results_of_a_checkpoint_outlive_it(train_on: Callable[[], Path]) -> None:
+def test_results_of_a_checkpoint_outlive_it(train_on: Callable[[], Path], capsys) -> None:
     run = train_on()
     small(run / "checkpoints/000001")
     train_on()
     assert not (run / "checkpoints/000001").exists()
     assert Result.load(run / "evaluation-000001").provenance["checkpoint"].endswith("checkpoints/000001")
+    assert cli.main(["report", str(run)]) == 0, "the results of a checkpoint are all that it has"
+    assert "results of step 1, and the run is now at step 2" in capsys.readouterr().err
+    assert cli.main(["report", str(run / "checkpoints/000001")]) == 0 and (run / "report-000001.html").exists()
     former = run / "checkpoints/last/evaluation"  # where they lay once
     (run / "evaluation-000001").rename(former)
     assert cli.main(["report", str(run / "checkpoints/last")]) == 0 and (run / "report-000002.html").exists()

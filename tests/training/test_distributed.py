@@ -93,7 +93,7 @@ def test_workers_end_when_the_first_process_is_killed(data, tmp_path):
 def test_a_worker_that_cannot_begin_is_told_of():
     nothing_to_train = {"config": {}, "data": "nowhere", "output": "nowhere", "origin": None}
     with (
-        pytest.raises(UserError, match="a training process ended with code 1 before it began"),
+        pytest.raises(UserError, match="a training process ended before it began: exit code 1"),
         launch(2, nothing_to_train),
     ):
         pytest.fail("it began")

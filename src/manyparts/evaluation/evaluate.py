@@ -6,10 +6,9 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from typing import Any, get_args
 from manyparts import envs
 from manyparts.agents.loading import LearnedAgent, origin_of
 from manyparts.arguments import explained, path_of, whole
-from manyparts.claim import MANIFEST, claim, holds, write_atomically
-from manyparts.data.staging import replace_folder
+from manyparts.claim import write_atomically
 from manyparts.data.windows import WindowConfig
 from manyparts.devices import choose_device
 from manyparts.envs.base import EnvConfig, Split
@@ -34,26 +32,16 @@ from manyparts.evaluation.episodes import (
 )
 from manyparts.evaluation.prompt_kinds import is_sentence, kinds_for, told_by
 from manyparts.evaluation.provenance import code_commit, file_hash, package_versions
-from manyparts.evaluation.results import EVALUATION, RESULTS, EpisodeRecord, Result
+from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
+from manyparts.evaluation.results_folder import EPISODES, VIDEOS, kept, results_in
 from manyparts.models.checkpoint import CheckpointInfo, load_info
-from manyparts.models.run_files import CHECKPOINTS, CONFIG, WEIGHTS, results_folder
+from manyparts.models.run_files import WEIGHTS, results_folder
 from manyparts.planners import PlannerConfig
 from manyparts.progress import progress_bar
 from manyparts.rollout.workers import Affinity, stream
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.surroundings.cores import cores
-from manyparts.surroundings.links import link_or_copy
-from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold
 from manyparts.types import Precision, Prompt, UserError
-
-EPISODES = "episodes.jsonl"
-VIDEOS = "videos"
-_AGENT = ".agent"  # the files of the checkpoint, while it is evaluated
-_OURS = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
-_WAY_OUT = (
-    "if the run was trained on since, or these settings are the right ones, --overwrite evaluates again and then "
-    "replaces the old results; or choose another output"
-)
 
 
 @explained(config=EnvConfig)
@@ -118,7 +106,7 @@ def evaluate(
     folder = results_folder(asked.run, EVALUATION) if output is None else path_of(output, "output")
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}
     conditions = weights | _conditions(config, chosen, info.provenance.get("seed"))
-    with _results_in(folder, conditions, overwrite=overwrite) as place, _kept(config, place) as held:
+    with results_in(folder, conditions, overwrite=overwrite) as place, kept(config, place) as held:
         return _carried_out(place, held, conditions | _origin(config, info), chosen, episodes, videos, workers)
 
 
@@ -151,7 +139,7 @@ def evaluate_reference(
     config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
     conditions = {"agent": agent} | _conditions(config, chosen, None)
     origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
-    with _results_in(path_of(output, "output"), conditions, overwrite=overwrite) as place:
+    with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as place:
         return _carried_out(place, config, conditions | origin, chosen, episodes, videos, workers)
 
 
@@ -170,44 +158,6 @@ def _carried_out(
     result = Result(tuple(records), {**provenance, "tasks": list(tasks), "episodes": episodes})
     result.save(folder)
     return result
-
-
-@contextlib.contextmanager
-def _results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
-    """The folder to work in: that of the results. To overwrite others it is one next to it, which takes its name when
-    the block ends well; until then the old results are whole."""
-    if not overwrite or not (folder / MANIFEST).exists() or holds(folder, conditions):
-        with claim(folder, conditions, way_out=_WAY_OUT):
-            yield folder
-        return
-    fresh = folder.with_name(f".{folder.name}.next")
-    with hold(folder / LOCK, what=str(folder)):
-        if not holds(fresh, conditions):
-            _discard(fresh)
-        with claim(fresh, conditions):
-            yield fresh
-        for path in folder.iterdir():  # what is not ours stays
-            if path.name not in _OURS and not (fresh / path.name).exists():
-                path.rename(fresh / path.name)
-        replace_folder(fresh, folder)
-
-
-@contextlib.contextmanager
-def _kept(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
-    """The same with an agent that stays: a run that is still training deletes its older checkpoints."""
-    checkpoint = Path(config.agent)
-    if checkpoint.parent.name != CHECKPOINTS:
-        yield config
-        return
-    own = folder / _AGENT
-    shutil.rmtree(own, ignore_errors=True)
-    try:
-        own.mkdir()
-        for name in (CONFIG, WEIGHTS):
-            link_or_copy(checkpoint / name, own / name)
-        yield replace(config, agent=own)
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
 
 
 def _checked(
@@ -304,16 +254,6 @@ def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
         "training": trained,
         "python": platform.python_version(),
     }
-
-
-def _discard(folder: Path) -> None:
-    """Remove what an evaluation wrote."""
-    for name in _OURS:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _run_missing(

@@ -53,7 +53,7 @@ class Evidence:
 def gather(run: Path, evaluation: Path | None = None) -> Evidence:
     """Read all that the report of `run`, a run or one of its checkpoints, tells. evaluation: the folder of its results;
     None: see `results_folder`. Raises UserError where it has none, or those of another agent."""
-    if not run.is_dir():
+    if not run_of(run).is_dir():
         raise UserError(f"no run folder {run}")
     folder = _usual_results(run) if evaluation is None else evaluation
     if not (folder / RESULTS).is_file():
@@ -92,9 +92,11 @@ def outdated(evidence: Evidence) -> str | None:
 
 
 def _usual_results(run: Path) -> Path:
-    """Where results lie; those of a checkpoint lay in its own folder once."""
-    usual, former = results_folder(run, EVALUATION), run / EVALUATION
-    return former if (former / RESULTS).is_file() and not (usual / RESULTS).is_file() else usual
+    """Where results lie: of a checkpoint once in its own folder; of a run perhaps those of single checkpoints alone."""
+    usual = results_folder(run, EVALUATION)
+    steps = [path for path in run.glob(f"{EVALUATION}-*") if path.name.rpartition("-")[2].isdecimal()]
+    newest_first = sorted(steps, key=lambda path: -int(path.name.rpartition("-")[2]))
+    return next((path for path in (usual, run / EVALUATION, *newest_first) if (path / RESULTS).is_file()), usual)
 
 
 def _datasets(phase: Phase) -> Iterator[Dataset]:

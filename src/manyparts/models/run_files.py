@@ -89,11 +89,13 @@ def is_whole(folder: Path, needs: Sequence[str] = ()) -> bool:
 
 
 def run_of(path: str | Path) -> Path:
-    """The run's folder, of a run or of one of its checkpoints; of any other checkpoint its own folder."""
+    """The run's folder, of a run or of one of its checkpoints, also of one that is deleted by now; of any other
+    checkpoint its own folder."""
     path = Path(path)
     whole = Path(os.path.abspath(path))
-    is_step = whole.name == LAST or whole.name.isdecimal()
-    return whole.parents[1] if is_step and whole.parent.name == CHECKPOINTS and (path / WEIGHTS).is_file() else path
+    is_step = (whole.name == LAST or whole.name.isdecimal()) and whole.parent.name == CHECKPOINTS
+    is_run = (path / CHECKPOINTS).exists()  # whose name is a number, in a folder of that name
+    return whole.parents[1] if is_step and not is_run else path
 
 
 def results_folder(path: str | Path, kind: str) -> Path:
