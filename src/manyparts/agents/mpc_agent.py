@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class MpcAgent:
         self.model, self.interface, self.planner = model, interface, planner
         self.exploration, self.seed = exploration, seed
         self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
-        self._objective = predicted_reward if objective is None else self._of_units(_required(objective))
+        self._objective = predicted_reward if objective is None else self._of_units(callable_objective(objective))
 
     def with_seed(self, seed: int) -> MpcAgent:
         """The same agent with other draws, on the same weights."""
@@ -144,8 +145,8 @@ class MpcAgent:
         return of_normalised
 
 
-def _required(objective: StepValue) -> StepValue:
-    """Raises UserError for what cannot be called with observations, actions and rewards."""
+def callable_objective(objective: Any) -> StepValue:
+    """The objective. Raises UserError for what cannot be called with observations, actions and rewards."""
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
     if not callable(objective):
         raise UserError(f"the objective is {objective!r}; {expected}")
