@@ -79,7 +79,7 @@ class MpcAgent(Described):
         self.model, self.interface, self.planner = model, interface, planner
         self.exploration, self.seed = exploration, seed
         self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
-        self._objective = predicted_reward if objective is None else self._of_units(_required(objective))
+        self._objective = predicted_reward if objective is None else self._of_units(callable_objective(objective))
 
     def with_seed(self, seed: int) -> MpcAgent:
         """The same agent with other draws, on the same weights."""
@@ -152,8 +152,8 @@ class MpcAgent(Described):
         return of_normalised
 
 
-def _required(objective: StepValue) -> StepValue:
-    """Raises UserError for what cannot be called with observations, actions and rewards."""
+def callable_objective(objective: Any) -> StepValue:
+    """The objective. Raises UserError for what cannot be called with observations, actions and rewards."""
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
     if not callable(objective):
         raise UserError(f"the objective is {objective!r}; {expected}")

@@ -152,7 +152,7 @@ def known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embo
     for place, ours in sources.grouped(places).items():
         frozen = Scale(known[place].spec, known[place].statistics)
         scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
-        spec = scale.spec if scale.spec.named else scale.spec.called_as(ours.spec)
+        spec = scale.spec.called_as(ours.spec) if ours.spec.named else scale.spec
         known[place] = replace(ours, spec=spec, statistics=scale.statistics)
         lines += taken
     return tuple(known), lines

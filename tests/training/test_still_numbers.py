@@ -1,0 +1,62 @@
+"""A run begun on data in which a gripper never moved goes on with data in which it does, by every method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training.runs import rows
+
+from manyparts.evaluation.open_loop import open_loop
+from manyparts.methods import preset
+from manyparts.models.checkpoint import load_info, resolve
+from manyparts.training.train import train
+from manyparts.types import DatasetWarning
+
+TUNED = {
+    "dualmind/phase1-debug": "dualmind/phase2-debug",
+    "dynamics/mlp-debug": "dynamics/mlp-debug",
+    "dynamics/sequential-debug": "dynamics/sequential-debug",
+    "inverse_dynamics/finetune-states-debug": "inverse_dynamics/finetune-states-debug",
+}
+
+
+def record(folder: Path, gripper: float) -> Path:
+    """Two numbers that move, and a gripper that closes to `gripper`; as .npz."""
+    folder.mkdir(parents=True)
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        closed = np.where(np.arange(20) > 9, gripper, 0.0)
+        numbers = np.column_stack([rng.uniform(-1, 1, (20, 2)), closed])
+        image = rng.integers(0, 255, (20, 16, 16, 3), dtype=np.uint8)
+        np.savez(folder / f"{number}.npz", action=numbers, state=numbers, top=image, sentence="close it")
+    return folder
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_number_that_begins_to_move_is_scaled_and_said(tmp_path, name):
+    still, moving = record(tmp_path / "still", 0.0), record(tmp_path / "moving", 800.0)
+    with pytest.warns(DatasetWarning, match="action action_2 is 0 in all of this data: the agent will always do that"):
+        before = train(replace(preset(name), steps=1), data=still, output=tmp_path / "before", device="cpu")
+    with pytest.warns(DatasetWarning, match=r"is 0 to 800 here, but was always 0 in the data of .*before") as warned:
+        config = replace(preset(TUNED[name]), steps=2, log_every_steps=1)
+        run = train(config, data=moving, output=tmp_path / "run", start_from=before, device="cpu")
+    assert {str(each.message).split(" is ")[0] for each in warned} == {"state state_2", "action action_2"}
+    assert max(row["loss"] for row in rows(run)) < 50
+    (body,) = load_info(resolve(run)).embodiments
+    assert (body.spec.action.low[2], body.spec.action.high[2]) == (0.0, 800.0)
+    assert body.statistics["observation.state"].std[2] > 100
+
+
+def test_predictions_of_what_never_moved_are_not_flattered(tmp_path):
+    still, moving = record(tmp_path / "still", 0.0), record(tmp_path / "moving", 1.0)
+    for folder in (still, moving):  # the same actions, so that they are within the run's bounds
+        for file in folder.iterdir():
+            arrays = dict(np.load(file))
+            np.savez(file, **arrays | {"action": arrays["action"][:, :2]})
+    run = train(replace(preset("dynamics/mlp-debug"), steps=1), data=still, output=tmp_path / "run", device="cpu")
+    with pytest.warns(DatasetWarning, match="state state_2 moves here, but was always 0 in the data of .*run"):
+        (forecast,) = open_loop([run], moving, horizons=(5,), windows=8)
+    assert forecast.horizons[0].dimensions["state_2"] > 1e3
