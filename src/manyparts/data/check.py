@@ -198,9 +198,8 @@ def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
     rows, where, contents = np.arange(dataset.length(index)), course.place(index), reader.contents
     wanted = {"frame_index": rows, "episode_index": np.full_like(rows, int(contents.name_of(index)))}
     if "index" in columns:
-        whole = (
-            not contents.episode_names and not contents.episodes_left_out
-        )  # else others may have been counted before
+        # Where episodes are missing, their rows may have been counted.
+        whole = not contents.episode_names and not contents.episodes_left_out
         wanted["index"] = rows + (dataset.starts[index] if whole else columns["index"].reshape(-1)[0])
     wrong = [name for name, values in wanted.items() if not _equal(columns.get(name), values)]
     if "task_index" in columns and not np.isin(columns["task_index"], list(reader.tasks_of(index))).all():

@@ -23,9 +23,9 @@ _DATA, _TASK = "data", "task_index"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """kept: positions in the metadata of the episodes that are read. parts: their rows; None: looked for when they are
-    read. tasks: int64 (n,), positions in the table of tasks. lost: all other episodes by their name, and why. files: what
-    each data file holds in which rows lie. notes: sentences for people."""
+    """kept: positions in the metadata of the episodes that are read. tasks: int64 (n,), theirs in the table of tasks.
+    lost: all other episodes by their name, and why. parts: the rows of those that are read; None: looked for when they
+    are read. files: what each data file holds in which rows lie. notes: sentences for people."""
 
     kept: list[int]
     tasks: np.ndarray
@@ -64,7 +64,10 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
         parts = files.parts[int(metadata.numbers[position])]
         if _TASK not in files.readable[parts[0].file].numbers:
             return None
-        first = tables.read(parts, (_TASK,), str(metadata.numbers[position]))[_TASK][0].as_py()
+        try:
+            first = tables.read(parts, (_TASK,), str(metadata.numbers[position]))[_TASK][0].as_py()
+        except UserError:  # the episode is refused when it is read
+            return None
         return metadata.tasks.positions.get(first)
 
     kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, first_task)
@@ -81,7 +84,7 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
 
 
 def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
-    """Places of the episodes that metadata alone shows to be wrong, and why."""
+    """Positions of the episodes that metadata alone shows to be wrong, and why."""
     reasons = {
         position: metadata.lost[number] for position, number in enumerate(metadata.numbers) if number in metadata.lost
     }
@@ -159,7 +162,7 @@ def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
 
 
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
-    """Places of the episodes of which a file is torn or missing, and why."""
+    """Positions of the episodes of which a file is torn or missing, and why."""
     for position, number in enumerate(metadata.numbers.tolist()):
         if number not in files.parts and (named_file := metadata.data_files[position]) not in files.readable:
             yield position, files.torn.get(named_file, f"{named_file} is missing")

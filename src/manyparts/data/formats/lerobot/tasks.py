@@ -43,7 +43,7 @@ def texts_of(names: Any) -> list[str]:
 
 
 def choose_task(listed: Sequence[int], first_row: Callable[[], int | None]) -> int | None:
-    """Which task an episode has. first_row: reads the position of the task of its first row, None where that says nothing.
+    """Which task an episode has. first_row: reads the position of its first row's task, None where that says nothing.
 
     Of several that metadata lists in any order it is the first row's; where metadata lists none that is valid, too.
     None if neither tells.
