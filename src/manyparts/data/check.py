@@ -203,21 +203,22 @@ def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
     """Of LeRobot's own columns, those that are there."""
     if not isinstance(reader := dataset.reader, LeRobotReader):
         return
-    rows, place, known = np.arange(dataset.length(index)), course.place(index), reader.contents
-    wanted = {"frame_index": rows, "episode_index": np.full_like(rows, int(known.name_of(index)))}
+    rows, where, contents = np.arange(dataset.length(index)), course.place(index), reader.contents
+    wanted = {"frame_index": rows, "episode_index": np.full_like(rows, int(contents.name_of(index)))}
     if "index" in columns:
-        whole = not known.episode_names and not known.episodes_left_out  # else others may have been counted before
+        # Where episodes are missing, their rows may have been counted.
+        whole = not contents.episode_names and not contents.episodes_left_out
         wanted["index"] = rows + (dataset.starts[index] if whole else columns["index"].reshape(-1)[0])
     wrong = [name for name, values in wanted.items() if not _equal(columns.get(name), values)]
     if "task_index" in columns and not np.isin(columns["task_index"], list(reader.tasks_of(index))).all():
         wrong.append("task_index")
     for name in wrong:
-        course.report("indices", "error", f"{name} does not count as it should", _AGAIN, place)
+        course.report("indices", "error", f"{name} does not count as it should", _AGAIN, where)
     if "timestamp" in columns:
         off = np.abs(columns["timestamp"].reshape(-1) - rows / dataset.fps)
         if off.max() > max(1e-4, 0.1 / dataset.fps):
             what = f"timestamps are not frame_index / fps ({dataset.fps:g})"
-            course.report("timestamps", "error", what, _AGAIN, place)
+            course.report("timestamps", "error", what, _AGAIN, where)
 
 
 def _equal(values: np.ndarray | None, wanted: np.ndarray) -> bool:

@@ -12,7 +12,7 @@ from manyparts.data.formats.lerobot import foreign, layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import DataFile
 from manyparts.data.formats.lerobot.metadata import Metadata
-from manyparts.data.formats.lerobot.searching import Found
+from manyparts.data.formats.lerobot.searching import SearchResult
 from manyparts.data.formats.reader import ACTION, STATE, Contents
 from manyparts.data.statistics import RunningStatistics, Statistics
 from manyparts.types import Spec, UserError
@@ -51,7 +51,7 @@ def statistics_of(
 
 
 def describe(
-    path: Path, own: Mapping[str, Any], metadata: Metadata, plan: Plan, found: Found, statistics: Statistics
+    path: Path, own: Mapping[str, Any], metadata: Metadata, plan: Plan, result: SearchResult, statistics: Statistics
 ) -> Contents:
     """own: what this project wrote into info.json, {} where others wrote. Raises UserError where that disagrees."""
     features = metadata.info["features"]
@@ -67,7 +67,7 @@ def describe(
         fps=metadata.fps,
         tasks=metadata.tasks.entries,
         lengths=metadata.lengths,
-        episode_task=found.tasks,
+        episode_task=result.tasks,
         statistics=statistics,
         images=", ".join(sorted("png" if kind == "image" else kind for kind in kinds)) or "none",
         environment=dict(own.get("environment", {})),
@@ -75,16 +75,17 @@ def describe(
         noisy=metadata.noisy,
         succeeded=metadata.succeeded,
         left_out=plan.left_out,
-        episodes_left_out=found.lost,
+        episodes_left_out=result.lost,
         episode_names=() if counted else tuple(map(str, metadata.numbers)),
-        notes=(*found.notes, *plan.notes, *_notes_of_tasks(metadata, found.tasks)),
+        notes=(*result.notes, *plan.notes, *_notes_of_tasks(metadata, result)),
     )
 
 
-def _notes_of_tasks(metadata: Metadata, tasks: np.ndarray) -> list[str]:
+def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> list[str]:
     several = sum(len(listed) > 1 for listed in metadata.listed)
-    empty = sum(not metadata.tasks.entries[task].sentence.strip() for task in tasks)
-    notes = [f"episodes with several tasks: {several}; each is read with the task of its first row"] if several else []
+    empty = sum(not metadata.tasks.entries[task].sentence.strip() for task in result.tasks)
+    which = "the first that is listed" if result.parts is None else "the task of its first row"
+    notes = [f"episodes with several tasks: {several}; each is read with {which}"] if several else []
     return notes + ([f"episodes with an empty instruction: {empty}"] if empty else [])
 
 

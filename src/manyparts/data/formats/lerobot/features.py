@@ -55,12 +55,12 @@ class Plan:
 
     def statistics(self, stored: Statistics) -> Statistics:
         """Those of the state and the action under their names here, as far as they are stored."""
-        found = dict(stored.features)
-        if all(name in found for name in self.state) and self.state:
-            found[STATE] = _side_by_side([found[name] for name in self.state])
-        if self.action in found:
-            found[ACTION] = found[self.action]
-        return Statistics(found)
+        features = dict(stored.features)
+        if all(name in features for name in self.state) and self.state:
+            features[STATE] = _side_by_side([features[name] for name in self.state])
+        if self.action in features:
+            features[ACTION] = features[self.action]
+        return Statistics(features)
 
 
 def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
@@ -173,9 +173,8 @@ def _no_camera(feature: Mapping[str, Any]) -> str | None:
     """Why an image feature is none of a camera."""
     if feature.get("dtype") not in PICTURES:
         return None
-    places = [feature, feature.get("info"), feature.get("video_info")]
-    for place in places:
-        if isinstance(place, Mapping) and any(str(place.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS):
+    for holder in (feature, feature.get("info"), feature.get("video_info")):
+        if isinstance(holder, Mapping) and any(str(holder.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS):
             return "a depth map"
     shape = feature.get("shape")
     return None if isinstance(shape, list) and len(shape) == 3 else f"shape {shape} is none of pictures"

@@ -90,7 +90,7 @@ def order_of(frames: np.ndarray) -> np.ndarray | str | None:
 
 def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | None:
     """None where statistics are not there, or tell of anything but a whole episode a row group."""
-    columns = {metadata.schema.column(place).path: place for place in range(metadata.num_columns)}
+    columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
     episodes: dict[int, Part] = {}
     start = 0
     for number in range(metadata.num_row_groups):

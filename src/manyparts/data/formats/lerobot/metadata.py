@@ -35,8 +35,8 @@ class Metadata:
     """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for each video feature, in
     which None stands for an episode that has none.
 
-    numbers: the episode_index that was recorded. listed: places in `tasks.entries`, -1 for an unknown one. first_rows:
-    the episode's first row among all, None for old versions. places: of the last episode's files, as (chunk, file)
+    numbers: the episode_index that was recorded. listed: positions in `tasks.entries`, -1 for an unknown task.
+    first_rows: the episode's first row among all, None for old versions. places: of the last episode's files, as (chunk, file)
     numbers by kind, for who appends; empty for old versions. left_out: of meta/ and why. lost: episodes, by their
     number, that metadata alone shows to be wrong. stale: what statistics do not cover, None where they do.
     """
@@ -60,7 +60,7 @@ class Metadata:
     stale: str | None = None
 
     def only(self, kept: Sequence[int]) -> Metadata:
-        """Without the episodes whose places are not among `kept`."""
+        """Without the episodes whose positions are not among `kept`."""
         arrays = ("numbers", "lengths", "first_rows", "seeds", "noisy", "succeeded")
         chosen = {name: None if (values := getattr(self, name)) is None else values[list(kept)] for name in arrays}
         return replace(
@@ -124,8 +124,8 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
     asked = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
     tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, asked)
     if own and "task_index" in episodes:
-        places = episodes.integers("task_index").tolist()
-        listed = [(place,) if 0 <= place < len(tasks.entries) else (-1,) for place in places]
+        numbered = episodes.integers("task_index").tolist()
+        listed = [(number,) if 0 <= number < len(tasks.entries) else (-1,) for number in numbered]
     else:
         listed = [tasks.listed(names) for names in asked]
     videos = _videos_v3(path, info, episodes, lengths)
@@ -227,13 +227,13 @@ def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | No
 
 def _readable(values: Mapping[str, Any]) -> Statistics:
     """The statistics that are as they should be; others are as if they were not there."""
-    found = {}
+    readable = {}
     for name, item in values.items():
         try:
-            found |= Statistics.from_dict({name: item}).features
+            readable |= Statistics.from_dict({name: item}).features
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             continue
-    return Statistics(found)
+    return Statistics(readable)
 
 
 def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
@@ -294,10 +294,10 @@ def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str
         for values, name in zip(places, ("chunk", "file"), strict=True)
     )
     key = kind.removeprefix("videos/")
-    known = {
+    paths = {
         (chunk, file): inside(
             path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key)
         )
         for chunk, file in dict.fromkeys(zip(chunks, files, strict=True))
     }
-    return [known[place] for place in zip(chunks, files, strict=True)]
+    return [paths[pair] for pair in zip(chunks, files, strict=True)]

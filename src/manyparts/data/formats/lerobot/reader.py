@@ -19,7 +19,7 @@ from manyparts.data.formats.lerobot.features import Plan, make_plan
 from manyparts.data.formats.lerobot.locating import Part
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
 from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_video
-from manyparts.data.formats.lerobot.searching import Found, search
+from manyparts.data.formats.lerobot.searching import SearchResult, search
 from manyparts.data.formats.lerobot.tables import Tables, to_numpy
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
@@ -49,12 +49,12 @@ class LeRobotReader:
             self.features: dict[str, Any] = whole.info["features"]
             own = own_entry(whole.info) or {}
             plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
-            found = self._search(whole, plan, complain)
-            self.metadata, self._parts = whole.only(found.kept), found.parts
-            self._plan = self._seen(plan, found)
+            result = self._search(whole, plan, complain)
+            self.metadata, self._parts = whole.only(result.kept), result.parts
+            self._plan = self._seen(plan, result)
             readers = self._readers()
             statistics, notes = statistics_of(self.metadata, self._plan, self.features, path, readers)
-            contents = describe(path, own, self.metadata, self._plan, found, statistics)
+            contents = describe(path, own, self.metadata, self._plan, result, statistics)
             self.contents = replace(contents, notes=(*contents.notes, *notes))
 
     @property
@@ -64,15 +64,15 @@ class LeRobotReader:
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         plan, table = self._plan, self._read(index, self._plan.numbers)
-        found = {name: self._numbers(table, name, index) for name in plan.numbers}
-        columns = {name: found[name] for name in plan.further}
-        columns[ACTION] = found[plan.action]
+        values = {name: self._numbers(table, name, index) for name in plan.numbers}
+        columns = {name: values[name] for name in plan.further}
+        columns[ACTION] = values[plan.action]
         if plan.expert is not None:
-            columns[EXPERT_ACTION] = found[plan.expert]
+            columns[EXPERT_ACTION] = values[plan.expert]
         if len(plan.state) == 1:
-            columns[STATE] = found[plan.state[0]]
+            columns[STATE] = values[plan.state[0]]
         elif plan.state:
-            parts = [found[name].reshape(table.num_rows, -1).astype(np.float32) for name in plan.state]
+            parts = [values[name].reshape(table.num_rows, -1).astype(np.float32) for name in plan.state]
             columns[STATE] = np.concatenate(parts, axis=1)
         return columns
 
@@ -88,16 +88,16 @@ class LeRobotReader:
     def tasks_of(self, index: int) -> frozenset[int]:
         """The values of task_index that rows of an episode may have, by what metadata lists."""
         wanted = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
-        return frozenset(number for number, place in self.metadata.tasks.places.items() if place in wanted)
+        return frozenset(number for number, position in self.metadata.tasks.positions.items() if position in wanted)
 
-    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> Found:
+    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
         return search(self.path, metadata, plan, self._tables, complain)
 
-    def _seen(self, plan: Plan, found: Found) -> Plan:
+    def _seen(self, plan: Plan, result: SearchResult) -> Plan:
         """The plan without what the files show to be none of a camera, or not to be there."""
-        if not found.files:  # nothing is here yet
+        if not result.files:  # nothing is here yet
             return plan
-        plan = by_files(plan, self.features, found.files)
+        plan = by_files(plan, self.features, result.files)
         looks = {name: self._look(name) for name in plan.cameras.values()}
         refused = {name: look.refused for name, look in looks.items() if look.refused}
         return plan.without(refused, [f"{name}: {look.note}" for name, look in looks.items() if look.note])
@@ -139,12 +139,13 @@ class LeRobotReader:
         return np.arange(self.metadata.lengths[index]) / self.metadata.fps
 
     def _timeline(self, file: Path) -> Timeline:
-        known = self._timelines.get(file)
-        if known is None:
+        timeline = self._timelines.get(file)
+        if timeline is None:
+            timeline = read_timeline(file)
             if len(self._timelines) >= _KEPT_TIMELINES:
                 self._timelines.clear()
-            known = self._timelines[file] = read_timeline(file)
-        return known
+            self._timelines[file] = timeline
+        return timeline
 
     def _stored_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
         pictures = self._read(index, (feature,))[feature].take(pa.array(rows)).to_pylist()

@@ -22,7 +22,7 @@ from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.lerobot.searching import Found, by_metadata, doubts_of_metadata, settle
+from manyparts.data.formats.lerobot.searching import SearchResult, by_metadata, doubts_of_metadata, settle
 from manyparts.data.staging import temporary_folder
 from manyparts.surroundings.caches import cache_root
 from manyparts.surroundings.links import symlink_or_copy
@@ -41,7 +41,7 @@ class RemoteReader(LeRobotReader):
     def __init__(self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None) -> None:
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
-        self._known: dict[Path, Mapping[int, Part]] = {}
+        self._parts_by_file: dict[Path, Mapping[int, Part]] = {}
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
             names = [name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")]
@@ -109,17 +109,16 @@ class RemoteReader(LeRobotReader):
                 temporary.unlink()
             raise UserError(f"{self.url}/{name} cannot be fetched: {one_line(error)}") from error
 
-    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> Found:
+    def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
         """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
-        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), lambda place: None)
-        return Found(kept, tasks, lost)
+        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), lambda position: None)
+        return SearchResult(kept, tasks, lost)
 
     def _rows(self, index: int) -> Sequence[Part]:
         file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])
-        known = self._known.get(file)
-        if known is None:
-            known = self._known[file] = self._parts_of(file)
-        parts = [known[number]] if number in known else []
+        if file not in self._parts_by_file:
+            self._parts_by_file[file] = self._parts_of(file)
+        parts = [part for name, part in self._parts_by_file[file].items() if name == number]
         if why := doubt(parts, int(self.metadata.lengths[index])):
             raise UserError(
                 f"{self.url}: episode {number} is not to be found in {file.relative_to(self.path)}: {why}; download "
@@ -128,8 +127,8 @@ class RemoteReader(LeRobotReader):
         return parts
 
     def _parts_of(self, file: Path) -> Mapping[int, Part]:
-        known = look_into(file)
-        return by_metadata(self.metadata, file) if known.episodes is None else known.episodes
+        episodes = look_into(file).episodes
+        return by_metadata(self.metadata, file) if episodes is None else episodes
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}

@@ -22,10 +22,10 @@ _DATA, _TASK = "data", "task_index"
 
 
 @dataclass(frozen=True)
-class Found:
-    """kept: places in the metadata of the episodes that are read. parts: their rows; None: looked for when they are
-    read. tasks: int64 (n,), places in the table of tasks. lost: all other episodes by their name, and why. files: what
-    each data file holds. notes: sentences for people."""
+class SearchResult:
+    """kept: positions in the metadata of the episodes that are read. tasks: int64 (n,), theirs in the table of tasks.
+    lost: all other episodes by their name, and why. parts: the rows of those that are read; None: looked for when they
+    are read. files: what each data file holds in which rows lie. notes: sentences for people."""
 
     kept: list[int]
     tasks: np.ndarray
@@ -40,13 +40,13 @@ class _Files:
     """The data files that are there. torn: those that cannot be read, and why. starts: each one's first row among those
     of all, in the order in which LeRobot joins them. parts: an episode's rows, by its number."""
 
-    known: dict[Path, DataFile] = field(default_factory=dict)
+    readable: dict[Path, DataFile] = field(default_factory=dict)
     torn: dict[Path, str] = field(default_factory=dict)
     starts: dict[Path, int] = field(default_factory=dict)
     parts: dict[int, list[Part]] = field(default_factory=dict)
 
 
-def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain: Complain) -> Found:
+def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain: Complain) -> SearchResult:
     """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is torn or missing.
 
     Raises UserError if no episode can be read.
@@ -55,39 +55,45 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
     reasons = doubts_of_metadata(metadata, plan)
     broken = dict(_broken(metadata, plan, files))
     copied = _without_copies(metadata, files)
-    for place, number in enumerate(metadata.numbers.tolist()):
-        why = doubt(files.parts.get(number, ()), int(metadata.lengths[place]))
-        if why and place not in broken:
-            reasons.setdefault(place, why)
+    for position, number in enumerate(metadata.numbers.tolist()):
+        why = doubt(files.parts.get(number, ()), int(metadata.lengths[position]))
+        if why and position not in broken:
+            reasons.setdefault(position, why)
 
-    def first_task(place: int) -> int | None:
-        parts = files.parts[int(metadata.numbers[place])]
-        if _TASK not in files.known[parts[0].file].numbers:
+    def first_task(position: int) -> int | None:
+        parts = files.parts[int(metadata.numbers[position])]
+        if _TASK not in files.readable[parts[0].file].numbers:
             return None
-        first = tables.read(parts, (_TASK,), str(metadata.numbers[place]))[_TASK][0].as_py()
-        return metadata.tasks.places.get(first)
+        try:
+            first = tables.read(parts, (_TASK,), str(metadata.numbers[position]))[_TASK][0].as_py()
+        except UserError:  # the episode is refused when it is read
+            return None
+        return metadata.tasks.positions.get(first)
 
     kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, first_task)
-    for place, why in broken.items():
-        complain(why, str(metadata.numbers[place]))
+    for position, why in broken.items():
+        complain(why, str(metadata.numbers[position]))
     unlisted = sorted(files.parts.keys() - set(metadata.numbers.tolist()))
     lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
-    parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[place])] for place in kept]
+    parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[position])] for position in kept]
     notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
     if copied:
         notes.append(f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read")
-    return Found(kept, tasks, lost, parts, list(files.known.values()), notes)
+    used = dict.fromkeys(part.file for each in parts for part in each)
+    return SearchResult(kept, tasks, lost, parts, [files.readable[file] for file in used], notes)
 
 
 def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
-    """Places of the episodes that metadata alone shows to be wrong, and why."""
-    reasons = {place: metadata.lost[number] for place, number in enumerate(metadata.numbers) if number in metadata.lost}
+    """Positions of the episodes that metadata alone shows to be wrong, and why."""
+    reasons = {
+        position: metadata.lost[number] for position, number in enumerate(metadata.numbers) if number in metadata.lost
+    }
     for camera, feature in plan.cameras.items():
         videos = metadata.videos.get(feature, [])
-        for place in (place for place, video in enumerate(videos) if video is None):
-            reasons.setdefault(place, f"it has no video of {camera}")
-        for place in overlapping(videos, metadata.lengths, metadata.fps):
-            reasons.setdefault(place, f"its frames of {camera} are those of another episode too")
+        for position in (position for position, video in enumerate(videos) if video is None):
+            reasons.setdefault(position, f"it has no video of {camera}")
+        for position in overlapping(videos, metadata.lengths, metadata.fps):
+            reasons.setdefault(position, f"its frames of {camera} are those of another episode too")
     return reasons
 
 
@@ -99,27 +105,27 @@ def settle(
     Raises UserError if none is left.
     """
     reasons, tasks = dict(reasons), {}
-    for place in range(len(metadata.numbers)):
-        if place not in reasons:
-            task = choose_task(metadata.listed[place], lambda place=place: first_task(place))
+    for position in range(len(metadata.numbers)):
+        if position not in reasons:
+            task = choose_task(metadata.listed[position], lambda position=position: first_task(position))
             if task is None:
-                reasons[place] = "its task is not in meta/tasks"
+                reasons[position] = "its task is not in meta/tasks"
             else:
-                tasks[place] = task
+                tasks[position] = task
     if not tasks:
-        place, why = min(reasons.items())
-        raise UserError(f"{path} holds no episode that can be read; episode {metadata.numbers[place]}: {why}")
-    lost = {str(metadata.numbers[place]): why for place, why in sorted(reasons.items())}
+        position, why = min(reasons.items())
+        raise UserError(f"{path} holds no episode that can be read; episode {metadata.numbers[position]}: {why}")
+    lost = {str(metadata.numbers[position]): why for position, why in sorted(reasons.items())}
     return list(tasks), np.asarray(list(tasks.values()), dtype=np.int64), lost
 
 
 def by_metadata(metadata: Metadata, file: Path) -> dict[int, Part]:
-    """Of a file without episode_index: the episodes that metadata places there, one after the other."""
+    """Of a file without episode_index: the episodes that metadata positions there, one after the other."""
     parts, start = {}, 0
-    for place, named in enumerate(metadata.data_files):
-        if named == file:
-            stop = start + int(metadata.lengths[place])
-            parts[int(metadata.numbers[place])] = Part(file, start, stop)
+    for position, named_file in enumerate(metadata.data_files):
+        if named_file == file:
+            stop = start + int(metadata.lengths[position])
+            parts[int(metadata.numbers[position])] = Part(file, start, stop)
             start = stop
     return parts
 
@@ -130,13 +136,13 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     files, start = _Files(), 0
     for file in sorted(below | {file for file in set(metadata.data_files) - below if file.is_file()}):
         try:
-            files.known[file] = known = look_into(file)
+            files.readable[file] = readable = look_into(file)
         except UserError as error:
             files.torn[file] = str(error)
             continue
         files.starts[file] = start
-        start += known.count
-        for number, part in (by_metadata(metadata, file) if known.episodes is None else known.episodes).items():
+        start += readable.count
+        for number, part in (by_metadata(metadata, file) if readable.episodes is None else readable.episodes).items():
             files.parts.setdefault(number, []).append(part)
     return files
 
@@ -145,10 +151,10 @@ def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
     """Drop rows of an episode that lie elsewhere too, where those in the file that metadata names are right; and tell
     which episodes these are."""
     copied = []
-    for place, number in enumerate(metadata.numbers.tolist()):
-        parts, length = files.parts.get(number, []), int(metadata.lengths[place])
+    for position, number in enumerate(metadata.numbers.tolist()):
+        parts, length = files.parts.get(number, []), int(metadata.lengths[position])
         if len(parts) > 1 and doubt(parts, length):
-            own = [part for part in parts if part.file == metadata.data_files[place]]
+            own = [part for part in parts if part.file == metadata.data_files[position]]
             if doubt(own, length) is None:
                 files.parts[number] = own
                 copied.append(number)
@@ -156,25 +162,25 @@ def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
 
 
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
-    """Places of the episodes of which a file is torn or missing, and why."""
-    for place, number in enumerate(metadata.numbers.tolist()):
-        if number not in files.parts and (named := metadata.data_files[place]) not in files.known:
-            yield place, files.torn.get(named, f"{named} is missing")
+    """Positions of the episodes of which a file is torn or missing, and why."""
+    for position, number in enumerate(metadata.numbers.tolist()):
+        if number not in files.parts and (named_file := metadata.data_files[position]) not in files.readable:
+            yield position, files.torn.get(named_file, f"{named_file} is missing")
     for videos in (videos for feature, videos in metadata.videos.items() if feature in plan.cameras.values()):
         there = {file: file.is_file() for file in {video.file for video in videos if video is not None}}
-        for place, video in enumerate(videos):
+        for position, video in enumerate(videos):
             if video is not None and not there[video.file]:
-                yield place, f"{video.file} is missing"
+                yield position, f"{video.file} is missing"
 
 
 def _notes_of_places(metadata: Metadata, files: _Files, kept: Sequence[int]) -> Iterable[str]:
     stale = []
-    for place in kept:
-        (first, *more) = files.parts[int(metadata.numbers[place])]
-        begin = None if metadata.first_rows is None else int(metadata.first_rows[place])
+    for position in kept:
+        (first, *more) = files.parts[int(metadata.numbers[position])]
+        begin = None if metadata.first_rows is None else int(metadata.first_rows[position])
         elsewhere = begin is not None and begin != files.starts[first.file] + first.start
-        if more or first.file != metadata.data_files[place] or elsewhere:
-            stale.append(int(metadata.numbers[place]))
+        if more or first.file != metadata.data_files[position] or elsewhere:
+            stale.append(int(metadata.numbers[position]))
     if stale:
         yield f"episodes elsewhere than meta/episodes says: {shown(stale)}; their rows' episode_index was followed"
     if absent := missing_numbers(metadata.numbers):

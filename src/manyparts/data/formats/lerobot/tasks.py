@@ -23,14 +23,14 @@ _INDEX = "task_index"
 
 @dataclass(frozen=True)
 class TaskTable:
-    """The tasks in order of their task_index. places: task_index, as rows have it, to the place in `entries`."""
+    """The tasks in order of their task_index. positions: task_index, as rows have it, to the position in `entries`."""
 
     entries: tuple[TaskEntry, ...]
-    places: Mapping[int, int]
+    positions: Mapping[int, int]
 
     @cached_property
     def _by_text(self) -> dict[str, int]:
-        return {task.sentence: place for place, task in enumerate(self.entries)}
+        return {task.sentence: position for position, task in enumerate(self.entries)}
 
     def listed(self, names: Any) -> tuple[int, ...]:
         """Places of the tasks that metadata lists for an episode; -1 for one that is unknown. names: see `texts_of`."""
@@ -43,18 +43,18 @@ def texts_of(names: Any) -> list[str]:
 
 
 def choose_task(listed: Sequence[int], first_row: Callable[[], int | None]) -> int | None:
-    """Which task an episode has. first_row: reads the place of the task of its first row, None where that says nothing.
+    """Which task an episode has. first_row: reads the position of its first row's task, None where that says nothing.
 
-    Of several that metadata lists in any order it is the first row's; where metadata lists none that is known, too.
+    Of several that metadata lists in any order it is the first row's; where metadata lists none that is valid, too.
     None if neither tells.
     """
-    known = [place for place in listed if place >= 0]
-    if len(listed) == 1 and known:
-        return known[0]
+    valid = [position for position in listed if position >= 0]
+    if len(listed) == 1 and valid:
+        return valid[0]
     first = first_row()
-    if first is not None and (first in known or not known):
+    if first is not None and (first in valid or not valid):
         return first
-    return known[0] if known else None
+    return valid[0] if valid else None
 
 
 def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:
@@ -82,8 +82,8 @@ def read_lines(path: Path) -> TaskTable:
 
 def _numbered(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
     listed = dict(zip(numbers, texts, strict=True))
-    entries = tuple(TaskEntry(f"unknown/{place}", listed[number]) for place, number in enumerate(sorted(listed)))
-    return TaskTable(entries, {number: place for place, number in enumerate(sorted(listed))})
+    entries = tuple(TaskEntry(f"unknown/{position}", listed[number]) for position, number in enumerate(sorted(listed)))
+    return TaskTable(entries, {number: position for position, number in enumerate(sorted(listed))})
 
 
 def _texts(table: pa.Table, named: set[str], file: Path) -> list[str]:

@@ -45,13 +45,13 @@ def overlapping(videos: Sequence[Video | None], lengths: np.ndarray, fps: float)
     """The episodes that begin before the one in front of them in the same file has ended, and that one."""
     order = [index for index, video in enumerate(videos) if video is not None]
     order.sort(key=lambda index: _place(videos[index]))
-    found: set[int] = set()
+    sharing: set[int] = set()
     for first, second in itertools.pairwise(order):
         one, other = videos[first], videos[second]
         assert one is not None and other is not None
         if one.file == other.file and other.begin < one.begin + (lengths[first] - 0.5) / fps:
-            found |= {first, second}
-    return sorted(found)
+            sharing |= {first, second}
+    return sorted(sharing)
 
 
 def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: np.ndarray, fps: float) -> np.ndarray:
@@ -64,7 +64,7 @@ def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: n
     if len(seconds) < video.total:  # frames were lost; what comes after the first of them is shown too early
         raise ValueError(f"the file has {len(seconds)} frames for {video.total} rows")
     if len(seconds) == video.total:
-        # A frame a row: counted through. An encoder's delay shifts all alike, and counts for nothing.
+        # A frame a row: counted through. An encoder's delay shifts all equally, and does not matter.
         numbers = video.before + rows
         shift = seconds[0] - video.start
         if _agree(seconds[numbers] - shift, video.begin + rows / fps, near):
