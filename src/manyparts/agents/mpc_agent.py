@@ -157,12 +157,13 @@ def callable_objective(objective: Any) -> StepValue:
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
     if not callable(objective):
         raise UserError(f"the objective is {objective!r}; {expected}")
+    value: Any = objective
     try:
         signature = inspect.signature(objective)
     except ValueError:  # some functions in C have none
-        return objective
+        return value
     try:
         signature.bind(None, None, None)
     except TypeError as error:
         raise UserError(f"the objective cannot be called with three arguments ({error}); {expected}") from None
-    return objective
+    return value
