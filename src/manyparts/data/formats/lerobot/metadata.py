@@ -36,9 +36,9 @@ class Metadata:
     which None stands for an episode that has none.
 
     numbers: the episode_index that was recorded. listed: positions in `tasks.entries`, -1 for an unknown task.
-    first_rows: the episode's first row among all, None for old versions. places: of the last episode's files, as (chunk, file)
-    numbers by kind, for who appends; empty for old versions. left_out: of meta/ and why. lost: episodes, by their
-    number, that metadata alone shows to be wrong. stale: what statistics do not cover, None where they do.
+    first_rows: the episode's first row among all, None for old versions. places: of the last episode's files, as
+    (chunk, file) numbers by kind, for who appends; empty for old versions. left_out: of meta/ and why. lost: episodes,
+    by their number, that metadata alone shows to be wrong. stale: what statistics do not cover, None where they do.
     """
 
     info: Mapping[str, Any]
