@@ -9,8 +9,11 @@ import torch
 
 from manyparts import methods
 from manyparts.cli import main
+from manyparts.envs.base import EnvConfig
 from manyparts.models.checkpoint import load_info, read_weights, resolve
 from manyparts.rollout.collect import collect
+from manyparts.training.train import train
+from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +42,12 @@ def test_tuning_fits_the_agents_of_its_size(size: str) -> None:
     tuned, trained = (methods.preset(f"dualmind/{phase}-{size}") for phase in ("tune", "phase2"))
     assert tuned.model == trained.model and tuned.window == trained.window
     assert tuned.validation_fraction == 0.0 and tuned.new_parameters == ()
+
+
+def test_cameras_that_differ_are_named_with_the_flag(agent: Path, tmp_path: Path) -> None:
+    collect(["pointmass/reach-red"], episodes=2, output=tmp_path / "small", config=EnvConfig(image_size=32))
+    start = {"data": tmp_path / "small", "output": tmp_path / "tuned", "start_from": agent / "phase2"}
+    with pytest.raises(
+        UserError, match=r"cameras: .*`manyparts collect` records the cameras of .* with --image-size 64"
+    ):
+        train(methods.preset("dualmind/tune-debug"), **start)

@@ -88,7 +88,9 @@ class JointSpec:
             advice = ""
         alike = self.names[0] if len(self.names) == 1 else spec.embodiment
         if alike in differences:
-            raise UserError(f"{complaint} ({'; '.join(differences[alike])}); known: {', '.join(self.names)}{advice}")
+            mend = _recording_flags(self.specs[self.names.index(alike)], spec)
+            known = f"known: {', '.join(self.names)}"
+            raise UserError(f"{complaint} ({'; '.join(differences[alike])}); {known}{mend}{advice}")
         told = [f"{name} (not the same: {_fields(found)})" for name, found in differences.items()]
         raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(told)}{advice}")
 
@@ -96,6 +98,18 @@ class JointSpec:
         """ "camera C of E" to its size, for the cameras in a slot."""
         found = {spec.embodiment: list(spec.cameras.items())[number : number + 1] for spec in self.specs}
         return {f"camera {name!r} of {body}": size for body, items in found.items() for name, size in items}
+
+
+def _recording_flags(ours: Spec, theirs: Spec) -> str:
+    """The flags of `collect` that record the cameras we know; empty where these are the same, or of several sizes."""
+    sides = {side for size in ours.cameras.values() for side in size}
+    if dict(ours.cameras) == dict(theirs.cameras) or len(sides) != 1:
+        return ""
+    flags = "" if ours.cameras.keys() == theirs.cameras.keys() else f" --cameras {' '.join(ours.cameras)}"
+    flags += (
+        "" if sides == {side for size in theirs.cameras.values() for side in size} else f" --image-size {min(sides)}"
+    )
+    return f"; `manyparts collect` records the cameras of {ours.embodiment} with{flags}"
 
 
 def _pixels(size: tuple[int, int]) -> str:

@@ -92,6 +92,12 @@ def copied_files(folder: Path) -> None:
         pq.write_table(pq.read_table(folder / FIRST).drop_columns("timestamp"), folder / "data/chunk-000" / name)
 
 
+def rows_without_counters(folder: Path) -> None:
+    write_v3(folder, files=[0, 0, 1])
+    for file in (FIRST, DATA.format(1)):
+        pq.write_table(pq.read_table(folder / file).drop_columns(["episode_index", "frame_index"]), folder / file)
+
+
 def swapped_old_files(folder: Path) -> None:
     write_v21(folder)
     one, other = folder / OLD.format(0), folder / OLD.format(1)
@@ -113,6 +119,7 @@ READ = {
     "files in another order": (files_in_another_order, LENGTHS, "says: 0, 1, 2"),
     "split over files": (split_over_files, LENGTHS, "says: 1, 2"),
     "copied files": (copied_files, LENGTHS, "that a second file has, too: 0, 1"),
+    "rows without counters": (rows_without_counters, LENGTHS, ""),
     "swapped old files": (swapped_old_files, LENGTHS, "says: 0, 1"),
     "numbers as doubles": (numbers_as_doubles, LENGTHS, ""),
 }
@@ -243,6 +250,14 @@ def test_one_torn_file_of_an_old_folder_costs_one_episode(tmp_path: Path) -> Non
         EpisodeDataset.open(folder)
     assert repair(folder, tmp_path / "copy") == ["1"]
     assert EpisodeDataset.open(tmp_path / "copy").num_episodes == 2
+
+
+def test_rows_without_counters_have_to_be_as_many(tmp_path: Path) -> None:
+    rows_without_counters(tmp_path / "set")
+    pq.write_table(pq.read_table(tmp_path / "set" / FIRST).slice(1), tmp_path / "set" / FIRST)
+    with pytest.raises(UserError, match=r"file-000.parquet has 10 rows; meta/episodes counts 11"):
+        EpisodeDataset.open(tmp_path / "set")
+    assert repair(tmp_path / "set", tmp_path / "copy") == ["0", "1"]
 
 
 def test_rows_repeated_in_one_file_are_refused_when_read(tmp_path: Path) -> None:

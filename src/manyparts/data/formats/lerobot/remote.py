@@ -22,7 +22,7 @@ from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.lerobot.searching import SearchResult, by_metadata, doubts_of_metadata, settle
+from manyparts.data.formats.lerobot.searching import SearchResult, doubts_of_metadata, episodes_in, settle
 from manyparts.data.staging import temporary_folder
 from manyparts.surroundings.caches import cache_root
 from manyparts.surroundings.links import symlink_or_copy
@@ -117,7 +117,7 @@ class RemoteReader(LeRobotReader):
     def _rows(self, index: int) -> Sequence[Part]:
         file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])
         if file not in self._parts_by_file:
-            self._parts_by_file[file] = self._parts_of(file)
+            self._parts_by_file[file] = episodes_in(self.metadata, file, look_into(file))
         parts = [part for name, part in self._parts_by_file[file].items() if name == number]
         if why := doubt(parts, int(self.metadata.lengths[index])):
             raise UserError(
@@ -125,10 +125,6 @@ class RemoteReader(LeRobotReader):
                 "the dataset first, which is searched as a whole on a disk"
             )
         return parts
-
-    def _parts_of(self, file: Path) -> Mapping[int, Part]:
-        episodes = look_into(file).episodes
-        return by_metadata(self.metadata, file) if episodes is None else episodes
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}

@@ -119,14 +119,18 @@ def settle(
     return list(tasks), np.asarray(list(tasks.values()), dtype=np.int64), lost
 
 
-def by_metadata(metadata: Metadata, file: Path) -> dict[int, Part]:
-    """Of a file without episode_index: the episodes that metadata positions there, one after the other."""
-    parts, start = {}, 0
+def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, Part]:
+    """The rows of each episode in a file. Where it has no episode_index: of those that metadata names it for, one after
+    the other. Raises UserError if these do not count as many rows."""
+    if data.episodes is not None:
+        return data.episodes
+    parts, stop = {}, 0
     for position, named_file in enumerate(metadata.data_files):
         if named_file == file:
-            stop = start + int(metadata.lengths[position])
+            start, stop = stop, stop + int(metadata.lengths[position])
             parts[int(metadata.numbers[position])] = Part(file, start, stop)
-            start = stop
+    if stop != data.count:
+        raise UserError(f"{file} has {data.count} rows; meta/episodes counts {stop}")
     return parts
 
 
@@ -136,13 +140,14 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     files, start = _Files(), 0
     for file in sorted(below | {file for file in set(metadata.data_files) - below if file.is_file()}):
         try:
-            files.readable[file] = readable = look_into(file)
+            data = look_into(file)
+            episodes = episodes_in(metadata, file, data)
         except UserError as error:
             files.torn[file] = str(error)
             continue
-        files.starts[file] = start
-        start += readable.count
-        for number, part in (by_metadata(metadata, file) if readable.episodes is None else readable.episodes).items():
+        files.readable[file], files.starts[file] = data, start
+        start += data.count
+        for number, part in episodes.items():
             files.parts.setdefault(number, []).append(part)
     return files
 
