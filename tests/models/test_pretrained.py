@@ -84,7 +84,7 @@ def test_sentences_are_encoded_as_transformers_does_in_a_batch(clip_folder):
         assert torch.equal(mask, words["attention_mask"].bool())
 
 
-def test_tasks_are_compared_by_the_encoders_own_tokens(clip_folder):
+def test_tasks_compared_by_encoders_own_tokens(clip_folder):
     text = PretrainedText(str(clip_folder), max_words=8)
     said = {"a": ["open the drawer"], "b": ["open the door"], "c": ["shut it"]}
     assert taken_for_equal(said, text.tokens) == [(("a", "open the drawer"), ("b", "open the door"))]

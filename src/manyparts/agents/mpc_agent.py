@@ -145,13 +145,14 @@ class MpcAgent:
         return of_normalised
 
 
-def callable_objective(objective: Any) -> StepValue:
+def callable_objective(given: Any) -> StepValue:
     """The objective. Raises UserError for what cannot be called with observations, actions and rewards."""
+    objective: Any = given
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
-    if not callable(objective):
-        raise UserError(f"the objective is {objective!r}; {expected}")
+    if not callable(given):
+        raise UserError(f"the objective is {given!r}; {expected}")
     try:
-        signature = inspect.signature(objective)
+        signature = inspect.signature(given)
     except ValueError:  # some functions in C have none
         return objective
     try:

@@ -81,12 +81,11 @@ def require_distinct_tasks(config: TrainConfig, system: System, info: Checkpoint
         paraphrased = config.window.paraphrases
         said = {task.name: [task.sentence, *(task.paraphrases if paraphrased else ())] for task in embodiment.tasks}
         for (one, ours), (other, theirs) in taken_for_equal(said, encoder.tokens):
-            more = "; or read more words apart, see the flags --model.prompt.text of --help" * (
-                words(ours) != words(theirs)
-            )
+            remedy = "reword one of them in the dataset"
+            if words(ours) != words(theirs):
+                remedy += ", or read more words apart by the flags --model.prompt.text (see --help)"
             raise UserError(
-                f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: reword "
-                f"one of them in the dataset{more}"
+                f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: {remedy}"
             )
         for line in sentence_warnings(said, encoder.tokens):
             warnings.warn(line, DatasetWarning, stacklevel=2)
