@@ -134,7 +134,7 @@ def test_images_of_other_kinds_act_alike(name):
 
 
 @pytest.mark.parametrize("observation", [None, np.zeros(4), [1.0], {}, {"images": 3}])
-def test_what_is_no_observation_is_refused(observation):
+def test_observations_must_be_mappings(observation):
     for read in (
         lambda: image_of(observation, "front", (SIZE, SIZE)),
         lambda: state_of(observation, make_spec(), NORMALISER),
@@ -156,7 +156,7 @@ def test_a_camera_that_is_missing_is_named():
         act(make_agent(), observed(make_agent()), images=images)
 
 
-def test_an_action_that_is_no_number_is_an_error():
+def test_no_action_is_ever_nan():
     for agent in (make_agent(), reactive(state=True)):
         with torch.no_grad():
             next(agent.policy.parameters()).fill_(np.nan)
@@ -177,7 +177,7 @@ def test_prompts_that_are_no_prompts_are_refused():
             agent.act(None, observed(agent), prompt, explore=False)
 
 
-def test_a_state_that_never_moved_is_warned_of():
+def test_held_states_are_warned_of():
     moments = replace(MOMENTS, min=(-5.0, 0.5, -5.0), max=(5.0, 0.5, 5.0), std=(2.0, 0.0, 2.0))
     normaliser = StateNormaliser.of(Statistics({"observation.state": moments}), STATE)
     state = np.array([0.1, 0.5, 0.2], np.float32)
@@ -197,7 +197,7 @@ def test_a_body_without_a_state_needs_none():
 
 
 @pytest.mark.parametrize("objective", [3, "go", lambda observation: observation, lambda a, b, c, d: a])
-def test_an_objective_that_cannot_be_called_is_refused(objective):
+def test_objectives_must_be_callable(objective):
     with pytest.raises(UserError, match=r"the objective (is|cannot be called)"):
         callable_objective(objective)
 

@@ -36,7 +36,7 @@ MOVING = np.where(np.arange(200) < 100, 0.0, 1.0)
     [0.0, 0.7, -1e6, np.float32(1e6) + np.tile([0, 0.0625], 100), np.tile([0.5, 0.5001], 100)],
     ids=["zero", "constant", "large", "rounding", "noise"],
 )
-def test_a_number_that_never_moved_gets_the_new_scale(third: np.ndarray | float) -> None:
+def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
     before, now = scale_of(third), scale_of(third + 3 * MOVING)
     found, lines = fitted_to_data(before, now, "runs/one")
     assert len(lines) == 2 and all("in the data of runs/one: its scale is taken" in line for line in lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from manyparts.data.sentences import taken_for_equal
 from manyparts.models.encoders import ViT, pixels
 from manyparts.models.pretrained import PretrainedText, load_vit
 from manyparts.types import UserError
@@ -81,6 +82,13 @@ def test_sentences_are_encoded_as_transformers_does_in_a_batch(clip_folder):
         hidden, mask = text(said)
         torch.testing.assert_close(hidden[mask], theirs[mask])
         assert torch.equal(mask, words["attention_mask"].bool())
+
+
+def test_tasks_compared_by_encoders_own_tokens(clip_folder):
+    text = PretrainedText(str(clip_folder), max_words=8)
+    said = {"a": ["open the drawer"], "b": ["open the door"], "c": ["shut it"]}
+    assert taken_for_equal(said, text.tokens) == [(("a", "open the drawer"), ("b", "open the door"))]
+    assert taken_for_equal(said, PretrainedText(str(clip_folder), max_words=24).tokens) == []
 
 
 def test_a_sentence_encoder_that_a_package_brings_is_found_without_the_hub():

@@ -118,7 +118,7 @@ def train_second(run: Path, data: Path, folder: Path, name: str | None) -> Path:
     return train(second(steps=1), data=data, embodiment=names, output=output, start_from=run, device="cpu")
 
 
-def test_a_converted_dataset_is_named_if_it_is_said(monday, friday, tmp_path):
+def test_converted_datasets_take_a_name(monday, friday, tmp_path):
     for kind in ("lerobot", "minari"):
         convert(monday, tmp_path / f"{kind}-guess", format=kind)
         convert(monday, tmp_path / f"{kind}-arm", format=kind, embodiment="arm")

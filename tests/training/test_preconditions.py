@@ -77,7 +77,7 @@ def test_shared_or_empty_sentences_are_warned_of(tmp_path, sentences, says):
 
 
 @pytest.mark.parametrize("name", ["dualmind/phase2-debug", "inverse_dynamics/finetune-debug"])
-def test_random_parts_are_not_frozen_unasked(data, tmp_path, name):
+def test_random_parts_freeze_on_request_only(data, tmp_path, name):
     config = replace(preset(name), steps=1)
     with pytest.raises(UserError, match=r"freezes parameters that nothing has trained .*encoders.*--freeze-untrained"):
         train(config, data=data, output=tmp_path / "run", device="cpu")
@@ -86,7 +86,7 @@ def test_random_parts_are_not_frozen_unasked(data, tmp_path, name):
     train(replace(config, train_only=(), cache_features=False), data=data, output=tmp_path / "all", device="cpu")
 
 
-def test_parts_that_the_run_before_lacks_are_not_frozen(first_run, data, tmp_path):
+def test_parts_new_to_a_run_train(first_run, data, tmp_path):
     config = second(steps=1)
     less = tuple(pattern for pattern in config.train_only if "prompt_blocks" not in pattern)
     with pytest.raises(UserError, match=r"nothing has trained, and .* lacks \(model\.prompt_blocks"):
@@ -114,7 +114,7 @@ def test_a_run_on_random_parts_resumes(data, tmp_path):
     ],
 )
 @pytest.mark.parametrize("buffer_frames", [0, 12])
-def test_data_without_pictures_or_with_tiny_ones(tmp_path, name, pictures, says, buffer_frames):
+def test_missing_or_tiny_pictures_are_refused(tmp_path, name, pictures, says, buffer_frames):
     spec = replace(make_spec(), cameras=PICTURES[pictures])
     data = record(tmp_path / "data", ["push it", "turn it"], spec)
     config = replace(preset(name), steps=1, batch_size=2)

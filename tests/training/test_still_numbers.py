@@ -36,7 +36,7 @@ def record(folder: Path, gripper: float) -> Path:
 
 
 @pytest.mark.parametrize("name", TUNED)
-def test_a_number_that_begins_to_move_is_scaled_and_said(tmp_path, name):
+def test_numbers_that_begin_to_move_rescale(tmp_path, name):
     still, moving = record(tmp_path / "still", 0.0), record(tmp_path / "moving", 800.0)
     with pytest.warns(DatasetWarning, match="action action_2 is 0 in all of this data: the agent will always do that"):
         before = train(replace(preset(name), steps=1), data=still, output=tmp_path / "before", device="cpu")
@@ -50,7 +50,7 @@ def test_a_number_that_begins_to_move_is_scaled_and_said(tmp_path, name):
     assert body.statistics["observation.state"].std[2] > 100
 
 
-def test_predictions_of_what_never_moved_are_not_flattered(tmp_path):
+def test_errors_of_held_numbers_are_true(tmp_path):
     still, moving = record(tmp_path / "still", 0.0), record(tmp_path / "moving", 1.0)
     for folder in (still, moving):  # the same actions, so that they are within the run's bounds
         for file in folder.iterdir():

@@ -152,18 +152,18 @@ class MpcAgent(Described):
         return of_normalised
 
 
-def callable_objective(objective: Any) -> StepValue:
+def callable_objective(given: Any) -> StepValue:
     """The objective. Raises UserError for what cannot be called with observations, actions and rewards."""
+    objective: Any = given
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
-    if not callable(objective):
-        raise UserError(f"the objective is {objective!r}; {expected}")
-    value: Any = objective
+    if not callable(given):
+        raise UserError(f"the objective is {given!r}; {expected}")
     try:
-        signature = inspect.signature(objective)
+        signature = inspect.signature(given)
     except ValueError:  # some functions in C have none
-        return value
+        return objective
     try:
         signature.bind(None, None, None)
     except TypeError as error:
         raise UserError(f"the objective cannot be called with three arguments ({error}); {expected}") from None
-    return value
+    return objective

@@ -15,7 +15,7 @@ from torch import nn
 
 from manyparts.data.bounds import require_learnable
 from manyparts.data.scales import Scale, still_actions
-from manyparts.data.sentences import sentence_warnings, taken_for_equal
+from manyparts.data.sentences import sentence_warnings, taken_for_equal, words
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.system import DynamicsConfig, System
 from manyparts.training.config import TrainConfig
@@ -81,9 +81,11 @@ def require_distinct_tasks(config: TrainConfig, system: System, info: Checkpoint
         paraphrased = config.window.paraphrases
         said = {task.name: [task.sentence, *(task.paraphrases if paraphrased else ())] for task in embodiment.tasks}
         for (one, ours), (other, theirs) in taken_for_equal(said, encoder.tokens):
+            remedy = "reword one of them in the dataset"
+            if words(ours) != words(theirs):
+                remedy += ", or read more words apart by the flags --model.prompt.text (see --help)"
             raise UserError(
-                f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: reword "
-                "one of them in the dataset, or choose another model.prompt.text"
+                f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: {remedy}"
             )
         for line in sentence_warnings(said, encoder.tokens):
             warnings.warn(line, DatasetWarning, stacklevel=2)
