@@ -53,7 +53,9 @@ class Sources:
         one for each; none: what the datasets say. Those that say nothing are of one robot where their specs are equal.
         Raises UserError where a dataset cannot be read, or weights or names do not fit.
         """
-        locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else list(data)
+        locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else data
+        if not isinstance(locations, Sequence):
+            raise UserError(f"data is of type {type(data).__name__}; expected a dataset or its location, or several")
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
