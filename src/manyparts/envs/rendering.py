@@ -216,7 +216,7 @@ def _after_fork() -> None:
         renderer.abandon()
     _open.clear()
     if hasattr(egl, "EGL"):
-        atexit.unregister(egl.EGL.eglTerminate)
+    if egl is not None and hasattr(egl, "EGL"):
 
 
 os.register_at_fork(after_in_child=_after_fork)
