@@ -215,8 +215,8 @@ def _after_fork() -> None:
     for renderer in list(_open):
         renderer.abandon()
     _open.clear()
-    if hasattr(egl, "EGL"):
     if egl is not None and hasattr(egl, "EGL"):
+        atexit.unregister(egl.EGL.eglTerminate)
 
 
 os.register_at_fork(after_in_child=_after_fork)
