@@ -108,7 +108,7 @@ def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(da
 
 def test_statistics_are_those_of_the_run_it_starts_from(first_run, tmp_path):
     other = write(
-        tmp_path / "data", [replace(make_episode(i, 20), state=make_episode(i, 20).state * 9) for i in range(4)]
+        tmp_path / "data", [replace(make_episode(i, 20), state=make_episode(i, 20).state * 5) for i in range(4)]
     )
     run = train(second(steps=1), data=other.path, output=tmp_path / "run", start_from=first_run, device="cpu")
     ours, theirs = (load_info(resolve(each)).embodiments[0].statistics for each in (run, first_run))
