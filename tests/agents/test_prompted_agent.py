@@ -43,6 +43,18 @@ def test_every_kind_gives_finite_actions():
     assert all(np.isfinite(first_action(prompt)).all() for prompt in PROMPTS.values())
 
 
+def test_a_plain_sentence_is_a_prompt():
+    agent, observations = make_agent(), list(make_observations(CHUNK + 1))
+    told, carries = {}, {"open it": None, Prompt("open it"): None}
+    for observation in observations:
+        for prompt, carry in carries.items():
+            action, carries[prompt] = agent.act(carry, observation, prompt, explore=False)
+            told.setdefault(str(prompt), []).append(action)
+    plain, whole = told.values()
+    np.testing.assert_array_equal(plain, whole)
+    assert carries["open it"].prompt == Prompt("open it")
+
+
 @pytest.mark.parametrize("name", ["goal", "demonstration", "watched", "goal and demonstration"])
 def test_pictures_reach_the_model_as_in_training(name: str):
     prompt, agent, observation = PROMPTS[name], make_agent(window=ANY_PROMPT), next(make_observations(1))

@@ -39,6 +39,23 @@ def test_episodes_come_back_as_they_were(dataset: EpisodeDataset) -> None:
         assert_equal(dataset.episode(index), EPISODES[index])
 
 
+def test_a_dataset_is_a_sequence_of_episodes(dataset: EpisodeDataset) -> None:
+    assert len(dataset) == 5
+    assert_equal(dataset[-1], EPISODES[4])
+    assert_equal(dataset.episode(-5), EPISODES[0])
+    for found, expected in zip(dataset, EPISODES, strict=True):
+        assert_equal(found, expected)
+    assert dataset.length(-1) == len(EPISODES[4]) and dataset.seed(-1) == EPISODES[4].seed
+    np.testing.assert_array_equal(dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3])
+
+
+@pytest.mark.parametrize("index", [5, -6])
+def test_an_episode_that_is_not_there_is_refused(dataset: EpisodeDataset, index: int) -> None:
+    for read in (dataset.episode, dataset.columns, dataset.length, dataset.seed, dataset.rewards):
+        with pytest.raises(UserError, match=f"no episode {index}; expected 0 to 4"):
+            read(index)
+
+
 def test_two_cameras_no_state_and_one_action(tmp_path: Path) -> None:
     spec = make_spec(cameras=("front", "wrist"))
     action = type(spec.action)("torque", "joint", ("u",), (-1.0,), (1.0,), FPS)

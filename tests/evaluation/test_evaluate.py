@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from evaluation.evaluating import CONFIG, TASKS, evaluate_small, make_run
+from factories import make_agent
 from rollout.collecting import digest
 
 from manyparts import cli
@@ -55,6 +57,36 @@ def test_episodes_are_those_of_the_loop(run: Path, reference: Path) -> None:
         assert (alone.success_any, alone.success_last) == (record.success_any, record.success_last)
         assert alone.length == record.length == 30
         assert alone.return_ == pytest.approx(record.return_, rel=1e-5)
+
+
+def test_a_loaded_agent_is_evaluated_as_its_folder(run: Path, reference: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"episodes": 4, "seed": 3, "workers": 1}
+    result = evaluate(load(run), output=tmp_path / "agent", **settings)
+    assert result == evaluate(str(run), output=tmp_path / "folder", **settings)
+    assert result.episodes == Result.load(reference).episodes
+    alone = evaluate(load(run), tasks=TASKS[1], output=tmp_path / "alone", **settings)
+    assert alone.tasks == TASKS[1:]
+
+
+def test_agents_that_others_cannot_load_are_refused(run: Path, tmp_path: Path) -> None:
+    changed, made = load(run), make_agent()
+    with torch.no_grad():
+        next(iter(changed.system.parameters())).add_(1)
+    for agent, says in ((changed, "weights are no longer those of"), (made, "was not loaded from a folder")):
+        with pytest.raises(UserError, match=rf"{says}.*rollout\(env, agent"):
+            evaluate(agent, output=tmp_path / "evaluation")
+    assert not (tmp_path / "evaluation").exists()
+
+
+def test_a_sentence_of_ones_own_is_told_in_all_tasks(run: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"episodes": 1, "workers": 1, "max_steps": 3}
+    told = evaluate(run, prompts="go to the left, please", output=tmp_path / "one", **settings)
+    assert {record.prompt for record in told.episodes} == {"go to the left, please"}
+    assert told.provenance["prompts"] == "go to the left, please"
+    same = evaluate(run, prompts=Prompt("go to the left, please"), output=tmp_path / "one", **settings)
+    assert same.episodes == told.episodes
+    with pytest.raises(UserError, match="prompts"):
+        compare(told, evaluate(run, output=tmp_path / "usual", **settings))
 
 
 def test_the_folder_does_not_depend_on_the_number_of_workers(run: Path, reference: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import shutil
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import torch
 from training.runs import config_named, first, rows, second, start, weights, write_dataset
 
+from manyparts.cli import main
 from manyparts.models.checkpoint import load_info, read_weights
 from manyparts.training.config import OptimizerConfig, TrainConfig
 from manyparts.training.train import train
@@ -89,6 +92,29 @@ def test_other_settings_are_refused_by_name(first_run, data):
         train(first(optimizer=optimizer), data=data, output=first_run, resume=True, device="cpu")
     with pytest.raises(UserError, match="seed was 0, is 3; steps was 12, is 13"):
         train(first(seed=3, steps=13), data=data, output=first_run, resume=True, device="cpu")
+
+
+def test_more_steps_name_the_call_that_trains_on(first_run, data, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    with pytest.raises(UserError, match=r"was begun with 12 steps, .* cannot be resumed with 20; train on in a run of"):
+        train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
+    with pytest.raises(UserError) as caught:
+        train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
+    call = f"train(dataclasses.replace(config, steps=8), data='{data}', start_from='{first_run}', output='NEW')"
+    assert str(caught.value).endswith(call)
+    with pytest.raises(UserError, match="begun with other settings: steps was 12, is 5; resume it with its own"):
+        train(first(steps=5), data=data, output=first_run, resume=True, device="cpu")
+
+
+def test_more_steps_name_the_command_that_trains_on(data, tmp_path, capsys):
+    run, other = tmp_path / "a run", tmp_path / "new"
+    given = ["train", "dualmind/phase1-debug", "--data", str(data), "--model.width", "16", "--log-every-steps", "1"]
+    assert main([*given, "--output", str(run), "--steps", "2"]) == 0
+    assert main([*given, f"--output={run}", "--steps=5", "--resume"]) == 2
+    command = shlex.split(capsys.readouterr().err.rpartition("train on in a run of its own: ")[2])
+    assert command == ["manyparts", *given, "--from", str(run), "--output", "NEW", "--steps", "3"]
+    assert main([str(other) if word == "NEW" else word for word in command[1:]]) == 0
+    assert len(rows(other)) == 3
 
 
 def test_how_often_to_log_may_change(first_run, data, tmp_path):

@@ -181,6 +181,22 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_opened_datasets_are_trained_on_as_their_folders(several, data, tmp_path):
+    opened = EpisodeDataset.open(data)
+    for name, given in (("folder", str(data)), ("opened", opened)):
+        train(first(steps=2), data=[given, data] if several else given, output=tmp_path / name, device="cpu")
+    assert rows(tmp_path / "folder") == rows(tmp_path / "opened")
+
+
+def test_a_dataset_whose_spec_was_changed_is_refused(data, tmp_path):
+    opened = EpisodeDataset.open(data)
+    opened.spec = replace(opened.spec, embodiment="other")
+    with pytest.raises(UserError, match="was changed after it was opened; open it again"):
+        train(first(), data=opened, output=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_windows_longer_than_every_episode_are_trained_on_and_told(data, tmp_path, capsys):
     longest = int(np.diff(EpisodeDataset.open(data).starts).max())
     chunk = first().window.chunk

@@ -92,4 +92,4 @@ def _one_line(box: str) -> str:
         if message and re.fullmatch("[-─]+", line):
             break
         message += "" if re.fullmatch("[-─]*", line) else f"{line} "
-    return re.sub(r"^Missing from manyparts [\w -]+:", "missing", message.strip())
+    return re.sub(r"^Missing from manyparts [\w /-]+:", "missing", message.strip())

@@ -17,6 +17,7 @@ from manyparts.arguments import path_of
 from manyparts.claim import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import ACTION, REWARD, STATE, SUCCESS
+from manyparts.data.locations import short_name
 from manyparts.progress import progress_bar
 from manyparts.types import UserError
 
@@ -58,7 +59,9 @@ def view(
         "episodes": shown,
     }
     told = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-    page = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(data=told, title=_escaped(path))
+    page = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        data=told, title=_escaped(short_name(dataset.location))
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, page.encode())
     return output

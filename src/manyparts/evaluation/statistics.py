@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -15,6 +15,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 
+@runtime_checkable
 class Bounded(Protocol):
     """A mean with the bounds of its interval."""
 

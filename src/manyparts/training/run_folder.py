@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from manyparts.claim import write_atomically
+from manyparts.naming import NAME
 from manyparts.printing import say
 from manyparts.serialisation import from_jsonable, to_jsonable
 from manyparts.training.config import TrainConfig
@@ -82,9 +85,40 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
         different.append(f"weights was {weights!r}, is {list(sources.weights)!r}")
     if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
         different.append(f"the dataset's content is no longer that of {facts['data']}")
+    if keys == ["steps"] and len(different) == 1 and config.steps > begun.steps:
+        raise UserError(_how_to_train_on(run, begun.steps, config.steps, sources.locations))
     if different:
         raise UserError(f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own")
     return facts
+
+
+def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str:
+    """Why a run cannot be resumed for more steps, and the command or call that does what is wanted."""
+    more = wanted - begun
+    if sys.argv[1:2] == ["train"]:
+        words = _without(sys.argv[1:], {"--output": 1, "--from": 1, "--steps": 1, "--resume": 0, "--no-resume": 0})
+        command = shlex.join([NAME, *words, "--from", str(run), "--output", "NEW", "--steps", str(more)])
+    else:
+        given = f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
+        command = f"train(dataclasses.replace(config, steps={more}), {given})"
+    return (
+        f"{run} was begun with {begun} steps, over which its learning rate falls, and cannot be resumed with {wanted}; "
+        f"train on in a run of its own: {command}"
+    )
+
+
+def _without(words: Sequence[str], flags: Mapping[str, int]) -> list[str]:
+    """Words of a command line but for some flags, each with so many values."""
+    kept: list[str] = []
+    skipped = 0
+    for word in words:
+        if skipped:
+            skipped -= 1
+        elif word in flags:
+            skipped = flags[word]
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return kept
 
 
 def _content(run: Path) -> set[str]:

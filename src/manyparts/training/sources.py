@@ -40,7 +40,9 @@ class Sources:
         """Of one dataset or several, or their locations; without weights each counts alike. temperature: weights are
         multiplied by frames^(1 / temperature), so that 1 draws every frame as often as any other, and large ones every
         dataset as often as any other. Raises UserError where a dataset cannot be read or the weights do not fit."""
-        locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else list(data)
+        locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else data
+        if not isinstance(locations, Sequence):
+            raise UserError(f"data is of type {type(data).__name__}; expected a dataset or its location, or several")
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
