@@ -108,8 +108,8 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
         ({"noise": Noise(fraction=1.5)}, "noise fraction is 1.5; expected 0 to 1"),
         ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
         ({"noise": Noise(deviation=-1.0)}, "noise deviation is -1.0"),
-        ({"workers": 0}, "0 workers"),
-        ({"steps_after_success": -1}, "-1 steps after success"),
+        ({"workers": 0}, "workers is 0; expected at least 1"),
+        ({"steps_after_success": -1}, "steps_after_success is -1"),
         ({"tasks": [*TASKS, "navigation/hallway"]}, "steps after success differ by suite"),
     ],
 )
