@@ -14,6 +14,7 @@ from data.synthetic import make_episode, write
 from evaluation.evaluating import make_run
 
 from manyparts.arguments import closest, explained, names_of, path_of, set_by_replace, whole
+from manyparts.cli import main
 from manyparts.types import Prompt, UserError
 
 
@@ -122,6 +123,23 @@ def test_what_is_no_prompt_is_refused(value: Any) -> None:
     assert Prompt.of("open it") == Prompt("open it") and Prompt.of(None) is None
     with pytest.raises(UserError, match="expected a sentence, or a Prompt"):
         Prompt.of.__wrapped__(Prompt, value)  # without the tests' own type checker
+
+
+def test_commands_expand_a_tilde_that_the_shell_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "home" / "set", [make_episode(0, 6)])
+    make_run(tmp_path / "home" / "run")
+    assert main(["data", "convert", "~/set", "~/copy"]) == 0
+    assert main(["data", "check", "~/copy", "--fix=~/fixed"]) == 0
+    assert main(["data", "view", "~/fixed", "--output", "~/pages/page.html"]) == 0
+    settings = ["--episodes", "1", "--max-steps", "2", "--workers", "1", "--tasks", "pointmass/reach"]
+    assert main(["evaluate", "~/run", *settings, "--output=~/found"]) == 0
+    assert main(["evaluate", "--compare", "~/found", "~/found"]) == 0
+    assert main(["report", "~/run", "--evaluation", "~/found", "--output=~/report.html"]) == 0
+    made = {path.name for path in (tmp_path / "home").iterdir()}
+    assert made == {"set", "run", "copy", "fixed", "pages", "found", "report.html"}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 MISTAKES = {
