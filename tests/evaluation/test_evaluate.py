@@ -236,7 +236,7 @@ def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path
         ({"episodes": 0}, "episodes is 0; expected at least 1"),
         ({"videos": -1}, "videos is -1; expected at least 0"),
         ({"max_steps": 0}, "max_steps is 0; expected at least 1"),
-        ({"workers": 0}, "0 workers"),
+        ({"workers": 0}, "workers is 0; expected at least 1"),
         ({"device": "abacus"}, "device 'abacus' is not there"),
     ],
 )

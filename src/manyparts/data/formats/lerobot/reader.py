@@ -25,7 +25,7 @@ _KEPT_BYTES = 2**28
 
 
 class LeRobotReader:
-    """See `formats.reader.Reader`. complain: is told of counts that disagree. features: of info.json, under the names
+    """See `formats.reader.Reader`. complain: hears of counts that disagree. features: of info.json, under the names
     that columns have today.
 
     Raises UserError naming what is missing, torn, or disagrees with something else.
