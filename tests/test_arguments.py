@@ -14,6 +14,7 @@ from data.synthetic import make_episode, write
 from evaluation.evaluating import make_run
 
 from manyparts.arguments import closest, explained, names_of, path_of, set_by_replace, whole
+from manyparts.cli import main
 from manyparts.types import Prompt, UserError
 
 
@@ -124,6 +125,23 @@ def test_what_is_no_prompt_is_refused(value: Any) -> None:
         Prompt.of.__wrapped__(Prompt, value)  # without the tests' own type checker
 
 
+def test_commands_expand_a_tilde_that_the_shell_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "home" / "set", [make_episode(0, 6)])
+    make_run(tmp_path / "home" / "run")
+    assert main(["data", "convert", "~/set", "~/copy"]) == 0
+    assert main(["data", "check", "~/copy", "--fix=~/fixed"]) == 0
+    assert main(["data", "view", "~/fixed", "--output", "~/pages/page.html"]) == 0
+    settings = ["--episodes", "1", "--max-steps", "2", "--workers", "1", "--tasks", "pointmass/reach"]
+    assert main(["evaluate", "~/run", *settings, "--output=~/found"]) == 0
+    assert main(["evaluate", "--compare", "~/found", "~/found"]) == 0
+    assert main(["report", "~/run", "--evaluation", "~/found", "--output=~/report.html"]) == 0
+    made = {path.name for path in (tmp_path / "home").iterdir()}
+    assert made == {"set", "run", "copy", "fixed", "pages", "found", "report.html"}
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 MISTAKES = {
     "train('dualmind/phase1-debug', data=D, output=O)": "expected a TrainConfig, such as manyparts.preset('dualmind/ph",
     "train(P, data=D, output=O, start_from=A)": "start_from is of type PolicyAgent, loaded from run; expected a path",
@@ -137,6 +155,7 @@ MISTAKES = {
     "replace(P, steps='3')": "steps is '3'; expected int",
     "replace(P, optimizer=replace(P.optimizer, learning_rate='1e-4'))": "learning_rate is '1e-4'; expected float",
     "setattr(P, 'steps', 3)": "TrainConfig.steps cannot be set",
+    "setattr(P.window, 'steps', 3)": "WindowConfig.steps cannot be set",
     "setattr(P.optimizer, 'warmup_steps', 3)": "OptimizerConfig.warmup_steps cannot be set",
     "preset('dualmind/phase1_laptop')": "did you mean dualmind/phase1-laptop?",
     "load('hf://owner/name')": "agents are loaded from a disk; download the run",
@@ -156,7 +175,7 @@ MISTAKES = {
     "evaluate('run', prompts='sentence + goal_image')": "did you mean sentence+goal_image",
     "evaluate('run', prompts=3)": "expected a kind of prompt",
     "evaluate('run', prompts=Prompt(goal={}))": "takes a prompt of a sentence alone",
-    "evaluate('run', prompts='go on', prompt_task='pointmass/reach')": "both say what is told",
+    "evaluate('run', prompts='go on', prompt_task='pointmass/reach')": "both choose the instruction",
     "evaluate('run', image_size=84)": "has no argument 'image_size'",
     "collect('pointmass/reach', episodes=2.0, output=O)": "episodes is 2.0; expected a whole number",
     "collect('pointmass/reach', episodes=1, output=O, image_size=84)": "pass config=EnvConfig(image_size=...)",

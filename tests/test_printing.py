@@ -7,25 +7,26 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from data.formats import foreign
-from data.synthetic import make_episode, make_spec, write
+from data.synthetic import FPS, make_episode, make_spec, write
 from evaluation.evaluating import TASKS, make_run
 
 from manyparts.agents.loading import load
 from manyparts.cli import main
 from manyparts.cli.console import print_facts, print_table
-from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.data.locations import short_name
 from manyparts.evaluation.results import EpisodeRecord, Result, compare
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.printing import html_table, printable, short
-from manyparts.types import DatasetWarning, Prompt, UserError
+from manyparts.types import DatasetWarning, Prompt, TaskEntry, UserError
 
 HOSTILE = "esc\x1b[31m\nname [red] [/b] :smile: \u202e\x9b"
 SHOWN = r"esc\x1b[31m\nname [red] [/b] :smile: \u202e\x9b"
@@ -118,6 +119,23 @@ def test_odd_paths_are_printed_as_they_are(
     assert main(["data", *command]) == 0
     printed = "".join(capsys.readouterr())
     assert "\x1b" not in printed and (action == "convert" or "[/copy]" in printed or "[red] :smile:" in printed)
+
+
+@pytest.mark.parametrize("action", ["info", "check"])
+def test_names_of_a_dataset_are_whole_at_any_width(
+    action: str, columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = TaskEntry(f"suite/{'long-' * 8}name", "push the block that stands behind the wall")
+    episode = replace(
+        make_episode(0, 6), task=task.name, sentence=task.sentence, action=9 * np.ones((6, 2), np.float32)
+    )
+    with DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=[task], environment={}) as writer:
+        writer.add(episode)
+    main(["data", action, str(tmp_path / "set")])
+    printed = printed_text(capsys)
+    assert max(map(len, printed.splitlines())) <= columns and "…" not in printed
+    for word in {"info": [task.name, "delta_position"], "check": ["bounds", "clips", "contract"]}[action]:
+        assert word in joined(printed)
 
 
 def test_names_in_files_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

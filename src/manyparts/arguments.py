@@ -33,8 +33,8 @@ def path_of(value: Any, name: str = "path") -> Path:
     """
     if not isinstance(value, str | os.PathLike):
         origin = getattr(value, "origin", None)  # of an agent
-        given = f", loaded from {origin.run}" if origin else ""
-        raise UserError(f"{name} is of type {type(value).__name__}{given}; expected a path, as text or pathlib.Path")
+        source = f", loaded from {origin.run}" if origin else ""
+        raise UserError(f"{name} is of type {type(value).__name__}{source}; expected a path, as text or pathlib.Path")
     text = os.fspath(value)
     if not text:
         raise UserError(f"{name} is empty; expected a path, or . for the current folder")
@@ -51,15 +51,15 @@ def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
 
 
 def names_of(value: Any, name: str) -> tuple[str, ...]:
-    """Names, of which a single one may be given as it is. Raises UserError for anything but text."""
-    given = (value,) if isinstance(value, str) else value
-    if not isinstance(given, Iterable):
+    """Several names, or a single one as plain text. Raises UserError for anything else."""
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, Iterable):
         raise UserError(f"{name} is {value!r}; expected names, as text")
-    given = tuple(given)
-    for each in given:
+    names = tuple(names)
+    for each in names:
         if not isinstance(each, str):
             raise UserError(f"{name} holds {each!r}; expected names, as text")
-    return given
+    return names
 
 
 def closest(name: str, choices: Iterable[str]) -> str:
@@ -73,12 +73,12 @@ def closest(name: str, choices: Iterable[str]) -> str:
     return f"{guess}the nearest of {len(choices)} choices: {', '.join(nearest)}"
 
 
-def explained(**known: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a call with wrong arguments end in a UserError that names the right ones.
 
     Args:
-        known: of an argument that is a config, its class: whoever passes one of its fields hears where it belongs. Of
-            one that does not exist, what to do instead.
+        hints: for an argument that is a config, its class: whoever passes one of its fields reads where it belongs.
+            For an argument that does not exist, what to do instead.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -92,7 +92,7 @@ def explained(**known: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
                 try:
                     signature.bind(*args, **kwargs)
                 except TypeError as error:
-                    raise UserError(_wrong_call(function.__name__, signature, kwargs, known, error)) from None
+                    raise UserError(_wrong_call(function.__name__, signature, kwargs, hints, error)) from None
                 raise
 
         return call
@@ -112,16 +112,16 @@ def set_by_replace(kind: Kind) -> Kind:
 
 
 def _wrong_call(
-    function: str, signature: inspect.Signature, given: dict[str, Any], known: dict[str, type | str], error: TypeError
+    function: str, signature: inspect.Signature, passed: dict[str, Any], hints: dict[str, type | str], error: TypeError
 ) -> str:
     takes = [name for name in signature.parameters if name != "self"]
-    unknown = [name for name in given if name not in takes]
+    unknown = [name for name in passed if name not in takes]
     if not unknown:
         return f"{function}(): {error}; it takes {', '.join(takes)}"
     name = unknown[0]
-    if isinstance(advice := known.get(name), str):
+    if isinstance(advice := hints.get(name), str):
         return f"{function}() has no argument {name!r}: {advice}"
-    for argument, config in known.items():
+    for argument, config in hints.items():
         if isinstance(config, type) and (held := _holder(config, name, argument)):
             return f"{function}() has no argument {name!r}, which is a field of {config.__name__}: pass {held}"
     near = difflib.get_close_matches(name, takes, n=1)
@@ -131,12 +131,10 @@ def _wrong_call(
 
 def _holder(config: type, name: str, argument: str) -> str | None:
     """How to pass a config in which a field, of its own or of one of its parts, is set; None if there is none."""
-    known = {item.name: item for item in dataclasses.fields(config)}
-    if name in known:
+    own = {item.name for item in dataclasses.fields(config)}
+    if name in own:
         return f"{argument}={_changed(config, argument, f'{name}=...')}"
-    hints = typing.get_type_hints(config)
-    for part in known:
-        kind = hints[part]
+    for part, kind in typing.get_type_hints(config).items():
         if dataclasses.is_dataclass(kind) and name in {item.name for item in dataclasses.fields(kind)}:
             inner = f"{part}=replace({argument}.{part}, {name}=...)"
             return f"{argument}={_changed(config, argument, inner)}"

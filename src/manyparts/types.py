@@ -234,7 +234,7 @@ class Prompt:
 
     @classmethod
     def of(cls, value: Prompt | str | None) -> Prompt | None:
-        """A prompt, whose sentence may be given as it is. Raises UserError for anything else."""
+        """A prompt, for which its sentence may stand. Raises UserError for anything else."""
         if isinstance(value, str):
             return cls(value)
         if value is None or isinstance(value, Prompt):

@@ -58,6 +58,11 @@ def test_the_same_weights_act_for_both(run):
         assert ours.equal(theirs)
 
 
+def test_an_agent_of_one_body_is_evaluated_on_its_tasks(run, tmp_path):
+    agent = load(run, embodiment="miniworld")
+    assert evaluate(agent, episodes=1, max_steps=2, workers=1, output=tmp_path / "x").tasks == (ROOM,)
+
+
 def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, tmp_path):
     alone = train(first(steps=1), data=run.parent / "room", output=tmp_path / "one", device="cpu")
     only = train(second(steps=1), data=run.parent / "room", output=tmp_path / "two", start_from=alone, device="cpu")

@@ -48,5 +48,5 @@ class Described:
 
 def refuse_prompt(prompt: Prompt | str | None) -> None:
     """Raises UserError for any prompt, in an agent that takes none."""
-    if (told := Prompt.of(prompt)) is not None:
-        raise UserError(f"prompt {told.sentence!r} given to an unprompted agent, which takes none")
+    if (refused := Prompt.of(prompt)) is not None:
+        raise UserError(f"prompt {refused.sentence!r} given to an unprompted agent, which takes none")

@@ -50,8 +50,8 @@ def load(
     run, device = path_of(path), str(choose_device(device))
     checkpoint = resolve(run)
     system, info = load_system(checkpoint)
-    origin = Origin(run, checkpoint, device, precision, planner, own_objective=objective is not None)
-    agent = _agent(path, system.to(device), info, embodiment, origin, objective)
+    origin = Origin(run, checkpoint, device, embodiment, precision, planner, own_objective=objective is not None)
+    agent = _agent(path, system.to(device), info, origin, objective)
     agent.origin = origin
     return agent
 
@@ -60,11 +60,10 @@ def _agent(
     path: str | Path,
     system: System,
     info: CheckpointInfo,
-    embodiment: str | None,
     origin: Origin,
     objective: StepValue | None,
 ) -> LearnedAgent:
-    planner, precision = origin.planner, origin.precision
+    planner, precision, embodiment = origin.planner, origin.precision, origin.embodiment
     plans = isinstance(system.model, WorldModel)
     if plans and planner is None:
         known = ", ".join(PLANNERS)
@@ -124,7 +123,7 @@ def origin_of(
     """
     if isinstance(run, str | os.PathLike):
         path = path_of(run, "run")
-        return Origin(path, resolve(path), device or "cpu", precision or "fp32", planner)
+        return Origin(path, resolve(path), device or "cpu", None, precision or "fp32", planner)
     own = "an agent of your own is run by rollout(env, agent, seed=..., prompt=..., explore=False)"
     if not isinstance(run, LearnedAgent):
         raise UserError(f"run is of type {type(run).__name__}; expected a run's folder or an agent of load(); {own}")
@@ -146,12 +145,12 @@ def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
     """Whether nobody changed the agent's weights since it was loaded."""
     fresh = load(
         origin.checkpoint,
-        embodiment=agent.interface.embodiment,
+        embodiment=origin.embodiment,
         precision=origin.precision,
         planner=origin.planner,
     )
-    held, theirs = _module(agent).state_dict(), _module(fresh).state_dict()
-    return all(torch.equal(tensor.cpu(), theirs[name]) for name, tensor in held.items())
+    current, stored = _module(agent).state_dict(), _module(fresh).state_dict()
+    return all(torch.equal(tensor.cpu(), stored[name]) for name, tensor in current.items())
 
 
 def _module(agent: LearnedAgent) -> Any:

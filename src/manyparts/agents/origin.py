@@ -13,13 +13,14 @@ from manyparts.types import Precision
 class Origin:
     """Where an agent was loaded from and how, so that another process can load the same one.
 
-    run: as it was asked for. checkpoint: the folder of weights that this meant. own_objective: whether it seeks what
-    only this process knows.
+    run: as it was asked for. checkpoint: the folder of weights that this meant. embodiment: the one that was asked for,
+    None for the only one. own_objective: whether it seeks what only this process knows.
     """
 
     run: Path
     checkpoint: Path
     device: str
+    embodiment: str | None = None
     precision: Precision = "fp32"
     planner: PlannerConfig | None = None
     own_objective: bool = False

@@ -95,7 +95,7 @@ class PolicyAgent(Described):
     def act(
         self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. prompt: a sentence may be given as it is. explore: sample from the bins; a
+        """See `agents.base.Agent`. prompt: a plain sentence will do. explore: sample from the bins; a
         continuous policy has no spread to sample from.
 
         Raises UserError for a prompt given to an unprompted agent, none given to a prompted one, or an observation

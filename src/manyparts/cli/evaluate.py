@@ -44,7 +44,7 @@ class Options:
     """Seed of the goals: the same seed shows every agent the same goals."""
 
     prompts: str = "sentence"
-    """What the agent is told. A kind of prompt: the task's sentence (sentence); paraphrases that training never used
+    """The prompts. A kind of prompt: the task's sentence (sentence); paraphrases that training never used
     (held_out); the goal's own picture, or where the suite has none the scene as the expert leaves it (goal_image); the
     expert in another scene, with its actions (demonstration) or without (watched); two of these, such as
     sentence+goal_image; a degraded prompt (none, other_goal_image, half_goal_image). Or a sentence of your own in

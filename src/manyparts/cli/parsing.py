@@ -54,9 +54,9 @@ def flags_of_help(page: str) -> list[str]:
 
 def _with_whole_paths(options: Any) -> Any:
     """The same options with `~` expanded in each path."""
-    given = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
-    whole = {name: _whole_path(value, name) for name, value in given.items()}
-    changed = {name: value for name, value in whole.items() if value is not given[name]}
+    values = {item.name: getattr(options, item.name) for item in dataclasses.fields(options)}
+    whole = {name: _whole_path(value, name) for name, value in values.items()}
+    changed = {name: value for name, value in whole.items() if value is not values[name]}
     return dataclasses.replace(options, **changed) if changed else options
 
 

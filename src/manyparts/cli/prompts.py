@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     print_table(("prompt", "success"), [(kind, bounded(success)) for kind, success in study.kinds.items()])
     scenes = list(study.matrix)
     rows = []
-    for told, found in study.matrix.items():
-        cells = (Text(f"{found[scene].mean:.2f}", "bold" if scene == told else "") for scene in scenes)
-        rows.append((told, *cells))
+    for task, success in study.matrix.items():
+        cells = (Text(f"{success[scene].mean:.2f}", "bold" if scene == task else "") for scene in scenes)
+        rows.append((task, *cells))
     print_table(("told, in scenes of", *(scene.partition("/")[2] for scene in scenes)), rows)
     return 0

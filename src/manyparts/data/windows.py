@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from manyparts.arguments import set_by_replace
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
 from manyparts.data.permutation import mix, permute
@@ -21,6 +22,7 @@ from manyparts.types import Batch, PromptPictures, UserError
 _BLOCK, _KEPT_BLOCKS = 4096, 3
 
 
+@set_by_replace
 @dataclass(frozen=True)
 class WindowConfig:
     """steps: observations a window. chunk: actions after each, so observations are `chunk` frames apart.

@@ -57,8 +57,8 @@ def make(
 
 
 def expand(names: str | Sequence[str]) -> list[str]:
-    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. A single name may be given
-    as it is. UserError on an unknown."""
+    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. One may be plain text.
+    UserError on an unknown."""
     tasks: list[str] = []
     for full in names_of(names, "tasks"):
         suite, name = _find(full)

@@ -38,7 +38,7 @@ _SECONDS_AFTER_SUCCESS = 1.0
 @dataclass(frozen=True)
 class EvaluationConfig:
     """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned nothing.
-    environments: of each suite that is evaluated. prompts: a kind of prompt, or the sentence that is told. device,
+    environments: of each suite that is evaluated. prompts: a kind of prompt, or the sentence itself. device,
     precision: how the agent runs.
 
     prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an

@@ -30,7 +30,7 @@ from manyparts.evaluation.episodes import (
     run_episode,
     video_name,
 )
-from manyparts.evaluation.prompt_kinds import is_sentence, kinds_for, told_by
+from manyparts.evaluation.prompt_kinds import checked_prompts, is_sentence, kinds_for
 from manyparts.evaluation.provenance import code_commit, file_hash, package_versions
 from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
 from manyparts.evaluation.results_folder import EPISODES, VIDEOS, kept, results_in
@@ -67,13 +67,14 @@ def evaluate(
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
     run: a run or checkpoint folder, or an agent of `load`, which evaluates what it was loaded from. tasks: names or
-    splits; None: the tasks it was trained on. An agent for several embodiments acts for that of the task. prompts: what
-    the agent is told: a kind of prompt (`prompt_kinds`), or a sentence that replaces every task's own. prompt_task: the
-    task that it is told, whatever the environment's. max_steps: None for the suite's horizon; episodes run to it, so
-    that success at the last step means something, unless `until_success` ends each with its first solved step, which
-    saves most of the time of a good agent. videos: of each task film the first so many successes and failures, and keep
-    where the visual tokens look in them (`attention`). device, precision: how the agent runs, by default on "cpu" in
-    "fp32"; bf16 computes in bfloat16. planner: what a dynamics model acts with. An agent brings its own.
+    splits; None: the tasks it was trained on, of an agent loaded for one embodiment that one's. An agent for several
+    embodiments acts for that of the task. prompts: a kind of prompt (`prompt_kinds`), or a sentence that replaces every
+    task's own. prompt_task: the task whose prompts it gets, whatever the environment's. max_steps: None for the suite's
+    horizon; episodes run to it, so that success at the last step means something, unless `until_success` ends each with
+    its first solved step, which saves most of the time of a good agent. videos: of each task film the first so many
+    successes and failures, and keep where the visual tokens look in them (`attention`). device, precision: how the
+    agent runs, by default on "cpu" in "fp32"; bf16 computes in bfloat16. planner: what a dynamics model acts with. An
+    agent brings its own.
 
     Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
     goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation, of
@@ -89,10 +90,10 @@ def evaluate(
     asked = origin_of(run, device, precision, planner)
     checkpoint, planner = asked.checkpoint, asked.planner
     info = load_info(checkpoint)
-    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    chosen = tuple(dict.fromkeys(envs.expand(tasks or _tasks_of(info, asked.embodiment))))
     seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, asked.precision)
-    told = told_by(prompts)
-    _require_trained_on(told, asked.run, info, prompt_task)
+    instruction = checked_prompts(prompts)
+    _require_trained_on(instruction, asked.run, info, prompt_task)
     device = str(choose_device(asked.device))
     environments = {
         suite: environment if max_steps is None else replace(environment, max_steps=max_steps)
@@ -101,7 +102,7 @@ def evaluate(
     if prompt_task is not None:
         (prompt_task,) = envs.expand([prompt_task])
     config = EvaluationConfig(
-        checkpoint, environments, seed, split, told, device, asked.precision, prompt_task, until_success, planner
+        checkpoint, environments, seed, split, instruction, device, asked.precision, prompt_task, until_success, planner
     )
     folder = results_folder(asked.run, EVALUATION) if output is None else path_of(output, "output")
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}
@@ -180,16 +181,22 @@ def _checked(
     return whole("seed", seed), whole("episodes", episodes, minimum=1)
 
 
-def _require_trained_on(told: str, run: Path, info: CheckpointInfo, prompt_task: str | None) -> None:
+def _tasks_of(info: CheckpointInfo, embodiment: str | None) -> list[str]:
+    """Names of the tasks trained on, of one embodiment or of all."""
+    bodies = [body for body in info.embodiments if embodiment in (None, body.spec.embodiment)]
+    return [task.name for body in bodies for task in body.tasks]
+
+
+def _require_trained_on(prompts: str, run: Path, info: CheckpointInfo, prompt_task: str | None) -> None:
     """Raises UserError for prompts that the agent was not trained on, or that would not reach it."""
     taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
-    if not is_sentence(told):
-        if told not in taken:
-            raise UserError(f"{run} was not trained on prompts of {told!r}; choices: {', '.join(taken)}")
+    if not is_sentence(prompts):
+        if prompts not in taken:
+            raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
     elif info.model.get("prompt") is None:
-        raise UserError(f"{run} takes no prompts, so nothing would hear {told!r}; leave prompts out")
+        raise UserError(f"{run} takes no prompts, so nothing would read {prompts!r}; leave prompts out")
     elif prompt_task is not None:
-        raise UserError(f"prompts {told!r} and prompt_task {prompt_task!r} both say what is told; choose one")
+        raise UserError(f"prompts {prompts!r} and prompt_task {prompt_task!r} both choose the instruction; give one")
 
 
 def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:

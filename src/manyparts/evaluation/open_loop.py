@@ -146,8 +146,7 @@ def open_loop(
     output: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Forecast]:
-    """Predictions of dynamics models on the same windows of a dataset, one for each run; a single run may be given as
-    it is.
+    """Predictions of dynamics models on the same windows of a dataset, one for each run. `runs` may be a single one.
 
     Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
     enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes (of more episodes so many

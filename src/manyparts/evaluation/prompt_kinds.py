@@ -32,8 +32,8 @@ half_goal_image: half of the goal image's 8 by 8 patches grey.
 """
 
 
-def told_by(prompts: str | Prompt) -> str:
-    """What episodes are told: a kind of prompt, or a sentence, which may be given as a `Prompt`.
+def checked_prompts(prompts: str | Prompt) -> str:
+    """A kind of prompt, or a sentence, for which a `Prompt` may stand.
 
     Raises UserError for what is neither: one word, which is more likely a kind misspelt, and what is near to a kind.
     """
@@ -53,9 +53,9 @@ def told_by(prompts: str | Prompt) -> str:
     return text
 
 
-def is_sentence(told: str) -> bool:
-    """Whether what episodes are told is a sentence, rather than a kind of prompt."""
-    return told not in get_args(Prompts)
+def is_sentence(prompts: str) -> bool:
+    """Whether this is an instruction itself, rather than a kind of prompt."""
+    return prompts not in get_args(Prompts)
 
 
 def kinds_for(window: WindowConfig) -> list[Prompts]:

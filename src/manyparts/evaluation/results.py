@@ -103,7 +103,7 @@ class Result:
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...] | None]:
         """What is shown to people: heads, a row of text for each task, and of several tasks that of their mean."""
         heads = ("task", "success", "at the end", *self.metrics, "return", "steps")
-        rows = [(task, *_cells(found, self.metrics)) for task, found in self.per_task.items()]
+        rows = [(task, *_cells(measures, self.metrics)) for task, measures in self.per_task.items()]
         return heads, rows, ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None
 
     @property
@@ -209,9 +209,9 @@ class Comparison:
 
     def __repr__(self) -> str:
         over = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
-        found = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}, A - B {bounded(self.difference, signed=True)}"
+        means = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}, A - B {bounded(self.difference, signed=True)}"
         different = f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
-        return f"Comparison({self.measure} over {over}: {found}{different})"
+        return f"Comparison({self.measure} over {over}: {means}{different})"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), *self.table())
@@ -303,8 +303,8 @@ def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
     return {name: asdict(interval) for name, interval in measures.items()}
 
 
-def _cells(found: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
+def _cells(measures: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
     """What a table shows of a task: success, success at the end, the suite's own measures, return and steps."""
-    own = (bounded(found[metric]) if metric in found else "" for metric in metrics)
-    averages = f"{found['return'].mean:.1f}", f"{found['length'].mean:.0f}"
-    return (bounded(found["success_any"]), f"{found['success_last'].mean:.2f}", *own, *averages)
+    own = (bounded(measures[metric]) if metric in measures else "" for metric in metrics)
+    averages = f"{measures['return'].mean:.1f}", f"{measures['length'].mean:.0f}"
+    return (bounded(measures["success_any"]), f"{measures['success_last'].mean:.2f}", *own, *averages)

@@ -27,10 +27,10 @@ class Bounded(Protocol):
     def high(self) -> float: ...
 
 
-def bounded(found: Bounded, *, signed: bool = False) -> str:
+def bounded(estimate: Bounded, *, signed: bool = False) -> str:
     """Mean and bounds for people, such as "0.50 [0.30, 0.70]"; signed: with a plus, as differences are shown."""
     form = "+.2f" if signed else ".2f"
-    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
+    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,8 @@ class CheckpointInfo:
     provenance: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        known = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
-        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {known})"
+        bodies = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
+        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {bodies})"
 
     @property
     def joint(self) -> JointSpec:

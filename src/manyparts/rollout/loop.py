@@ -60,7 +60,7 @@ def rollout(
 ) -> EpisodeResult:
     """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
 
-    prompt: a sentence may be given as it is. An observation is rendered only when the agent needs it, and at the
+    prompt: a plain sentence will do. An observation is rendered only when the agent needs it, and at the
     steps `observed`. `on_step` is called after every step, before the next one begins. `steps_after_success` ends the
     episode so many steps after its first solved one; None: it runs to its end.
     """

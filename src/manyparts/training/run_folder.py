@@ -102,8 +102,8 @@ def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str
         words = _without(sys.argv[1:], {"--output": 1, "--from": 1, "--steps": 1, "--resume": 0, "--no-resume": 0})
         command = shlex.join([NAME, *words, "--from", str(run), "--output", "NEW", "--steps", str(more)])
     else:
-        given = f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
-        command = f"train(dataclasses.replace(config, steps={more}), {given})"
+        arguments = f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
+        command = f"train(dataclasses.replace(config, steps={more}), {arguments})"
     return (
         f"{run} was begun with {begun} steps, over which its learning rate falls, and cannot be resumed with {wanted}; "
         f"train on in a run of its own: {command}"
