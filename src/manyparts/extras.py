@@ -25,8 +25,8 @@ def load_package(name: str, needed_for: str, install: str) -> Any:
         install: the command that installs it.
 
     Raises:
-        PackageError: it is not installed, or raises something when it is imported, as packages whose versions do not
-            fit together do.
+        PackageError: it is not installed, or raises something when it is imported. Packages of versions that do not
+            fit together raise anything.
     """
     try:
         return importlib.import_module(name)

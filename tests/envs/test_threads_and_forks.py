@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
 
 import pytest
+
+from manyparts.surroundings.renderer import egl_loads
 
 SCRIPT = """
 import os, sys, threading
@@ -25,7 +28,7 @@ def elsewhere(work):
 
 task = sys.argv[1]
 env = make(task)
-assert rendering._process is None, "to be made is not to draw: a fork is still possible"
+assert not rendering._drew, "to be made is not to draw: a fork is still possible"
 before = [picture(env, seed) for seed in range(2)]
 assert np.array_equal(elsewhere(lambda: picture(env, 1)), before[1]), "an environment moves to another thread"
 other = elsewhere(lambda: make(task))
@@ -55,3 +58,34 @@ def test_any_thread_draws_and_a_late_fork_is_told(task: str) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('AsyncVectorEnv(..., context="spawn")') == 2
     assert result.stderr == ""
+
+
+OTHERS = """
+import os, sys
+import mujoco
+from manyparts.envs import make
+from manyparts.types import UserError
+
+env = make("metaworld/reach")
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")
+with mujoco.Renderer(model, 8, 8) as renderer:
+    renderer.render()
+child = os.fork()
+if child == 0:
+    try:
+        env.reset(seed=0)
+    except UserError as error:
+        print(error)
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_fork_after_pictures_of_others_is_told() -> None:
+    if find_spec("metaworld") is None or not egl_loads():
+        pytest.skip("metaworld or EGL is not installed")
+    environment = os.environ | {"MUJOCO_GL": "egl"}
+    command = [sys.executable, "-c", OTHERS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "no renderer survives that" in result.stdout

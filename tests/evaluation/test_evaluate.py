@@ -92,8 +92,8 @@ def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path
     other = make_run(tmp_path / "other", seed=2)
     with pytest.raises(UserError, match=r"was begun with other settings .*weights"):
         evaluate(other, episodes=1, seed=3, workers=1, output=folder)
-    anew = evaluate(other, episodes=1, seed=3, workers=1, output=folder, overwrite=True)
-    assert len(anew.episodes) == 2
+    again = evaluate(other, episodes=1, seed=3, workers=1, output=folder, overwrite=True)
+    assert len(again.episodes) == 2
 
 
 def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Path) -> None:

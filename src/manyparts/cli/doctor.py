@@ -114,11 +114,11 @@ def _cores() -> Check:
 
 
 def _caches() -> Check:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         root = cache_root()
-    if told:
-        return Check("caches", False, str(told[-1].message), False, ADVICE)
+    if caught:
+        return Check("caches", False, str(caught[-1].message), False, ADVICE)
     works = can_write(root)
     return Check("caches", works, f"{root}{'' if works else ' cannot be written'}", mend="" if works else ADVICE)
 

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import importlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 _one_at_a_time = threading.RLock()
-_process: int | None = None  # the one that drew first; what drivers hold does not survive a fork
+_drew = False  # whether this process has
+_parent_drew = False  # before it forked this process; what drivers hold does not survive that
 _abandoned: list[Any] = []  # contexts of a parent process, kept so that their destructors never run here
 
 
@@ -49,16 +51,14 @@ def drawing() -> Iterator[None]:
     Raises:
         UserError: this is such a child.
     """
-    global _process
-    if _process is None:
-        _process = os.getpid()
-        os.register_at_fork(after_in_child=_abandon_all)
-    if _process != os.getpid():
+    global _drew
+    if _parent_drew:
         raise UserError(
             "this process was forked after its parent had drawn pictures, and no renderer survives that. Start the "
             'process with spawn, such as AsyncVectorEnv(..., context="spawn") or multiprocessing.get_context("spawn"), '
             "or draw nothing before the fork"
         )
+    _drew = True
     with _one_at_a_time:
         yield
 
@@ -206,11 +206,17 @@ def _close_at_exit() -> None:
     atexit.register(lambda: [renderer.close() for renderer in list(_open)])
 
 
-def _abandon_all() -> None:
+def _after_fork() -> None:
     """In a child that was just forked: neither destructors nor handlers at its end may call the driver."""
+    global _drew, _parent_drew
+    egl, gl = sys.modules.get("mujoco.egl"), sys.modules.get("pyglet.gl")
+    others = getattr(egl, "EGL_DISPLAY", None) is not None or getattr(gl, "current_context", None) is not None
+    _drew, _parent_drew = False, _parent_drew or _drew or others
     for renderer in list(_open):
         renderer.abandon()
     _open.clear()
-    with contextlib.suppress(Exception):  # this backend is not EGL
-        egl = importlib.import_module("mujoco.egl")
+    if hasattr(egl, "EGL"):
         atexit.unregister(egl.EGL.eglTerminate)
+
+
+os.register_at_fork(after_in_child=_after_fork)

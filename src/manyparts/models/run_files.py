@@ -89,7 +89,7 @@ def run_of(path: str | Path) -> Path:
     path = Path(path)
     whole = Path(os.path.abspath(path))
     is_step = (whole.name == LAST or whole.name.isdecimal()) and whole.parent.name == CHECKPOINTS
-    is_run = (path / CHECKPOINTS).exists()  # whose name is a number, in a folder of that name
+    is_run = (path / CHECKPOINTS).exists()  # a run may be called 10, in a folder called checkpoints
     return whole.parents[1] if is_step and not is_run else path
 
 
