@@ -215,7 +215,7 @@ def _after_fork() -> None:
     for renderer in list(_open):
         renderer.abandon()
     _open.clear()
-    if hasattr(egl, "EGL"):
+    if egl is not None and hasattr(egl, "EGL"):
         atexit.unregister(egl.EGL.eglTerminate)
 
 
