@@ -74,7 +74,7 @@ def require_actions(action: np.ndarray, interface: Spec) -> np.ndarray:
 
 def _entry(observation: Any, name: str) -> Any:
     if observation is None:
-        raise UserError("act needs an observation here; see needs_observation")
+        raise UserError("act needs an observation where needs_observation says so")
     if not isinstance(observation, Mapping) or name not in observation:
         keys = ", ".join(map(repr, observation)) if isinstance(observation, Mapping) else type(observation).__name__
         raise UserError(

@@ -98,7 +98,7 @@ class MpcAgent(Described):
         a model whose predictions are not finite whatever is done."""
         refuse_prompt(prompt)
         if observation is None:
-            raise ValueError("act needs an observation")
+            raise UserError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
         history = self._history(carry, state, dreams_seed(generator))

@@ -142,7 +142,7 @@ class NpzReader:
         tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
         return Contents(
             format="folder of .npz",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=name, fps=_FPS),
+            spec=arrays.spec_of(self._plan, statistics, embodiment=name, named=False, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
             lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),

@@ -324,8 +324,8 @@ class RobomimicReader:
         """without: the demonstrations that have no instruction. name: what stands for it."""
         if without:
             which = "there is no instruction" if len(without) == len(self._demos) else f"{_some(without)} lack one"
-            what = "the environment's name is used" if name != UNKNOWN else "the task is called"
-            yield f"{which}: {what}, {name!r}"
+            what = f"the environment's name is used, {name!r}" if name != UNKNOWN else f"the task is called {name!r}"
+            yield f"{which}: {what}"
         if self._upside_down:
             yield "pictures are stored from the bottom row, and are turned top to bottom (LIBERO's, or opengl)"
         if encoded := self._encoded():
