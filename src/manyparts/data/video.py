@@ -92,42 +92,53 @@ class VideoWriter:
 
 
 @dataclass(frozen=True)
+class PixelFormat:
+    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha. size: (height,
+    width)."""
+
+    name: str
+    bits: int
+    colours: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Timeline:
-    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds."""
+    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds; and how it keeps them."""
 
     ticks: np.ndarray
     base: float
+    pixels: PixelFormat
 
     @property
     def seconds(self) -> np.ndarray:
         return self.ticks * self.base
 
 
-@dataclass(frozen=True)
-class PixelFormat:
-    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha."""
-
-    name: str
-    bits: int
-    colours: int
-
-
 def pixel_format(path: Path) -> PixelFormat:
     """Of a video file. Raises UserError naming it if it is torn."""
     with _reading(path) as (container, stream):
-        known = stream.codec_context.format or next(container.decode(stream)).format
-        channels = [channel for channel in known.components if not channel.is_alpha]
-        return PixelFormat(
-            known.name, max(channel.bits for channel in channels), 3 if known.has_palette else len(channels)
-        )
+        return _pixels(container, stream)
+
+
+def _pixels(container: InputContainer, stream: av.VideoStream) -> PixelFormat:
+    known = stream.codec_context.format or next(container.decode(stream)).format
+    channels = [channel for channel in known.components if not channel.is_alpha]
+    return PixelFormat(
+        name=known.name,
+        bits=max(channel.bits for channel in channels),
+        colours=3 if known.has_palette else len(channels),
+        size=(stream.codec_context.height, stream.codec_context.width),
+    )
 
 
 def read_timeline(path: Path) -> Timeline:
     """When each frame of a video is shown, without decoding it. Raises UserError naming the file if it is torn."""
     with _reading(path) as (container, stream):
         assert stream.time_base is not None
+        pixels = _pixels(container, stream)
         packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard]
-        return Timeline(np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base))
+        return Timeline(np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base), pixels)
 
 
 def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:

@@ -158,7 +158,21 @@ def test_several_tasks_in_an_episode_are_said(tmp_path: Path) -> None:
 def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", tasks=("pick", "place"))
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 14 + [1]})
-    assert [(finding.check, finding.where) for finding in check(folder)] == [("indices", "episode 2")]
+    error, notes = check(folder)
+    assert "several tasks: 1" in notes.what and (error.check, error.where) == ("indices", "episode 2")
+
+
+@pytest.mark.parametrize(("rows", "words"), [(1, "another task than meta/episodes lists"), (7, "meta/tasks lacks")])
+def test_rows_with_another_task_than_metadata_are_told(rows: int, words: str, tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", tasks=("pick", "place"), episodes={"tasks": pa.array([["pick"]] * 3)})
+    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 6 + [rows] * 5 + [0] * 4})
+    with pytest.warns(DatasetWarning, match=rf"{words}: 1; "):
+        dataset = EpisodeDataset.open(folder)
+    wanted = ["pick", "place" if rows == 1 else "pick", "pick"]
+    assert [dataset.episode(index).sentence for index in range(3)] == wanted
+    assert any(words in finding.what for finding in check(folder))
+    repair(folder, tmp_path / "copy")
+    assert [episode.sentence for episode in EpisodeDataset.open(tmp_path / "copy")] == wanted
 
 
 @pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
@@ -254,3 +268,33 @@ def test_counters_that_lerobots_tools_leave_stale_are_no_error(tmp_path: Path) -
         warnings.simplefilter("error", DatasetWarning)
         assert_own_rows(EpisodeDataset.open(folder), range(3))
     assert check(folder) == []
+
+
+def test_indices_in_lists_of_one_are_read(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set")
+    indices = ("episode_index", "frame_index", "task_index", "timestamp")
+    change_table(
+        folder / DATA.format(0), lambda columns: {**columns, **{name: [[x] for x in columns[name]] for name in indices}}
+    )
+    assert_own_rows(EpisodeDataset.open(folder), range(3))
+    assert check(folder) == []
+
+
+def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
+    prints = []
+    for name, more in (("one", 0.0), ("other", 0.25)):
+        folder = write_v3(tmp_path / name, info={"data_path": "rows/file-{file_index:03d}.parquet"})
+        (folder / "rows").mkdir()
+        (folder / DATA.format(0)).rename(folder / "rows/file-000.parquet")
+        change_table(
+            folder / "rows/file-000.parquet",
+            lambda columns: {**columns, "action": [[x + more for x in row] for row in columns["action"]]},
+        )
+        prints.append(EpisodeDataset.open(folder).fingerprint)
+    assert len(set(prints)) == 2
+
+
+def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
+    folder = write_v3(tmp_path / "set", info={"splits": {"train": "0:2", "val": "2:3"}})
+    with pytest.warns(DatasetWarning, match=r"the splits train \(0:2\), val \(2:3\) are read as one dataset"):
+        assert EpisodeDataset.open(folder).num_episodes == 3

@@ -23,6 +23,7 @@ from data.formats.lerobot_sets import (
     change_json,
     change_table,
     feature,
+    film,
     picture,
     rows_of,
     stored,
@@ -33,6 +34,7 @@ from PIL import Image
 
 from manyparts.data.check import check, repair
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.frames import FrameCache
 from manyparts.types import DatasetWarning, UserError
 
 ROWS, LONG = rows_of(LENGTHS), (60, 50, 40)
@@ -48,6 +50,14 @@ RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "a delay that metadata knows": (LENGTHS, {"seconds": [t + 0.2 for t in TICKS], "begins": [0.2, 0.8, 1.3]}),
     "2 % more time": (LENGTHS, {"seconds": [tick * 1.02 for tick in TICKS]}),
     "another order": (LENGTHS, {"shown": [*ROWS[6:11], *ROWS[:6], *ROWS[11:]], "begins": [0.5, 0, 1.1]}),
+    "twice the rate": (
+        LENGTHS,
+        {
+            "shown": [which for which in ROWS for _ in range(2)],
+            "seconds": [n / 20 for n in range(30)],
+            "begins": [0, 0.6, 1.1],
+        },
+    ),
     "an episode cut out in front": (
         LENGTHS,
         {"shown": [*ROWS[6:11], *ROWS], "begins": [0.5, 1.1, 1.6], "seconds": [n / 10 for n in range(20)]},
@@ -72,6 +82,11 @@ WRONG: dict[str, tuple[tuple[int, ...], dict[str, Any], str]] = {
     "a delay and a frame too many": (
         LENGTHS,
         {"shown": [*ROWS, (2, 4)], "seconds": [0.2 + n / 10 for n in range(16)]},
+        APART,
+    ),
+    "the first frames lost": (
+        LENGTHS,
+        {"shown": [*ROWS[3:], *[(2, 4)] * 3], "seconds": [0.3 + tick for tick in TICKS]},
         APART,
     ),
     "a frame lost": (LENGTHS, {"shown": ROWS[:7] + ROWS[8:]}, "14 frames for 15 rows"),
@@ -120,6 +135,20 @@ def test_ten_bits_of_colour_are_read_as_eight(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set", pixels="yuv420p10le", codec="libx265")
     with pytest.warns(DatasetWarning, match="its 10 bits are read as 8"):
         assert_own_rows(EpisodeDataset.open(folder), range(3))
+
+
+def test_another_kind_of_video_among_them_is_refused_when_read(tmp_path: Path) -> None:
+    """Depth as 10-bit "colour" in the second file of a set that was merged."""
+    second = VIDEO.replace("file-000", "file-001")
+    folder = write_filmed(tmp_path / "set", (6, 5), shown=ROWS[:6], begins=[0, 0])
+    film(folder / second, [picture(1, row) for row in range(5)], TICKS[:5], "yuv420p10le", "libx265")
+    files = {f"videos/{CAMERA}/file_index": [0, 1]}
+    change_table(folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, **files})
+    dataset = EpisodeDataset.open(folder)
+    assert dataset.frames(0, "top").shape[0] == 6
+    with pytest.raises(UserError, match=r"file-001.mp4: episode 1: the video is yuv420p10le with 10 bits, the first"):
+        dataset.frames(1, "top")
+    assert repair(folder, tmp_path / "copy") == ["1"]
 
 
 DEPTH_FILMS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -223,6 +252,33 @@ def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
     )
     assert_own_rows(dataset, range(3))
     assert ("alpha" in " ".join(dataset.summary()["notes"])) == (case == "alpha")
+
+
+@pytest.mark.parametrize("shape", [[None, None, 3], [0, 0, 3]])
+def test_shapes_that_are_not_set_are_those_of_the_pictures(shape: list[int | None], tmp_path: Path) -> None:
+    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", stored, shape=shape))
+    assert dataset.spec.cameras == {"top": (12, 12)}
+    assert_own_rows(dataset, range(3))
+    torn = write_pictures(tmp_path / "torn", lambda *_: {"bytes": b"torn", "path": None}, shape=shape)
+    with pytest.warns(
+        DatasetWarning, match=rf"{CAMERA} \(its shape is not set, and its first picture cannot be opened"
+    ):
+        assert EpisodeDataset.open(torn).spec.cameras == {}
+
+
+@pytest.mark.parametrize("cell", [lambda name: {"bytes": None, "path": name}, lambda name: name])
+def test_pictures_in_files_of_their_own_are_content(cell: Callable[[str], Any], tmp_path: Path) -> None:
+    """The frames of the first set do not come out of the cache for the second."""
+    sets = []
+    for name, brighter in (("one", 0), ("other", 9)):
+        folder = write_pictures(tmp_path / name, lambda *which: cell("images/{:03d}_{:03d}.png".format(*which)))
+        (folder / "images").mkdir()
+        for episode, row in ROWS:
+            content = encoded(picture(episode, row, 12) + np.uint8(brighter))
+            (folder / f"images/{episode:03d}_{row:03d}.png").write_bytes(content)
+        sets.append(EpisodeDataset.open(folder))
+    one, other = (FrameCache.open(dataset, tmp_path / "cache").frames("top", 0, 2)[:, 0, 0, 0] for dataset in sets)
+    np.testing.assert_array_equal(other, one + 9)
 
 
 def test_pictures_of_one_bit_are_black_and_white(tmp_path: Path) -> None:

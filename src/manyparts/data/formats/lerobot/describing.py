@@ -10,8 +10,8 @@ import numpy as np
 
 from manyparts.data.formats.lerobot import foreign, layout
 from manyparts.data.formats.lerobot.features import Plan
-from manyparts.data.formats.lerobot.locating import DataFile
-from manyparts.data.formats.lerobot.metadata import Metadata
+from manyparts.data.formats.lerobot.locating import DataFile, first_task
+from manyparts.data.formats.lerobot.metadata import Metadata, shown
 from manyparts.data.formats.lerobot.searching import SearchResult
 from manyparts.data.formats.reader import ACTION, STATE, Contents
 from manyparts.data.statistics import RunningStatistics, Statistics
@@ -77,16 +77,44 @@ def describe(
         left_out=plan.left_out,
         episodes_left_out=result.lost,
         episode_names=() if counted else tuple(map(str, metadata.numbers)),
-        notes=(*result.notes, *plan.notes, *_notes_of_tasks(metadata, result)),
+        notes=(*result.notes, *plan.notes, *_notes_of_tasks(metadata, result), *_notes_of_splits(metadata.info)),
     )
 
 
-def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> list[str]:
-    several = sum(len(listed) > 1 for listed in metadata.listed)
-    empty = sum(not metadata.tasks.entries[task].sentence.strip() for task in result.tasks)
-    which = "the first that is listed" if result.parts is None else "the task of its first row"
-    notes = [f"episodes with several tasks: {several}; each is read with {which}"] if several else []
-    return notes + ([f"episodes with an empty instruction: {empty}"] if empty else [])
+def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
+    sentences = [task.sentence for task in metadata.tasks.entries]
+    parts = result.parts or [()] * len(metadata.listed)
+    changing = [any(part.tasks and part.tasks[1] != part.tasks[2] for part in each) for each in parts]
+    several = sum(len(listed) > 1 or changes for listed, changes in zip(metadata.listed, changing, strict=True))
+    if several:
+        which = "the first that is listed" if result.parts is None else "the task of its first row"
+        yield f"episodes with several tasks: {several}; each is read with {which}"
+    other, unknown = [], []
+    for number, listed, task, own in zip(metadata.numbers, metadata.listed, result.tasks, parts, strict=True):
+        known = {sentences[position] for position in listed if position >= 0}
+        if known and sentences[task] not in known:
+            other.append(int(number))
+        if (first := first_task(own)) is not None and first not in metadata.tasks.positions:
+            unknown.append(int(number))
+    if other:
+        yield (
+            f"episodes whose rows have another task than meta/episodes lists: {shown(other)}; "
+            "their rows' task_index was followed"
+        )
+    if unknown:
+        yield (
+            f"episodes whose rows have a task that meta/tasks lacks: {shown(unknown)}; "
+            "what meta/episodes lists was taken"
+        )
+    if empty := sum(not sentences[task].strip() for task in result.tasks):
+        yield f"episodes with an empty instruction: {empty}"
+
+
+def _notes_of_splits(info: Mapping[str, Any]) -> Iterable[str]:
+    splits = info.get("splits")
+    if isinstance(splits, Mapping) and len(splits) > 1:
+        named = ", ".join(f"{name} ({which})" for name, which in splits.items())
+        yield f"the splits {named} are read as one dataset"
 
 
 def _width(features: Mapping[str, Any], names: Sequence[str]) -> int:

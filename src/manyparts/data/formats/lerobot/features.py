@@ -103,8 +103,15 @@ def size_of(feature: Mapping[str, Any]) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
+def has_size(feature: Mapping[str, Any]) -> bool:
+    """Whether the shape of an image feature is set; some writers leave it open, as [null, null, 3] or zeros."""
+    return all(isinstance(side, int | float) and side >= 1 for side in feature["shape"])
+
+
 def channels_of(feature: Mapping[str, Any]) -> int:
-    """How many numbers a pixel of an image feature has."""
+    """How many numbers a pixel of an image feature has; 3 where its shape is not set."""
+    if not has_size(feature):
+        return 3
     height, width = size_of(feature)
     return int(np.prod(feature["shape"])) // max(1, height * width)
 

@@ -13,16 +13,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import reading
-from manyparts.data.formats.lerobot.values import whole_numbers
+from manyparts.data.formats.lerobot.values import whole_column
+from manyparts.types import UserError
 
-EPISODE, FRAME = "episode_index", "frame_index"
+EPISODE, FRAME, TASK = "episode_index", "frame_index", "task_index"
+
+
+_INDICES = (EPISODE, FRAME, TASK)
 
 
 @dataclass(frozen=True)
 class Part:
     """Rows of one file that say they are of one episode. chosen: which of rows start to stop; None: all of them.
 
-    frames: their frame_index, where it has been read and is not 0, 1, 2, ... in this order.
+    frames: their frame_index, where it has been read and is not 0, 1, 2, ... in this order. tasks: their first
+    task_index, the lowest and the highest; None where the file has none.
     """
 
     file: Path
@@ -30,6 +35,7 @@ class Part:
     stop: int
     chosen: np.ndarray | None = None
     frames: np.ndarray | None = None
+    tasks: tuple[int, int, int] | None = None
 
     @property
     def count(self) -> int:
@@ -77,6 +83,12 @@ def doubt(parts: Sequence[Part], length: int) -> str | None:
     return order if isinstance(order, str) else None
 
 
+def first_task(parts: Sequence[Part]) -> int | None:
+    """The task_index of an episode's first row; None where the rows do not say it."""
+    first = min(parts, key=lambda part: 0 if part.frames is None else int(part.frames.min()), default=None)
+    return None if first is None or first.tasks is None else first.tasks[0]
+
+
 def order_of(frames: np.ndarray) -> np.ndarray | str | None:
     """How rows of these frame numbers have to be sorted; None: they are; a text: why they cannot be."""
     wanted = np.arange(len(frames))
@@ -96,11 +108,14 @@ def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | N
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         stop = start + group.num_rows
-        episode = _range(group.column(columns[EPISODE]).statistics)
-        frames = _range(group.column(columns[FRAME]).statistics) if FRAME in columns else (0, group.num_rows - 1)
+        ranges = {name: _range(group.column(columns[name]).statistics) for name in _INDICES if name in columns}
+        episode, frames = ranges.get(EPISODE), ranges.get(FRAME, (0, group.num_rows - 1))
         if episode is None or episode[0] != episode[1] or frames != (0, group.num_rows - 1) or episode[0] in episodes:
             return None
-        episodes[episode[0]] = Part(file, start, stop)
+        task = ranges.get(TASK)
+        if TASK in ranges and (task is None or task[0] != task[1]):
+            return None
+        episodes[episode[0]] = Part(file, start, stop, tasks=None if task is None else (task[0], *task))
         start = stop
     return episodes
 
@@ -114,13 +129,11 @@ def _range(statistics: Any) -> tuple[int, int] | None:
 
 
 def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
-    columns = [name for name in (EPISODE, FRAME) if name in opened.schema_arrow.names]
+    columns = [name for name in _INDICES if name in opened.schema_arrow.names]
     table = opened.read(columns=columns, use_threads=False)
-    episodes, frames = (
-        whole_numbers(table[name].to_numpy(), f"{file}: {name}") if name in columns else None
-        for name in (EPISODE, FRAME)
-    )
-    assert episodes is not None
+    episodes = whole_column(table, EPISODE, f"{file}: {EPISODE}")
+    frames = whole_column(table, FRAME, f"{file}: {FRAME}") if FRAME in columns else None
+    tasks = _tasks(table) if TASK in columns else None
     if not len(episodes):
         return {}
     order = np.argsort(episodes, kind="stable")
@@ -134,8 +147,18 @@ def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
         start, stop = int(rows[0]), int(rows[-1]) + 1
         chosen = None if stop - start == len(rows) else rows - start
         own = frames[rows] if any_strange and frames is not None else None
-        parts[int(episodes[start])] = Part(file, start, stop, chosen, own)
+        first = start if own is None else rows[np.argmin(own)]
+        of_tasks = None if tasks is None else (int(tasks[first]), int(tasks[rows].min()), int(tasks[rows].max()))
+        parts[int(episodes[start])] = Part(file, start, stop, chosen, own, of_tasks)
     return parts
+
+
+def _tasks(table: pa.Table) -> np.ndarray | None:
+    """None where they are no whole numbers: an episode may have its task by metadata."""
+    try:
+        return whole_column(table, TASK, TASK)
+    except UserError:
+        return None
 
 
 @lru_cache(maxsize=16)

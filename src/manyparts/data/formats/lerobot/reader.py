@@ -15,21 +15,27 @@ from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.describing import by_files, describe, statistics_of
-from manyparts.data.formats.lerobot.features import Plan, make_plan
+from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan
 from manyparts.data.formats.lerobot.locating import Part
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
-from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_video
+from manyparts.data.formats.lerobot.pictures import (
+    Look,
+    content_of,
+    look_at_picture,
+    look_at_pixels,
+    named_pictures,
+)
 from manyparts.data.formats.lerobot.searching import SearchResult, search
-from manyparts.data.formats.lerobot.tables import Tables, to_numpy
-from manyparts.data.formats.lerobot.values import whole_numbers
+from manyparts.data.formats.lerobot.tables import Tables
+from manyparts.data.formats.lerobot.values import to_numpy, whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from manyparts.data.png import decode_png
-from manyparts.data.video import Timeline, read_frames, read_timeline
+from manyparts.data.video import PixelFormat, Timeline, pixel_format, read_frames, read_timeline
 from manyparts.naming import own_entry
 from manyparts.types import UserError
 
-_TIME = "timestamp"
+_TIME, _AXES = "timestamp", ("height", "width", "channels")
 _KEPT_TIMELINES = 64
 
 
@@ -44,9 +50,10 @@ class LeRobotReader:
         self.path = path
         self._tables = Tables()
         self._timelines: dict[Path, Timeline] = {}
+        self._pixels: dict[str, PixelFormat] = {}  # of the first video of each feature
         whole = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
-            self.features: dict[str, Any] = whole.info["features"]
+            self.features: dict[str, Any] = dict(whole.info["features"])
             own = own_entry(whole.info) or {}
             plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
             result = self._search(whole, plan, complain)
@@ -54,6 +61,7 @@ class LeRobotReader:
             self._plan = self._seen(plan, result)
             readers = self._readers()
             statistics, notes = statistics_of(self.metadata, self._plan, self.features, path, readers)
+            self.metadata = replace(self.metadata, info={**self.metadata.info, "features": self.features})
             contents = describe(path, own, self.metadata, self._plan, result, statistics)
             self.contents = replace(contents, notes=(*contents.notes, *notes))
 
@@ -83,23 +91,44 @@ class LeRobotReader:
         return self._stored_frames(index, feature, rows)
 
     def files(self) -> Iterator[Path]:
-        return (file for part in ("meta", "data", "videos") for file in files_below(self.path / part))
+        below = {file for part in ("meta", "data", "videos") for file in files_below(self.path / part)}
+        return iter(below | set(self._files_elsewhere()))
+
+    def _files_elsewhere(self) -> Iterator[Path]:
+        """What is read from other folders: where info.json leads, and pictures that rows name by their path."""
+        yield from (part.file for parts in self._parts or () for part in parts)
+        for feature in self._plan.cameras.values():
+            yield from (video.file for video in self.metadata.videos.get(feature, ()) if video is not None)
+            if self.features[feature]["dtype"] == "image":
+                for file in dict.fromkeys(part.file for parts in self._parts or () for part in parts):
+                    yield from named_pictures(file, feature, self.path)
 
     def tasks_of(self, index: int) -> frozenset[int]:
-        """The values of task_index that rows of an episode may have, by what metadata lists."""
+        """The values of task_index that rows of an episode may have: of the tasks that metadata lists, and its own."""
+        tasks = self.metadata.tasks
         wanted = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
-        return frozenset(number for number, position in self.metadata.tasks.positions.items() if position in wanted)
+        sentences = {tasks.entries[position].sentence for position in wanted if position >= 0}
+        return frozenset(
+            number for number, position in tasks.positions.items() if tasks.entries[position].sentence in sentences
+        )
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
-        return search(self.path, metadata, plan, self._tables, complain)
+        return search(self.path, metadata, plan, complain)
 
     def _seen(self, plan: Plan, result: SearchResult) -> Plan:
         """The plan without what the files show to be none of a camera, or not to be there."""
         if not result.files:  # nothing is here yet
-            return plan
+            unset = [name for name in plan.cameras.values() if not has_size(self.features[name])]
+            return plan.without(dict.fromkeys(unset, "its shape is not set"))
         plan = by_files(plan, self.features, result.files)
         looks = {name: self._look(name) for name in plan.cameras.values()}
         refused = {name: look.refused for name, look in looks.items() if look.refused}
+        for name in (name for name in looks if name not in refused and not has_size(self.features[name])):
+            size = looks[name].size
+            if size is None:
+                refused[name] = "its shape is not set, and its first picture cannot be opened"
+            else:
+                self.features[name] = {**self.features[name], "shape": [*size, 3], "names": list(_AXES)}
         return plan.without(refused, [f"{name}: {look.note}" for name, look in looks.items() if look.note])
 
     def _rows(self, index: int) -> Sequence[Part]:
@@ -126,6 +155,12 @@ class LeRobotReader:
         video = self.metadata.videos[feature][index]
         assert video is not None
         timeline, stamps = self._timeline(video.file), self._stamps(index)[rows]
+        first = self._pixels.get(feature, timeline.pixels)
+        if timeline.pixels.bits != first.bits or look_at_pixels(timeline.pixels, self.features[feature]).refused:
+            raise UserError(
+                f"{video.file}: episode {self._name(index)}: the video is {timeline.pixels.name} with "
+                f"{timeline.pixels.bits} bits, the first one of {feature} is {first.name} with {first.bits}"
+            )
         try:
             numbers = frame_numbers(timeline.seconds, video, rows, stamps, self.metadata.fps)
         except ValueError as error:
@@ -167,7 +202,8 @@ class LeRobotReader:
             if self.features[feature]["dtype"] == "video":
                 video = self.metadata.videos[feature][0]
                 assert video is not None
-                return look_at_video(video.file, self.features[feature])
+                self._pixels[feature] = pixel_format(video.file)
+                return look_at_pixels(self._pixels[feature], self.features[feature])
             return look_at_picture(content_of(self._tables.first(self._rows(0)[0], feature), self.path))
         except (OSError, TypeError, UserError):
             return Look()

@@ -111,7 +111,7 @@ class RemoteReader(LeRobotReader):
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
         """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
-        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), lambda position: None)
+        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), {})
         return SearchResult(kept, tasks, lost)
 
     def _rows(self, index: int) -> Sequence[Part]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import numpy as np
 from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot.features import Plan
-from manyparts.data.formats.lerobot.locating import DataFile, Part, doubt, look_into
+from manyparts.data.formats.lerobot.locating import DataFile, Part, doubt, first_task, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, missing_numbers, shown
-from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.tasks import choose_task
 from manyparts.data.formats.lerobot.videos import overlapping
 from manyparts.types import UserError
 
-_DATA, _TASK = "data", "task_index"
+_DATA = "data"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class _Files:
     parts: dict[int, list[Part]] = field(default_factory=dict)
 
 
-def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain: Complain) -> SearchResult:
+def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
     """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is torn or missing.
 
     Raises UserError if no episode can be read.
@@ -60,17 +59,12 @@ def search(path: Path, metadata: Metadata, plan: Plan, tables: Tables, complain:
         if why and position not in broken:
             reasons.setdefault(position, why)
 
-    def first_task(position: int) -> int | None:
-        parts = files.parts[int(metadata.numbers[position])]
-        if _TASK not in files.readable[parts[0].file].numbers:
-            return None
-        try:
-            first = tables.read(parts, (_TASK,), str(metadata.numbers[position]))[_TASK][0].as_py()
-        except UserError:  # the episode is refused when it is read
-            return None
-        return metadata.tasks.positions.get(first)
-
-    kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, first_task)
+    of_rows = {
+        position: metadata.tasks.positions.get(first)
+        for position, number in enumerate(metadata.numbers.tolist())
+        if (first := first_task(files.parts.get(number, ()))) is not None
+    }
+    kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, of_rows)
     for position, why in broken.items():
         complain(why, str(metadata.numbers[position]))
     unlisted = sorted(files.parts.keys() - set(metadata.numbers.tolist()))
@@ -98,16 +92,16 @@ def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
 
 
 def settle(
-    path: Path, metadata: Metadata, reasons: Mapping[int, str], first_task: Callable[[int], int | None]
+    path: Path, metadata: Metadata, reasons: Mapping[int, str], of_rows: Mapping[int, int | None]
 ) -> tuple[list[int], np.ndarray, dict[str, str]]:
     """The episodes that nothing speaks against, the task of each, and why the others are left out.
 
-    Raises UserError if none is left.
+    of_rows: the task of an episode's first row, as far as it is known. Raises UserError if none is left.
     """
     reasons, tasks = dict(reasons), {}
     for position in range(len(metadata.numbers)):
         if position not in reasons:
-            task = choose_task(metadata.listed[position], lambda position=position: first_task(position))
+            task = choose_task(metadata.listed[position], of_rows.get(position))
             if task is None:
                 reasons[position] = "its task is not in meta/tasks"
             else:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import reading
 from manyparts.data.formats.lerobot.locating import FRAME, Part, order_of
-from manyparts.data.formats.lerobot.values import whole_numbers
+from manyparts.data.formats.lerobot.values import whole_column
 from manyparts.types import UserError
 
 _KEPT_BYTES, _BUFFER_BYTES = 2**28, 2**16
@@ -46,7 +46,7 @@ class Tables:
         table = pa.concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
         if FRAME not in table.column_names:
             return table
-        order = order_of(whole_numbers(table[FRAME].to_numpy(), f"{parts[0].file}: {FRAME} of episode {episode}"))
+        order = order_of(whole_column(table, FRAME, f"{parts[0].file}: {FRAME} of episode {episode}"))
         if isinstance(order, str):
             raise UserError(
                 f"{parts[0].file}: episode {episode}: {order}; `manyparts data check DATASET --fix COPY` leaves it out"
@@ -99,36 +99,3 @@ def _read_groups(opened: _Open, groups: range, columns: tuple[str, ...]) -> pa.T
     if table.nbytes < _KEPT_BYTES:
         opened.kept[columns] = groups, table
     return table
-
-
-def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth.
-
-    Raises ValueError where it holds something else, or rows hold various numbers.
-    """
-    array = column.combine_chunks()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    flat = array
-    while _is_list(flat.type):
-        if _is_ragged(flat):
-            raise ValueError("does not hold equally many numbers in each row")
-        flat = flat.flatten()
-    values = flat.to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"holds {column.type}, no numbers")
-    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
-
-
-def _is_ragged(array: pa.Array) -> bool:
-    if array.null_count or not len(array):
-        return bool(array.null_count)
-    if pa.types.is_fixed_size_list(array.type):
-        return False
-    offsets = array.offsets.to_numpy()
-    sizes = offsets[1:] - offsets[:-1]
-    return bool((sizes != sizes[0]).any())

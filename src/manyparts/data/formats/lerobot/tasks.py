@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,19 +42,17 @@ def texts_of(names: Any) -> list[str]:
     return [names] if isinstance(names, str) else [str(name) for name in names or ()]
 
 
-def choose_task(listed: Sequence[int], first_row: Callable[[], int | None]) -> int | None:
-    """Which task an episode has. first_row: reads the position of its first row's task, None where that says nothing.
+def choose_task(listed: Sequence[int], of_rows: int | None) -> int | None:
+    """Which task an episode has: that of its first row, as LeRobot reads it, else the first that metadata lists.
 
-    Of several that metadata lists in any order it is the first row's; where metadata lists none that is valid, too.
-    None if neither tells.
+    Args:
+        listed: what metadata lists for it, in any order; -1 for an unknown task.
+        of_rows: the task of its first row, None where that says nothing.
+
+    Returns:
+        None if neither tells.
     """
-    valid = [position for position in listed if position >= 0]
-    if len(listed) == 1 and valid:
-        return valid[0]
-    first = first_row()
-    if first is not None and (first in valid or not valid):
-        return first
-    return valid[0] if valid else None
+    return next((position for position in (of_rows, *listed) if position is not None and position >= 0), None)
 
 
 def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:

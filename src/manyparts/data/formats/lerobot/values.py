@@ -27,6 +27,18 @@ def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
     return array.astype(np.float64).astype(np.int64)
 
 
+def whole_column(table: pa.Table, name: str, what: str) -> np.ndarray:
+    """A column of whole numbers, alone or in lists of one: int64 (n,). Raises UserError beginning with `what` for
+    anything else."""
+    try:
+        values = to_numpy(table[name])
+    except ValueError as error:
+        raise UserError(f"{what} {error}") from error
+    if values.size != len(values):
+        raise UserError(f"{what} holds {values.shape[1]} numbers a row; expected one")
+    return whole_numbers(values.reshape(-1), what)
+
+
 def whole_number(values: Mapping[str, Any], name: str, where: Path) -> int:
     """One entry of a JSON object. Raises UserError if it is missing or no whole number."""
     return int(whole_numbers([_entry(values, name, where)], f"{where}: {name}")[0])
@@ -102,3 +114,36 @@ def _is_whole(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return abs(number) < _EXACT and number.is_integer()
+
+
+def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth.
+
+    Raises ValueError where it holds something else, or rows hold various numbers.
+    """
+    array = column.combine_chunks()
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    flat = array
+    while _is_list(flat.type):
+        if _is_ragged(flat):
+            raise ValueError("does not hold equally many numbers in each row")
+        flat = flat.flatten()
+    values = flat.to_numpy(zero_copy_only=False)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"holds {column.type}, no numbers")
+    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_ragged(array: pa.Array) -> bool:
+    if array.null_count or not len(array):
+        return bool(array.null_count)
+    if pa.types.is_fixed_size_list(array.type):
+        return False
+    offsets = array.offsets.to_numpy()
+    sizes = offsets[1:] - offsets[:-1]
+    return bool((sizes != sizes[0]).any())

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 _TOLERANCE = 0.501  # of a frame
+_DELAY = 2.5  # frames: what an encoder that looks ahead may leave at the beginning; more is a beginning that was lost
 
 
 @dataclass(frozen=True)
@@ -67,21 +68,28 @@ def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: n
         # A frame a row: counted through. An encoder's delay shifts all equally, and does not matter.
         numbers = video.before + rows
         shift = seconds[0] - video.start
-        if _agree(seconds[numbers] - shift, video.begin + rows / fps, near):
+        if abs(shift) * fps <= _DELAY and _agree(seconds[numbers] - shift, video.begin + rows / fps, near):
             return numbers
         if _agree(seconds[numbers], video.begin + stamps, near):
             return numbers
         _refuse(seconds[numbers], video.begin + rows / fps, rows)
     wanted = video.begin + stamps
-    numbers = np.rint(wanted * fps).astype(np.int64)
-    if not (np.diff(numbers) == np.diff(rows)).all():
+    if not _agree(np.diff(stamps), np.diff(rows) / fps, near):
         raise ValueError(f"timestamps are not {1 / fps:.3f} s apart")
-    there = (numbers >= 0) & (numbers < len(seconds))
-    if not there.all():
-        raise ValueError(f"the file has {len(seconds)} frames, none for row {rows[~there][0]}")
+    if min(abs(seconds[0]), abs(seconds[0] - video.start)) > near:  # all may be late by as much, or the first are lost
+        raise ValueError(f"the first frame is shown at {seconds[0]:.3f} s, more than half a frame apart from 0")
+    numbers = _nearest(seconds, wanted)
     if not _agree(seconds[numbers], wanted, near):
         _refuse(seconds[numbers], wanted, rows)
     return numbers
+
+
+def _nearest(seconds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Which of the ascending times is nearest to each wanted one: int64 (n,)."""
+    after = np.clip(np.searchsorted(seconds, wanted), 1, max(1, len(seconds) - 1))
+    before = after - 1
+    after = np.minimum(after, len(seconds) - 1)
+    return np.where(wanted - seconds[before] <= seconds[after] - wanted, before, after)
 
 
 def _agree(shown: np.ndarray, wanted: np.ndarray, near: float) -> bool:
