@@ -288,7 +288,7 @@ def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
         (folder / DATA.format(0)).rename(folder / "rows/file-000.parquet")
         change_table(
             folder / "rows/file-000.parquet",
-            lambda columns: {**columns, "action": [[x + more for x in row] for row in columns["action"]]},
+            lambda columns, more=more: {**columns, "action": [[x + more for x in row] for row in columns["action"]]},
         )
         prints.append(EpisodeDataset.open(folder).fingerprint)
     assert len(set(prints)) == 2
