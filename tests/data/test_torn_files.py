@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -37,7 +38,7 @@ def refusal(folder: Path) -> str:
     return message
 
 
-@pytest.mark.parametrize("name", [INFO, "meta/stats.json", META[3], DATA])
+@pytest.mark.parametrize("name", [INFO, META[3], DATA])
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 def test_a_truncated_file_is_named(folder: Path, name: str, share: float) -> None:
     content = (folder / name).read_bytes()
@@ -45,10 +46,20 @@ def test_a_truncated_file_is_named(folder: Path, name: str, share: float) -> Non
     assert name in refusal(folder)
 
 
-@pytest.mark.parametrize("name", [INFO, "meta/stats.json", META[3], DATA])
+@pytest.mark.parametrize("name", [INFO, META[3], DATA])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert name.rsplit("/", 2)[0] in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"action'])
+def test_statistics_that_are_lost_are_computed(folder: Path, whole: Path, content: bytes | None) -> None:
+    (folder / "meta/stats.json").unlink()
+    if content is not None:
+        (folder / "meta/stats.json").write_bytes(content)
+    with pytest.warns(DatasetWarning, match=r"meta/stats.json is (torn|missing); the statistics were computed"):
+        found = EpisodeDataset.open(folder).statistics["action"]
+    np.testing.assert_allclose(found.mean, EpisodeDataset.open(whole).statistics["action"].mean, rtol=1e-6)
 
 
 def test_no_dataset_at_all(tmp_path: Path) -> None:

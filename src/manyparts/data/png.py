@@ -7,7 +7,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DIFFERENCE_TO_ROW_ABOVE = 2  # the PNG filter "Up"
@@ -31,15 +31,28 @@ def encode_png(frame: np.ndarray) -> bytes:
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 
 
-def decode_png(content: bytes) -> np.ndarray:
+def decode_png(content: bytes, *, turned: bool = False) -> np.ndarray:
     """A PNG (or any picture Pillow reads) to uint8 (h, w, 3); alpha is dropped.
 
-    Raises OSError if it is torn, and ValueError if it has more than 8 bits a channel, as depth has.
+    turned: as its EXIF orientation says; Hugging Face datasets read pictures so, and TensorFlow does not. Raises
+    OSError if it is torn, and ValueError if it has more than 8 bits a channel, as depth has.
     """
     with Image.open(io.BytesIO(content)) as picture:
         if deep := deep_pixels(picture):
             raise ValueError(f"{deep} is neither 8-bit colour nor grey")
-        return np.asarray(picture.convert("RGB"))
+        upright = ImageOps.exif_transpose(picture) if turned and _orientation(picture) != 1 else picture
+        return np.asarray(upright.convert("RGB"))
+
+
+def shown_size(picture: Image.Image) -> tuple[int, int]:
+    """(height, width) of an opened picture, turned as its EXIF orientation says."""
+    on_its_side = _orientation(picture) in (5, 6, 7, 8)
+    return (picture.width, picture.height) if on_its_side else (picture.height, picture.width)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """EXIF's: 1 is upright."""
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def deep_pixels(picture: Image.Image) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -63,7 +64,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, fps: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(path), "w", format="mp4")
+        self._container = av.open(os.path.abspath(path), "w", format="mp4")
         self._stream: av.VideoStream | None = None
         self._fps = fps
         self.frames = 0
@@ -115,9 +116,9 @@ class Timeline:
         return self.ticks * self.base
 
 
-def pixel_format(path: Path) -> PixelFormat:
+def pixel_format(file: Path | BinaryIO) -> PixelFormat:
     """Of a video file. Raises UserError naming it if it is torn."""
-    with _reading(path) as (container, stream):
+    with _reading(file) as (container, stream):
         return _pixels(container, stream)
 
 
@@ -174,9 +175,9 @@ def _decode(container: InputContainer, stream: av.VideoStream, ticks: np.ndarray
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+def _reading(path: Path | BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     try:
-        with av.open(str(path), "r") as container:
+        with av.open(os.path.abspath(path) if isinstance(path, Path) else path, "r") as container:
             yield container, container.streams.video[0]
     except UserError:
         raise

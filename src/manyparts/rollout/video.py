@@ -28,7 +28,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, fps: float, quality
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     options = {"crf": str(quality), "preset": "slow", "threads": "1"}
     try:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        with av.open(os.path.abspath(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=options)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for frame in chain([first], remaining):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -29,8 +30,9 @@ from data.formats.lerobot_sets import (
     stored,
     write_filmed,
     write_v3,
+    write_v21,
 )
-from PIL import Image
+from PIL import ExifTags, Image
 
 from manyparts.data.check import check, repair
 from manyparts.data.dataset import EpisodeDataset
@@ -117,6 +119,21 @@ def test_times_of_rows_tell_frames_before_the_first(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set", (6,), shown=shown, seconds=TICKS[:8])
     change_table(folder / DATA.format(0), lambda columns: {**columns, "timestamp": [0.2 + n / 10 for n in range(6)]})
     assert_own_rows(EpisodeDataset.open(folder), [0], (6,))
+
+
+def test_old_files_that_were_renumbered_beside_their_films_are_left_out(tmp_path: Path) -> None:
+    """Version 2.1: an episode was deleted, files and films renumbered, but not the rows."""
+    folder = write_v21(tmp_path / "set", (5, 5, 5))
+    info = json.loads((folder / INFO).read_text())
+    change_json(folder / INFO, features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)})
+    for episode in range(3):
+        film(folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4", [picture(episode, 0)] * 5, TICKS[:5])
+        rows = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
+        number = {0: 1, 1: 0, 2: 2}[episode]
+        change_table(rows, lambda columns, number=number: {**columns, "episode_index": [number] * 5})
+    with pytest.warns(DatasetWarning, match=r"0 \(its rows are in the file of another episode, episode_000001.parquet"):
+        assert EpisodeDataset.open(folder).num_episodes == 1
+    assert repair(folder, tmp_path / "copy") == ["0", "1"]
 
 
 def test_an_episode_without_its_video_is_left_out(tmp_path: Path) -> None:
@@ -226,6 +243,13 @@ def test_stored_depth_is_no_camera(case: str, tmp_path: Path) -> None:
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA}"):
         dataset = EpisodeDataset.open(folder)
     assert dataset.spec.cameras == {} and check(folder) == []
+
+
+def test_what_a_torn_picture_hides_is_looked_for_in_other_episodes(tmp_path: Path) -> None:
+    deep, torn = ({"bytes": content, "path": None} for content in (DEPTH_PICTURES["16-bit PNG"], b"torn"))
+    folder = write_pictures(tmp_path / "set", lambda episode, _: torn if episode == 0 else deep)
+    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*16-bit"):
+        assert EpisodeDataset.open(folder).spec.cameras == {}
 
 
 def test_eight_bits_with_the_flag_are_depth(tmp_path: Path) -> None:
@@ -341,3 +365,36 @@ def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
         (folder / f"images/{episode}-{row}.png").write_bytes(stored(episode, row)["bytes"])
     assert_own_rows(EpisodeDataset.open(folder), range(3))
     assert pq.read_schema(folder / DATA.format(0)).names[-1] == CAMERA
+
+
+def test_pictures_are_turned_as_their_orientation_says(tmp_path: Path) -> None:
+    """EXIF's 6: the first column of what is shown is the last row of what is stored."""
+    pixels = np.zeros((12, 20, 3), np.uint8)
+    pixels[-1] = 200
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(content, "PNG", exif=exif)
+    cell = {"bytes": content.getvalue(), "path": None}
+    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", lambda *_: cell, shape=[None, None, 3]))
+    assert dataset.spec.cameras == {"top": (20, 12)}
+    assert (dataset.frames(0, "top")[:, :, 0] == 200).all()
+
+
+@pytest.mark.parametrize("depth", ["filmed", "stored"])
+def test_depth_by_a_url_is_no_camera(depth: str, tmp_path: Path) -> None:
+    if depth == "filmed":
+        folder = write_filmed(tmp_path / "set", pixels="gray12le", codec="libx265")
+    else:
+        deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
+        folder = write_pictures(tmp_path / "set", lambda *_: deep)
+    for location in (folder, f"file://{folder}"):
+        with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*1[26]-bit"):
+            assert EpisodeDataset.open(location).spec.cameras == {}
+
+
+@pytest.mark.parametrize("name", ["run:1", b"caf\xe9".decode(errors="surrogateescape"), "#1?%20 é"])
+def test_folders_of_any_name_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_filmed(Path("set")).rename(name)
+    assert_own_rows(EpisodeDataset.open(name), range(3))
+    assert check(name) == []

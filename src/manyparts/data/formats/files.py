@@ -1,10 +1,13 @@
-"""The files below a folder, whether they lie in it or behind symbolic links."""
+"""The files below a folder, whether they lie in it or behind symbolic links, and opening those of pyarrow."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from manyparts.types import UserError
 
@@ -18,6 +21,29 @@ def files_below(folder: Path) -> Iterator[Path]:
     nested more than 64 deep.
     """
     return _walk(folder, (os.path.realpath(folder),))
+
+
+def open_parquet(file: Path, **options: Any) -> pq.ParquetFile:
+    """A parquet file of any name. pyarrow takes "run:1/data" for a URL, hence the absolute path; and it wants names in
+    UTF-8, hence a handle for others."""
+    name = os.path.abspath(file)
+    return pq.ParquetFile(name if _is_unicode(name) else file.open("rb"), **options)
+
+
+def written_by_arrow(file: Path) -> str:
+    """How pyarrow takes a file to write. Raises UserError for a name that is not UTF-8."""
+    name = os.path.abspath(file)
+    if not _is_unicode(name):
+        raise UserError(f"{file} has a name that is not UTF-8, and cannot be written; choose another folder")
+    return name
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _walk(folder: Path, parents: tuple[str, ...]) -> Iterator[Path]:

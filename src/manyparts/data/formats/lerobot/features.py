@@ -67,6 +67,12 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
     """own: this project wrote the dataset, so that no other feature stands for the state. Raises UserError without
     actions."""
     described = {name: item for name, item in features.items() if isinstance(item, Mapping)}
+    unset = [name for name, item in described.items() if not isinstance(item.get("shape"), list)]
+    required = [name for name in (ACTION, _OTHER_NAMES[ACTION], STATE) if name in unset]
+    if required:
+        raise UserError(
+            f"the feature {required[0]} has the shape {described[required[0]].get('shape')}; expected a list"
+        )
     left_out = dict.fromkeys(features.keys() - described.keys(), "it is not described")
     left_out |= {name: why for name, item in described.items() if (why := _no_camera(item))}
     cameras = _cameras([name for name, item in described.items() if item.get("dtype") in PICTURES], left_out)
@@ -74,7 +80,7 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
     if action is None:
         raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
     state = _state(described, own=own)
-    further = tuple(name for name in _FURTHER if name in described and _width(described[name]) is not None)
+    further = tuple(name for name in _FURTHER if name in described and _width(described[name]) == 1)
     expert = next((name for name in (EXPERT_ACTION, *FORMER_COLUMNS) if name in described), None)
     if expert is not None and (why := _unlike(described[expert], described[action])):
         left_out[expert], expert = why, None
@@ -83,6 +89,16 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
     notes = [f"the state is {' and '.join(state)}"] if state and state != (STATE,) else []
     notes += [f"the action is {action}"] if action != ACTION else []
     return Plan(cameras, state, action, expert, further, left_out, tuple(notes))
+
+
+def with_lists(features: Mapping[str, Any]) -> dict[str, Any]:
+    """Features whose shapes are lists; some writers put a number for a row of numbers."""
+    return {
+        name: {**item, "shape": [item["shape"]]}
+        if isinstance(item, Mapping) and isinstance(item.get("shape"), int)
+        else item
+        for name, item in features.items()
+    }
 
 
 def size_of(feature: Mapping[str, Any]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manyparts.data.formats.files import written_by_arrow
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.video import VideoWriter, encode_video
 
@@ -48,7 +49,11 @@ class FrameFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         statistics: Any = list(layout.STANDARD)  # of pictures they would be copies
         self._writer = pq.ParquetWriter(
-            path, self._schema, compression="snappy", use_dictionary=False, write_statistics=statistics
+            written_by_arrow(path),
+            self._schema,
+            compression="snappy",
+            use_dictionary=False,
+            write_statistics=statistics,
         )
         self._bytes = 0
 
@@ -125,6 +130,8 @@ class EpisodeFile:
         if self._writer is None:
             path = self._folder / layout.EPISODES.format(chunk_index=self.place[0], file_index=self.place[1])
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(path, self._schema, compression="snappy", use_dictionary=False)
+            self._writer = pq.ParquetWriter(
+                written_by_arrow(path), self._schema, compression="snappy", use_dictionary=False
+            )
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import reading
+from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.values import whole_column
 from manyparts.types import UserError
 
@@ -57,7 +58,7 @@ def look_into(file: Path) -> DataFile:
     """Which episodes a data file holds. Row groups' statistics are believed where each holds one whole episode, else
     the columns are read. Raises UserError naming the file where it is torn, or its numbers are none."""
     with reading(file):
-        opened = pq.ParquetFile(file)
+        opened = open_parquet(file)
         schema = opened.schema_arrow
         numbers, others = _kinds(schema)
         episodes = None

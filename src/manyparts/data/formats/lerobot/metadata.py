@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, reading, refuse
+from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
 from manyparts.data.formats.lerobot.values import Columns, rate, read_json_lines, whole_number, whole_numbers
@@ -129,12 +129,14 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
     else:
         listed = [tasks.listed(names) for names in asked]
     videos = _videos_v3(path, info, episodes, lengths)
+    statistics, stale = _statistics(path)
     strange = [name for name in episodes.names if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
         info=info,
         fps=rate(info, "fps", path / layout.INFO),
-        statistics=_readable(read_json(path / layout.STATS)),
+        statistics=statistics,
+        stale=stale,
         tasks=tasks,
         numbers=numbers,
         lengths=lengths,
@@ -213,10 +215,18 @@ def _videos_v3(
     return videos
 
 
+def _statistics(path: Path) -> tuple[Statistics, str | None]:
+    """Of the whole; and why they are not those of the rows, if they are not."""
+    try:
+        return _readable(read_json(path / layout.STATS)), None
+    except UserError:
+        return Statistics({}), f"{layout.STATS} is {'torn' if (path / layout.STATS).is_file() else 'missing'}"
+
+
 def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
     """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together; and of which they are not."""
     if not (path / _OLD_STATISTICS).is_file():
-        return _readable(read_json(path / layout.STATS)), None
+        return _statistics(path)
     rows = [row for row in read_json_lines(path / _OLD_STATISTICS) if row.get("episode_index", -1) in numbers]
     absent = numbers - {int(row["episode_index"]) for row in rows}
     if not rows:
@@ -273,13 +283,13 @@ def _succeeded(episodes: Columns) -> np.ndarray | None:
 
 def _episode_table(path: Path) -> pa.Table:
     """All rows of meta/episodes, with the statistics left out but for success."""
-    files = sorted((path / "meta/episodes").glob("*/*.parquet"))
+    files = sorted((path / "meta/episodes").glob("*/[!.]*.parquet"))
     if not files:
         raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
     tables = []
     for file in files:
         with reading(file):
-            opened = pq.ParquetFile(file)
+            opened = open_parquet(file)
             names = opened.schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
             tables.append(opened.read(columns=wanted, use_threads=False))

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.features import channels_of
 from manyparts.data.formats.lerobot.metadata import inside
-from manyparts.data.png import deep_pixels
+from manyparts.data.png import deep_pixels, shown_size
 from manyparts.data.video import PixelFormat
 from manyparts.types import UserError
 
@@ -40,7 +41,7 @@ def look_at_picture(content: bytes) -> Look:
             if deep := deep_pixels(picture):
                 return Look(refused=deep)
             note = "its alpha is dropped" if picture.mode in _ALPHA else None
-            return Look(note=note, size=(picture.height, picture.width))
+            return Look(note=note, size=shown_size(picture))
     except (OSError, ValueError, SyntaxError):
         return Look()
 
@@ -70,7 +71,7 @@ def content_of(picture: Any, folder: Path) -> bytes:
 
 def named_pictures(file: Path, feature: str, folder: Path) -> Iterator[Path]:
     """The files of pictures that rows of a data file name by their path, as far as there are such files."""
-    opened = pq.ParquetFile(file)
+    opened = open_parquet(file)
     schema, metadata = opened.schema_arrow, opened.metadata
     kind = schema.field(feature).type if feature in schema.names else None
     if kind is None or pa.types.is_binary(kind):

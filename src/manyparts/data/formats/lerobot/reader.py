@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.describing import by_files, describe, statistics_of
-from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan
+from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan, size_of, with_lists
 from manyparts.data.formats.lerobot.locating import Part
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
 from manyparts.data.formats.lerobot.pictures import (
@@ -37,6 +38,7 @@ from manyparts.types import UserError
 
 _TIME, _AXES = "timestamp", ("height", "width", "channels")
 _KEPT_TIMELINES = 64
+_LOOKED_AT = 5  # episodes, for one that is not torn
 
 
 class LeRobotReader:
@@ -53,7 +55,7 @@ class LeRobotReader:
         self._pixels: dict[str, PixelFormat] = {}  # of the first video of each feature
         whole = read_metadata(path, complain)
         with fitting(path / "meta", "LeRobotDataset"):
-            self.features: dict[str, Any] = dict(whole.info["features"])
+            self.features = with_lists(whole.info["features"])
             own = own_entry(whole.info) or {}
             plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
             result = self._search(whole, plan, complain)
@@ -117,19 +119,34 @@ class LeRobotReader:
 
     def _seen(self, plan: Plan, result: SearchResult) -> Plan:
         """The plan without what the files show to be none of a camera, or not to be there."""
-        if not result.files:  # nothing is here yet
-            unset = [name for name in plan.cameras.values() if not has_size(self.features[name])]
-            return plan.without(dict.fromkeys(unset, "its shape is not set"))
-        plan = by_files(plan, self.features, result.files)
+        if result.files:  # else they are not here yet
+            plan = by_files(plan, self.features, result.files)
         looks = {name: self._look(name) for name in plan.cameras.values()}
         refused = {name: look.refused for name, look in looks.items() if look.refused}
-        for name in (name for name in looks if name not in refused and not has_size(self.features[name])):
-            size = looks[name].size
-            if size is None:
+        notes = [f"{name}: {look.note}" for name, look in looks.items() if look.note]
+        for name in (name for name in looks if name not in refused):
+            size, feature = looks[name].size, self.features[name]
+            if size is None and not has_size(feature):
                 refused[name] = "its shape is not set, and its first picture cannot be opened"
-            else:
-                self.features[name] = {**self.features[name], "shape": [*size, 3], "names": list(_AXES)}
-        return plan.without(refused, [f"{name}: {look.note}" for name, look in looks.items() if look.note])
+            elif size is not None and not (has_size(feature) and size_of(feature) == size):
+                self.features[name] = {**feature, "shape": [*size, 3], "names": list(_AXES)}
+                if has_size(feature):
+                    told = "x".join(map(str, feature["shape"]))
+                    notes.append(f"{name}: {told} by {layout.INFO}, its first picture is {size[0]}x{size[1]}")
+        if result.files:
+            notes += self._true_widths((plan.action, *plan.state))
+        return plan.without(refused, notes)
+
+    def _true_widths(self, names: Sequence[str]) -> Iterator[str]:
+        """Take the count of numbers from the first row, where info.json says another; and say so."""
+        for name in names:
+            with contextlib.suppress(UserError, TypeError, ValueError):
+                feature, wanted = self.features[name], int(np.prod(self.features[name]["shape"]))
+                if np.size(self._tables.first(self._rows(0)[0], name)) == wanted:
+                    continue
+                width = self._numbers(self._read(0, (name,)), name, 0)[0].size
+                self.features[name] = {**feature, "shape": [width], "names": None}
+                yield f"{name}: {wanted} numbers a row by {layout.INFO}, its first row has {width}"
 
     def _rows(self, index: int) -> Sequence[Part]:
         assert self._parts is not None
@@ -187,7 +204,7 @@ class LeRobotReader:
         frames = []
         for row, picture in zip(rows, pictures, strict=True):
             try:
-                frames.append(decode_png(content_of(picture, self.path)))
+                frames.append(decode_png(content_of(picture, self.path), turned=True))
             except (OSError, ValueError, SyntaxError, TypeError) as error:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
@@ -197,16 +214,22 @@ class LeRobotReader:
         return np.stack(frames)
 
     def _look(self, feature: str) -> Look:
-        """At the first picture or video of a camera. What is torn is complained of where it is read."""
-        try:
-            if self.features[feature]["dtype"] == "video":
-                video = self.metadata.videos[feature][0]
-                assert video is not None
-                self._pixels[feature] = pixel_format(video.file)
-                return look_at_pixels(self._pixels[feature], self.features[feature])
-            return look_at_picture(content_of(self._tables.first(self._rows(0)[0], feature), self.path))
-        except (OSError, TypeError, UserError):
-            return Look()
+        """At the first picture or video of a camera that can be opened. What is torn is complained of where it is
+        read."""
+        for index in range(min(_LOOKED_AT, len(self.metadata.numbers))):
+            with contextlib.suppress(OSError, TypeError, UserError):
+                look = self._look_at(feature, index)
+                if look.refused or look.size:
+                    return look
+        return Look()
+
+    def _look_at(self, feature: str, index: int) -> Look:
+        if self.features[feature]["dtype"] == "video":
+            video = self.metadata.videos[feature][index]
+            assert video is not None
+            self._pixels[feature] = pixel_format(video.file)
+            return look_at_pixels(self._pixels[feature], self.features[feature])
+        return look_at_picture(content_of(self._tables.first(self._rows(index)[0], feature), self.path))
 
     def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
         """What gives each episode's columns; None where the files are not here."""

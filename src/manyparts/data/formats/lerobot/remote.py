@@ -13,6 +13,7 @@ from typing import Any
 
 import fsspec
 import numpy as np
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from manyparts.data.formats.errors import Complain, one_line, refuse
@@ -21,9 +22,11 @@ from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
+from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_pixels
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.searching import SearchResult, doubts_of_metadata, episodes_in, settle
 from manyparts.data.staging import temporary_folder
+from manyparts.data.video import pixel_format
 from manyparts.surroundings.caches import cache_root
 from manyparts.surroundings.links import symlink_or_copy
 from manyparts.types import UserError
@@ -113,6 +116,21 @@ class RemoteReader(LeRobotReader):
         """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
         kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), {})
         return SearchResult(kept, tasks, lost)
+
+    def _look_at(self, feature: str, index: int) -> Look:
+        """Of a file only what it takes is fetched."""
+        video = self.metadata.videos[feature][index] if feature in self.metadata.videos else None
+        file = self.metadata.data_files[index] if video is None else video.file
+        name = file.relative_to(self.path).as_posix()
+        try:
+            with self._store.open(f"{self._root}/{name}", "rb") as opened:
+                if video is not None:
+                    self._pixels[feature] = pixel_format(opened)
+                    return look_at_pixels(self._pixels[feature], self.features[feature])
+                batches = pq.ParquetFile(opened).iter_batches(1, columns=[feature], use_threads=False)
+                return look_at_picture(content_of(next(iter(batches)).column(0)[0].as_py(), self.path))
+        except Exception as error:  # each store has errors of its own
+            raise UserError(f"{self.url}/{name} cannot be read: {one_line(error)}") from error
 
     def _rows(self, index: int) -> Sequence[Part]:
         file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +55,13 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
     reasons = doubts_of_metadata(metadata, plan)
     broken = dict(_broken(metadata, plan, files))
     copied = _without_copies(metadata, files)
+    an_episode_a_file = str(metadata.info["codebase_version"]).startswith("v2.")
+    filmed = any(feature in metadata.videos for feature in plan.cameras.values())
     for position, number in enumerate(metadata.numbers.tolist()):
-        why = doubt(files.parts.get(number, ()), int(metadata.lengths[position]))
+        rows = files.parts.get(number, [])
+        why = doubt(rows, int(metadata.lengths[position]))
+        if why is None and an_episode_a_file and filmed:
+            why = _doubt_of_file(rows, number)
         if why and position not in broken:
             reasons.setdefault(position, why)
 
@@ -144,6 +150,18 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
         for number, part in episodes.items():
             files.parts.setdefault(number, []).append(part)
     return files
+
+
+def _doubt_of_file(parts: Sequence[Part], number: int) -> str | None:
+    """Why rows cannot be of an episode, by their file's name. In version 2 a file is an episode; where its number and
+    the rows' episode_index differ, nothing tells which of the two the film is of."""
+    of_others = [part.file for part in parts if _number_in(part.file) != number]
+    return f"its rows are in the file of another episode, {of_others[0].name}" if of_others else None
+
+
+def _number_in(file: Path) -> int | None:
+    digits = re.search(r"(\d+)$", file.stem)
+    return int(digits.group()) if digits else None
 
 
 def _without_copies(metadata: Metadata, files: _Files) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import reading
+from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.locating import FRAME, Part, order_of
 from manyparts.data.formats.lerobot.values import whole_column
 from manyparts.types import UserError
@@ -54,13 +56,14 @@ class Tables:
         return table if order is None else table.take(pa.array(order))
 
     def first(self, part: Part, column: str) -> Any:
-        """One value of the row group in which the rows begin, of which no more is read than it takes."""
+        """The value of the first row, of whose row group no more is read than it takes."""
         with reading(part.file):
-            opened = pq.ParquetFile(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            opened = open_parquet(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
             group = int(np.searchsorted(np.cumsum(sizes), part.start, "right"))
+            before = part.start - sum(sizes[:group])
             batches = opened.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
-            return next(iter(batches)).column(0)[0].as_py()
+            return next(itertools.islice(batches, before, None)).column(0)[0].as_py()
 
     def _read_part(self, part: Part, columns: tuple[str, ...]) -> pa.Table:
         with reading(part.file):
@@ -77,7 +80,7 @@ class Tables:
 
     def _open(self, file: Path) -> _Open:
         if getattr(self._opened, "file", None) is None or self._opened.file.file != file:
-            content = pq.ParquetFile(file)
+            content = open_parquet(file)
             sizes = [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
             offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
             self._opened.file = _Open(file, content, frozenset(content.schema_arrow.names), offsets)

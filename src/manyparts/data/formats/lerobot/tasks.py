@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manyparts.data.formats.errors import reading
+from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.values import read_json_lines, whole_numbers
 from manyparts.types import TaskEntry, UserError
@@ -65,7 +65,7 @@ def read_table(path: Path, asked: Iterable[Any]) -> TaskTable:
     several could be it."""
     file = path / layout.TASKS
     with reading(file):
-        table = pq.ParquetFile(file).read(use_threads=False)
+        table = open_parquet(file).read(use_threads=False)
     numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
     named = {text for names in asked for text in texts_of(names)}
     return _numbered(whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist(), _texts(table, named, file))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from manyparts.arguments import path_of
+from manyparts.data.formats.files import written_by_arrow
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
@@ -295,7 +296,9 @@ class DatasetWriter:
         statistics = {name: value.to_dict(image=name in images) for name, value in self._statistics.finish().items()}
         _write_json(self._folder / layout.INFO, info)
         _write_json(self._folder / layout.STATS, statistics)
-        pq.write_table(layout.tasks_table([task.sentence for task in self.tasks]), self._folder / layout.TASKS)
+        pq.write_table(
+            layout.tasks_table([task.sentence for task in self.tasks]), written_by_arrow(self._folder / layout.TASKS)
+        )
         (self._folder / "README.md").write_text(self._card(), encoding="utf-8")
 
     def _put_in_place(self) -> None:
