@@ -101,14 +101,31 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 
 def set_by_replace(kind: Kind) -> Kind:
-    """Make setting a field of a frozen dataclass end in a UserError that says how to get another value."""
+    """Make setting a field of a frozen dataclass end in a UserError that says how to get another value, and making one
+    with a field that it has not in one that names the right one."""
 
     def refuse(self: Any, name: str, value: Any) -> None:
         held = f"replace({kind.__name__}(...), {name}={value!r})"
         raise UserError(f"{kind.__name__}.{name} cannot be set; make another one: dataclasses.{held}")
 
     setattr(kind, "__setattr__", refuse)  # noqa: B010, a dataclass that is frozen has set its own
+    setattr(kind, "__init__", _with_known_fields(kind, kind.__init__))  # noqa: B010
     return kind
+
+
+def _with_known_fields(kind: type, make: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if unknown := [name for name in kwargs if name not in signature.parameters]:
+            if held := _holder(kind, unknown[0], "config"):
+                raise UserError(f"{kind.__name__} has no field {unknown[0]!r}, which is in a part of it: {held}")
+            own = [item.name for item in dataclasses.fields(kind)]
+            raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; {closest(unknown[0], own)}")
+        make(self, *args, **kwargs)
+
+    return init
 
 
 def _wrong_call(

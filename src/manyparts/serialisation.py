@@ -11,6 +11,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
+
 from manyparts.types import UserError
 
 
@@ -45,12 +47,15 @@ def from_jsonable(kind: Any, values: Any) -> Any:
 
 def require_types(record: Any) -> None:
     """Raises UserError naming the first field of a dataclass, of those that hold plain values, that has another type
-    than it says: `steps is '3'; expected int`."""
+    than it says: `steps is '3'; expected int`. Numpy's numbers become Python's."""
     hints = _hints(type(record))
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
         if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
             continue
+        if isinstance(value, np.generic):
+            value = value.item()
+            object.__setattr__(record, item.name, value)
         try:
             plain = to_jsonable(value)
         except TypeError:

@@ -60,3 +60,16 @@ def test_errors_of_held_numbers_are_true(tmp_path):
     with pytest.warns(DatasetWarning, match="state state_2 moves here, but was always 0 in the data of .*run"):
         (forecast,) = open_loop([run], moving, horizons=(5,), windows=8)
     assert forecast.horizons[0].dimensions["state_2"] > 1e3
+
+
+@pytest.mark.parametrize(("reach", "words"), [(0.9, "its scale is taken from this data"), (0.3, "is clipped")])
+def test_actions_beyond_measured_bounds_are_told(tmp_path, reach, words):
+    """Data beyond the bounds that the run's data set: the agent could not do what it is shown."""
+    before, data = record(tmp_path / "narrow", 0.2), record(tmp_path / "wide", reach)
+    run = train(replace(preset("dualmind/phase1-debug"), steps=1), data=before, output=tmp_path / "run", device="cpu")
+    with pytest.warns(DatasetWarning, match=rf"action action_2 is 0 to {reach:g} here.*{words}"):
+        tuned = train(
+            replace(preset("dualmind/phase2-debug"), steps=1), data=data, output=tmp_path / "t", start_from=run
+        )
+    (body,) = load_info(resolve(tuned)).embodiments
+    assert body.spec.action.high[2] == pytest.approx(max(reach, 0.2) if reach > 0.5 else 0.2)

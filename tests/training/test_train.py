@@ -227,7 +227,7 @@ def test_a_run_that_another_process_trains_is_refused(data, tmp_path):
     [
         ({"train_only": ("model.vision.*",)}, r"pattern 'model\.vision\.\*' fits no parameter"),
         ({"cache_features": True, "train_only": ()}, r"cache_features needs frozen encoders, but model\.embedding"),
-        ({"new_parameters": ()}, r"does not fit the model; missing: "),
+        ({"new_parameters": ()}, "reads no prompts, and this config tunes an agent that does"),
         ({"window": WindowConfig(steps=4, chunk=2)}, r"of another shape: model\.step_embedding"),
     ],
 )

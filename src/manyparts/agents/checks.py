@@ -72,6 +72,15 @@ def require_actions(action: np.ndarray, interface: Spec) -> np.ndarray:
     return action
 
 
+def require_carry(carry: Any, kind: type) -> None:
+    """Raises UserError for a carry that no `act` of this agent returned, such as an observation in its place."""
+    if carry is not None and not isinstance(carry, kind):
+        raise UserError(
+            f"carry is of type {type(carry).__name__}; expected None or what act() returned at the step before: "
+            "act(carry, observation, prompt, explore=...)"
+        )
+
+
 def _entry(observation: Any, name: str) -> Any:
     if observation is None:
         raise UserError("act needs an observation where needs_observation says so")

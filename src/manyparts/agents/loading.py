@@ -20,8 +20,7 @@ from manyparts.data.windows import WindowConfig
 from manyparts.devices import choose_device
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.representation import Representation
-from manyparts.models.world_model import WorldModel
-from manyparts.objectives.system import ModelConfig, ObjectiveConfig, System
+from manyparts.objectives.system import DynamicsConfig, ModelConfig, ObjectiveConfig, System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 from manyparts.serialisation import from_jsonable
@@ -64,12 +63,7 @@ def _agent(
     objective: StepValue | None,
 ) -> LearnedAgent:
     planner, precision, embodiment = origin.planner, origin.precision, origin.embodiment
-    plans = isinstance(system.model, WorldModel)
-    if plans and planner is None:
-        known = ", ".join(PLANNERS)
-        raise UserError(f"{path} is a dynamics model, which predicts and acts only with a planner; choices: {known}")
-    if not plans and (planner is not None or objective is not None):
-        raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
+    require_fitting_planner(path, info, planner, objective)
     if planner is not None:
         if not isinstance(planner, PlannerConfig):
             known = ", ".join(f"{kind.__name__}()" for kind in PLANNERS.values())
@@ -90,6 +84,18 @@ def _agent(
         return agent
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
     return kind(system, info, embodiment=embodiment, precision=precision)
+
+
+def require_fitting_planner(
+    path: str | Path, info: CheckpointInfo, planner: PlannerConfig | None, objective: StepValue | None = None
+) -> None:
+    """Raises UserError for a dynamics model without a planner, and for a policy with one."""
+    plans = isinstance(from_jsonable(ModelConfig, dict(info.model)), DynamicsConfig)
+    if plans and planner is None:
+        known = ", ".join(PLANNERS)
+        raise UserError(f"{path} is a dynamics model, which predicts and acts only with a planner; choices: {known}")
+    if not plans and (planner is not None or objective is not None):
+        raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
 
 
 def load_system(path: str | Path, changes: Mapping[str, Any] | None = None) -> tuple[System, CheckpointInfo]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyparts.agents.base import Described, refuse_prompt
-from manyparts.agents.checks import require_actions, state_of
+from manyparts.agents.checks import require_actions, require_carry, state_of
 from manyparts.agents.generators import generator_of
 from manyparts.agents.origin import Origin
 from manyparts.data.transforms import StateNormaliser
@@ -97,6 +97,7 @@ class MpcAgent(Described):
         """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit or is not finite, or
         a model whose predictions are not finite whatever is done."""
         refuse_prompt(prompt)
+        require_carry(carry, Carry)
         if observation is None:
             raise UserError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps

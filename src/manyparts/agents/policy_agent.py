@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.agents.base import Described, refuse_prompt
-from manyparts.agents.checks import image_of, pixels_of, require_actions, state_of
+from manyparts.agents.checks import image_of, pixels_of, require_actions, require_carry, state_of
 from manyparts.agents.generators import generator_of
 from manyparts.agents.origin import Origin
 from manyparts.data.transforms import StateNormaliser
@@ -102,6 +102,7 @@ class PolicyAgent(Described):
         that does not fit the embodiment.
         """
         prompt = Prompt.of(prompt)
+        require_carry(carry, Carry)
         if carry is None or carry.prompt != prompt:
             with self._autocast():
                 carry = self._begin(prompt)

@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 
 from manyparts.agents.base import Described, refuse_prompt
-from manyparts.agents.checks import image_of, require_actions, state_of
+from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
 from manyparts.agents.origin import Origin
 from manyparts.agents.policy_agent import embodiment_place
 from manyparts.data.transforms import StateNormaliser
@@ -62,6 +62,7 @@ class ReactiveAgent(Described):
     ) -> tuple[np.ndarray, Carry]:
         """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not fit."""
         refuse_prompt(prompt)
+        require_carry(carry, tuple)
         if not carry:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
                 chunk = self.policy.decide(self._embedded(observation))

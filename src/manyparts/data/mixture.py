@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -119,6 +120,8 @@ class Mixture:
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:
     """Raises UserError unless there is a positive weight for each dataset."""
+    if not isinstance(weights, Sequence) or not all(isinstance(weight, numbers.Real) for weight in weights):
+        raise UserError(f"weights is {weights!r}; expected a list of numbers, one for each dataset")
     if len(weights) != datasets:
         raise UserError(f"{len(weights)} weights for {datasets} datasets; give one for each, or none for equal parts")
     for weight in weights:

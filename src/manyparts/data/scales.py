@@ -12,7 +12,8 @@ from manyparts.data.statistics import ROUNDING, FeatureStatistics, Statistics
 from manyparts.data.transforms import StateNormaliser
 from manyparts.types import Spec
 
-FAR = 20.0  # half-ranges of an action or stds of a state, beyond which a scale is no scale of these numbers
+FAR = 20.0  # stds of a state, beyond which a scale is no scale of these numbers
+BEYOND = 3.0  # half-ranges of an action, beyond which bounds are no bounds of these actions
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
     """A run's frozen scale for data of the same spec, and a line for each number whose scale comes from the data.
 
     The frozen scale stays, since weights expect it, but for two kinds of numbers. Those that never moved in the run's
-    data, and do now: weights know nothing of them. And those of which the bulk lies so far away (`FAR`) that the old
-    scale can only be that of some noise. Bounds of actions that somebody wrote down are always kept.
+    data, and do now: weights know nothing of them. And those of which the bulk lies so far away (`FAR`, `BEYOND`) that
+    the scale can only be that of some noise, or of actions that hardly moved. Actions that exceed their bounds by less
+    are clipped, which a line says. Bounds of actions that somebody wrote down are always kept.
 
     Args:
         frozen: of the run that training starts from.
@@ -47,13 +49,14 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
         contract, new = spec.action, data.statistics[ACTION]
         old = statistics.get(ACTION) or _of_bounds(contract.low, contract.high)
         low, high = np.asarray(contract.low), np.asarray(contract.high)
-        taken = _moves_now(old, new) | (_reach(new, (low + high) / 2, (high - low) / 2) > FAR)
+        taken = _moves_now(old, new) | (_reach(new, (low + high) / 2, (high - low) / 2) > BEYOND)
         statistics[ACTION] = _mixed(old, new, taken)
         lowest = np.where(taken, np.minimum(old.min, data.spec.action.low), low)
         highest = np.where(taken, np.maximum(old.max, data.spec.action.high), high)
         bounds = {"low": tuple(lowest.tolist()), "high": tuple(highest.tolist())}
         spec = replace(spec, action=replace(contract, **bounds)) if taken.any() else spec
         lines += _lines("action", contract.names, old, new, taken, origin)
+        lines += _lines_of_clipped(spec, new, origin)
     return (Scale(spec, Statistics(statistics)) if lines else frozen), lines
 
 
@@ -118,4 +121,14 @@ def _lines(
         yield (
             f"{what} {names[number]} is {new.min[number]:g} to {new.max[number]:g} here, but was {was} in the data of "
             f"{origin}: its scale is taken from this data"
+        )
+
+
+def _lines_of_clipped(spec: Spec, new: FeatureStatistics, origin: object) -> Iterator[str]:
+    low, high = np.asarray(spec.action.low), np.asarray(spec.action.high)
+    slack = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    for number in np.flatnonzero((np.asarray(new.min) < low - slack) | (np.asarray(new.max) > high + slack)):
+        yield (
+            f"action {spec.action.names[number]} is {new.min[number]:g} to {new.max[number]:g} here; the agent of "
+            f"{origin} acts within {low[number]:g} to {high[number]:g}, and what lies beyond is clipped"
         )

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 
-from manyparts.arguments import names_of, set_by_replace
+from manyparts.arguments import names_of, set_by_replace, whole
 from manyparts.serialisation import from_jsonable, require_types, to_jsonable
 from manyparts.types import Observation, Spec, UserError
 
@@ -134,6 +134,7 @@ class Environment(gymnasium.Env, ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin the episode of `seed` and observe it. Without a seed, draws one from the last seed's generator."""
+        seed = None if seed is None else whole("seed", seed, minimum=0)
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(2**31)) if seed is None else seed
         self.begin(chosen)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from manyparts import envs
-from manyparts.agents.loading import LearnedAgent, origin_of
+from manyparts.agents.loading import LearnedAgent, origin_of, require_fitting_planner
 from manyparts.arguments import explained, path_of, whole
 from manyparts.claim import write_atomically
 from manyparts.data.windows import WindowConfig
@@ -90,6 +90,7 @@ def evaluate(
     asked = origin_of(run, device, precision, planner)
     checkpoint, planner = asked.checkpoint, asked.planner
     info = load_info(checkpoint)
+    require_fitting_planner(asked.run, info, planner)
     chosen = tuple(dict.fromkeys(envs.expand(tasks or _tasks_of(info, asked.embodiment))))
     seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, asked.precision)
     instruction = checked_prompts(prompts)

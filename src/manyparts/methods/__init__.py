@@ -54,7 +54,7 @@ def preset(name: str) -> TrainConfig:
     """The configuration of that name. Raises UserError for an unknown one."""
     import importlib
 
-    if name not in _PRESETS:
+    if not isinstance(name, str) or name not in _PRESETS:
         raise UserError(f"unknown preset {name!r}; {closest(str(name), preset_names())}")
     module, function, arguments = _PRESETS[name]
     return getattr(importlib.import_module(f"manyparts.methods.{module}"), function)(*arguments)

@@ -56,7 +56,7 @@ def egl_loads(*others: str) -> bool:
 @lru_cache
 def _backend(asked: str, platform: str, display: str, device: str) -> str:
     """The backend, given MUJOCO_GL, PYOPENGL_PLATFORM, a display and MUJOCO_EGL_DEVICE_ID ("": unset)."""
-    if asked in _WINDOW and display:
+    if asked in _WINDOW and display and _window_opens():
         return "glfw"
     working = [name for name in BACKENDS if _loads(name)]
     mend = f"unset {{}} ({working[0]} works here)" if working else f"install one with: {APT}"
@@ -76,12 +76,22 @@ def _backend(asked: str, platform: str, display: str, device: str) -> str:
 def _complaint(asked: str) -> str:
     """Why this value of MUJOCO_GL does not do."""
     if asked in _WINDOW:
-        return ", which draws in a window, and there is no display"
+        where = f"the display {_display()!r} opens none" if _display() else "there is no display"
+        return f", which draws in a window, and {where}"
     if asked in _NOTHING:
         return ", which turns pictures off"
     if asked in BACKENDS:
         return ", which does not load"
     return f"; choices: {', '.join(BACKENDS)}, and with a display glfw"
+
+
+def _window_opens() -> bool:
+    try:
+        import glfw
+
+        return bool(glfw.init())
+    except (ImportError, OSError):
+        return False
 
 
 def _display() -> str:

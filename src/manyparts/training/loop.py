@@ -32,7 +32,7 @@ from manyparts.training.update import Learner, NonFiniteError, StepReport
 from manyparts.types import Batch, UserError
 
 VALIDATION_BATCHES = 8
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 AnyWindows = Windows | StreamedWindows | Mixture
 
 
@@ -132,15 +132,17 @@ def validate(course: Course) -> dict[str, float]:
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether SIGINT, SIGTERM or SIGUSR1 came; a second one acts as without us.
+    """Yields a function that tells whether one of `STOP_SIGNALS` came; a second one acts as without us.
 
-    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`).
+    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`); a terminal that is closed
+    sends SIGHUP, which nohup has ignored.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set
         return
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, frame: object) -> None:
         came.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from manyparts.arguments import names_of
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.arrays import UNKNOWN
 from manyparts.data.formats.reader import REWARD
@@ -44,7 +46,7 @@ class Sources:
         weights: Sequence[float] = (),
         *,
         temperature: float | None = None,
-        embodiment: Sequence[str] = (),
+        embodiment: str | Sequence[str] = (),
     ) -> Sources:
         """Of one dataset or several, or their locations; without weights each counts as much.
 
@@ -59,8 +61,9 @@ class Sources:
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
-        if temperature is not None and not temperature > 0:
-            raise UserError(f"temperature is {temperature}; expected a number above 0")
+        if temperature is not None and not (isinstance(temperature, numbers.Real) and temperature > 0):
+            raise UserError(f"temperature is {temperature!r}; expected a number above 0")
+        embodiment = names_of(embodiment, "embodiment")
         _require_names(embodiment, len(locations))
         opened = list(map(EpisodeDataset.open, locations))
         for dataset in opened:

@@ -86,8 +86,7 @@ def train(
             if config.compile:
                 preconditions.require_compiler(place)
             run_folder.require_free(output, resume=resume)
-            names = [embodiment] if isinstance(embodiment, str) else embodiment
-            names = names or run_folder.named_embodiment(output)
+            names = embodiment or run_folder.named_embodiment(output)
             sources = Sources.open(data, weights, temperature=temperature, embodiment=names)
             _lead(config, sources, output, start_from, place, ranks)
         else:
@@ -215,6 +214,9 @@ def _begin_with(origin: Path, system: System, config: TrainConfig, info: Checkpo
     differences = _model_differences(dict(theirs.model), dict(info.model))
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
+    begins_prompts = theirs.model.get("prompt") is None and info.model.get("prompt") is not None
+    if begins_prompts and not any("prompt_encoder" in name for name in config.new_parameters):
+        raise UserError(f"{origin} reads no prompts, and this config tunes an agent that does; start from phase II")
     dropped = [f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives]
     return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
 
