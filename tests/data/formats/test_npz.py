@@ -75,6 +75,18 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
         "bytes of a JPEG",
     ),
     "of the next step": ("next_observations", lambda n: values(n, 3), "of the step that follows"),
+    "another action": ("actions", lambda n: values(n, 2), "an action"),
+    "another reward": ("returns", lambda n: values(n, 1)[:, 0], "known only after the step"),
+    "codes that read as text": (
+        "goal",
+        lambda n: np.tile(np.frombuffer(b"pick up the cube", np.uint8).astype(int), (LENGTHS[n], 1)),
+        "read as text",
+    ),
+    "tokens": ("tok", lambda n: np.tile(np.arange(77) * 300, (LENGTHS[n], 1)), "hardly change"),
+    "a sensor that is not there": ("force", lambda n: np.full((LENGTHS[n], 2), np.nan), "NaN"),
+    "ends as floats": ("dones_float", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1.0, "where an episode ends"),
+    "ends under a common name": ("last", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1, "where an episode ends"),
+    "the episode's number": ("episode_id", lambda n: np.full(LENGTHS[n], float(n)), "which episode"),
     "where episodes end": ("is_first", lambda n: np.arange(LENGTHS[n]) == 0, "where an episode ends"),
 }
 
@@ -178,6 +190,139 @@ def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
         (finding,) = check(place)
         assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith("marks 3")
         assert "one .npz per episode" in finding.remedy and "cube-val.npz into a folder of its own" in finding.remedy
+
+
+ROW = np.arange(20)
+MARKS: dict[str, np.ndarray] = {
+    "firsts": ROW % 5 == 0,
+    "start": ROW % 5 == 0,
+    "resets": ROW % 5 == 0,
+    "ends": ROW % 5 == 4,
+    "last": ROW % 5 == 4,
+    "episode_end": ROW % 5 == 4,
+    "dones_float": (ROW % 5 == 4).astype(np.float32),
+    "terminateds": ROW % 5 == 4,
+    "info/TimeLimit.truncated": ROW % 5 == 4,
+    "masks": (ROW % 5 != 4).astype(np.float32),
+    "not_done": ROW % 5 != 4,
+    "discount": np.where(ROW % 5 == 4, 0, 0.99),
+    "t": ROW % 5,
+    "timesteps": (ROW % 5).astype(np.float32)[:, None],
+    "frame_index": ROW % 5 + 1,
+    "timestamp": (ROW % 5) / 30,
+    "episode_id": (ROW // 5).astype(np.float64),
+    "traj_ids": np.array([f"run {row // 5}" for row in ROW]),
+    "episode_starts": np.array([0, 5, 10, 15]),
+    "episode_ends": np.array([4.0, 9.0, 14.0, 19.0]),
+    "indptr": np.array([0, 5, 10, 15, 20]),
+    "ep_lengths": np.full((4, 1), 5),
+}
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_marks_of_many_episodes_have_many_names(name: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        np.savez(
+            tmp_path / "set" / f"{number}.npz", actions=np.ones((20, 2)), q=np.ones((20, 3)), **{name: MARKS[name]}
+        )
+    with pytest.raises(UserError, match=f"many episodes in one file, as OGBench's do: {name} marks 4; split it"):
+        EpisodeDataset.open(tmp_path / "set")
+
+
+NO_MARKS: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
+    "one end": ("masks", lambda n: np.arange(n) < n - 1),
+    "padding": ("mask", lambda n: np.arange(n) < n - 2),
+    "some rows do not count": ("mask", lambda n: np.arange(n) % 4 != 1),
+    "flags from a moment on": ("start", lambda n: np.arange(n) > 1),
+    "a measured number": ("t", lambda n: 20 + np.sin(np.arange(n) * 2.0)),
+    "a count": ("timestep", lambda n: np.arange(n) + 7),
+    "a clock": ("timestamp", lambda n: 1.7e9 + np.arange(n) / 30),
+    "a phase": ("phase", lambda n: np.arange(n) % 2),
+    "reset at the first": ("is_first", lambda n: np.arange(n) == 0),
+}
+
+
+@pytest.mark.parametrize("case", NO_MARKS)
+def test_one_episode_is_not_taken_for_many(case: str, tmp_path: Path) -> None:
+    name, make = NO_MARKS[case]
+    folder = write(tmp_path / "set", lambda n: episode(n, **{name: make(LENGTHS[n])}))
+    assert EpisodeDataset.open(folder).num_episodes == 3
+
+
+STATE: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
+    "motors in ticks": ("ticks", lambda n: np.arange(24) * 7 + 100 + np.arange(LENGTHS[n])[:, None]),
+    "memory": ("ram", lambda n: ((np.arange(128) * 13 + 5 * np.arange(LENGTHS[n])[:, None]) % 256).astype(np.uint8)),
+    "one of many": ("which", lambda n: np.tile(np.eye(20, dtype=int)[n], (LENGTHS[n], 1))),
+    "the last action": ("prev_action", lambda n: values(n, 2)),
+    "where to go next": ("distance_to_next_gate", lambda n: values(n, 1)),
+    "few printable numbers": ("buttons", lambda n: np.full((LENGTHS[n], 4), 97)),
+    "muscles": ("act", lambda n: values(n, 4)),
+}
+
+
+@pytest.mark.parametrize("case", STATE)
+def test_sound_numbers_stay_state(case: str, tmp_path: Path) -> None:
+    name, make = STATE[case]
+    dataset = EpisodeDataset.open(write(tmp_path / "set", lambda n: episode(n, **{name: make(n)})))
+    assert not dataset.summary()["left_out"]
+    assert dataset.spec.state_dimension == 3 + make(0).shape[1]
+
+
+def test_kinds_of_numbers_may_differ_between_episodes(tmp_path: Path) -> None:
+    def make(number: int) -> Arrays:
+        kind = (np.float64, np.float32, np.int64)[number]
+        whole = np.arange(LENGTHS[number])
+        action = values(number, 2) / 1000
+        return {
+            "q": values(number, 3),
+            "action": action.astype(np.float32 if number else kind),
+            "reward": whole.astype(kind),
+        }
+
+    folder = write(tmp_path / "set", make)
+    require_right(EpisodeDataset.open(folder))
+    for number in range(3):
+        assert EpisodeDataset.open(folder).rewards(number).tolist() == list(range(LENGTHS[number]))
+    assert not [finding for finding in check(folder) if finding.severity == "error"]
+
+
+def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
+    ones = np.ones(9)
+    folder = write(tmp_path / "set", lambda n: episode(n, reward=ones[: LENGTHS[n]], rewards=ones[: LENGTHS[n]]))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert dataset.summary()["left_out"] == {"rewards": "beside reward, which is read"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("cube-v0", "cube-v0-val"), ["val (1)", "without a name (1)"]),
+        (("train_000", "train_001", "test_000"), ["train (2)", "test (1)"]),
+        (("train_0", "train_1"), []),
+        (("pick_test_tube_0", "pick_cube_1"), []),
+        (("run_val_0", "run_val_1"), []),
+    ],
+)
+def test_files_of_several_splits_are_told(names: tuple[str, ...], said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number, name in enumerate(names):
+        np.savez(tmp_path / "set" / f"{name}.npz", **episode(number))
+    notes = [note for note in EpisodeDataset.open(tmp_path / "set").summary()["notes"] if "splits" in note]
+    assert len(notes) == bool(said) and all(part in notes[0] for part in said)
+
+
+def test_endings_in_capitals_are_read(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", episode)
+    (folder / "ep_1.npz").rename(folder / "ep_1.NPZ")
+    require_right(EpisodeDataset.open(folder))
+
+
+def test_a_number_that_is_not_finite_is_called_by_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, force=np.full(LENGTHS[n], np.nan if n == 1 else 0.5)))
+    with pytest.raises(UserError, match=r"observation.state holds NaN or infinity \(row 0, dimension 0, force\)"):
+        EpisodeDataset.open(folder)
 
 
 def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ class RobomimicReader:
     def _pass(self, names: Sequence[str], wanted: tuple[Kinds, Plan] | None) -> _Survey:
         survey = _Survey(wanted)
         plans: dict[tuple[tuple[str, Entry], ...], Plan] = {}
-        sample = [names[number] for number in sample_rows(len(names), _LOOKED_AT)]
+        sample = [names[number] for number in sample_rows(len(names), _LOOKED_AT).tolist()]
         for name in names:
             try:
                 demo = self._open(name)
