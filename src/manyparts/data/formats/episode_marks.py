@@ -29,7 +29,7 @@ _EPISODE = re.compile(
     rf"(?:episodes?|eps?|traj|trajs|trajectory|trajectories|demos?|demonstrations?|rollouts?)"
     rf"(?:_?(?:ids?|idxs?|index|indexes|indices|numbers?|nums?|no))?{_AS}"
 )
-_FEWEST_ROWS = 3  # an episode has, on average, where only a counter or an unsure name tells of it
+_FEWEST_ROWS, _FEWEST_TIMES = 3, 5  # of an episode, on average, where an unsure name or a counter, or a clock tells
 
 FLOW = "says where an episode ends"
 
@@ -124,9 +124,10 @@ def _restarts(values: np.ndarray) -> int:
     steps = np.diff(values)
     falls = steps < 0
     onward = steps[~falls]
-    if not falls.any() or falls.sum() * _FEWEST_ROWS > len(values):
+    whole = _are_whole(values)
+    if not falls.any() or falls.sum() * (_FEWEST_ROWS if whole else _FEWEST_TIMES) > len(values):
         return 0
-    grows = (onward > 0).all() or (_are_whole(values) and onward.max() > 0)
+    grows = (onward > 0).all() or (whole and onward.max() > 0)
     step = np.median(onward[onward > 0]) if (onward > 0).any() else 0.0
     return int(falls.sum()) if grows and (values[1:][falls] <= values.min() + step).all() else 0
 

@@ -18,9 +18,7 @@ from manyparts.data.statistics import sample_rows
 from manyparts.types import UserError
 
 ACTIONS = ("action", "actions")
-_SPLITS: dict[str, str] = dict.fromkeys(("train", "training"), "train") | dict.fromkeys(
-    ("val", "valid", "validation"), "val"
-)
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 _SPLITS |= {"test": "test", "testing": "test", "eval": "eval", "evaluation": "eval"}
 _CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
 _LOOKED_AT = 32  # files that decide what most are like

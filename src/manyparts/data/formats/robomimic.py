@@ -169,7 +169,7 @@ class RobomimicReader:
     def _pass(self, names: Sequence[str], wanted: tuple[Kinds, Plan] | None) -> _Survey:
         survey = _Survey(wanted)
         plans: dict[tuple[tuple[str, Entry], ...], Plan] = {}
-        sample = [names[number] for number in sample_rows(len(names), _LOOKED_AT).tolist()]
+        sample = [names[int(number)] for number in sample_rows(len(names), _LOOKED_AT)]
         for name in names:
             try:
                 demo = self._open(name)
