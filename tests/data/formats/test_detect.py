@@ -9,6 +9,7 @@ import pickle
 import sqlite3
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,32 @@ def one_npz(path: Path) -> Path:
     return path
 
 
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def parted_npz(path: Path) -> Path:
+    np.savez(path, **{"action/arm": np.zeros((3, 2)), "action/hand": np.zeros((3, 1)), "q": np.zeros((3, 2))})
+    return path
+
+
+def renamed(path: Path, name: str) -> Path:
+    foreign.robomimic(path)
+    with h5py.File(path, "a") as file:
+        for number in range(3):
+            file.move(f"data/demo_{number}", name.format(number))
+        if not name.startswith("data"):
+            del file["data"]
+    return path
+
+
+def in_zlib(folder: Path) -> Path:
+    for shard in folder.glob("*.tfrecord*"):
+        shard.write_bytes(zlib.compress(shard.read_bytes()))
+    return folder
+
+
 def one_npy(path: Path) -> Path:
     np.save(path, np.zeros(3))
     return path
@@ -113,6 +140,8 @@ FILES: dict[str, Case] = {
         "convert",
     ),
     "unknown HDF5": (lambda p: hdf5(p / "x.h5", a=np.ones(2)), "it has no group data but a", "known are"),
+    "numbered otherwise": (lambda p: renamed(p / "x.hdf5", "data/episode_{}"), "no data/demo_0", r"rename.*episode_0"),
+    "demonstrations at the top": (lambda p: renamed(p / "x.hdf5", "demo_{}"), "no group data", r"move\('demo_0'"),
     "one npz": (lambda p: one_npz(p / "ep_0.npz"), "a single .npz", "give the folder"),
     "one npy": (lambda p: one_npy(p / "a.npy"), "a single array", "one .npz per episode"),
     "zarr in a zip": (
@@ -143,6 +172,9 @@ FOLDERS: dict[str, Case] = {
     "bags": (lambda p: put(p / "episode_0/a_0.mcap", "").parents[1], "a folder of 1 bags", "topics"),
     "RLDS parent": (rlds_parent, "an RLDS dataset's versions", "give"),
     "datasets": (lambda p: rlds_parent(p).parent, "a folder of datasets", "toy/1.0.0"),
+    "npz below": (lambda p: one_npz(made(p / "train") / "ep.npz").parents[1], "a folder of datasets", "set/train"),
+    "actions in parts": (lambda p: parted_npz(made(p) / "ep.npz").parent, "no array named action", "side by side"),
+    "shards in zlib": (lambda p: in_zlib(rlds(p, [episode(0)])), "compressed with ZLIB", "zlib.decompress"),
     "shards alone": (lambda p: put(p / "a.tfrecord-00000-of-00001", "").parent, "without features.json", "with"),
     "LeRobot 1": (lambda p: put(p / "meta_data/info.json", "{}").parents[1], "older than 2.0", "convert"),
     "LeRobot 1.6": (lambda p: old_lerobot(p, "v1.6"), "has codebase_version v1.6", "can be read: v2.0"),

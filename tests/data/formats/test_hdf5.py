@@ -90,12 +90,29 @@ def test_names_that_cannot_be_printed_are_refused(name: bytes, tmp_path: Path) -
         EpisodeDataset.open(path)
 
 
-def test_arrays_in_other_files_are_not_read(tmp_path: Path) -> None:
-    def change(_: int, demo: Any) -> None:
-        demo.create_dataset("obs/outside", (len(demo["actions"]), 2), "f4", external=[("secret.bin", 0, 100)])
+def put_outside(file: Any, name: str, rows: int, how: str) -> None:
+    if how == "external":
+        file.create_dataset(name, (rows, 2), "f4", external=[("secret.bin", 0, 100)])
+        return
+    layout = h5py.VirtualLayout((rows, 2), "f4")
+    layout[:] = h5py.VirtualSource("secret.hdf5", "x", (rows, 2))
+    file.create_virtual_dataset(name, layout)
 
-    with pytest.raises(UserError, match="obs/outside lies in other files, which are not read"):
-        EpisodeDataset.open(robomimic(tmp_path / "set.hdf5", change))
+
+@pytest.mark.parametrize("how", ["external", "virtual"])
+def test_arrays_in_other_files_are_not_read(how: str, tmp_path: Path) -> None:
+    path = robomimic(tmp_path / "a.hdf5", lambda _, demo: put_outside(demo, "obs/out", len(demo["actions"]), how))
+    dataset = EpisodeDataset.open(path)
+    assert dataset.spec.state_names == ("hand_0", "hand_1", "hand_2")
+    assert dataset.reader.contents.left_out == {"out": "lies in other files, which are not read"}
+
+    def change(_: int, demo: Any) -> None:
+        rows = len(demo["actions"])
+        del demo["actions"]
+        put_outside(demo, "actions", rows, how)
+
+    with pytest.raises(UserError, match="actions lies in other files, which are not read"):
+        EpisodeDataset.open(robomimic(tmp_path / "b.hdf5", change))
 
 
 # Layouts that are recognised

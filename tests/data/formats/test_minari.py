@@ -102,6 +102,40 @@ def test_a_mission_is_the_instruction(tmp_path: Path) -> None:
     assert not dataset.reader.contents.notes and "instruction" in dataset.reader.contents.left_out["mission"]
 
 
+def test_a_mission_that_changes_is_told(tmp_path: Path) -> None:
+    def change(number: int, episode: Any) -> None:
+        length = len(episode["actions"]) + 1
+        put(episode, "observations/hand", np.ones((length, 3)))
+        said = ["open"] * (length - 2) + ["close" if number == 1 else "open", "after the last action"]
+        put(episode, "observations/mission", said, dtype=TEXT)
+
+    observed = {"type": "Dict", "subspaces": {"hand": box(3), "mission": {"type": "Text"}}}
+    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
+    assert [task.sentence for task in dataset.tasks] == ["open"]
+    assert dataset.reader.contents.notes[0].startswith("1 episode has several instructions")
+
+
+def test_what_is_no_state_is_named(tmp_path: Path) -> None:
+    spaces = {"hand": box(3), "next_hand": box(3), "last_action": box(2), "action": box(2)}
+    spaces |= {
+        "codes": box(20, dtype="int64", low=0, high=9999),
+        "buttons": {"type": "MultiDiscrete", "nvec": [9] * 20},
+    }
+
+    def change(_: int, episode: Any) -> None:
+        rows = len(episode["actions"]) + 1
+        for name, space in spaces.items():
+            width = 20 if "nvec" in space else space["shape"][0]
+            values = np.tile(np.arange(width) % 9, (rows, 1))
+            put(episode, f"observations/{name}", values.astype(np.int64 if width == 20 else np.float32))
+
+    dataset = EpisodeDataset.open(
+        minari(tmp_path / "set", observed={"type": "Dict", "subspaces": spaces}, change=change)
+    )
+    assert set(dataset.reader.contents.left_out) == {"next_hand", "action", "codes"}
+    assert dataset.spec.state_dimension == 3 + 2 + 20
+
+
 @pytest.mark.parametrize("about", [{}, {"description": "random moves"}])
 def test_a_name_in_place_of_an_instruction_is_said(about: dict[str, str], tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(minari(tmp_path / "set", about=about))

@@ -8,49 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data.formats.npz_sets import LENGTHS, Arrays, episode, pictures, require_right, values, write
 
 from manyparts.data.check import check, repair
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.types import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
-
-LENGTHS = (6, 5, 4)
-SIDE = 12
-Arrays = dict[str, Any]
-
-
-def values(number: int, width: int, rows: int = 0) -> np.ndarray:
-    """Which episode, step and dimension."""
-    return 100.0 * number + np.arange(rows or LENGTHS[number])[:, None] + np.arange(width) / 8
-
-
-def episode(number: int, **more: Any) -> Arrays:
-    plain = {"q": values(number, 3), "action": values(number, 2) / 1000, "sentence": np.array("lift")}
-    return plain | more
-
-
-def pictures(number: int, dtype: Any = np.uint8, channels: int = 3, rows: int = 0) -> np.ndarray:
-    steps = rows or LENGTHS[number]
-    shades = (20 * number + np.arange(steps))[:, None, None, None]
-    return np.broadcast_to(shades, (steps, SIDE, SIDE, channels)).astype(dtype)
-
-
-def write(folder: Path, make: Callable[[int], Arrays]) -> Path:
-    folder.mkdir()
-    for number in range(len(LENGTHS)):
-        np.savez(folder / f"ep_{number}.npz", **make(number))
-    return folder
-
-
-def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = (0, 1, 2)) -> None:
-    """The state and action of these episodes, and nothing else."""
-    assert dataset.num_episodes == len(wanted)
-    for place, number in enumerate(wanted):
-        found = dataset.episode(place)
-        np.testing.assert_allclose(found.state, values(number, 3), rtol=1e-6)
-        np.testing.assert_allclose(found.action, values(number, 2) / 1000, rtol=1e-6)
-
 
 LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "scalar": ("id", np.array, "shape ()"),
@@ -75,6 +39,18 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
         "bytes of a JPEG",
     ),
     "of the next step": ("next_observations", lambda n: values(n, 3), "of the step that follows"),
+    "another action": ("actions", lambda n: values(n, 2), "an action"),
+    "another reward": ("returns", lambda n: values(n, 1)[:, 0], "known only after the step"),
+    "codes that read as text": (
+        "goal",
+        lambda n: np.tile(np.frombuffer(b"pick up the cube", np.uint8).astype(int), (LENGTHS[n], 1)),
+        "read as text",
+    ),
+    "tokens": ("tok", lambda n: np.tile(np.arange(77) * 300, (LENGTHS[n], 1)), "hardly change"),
+    "a sensor that is not there": ("force", lambda n: np.full((LENGTHS[n], 2), np.nan), "NaN"),
+    "ends as floats": ("dones_float", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1.0, "where an episode ends"),
+    "ends under a common name": ("last", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1, "where an episode ends"),
+    "the episode's number": ("episode_id", lambda n: np.full(LENGTHS[n], float(n)), "which episode"),
     "where episodes end": ("is_first", lambda n: np.arange(LENGTHS[n]) == 0, "where an episode ends"),
 }
 
@@ -152,37 +128,79 @@ def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> No
     assert EpisodeDataset.open(folder).summary()["notes"][0].startswith("3 episodes have several instructions")
 
 
-def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
-    """Several episodes end to end, as OGBench's files and its loader give them."""
-    ends = np.concatenate([np.arange(count) == count - 1 for count in rows]).astype(np.float32)
-    plain = {"observations": np.ones((len(ends), 4), np.float32), "actions": np.ones((len(ends), 2), np.float32)}
-    if kind == "compact":
-        following = np.append(ends[1:], 1)
-        return plain | {"terminals": np.minimum(ends + following, 1), "valids": 1 - ends}
-    lists = {"ends": {"episode_ends": np.cumsum(rows)}, "lengths": {"ep_len": np.array(rows)}}
-    lists["numbers"] = {"episode_index": np.repeat(np.arange(len(rows)), rows)}
-    if kind in lists:
-        return plain | lists[kind]
-    names = {"first steps": "is_first", "time limits": "timeouts"}
-    flags = np.roll(ends, 1) if kind == "first steps" else ends
-    return plain | {names.get(kind, "terminals"): flags, "next_observations": plain["observations"] + 1}
+STATE: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
+    "motors in ticks": ("ticks", lambda n: np.arange(24) * 7 + 100 + np.arange(LENGTHS[n])[:, None]),
+    "memory": ("ram", lambda n: ((np.arange(128) * 13 + 5 * np.arange(LENGTHS[n])[:, None]) % 256).astype(np.uint8)),
+    "one of many": ("which", lambda n: np.tile(np.eye(20, dtype=int)[n], (LENGTHS[n], 1))),
+    "the last action": ("prev_action", lambda n: values(n, 2)),
+    "where to go next": ("distance_to_next_gate", lambda n: values(n, 1)),
+    "few printable numbers": ("buttons", lambda n: np.full((LENGTHS[n], 4), 97)),
+    "muscles": ("act", lambda n: values(n, 4)),
+}
 
 
-@pytest.mark.parametrize("kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"])
-def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
-    folder = tmp_path / "set"
-    folder.mkdir()
-    np.savez(folder / "cube.npz", **ogbench((7, 6, 5), kind))
-    np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
-    for place in (folder, folder / "cube.npz"):
-        (finding,) = check(place)
-        assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith("marks 3")
-        assert "one .npz per episode" in finding.remedy and "cube-val.npz into a folder of its own" in finding.remedy
+@pytest.mark.parametrize("case", STATE)
+def test_sound_numbers_stay_state(case: str, tmp_path: Path) -> None:
+    name, make = STATE[case]
+    dataset = EpisodeDataset.open(write(tmp_path / "set", lambda n: episode(n, **{name: make(n)})))
+    assert not dataset.summary()["left_out"]
+    assert dataset.spec.state_dimension == 3 + make(0).shape[1]
 
 
-def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:
-    folder = write(tmp_path / "set", lambda n: episode(n, done=np.arange(LENGTHS[n]) > 1))
+def test_kinds_of_numbers_may_differ_between_episodes(tmp_path: Path) -> None:
+    def make(number: int) -> Arrays:
+        kind = (np.float64, np.float32, np.int64)[number]
+        whole = np.arange(LENGTHS[number])
+        action = values(number, 2) / 1000
+        return {
+            "q": values(number, 3),
+            "action": action.astype(np.float32 if number else kind),
+            "reward": whole.astype(kind),
+        }
+
+    folder = write(tmp_path / "set", make)
     require_right(EpisodeDataset.open(folder))
+    for number in range(3):
+        assert EpisodeDataset.open(folder).rewards(number).tolist() == list(range(LENGTHS[number]))
+    assert not [finding for finding in check(folder) if finding.severity == "error"]
+
+
+def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
+    ones = np.ones(9)
+    folder = write(tmp_path / "set", lambda n: episode(n, reward=ones[: LENGTHS[n]], rewards=ones[: LENGTHS[n]]))
+    dataset = EpisodeDataset.open(folder)
+    require_right(dataset)
+    assert dataset.summary()["left_out"] == {"rewards": "beside reward, which is read"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("cube-v0", "cube-v0-val"), ["val (1)", "without a name (1)"]),
+        (("train_000", "train_001", "test_000"), ["train (2)", "test (1)"]),
+        (("train_0", "train_1"), []),
+        (("pick_test_tube_0", "pick_cube_1"), []),
+        (("run_val_0", "run_val_1"), []),
+    ],
+)
+def test_files_of_several_splits_are_told(names: tuple[str, ...], said: list[str], tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number, name in enumerate(names):
+        np.savez(tmp_path / "set" / f"{name}.npz", **episode(number))
+    notes = [note for note in EpisodeDataset.open(tmp_path / "set").summary()["notes"] if "splits" in note]
+    assert len(notes) == bool(said) and all(part in notes[0] for part in said)
+
+
+def test_endings_in_capitals_are_read(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", episode)
+    (folder / "ep_1.npz").rename(folder / "ep_1.NPZ")
+    require_right(EpisodeDataset.open(folder))
+
+
+def test_a_number_that_is_not_finite_is_called_by_its_name(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, force=np.full(LENGTHS[n], np.nan if n == 1 else 0.5)))
+    with pytest.raises(UserError, match=r"observation.state holds NaN or infinity \(row 0, dimension 0, force\)"):
+        EpisodeDataset.open(folder)
 
 
 STEPS: dict[str, Arrays] = {

@@ -127,6 +127,20 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         "bytes of a PNG",
     ),
     "bits": ("observation/mask", image(SIDE, SIDE, 1, dtype="bool"), lambda n: pngs(grey(n, channels=1)), "of bool"),
+    "codes under another name": (
+        "observation/goal",
+        tensor(100, dtype="uint8"),
+        lambda n: np.tile(codes("pick up", 100), LENGTHS[n]),
+        "read as text",
+    ),
+    "the action": ("observation/action", tensor(2), lambda n: np.ones((LENGTHS[n], 2), np.float32), "an action"),
+    "of the next step, last": (
+        "observation/state_next",
+        tensor(3),
+        lambda n: np.ones((LENGTHS[n], 3), np.float32),
+        "of the step that follows",
+    ),
+    "not there": ("observation/force", tensor(2), lambda n: np.full((LENGTHS[n], 2), np.nan, np.float32), "NaN"),
     "of the next step": (
         "observation/next_state",
         tensor(3),
@@ -219,6 +233,19 @@ def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path)
     assert {dataset.episode(number).sentence for number in ALL} == {"toy" if case == "nowhere" else "put it down"}
     found = [finding for finding in check(folder) if finding.check == "instructions"]
     assert bool(found) == (case == "nowhere")
+
+
+def test_texts_of_the_whole_episode_are_read_or_named(tmp_path: Path) -> None:
+    beside = {"episode_metadata/instructions": nested(TEXT), "episode_metadata/file_path": TEXT}
+    told = {"episode_metadata/instructions": [b"", b"put it down", b"lower it"], "episode_metadata/file_path": [b"x"]}
+    records = [episode(n, {"steps/language_instruction": [b""] * LENGTHS[n], **told}) for n in ALL]
+    dataset = EpisodeDataset.open(rlds(tmp_path, records, beside=beside))
+    require_right(dataset)
+    assert [task.sentence for task in dataset.tasks] == ["put it down"]
+    assert not dataset.reader.contents.notes
+    assert dataset.reader.contents.left_out == {
+        "episode_metadata/file_path": "of the whole episode, and no instruction"
+    }
 
 
 def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:

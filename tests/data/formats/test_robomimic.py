@@ -46,7 +46,17 @@ INSTRUCTED: dict[str, Callable[[Any], None]] = {
     "bytes": lambda demo: demo.attrs.update(language=np.bytes_(b"lift it")),
     "text": lambda demo: put(demo, "language_instruction", "lift it", dtype=TEXT),
     "text a step": lambda demo: put(demo, "obs/language_instruction", ["lift it"] * len(demo["actions"]), dtype=TEXT),
+    "task": lambda demo: demo.attrs.update(task="lift it"),
+    "prompt": lambda demo: put(demo, "prompt", "lift it", dtype=TEXT),
+    "RoboTwin": lambda demo: demo.attrs.update(instructions=json.dumps({"seen": ["lift it", "pick"], "unseen": []})),
+    "codes": lambda demo: put(demo, "language_instruction", codes("lift it", len(demo["actions"]))),
+    "codes in obs": lambda demo: put(demo, "obs/language_instruction", codes("lift it", len(demo["actions"]))),
 }
+
+
+def codes(text: str, rows: int, width: int = 40) -> np.ndarray:
+    """uint8 (rows, width), zeros after the end."""
+    return np.tile(np.frombuffer(text.encode().ljust(width, b"\0"), np.uint8), (rows, 1))
 
 
 @pytest.mark.parametrize("how", INSTRUCTED)
@@ -57,7 +67,36 @@ def test_a_demonstrations_own_instruction_comes_first(how: str, tmp_path: Path) 
 
     dataset = opened(tmp_path, change, instruction="sort all", env_args=json.dumps({"env_name": "Lift"}))
     assert [dataset.episode(index).sentence for index in range(3)] == ["sort all", "lift it", "lift it"]
-    assert not dataset.reader.contents.notes
+    assert not dataset.reader.contents.notes and len(dataset.spec.state_names) == 3
+
+
+def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
+    def change(number: int, demo: Any) -> None:
+        rows = len(demo["actions"])
+        said = ["open it"] * (rows - 1) + ["close it" if number else "open it"]
+        put(demo, "language_instruction", said, dtype=TEXT)
+
+    dataset = opened(tmp_path, change)
+    assert [task.sentence for task in dataset.tasks] == ["open it"]
+    (note,) = dataset.reader.contents.notes
+    assert note.startswith("2 episodes have several instructions, which change from step to step")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "why"),
+    [
+        ("goal", lambda rows: codes("pick up the red cube", rows, 100), "read as text"),
+        ("goal", lambda rows: codes("pick up the red cube", rows, 100).astype(np.float32), "read as text"),
+        ("tok", lambda rows: np.tile(np.arange(77) * 100, (rows, 1)), "tokens"),
+        ("action", lambda rows: np.ones((rows, 2)), "an action"),
+        ("state_next", lambda rows: np.ones((rows, 2)), "of the step that follows"),
+        ("force", lambda rows: np.full((rows, 2), np.nan), "NaN"),
+    ],
+)
+def test_what_is_no_state_is_named(name: str, make: Callable[[int], Any], why: str, tmp_path: Path) -> None:
+    dataset = opened(tmp_path, lambda _, demo: put(demo, f"obs/{name}", make(len(demo["actions"]))))
+    assert dataset.spec.state_names == ("hand_0", "hand_1", "hand_2")
+    assert why in dataset.reader.contents.left_out[name]
 
 
 @pytest.mark.parametrize(

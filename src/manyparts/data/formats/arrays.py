@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,27 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from manyparts.data.formats.errors import Complain
+from manyparts.data.formats.kinds import Entry, is_picture, why_not, why_not_by_values
 from manyparts.data.formats.reader import ACTION, STATE
 from manyparts.data.statistics import FeatureStatistics, RunningStatistics, Statistics
 from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 
 UNKNOWN = "unknown"
-_CHANNELS = (1, 3)
-_SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
-_MOST_WHOLE = 256  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
-_TEXT_WORDS = {"instruction", "instructions", "language", "sentence", "text", "token", "tokens", "caption", "prompt"}
-_EMBEDDINGS = {"embedding", "embeddings", "embed", "emb", "feature", "features"}
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One array's shape per step and its dtype; of encoded images those of their pixels. more: the rows that it has
-    beyond the episode's steps."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +32,7 @@ class Look:
                 return f"{name} {self.faults[name]}"
             if name not in self.entries:
                 return f"{name} is missing"
-            if self.entries[name] != entry:
+            if self.entries[name].kind != entry.kind:
                 return f"{name} is {_described(self.entries[name])}, in most episodes {_described(entry)}"
         return ""
 
@@ -83,45 +68,48 @@ def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
     entries: dict[str, Entry] = {}
     left_out: dict[str, str] = {}
     for name in dict.fromkeys(name for look in looks for name in [*look.entries, *look.faults]):
-        seen = Counter(look.entries[name] for look in looks if name in look.entries)
+        there = [look.entries[name] for look in looks if name in look.entries]
+        seen = Counter(entry.kind for entry in there)
         faults = [look.faults[name] for look in looks if name in look.faults]
-        entry, count = seen.most_common(1)[0] if seen else (None, 0)
-        if entry is not None and 2 * count >= len(looks):
-            entries[name] = entry
+        kind, count = seen.most_common(1)[0] if seen else (None, 0)
+        if kind is not None and 2 * count >= len(looks):
+            entries[name] = Counter(entry for entry in there if entry.kind == kind).most_common(1)[0][0]
         elif faults and len(faults) >= seen.total():
             left_out[name] = faults[0]
         elif len(seen) > 1:
-            left_out[name] = f"differs between episodes: {', '.join(map(_described, list(seen)[:3]))}"
+            left_out[name] = f"differs between episodes: {', '.join(map(_described, list(dict.fromkeys(there))[:3]))}"
         else:
             left_out[name] = f"only {seen.total()} of {len(looks)} episodes have it"
     return entries, left_out
 
 
-def plan(entries: Mapping[str, Entry], left_out: Mapping[str, str] | None = None) -> Plan:
+def plan(
+    entries: Mapping[str, Entry],
+    left_out: Mapping[str, str] | None = None,
+    seen: Callable[[str], Iterable[np.ndarray]] = lambda _: (),
+) -> Plan:
     """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the order of their
     names.
 
-    left_out: what is left out already, and why; the plan's says it of all arrays.
+    Args:
+        entries: what the observations are like, by name.
+        left_out: what is left out already, and why; the plan's says it of all arrays.
+        seen: an array's values (T, ...) in some episodes, which are looked at for what is no state.
     """
     pictures, state, left_out = {}, [], dict(left_out or {})
     for name in sorted(entries):
         entry = entries[name]
-        if why := _why_not(name, entry):
+        if why := why_not(name, entry, entries.keys() | left_out.keys()):
             left_out[name] = why
-        elif _is_picture(entry):
+        elif is_picture(entry):
             pictures[name] = entry
+        elif why := why_not_by_values(seen(name)):
+            left_out[name] = why
         else:
             state.append(name)
     cameras = {camera: (name, *pictures[name].shape[:2]) for name, camera in _cameras(list(pictures)).items()}
     names = [each for name in state for each in _dimensions(name, entries[name].shape)]
     return Plan(cameras, tuple(state), tuple(names), left_out)
-
-
-def unlike_action(expert: Entry, action: Entry) -> str | None:
-    """Why an array is not the expert's actions, though its name says so; None if it can stand in for the action."""
-    if expert.dtype.kind in "iuf" and expert.shape == action.shape:
-        return None
-    return f"{expert.dtype} {expert.shape} a step, unlike the action's {action.dtype} {action.shape}"
 
 
 def colour(frames: np.ndarray) -> np.ndarray:
@@ -184,14 +172,15 @@ class Gathering:
     def __init__(self) -> None:
         self._running: dict[str, RunningStatistics] = {}
 
-    def add(self, columns: Mapping[str, np.ndarray], where: str) -> None:
+    def add(self, columns: Mapping[str, np.ndarray], where: str, state_names: Sequence[str]) -> None:
         """Take in an episode's columns. Raises UserError beginning with `where`, and takes in nothing, for numbers that
-        are not finite."""
+        are not finite. state_names: of each dimension of the state."""
         chosen = {name: columns[name] for name in (STATE, ACTION) if columns[name].shape[1]}
         for name, values in chosen.items():
             if not (finite := np.isfinite(values)).all():
                 row, number = np.argwhere(~finite)[0].tolist()
-                raise UserError(f"{where}: {name} holds NaN or infinity (row {row}, dimension {number})")
+                called = f", {state_names[number]}" if name == STATE else ""
+                raise UserError(f"{where}: {name} holds NaN or infinity (row {row}, dimension {number}{called})")
         for name, values in chosen.items():
             self._running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
 
@@ -202,16 +191,12 @@ class Gathering:
         return Statistics({name: each.finish() for name, each in self._running.items()})
 
 
-def gather_statistics(episodes: Iterable[Mapping[str, np.ndarray]], where: object) -> Statistics:
-    """Of state and action, in one pass over all episodes' columns. Raises UserError for numbers that are not finite."""
-    gathering = Gathering()
-    for index, columns in enumerate(episodes):
-        gathering.add(columns, f"{where}: episode {index}")
-    return gathering.finish(where)
-
-
 def gather_sound(
-    names: Sequence[str], read: Callable[[int], Mapping[str, np.ndarray]], where: object, complain: Complain
+    names: Sequence[str],
+    read: Callable[[int], Mapping[str, np.ndarray]],
+    where: object,
+    complain: Complain,
+    state_names: Sequence[str],
 ) -> tuple[list[int], Statistics]:
     """The episodes that can be read and hold finite numbers, and the statistics of their state and action, in one pass.
 
@@ -221,7 +206,7 @@ def gather_sound(
     gathering, sound, first = Gathering(), [], ""
     for number, name in enumerate(names):
         try:
-            gathering.add(read(number), f"{where}: episode {name}")
+            gathering.add(read(number), f"{where}: episode {name}", state_names)
         except UserError as error:
             first = first or str(error)
             complain(str(error), name)
@@ -237,66 +222,6 @@ def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarra
     known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
     tasks = tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for sentence, number in known.items())
     return tasks, np.asarray([known[sentence] for sentence in sentences], dtype=np.int64)
-
-
-def same_for_all(
-    wanted: Mapping[str, Entry], found: Callable[[int], Mapping[str, Entry]], count: int, where: object
-) -> None:
-    """Raises UserError naming the first episode whose arrays are not those of the first one."""
-    for index in range(1, count):
-        given = found(index)
-        for name, entry in wanted.items():
-            if given.get(name) != entry:
-                raise UserError(f"{where}: episode {index} has {name} as {given.get(name)}, episode 0 as {entry}")
-
-
-def _is_picture(entry: Entry) -> bool:
-    if entry.dtype != np.uint8 or not entry.shape or min(entry.shape) < 1:
-        return False
-    if len(entry.shape) == 2:
-        return min(entry.shape) >= _SMALLEST_GREY
-    return len(entry.shape) == 3 and entry.shape[2] in _CHANNELS
-
-
-def _why_not(name: str, entry: Entry) -> str:
-    """Why an array is neither a camera nor state; empty if it is."""
-    size = int(np.prod(entry.shape, dtype=object))
-    if any(re.match(r"next([_.]|$)", part) for part in name.split("/")):
-        return "of the step that follows"
-    if entry.dtype.kind in "OSUV":
-        return "text or objects"
-    if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
-        return f"depth, {entry.dtype} {entry.shape}"
-    if _is_picture(entry):
-        return ""
-    if entry.dtype.kind not in "biuf" or len(entry.shape) > 1:
-        return _not_a_picture(entry)
-    whole = entry.dtype.kind in "iu"
-    if entry.dtype == np.uint8 and size > _MOST_WHOLE:
-        return f"{size} bytes a step that are no image"
-    if whole and size > _MOST_WHOLE:
-        return f"{size} whole numbers per step, such as bytes or codes of text"
-    if size > 1 and entry.dtype.kind != "b" and _is_called_text(name, whole):
-        return f"{size} numbers per step that are codes of text, by their name"
-    return "" if size else "empty"
-
-
-def _is_called_text(name: str, whole: bool) -> bool:
-    """Whether an array's name says that its numbers stand for text; an embedding's are measurements of a kind."""
-    words = set(re.split(r"[^a-z]+", name.lower()))
-    return bool(words & (_TEXT_WORDS if whole else _TEXT_WORDS - {"language"})) and not words & _EMBEDDINGS
-
-
-def _not_a_picture(entry: Entry) -> str:
-    shape, what = entry.shape, f"{entry.dtype} {entry.shape}"
-    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-    if len(shape) == 3 and entry.dtype == np.uint8 and shape[2] == 4:
-        return f"{what}, an image of 4 channels, not of 1 or 3"
-    if len(shape) == 3 and entry.dtype == np.uint8 and shape[0] in (1, 3, 4):
-        return f"{what}, an image with its channels first"
-    if flat and entry.dtype.kind in "uf" and entry.dtype.itemsize > 1 and min(shape[:2]) >= _SMALLEST_GREY:
-        return f"{what}, an image of more than 8 bits, such as depth"
-    return f"{what} is neither an 8-bit image nor a row of numbers"
 
 
 def _described(entry: Entry) -> str:

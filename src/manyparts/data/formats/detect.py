@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from manyparts.data.formats.errors import Complain, NotReadError, refuse
@@ -19,6 +20,7 @@ from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.minari import MAIN, MinariReader, is_minari
 from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.npz import NpzReader
+from manyparts.data.formats.npz_files import episode_files
 from manyparts.data.formats.reader import Reader
 from manyparts.data.formats.rlds import FEATURES, RLDSReader
 from manyparts.data.formats.robomimic import RobomimicReader
@@ -47,7 +49,7 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
         return MinariReader(path, complain)
     if (path / FEATURES).exists():
         return RLDSReader(path, complain)
-    if any(not file.name.startswith(".") for file in path.glob("*.npz")):
+    if episode_files(path):
         return NpzReader(path, complain)
     raise _refusal(path)
 
@@ -65,9 +67,15 @@ def _open_file(path: Path, complain: Complain) -> Reader:
     if "data" not in (names := file.names(file.group(""))):
         raise NotReadError(
             f"{path} is not robomimic's: it has no group data but {', '.join(names[:5]) or 'nothing'}",
-            f"known are {KNOWN}",
+            _moving(names) or f"known are {KNOWN}",
         )
     return RobomimicReader(path, file, complain)
+
+
+def _moving(names: Sequence[str]) -> str:
+    """What to do with demonstrations that do not lie in the group that robomimic has them in."""
+    demo = next((name for name in names if name.startswith("demo_")), "")
+    return f"put all of them into a group data with h5py, such as file.move('{demo}', 'data/{demo}')" if demo else ""
 
 
 def _refusal(path: Path) -> NotReadError:

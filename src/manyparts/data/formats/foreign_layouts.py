@@ -10,7 +10,7 @@ from pathlib import Path
 from manyparts.data.formats.errors import Foreign
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_kinds import foreign_hdf5
-from manyparts.data.formats.npz_files import ends_inside, many_episodes, read_head
+from manyparts.data.formats.npz_files import ends_inside, episode_files, many_episodes, read_head
 from manyparts.types import UserError
 
 HDF5_NAMES = (".hdf5", ".h5", ".hdf")
@@ -124,13 +124,14 @@ def foreign_folder(path: Path) -> Foreign | None:
 
 
 def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
-    """Folders one or two levels below in which one of the marks lies, a path such as "meta/info.json"."""
-    level = [path]
-    for _ in range(2):
-        level = [child for folder in level for child in _folders_in(folder)][:_LISTED]
+    """Folders one or two levels below in which one of the marks lies, a path such as "meta/info.json", or else .npz
+    episodes."""
+    above = _folders_in(path)
+    levels = [above, [child for folder in above for child in _folders_in(folder)][:_LISTED]]
+    for level in levels:
         if matches := [folder for folder in level if any((folder / mark).is_file() for mark in marks)]:
             return matches
-    return []
+    return next(filter(None, ([folder for folder in level if episode_files(folder)] for level in levels)), [])
 
 
 def _foreign_zip(path: Path) -> Foreign | None:

@@ -44,6 +44,15 @@ class Array:
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    @property
+    def elsewhere(self) -> str:
+        """Why its numbers do not lie in this file, so that it is not read; empty if they do."""
+        import h5py
+
+        settings = self.id.get_create_plist()
+        virtual = settings.get_layout() == h5py.h5d.VIRTUAL
+        return "lies in other files, which are not read" if virtual or settings.get_external_count() else ""
+
 
 class Hdf5File:
     """An opened file. It can be sent to another process, which opens it again."""
@@ -145,16 +154,16 @@ class Hdf5File:
                 return [bytes(value) for value in values.tolist()]
             return [np.asarray(value, np.uint8).tobytes() for value in values]
 
-    def first_text(self, array: Array) -> str | None:
-        """The first text of an array of texts; None for another kind of array."""
+    def texts(self, array: Array) -> list[str]:
+        """All texts of an array of texts; none of another kind of array."""
         import h5py
 
         with self.reading(array.name):
             self._check(array, lengths_vary=True)
             if (array.dtype.kind != "S" and h5py.check_string_dtype(array.dtype) is None) or 0 in array.shape:
-                return None
-            text = _plain(h5py.Dataset(array.id)[(0,) * len(array.shape)], array.dtype)
-            return text if isinstance(text, str) else None
+                return []
+            values = np.ravel(np.asarray(h5py.Dataset(array.id)[()], dtype=object)).tolist()
+            return [text for value in values if isinstance(text := _plain(value, array.dtype), str)]
 
     def _text(self, name: bytes, group: Group) -> str:
         text = name.decode("utf-8", "replace")
@@ -174,13 +183,10 @@ class Hdf5File:
             raise UserError(f"{where}: {one_line(error)}") from error
 
     def _check(self, array: Array, *, lengths_vary: bool = False) -> None:
-        import h5py
-
         if array.dtype.hasobject and not lengths_vary:
             raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
-        settings = array.id.get_create_plist()
-        if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
-            raise UserError(f"{self.path}: {array.name} lies in other files, which are not read")
+        if array.elsewhere:
+            raise UserError(f"{self.path}: {array.name} {array.elsewhere}")
         size = math.prod(array.shape) * array.dtype.itemsize
         if size > self._limit:
             raise UserError(f"{self.path}: {array.name} has {size} bytes; at most {self._limit} are read at once")

@@ -3,57 +3,93 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File
+from manyparts.data.formats.kinds import NUMBERS
+from manyparts.data.formats.texts import candidates, distinct, texts
 
-KEYS = (
-    *("language_instruction", "task_description", "natural_language_instruction", "instruction"),
-    *("language", "lang", "sentence"),
-)
 _JSON = ("ep_meta", "problem_info", "env_args")  # robocasa's of a demonstration; LIBERO's and robomimic's of a file
-_JSON_KEYS = ("lang", *KEYS, "env_lang")
+_JSON_FIRST, _JSON_LAST = "lang", "env_lang"
+_DEEPEST = 4
 
 
-def instruction_of(file: Hdf5File, group: Group) -> str:
-    """The instruction of a demonstration, or of all of a file's. Empty if there is none."""
+@dataclass(frozen=True)
+class Asked:
+    """What an HDF5 group asks for. text: its instruction, empty if there is none. several: whether it changes from
+    step to step. array: the name of the array that holds it, empty if it is no array."""
+
+    text: str = ""
+    several: bool = False
+    array: str = ""
+
+
+def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> Asked:
+    """The instruction of a demonstration with so many steps, or of all of a file's."""
     attributes, members = file.attributes(group), file.names(group)
     for name in _JSON[:2]:
-        if name in attributes and (text := _first(json_object(file.attribute(group, name)), _JSON_KEYS)):
-            return text
-    if text := _first({key: file.attribute(group, key) for key in KEYS if key in attributes}, KEYS):
-        return text
-    if text := _first({key: _text_in(file, group, key) for key in KEYS if key in members}, KEYS):
-        return text
-    return _first(json_object(file.attribute(group, _JSON[2])), _JSON_KEYS) if _JSON[2] in attributes else ""
+        if name in attributes and (text := _in_json(file.attribute(group, name))):
+            return Asked(text)
+    for name in candidates(dict.fromkeys([*attributes, *members])):
+        if name in attributes and (text := _sentence(file.attribute(group, name))):
+            return Asked(text)
+        if name in members and (said := _said(file, group, name, steps)):
+            return Asked(said[0], len(said) > 1, name)
+    return Asked(_in_json(file.attribute(group, _JSON[2])) if _JSON[2] in attributes else "")
 
 
 def json_object(text: Any) -> Mapping[str, Any]:
     """The object that a text holds as JSON; an empty one if it is something else."""
-    try:
-        values = json.loads(text) if isinstance(text, str) else {}
-    except (ValueError, RecursionError):
-        return {}
+    values = _parsed(text)
     return values if isinstance(values, Mapping) else {}
 
 
-def _first(values: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _in_json(text: Any) -> str:
+    values = json_object(text)
+    names = candidates(name for name in values if name != _JSON_FIRST)
+    return _first(values.get(name) for name in (_JSON_FIRST, *names, _JSON_LAST))
+
+
+def _first(values: Iterable[Any]) -> str:
     """The first that says something."""
-    return next((text for key in keys if (text := _sentence(values.get(key)))), "")
+    return next((text for value in values if (text := _sentence(value))), "")
 
 
-def _sentence(value: Any) -> str:
-    """LIBERO has some instructions in quotes, and some as a list."""
-    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-        letters = all(len(part) == 1 for part in value)
-        value = "".join(value) if letters else next((part for part in value if part.strip()), "")
+def _sentence(value: Any, depth: int = 0) -> str:
+    """LIBERO has some instructions in quotes, and some as a list; RoboTwin has lists of them in JSON."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        inner = _parsed(value)
+        value = inner if isinstance(inner, list | Mapping) else value
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(part, str) and len(part) == 1 for part in value):
+            value = "".join(value)
+        else:
+            inside = (_sentence(part, depth + 1) for part in value) if depth < _DEEPEST else ()
+            value = next((text for text in inside if text), "")
     return value.strip().strip('"').strip() if isinstance(value, str) else ""
 
 
-def _text_in(file: Hdf5File, group: Group, name: str) -> Any:
-    """A text that is stored as an array of one, or of one a step."""
+def _said(file: Hdf5File, group: Group, name: str, steps: int) -> list[str]:
+    """The different texts of an array of texts or of character codes: of one a step all, else the first."""
     array = file.find(name, group)
-    if not isinstance(array, Array) or array.dtype.kind not in "OS" or len(array.shape) > 1:
-        return None
-    return file.first_text(array)
+    if not isinstance(array, Array) or array.elsewhere:
+        return []
+    rows = array.shape[0] if array.shape else 1
+    if array.dtype.kind in NUMBERS:
+        of_codes = array.dtype.kind in "iu" and (len(array.shape) == 2 or (len(array.shape) == 1 and rows != steps))
+        said = distinct([texts(file.read(array)) or []]) if of_codes else []
+    else:
+        said = distinct([file.texts(array)])
+    said = distinct([[_sentence(text) for text in said]])
+    return said if rows == steps else said[:1]

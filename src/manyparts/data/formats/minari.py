@@ -6,6 +6,7 @@ An episode there has one observation more than actions; the last one is not read
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ from typing import Any
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Entry, Gathering
+from manyparts.data.formats.arrays import Gathering
 from manyparts.data.formats.encoded_images import decode_images
 from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
-from manyparts.data.formats.instructions import KEYS
+from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.minari_spaces import Space
 from manyparts.data.formats.minari_storage import METADATA, ArrowStorage, Hdf5Storage, Storage
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.texts import candidates, changing_note, distinct
+from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAMES, own_entry
 from manyparts.types import UserError
 
@@ -34,13 +37,14 @@ _SPACES = ("observation_space", "action_space")
 _OLD = ("total_episodes", *_SPACES, "dataset_id", "description", *NAMES)
 _LARGEST_SEED = np.iinfo(np.int64).max
 _SHOWN = 5
+_LOOKED_AT = 32  # episodes whose values decide what is no state
 
 
 @dataclass
 class _Survey:
     """What one pass over all episodes finds, by their numbers. spoilt: why an episode is not read."""
 
-    instructions: dict[int, str] = field(default_factory=dict)
+    instructions: dict[int, list[str]] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     succeeded: dict[int, bool] = field(default_factory=dict)
     labels: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -75,13 +79,12 @@ class MinariReader:
             self._acted = {name: space for name, space in acted.leaves() if not space.why_no_numbers}
             if not self._acted:
                 raise UserError(f"{where} has actions that are no numbers: {acted.kind}")
-            self._plan = arrays.plan(
-                {name: Entry(s.shape, s.dtype) for name, s in self._observed.items() if not s.why_no_numbers}
-            )
             kind = str(metadata.get("data_format", "hdf5"))
             self._storage = self._open_storage(kind, old)
             self._ours = Ours.read(own_entry(metadata) or {}, where)
             self._numbers = self._count(int(metadata["total_episodes"]), where, complain)
+            entries = {name: Entry(s.shape, s.dtype) for name, s in self._observed.items() if not s.why_no_numbers}
+            self._plan = arrays.plan(entries, seen=self._seen)
             survey = self._look_at_all(self._numbers)
             for number, why in survey.spoilt.items():
                 complain(why, str(number))
@@ -135,12 +138,13 @@ class MinariReader:
                 labels = self._storage.labels(number)
                 if self._ours and str(labels.get("task")) not in tasks:
                     raise UserError(f"{self._storage.path}: episode {number} has no task of this dataset")
-                text = self._storage.text(number, f"observations/{asking}") if asking else ""
-                survey.gathering.add(columns, f"{self._storage.path}: episode {number}")
+                said = self._storage.texts(number, f"observations/{asking}")[:length] if asking else []
+                survey.gathering.add(columns, f"{self._storage.path}: episode {number}", self._plan.state_names)
             except UserError as error:
                 survey.spoilt[number] = str(error)
                 continue
-            survey.lengths[number], survey.labels[number], survey.instructions[number] = length, labels, text
+            survey.lengths[number], survey.labels[number] = length, labels
+            survey.instructions[number] = distinct([said])
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
         return survey
@@ -174,10 +178,21 @@ class MinariReader:
                 columns[EXPERT_ACTION] = found[_EXPERT][-length:].reshape(length, -1)
         return length, columns
 
+    def _seen(self, name: str) -> Iterator[np.ndarray]:
+        """The values of an observation in some sound episodes; of choices none, since they are no codes."""
+        if self._observed[name].holds_choices:
+            return
+        key = f"observations{_slash(name)}"
+        for place in sample_rows(len(self._numbers), _LOOKED_AT):
+            with suppress(UserError):
+                _, found = self._storage.arrays(self._numbers[place], [key], (), ())
+                yield found[key]
+
     def _asking(self) -> str:
         """The observation that holds an instruction, as MiniGrid's mission; empty if there is none."""
-        texts = (name for name, space in self._observed.items() if space.kind == "Text" and not self._ours)
-        return next((name for name in texts if name.rpartition("/")[2] in ("mission", *KEYS)), "")
+        texts = [name for name, space in self._observed.items() if space.kind == "Text" and not self._ours]
+        missions = (name for name in texts if name.rpartition("/")[2] == "mission")
+        return next(iter((*missions, *candidates(texts))), "")
 
     def _left_out(self, acted: Space, *, with_success: bool) -> dict[str, str]:
         """What of each step is not read. with_success: infos/success is."""
@@ -232,7 +247,8 @@ class MinariReader:
                 environment=self._ours.environment,
                 **known,
             )
-        instructions = [survey.instructions[number] for number in self._numbers]
+        said = [survey.instructions[number] for number in self._numbers]
+        instructions = [next(iter(each), "") for each in said]
         description = metadata.get("description")
         tasks, episode_task = arrays.tasks_of([text or str(description or name) for text in instructions])
         origin = "the dataset's description is used" if description else f"the dataset's name is used, {name!r}"
@@ -252,7 +268,7 @@ class MinariReader:
             fps=_FPS,
             tasks=tasks,
             episode_task=episode_task,
-            notes=tuple(notes),
+            notes=(*notes, *changing_note(sum(len(each) > 1 for each in said))),
             **known,
         )
 

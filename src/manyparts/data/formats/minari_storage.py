@@ -44,8 +44,8 @@ class Storage(Protocol):
         pictures alone."""
         ...
 
-    def text(self, number: int, name: str) -> str:
-        """The first text of an array of texts; empty if there is none."""
+    def texts(self, number: int, name: str) -> list[str]:
+        """Those of an array of texts; none of another kind of array."""
         ...
 
     def infos(self, number: int) -> list[str]:
@@ -86,9 +86,9 @@ class Hdf5Storage:
         array = self._file.array(f"episode_{number}/{name}")
         return self._file.blobs(array, rows) if holds_bytes(array) else self._file.read(array, rows)
 
-    def text(self, number: int, name: str) -> str:
+    def texts(self, number: int, name: str) -> list[str]:
         array = self._file.find(f"episode_{number}/{name}")
-        return (self._file.first_text(array) or "") if isinstance(array, Array) else ""
+        return self._file.texts(array) if isinstance(array, Array) else []
 
     def infos(self, number: int) -> list[str]:
         found = self._file.find(f"episode_{number}/infos")
@@ -138,12 +138,13 @@ class ArrowStorage:
             encoded = pa.types.is_binary(found.type) or pa.types.is_large_binary(found.type)
             return [bytes(each or b"") for each in found.to_pylist()] if encoded else _dense(found)
 
-    def text(self, number: int, name: str) -> str:
+    def texts(self, number: int, name: str) -> list[str]:
         table = self._table(number, [name.partition("/")[0]])
         with self._reading(number):
             found = _inside(table, name)
-            is_text = found is not None and len(found) and pa.types.is_string(found.type)
-            return str(found[0].as_py() or "") if found is not None and is_text else ""
+            if found is None or not pa.types.is_string(found.type):
+                return []
+            return [text or "" for text in found.to_pylist()]
 
     def infos(self, number: int) -> list[str]:
         schema = self._open(number).schema

@@ -13,28 +13,30 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Entry, Look
+from manyparts.data.formats.arrays import Look
 from manyparts.data.formats.encoded_images import encoding_of
+from manyparts.data.formats.episode_marks import is_flow, marked
 from manyparts.data.formats.errors import Complain, NotReadError, refuse
+from manyparts.data.formats.kinds import NUMBERS, Entry
 from manyparts.data.formats.npz_files import (
     ACTIONS,
-    ENDS,
     Head,
     action_of,
+    episode_files,
     many_episodes,
     mark_names,
-    marked,
     read_arrays,
     read_head,
     read_of_some,
     require_episodes,
+    rows_of,
+    splits_note,
 )
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.types import UserError
 
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
-_FLOW = (*ENDS, "is_first", "discount")  # says where episodes begin and end, and is no observation
 _EXPERT = "expert_action"
 _FPS = 20.0  # nothing tells
 
@@ -49,7 +51,10 @@ class NpzReader:
         action = action_of(heads.values())
         if action is None:
             file, head = next(iter(heads.items()))
-            raise UserError(f"{file} has no array named {' or '.join(ACTIONS)}; it has {', '.join(list(head)[:8])}")
+            raise NotReadError(
+                f"{file} has no array named {' or '.join(ACTIONS)}; it has {', '.join(list(head)[:8])}",
+                "write all numbers of the action side by side as one array named action, (T, a)",
+            )
         self._action = action
         strangers = {file.stem: f"no array named {action}" for file, head in heads.items() if action not in head}
         heads = {file: head for file, head in heads.items() if action in head}
@@ -64,7 +69,7 @@ class NpzReader:
             if any(name in self._entries for name in names)
         }
         self._actions = {ACTION: action}
-        if _EXPERT in self._entries and self._entries[_EXPERT] == self._entries.get(action):
+        if _EXPERT in self._entries and self._is_like_action(_EXPERT):
             self._actions[EXPERT_ACTION] = _EXPERT
         self._plan = self._make_plan(heads, left_out)
         self.contents = self._describe(heads, looks, strangers, complain)
@@ -104,15 +109,30 @@ class NpzReader:
             raise NotReadError(where, "write actions (T, a), with one .npz per episode")
         per_step = {*self._actions.values(), *self._named.values()}
         reasons = dict(left_out)
-        for name, entry in self._entries.items():
-            if name in _FLOW and name not in per_step:
-                reasons[name] = "says where an episode ends"
-            elif name == _EXPERT and name not in per_step:
-                reasons[name] = f"{entry.dtype} {entry.shape}, unlike {self._action}"
-            elif coded := entry.dtype == np.uint8 and len(entry.shape) == 1 and self._encoding(name, heads):
-                reasons[name] = f"bytes of a {coded} image"
+        for name in self._entries.keys() - per_step:
+            if why := self._why_not(name, heads):
+                reasons[name] = why
         observations = self._entries.keys() - per_step - reasons.keys()
-        return arrays.plan({name: self._entries[name] for name in observations}, reasons)
+        entries = {name: self._entries[name] for name in observations}
+        return arrays.plan(entries, reasons, lambda name: (values for _, values in read_of_some(heads, name)))
+
+    def _why_not(self, name: str, heads: Mapping[Path, Head]) -> str:
+        """Why an array with a row per step is no observation, apart from what holds for all formats."""
+        entry = self._entries[name]
+        if name == _EXPERT:
+            return f"{entry.dtype} {entry.shape}, unlike {self._action}"
+        for key, names in _OTHERS.items():
+            if name in names and key in self._named:
+                return f"beside {self._named[key]}, which is read"
+        one_a_step = entry.shape in ((), (1,)) and entry.dtype.kind in NUMBERS
+        if one_a_step and (why := is_flow(name, (values for _, values in read_of_some(heads, name)))):
+            return why
+        coded = self._encoding(name, heads) if entry.dtype == np.uint8 and len(entry.shape) == 1 else None
+        return f"bytes of a {coded} image" if coded else ""
+
+    def _is_like_action(self, name: str) -> bool:
+        action = self._entries.get(self._action)
+        return action is not None and self._entries[name].kind == action.kind
 
     def _describe(
         self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
@@ -127,7 +147,7 @@ class NpzReader:
                 raise UserError(f"{file}: {why}")
             texts_there = [name for name in self._texts if name in head]
             stored = read_arrays(file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there]))
-            if marks := marked(stored):
+            if marks := marked(stored, rows_of(head)):
                 raise UserError(many_episodes(file, marks).what)
             columns = self._columns(stored, file)
             asked[number] = self._asked(stored, len(columns[ACTION]))
@@ -136,7 +156,7 @@ class NpzReader:
             return columns
 
         names = [file.stem for file in self._files]
-        sound, statistics = arrays.gather_sound(names, read, self.path, complain)
+        sound, statistics = arrays.gather_sound(names, read, self.path, complain, self._plan.state_names)
         self._files = [self._files[number] for number in sound]
         name = self.path.absolute().name
         tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
@@ -153,7 +173,11 @@ class NpzReader:
             left_out=self._plan.left_out,
             episodes_left_out=strangers,
             episode_names=tuple(names[number] for number in sound),
-            notes=(*self._longer(wanted), *changing_note(sum(len(asked[number]) > 1 for number in sound))),
+            notes=(
+                *self._longer(wanted),
+                *splits_note(self._files),
+                *changing_note(sum(len(asked[number]) > 1 for number in sound)),
+            ),
         )
 
     def _longer(self, wanted: Mapping[str, Entry]) -> list[str]:
@@ -205,9 +229,7 @@ class NpzReader:
 def _heads(path: Path, complain: Complain) -> dict[Path, Head]:
     heads: dict[Path, Head] = {}
     first = ""
-    for file in sorted(path.glob("*.npz")):
-        if file.name.startswith("."):
-            continue  # macOS leaves such companions
+    for file in episode_files(path):
         try:
             heads[file] = read_head(file)
         except UserError as error:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from manyparts.data.formats.arrays import Entry
+from manyparts.data.formats.episode_marks import marked, may_mark
 from manyparts.data.formats.errors import NotReadError, one_line
+from manyparts.data.formats.kinds import Entry, plain
 from manyparts.data.statistics import sample_rows
 from manyparts.types import UserError
 
 ACTIONS = ("action", "actions")
-ENDS = ("done", "dones", "terminal", "terminals", "terminated", "terminations", "timeout", "timeouts", "truncated")
-ENDS += ("truncations", "is_last", "is_terminal", "valids")
-FLAGS = (*ENDS, "is_first")
-_EPISODE = re.compile(r"(episodes?|ep|traj|trajectory)(_?(id|ids|index|idx|number))?")
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+_SPLITS |= {"test": "test", "testing": "test", "eval": "eval", "evaluation": "eval"}
 _CALVIN = {"rel_actions", "robot_obs", "scene_obs"}
 _LOOKED_AT = 32  # files that decide what most are like
 _ARRAY_BYTES = 4 * 2**30
@@ -102,7 +101,7 @@ def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
 def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
     """What to say of a file that holds several episodes. marks: as `ends_inside` gives them."""
     name, count = marks
-    held_out = [other.name for other in file.parent.glob("*-val.npz")]
+    held_out = [other.name for other in episode_files(file.parent) if _split_of(other) not in ("", "train")]
     apart = f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
     return NotReadError(
         f"{file} holds many episodes in one file, as OGBench's do: {name} marks {count}",
@@ -112,50 +111,41 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
 
 def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
     """The array that ends episodes before the last row, and how many episodes it marks; None in one episode's file."""
-    return marked(read_arrays(file, mark_names(head)))
+    return marked(read_arrays(file, mark_names(head)), rows_of(head))
 
 
 def mark_names(head: Head) -> list[str]:
-    """The arrays that may say where episodes end, and the actions, which say how many rows there are."""
-    flags = [name for name in FLAGS if name in head and head[name].dtype.kind in "biuf"]
-    lists = [name for name, entry in head.items() if entry.dtype.kind in "iu" and len(entry.shape) == 1]
-    actions = [name for name in ACTIONS if name in head and not head[name].dtype.hasobject]
-    return list(dict.fromkeys([*actions, *flags, *lists]))
+    """The arrays that may say where episodes end."""
+    return [name for name, entry in head.items() if may_mark(name, entry.shape, entry.dtype)]
 
 
-def marked(arrays: Mapping[str, np.ndarray]) -> tuple[str, int] | None:
-    """See `ends_inside`. arrays: of one file, those of `mark_names` and maybe others."""
-    rows = max((len(arrays[name]) for name in ACTIONS if name in arrays and arrays[name].ndim), default=0)
-    for name, values in arrays.items():
-        if name in FLAGS:
-            count = _count_by_flags(name, values.reshape(-1) != 0)
-        elif values.dtype.kind in "iu" and values.ndim == 1:
-            count = _count_by_list(name, values, rows)
-        else:
-            continue
-        if count > 1:
-            return name, count
-    return None
+def rows_of(head: Head) -> int:
+    """The rows of a file's actions; without actions those of its longest array."""
+    lengths = {name: entry.shape[0] for name, entry in head.items() if entry.shape}
+    return max((lengths[name] for name in ACTIONS if name in lengths), default=max(lengths.values(), default=0))
 
 
-def _count_by_flags(name: str, flags: np.ndarray) -> int:
-    """How many episodes flags (T,) tell apart."""
-    if name == "is_first":
-        return 1 + int(flags[1:].sum())
-    ended = ~flags if name == "valids" else flags
-    inside = int((ended[:-1] & ~ended[1:]).sum())  # ends after which rows follow
-    return inside + 1
+def episode_files(folder: Path) -> list[Path]:
+    """The .npz files of a folder, in whatever case their ending is, in the order of their names."""
+    files = (file for file in folder.iterdir() if file.suffix.lower() == ".npz" and file.is_file())
+    return sorted(file for file in files if not file.name.startswith("."))  # macOS leaves such companions
 
 
-def _count_by_list(name: str, values: np.ndarray, rows: int) -> int:
-    """How many episodes an array of whole numbers counts: their ends or lengths, or each row's episode."""
-    if len(values) == rows:
-        return len(np.unique(values)) if _EPISODE.fullmatch(name.lower()) else 1
-    ends = (
-        len(values) < rows and len(values) > 1 and values[-1] == rows and (np.diff(values.astype(np.int64)) > 0).all()
-    )
-    lengths = len(values) < rows and "len" in name.lower() and int(values.astype(np.int64).sum()) == rows
-    return len(values) if ends or lengths else 1
+def splits_note(files: Sequence[Path]) -> list[str]:
+    """What users have to know of files whose names begin or end with a split, unless it is the same for all."""
+    counts = Counter(map(_split_of, files))
+    if not counts.keys() - {"", "train"} or len(counts) < 2:
+        return []
+    named = ", ".join(f"{name or 'without a name'} ({count})" for name, count in sorted(counts.items(), reverse=True))
+    return [
+        f"by their names the files are of several splits: {named}; they are read as one dataset; to hold one apart, "
+        "make two folders"
+    ]
+
+
+def _split_of(file: Path) -> str:
+    words = [word for word in plain(file.stem).split("_") if not word.isdigit()]
+    return next((_SPLITS[word] for word in (*words[-1:], *words[:1]) if word in _SPLITS), "")
 
 
 def _are_single_steps(heads: Sequence[Head], action: str) -> bool:

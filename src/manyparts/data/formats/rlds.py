@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Entry, Look
+from manyparts.data.formats.arrays import UNKNOWN, Look
 from manyparts.data.formats.encoded_images import UNREADABLE, encoding_of, is_colour, look_at
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
+from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
 from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
 from manyparts.data.formats.rlds_shards import Shards, read_shards
@@ -105,10 +106,22 @@ class RLDSReader:
         if lacking := [name for name in self._actions if name not in entries]:
             raise UserError(f"{self.path}: {lacking[0]} {left_out.get(lacking[0], 'is in no episode')}")
         observed = {_short(name): entry for name, entry in entries.items() if name.startswith(_OBSERVATION)}
-        plan = arrays.plan(observed, {_short(name): why for name, why in left_out.items()})
+        plan = arrays.plan(
+            observed,
+            {_short(name): why for name, why in left_out.items()},
+            lambda name: self._seen(sample, _OBSERVATION + name, observed[name]),
+        )
         read = {_OBSERVATION + name for name in (*plan.state, *(camera[0] for camera in plan.cameras.values()))}
         read |= {_REWARD, *self._actions}
         return {name: entry for name, entry in entries.items() if name in read}, plan
+
+    def _seen(self, sample: Sequence[Mapping[str, Value]], name: str, entry: Entry) -> Iterator[np.ndarray]:
+        """A feature's values (T, ...) in the sampled episodes that have them in this shape."""
+        for example in sample:
+            values, steps = example.get(name), self._steps(example)
+            if isinstance(values, np.ndarray) and values.size == steps * int(np.prod(entry.shape)):
+                whole = entry.dtype.kind in "iu"
+                yield values.astype(np.int64 if whole else values.dtype).reshape(steps, *entry.shape)
 
     def _describe(self, shards: Shards, complain: Complain) -> Contents:
         lengths: dict[int, int] = {}
@@ -120,11 +133,11 @@ class RLDSReader:
                 raise UserError(f"{self._records[number].shard.path}: {why.removeprefix(STEPS)}")
             columns = self._columns(example)
             lengths[number] = len(columns[ACTION])
-            asked[number] = distinct(self._text_of(example, name) or [] for name in self._texts)
+            asked[number] = distinct(self._said(example, name) for name in self._texts)
             return columns
 
         names = [record.name for record in self._records]
-        sound, statistics = arrays.gather_sound(names, read, self.path, complain)
+        sound, statistics = arrays.gather_sound(names, read, self.path, complain, self._plan.state_names)
         self._records = tuple(self._records[number] for number in sound)
         tasks, episode_task = arrays.tasks_of([(asked[number] or [self._name])[0] for number in sound])
         changing = sum(len(asked[number]) > 1 for number in sound)
@@ -182,7 +195,10 @@ class RLDSReader:
     def _look(self, example: Mapping[str, Value]) -> Look:
         steps, entries, faults = self._steps(example), {}, {}
         for name, feature in self._features.items():
-            if not name.startswith(STEPS) or name in _FLOW or name in self._texts:
+            if name in _FLOW or name in self._texts:
+                continue
+            if not name.startswith(STEPS):
+                faults[name] = "of the whole episode, and no instruction"
                 continue
             read = name.startswith(_OBSERVATION) or name in (*self._actions, _REWARD)
             entry = _entry(feature, example.get(name), steps) if read else "neither observation nor action"
@@ -193,6 +209,11 @@ class RLDSReader:
             else:
                 entries[name] = entry
         return Look(entries, faults)
+
+    def _said(self, example: Mapping[str, Value], name: str) -> list[str]:
+        """An episode's texts of a feature; of several that are not a step's, one thing in several ways, the first."""
+        said = self._text_of(example, name) or []
+        return said if name.startswith(STEPS) else [text for text in said if text][:1]
 
     def _text_of(self, example: Mapping[str, Value], name: str) -> list[str] | None:
         """An episode's texts of a feature, per step or one; None if the feature is none."""

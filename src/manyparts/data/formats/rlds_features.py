@@ -43,16 +43,20 @@ def _leaves(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Feature
         for key, child in values["featuresDict"]["features"].items():
             yield from _leaves(child, f"{path}{key}/")
     elif "sequence" in values and "feature" in values["sequence"]:
-        inner = _leaves(values["sequence"]["feature"], path)
-        yield from inner if path == STEPS else _within_a_step(inner, int(values["sequence"].get("length", -1)))
+        inner, length = _leaves(values["sequence"]["feature"], path), int(values["sequence"].get("length", -1))
+        yield from inner if path == STEPS else _in_a_sequence(inner, length, of_steps=path.startswith(STEPS))
     else:
         yield name, _leaf(values)
 
 
-def _within_a_step(leaves: Iterator[tuple[str, Feature]], length: int) -> Iterator[tuple[str, Feature]]:
-    """Of a sequence that has `length` items in each step, or as many as it likes, -1."""
+def _in_a_sequence(
+    leaves: Iterator[tuple[str, Feature]], length: int, *, of_steps: bool
+) -> Iterator[tuple[str, Feature]]:
+    """Of a sequence that has `length` items, or as many as it likes, -1, in each step or else in each episode."""
     for name, leaf in leaves:
-        if length < 0 or leaf.kind != "numbers":
+        if leaf.kind == "text" and not of_steps:
+            yield name, leaf
+        elif length < 0 or leaf.kind != "numbers":
             yield name, Feature("other", why_not="a sequence inside of each step")
         else:
             yield name, Feature(leaf.kind, (length, *leaf.shape), leaf.dtype, leaf.why_not)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Entry, Gathering, Plan
+from manyparts.data.formats.arrays import UNKNOWN, Gathering, Plan
 from manyparts.data.formats.encoded_images import decode_images, decoded_entry, encoding_of
 from manyparts.data.formats.errors import Complain, NotReadError, fitting, refuse
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
-from manyparts.data.formats.instructions import KEYS, instruction_of, json_object
+from manyparts.data.formats.instructions import Asked, instruction_of, json_object
+from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.texts import changing_note
+from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAMES
 from manyparts.types import UserError
 
@@ -25,9 +30,10 @@ _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6
 _A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
 _ACTIONS, _EXPERT = "actions", "actions_expert"
-_KNOWN = {_ACTIONS, _EXPERT, *_A_STEP.values(), "states", "obs", "next_obs", *KEYS}
+_KNOWN = {_ACTIONS, _EXPERT, *_A_STEP.values(), "states", "obs", "next_obs"}
 _LIBERO = ("problem_info", "bddl_file_name", "bddl_file_content")
 _SHOWN = 5
+_LOOKED_AT = 32  # demonstrations whose values decide what is no state
 Kinds = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -133,7 +139,10 @@ class RobomimicReader:
         members = self._file.names(data)
         names = [name for name in members if name.startswith("demo_") and name[5:].isdecimal()]
         if not names:
-            raise UserError(f"{self.path} has no data/demo_0; data holds {_some(members) or 'nothing'}")
+            raise NotReadError(
+                f"{self.path} has no data/demo_0; data holds {_some(members) or 'nothing'}",
+                f"{_renaming(members)}demonstrations are called data/demo_0, data/demo_1 and so on",
+            )
         self._others = sorted(set(members) - set(names))
         if not any(self._has_observations(name) for name in names):
             raise NotReadError(
@@ -160,16 +169,23 @@ class RobomimicReader:
     def _pass(self, names: Sequence[str], wanted: tuple[Kinds, Plan] | None) -> _Survey:
         survey = _Survey(wanted)
         plans: dict[tuple[tuple[str, Entry], ...], Plan] = {}
+        sample = [names[int(number)] for number in sample_rows(len(names), _LOOKED_AT)]
         for name in names:
             try:
                 demo = self._open(name)
                 key = tuple(demo.entries.items())
                 if key not in plans:
-                    plans[key] = arrays.plan(demo.entries)
+                    plans[key] = arrays.plan(demo.entries, seen=lambda key: self._seen(sample, key))
                 self._take(survey, demo, plans[key])
             except UserError as error:
                 survey.spoilt[name] = str(error)
         return survey
+
+    def _seen(self, sample: Sequence[str], key: str) -> Iterable[np.ndarray]:
+        """The values of an observation in those demonstrations that have it and are sound."""
+        for name in sample:
+            with suppress(UserError):
+                yield self._file.read(self._file.array(f"data/{name}/obs/{key}"))
 
     def _take(self, survey: _Survey, demo: _Demo, plan: Plan) -> None:
         """Look at one demonstration's numbers. Raises UserError if something is wrong with it."""
@@ -187,11 +203,13 @@ class RobomimicReader:
         }
         if "success" in demo.steps:
             survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
-        survey.gathering.add(columns, f"{self.path}: {demo.name}")
+        survey.gathering.add(columns, f"{self.path}: {demo.name}", whole.state_names)
         survey.lengths[demo.name], survey.labels[demo.name] = demo.length, labels
         if len(survey.lengths) == 1:
-            others = (name for name in self._file.names(demo.group) if name not in _KNOWN)
-            survey.left_out |= dict.fromkeys(others, "not an observation") | {**plan.left_out, **demo.odd}
+            asked = labels.get("instruction", Asked()).array
+            others = (name for name in self._file.names(demo.group) if name not in {*_KNOWN, asked})
+            observed = {name: why for name, why in {**plan.left_out, **demo.odd}.items() if f"obs/{name}" != asked}
+            survey.left_out |= dict.fromkeys(others, "not an observation") | observed
         survey.left_out |= {name: "not in every demonstration" for name, _ in kinds if name not in wanted}
 
     def _kinds(self, demo: _Demo, plan: Plan) -> Kinds:
@@ -224,6 +242,8 @@ class RobomimicReader:
 
     def _entry(self, array: Array, length: int) -> Entry | str:
         """What an observation is like, or why it is none."""
+        if array.elsewhere:
+            return array.elsewhere
         if not array.shape:
             return "a single value"
         if array.shape[0] != length:
@@ -235,10 +255,11 @@ class RobomimicReader:
     def _labels(self, demo: _Demo) -> Mapping[str, Any]:
         """What a demonstration says of itself."""
         if not self._ours:
-            text = instruction_of(self._file, demo.group)
-            if not text and not demo.observed.keys().isdisjoint(KEYS):
-                text = instruction_of(self._file, self._file.group("obs", demo.group))
-            return {"instruction": text}
+            asked = instruction_of(self._file, demo.group, demo.length)
+            if not asked.text:
+                asked = instruction_of(self._file, self._file.group("obs", demo.group), demo.length)
+                asked = replace(asked, array=f"obs/{asked.array}") if asked.array else asked
+            return {"instruction": asked}
         labels = json_object(self._file.attribute(demo.group, "ep_meta"))
         if str(labels.get("task")) not in self._numbers or not isinstance(labels.get("seed"), int):
             raise UserError(f"{self.path}: {demo.name} has no task and seed of this dataset in its attribute ep_meta")
@@ -289,15 +310,15 @@ class RobomimicReader:
         return self._describe_foreign([each["instruction"] for each in labels], survey.left_out, data, known)
 
     def _describe_foreign(
-        self, own: Sequence[str], left_out: Mapping[str, str], data: Group, known: Mapping[str, Any]
+        self, own: Sequence[Asked], left_out: Mapping[str, str], data: Group, known: Mapping[str, Any]
     ) -> Contents:
-        """own: the instruction of each demonstration, empty where it has none."""
+        """own: the instruction of each demonstration."""
         settings = self._environment.get("env_kwargs")
         rate = settings.get("control_freq") if isinstance(settings, Mapping) else None
         fps = float(rate) if isinstance(rate, int | float) and 0 < rate < _HIGHEST_FPS else _FPS
         name = str(self._environment.get("env_name") or UNKNOWN)
-        everywhere = instruction_of(self._file, data) or instruction_of(self._file, self._file.group(""))
-        tasks, episode_task = arrays.tasks_of([text or everywhere or name for text in own])
+        everywhere = instruction_of(self._file, data).text or instruction_of(self._file, self._file.group("")).text
+        tasks, episode_task = arrays.tasks_of([asked.text or everywhere or name for asked in own])
         statistics = known["statistics"]
         inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
         ones = np.ones(len(statistics[ACTION].min))
@@ -309,14 +330,14 @@ class RobomimicReader:
             fps=fps,
             bounds=(-ones, ones) if inside else None,
         )
-        without = [] if everywhere else [demo for demo, text in zip(self._demos, own, strict=True) if not text]
+        without = [demo for demo, asked in zip(self._demos, own, strict=True) if not asked.text and not everywhere]
         return Contents(
             spec=spec,
             fps=fps,
             tasks=tasks,
             episode_task=episode_task,
             left_out=left_out,
-            notes=tuple(self._notes(without, name)),
+            notes=(*self._notes(without, name), *changing_note(sum(asked.several for asked in own))),
             **known,
         )
 
@@ -361,6 +382,12 @@ def _unlike(wanted: Mapping[str, tuple[int, ...]], sizes: Mapping[str, tuple[int
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _renaming(members: Sequence[str]) -> str:
+    """How to make demonstrations of numbered members; empty if none has a number."""
+    first = next((name for name in members if re.search(r"\d", name)), "")
+    return f"rename them with h5py, such as file.move('data/{first}', 'data/demo_0'): " if first else ""
 
 
 def _robot(settings: Any) -> str:

@@ -14,12 +14,15 @@ _NAMES = (
     "natural_language_instruction",
     "instruction",
     "task_description",
+    "instructions",
     "language",
     "lang",
     "prompt",
     "task",
     "task_name",
 )
+_LETTERS = 0.8  # of a text's characters are letters or spaces, at least: numbers may be printable by chance
+_WORD = re.compile(r"[^\W\d_]{3}")
 _NUMBERED = re.compile(r"(?P<word>.*?)(?:_(?P<number>\d+))?")
 
 
@@ -46,6 +49,15 @@ def texts(values: Any) -> list[str] | None:
     if values.dtype.kind in "iu" and values.ndim in (1, 2) and values.shape[-1] > 1 and values.size:
         return _of_codes(np.atleast_2d(values))
     return None
+
+
+def reads_as_text(rows: np.ndarray) -> bool:
+    """Whether whole numbers (T, n) are character codes: each row decodes, to letters for the most part."""
+    if not (rows[:, :1] >= ord(" ")).any() or rows.min() < 0 or rows.max() > 255:
+        return False
+    said = [text for text in _of_codes(rows) or [] if text]
+    letters = [sum(letter.isalpha() or letter == " " for letter in text) >= _LETTERS * len(text) for text in said]
+    return bool(said) and all(letters) and any(_WORD.search(text) for text in said)
 
 
 def distinct(sources: Iterable[Sequence[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from manyparts.types import UserError
 Value = np.ndarray | list[memoryview]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _GZIP = b"\x1f\x8b\x08"
+_ZLIB, _TRIED = 0x78, 2**16  # the first byte, and how many are tried
 
 
 class TFRecordFile:
@@ -63,6 +65,11 @@ class TFRecordFile:
                 return
             (length,) = struct.unpack_from("<Q", content, place)
             if length > len(content) - place - 16:
+                if not place and _is_zlib(content):
+                    raise NotReadError(
+                        f"{self.path} is compressed with ZLIB, which is not read",
+                        "decompress each such file with Python's zlib.decompress, or write them without compression",
+                    )
                 self.torn = f"{self.path} is torn: the record at byte {place} claims {length} bytes"
                 return
             yield place + 12, place + 12 + length
@@ -77,6 +84,14 @@ class TFRecordFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_view": None}
+
+
+def _is_zlib(content: memoryview) -> bool:
+    """Whether bytes that are no record are zlib's, whose beginning decompresses."""
+    try:
+        return content[0] == _ZLIB and bool(zlib.decompressobj().decompress(content[:_TRIED], 1))
+    except zlib.error:
+        return False
 
 
 def parse_example(message: memoryview) -> dict[str, Value]:

@@ -1,0 +1,107 @@
+"""Files of .npz that hold many episodes are refused, whatever marks them; files of one are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.formats.npz_sets import LENGTHS, Arrays, episode, require_right, write
+
+from manyparts.data.check import check
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+
+
+def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
+    """Several episodes end to end, as OGBench's files and its loader give them."""
+    ends = np.concatenate([np.arange(count) == count - 1 for count in rows]).astype(np.float32)
+    plain = {"observations": np.ones((len(ends), 4), np.float32), "actions": np.ones((len(ends), 2), np.float32)}
+    if kind == "compact":
+        following = np.append(ends[1:], 1)
+        return plain | {"terminals": np.minimum(ends + following, 1), "valids": 1 - ends}
+    lists = {"ends": {"episode_ends": np.cumsum(rows)}, "lengths": {"ep_len": np.array(rows)}}
+    lists["numbers"] = {"episode_index": np.repeat(np.arange(len(rows)), rows)}
+    if kind in lists:
+        return plain | lists[kind]
+    names = {"first steps": "is_first", "time limits": "timeouts"}
+    flags = np.roll(ends, 1) if kind == "first steps" else ends
+    return plain | {names.get(kind, "terminals"): flags, "next_observations": plain["observations"] + 1}
+
+
+@pytest.mark.parametrize("kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"])
+def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    np.savez(folder / "cube.npz", **ogbench((7, 6, 5), kind))
+    np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
+    for place in (folder, folder / "cube.npz"):
+        (finding,) = check(place)
+        assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith("marks 3")
+        assert "one .npz per episode" in finding.remedy and "cube-val.npz into a folder of its own" in finding.remedy
+
+
+ROW = np.arange(20)
+MARKS: dict[str, np.ndarray] = {
+    "firsts": ROW % 5 == 0,
+    "start": ROW % 5 == 0,
+    "resets": ROW % 5 == 0,
+    "ends": ROW % 5 == 4,
+    "last": ROW % 5 == 4,
+    "episode_end": ROW % 5 == 4,
+    "dones_float": (ROW % 5 == 4).astype(np.float32),
+    "terminateds": ROW % 5 == 4,
+    "info/TimeLimit.truncated": ROW % 5 == 4,
+    "masks": (ROW % 5 != 4).astype(np.float32),
+    "not_done": ROW % 5 != 4,
+    "discount": np.where(ROW % 5 == 4, 0, 0.99),
+    "t": ROW % 5,
+    "timesteps": (ROW % 5).astype(np.float32)[:, None],
+    "frame_index": ROW % 5 + 1,
+    "timestamp": (ROW % 5) / 30,
+    "episode_id": (ROW // 5).astype(np.float64),
+    "traj_ids": np.array([f"run {row // 5}" for row in ROW]),
+    "episode_starts": np.array([0, 5, 10, 15]),
+    "episode_ends": np.array([4.0, 9.0, 14.0, 19.0]),
+    "indptr": np.array([0, 5, 10, 15, 20]),
+    "ep_lengths": np.full((4, 1), 5),
+}
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_marks_of_many_episodes_have_many_names(name: str, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for number in range(2):
+        np.savez(
+            tmp_path / "set" / f"{number}.npz", actions=np.ones((20, 2)), q=np.ones((20, 3)), **{name: MARKS[name]}
+        )
+    with pytest.raises(UserError, match=f"many episodes in one file, as OGBench's do: {name} marks 4; split it"):
+        EpisodeDataset.open(tmp_path / "set")
+
+
+NO_MARKS: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
+    "one end": ("masks", lambda n: np.arange(n) < n - 1),
+    "padding": ("mask", lambda n: np.arange(n) < n - 2),
+    "some rows do not count": ("mask", lambda n: np.arange(n) % 4 != 2),
+    "flags from a moment on": ("start", lambda n: np.arange(n) > 1),
+    "a measured number": ("t", lambda n: 20 + np.cos(np.arange(n) * 2.5)),
+    "a count": ("timestep", lambda n: np.arange(n) + 7),
+    "a clock": ("timestamp", lambda n: 1.7e9 + np.arange(n) / 30),
+    "a phase": ("phase", lambda n: np.arange(n) % 2),
+    "reset at the first": ("is_first", lambda n: np.arange(n) == 0),
+}
+
+
+@pytest.mark.parametrize("case", NO_MARKS)
+def test_one_episode_is_not_taken_for_many(case: str, tmp_path: Path) -> None:
+    name, make = NO_MARKS[case]
+    folder = write(tmp_path / "set", lambda n: episode(n, **{name: make(LENGTHS[n])}))
+    assert EpisodeDataset.open(folder).num_episodes == 3
+
+
+def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", lambda n: episode(n, done=np.arange(LENGTHS[n]) > 1))
+    require_right(EpisodeDataset.open(folder))
