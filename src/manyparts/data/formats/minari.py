@@ -5,6 +5,7 @@ An episode there has one observation more than actions; the last one is not read
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,10 @@ _SPACES = ("observation_space", "action_space")
 _OLD = ("total_episodes", *_SPACES, "dataset_id", "description", *NAMES)
 _LARGEST_SEED = np.iinfo(np.int64).max
 _SHOWN = 5
+
+
+class _Unfit(UserError):
+    """An episode whose choices are none of their space's."""
 
 
 @dataclass
@@ -128,7 +133,7 @@ class MinariReader:
 
     def _look_at_all(self, numbers: Sequence[int]) -> _Survey:
         survey, tasks = _Survey(), self._ours.task_numbers() if self._ours else {}
-        asking = self._asking()
+        asking, unfit = self._asking(), False
         for number in numbers:
             try:
                 length, columns = self._columns(number)
@@ -139,11 +144,30 @@ class MinariReader:
                 survey.gathering.add(columns, f"{self._storage.path}: episode {number}")
             except UserError as error:
                 survey.spoilt[number] = str(error)
+                unfit = unfit or isinstance(error, _Unfit)
                 continue
             survey.lengths[number], survey.labels[number], survey.instructions[number] = length, labels, text
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
+        if unfit:
+            self._require_starts(numbers)
         return survey
+
+    def _require_starts(self, numbers: Sequence[int]) -> None:
+        """Raises UserError where all choices fit their space only if they are counted from 0: then those of episodes
+        that seem to fit cannot be trusted either."""
+        for name, space in self._acted.items():
+            key, stored = f"actions{_slash(name)}", []
+            for number in numbers if space.start.any() else ():
+                with contextlib.suppress(UserError):
+                    length, found = self._storage.arrays(number, [key], (), ())
+                    stored.append(found[key][:length])
+            sized = [each.reshape(len(each), -1) for each in stored if each.size == len(each) * space.numbers]
+            if sized and not space.unfit(np.concatenate(sized), start=np.zeros_like(space.start)):
+                raise UserError(
+                    f"{self._storage.path}: {key} begin at 0, but their space says that they begin at "
+                    f"{', '.join(map(str, np.ravel(space.start)))}; if so, write start 0 into its action_space"
+                )
 
     def _columns(self, number: int) -> tuple[int, dict[str, np.ndarray]]:
         """The steps of an episode and its columns. Raises UserError if something is wrong with it."""
@@ -160,6 +184,9 @@ class MinariReader:
                 dtype, size = found[name].dtype, int(np.prod(found[name].shape[1:]))
                 if size != space.numbers or dtype.kind not in "biuf":
                     raise UserError(f"{where} has {name} of {dtype}, {size} a step; its space has {space.numbers}")
+            for name, space in acted.items():
+                if why := space.unfit(found[name][:length]):
+                    raise _Unfit(f"{where} has {name} that do not fit their space: {why}")
             state = {name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state}
             rewards, ended, cut = (arrays.one_a_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS)
             columns = {
