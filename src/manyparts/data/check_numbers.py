@@ -14,9 +14,9 @@ from manyparts.data.outliers import Far
 _SHOWN = 5
 _TURN, _DEGREES = 2 * np.pi, 360.0
 _NEARLY_ALL = 0.95  # of the steps are small, of what is an angle
-_NEAR = 5  # rows before and after a jump, whose steps it is compared with
-_STEPS = 1.5  # the longest of these: so far apart is what a jump joins
-_MOST = 0.7  # of the jumps join what lies so near
+_NEAR = 3  # rows before and after a jump, whose steps it is compared with
+_STEPS = 4.0  # times what is usual of these: so far apart is what a jump joins
+_MOST = 0.25  # of the jumps of an episode join what lies so near, at least
 _ROUNDING = 1e-3  # of a turn
 _LARGEST = 1.25  # turns that a difference of a wrapped angle may be
 _FEWEST_VALUES = 4  # of an angle: two or three are those of a switch
@@ -75,14 +75,18 @@ class Jumps:
             dimensions[0]: _LARGEST * period
             for (period, _), kind in zip(_TURNS, _DIFFERENCES, strict=True)
             for name, dimensions, found in self._first
-            if name == feature and found == kind and (name, dimensions, found) not in self._denied
+            if name == feature and found == kind and self._holds((name, dimensions, found))
         }
+
+    def _holds(self, key: tuple[str, tuple[int, ...], str]) -> bool:
+        """Whether nothing speaks against it; of a single number nobody can say whether it is a difference of angles."""
+        return key not in self._denied and (key[2] not in _DIFFERENCES or self._count[key] > 1)
 
     def findings(self, names: Callable[[str], Sequence[str]], name_of: Callable[[int], str]) -> Iterator[Finding]:
         """One for each angle. names: of a feature's dimensions. name_of: what the dataset calls an episode."""
         for key, (episode, row) in self._first.items():
             feature, dimensions, kind = key
-            if key in self._denied:
+            if not self._holds(key):
                 continue
             dimension_names = names(feature)
             which = " to ".join(dict.fromkeys(dimension_names[number] for number in (dimensions[0], dimensions[-1])))
@@ -115,12 +119,11 @@ def _wrapping(values: np.ndarray) -> _Jump:
         for dimension in np.flatnonzero(inside & (np.abs(steps) > period / 2).any(axis=0)).tolist():
             if not _is_switch(values[:, dimension], whole=period == _TURN):
                 rows = _joining(steps[:, dimension, None], np.abs(steps[:, dimension]) > period / 2, period)
-                if len(rows):
-                    yield (dimension,), f"jumps by {unit}", rows
+                yield (dimension,), f"jumps by {unit}", rows
 
 
 def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.ndarray | None = None) -> np.ndarray:
-    """The rows (n,) of jumps that join what lies near, if nearly all do and the steps between them are small.
+    """The rows (n,) of jumps that join what lies near, if many do and the steps between them are small.
 
     steps: (T, d). jumps: bool (T,). joined: (T,), how far apart is what a jump joins; of angles this follows from the
     steps.
@@ -133,7 +136,8 @@ def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.nda
     near = np.zeros(len(jumps), bool)
     for row in np.flatnonzero(jumps).tolist():
         about = slice(max(0, row - _NEAR), row + _NEAR + 1)
-        usual = sizes[about][~jumps[about]].max(initial=0.0)
+        beside = sizes[about][~jumps[about]]
+        usual = np.median(beside) if len(beside) else 0.0
         near[row] = joined[row] <= max(_STEPS * usual, _ROUNDING * period)
     return np.flatnonzero(near) if near.any() and near[jumps].mean() >= _MOST else _NO_ROWS
 

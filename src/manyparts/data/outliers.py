@@ -12,7 +12,7 @@ from manyparts.data.statistics import ROUNDING, RunningStatistics
 FAR = 5.0  # widths of all the rest: what lies beyond such a gap is far
 ROWS = 20  # of fewer rows nothing is concluded
 _FEW = 20  # one in so many rows may be far, and two always: more are no accident
-_STILL = 0.02  # of what is usual in a feature: what moves less hardly moves
+_STILL = 0.03  # of what is usual in a feature: what moves less hardly moves
 _UNIT = 1.0  # the width that counts for what hardly moves: a button's 1 is not far from 0
 _TAIL, _HEAVY = 10, 10.0  # numbers that show how heavy a tail is, and how much heavier a gap has to be
 _ABSURD = 500.0  # widths: so far away is nothing that happens regularly either
