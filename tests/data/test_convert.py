@@ -116,10 +116,11 @@ def test_what_a_version_began_that_reads_otherwise_begins_anew(
     monkeypatch.undo()
     manifest = tmp_path / f".{target.name}.converting" / "manifest.json"
     begun = json.loads(manifest.read_text())
-    for name in ("reading", "actions"):  # which versions before did not write
-        del begun[name]
+    del begun["reading"]  # as versions before it was counted
     manifest.write_text(json.dumps(begun))
     capsys.readouterr()
+    with pytest.raises(UserError, match="was begun with other settings"):  # which nobody asked for here
+        convert(source, target, format=format, embodiment="another")
     convert(source, target, format=format, seal_seconds=0)
     assert f"{manifest.parent} is begun anew: another version of manyparts began it" in capsys.readouterr().err
     for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):

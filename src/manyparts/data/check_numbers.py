@@ -128,17 +128,17 @@ def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.nda
     steps: (T, d). jumps: bool (T,). joined: (T,), how far apart is what a jump joins; of angles this follows from the
     steps.
     """
-    if joined is None:
-        joined = np.abs(steps - period * np.round(steps / period)).max(axis=1)
+    turned = np.abs(steps - period * np.round(steps / period)).max(axis=1)
+    apart = turned if joined is None else joined
     sizes = np.linalg.norm(steps, axis=1)
-    if (np.where(jumps, joined, sizes) <= period / 4).mean() < _NEARLY_ALL:
+    if (np.where(jumps, apart, sizes) <= period / 4).mean() < _NEARLY_ALL:
         return _NO_ROWS
     near = np.zeros(len(jumps), bool)
     for row in np.flatnonzero(jumps).tolist():
         about = slice(max(0, row - _NEAR), row + _NEAR + 1)
         beside = sizes[about][~jumps[about]]
         usual = np.median(beside) if len(beside) else 0.0
-        near[row] = joined[row] <= max(_STEPS * usual, _ROUNDING * period)
+        near[row] = apart[row] <= max(_STEPS * usual, _ROUNDING * period)
     return np.flatnonzero(near) if near.any() and near[jumps].mean() >= _MOST else _NO_ROWS
 
 

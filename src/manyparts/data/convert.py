@@ -28,7 +28,7 @@ from manyparts.types import Episode, Spec, TaskEntry, UserError
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
-_OUTDATED = dict.fromkeys(("reading", "actions"), "another version of manyparts began it, which reads data otherwise")
+_OUTDATED = {"reading": "another version of manyparts began it, which reads data otherwise"}
 
 
 def convert(
@@ -71,7 +71,8 @@ def convert(
     make_folder(staging)
     manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
-    manifest |= {"actions": actions, "reading": FORMAT}
+    manifest |= {} if actions == "executed" else {"actions": actions}
+    manifest["reading"] = FORMAT
     try:
         with claim(staging, manifest, anew=_OUTDATED):
             work = _LeRobot(staging, about, images) if format == "lerobot" else _Segments(staging, about, format)

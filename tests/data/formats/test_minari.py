@@ -209,8 +209,9 @@ def test_choices_that_count_from_zero_against_their_space_are_refused(tmp_path: 
 
     path = minari(tmp_path / "set", acted=space, change=change)
     (finding,) = check(path)
-    assert finding.check == "open" and "begin at 0, but their space says that they begin at 1" in finding.what
-    with pytest.raises(UserError, match="write start 0 into its action_space"):
+    assert finding.check == "open" and finding.remedy.startswith("write start 0")
+    assert "begin at 0, but their space says that they begin at 1" in finding.what
+    with pytest.raises(UserError, match="write start 0 into action_space of metadata"):
         EpisodeDataset.open(path)
 
 

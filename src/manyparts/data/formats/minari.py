@@ -16,7 +16,7 @@ import numpy as np
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Entry, Gathering
 from manyparts.data.formats.encoded_images import decode_images
-from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
 from manyparts.data.formats.instructions import KEYS
@@ -164,9 +164,10 @@ class MinariReader:
                     stored.append(found[key][:length])
             sized = [each.reshape(len(each), -1) for each in stored if each.size == len(each) * space.numbers]
             if sized and not space.unfit(np.concatenate(sized), start=np.zeros_like(space.start)):
-                raise UserError(
-                    f"{self._storage.path}: {key} begin at 0, but their space says that they begin at "
-                    f"{', '.join(map(str, np.ravel(space.start)))}; if so, write start 0 into its action_space"
+                first = ", ".join(map(str, np.ravel(space.start)))
+                raise NotReadError(
+                    f"{self._storage.path}: {key} begin at 0, but their space says that they begin at {first}",
+                    f"write start 0 into action_space of {METADATA}, if choices were counted from 0",
                 )
 
     def _columns(self, number: int) -> tuple[int, dict[str, np.ndarray]]:
