@@ -28,7 +28,7 @@ from manyparts.types import Episode, Spec, TaskEntry, UserError
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
-_OUTDATED = {"reading": "another version of manyparts began it, which reads data otherwise"}
+_OUTDATED: Mapping[str, str] = {"reading": "another version of manyparts began it, which reads data otherwise"}
 
 
 def convert(
