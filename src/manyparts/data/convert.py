@@ -69,10 +69,15 @@ def convert(
     about = _about(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
-    manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
+    manifest: dict[str, Any] = {
+        "source": dataset.location,
+        "fingerprint": dataset.fingerprint,
+        "format": format,
+        "images": images,
+    }
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
     manifest |= {} if actions == "executed" else {"actions": actions}
-    manifest["reading"] = FORMAT
+    manifest |= {"reading": FORMAT}
     try:
         with claim(staging, manifest, anew=_OUTDATED):
             work = _LeRobot(staging, about, images) if format == "lerobot" else _Segments(staging, about, format)
