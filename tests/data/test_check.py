@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from data.formats.lerobot_sets import feature, write_v3, write_v21
+from data.synthetic import make_episode, make_spec, write
 
 from manyparts.cli import run_command
+from manyparts.data.bounds import require_learnable
 from manyparts.data.check import check, repair
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.collect import collect
-from manyparts.types import UserError
+from manyparts.types import ActionContract, UserError
 
 DATA, INFO, STATS = "data/chunk-000/file-000.parquet", "meta/info.json", "meta/stats.json"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -153,6 +157,58 @@ def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: 
     assert left_out == (["0"] if fault in ("nan", "picture") else [])
     assert check(tmp_path / "mended", every_frame=True) == []
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_statistics_are_not_blamed_for_an_episode_that_is_left_out(tmp_path: Path) -> None:
+    folder = write_v21(tmp_path / "set")
+    (folder / "data/chunk-000/episode_000001.parquet").unlink()
+    assert {finding.check for finding in check(folder)} == {"episode"}
+    stored = folder / "meta/episodes_stats.jsonl"
+    stored.write_text(stored.read_text().replace("203.5", "3.5"))  # less than rows that are there
+    (finding,) = [finding for finding in check(folder) if finding.check == "statistics"]
+    assert (finding.where, finding.what) == ("action", "stored max are not those of the rows")
+
+
+def test_measured_bounds_cover_the_expert_and_nothing_is_clipped_to_them(tmp_path: Path) -> None:
+    wanted = {"expert_action": lambda episode, row: [900.0 + episode, -900.0 - row]}
+    folder = write_v3(tmp_path / "set", features={"expert_action": feature("float32", 2)}, columns=wanted)
+    dataset = EpisodeDataset.open(folder)
+    assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.5, -905.0), (902.0, 203.5))
+    assert {finding.check for finding in check(folder)} <= {"notes"}
+    assert repair(folder, tmp_path / "copy") == []
+    for found, given in zip(EpisodeDataset.open(tmp_path / "copy"), dataset, strict=True):
+        np.testing.assert_array_equal(found.expert_action, given.expert_action)
+    assert EpisodeDataset.open(tmp_path / "copy").spec.action == dataset.spec.action
+    assert check(tmp_path / "copy") == []
+
+
+def test_measured_bounds_that_rows_leave_are_measured_anew(tmp_path: Path) -> None:
+    narrow = replace(make_spec().action, low=(-0.1, -0.1), high=(0.1, 0.1), measured=True)
+    write(tmp_path / "set", [make_episode(number, 12) for number in range(3)], replace(make_spec(), action=narrow))
+    found = [finding for finding in check(tmp_path / "set") if finding.check == "action bounds"]
+    assert {(each.severity, each.what.split()[0]) for each in found} == {
+        ("error", "action"),
+        ("warning", "expert_action"),
+    }
+    assert repair(tmp_path / "set", tmp_path / "copy") == []
+    copy = EpisodeDataset.open(tmp_path / "copy")
+    assert copy.spec.action.high[0] > 0.9 and check(tmp_path / "copy") == []
+    np.testing.assert_array_equal(copy[0].action, EpisodeDataset.open(tmp_path / "set")[0].action)
+
+
+@pytest.mark.parametrize("value", [3.0, -1.0, 0.5])
+def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(value: float, tmp_path: Path) -> None:
+    contract = ActionContract.discrete(("left", "right", "wait"), frame="body", control_rate_hz=10)
+    spec = replace(make_spec(), action=contract)
+    episodes = [make_episode(number, 6, spec) for number in range(3)]
+    episodes = [replace(each, action=np.ones((6, 1), np.float32), expert_action=np.zeros((6, 1))) for each in episodes]
+    episodes[1].action[4] = value
+    folder = write(tmp_path / "set", episodes, spec).path
+    (finding,) = [finding for finding in check(folder) if finding.severity == "error"]
+    assert finding.what == f"action is {value:g} in row 4, which is none of the choices 0 to 2"
+    with pytest.raises(UserError, match="which is none of the choices 0 to 2"):
+        require_learnable(EpisodeDataset.open(folder), dynamics=False)
+    assert repair(folder, tmp_path / "copy") == ["1"]
 
 
 def test_a_taken_place_for_the_copy_is_refused_before_looking(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,35 @@ def test_bad_input_is_refused_and_leaves_nothing(source: Path, tmp_path: Path) -
         with pytest.raises(UserError, match=message):
             convert(**arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_version_began_that_reads_otherwise_begins_anew(
+    format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = foreign.npz(tmp_path / "source"), named(tmp_path, format)
+    read = EpisodeDataset.columns
+
+    def otherwise(dataset: EpisodeDataset, index: int) -> dict[str, np.ndarray]:
+        if index == 1:
+            raise KeyboardInterrupt
+        return {name: values + 1000 for name, values in read(dataset, index).items()}
+
+    monkeypatch.setattr(EpisodeDataset, "columns", otherwise)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, format=format, seal_seconds=0)
+    monkeypatch.undo()
+    manifest = tmp_path / f".{target.name}.converting" / "manifest.json"
+    begun = json.loads(manifest.read_text())
+    del begun["reading"]  # as versions before it was counted
+    manifest.write_text(json.dumps(begun))
+    capsys.readouterr()
+    with pytest.raises(UserError, match="was begun with other settings"):  # which nobody asked for here
+        convert(source, target, format=format, embodiment="another")
+    convert(source, target, format=format, seal_seconds=0)
+    assert f"{manifest.parent} is begun anew: another version of manyparts began it" in capsys.readouterr().err
+    for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):
+        np.testing.assert_array_equal(found.state, wanted.state)
 
 
 def test_a_source_that_changed_is_not_mixed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

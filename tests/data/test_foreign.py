@@ -42,7 +42,8 @@ def rewrite(file: Path, without: tuple[str, ...], row_group_size: int) -> None:
 
 
 def test_spec_is_derived(foreign: EpisodeDataset) -> None:
-    spec, actions = foreign.spec, np.concatenate([episode.action for episode in EPISODES])
+    spec = foreign.spec
+    actions = np.concatenate([each for episode in EPISODES for each in (episode.action, episode.expert_action)])
     assert spec.embodiment == "arm" and spec.cameras == {"front": (16, 16)}
     assert spec.state_names == ("state_0", "state_1", "state_2")
     assert spec.action.names == ("shoulder", "elbow") and spec.action.representation == "unknown"

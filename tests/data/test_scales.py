@@ -23,7 +23,7 @@ def scale_of(third: np.ndarray | float, *, measured: bool = True, offset: float 
     running = RunningStatistics(3)
     running.update(rows)
     statistics = Statistics({STATE: running.finish(), ACTION: running.finish()})
-    low, high = seen_bounds(statistics[ACTION])
+    low, high = seen_bounds(statistics)
     contract = replace(make_spec().action, names=("x", "y", "grip"), low=low, high=high, measured=measured)
     return Scale(replace(make_spec(), action=contract), statistics)
 

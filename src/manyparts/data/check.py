@@ -11,9 +11,9 @@ import numpy as np
 
 from manyparts.arguments import path_of
 from manyparts.data.alignment import response_lag
-from manyparts.data.bounds import beyond
+from manyparts.data.bounds import beyond, measured_bounds
 from manyparts.data.check_instructions import instruction_findings
-from manyparts.data.check_numbers import Jumps, Outliers
+from manyparts.data.check_numbers import Jumps, outlier_findings
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
 from manyparts.data.findings import Finding, Severity
 from manyparts.data.formats.errors import NotReadError
@@ -22,13 +22,15 @@ from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Images
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from manyparts.data.locations import open_location
+from manyparts.data.outliers import Outliers
 from manyparts.data.staging import make_folder
 from manyparts.data.statistics import FeatureStatistics, RunningStatistics, sample_rows
 from manyparts.progress import progress_bar
-from manyparts.types import Episode, UserError
+from manyparts.types import ActionContract, Episode, UserError
 
 _COPY, _AGAIN = "--fix leaves the episode out", "--fix computes it anew"
 _SHOWN, _MOVES, _MOVE_ROWS = 5, 200, 400
+_NUMBERS = (STATE, ACTION, EXPERT_ACTION)  # whose values are looked at one by one
 _LAGS = (-1, 0)  # the state answers at once, or a step later where forces or filters lie between
 
 
@@ -45,7 +47,7 @@ class _Course:
     statistics: dict[str, RunningStatistics] = field(default_factory=dict)
     seen: dict[bytes, int] = field(default_factory=dict)
     motion: list[tuple[np.ndarray, ...]] = field(default_factory=list)
-    outliers: Outliers = field(default_factory=Outliers)
+    outliers: dict[str, Outliers] = field(default_factory=dict)
     jumps: Jumps = field(default_factory=Jumps)
     found: dict[tuple[str, Severity, str, str], list[str]] = field(default_factory=dict)
 
@@ -87,20 +89,24 @@ def check(path: str | Path, *, every_frame: bool = False) -> list[Finding]:
 
 def repair(path: str | Path, output: str | Path) -> list[str]:
     """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
-    anew and actions within their contract. Returns the names of the episodes left out. Raises UserError if nothing is
-    left, or `output` exists; the dataset itself is never touched."""
+    anew and actions within their contract; bounds that are only measured become those of the copy. Returns the names of
+    the episodes left out. Raises UserError if nothing is left, or `output` exists; the dataset itself is never touched.
+    """
     output = path_of(output, "output")
     require_free(output)
     course, dataset = _examine(path, every_frame=True)
     if dataset is None:
         raise UserError(f"{path} cannot be repaired: {course.told()[0].what}")
-    low, high = dataset.spec.action.low, dataset.spec.action.high
+    kept = [index for index in range(dataset.num_episodes) if index not in course.spoilt]
+    spec = dataset.spec
+    if spec.action.measured and kept:
+        low, high = measured_bounds(dataset, kept)
+        spec = replace(spec, action=replace(spec.action, low=low, high=high))
     stored: Images = "video" if dataset.reader.contents.images == "video" else "png"
     given = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
-    with DatasetWriter(output, dataset.spec, images=stored, **given) as writer:
-        for index in range(dataset.num_episodes):
-            if index not in course.spoilt:
-                writer.add(_within(dataset.episode(index), low, high))
+    with DatasetWriter(output, spec, images=stored, **given) as writer:
+        for index in kept:
+            writer.add(_within(dataset.episode(index), spec.action))
     return [*course.unread, *(dataset.reader.contents.name_of(index) for index in sorted(course.spoilt))]
 
 
@@ -173,10 +179,9 @@ def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_fram
         if values.dtype.kind in "fiub":
             rows = values.reshape(length, -1).astype(np.float64)
             course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
-            if name in (STATE, ACTION):
+            if name in _NUMBERS and rows.shape[1]:
                 course.jumps.add(name, index, rows)
-            if name == ACTION and dataset.spec.action.measured:
-                course.outliers.add(index, rows)
+                course.outliers.setdefault(name, Outliers(rows.shape[1])).add(index, rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
         course.motion.append(tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION)))
     content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
@@ -233,9 +238,18 @@ def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
         values = columns.get(name)
         if values is None:
             continue
-        for dimension in np.flatnonzero(beyond(contract, values.reshape(-1, len(low))).any(axis=0)):
+        values = values.reshape(-1, len(low))
+        outside = beyond(contract, values)
+        if contract.choices and outside.any():
+            row, number = np.argwhere(outside)[0].tolist()
+            choices = f"which is none of the choices 0 to {len(contract.choices) - 1}"
+            course.spoil("choices", f"{name} is {values[row, number]:g} in row {row}, {choices}", index)
+            continue
+        remedy = "--fix measures the bounds anew" if contract.measured else "--fix clips it, or mend the contract"
+        severity = "warning" if contract.measured and name == EXPERT_ACTION else "error"  # no model forbids it
+        for dimension in np.flatnonzero(outside.any(axis=0)):
             what = f"{name} {contract.names[dimension]} leaves [{low[dimension]:g}, {high[dimension]:g}]"
-            course.report("action bounds", "error", what, "--fix clips it, or mend the contract", course.place(index))
+            course.report("action bounds", severity, what, remedy, course.place(index))
 
 
 def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> Iterator[np.ndarray]:
@@ -254,22 +268,29 @@ def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, eve
 
 
 def _compare_statistics(dataset: EpisodeDataset, course: _Course) -> None:
+    """Those that are stored are of all episodes. If one cannot be read, only what its rows cannot explain is wrong."""
+    left_out = course.unread or dataset.reader.contents.episodes_left_out
     for name, running in course.statistics.items():
         stored = dataset.statistics.features.get(name)
         if stored is None or name in layout.STANDARD:  # of LeRobot's counters nobody needs them; its own tools let them
             continue  # grow stale
         found = running.finish()
-        wrong = [key for key in ("min", "max", "mean", "std") if _differ(found, stored, key)]
+        whole = not left_out and found.count == dataset.num_frames
+        wrong = [key for key in ("min", "max", "mean", "std") if _differ(found, stored, key, whole=whole)]
         if wrong:
             what = f"stored {', '.join(wrong)} are not those of the rows"
             course.report("statistics", "error", what, _AGAIN, name)
 
 
-def _differ(found: FeatureStatistics, stored: FeatureStatistics, key: str) -> bool:
+def _differ(found: FeatureStatistics, stored: FeatureStatistics, key: str, *, whole: bool) -> bool:
+    """whole: the rows found are all that there are; else others may reach further."""
     ours, theirs = np.asarray(getattr(found, key)), np.asarray(getattr(stored, key))
     if ours.shape != theirs.shape:
         return True
     size = np.maximum(np.asarray(found.std), 1e-6 * np.maximum(np.abs(ours), 1)) + 1e-9
+    if not whole:
+        reach = {"min": theirs - ours, "max": ours - theirs}
+        return key in reach and bool((reach[key] > 0.01 * size).any())
     return bool((np.abs(ours - theirs) > 0.01 * size).any())
 
 
@@ -285,11 +306,17 @@ def _look_for_constants(course: _Course) -> None:
 
 
 def _misleading(dataset: EpisodeDataset, course: _Course) -> Iterator[Finding]:
-    names = {STATE: dataset.spec.state_names, ACTION: dataset.spec.action.names}
+    """Angles that jump, and numbers far from the rest."""
+    action = dataset.spec.action
+    names = {STATE: dataset.spec.state_names, ACTION: action.names, EXPERT_ACTION: action.names}
     yield from course.jumps.findings(lambda feature: names[feature], course.names)
-    if ACTION in course.statistics:
-        actions = course.statistics[ACTION]
-        yield from course.outliers.findings(actions.central(), actions.count, names[ACTION], course.names)
+    for name, gathered in course.outliers.items():
+        found = gathered.find(
+            lambda index, name=name: dataset.columns(index)[name].reshape(dataset.length(index), -1),
+            course.jumps.explained(name),
+        )
+        bounding = name != STATE and action.measured
+        yield from outlier_findings(name, found, names[name], course.names, bounding=bounding)
 
 
 def _look_at_alignment(course: _Course) -> None:
@@ -304,7 +331,11 @@ def _look_at_alignment(course: _Course) -> None:
         course.report("alignment", "error", what, mend, ACTION)
 
 
-def _within(episode: Episode, low: tuple[float, ...], high: tuple[float, ...]) -> Episode:
+def _within(episode: Episode, contract: ActionContract) -> Episode:
+    """The episode with its actions clipped to bounds that somebody wrote down; a choice never becomes another one."""
+    if contract.measured or contract.choices:
+        return episode
+    low, high = contract.low, contract.high
     action, expert = (np.clip(each, low, high).astype(np.float32) for each in (episode.action, episode.expert_action))
     return replace(episode, action=action, expert_action=expert)
 

@@ -14,21 +14,21 @@ import numpy as np
 
 from manyparts.arguments import path_of
 from manyparts.claim import claim, write_atomically
+from manyparts.data.bounds import measured_bounds
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
-from manyparts.data.formats.arrays import seen_bounds
 from manyparts.data.formats.hdf5 import require_h5py
 from manyparts.data.formats.lerobot.writer import Images
 from manyparts.data.formats.minari_writer import MinariWriter
-from manyparts.data.formats.reader import EXPERT_ACTION
+from manyparts.data.formats.reader import EXPERT_ACTION, FORMAT
 from manyparts.data.formats.robomimic_writer import RobomimicWriter
 from manyparts.data.staging import disk_error, make_folder
-from manyparts.data.statistics import RunningStatistics
 from manyparts.progress import progress_bar
 from manyparts.types import Episode, Spec, TaskEntry, UserError
 
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
+_OUTDATED: Mapping[str, str] = {"reading": "another version of manyparts began it, which reads data otherwise"}
 
 
 def convert(
@@ -49,8 +49,9 @@ def convert(
     and no others, for programs that imitate `action`.
 
     What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
-    call goes on after a kill; memory holds one episode. Raises UserError, with the target untouched, for a source that
-    is torn, a target that exists, or a disk that is full.
+    call goes on after a kill; memory holds one episode. What a version began that reads data otherwise begins anew.
+    Raises UserError, with the target untouched, for a source that is torn, a target that exists, or a disk that is
+    full.
     """
     target = path_of(target, "target")
     if format not in get_args(Format):
@@ -68,12 +69,17 @@ def convert(
     about = _about(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
-    manifest = {"source": dataset.location, "fingerprint": dataset.fingerprint, "format": format, "images": images}
+    manifest: dict[str, Any] = {
+        "source": dataset.location,
+        "fingerprint": dataset.fingerprint,
+        "format": format,
+        "images": images,
+    }
     manifest |= {} if embodiment is None else {"embodiment": embodiment}
-    if actions != "executed":  # so that conversions from before there was a choice go on
-        manifest["actions"] = actions
+    manifest |= {} if actions == "executed" else {"actions": actions}
+    manifest |= {"reading": FORMAT}
     try:
-        with claim(staging, manifest):
+        with claim(staging, manifest, anew=_OUTDATED):
             work = _LeRobot(staging, about, images) if format == "lerobot" else _Segments(staging, about, format)
             _write(dataset, work, about, seal_seconds)
             work.finish(staging / "whole", name=target.name)
@@ -111,10 +117,7 @@ def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
         )
     if not dataset.spec.action.measured:
         return dataset.spec
-    running = RunningStatistics(dataset.spec.action.dimension)
-    for index in range(dataset.num_episodes):
-        running.update(dataset.columns(index)[EXPERT_ACTION])
-    low, high = seen_bounds(running.finish())
+    low, high = measured_bounds(dataset, range(dataset.num_episodes), (EXPERT_ACTION,))
     return replace(dataset.spec, action=replace(dataset.spec.action, low=low, high=high))
 
 

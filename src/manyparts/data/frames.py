@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.reader import FORMAT
 from manyparts.data.rows import RowFile
 from manyparts.data.staging import disk_error, put_in_place, temporary_folder
 from manyparts.printing import say
@@ -20,7 +21,6 @@ from manyparts.progress import progress_bar
 from manyparts.surroundings.caches import cache_root
 from manyparts.surroundings.cores import cores
 
-FORMAT = 2  # counts up whenever a dataset is read differently
 _ROWS_AT_ONCE = 1024
 
 

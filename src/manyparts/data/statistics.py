@@ -122,7 +122,7 @@ class RunningStatistics:
 
     def finish(self) -> FeatureStatistics:
         assert self.count > 0, "no values seen"
-        quantiles = np.quantile(np.concatenate(self._sample), list(QUANTILES.values()), axis=0)
+        quantiles = np.quantile(self.sample(), list(QUANTILES.values()), axis=0)
         return FeatureStatistics(
             count=self.count,
             min=_floats(self._min),
@@ -132,14 +132,9 @@ class RunningStatistics:
             **{name: _floats(row) for name, row in zip(QUANTILES, quantiles, strict=True)},
         )
 
-    def central(self) -> tuple[np.ndarray, np.ndarray]:
-        """Min and max (d,) without the outermost 1 % of the rows, and without two rows or more, on either side.
-
-        They are those of the sample that quantiles are of.
-        """
-        rows = np.sort(np.concatenate(self._sample), axis=0)
-        spare = min(max(2, -(-len(rows) // 100)), (len(rows) - 1) // 2)
-        return rows[spare], rows[-1 - spare]
+    def sample(self) -> np.ndarray:
+        """The rows (n, d) that quantiles are of."""
+        return np.concatenate(self._sample)
 
     def state(self) -> dict[str, np.ndarray]:
         """All that `of_state` needs to go on."""

@@ -205,6 +205,50 @@ def test_several_choices_are_counted_from_zero(tmp_path: Path) -> None:
     assert any("not rounded" in note for note in dataset.reader.contents.notes)
 
 
+MISFITS: dict[str, tuple[dict[str, Any], list[Any], str]] = {
+    "beyond": ({"type": "Discrete", "n": 3}, [0, 1, 3, 2, 0], "3 in row 2, which is none of the choices 0 to 2"),
+    "before": ({"type": "Discrete", "n": 3, "start": 5}, [5, 6, 7, 4, 5], "4 in row 3, which is none of the choices 5"),
+    "half": ({"type": "Discrete", "n": 3}, [0, 0.5, 1, 2, 0], "0.5 in row 1"),
+    "several": ({"type": "MultiDiscrete", "nvec": [2, 3]}, [[1, 2], [2, 1], [0, 0], [0, 0], [0, 0]], "2 in row 1"),
+    "yes or no": ({"type": "MultiBinary", "n": 2}, [[1, 0], [1, 1], [0, -1], [0, 0], [0, 0]], "-1 in row 2"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_an_episode_whose_choices_do_not_fit_is_left_out_and_never_clipped(name: str, tmp_path: Path) -> None:
+    space, wrong, words = MISFITS[name]
+    first = np.asarray(space.get("start", 0))
+    width = np.shape(wrong)[1:]
+
+    def change(number: int, episode: Any) -> None:
+        length = len(episode["rewards"])
+        put(episode, "actions", np.array(wrong) if number == 1 else np.full((length, *width), first + number // 2))
+
+    path = minari(tmp_path / "set", acted=space, change=change)
+    with pytest.raises(UserError, match=words):
+        EpisodeDataset.open(path)
+    (finding,) = [finding for finding in check(path) if finding.severity == "error"]
+    assert (finding.where, finding.remedy) == ("episode 1", "--fix leaves the episode out") and words in finding.what
+    assert repair(path, tmp_path / "copy") == ["1"]
+    copy = EpisodeDataset.open(tmp_path / "copy")
+    assert [np.unique(each.action).tolist() for each in copy] == [[0], [1]]
+
+
+def test_choices_that_count_from_zero_against_their_space_are_refused(tmp_path: Path) -> None:
+    """Some episodes would seem to fit, with every choice taken for the one before."""
+    space = {"type": "Discrete", "n": 3, "start": 1}
+
+    def change(number: int, episode: Any) -> None:
+        put(episode, "actions", np.arange(len(episode["rewards"])) % 2 + (number == 2))
+
+    path = minari(tmp_path / "set", acted=space, change=change)
+    (finding,) = check(path)
+    assert finding.check == "open" and finding.remedy.startswith("write start 0")
+    assert "begin at 0, but their space says that they begin at 1" in finding.what
+    with pytest.raises(UserError, match="write start 0 into action_space of metadata"):
+        EpisodeDataset.open(path)
+
+
 def test_choices_inside_a_tuple_are_counted_from_zero(tmp_path: Path) -> None:
     space = {"type": "Tuple", "subspaces": [{"type": "Discrete", "n": 3, "start": 2}, box(1), {"type": "Text"}]}
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.kinds import Entry, is_picture, why_not, why_not_by_values
-from manyparts.data.formats.reader import ACTION, STATE
-from manyparts.data.statistics import FeatureStatistics, RunningStatistics, Statistics
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
+from manyparts.data.statistics import RunningStatistics, Statistics
 from manyparts.types import ActionContract, Spec, TaskEntry, UserError
 
 UNKNOWN = "unknown"
@@ -141,7 +141,7 @@ def spec_of(
     named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are known and finite; else
     those that were seen.
     """
-    (low, high), measured = seen_bounds(statistics[ACTION]), True
+    (low, high), measured = seen_bounds(statistics), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
         measured = False
         low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in bounds)
@@ -159,15 +159,19 @@ def spec_of(
     return Spec(embodiment, cameras, plan.state_names, contract, named=named)
 
 
-def seen_bounds(seen: FeatureStatistics) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The least and greatest value a dimension, a little apart where it never changed."""
-    width = np.maximum(np.subtract(seen.max, seen.min), 1e-6)
-    middle = np.add(seen.max, seen.min) / 2
+def seen_bounds(
+    statistics: Statistics, columns: Sequence[str] = (ACTION, EXPERT_ACTION)
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The least and greatest number a dimension of what was done and of what the expert wanted to do, a little apart
+    where it never changed: an agent that imitates is to reach as far as either."""
+    seen = [statistics[name] for name in columns if name in statistics.features]
+    low, high = np.min([each.min for each in seen], axis=0), np.max([each.max for each in seen], axis=0)
+    width, middle = np.maximum(high - low, 1e-6), (low + high) / 2
     return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
 
 
 class Gathering:
-    """Statistics of state and action, gathered an episode at a time."""
+    """Statistics of state and actions, gathered an episode at a time."""
 
     def __init__(self) -> None:
         self._running: dict[str, RunningStatistics] = {}
@@ -175,7 +179,8 @@ class Gathering:
     def add(self, columns: Mapping[str, np.ndarray], where: str, state_names: Sequence[str]) -> None:
         """Take in an episode's columns. Raises UserError beginning with `where`, and takes in nothing, for numbers that
         are not finite. state_names: of each dimension of the state."""
-        chosen = {name: columns[name] for name in (STATE, ACTION) if columns[name].shape[1]}
+        chosen = {name: columns[name] for name in (STATE, ACTION, EXPERT_ACTION) if name in columns}
+        chosen = {name: values for name, values in chosen.items() if values.shape[1]}
         for name, values in chosen.items():
             if not (finite := np.isfinite(values)).all():
                 row, number = np.argwhere(~finite)[0].tolist()

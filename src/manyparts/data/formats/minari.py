@@ -5,6 +5,7 @@ An episode there has one observation more than actions; the last one is not read
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Gathering
 from manyparts.data.formats.encoded_images import decode_images
-from manyparts.data.formats.errors import Complain, fitting, read_json, refuse
+from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
 from manyparts.data.formats.kinds import Entry
@@ -38,6 +39,10 @@ _OLD = ("total_episodes", *_SPACES, "dataset_id", "description", *NAMES)
 _LARGEST_SEED = np.iinfo(np.int64).max
 _SHOWN = 5
 _LOOKED_AT = 32  # episodes whose values decide what is no state
+
+
+class _Unfit(UserError):
+    """An episode whose choices are none of their space's."""
 
 
 @dataclass
@@ -131,7 +136,7 @@ class MinariReader:
 
     def _look_at_all(self, numbers: Sequence[int]) -> _Survey:
         survey, tasks = _Survey(), self._ours.task_numbers() if self._ours else {}
-        asking = self._asking()
+        asking, unfit = self._asking(), False
         for number in numbers:
             try:
                 length, columns = self._columns(number)
@@ -142,12 +147,32 @@ class MinariReader:
                 survey.gathering.add(columns, f"{self._storage.path}: episode {number}", self._plan.state_names)
             except UserError as error:
                 survey.spoilt[number] = str(error)
+                unfit = unfit or isinstance(error, _Unfit)
                 continue
             survey.lengths[number], survey.labels[number] = length, labels
             survey.instructions[number] = distinct([said])
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
+        if unfit:
+            self._require_starts(numbers)
         return survey
+
+    def _require_starts(self, numbers: Sequence[int]) -> None:
+        """Raises UserError where all choices fit their space only if they are counted from 0: then those of episodes
+        that seem to fit cannot be trusted either."""
+        for name, space in self._acted.items():
+            key, stored = f"actions{_slash(name)}", []
+            for number in numbers if space.start.any() else ():
+                with contextlib.suppress(UserError):
+                    length, found = self._storage.arrays(number, [key], (), ())
+                    stored.append(found[key][:length])
+            sized = [each.reshape(len(each), -1) for each in stored if each.size == len(each) * space.numbers]
+            if sized and not space.unfit(np.concatenate(sized), start=np.zeros_like(space.start)):
+                first = ", ".join(map(str, np.ravel(space.start)))
+                raise NotReadError(
+                    f"{self._storage.path}: {key} begin at 0, but their space says that they begin at {first}",
+                    f"write start 0 into action_space of {METADATA}, if choices were counted from 0",
+                )
 
     def _columns(self, number: int) -> tuple[int, dict[str, np.ndarray]]:
         """The steps of an episode and its columns. Raises UserError if something is wrong with it."""
@@ -164,6 +189,9 @@ class MinariReader:
                 dtype, size = found[name].dtype, int(np.prod(found[name].shape[1:]))
                 if size != space.numbers or dtype.kind not in "biuf":
                     raise UserError(f"{where} has {name} of {dtype}, {size} a step; its space has {space.numbers}")
+            for name, space in acted.items():
+                if why := space.unfit(found[name][:length]):
+                    raise _Unfit(f"{where} has {name} that do not fit their space: {why}")
             state = {name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state}
             rewards, ended, cut = (arrays.one_a_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS)
             columns = {

@@ -19,7 +19,8 @@ _DEEPEST, _MOST_CHOICES = 16, 2**16
 class Space:
     """One space. shape: of one step. dtype: object for what holds no numbers. choices: of a Discrete, else 0.
 
-    start: what the first choice of a Discrete or MultiDiscrete is stored as; 0 for other spaces.
+    start: what the first choice of a Discrete or MultiDiscrete is stored as; 0 for other spaces. counts: of the choices
+    that each number of a step is one of; empty for boxes.
     """
 
     def __init__(self, values: Mapping[str, Any], where: Path, depth: int = 0) -> None:
@@ -29,7 +30,7 @@ class Space:
         self.kind = str(values["type"])
         self.children: dict[str, Space] = {}
         self.shape, self.dtype, self.choices = tuple[int, ...](), np.dtype("O"), 0
-        self.start = np.zeros((), np.int64)
+        self.start, self.counts = np.zeros((), np.int64), np.zeros(0, np.int64)
         if self.kind in ("Dict", "Tuple"):
             inner = values["subspaces"]
             named = inner.items() if self.kind == "Dict" else ((f"_index_{n}", each) for n, each in enumerate(inner))
@@ -38,13 +39,15 @@ class Space:
             self.shape, self.dtype = tuple(int(side) for side in values["shape"]), np.dtype(str(values["dtype"]))
         elif self.kind == "Discrete":
             self.dtype, self.choices = np.dtype(np.int64), int(values["n"])
-            self.start = np.asarray(int(values.get("start", 0)), np.int64)
+            self.start, self.counts = np.asarray(int(values.get("start", 0)), np.int64), np.array([self.choices])
             if not 1 <= self.choices <= _MOST_CHOICES:
                 raise UserError(f"{where} has {self.choices} choices; 1 to {_MOST_CHOICES} can be read")
         elif self.kind in ("MultiDiscrete", "MultiBinary"):
             size = np.shape(values["nvec"]) if self.kind == "MultiDiscrete" else np.ravel(values["n"])
             self.shape, self.dtype = tuple(int(side) for side in size), np.dtype(np.int64)
+            self.counts = np.full(math.prod(self.shape), 2)
             if self.kind == "MultiDiscrete":
+                self.counts = np.ravel(values["nvec"])
                 self.start = np.broadcast_to(np.asarray(values.get("start", 0), np.int64), self.shape)
 
     @classmethod
@@ -91,6 +94,19 @@ class Space:
         else:
             return None
         return np.broadcast_to(low, self.shape or 1).ravel(), np.broadcast_to(high, self.shape or 1).ravel()
+
+    def unfit(self, values: np.ndarray, start: np.ndarray | None = None) -> str:
+        """How stored values (T, ...) are no choices of this space; empty if they are. start: instead of the space's."""
+        if not self.holds_choices:
+            return ""
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        first = np.broadcast_to(np.ravel(self.start if start is None else start), flat.shape[1:])
+        broken = ~((flat >= first) & (flat < first + self.counts) & (flat == np.rint(flat)))
+        if not broken.any():
+            return ""
+        row, number = np.argwhere(broken)[0].tolist()
+        last = first[number] + self.counts[number] - 1
+        return f"{flat[row, number]:g} in row {row}, which is none of the choices {first[number]} to {last}"
 
     def counted(self, values: np.ndarray) -> np.ndarray:
         """float32 (T, d) of stored values (T, ...); choices are counted from 0, wherever they begin."""

@@ -20,6 +20,7 @@ EXPERT_ACTION = "expert_action"  # LeRobot trains on every name that begins with
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"
+FORMAT = 2  # counts up whenever a dataset is read differently: what was made of it before is made anew
 _SHOWN = 5
 
 

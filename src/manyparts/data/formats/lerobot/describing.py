@@ -13,7 +13,7 @@ from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import DataFile, first_task
 from manyparts.data.formats.lerobot.metadata import Metadata, shown
 from manyparts.data.formats.lerobot.searching import SearchResult
-from manyparts.data.formats.reader import ACTION, STATE, Contents
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE, Contents
 from manyparts.data.statistics import RunningStatistics, Statistics
 from manyparts.types import Spec, UserError
 
@@ -38,6 +38,8 @@ def statistics_of(
     that says so. read: what gives each episode's columns; None: they cannot be had now."""
     stored = plan.statistics(metadata.statistics)
     widths = {ACTION: _width(features, (plan.action,)), **({STATE: _width(features, plan.state)} if plan.state else {})}
+    if plan.expert is not None and read is not None:  # without them, bounds are those of what was done
+        widths[EXPERT_ACTION] = widths[ACTION]
     lacking = [name for name, width in widths.items() if name not in stored.features or len(stored[name].min) != width]
     if not lacking and metadata.stale is None:
         return stored, []

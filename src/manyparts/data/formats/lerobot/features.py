@@ -54,12 +54,14 @@ class Plan:
         )
 
     def statistics(self, stored: Statistics) -> Statistics:
-        """Those of the state and the action under their names here, as far as they are stored."""
+        """Those of the state and the actions under their names here, as far as they are stored."""
         features = dict(stored.features)
         if all(name in features for name in self.state) and self.state:
             features[STATE] = _side_by_side([features[name] for name in self.state])
         if self.action in features:
             features[ACTION] = features[self.action]
+        if self.expert in features:
+            features[EXPERT_ACTION] = features[self.expert]
         return Statistics(features)
 
 

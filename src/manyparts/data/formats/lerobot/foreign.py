@@ -7,7 +7,6 @@ from typing import Any
 
 from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
 from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
-from manyparts.data.formats.reader import ACTION
 from manyparts.data.statistics import Statistics
 from manyparts.types import ActionContract, Spec
 
@@ -23,7 +22,7 @@ def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps
     What actions mean is not written there: the representation is "unknown".
     """
     features = info["features"]
-    low, high = seen_bounds(statistics[ACTION])
+    low, high = seen_bounds(statistics)
     action = ActionContract(
         representation="unknown",
         frame="unknown",
