@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyparts.data.formats.kinds import gives_away
+from manyparts.data.formats.kinds import gives_away, no_camera
 
 BESIDE = ("obs", "observations", "hand/state", "image")
 FOLLOWS = (
@@ -47,3 +47,19 @@ def test_what_is_known_before_the_step_does_not(name: str) -> None:
 def test_bodies_that_are_counted_are_not_what_follows() -> None:
     many = ("obs", "obs1", "obs2", "obs3")
     assert {gives_away(name, many) for name in many} == {""}
+
+
+DISTANCES = ("disparity", "wrist/disparity0", "left_depth", "depthmap", "depth/left", "observation.images.depth")
+CLASSES = ("seg", "seg_1", "robot0_agentview_segmentation_instance", "semantic", "objectMask", "segmask", "masks/left")
+GREY = ("grey", "segway_cam", "labelled_view", "instance_left/front_view", "depth_cam/front_view", "masked_front")
+
+
+@pytest.mark.parametrize("name", DISTANCES + CLASSES)
+def test_one_number_a_pixel_is_no_camera_where_its_name_says_so(name: str) -> None:
+    wanted = "depth" if name in DISTANCES else "numbers of classes or objects"
+    assert no_camera(name, 1) == f"{wanted}, by its name" and no_camera(name, 3) == ""
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_grey_pictures_are_of_a_camera(name: str) -> None:
+    assert no_camera(name, 1) == ""

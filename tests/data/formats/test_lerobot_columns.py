@@ -21,7 +21,9 @@ from data.formats.lerobot_sets import (
     assert_own_rows,
     change_json,
     change_table,
+    encoded,
     feature,
+    picture,
     write_v3,
     write_v21,
 )
@@ -298,3 +300,47 @@ def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", info={"splits": {"train": "0:2", "val": "2:3"}})
     with pytest.warns(DatasetWarning, match=r"the splits train \(0:2\), val \(2:3\) are read as one dataset"):
         assert EpisodeDataset.open(folder).num_episodes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "why"),
+    [
+        ("next.observation.images.top", 3, "of the step that follows"),
+        ("observation.images.next_top", 3, "of the step that follows"),
+        ("observation.images.seg", 1, "numbers of classes or objects"),
+        ("observation.images.disparity", 1, "depth"),
+        ("observation.images.top", 3, ""),
+        ("observation.images.grey", 1, ""),
+        ("observation.images.seg", 3, ""),
+    ],
+)
+def test_pictures_are_cameras_unless_their_name_says_no(name: str, channels: int, why: str, tmp_path: Path) -> None:
+    features = {name: feature("image", 12, 12, channels), "next.success": feature("bool", 1)}
+    columns = {
+        name: lambda e, row: {"bytes": encoded(picture(e, row, 12), "PNG"), "path": "x"},
+        "next.success": lambda _, row: row > 2,
+    }
+    folder = write_v3(tmp_path / "set", features=features, columns=columns)
+    with pytest.warns(DatasetWarning, match=why) if why else warnings.catch_warnings(action="error"):
+        dataset = EpisodeDataset.open(folder)
+    assert len(dataset.spec.cameras) == (not why) and dataset.reader.contents.left_out.get(name, "").startswith(why)
+    assert "next.success" in dataset.columns(0)
+    assert_own_rows(dataset, range(3))
+
+
+def test_what_gives_the_step_away_is_no_state(tmp_path: Path) -> None:
+    more = {
+        "observation.action": feature("float32", 2),
+        "observation.next_qpos": feature("float32", 3),
+        "observation.tokens": feature("int64", 77),
+    }
+    cells = {name: lambda e, t, width=item["shape"][0]: [e + t] * width for name, item in more.items()}
+    folder = write_v3(tmp_path / "set", state="observation.qpos", features=more, columns=cells)
+    with pytest.warns(DatasetWarning, match="the state is observation.qpos"):
+        dataset = EpisodeDataset.open(folder)
+    assert_own_rows(dataset, range(3))
+    assert dataset.reader.contents.left_out == {
+        "observation.action": "an action, by its name",
+        "observation.next_qpos": "of the step that follows, by its name",
+        "observation.tokens": "77 numbers per step that are codes of text, by their name",
+    }

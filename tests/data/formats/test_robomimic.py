@@ -214,6 +214,7 @@ def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
         put(demo, "obs/right/rgb", np.ones((length, 16, 24, 3), np.uint8))
         put(demo, "obs/agentview_depth", np.zeros((length, 16, 24, 1), np.float32))
         put(demo, "obs/wrist_depth", np.zeros((length, 16, 24, 1), np.uint8))
+        put(demo, "obs/wrist_seg", padded(rows(demo, "PNG", 1)))
         put(demo, "obs/floats", np.zeros((length, 16, 24, 3), np.float32))
         put(demo, "obs/stack", np.zeros((length, 4, 16, 24), np.uint8))
         put(demo, "obs/intrinsics", np.eye(3))
@@ -225,7 +226,17 @@ def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
     left_out = dataset.summary()["left_out"]
     assert set(dataset.spec.cameras) == {"grey", "left_rgb", "right_rgb"} and dataset.spec.state_dimension == 3
     assert dataset.frames(0, "grey").shape == (6, 16, 24, 3) and dataset.frames(0, "right_rgb").all()
-    names = {"agentview_depth", "wrist_depth", "floats", "stack", "intrinsics", "scalar", "nothing", "datagen"}
+    names = {
+        "agentview_depth",
+        "wrist_depth",
+        "wrist_seg",
+        "floats",
+        "stack",
+        "intrinsics",
+        "scalar",
+        "nothing",
+        "datagen",
+    }
     assert set(left_out) == names and "depth" in left_out["wrist_depth"] and left_out["scalar"] == "a single value"
 
 

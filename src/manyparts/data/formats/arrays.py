@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,6 +116,12 @@ def colour(frames: np.ndarray) -> np.ndarray:
     """uint8 (n, h, w) or (n, h, w, 1 or 3) to (n, h, w, 3)."""
     frames = frames if frames.ndim == 4 else frames[..., None]
     return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
+
+
+def longer_note(names: Collection[str], actions: str) -> list[str]:
+    """What users have to know of arrays that have one row more than the actions."""
+    have = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'}"
+    return [f"{have} one row more than {actions}; the last one is not read"] if names else []
 
 
 def one_a_step(values: np.ndarray, length: int, where: str) -> np.ndarray:

@@ -52,14 +52,14 @@ def is_colour(entry: Entry) -> bool:
 
 
 def decoded_entry(content: bytes) -> Entry | str:
-    """What an encoded image is once it is decoded, whose alpha is dropped; or why it is no image of 8 bits."""
+    """What an encoded image holds once its alpha is dropped, colour or grey; or why it is no image of 8 bits."""
     try:
         entry = look_at(content)
     except UNREADABLE as error:
         return f"encoded images that cannot be read: {one_line(error)}"
     if entry.dtype != np.uint8:
         return f"encoded images of {entry.dtype}, such as depth"
-    return Entry((*entry.shape[:2], 3), entry.dtype)
+    return Entry((*entry.shape[:2], 1 if entry.shape[2] < 3 else 3), entry.dtype)
 
 
 def decode_images(contents: Iterable[bytes], rows: Sequence[int] | np.ndarray, where: str) -> np.ndarray:

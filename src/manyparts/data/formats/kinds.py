@@ -33,6 +33,8 @@ _NO_ACTION_NOW = {"prev", "previous", "last", "past", "history", "tm1", "old"} |
     *("mask", "masks", "available", "avail", "valid", "legal", "space")
 }
 _LATER = re.compile(r"rewards?|(?:mc_)?returns?(?:_to_go)?|rtgs?|advantages?")
+_DISTANCES = re.compile(r"[a-z]*depths?|depth[a-z]*|[a-z]*disparit(?:y|ies)")
+_CLASSES = re.compile(r"segs?|segm[a-z]*|semantics?|panoptic|instances?|[a-z]*masks?|labels?|labelmaps?")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
     if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
         return f"depth, {entry.dtype} {entry.shape}"
     if is_picture(entry):
-        return ""
+        return no_camera(name, entry.shape[2] if len(entry.shape) == 3 else 1)
     if entry.dtype.kind not in NUMBERS or len(entry.shape) > 1:
         return _not_a_picture(entry)
     whole = entry.dtype.kind in "iu"
@@ -86,6 +88,21 @@ def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
     if size > 1 and entry.dtype.kind != "b" and _is_called_text(name, whole):
         return f"{size} numbers per step that are codes of text, by their name"
     return "" if size else "empty"
+
+
+def no_camera(name: str, channels: int) -> str:
+    """Why pictures with so many numbers a pixel are none of a camera, by their name; empty if they are.
+
+    Colours are seen, whatever they are called. One number may be a distance or a class: "agentview_seg", "masks/left".
+    """
+    *folders, last = (
+        [word.rstrip("0123456789") for word in plain(part).split("_")] for part in re.split(r"[/.]", name)
+    )
+    for pattern, what in ((_DISTANCES, "depth"), (_CLASSES, "numbers of classes or objects")):
+        said = any(map(pattern.fullmatch, last)) or any(all(map(pattern.fullmatch, words)) for words in folders)
+        if channels == 1 and said:
+            return f"{what}, by its name"
+    return ""
 
 
 def gives_away(name: str, others: Collection[str] = ()) -> str:

@@ -174,16 +174,11 @@ class NpzReader:
             episodes_left_out=strangers,
             episode_names=tuple(names[number] for number in sound),
             notes=(
-                *self._longer(wanted),
+                *arrays.longer_note([name for name, entry in wanted.items() if entry.more], self._action),
                 *splits_note(self._files),
                 *changing_note(sum(len(asked[number]) > 1 for number in sound)),
             ),
         )
-
-    def _longer(self, wanted: Mapping[str, Entry]) -> list[str]:
-        longer = [name for name, entry in wanted.items() if entry.more]
-        have = f"{', '.join(longer)} {'have' if len(longer) > 1 else 'has'}"
-        return [f"{have} one row more than {self._action}; the last one is not read"] if longer else []
 
     def _look(self, head: Head) -> Look:
         """The arrays without their first axis; those that have no row per step are no part of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,13 +13,25 @@ import numpy as np
 
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Gathering, Plan
-from manyparts.data.formats.encoded_images import decode_images, decoded_entry, encoding_of
+from manyparts.data.formats.encoded_images import decode_images
 from manyparts.data.formats.errors import Complain, NotReadError, fitting, refuse
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.instructions import Asked, instruction_of, json_object
 from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.libero import bottom_first, sentence_of
 from manyparts.data.formats.ours import Ours
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE, Contents
+from manyparts.data.formats.robomimic_demos import (
+    A_STEP,
+    ACTIONS,
+    EXPERT,
+    Demo,
+    Kinds,
+    notes_of_counts,
+    open_demo,
+    some,
+    unlike,
+)
 from manyparts.data.formats.texts import changing_note
 from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAMES
@@ -28,30 +39,8 @@ from manyparts.types import UserError
 
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6
-_A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
-_ACTIONS, _EXPERT = "actions", "actions_expert"
-_KNOWN = {_ACTIONS, _EXPERT, *_A_STEP.values(), "states", "obs", "next_obs"}
-_LIBERO = ("problem_info", "bddl_file_name", "bddl_file_content")
-_SHOWN = 5
+_KNOWN = {ACTIONS, EXPERT, *A_STEP.values(), "states", "obs", "next_obs"}
 _LOOKED_AT = 32  # demonstrations whose values decide what is no state
-Kinds = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class _Demo:
-    """An opened demonstration. steps: its own arrays, observed: those of obs, by name. entries: what observations of
-    one row a step are like; odd: why the others are none."""
-
-    name: str
-    group: Group
-    steps: Mapping[str, Array]
-    observed: Mapping[str, Array]
-    entries: Mapping[str, Entry]
-    odd: Mapping[str, str]
-
-    @property
-    def length(self) -> int:
-        return self.steps[_ACTIONS].shape[0]
 
 
 @dataclass
@@ -99,9 +88,12 @@ class RobomimicReader:
         self._demos = [name for name in names if name in survey.lengths]
         if not self._demos or survey.wanted is None:
             raise UserError(f"{path} has no demonstration that can be read: {next(iter(survey.spoilt.values()))}")
-        _, self._plan = survey.wanted
+        kinds, self._plan = survey.wanted
+        longer = [name for name, kind in kinds if kind.more]
+        self._notes_of_rows = (*arrays.longer_note(longer, ACTIONS), *notes_of_counts(file, names, survey.lengths))
         self._lengths = np.asarray([survey.lengths[name] for name in self._demos], dtype=np.int64)
-        self._upside_down = bool(self._plan.cameras) and self._is_upside_down(data)
+        self._read = [*(name for name, _, _ in self._plan.cameras.values()), *self._plan.state]
+        self._upside_down = bottom_first(file, data, self._environment, self._read) if self._plan.cameras else ""
         self.contents = self._describe(survey, data)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
@@ -111,11 +103,11 @@ class RobomimicReader:
         observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
         columns = {
             STATE: self._state(self._plan, observed, length),
-            ACTION: self._actions(self._file.array(_ACTIONS, group)),
+            ACTION: self._actions(self._file.array(ACTIONS, group)),
         }
-        if self._ours and _EXPERT in members:
-            columns[EXPERT_ACTION] = self._actions(self._file.array(_EXPERT, group))
-        for column, key in _A_STEP.items():
+        if self._ours and EXPERT in members:
+            columns[EXPERT_ACTION] = self._actions(self._file.array(EXPERT, group))
+        for column, key in A_STEP.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
                 columns[column] = arrays.one_a_step(values, length, f"{self.path}: {key} of {name}")
@@ -140,7 +132,7 @@ class RobomimicReader:
         names = [name for name in members if name.startswith("demo_") and name[5:].isdecimal()]
         if not names:
             raise NotReadError(
-                f"{self.path} has no data/demo_0; data holds {_some(members) or 'nothing'}",
+                f"{self.path} has no data/demo_0; data holds {some(members) or 'nothing'}",
                 f"{_renaming(members)}demonstrations are called data/demo_0, data/demo_1 and so on",
             )
         self._others = sorted(set(members) - set(names))
@@ -172,7 +164,7 @@ class RobomimicReader:
         sample = [names[int(number)] for number in sample_rows(len(names), _LOOKED_AT)]
         for name in names:
             try:
-                demo = self._open(name)
+                demo = open_demo(self._file, name)
                 key = tuple(demo.entries.items())
                 if key not in plans:
                     plans[key] = arrays.plan(demo.entries, seen=lambda key: self._seen(sample, key))
@@ -187,19 +179,19 @@ class RobomimicReader:
             with suppress(UserError):
                 yield self._file.read(self._file.array(f"data/{name}/obs/{key}"))
 
-    def _take(self, survey: _Survey, demo: _Demo, plan: Plan) -> None:
+    def _take(self, survey: _Survey, demo: Demo, plan: Plan) -> None:
         """Look at one demonstration's numbers. Raises UserError if something is wrong with it."""
-        kinds = self._kinds(demo, plan)
+        kinds = demo.kinds(plan, (ACTIONS, EXPERT) if self._ours else (ACTIONS,))
         survey.counts[kinds] = survey.counts.get(kinds, 0) + 1
         survey.plans.setdefault(kinds, plan)
         survey.wanted = survey.wanted or (kinds, plan)
         wanted, whole = dict(survey.wanted[0]), survey.wanted[1]
-        if unlike := _unlike(wanted, dict(kinds), demo):
-            raise UserError(f"{self.path}: {demo.name} {unlike}")
+        if why := unlike(wanted, dict(kinds), demo):
+            raise UserError(f"{self.path}: {demo.name} {why}")
         labels = self._labels(demo)
         columns = {
             STATE: self._state(whole, demo.observed, demo.length),
-            ACTION: self._actions(demo.steps[_ACTIONS]),
+            ACTION: self._actions(demo.steps[ACTIONS]),
         }
         if "success" in demo.steps:
             survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
@@ -212,47 +204,7 @@ class RobomimicReader:
             survey.left_out |= dict.fromkeys(others, "not an observation") | observed
         survey.left_out |= {name: "not in every demonstration" for name, _ in kinds if name not in wanted}
 
-    def _kinds(self, demo: _Demo, plan: Plan) -> Kinds:
-        """The sizes of what is read of a demonstration: height and width of cameras, numbers a step of the others."""
-        sizes: dict[str, tuple[int, ...]] = {name: (height, width) for name, height, width in plan.cameras.values()}
-        sizes |= {name: (math.prod(demo.entries[name].shape),) for name in plan.state}
-        wanted = (_ACTIONS, _EXPERT) if self._ours else (_ACTIONS,)
-        sizes |= {f"/{name}": (math.prod(demo.steps[name].shape[1:]),) for name in wanted if name in demo.steps}
-        return tuple(sizes.items())
-
-    def _open(self, name: str) -> _Demo:
-        """Raises UserError if it has no steps, or arrays of steps that are none."""
-        where, group = f"{self.path}: {name}", self._file.group(f"data/{name}")
-        members = set(self._file.names(group))
-        steps = {key: self._file.array(key, group) for key in (_ACTIONS, _EXPERT, *_A_STEP.values()) if key in members}
-        if _ACTIONS not in steps:
-            raise UserError(f"{where} has no actions")
-        length = steps[_ACTIONS].shape[0] if steps[_ACTIONS].shape else 0
-        if not length:
-            raise UserError(f"{where} has no steps")
-        for key, array in steps.items():
-            rows = math.prod(array.shape) if key in _A_STEP.values() else array.shape[0] if array.shape else 0
-            if rows != length or array.dtype.kind not in "biuf":
-                raise UserError(f"{where} has {key} of {array.dtype} {array.shape}; expected {length} rows of numbers")
-        observed = self._file.leaves(self._file.group("obs", group))
-        found = {key: self._entry(array, length) for key, array in observed.items()}
-        entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
-        odd = {key: why for key, why in found.items() if isinstance(why, str)}
-        return _Demo(name, group, steps, observed, entries, odd)
-
-    def _entry(self, array: Array, length: int) -> Entry | str:
-        """What an observation is like, or why it is none."""
-        if array.elsewhere:
-            return array.elsewhere
-        if not array.shape:
-            return "a single value"
-        if array.shape[0] != length:
-            return f"{array.shape[0]} rows for {length} actions"
-        if holds_bytes(array) and encoding_of(content := self._file.blobs(array, slice(0, 1))[0]):
-            return decoded_entry(content)
-        return Entry(array.shape[1:], array.dtype)
-
-    def _labels(self, demo: _Demo) -> Mapping[str, Any]:
+    def _labels(self, demo: Demo) -> Mapping[str, Any]:
         """What a demonstration says of itself."""
         if not self._ours:
             asked = instruction_of(self._file, demo.group, demo.length)
@@ -266,7 +218,7 @@ class RobomimicReader:
         return labels
 
     def _state(self, plan: Plan, observed: Mapping[str, Array], length: int) -> np.ndarray:
-        return plan.state_of({name: self._file.read(observed[name]) for name in plan.state}, length)
+        return plan.state_of({name: self._file.read(observed[name])[:length] for name in plan.state}, length)
 
     def _actions(self, array: Array) -> np.ndarray:
         actions = self._file.read(array).astype(np.float32).reshape(array.shape[0], -1)
@@ -276,13 +228,6 @@ class RobomimicReader:
         low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
         recorded = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
         return np.rint(recorded) if contract.choices else recorded
-
-    def _is_upside_down(self, data: Group) -> bool:
-        """Whether pictures are stored from their bottom row, as robosuite renders them and LIBERO keeps them."""
-        convention = self._file.attribute(data, "macros_image_convention")
-        if isinstance(convention, str):
-            return convention.strip().lower() == "opengl"
-        return "bddl_file" in self._environment or not set(_LIBERO).isdisjoint(self._file.attributes(data))
 
     def _describe(self, survey: _Survey, data: Group) -> Contents:
         succeeded = [survey.succeeded.get(name) for name in self._demos]
@@ -305,6 +250,7 @@ class RobomimicReader:
                     episode_task=np.asarray([self._numbers[each["task"]] for each in labels], dtype=np.int64),
                     environment=self._ours.environment,
                     seeds=np.asarray([each["seed"] for each in labels], dtype=np.int64),
+                    notes=self._notes_of_rows,
                     **known,
                 )
         return self._describe_foreign([each["instruction"] for each in labels], survey.left_out, data, known)
@@ -318,7 +264,8 @@ class RobomimicReader:
         fps = float(rate) if isinstance(rate, int | float) and 0 < rate < _HIGHEST_FPS else _FPS
         name = str(self._environment.get("env_name") or UNKNOWN)
         everywhere = instruction_of(self._file, data).text or instruction_of(self._file, self._file.group("")).text
-        tasks, episode_task = arrays.tasks_of([asked.text or everywhere or name for asked in own])
+        by_name = "" if everywhere else sentence_of(self.path, self._read)
+        tasks, episode_task = arrays.tasks_of([asked.text or everywhere or by_name or name for asked in own])
         statistics = known["statistics"]
         inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
         ones = np.ones(len(statistics[ACTION].min))
@@ -337,25 +284,31 @@ class RobomimicReader:
             tasks=tasks,
             episode_task=episode_task,
             left_out=left_out,
-            notes=(*self._notes(without, name), *changing_note(sum(asked.several for asked in own))),
+            notes=(
+                *self._notes_of_rows,
+                *self._notes(without, name, by_name),
+                *changing_note(sum(asked.several for asked in own)),
+            ),
             **known,
         )
 
-    def _notes(self, without: Sequence[str], name: str) -> Iterable[str]:
-        """without: the demonstrations that have no instruction. name: what stands for it."""
+    def _notes(self, without: Sequence[str], name: str, by_name: str) -> Iterable[str]:
+        """without: the demonstrations that have no instruction. name, by_name: what stands for it, the environment's
+        name or, first, what the file's name says."""
         if without:
-            which = "there is no instruction" if len(without) == len(self._demos) else f"{_some(without)} lack one"
+            which = "there is no instruction" if len(without) == len(self._demos) else f"{some(without)} lack one"
             what = f"the environment's name is used, {name!r}" if name != UNKNOWN else f"the task is called {name!r}"
+            what = f"the file's name is used, {by_name!r}" if by_name else what
             yield f"{which}: {what}"
         if self._upside_down:
-            yield "pictures are stored from the bottom row, and are turned top to bottom (LIBERO's, or opengl)"
+            yield f"pictures are stored from the bottom row, and are turned top to bottom ({self._upside_down})"
         if encoded := self._encoded():
             yield f"{', '.join(encoded)}: encoded pictures, read as red, green, blue; the file does not say which order"
         if self._others:
-            yield f"{_some(self._others)} of data are not read: demonstrations are called demo_0, demo_1 and so on"
+            yield f"{some(self._others)} of data are not read: demonstrations are called demo_0, demo_1 and so on"
         mask = self._file.find("mask")
         if isinstance(mask, Group) and (splits := self._file.names(mask)):
-            yield f"demonstrations of all splits are read together ({_some(splits)} in mask)"
+            yield f"demonstrations of all splits are read together ({some(splits)} in mask)"
 
     def _encoded(self) -> list[str]:
         """The cameras that hold encoded pictures in the first demonstration."""
@@ -364,24 +317,6 @@ class RobomimicReader:
 
     def _stored_images(self) -> str:
         return "none" if not self._plan.cameras else "encoded" if self._encoded() else "raw"
-
-
-def _unlike(wanted: Mapping[str, tuple[int, ...]], sizes: Mapping[str, tuple[int, ...]], demo: _Demo) -> str:
-    """What a demonstration lacks that most have; empty if it is like them."""
-    for name, size in wanted.items():
-        if sizes.get(name) == size:
-            continue
-        array = demo.steps.get(name[1:]) if name.startswith("/") else demo.observed.get(name)
-        shown = name[1:] if name.startswith("/") else f"obs/{name}"
-        if array is None:
-            return f"has no {shown}, which most demonstrations have"
-        why = demo.odd.get(name, f"{array.dtype} {array.shape}")
-        return f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, size))} a step"
-    return ""
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _renaming(members: Sequence[str]) -> str:

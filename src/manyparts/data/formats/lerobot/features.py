@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.data.formats.kinds import Entry, gives_away, no_camera, why_not
 from manyparts.data.formats.lerobot.layout import STANDARD
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from manyparts.data.statistics import FeatureStatistics, Statistics
@@ -76,12 +77,15 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
             f"the feature {required[0]} has the shape {described[required[0]].get('shape')}; expected a list"
         )
     left_out = dict.fromkeys(features.keys() - described.keys(), "it is not described")
-    left_out |= {name: why for name, item in described.items() if (why := _no_camera(item))}
+    left_out |= {
+        name: why for name, item in described.items() if (why := _no_camera(name, item, list(described), own=own))
+    }
     cameras = _cameras([name for name, item in described.items() if item.get("dtype") in PICTURES], left_out)
     action = next((name for name in (ACTION, _OTHER_NAMES[ACTION]) if name in described), None)
     if action is None:
         raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
-    state = _state(described, own=own)
+    state, no_state = _state(described, own=own)
+    left_out |= no_state
     further = tuple(name for name in _FURTHER if name in described and _width(described[name]) == 1)
     expert = next((name for name in (EXPERT_ACTION, *FORMER_COLUMNS) if name in described), None)
     if expert is not None and (why := _unlike(described[expert], described[action])):
@@ -162,13 +166,16 @@ def _cameras(images: list[str], left_out: Mapping[str, str]) -> dict[str, str]:
     return cameras
 
 
-def _state(described: Mapping[str, Any], *, own: bool) -> tuple[str, ...]:
-    """observation.state; where others wrote and have none, all other rows of numbers that are observed."""
+def _state(described: Mapping[str, Any], *, own: bool) -> tuple[tuple[str, ...], dict[str, str]]:
+    """observation.state; where others wrote and have none, all other rows of numbers that are observed; and why some
+    of these are no state."""
     if STATE in described or own:
-        return (STATE,) if STATE in described else ()
+        return ((STATE,) if STATE in described else ()), {}
     observed = [name for name in sorted(described) if name.startswith(_OBSERVATION) and _width(described[name])]
-    other = _OTHER_NAMES[STATE]
-    return tuple(observed) or ((other,) if other in described and _width(described[other]) else ())
+    entries = {name: Entry(tuple(described[name]["shape"]), np.dtype(described[name]["dtype"])) for name in observed}
+    left_out = {name: why for name, entry in entries.items() if (why := why_not(name, entry, observed))}
+    state, other = tuple(name for name in observed if name not in left_out), _OTHER_NAMES[STATE]
+    return state or ((other,) if other in described and _width(described[other]) else ()), left_out
 
 
 def _unlike(expert: Mapping[str, Any], action: Mapping[str, Any]) -> str | None:
@@ -194,15 +201,17 @@ def _dtype(feature: Mapping[str, Any]) -> np.dtype | None:
     return dtype if dtype.kind in "biuf" else None
 
 
-def _no_camera(feature: Mapping[str, Any]) -> str | None:
-    """Why an image feature is none of a camera."""
+def _no_camera(name: str, feature: Mapping[str, Any], others: Collection[str], *, own: bool) -> str | None:
+    """Why an image feature is none of a camera. others: the names of all features."""
     if feature.get("dtype") not in PICTURES:
         return None
     for holder in (feature, feature.get("info"), feature.get("video_info")):
         if isinstance(holder, Mapping) and any(str(holder.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS):
             return "a depth map"
     shape = feature.get("shape")
-    return None if isinstance(shape, list) and len(shape) == 3 else f"shape {shape} is none of pictures"
+    if not isinstance(shape, list) or len(shape) != 3:
+        return f"shape {shape} is none of pictures"
+    return None if own else gives_away(name, others) or no_camera(name, channels_of(feature))
 
 
 def _why(feature: Mapping[str, Any]) -> str:
