@@ -54,14 +54,18 @@ def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
     ("before", "now"),
     [
         (scale_of(0.5), scale_of(0.5)),
-        (scale_of(MOVING), scale_of(9 * MOVING, offset=3.0)),
+        (scale_of(MOVING), scale_of(2 * MOVING, offset=1.0)),
         (scale_of(MOVING), scale_of(0.0)),
         (scale_of(MOVING), scale_of(np.where(np.arange(200) == 7, 1e6, MOVING))),
     ],
     ids=["still", "wider", "stopped", "one outlier"],
 )
 def test_other_scales_stay_as_they_are(before: Scale, now: Scale) -> None:
-    assert fitted_to_data(before, now, "x") == (before, [])
+    """What lies beyond the bounds of actions is clipped, which a line says."""
+    found, lines = fitted_to_data(before, now, "x")
+    assert (found.spec, found.statistics) == (before.spec, before.statistics)
+    beyond = [name for name, number in zip("xyg", now.statistics[ACTION].max, strict=True) if number > 1.01]
+    assert [line.split()[1][0] for line in lines] == beyond and all("is clipped" in line for line in lines)
 
 
 def test_bounds_that_were_written_down_stay() -> None:

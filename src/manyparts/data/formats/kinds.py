@@ -70,7 +70,7 @@ def is_picture(entry: Entry) -> bool:
 def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
     """Why an array is neither a camera nor state; empty if it is. others: the names of all observations."""
     size = int(np.prod(entry.shape, dtype=object))
-    if answers := gives_away(name, others):
+    if answers := gives_away(name, others, picture=is_picture(entry)):
         return answers
     if entry.dtype.kind in "OSUV":
         return "text or objects"
@@ -105,14 +105,17 @@ def no_camera(name: str, channels: int) -> str:
     return ""
 
 
-def gives_away(name: str, others: Collection[str] = ()) -> str:
+def gives_away(name: str, others: Collection[str] = (), *, picture: bool = False) -> str:
     """Why something among the observations is known only after the step, by its name; empty if it is not.
 
-    others: the names of all observations: `obs2` follows `obs` where there is no `obs1`.
+    others: the names of all observations: `obs2` follows `obs` where there is no `obs1`. picture: it is one, and so no
+    action, even if it is called `action_cam`.
     """
     for part in (plain(part) for part in re.split(r"[/.]", name)):
         if _FOLLOWS.fullmatch(part) or _is_second(name, part, others):
             return "of the step that follows, by its name"
+        if picture:
+            continue
         words = set(part.split("_"))
         if words & _ACTIONS and not words & _NO_ACTION_NOW:
             return "an action, by its name"

@@ -211,7 +211,7 @@ def _no_camera(name: str, feature: Mapping[str, Any], others: Collection[str], *
     shape = feature.get("shape")
     if not isinstance(shape, list) or len(shape) != 3:
         return f"shape {shape} is none of pictures"
-    return None if own else gives_away(name, others) or no_camera(name, channels_of(feature))
+    return None if own else gives_away(name, others, picture=True) or no_camera(name, channels_of(feature))
 
 
 def _why(feature: Mapping[str, Any]) -> str:
