@@ -155,6 +155,7 @@ def steps_of(angle: np.ndarray) -> np.ndarray:
 
 ANGLES: dict[str, tuple[Column, str]] = {
     "slow": (lambda drawn, rows, number: wrapped(0.2 * np.arange(rows)), "q jumps by 2 pi"),
+    "at pi": (lambda drawn, rows, number: np.where(np.arange(rows) % 2, -3.122, 3.122), "q jumps by 2 pi"),
     "1 rad a step": (lambda drawn, rows, number: wrapped(1.0 * np.arange(rows)), "q jumps by 2 pi"),
     "67 degrees": (lambda drawn, rows, number: (67.0 * np.arange(rows)) % 360, "q jumps by 360 degrees"),
     "about 180": (

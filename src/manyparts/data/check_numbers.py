@@ -18,6 +18,7 @@ _NEAR = 3  # rows before and after a jump, whose steps it is compared with
 _STEPS = 4.0  # times what is usual of these: so far apart is what a jump joins
 _MOST = 0.25  # of the jumps of an episode join what lies so near, at least
 _ROUNDING = 1e-3  # of a turn
+_TOUCHING = 0.01  # of a turn: so near lie -pi and pi on both sides of a jump, whatever the steps beside it are
 _LARGEST = 1.25  # turns that a difference of a wrapped angle may be
 _FEWEST_VALUES = 4  # of an angle: two or three are those of a switch
 _UNWRAPPED = "write rotations without jumps: unwrapped, as sine and cosine, or as 6 numbers of the matrix"
@@ -117,7 +118,9 @@ def _wrapping(values: np.ndarray) -> _Jump:
         for dimension in np.flatnonzero(~inside).tolist():
             yield (dimension,), f"jumps by {unit}", _NO_ROWS
         for dimension in np.flatnonzero(inside & (np.abs(steps) > period / 2).any(axis=0)).tolist():
-            if not _is_switch(values[:, dimension], whole=period == _TURN):
+            gap = 1 - (high - low)[dimension] / period  # a switch may be of a whole turn, and exactly that
+            touching = 1e-6 < gap <= _TOUCHING
+            if touching or not _is_switch(values[:, dimension], whole=period == _TURN):
                 rows = _joining(steps[:, dimension, None], np.abs(steps[:, dimension]) > period / 2, period)
                 yield (dimension,), f"jumps by {unit}", rows
 
@@ -138,7 +141,7 @@ def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.nda
         about = slice(max(0, row - _NEAR), row + _NEAR + 1)
         beside = sizes[about][~jumps[about]]
         usual = np.median(beside) if len(beside) else 0.0
-        near[row] = apart[row] <= max(_STEPS * usual, _ROUNDING * period)
+        near[row] = apart[row] <= max(_STEPS * usual, _TOUCHING * period)
     return np.flatnonzero(near) if near.any() and near[jumps].mean() >= _MOST else _NO_ROWS
 
 
