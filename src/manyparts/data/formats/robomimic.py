@@ -21,6 +21,7 @@ from manyparts.data.formats.instructions import Asked, instruction_of, json_obje
 from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, RECORDED, as_recorded
 from manyparts.data.formats.texts import changing_note
 from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAMES
@@ -29,8 +30,7 @@ from manyparts.types import UserError
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6
 _A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
-_ACTIONS, _EXPERT = "actions", "actions_expert"
-_KNOWN = {_ACTIONS, _EXPERT, *_A_STEP.values(), "states", "obs", "next_obs"}
+_KNOWN = {ACTIONS, *_A_STEP.values(), "states", "obs", "next_obs"}
 _LIBERO = ("problem_info", "bddl_file_name", "bddl_file_content")
 _SHOWN = 5
 _LOOKED_AT = 32  # demonstrations whose values decide what is no state
@@ -51,7 +51,7 @@ class _Demo:
 
     @property
     def length(self) -> int:
-        return self.steps[_ACTIONS].shape[0]
+        return self.steps[ACTIONS].shape[0]
 
 
 @dataclass
@@ -90,6 +90,7 @@ class RobomimicReader:
         data = file.group("data")
         text = next((text for name in NAMES if (text := file.attribute(data, name))), None)
         self._ours = Ours.read(json_object(text), path)
+        self._acted = (ACTIONS, EXPERT_ACTIONS, *RECORDED.values()) if self._ours else (ACTIONS,)
         self._numbers = self._ours.task_numbers() if self._ours else {}
         self._environment = json_object(file.attribute(data, "env_args"))
         names = self._named(data)
@@ -109,12 +110,8 @@ class RobomimicReader:
         group = self._file.group(f"data/{name}")
         members = set(self._file.names(group))
         observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
-        columns = {
-            STATE: self._state(self._plan, observed, length),
-            ACTION: self._actions(self._file.array(_ACTIONS, group)),
-        }
-        if self._ours and _EXPERT in members:
-            columns[EXPERT_ACTION] = self._actions(self._file.array(_EXPERT, group))
+        steps = {key: self._file.array(key, group) for key in self._acted if key in members}
+        columns = {STATE: self._state(self._plan, observed, length), **self._actions(steps, name)}
         for column, key in _A_STEP.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
@@ -197,10 +194,7 @@ class RobomimicReader:
         if unlike := _unlike(wanted, dict(kinds), demo):
             raise UserError(f"{self.path}: {demo.name} {unlike}")
         labels = self._labels(demo)
-        columns = {
-            STATE: self._state(whole, demo.observed, demo.length),
-            ACTION: self._actions(demo.steps[_ACTIONS]),
-        }
+        columns = {STATE: self._state(whole, demo.observed, demo.length), **self._actions(demo.steps, demo.name)}
         if "success" in demo.steps:
             survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
         survey.gathering.add(columns, f"{self.path}: {demo.name}", whole.state_names)
@@ -216,18 +210,19 @@ class RobomimicReader:
         """The sizes of what is read of a demonstration: height and width of cameras, numbers a step of the others."""
         sizes: dict[str, tuple[int, ...]] = {name: (height, width) for name, height, width in plan.cameras.values()}
         sizes |= {name: (math.prod(demo.entries[name].shape),) for name in plan.state}
-        wanted = (_ACTIONS, _EXPERT) if self._ours else (_ACTIONS,)
-        sizes |= {f"/{name}": (math.prod(demo.steps[name].shape[1:]),) for name in wanted if name in demo.steps}
+        wanted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in demo.steps]
+        sizes |= {f"/{name}": (math.prod(demo.steps[name].shape[1:]),) for name in wanted}
         return tuple(sizes.items())
 
     def _open(self, name: str) -> _Demo:
         """Raises UserError if it has no steps, or arrays of steps that are none."""
         where, group = f"{self.path}: {name}", self._file.group(f"data/{name}")
         members = set(self._file.names(group))
-        steps = {key: self._file.array(key, group) for key in (_ACTIONS, _EXPERT, *_A_STEP.values()) if key in members}
-        if _ACTIONS not in steps:
+        known = [key for key in (*self._acted, *_A_STEP.values()) if key in members]
+        steps = {key: self._file.array(key, group) for key in known}
+        if ACTIONS not in steps:
             raise UserError(f"{where} has no actions")
-        length = steps[_ACTIONS].shape[0] if steps[_ACTIONS].shape else 0
+        length = steps[ACTIONS].shape[0] if steps[ACTIONS].shape else 0
         if not length:
             raise UserError(f"{where} has no steps")
         for key, array in steps.items():
@@ -268,14 +263,21 @@ class RobomimicReader:
     def _state(self, plan: Plan, observed: Mapping[str, Array], length: int) -> np.ndarray:
         return plan.state_of({name: self._file.read(observed[name]) for name in plan.state}, length)
 
-    def _actions(self, array: Array) -> np.ndarray:
-        actions = self._file.read(array).astype(np.float32).reshape(array.shape[0], -1)
-        if not self._ours:
-            return actions
-        contract = self._ours.spec.action
-        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
-        recorded = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
-        return np.rint(recorded) if contract.choices else recorded
+    def _actions(self, steps: Mapping[str, Array], demo: str) -> dict[str, np.ndarray]:
+        """The columns of actions, float32 (T, a)."""
+        found = {
+            key: self._file.read(steps[key]).reshape(steps[key].shape[0], -1) for key in self._acted if key in steps
+        }
+        if self._ours is None:
+            return {ACTION: found[ACTIONS].astype(np.float32)}
+        columns = {}
+        for column, key in {ACTION: ACTIONS, EXPERT_ACTION: EXPERT_ACTIONS}.items():
+            try:
+                if key in found:
+                    columns[column] = as_recorded(found[key], found.get(RECORDED[key]), self._ours.spec.action)
+            except ValueError as error:
+                raise UserError(f"{self.path}: {key} of {demo} {error}") from error
+        return columns
 
     def _is_upside_down(self, data: Group) -> bool:
         """Whether pictures are stored from their bottom row, as robosuite renders them and LIBERO keeps them."""
