@@ -9,7 +9,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as arrow_compute
 import pyarrow.dataset as arrow_dataset
 
 from manyparts.data.formats.arrow_numbers import to_numpy
@@ -212,5 +211,5 @@ def _inside(table: pa.Table, name: str) -> pa.Array | None:
                 break
         else:
             return None
-        column, inner = arrow_compute.struct_field(column, [index]), inner[count:]  # null where the struct is
+        column, inner = column.flatten()[index], inner[count:]  # null where the struct is; `field` forgets that
     return column
