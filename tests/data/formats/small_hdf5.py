@@ -12,7 +12,12 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as arrow_dataset
+import pytest
 from PIL import Image
+
+from manyparts.data.check import check, repair
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.types import UserError
 
 LENGTHS = (6, 5, 4)
 Change = Callable[[int, Any], None]
@@ -81,7 +86,8 @@ def minari(
 
 
 def minari_arrow(folder: Path, storage: str, change: Callable[[int, dict[str, Any]], None] | None = None) -> Path:
-    """The same in Arrow or Parquet. change: is given the number and the columns, and may change "label", too."""
+    """The same in Arrow or Parquet. change: is given the number and the columns, and may change "label", too; "null
+    rows" are those without observations, "more" are further columns, or other ones."""
     data = folder / "data"
     data.mkdir(parents=True)
     observed = {"type": "Dict", "subspaces": {"hand": box(3)}}
@@ -101,10 +107,22 @@ def minari_arrow(folder: Path, storage: str, change: Callable[[int, dict[str, An
         columns = {"actions": _lists(parts["actions"]), "rewards": np.zeros(rows)}
         columns |= {"terminations": np.zeros(rows, bool), "truncations": np.arange(rows) == rows - 2}
         if "hand" in parts:
-            columns["observations"] = pa.StructArray.from_arrays([_lists(parts["hand"])], ["hand"])
+            hand, null = _lists(parts["hand"]), parts.get("null rows")
+            columns["observations"] = pa.StructArray.from_arrays([hand], ["hand"], mask=null)
+        columns |= parts.get("more", {})
         arrow_dataset.write_dataset(pa.table(columns), data / str(number), format=storage)
         (data / str(number) / "metadata.json").write_text(json.dumps(parts["label"]))
     return folder
+
+
+def leaves_out_the_second(path: Path, why: str, copy: Path) -> None:
+    """Of three episodes, by a copy that --fix writes. why: an expression that the reason holds."""
+    with pytest.raises(UserError, match=f"{why}.*--fix COPY"):
+        EpisodeDataset.open(path)
+    (finding,) = [each for each in check(path) if each.severity == "error"]
+    assert finding.where == "episode 1"
+    assert repair(path, copy) == ["1"]
+    assert np.diff(EpisodeDataset.open(copy).starts).tolist() == [LENGTHS[0], LENGTHS[2]]
 
 
 def encoded(picture: np.ndarray, kind: str = "JPEG") -> bytes:
@@ -121,5 +139,7 @@ def padded(contents: list[bytes], width: int = 2000) -> np.ndarray:
     return rows
 
 
-def _lists(values: np.ndarray) -> pa.Array:
+def _lists(values: np.ndarray | pa.Array) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from data.formats.small_hdf5 import LENGTHS, box, encoded, minari, minari_arrow, padded, put
+from data.formats.small_hdf5 import LENGTHS, box, encoded, leaves_out_the_second, minari, minari_arrow, padded, put
 from data.synthetic import make_episode, write
 
 from manyparts.data.check import check, repair
@@ -297,39 +297,13 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     "words": (lambda episode: put(episode, "actions", ["x"] * 5, dtype=TEXT), "actions holds objects"),
     "torn": (_torn_chunk, "observations/hand cannot be read"),
 }
-BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "empty": (lambda parts: parts.update(hand=parts["hand"][:1], actions=parts["actions"][:1]), "has no steps"),
-    "missing": (lambda parts: parts.pop("hand"), "has no observations/hand"),
-    "not finite": (lambda parts: parts.update(hand=parts["hand"] * np.nan), "holds NaN"),
-    "wider": (lambda parts: parts.update(hand=np.ones((6, 4), np.float32)), "4 a step; its space has 3"),
-}
-
-
-def _leaves_out_the_second(path: Path, why: str, copy: Path) -> None:
-    with pytest.raises(UserError, match=f"{why}.*--fix COPY"):
-        EpisodeDataset.open(path)
-    (finding,) = [each for each in check(path) if each.severity == "error"]
-    assert finding.where == "episode 1"
-    assert repair(path, copy) == ["1"]
-    assert np.diff(EpisodeDataset.open(copy).starts).tolist() == [LENGTHS[0], LENGTHS[2]]
 
 
 @pytest.mark.parametrize("how", BAD)
 def test_one_bad_episode_is_left_out(how: str, tmp_path: Path) -> None:
     spoil, why = BAD[how]
     path = minari(tmp_path / "set", change=lambda number, episode: spoil(episode) if number == 1 else None)
-    _leaves_out_the_second(path, why, tmp_path / "copy")
-
-
-@pytest.mark.parametrize("how", [*BAD_COLUMNS, "torn"])
-@pytest.mark.parametrize("storage", ["arrow", "parquet"])
-def test_one_bad_folder_is_left_out(storage: str, how: str, tmp_path: Path) -> None:
-    spoil, why = BAD_COLUMNS.get(how, (lambda _: None, f"cannot be read as {storage}"))
-    path = minari_arrow(tmp_path / "set", storage, lambda number, parts: spoil(parts) if number == 1 else None)
-    if how == "torn":
-        (file,) = (path / "data/1").glob("part*")
-        file.write_bytes(file.read_bytes()[:200])
-    _leaves_out_the_second(path, why, tmp_path / "copy")
+    leaves_out_the_second(path, why, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("storage", ["hdf5", "arrow"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as arrow_dataset
 
+from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import one_line, read_json
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.types import UserError
@@ -123,12 +124,13 @@ class ArrowStorage:
         with self._reading(number):
             told = self._about(number).get("total_steps")
             length = table.num_rows if told == table.num_rows else table.num_rows - 1
-            values = {name: _dense(self._column(table, name, number)) for name in wanted}
+            values = {name: self._numbers(self._column(table, name, number), name, number) for name in wanted}
             for name in shown:
                 self._column(table, name, number)
             for name in also:
-                if (found := _inside(table, name)) is not None and _is_numeric(found.type):
-                    values[name] = _dense(found)
+                if (found := _inside(table, name)) is not None:
+                    with suppress(ValueError):
+                        values[name] = to_numpy(found)
         return length, values
 
     def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
@@ -136,7 +138,9 @@ class ArrowStorage:
         with self._reading(number):
             found = self._column(table, name, number).take(pa.array(rows))
             encoded = pa.types.is_binary(found.type) or pa.types.is_large_binary(found.type)
-            return [bytes(each or b"") for each in found.to_pylist()] if encoded else _dense(found)
+            if encoded:
+                return [bytes(each or b"") for each in found.to_pylist()]
+            return self._numbers(found, name, number)
 
     def texts(self, number: int, name: str) -> list[str]:
         table = self._table(number, [name.partition("/")[0]])
@@ -175,6 +179,12 @@ class ArrowStorage:
             raise UserError(f"{self.path / str(number)} has no {name}")
         return found
 
+    def _numbers(self, column: pa.Array, name: str, number: int) -> np.ndarray:
+        try:
+            return to_numpy(column)
+        except ValueError as error:
+            raise UserError(f"{self.path / str(number)}: {name} {one_line(error)}") from error
+
     @contextmanager
     def _reading(self, number: int) -> Iterator[None]:
         try:
@@ -201,17 +211,5 @@ def _inside(table: pa.Table, name: str) -> pa.Array | None:
                 break
         else:
             return None
-        column, inner = column.field(index), inner[count:]
+        column, inner = column.flatten()[index], inner[count:]  # null where the struct is; `field` forgets that
     return column
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    inner = kind.value_type if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) else kind
-    return pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner)
-
-
-def _dense(values: pa.Array) -> np.ndarray:
-    """An Arrow array of numbers, or of lists of equal length."""
-    if pa.types.is_fixed_size_list(values.type) or pa.types.is_list(values.type):
-        return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
-    return values.to_numpy(zero_copy_only=False)

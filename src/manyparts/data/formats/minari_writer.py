@@ -109,7 +109,10 @@ class MinariWriter:
         return {**episode.images, **({"state": episode.state} if self._spec.state_names else {})}
 
     def _acted(self, action: np.ndarray) -> np.ndarray:
-        return action[:, 0].astype(np.int64) if self._spec.action.choices else action
+        if not self._spec.action.choices:
+            return action
+        chosen = action[:, 0].astype(np.int64)
+        return chosen if (chosen == action[:, 0]).all() else action[:, 0]  # what is no choice does not become one
 
     def _action_space(self) -> dict[str, Any]:
         action = self._spec.action

@@ -21,17 +21,8 @@ from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.libero import bottom_first, sentence_of
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE, Contents
-from manyparts.data.formats.robomimic_demos import (
-    A_STEP,
-    ACTIONS,
-    EXPERT,
-    Demo,
-    Kinds,
-    notes_of_counts,
-    open_demo,
-    some,
-    unlike,
-)
+from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, RECORDED, as_recorded
+from manyparts.data.formats.robomimic_demos import A_STEP, Demo, Kinds, notes_of_counts, open_demo, some, unlike
 from manyparts.data.formats.texts import changing_note
 from manyparts.data.statistics import sample_rows
 from manyparts.naming import NAMES
@@ -39,7 +30,7 @@ from manyparts.types import UserError
 
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6
-_KNOWN = {ACTIONS, EXPERT, *A_STEP.values(), "states", "obs", "next_obs"}
+_KNOWN = {ACTIONS, *A_STEP.values(), "states", "obs", "next_obs"}
 _LOOKED_AT = 32  # demonstrations whose values decide what is no state
 
 
@@ -79,6 +70,7 @@ class RobomimicReader:
         data = file.group("data")
         text = next((text for name in NAMES if (text := file.attribute(data, name))), None)
         self._ours = Ours.read(json_object(text), path)
+        self._acted = (ACTIONS, EXPERT_ACTIONS, *RECORDED.values()) if self._ours else (ACTIONS,)
         self._numbers = self._ours.task_numbers() if self._ours else {}
         self._environment = json_object(file.attribute(data, "env_args"))
         names = self._named(data)
@@ -101,12 +93,8 @@ class RobomimicReader:
         group = self._file.group(f"data/{name}")
         members = set(self._file.names(group))
         observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
-        columns = {
-            STATE: self._state(self._plan, observed, length),
-            ACTION: self._actions(self._file.array(ACTIONS, group)),
-        }
-        if self._ours and EXPERT in members:
-            columns[EXPERT_ACTION] = self._actions(self._file.array(EXPERT, group))
+        steps = {key: self._file.array(key, group) for key in self._acted if key in members}
+        columns = {STATE: self._state(self._plan, observed, length), **self._actions(steps, name)}
         for column, key in A_STEP.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
@@ -164,7 +152,7 @@ class RobomimicReader:
         sample = [names[int(number)] for number in sample_rows(len(names), _LOOKED_AT)]
         for name in names:
             try:
-                demo = open_demo(self._file, name)
+                demo = open_demo(self._file, name, self._acted)
                 key = tuple(demo.entries.items())
                 if key not in plans:
                     plans[key] = arrays.plan(demo.entries, seen=lambda key: self._seen(sample, key))
@@ -181,7 +169,7 @@ class RobomimicReader:
 
     def _take(self, survey: _Survey, demo: Demo, plan: Plan) -> None:
         """Look at one demonstration's numbers. Raises UserError if something is wrong with it."""
-        kinds = demo.kinds(plan, (ACTIONS, EXPERT) if self._ours else (ACTIONS,))
+        kinds = demo.kinds(plan)
         survey.counts[kinds] = survey.counts.get(kinds, 0) + 1
         survey.plans.setdefault(kinds, plan)
         survey.wanted = survey.wanted or (kinds, plan)
@@ -189,10 +177,7 @@ class RobomimicReader:
         if why := unlike(wanted, dict(kinds), demo):
             raise UserError(f"{self.path}: {demo.name} {why}")
         labels = self._labels(demo)
-        columns = {
-            STATE: self._state(whole, demo.observed, demo.length),
-            ACTION: self._actions(demo.steps[ACTIONS]),
-        }
+        columns = {STATE: self._state(whole, demo.observed, demo.length), **self._actions(demo.steps, demo.name)}
         if "success" in demo.steps:
             survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
         survey.gathering.add(columns, f"{self.path}: {demo.name}", whole.state_names)
@@ -220,14 +205,21 @@ class RobomimicReader:
     def _state(self, plan: Plan, observed: Mapping[str, Array], length: int) -> np.ndarray:
         return plan.state_of({name: self._file.read(observed[name])[:length] for name in plan.state}, length)
 
-    def _actions(self, array: Array) -> np.ndarray:
-        actions = self._file.read(array).astype(np.float32).reshape(array.shape[0], -1)
-        if not self._ours:
-            return actions
-        contract = self._ours.spec.action
-        low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
-        recorded = low + (actions + 1) / 2 * (high - low)  # not clipped: what was recorded may lie beyond the bounds
-        return np.rint(recorded) if contract.choices else recorded
+    def _actions(self, steps: Mapping[str, Array], demo: str) -> dict[str, np.ndarray]:
+        """The columns of actions, float32 (T, a)."""
+        found = {
+            key: self._file.read(steps[key]).reshape(steps[key].shape[0], -1) for key in self._acted if key in steps
+        }
+        if self._ours is None:
+            return {ACTION: found[ACTIONS].astype(np.float32)}
+        columns = {}
+        for column, key in {ACTION: ACTIONS, EXPERT_ACTION: EXPERT_ACTIONS}.items():
+            try:
+                if key in found:
+                    columns[column] = as_recorded(found[key], found.get(RECORDED[key]), self._ours.spec.action)
+            except ValueError as error:
+                raise UserError(f"{self.path}: {key} of {demo} {error}") from error
+        return columns
 
     def _describe(self, survey: _Survey, data: Group) -> Contents:
         succeeded = [survey.succeeded.get(name) for name in self._demos]

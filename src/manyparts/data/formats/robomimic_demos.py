@@ -14,10 +14,10 @@ from manyparts.data.formats.encoded_images import decoded_entry, encoding_of
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.reader import DONE, REWARD, SUCCESS
+from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 from manyparts.types import UserError
 
 A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
-ACTIONS, EXPERT = "actions", "actions_expert"
 _SHOWN = 5
 
 
@@ -48,20 +48,22 @@ class Demo:
     def length(self) -> int:
         return self.steps[ACTIONS].shape[0]
 
-    def kinds(self, plan: Plan, acted: Sequence[str]) -> Kinds:
-        """The kinds of what is read of it. acted: the arrays of actions; their names here begin with a slash."""
+    def kinds(self, plan: Plan) -> Kinds:
+        """The kinds of what is read of it; names of actions begin with a slash here."""
         entries = self.entries
         kinds = {name: Kind((height, width), entries[name].more) for name, height, width in plan.cameras.values()}
         kinds |= {name: Kind((math.prod(entries[name].shape),), entries[name].more) for name in plan.state}
-        kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted if name in self.steps}
+        acted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in self.steps]
+        kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted}
         return tuple(kinds.items())
 
 
-def open_demo(file: Hdf5File, name: str) -> Demo:
-    """Raises UserError if it has no steps, or arrays of steps that are none."""
+def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
+    """acted: the arrays of actions that are read. Raises UserError if it has no steps, or arrays of steps that are
+    none."""
     where, group = f"{file.path}: {name}", file.group(f"data/{name}")
     members = set(file.names(group))
-    steps = {key: file.array(key, group) for key in (ACTIONS, EXPERT, *A_STEP.values()) if key in members}
+    steps = {key: file.array(key, group) for key in (*acted, *A_STEP.values()) if key in members}
     if ACTIONS not in steps:
         raise UserError(f"{where} has no actions")
     length = steps[ACTIONS].shape[0] if steps[ACTIONS].shape else 0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.data.formats.ours import Ours
+from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to_store
 from manyparts.naming import NAME
 from manyparts.surroundings.locks import can_be_locked, knows_locks
 from manyparts.types import Episode, Spec, TaskEntry
@@ -19,7 +20,8 @@ class RobomimicWriter:
     """One HDF5 file that grows an episode at a time: `add`, then `close`, which says what the whole is.
 
     State is `obs/state`, cameras are `obs/<name>_image`. An episode here has as many observations as actions, so the
-    last `next_obs` is the last observation once more. `success` and `actions_expert` are ours; robomimic skips them.
+    last `next_obs` is the last observation once more. `success`, `actions_expert` and the actions as they were recorded
+    are ours; robomimic skips them.
     """
 
     def __init__(
@@ -47,15 +49,15 @@ class RobomimicWriter:
         demo.attrs["num_samples"] = length
         demo.attrs["ep_meta"] = json.dumps({"lang": episode.sentence, "task": episode.task, "seed": episode.seed})
         done = np.arange(length) == length - 1
-        values = {
-            "actions": self._spec.action.normalise(episode.action),
+        values: dict[str, np.ndarray] = {
+            **to_store(ACTIONS, episode.action, self._spec.action),
             "rewards": episode.reward,
             "dones": done.astype(np.int64),
             "success": episode.success,
             "states": episode.state,
         }
         if self._expert:
-            values["actions_expert"] = self._spec.action.normalise(episode.expert_action)
+            values |= to_store(EXPERT_ACTIONS, episode.expert_action, self._spec.action)
         for name, array in values.items():
             demo.create_dataset(name, data=array)
         observed = {"state": episode.state} if self._spec.state_names else {}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
@@ -28,7 +29,7 @@ from manyparts.data.formats.lerobot.pictures import (
 )
 from manyparts.data.formats.lerobot.searching import SearchResult, search
 from manyparts.data.formats.lerobot.tables import Tables
-from manyparts.data.formats.lerobot.values import to_numpy, whole_numbers
+from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
 from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from manyparts.data.png import decode_png

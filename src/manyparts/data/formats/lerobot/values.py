@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import one_line
 from manyparts.types import UserError
 
@@ -114,36 +115,3 @@ def _is_whole(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return abs(number) < _EXACT and number.is_integer()
-
-
-def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth.
-
-    Raises ValueError where it holds something else, or rows hold various numbers.
-    """
-    array = column.combine_chunks()
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    flat = array
-    while _is_list(flat.type):
-        if _is_ragged(flat):
-            raise ValueError("does not hold equally many numbers in each row")
-        flat = flat.flatten()
-    values = flat.to_numpy(zero_copy_only=False)
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"holds {column.type}, no numbers")
-    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
-
-
-def _is_ragged(array: pa.Array) -> bool:
-    if array.null_count or not len(array):
-        return bool(array.null_count)
-    if pa.types.is_fixed_size_list(array.type):
-        return False
-    offsets = array.offsets.to_numpy()
-    sizes = offsets[1:] - offsets[:-1]
-    return bool((sizes != sizes[0]).any())

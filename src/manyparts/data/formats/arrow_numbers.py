@@ -1,0 +1,47 @@
+"""Columns of numbers in Arrow's tables, as arrays: whoever keeps rows in Arrow or Parquet is read by this one rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth. A float that is null is NaN.
+
+    Raises ValueError where it holds something else, rows hold various numbers, or a row or a whole number is null:
+    flattened, such rows would move all that follow.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    flat = array
+    while _is_list(flat.type):
+        if (odd := _odd_one(flat)) is not None:
+            row = odd * len(array) // len(flat)
+            why = "is null" if flat.is_null()[odd].as_py() else "has more or fewer than the first"
+            raise ValueError(f"does not hold equally many numbers in each row: row {row} {why}")
+        flat = flat.flatten()
+    if not is_number(flat.type):
+        raise ValueError(f"holds {column.type}, no numbers")
+    if flat.null_count and not pa.types.is_floating(flat.type):
+        raise ValueError("holds null in place of a number")
+    values = flat.to_numpy(zero_copy_only=False)
+    return values if flat is array else values.reshape(len(array), -1 if len(array) else 0)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+
+
+def _odd_one(array: pa.Array) -> int | None:
+    """The first list that is null, or else longer or shorter than the first one."""
+    null, size = array.is_null().to_numpy(zero_copy_only=False), np.zeros(len(array))
+    if not pa.types.is_fixed_size_list(array.type):
+        size = np.diff(array.offsets.to_numpy())
+    odd = np.flatnonzero(null if null.any() else size != size[:1])
+    return int(odd[0]) if len(odd) else None
