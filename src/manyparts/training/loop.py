@@ -134,15 +134,16 @@ def validate(course: Course) -> dict[str, float]:
 def interruption() -> Iterator[Callable[[], bool]]:
     """Yields a function that tells whether one of `STOP_SIGNALS` came; a second one acts as without us.
 
-    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`); a terminal that is closed
-    sends SIGHUP, which nohup has ignored.
+    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`). A terminal that is closed
+    sends SIGHUP, unless nohup ignores it. A shell lets its background jobs ignore SIGINT; here it counts all the same.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield came.is_set
         return
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]
 
     def note(number: int, frame: object) -> None:
         came.set()
