@@ -54,7 +54,7 @@ def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
     ("before", "now"),
     [
         (scale_of(0.5), scale_of(0.5)),
-        (scale_of(MOVING), scale_of(2 * MOVING, offset=1.0)),
+        (scale_of(MOVING), scale_of(2 * MOVING, offset=0.5)),
         (scale_of(MOVING), scale_of(0.0)),
         (scale_of(MOVING), scale_of(np.where(np.arange(200) == 7, 1e6, MOVING))),
     ],

@@ -62,7 +62,7 @@ def test_errors_of_held_numbers_are_true(tmp_path):
     assert forecast.horizons[0].dimensions["state_2"] > 1e3
 
 
-@pytest.mark.parametrize(("reach", "words"), [(0.9, "its scale is taken from this data"), (0.3, "is clipped")])
+@pytest.mark.parametrize(("reach", "words"), [(0.9, "its scale is taken from this data"), (0.25, "is clipped")])
 def test_actions_beyond_measured_bounds_are_told(tmp_path, reach, words):
     """Data beyond the bounds that the run's data set: the agent could not do what it is shown."""
     before, data = record(tmp_path / "narrow", 0.2), record(tmp_path / "wide", reach)

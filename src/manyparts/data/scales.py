@@ -13,6 +13,7 @@ from manyparts.data.transforms import StateNormaliser
 from manyparts.types import Spec
 
 FAR = 20.0  # stds of a state, beyond which a scale is no scale of these numbers
+CLIPPED = 0.05  # half-ranges of an action, beyond its bounds
 BEYOND = 3.0  # half-ranges of an action, beyond which bounds are no bounds of these actions
 
 
@@ -29,8 +30,9 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
 
     The frozen scale stays, since weights expect it, but for two kinds of numbers. Those that never moved in the run's
     data, and do now: weights know nothing of them. And those of which the bulk lies so far away (`FAR`, `BEYOND`) that
-    the scale can only be that of some noise, or of actions that hardly moved. Actions that exceed their bounds by less
-    are clipped, which a line says. Bounds of actions that somebody wrote down are always kept.
+    the scale can only be that of some noise, or of actions that hardly moved; of actions also those whose middle
+    lies outside their bounds. Actions that exceed their bounds by less are clipped, which a line says where it is more than
+    two samples of one behaviour differ by (`CLIPPED`). Bounds of actions that somebody wrote down are always kept.
 
     Args:
         frozen: of the run that training starts from.
@@ -49,7 +51,9 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
         contract, new = spec.action, data.statistics[ACTION]
         old = statistics.get(ACTION) or _of_bounds(contract.low, contract.high)
         low, high = np.asarray(contract.low), np.asarray(contract.high)
-        taken = _moves_now(old, new) | (_reach(new, (low + high) / 2, (high - low) / 2) > BEYOND)
+        middle = np.add(new.q01, new.q99) / 2 if new.q01 and new.q99 else np.asarray(new.mean)
+        outside = (middle < low) | (middle > high)
+        taken = _moves_now(old, new) | outside | (_reach(new, (low + high) / 2, (high - low) / 2) > BEYOND)
         statistics[ACTION] = _mixed(old, new, taken)
         lowest = np.where(taken, np.minimum(old.min, data.spec.action.low), low)
         highest = np.where(taken, np.maximum(old.max, data.spec.action.high), high)
@@ -126,7 +130,7 @@ def _lines(
 
 def _lines_of_clipped(spec: Spec, new: FeatureStatistics, origin: object) -> Iterator[str]:
     low, high = np.asarray(spec.action.low), np.asarray(spec.action.high)
-    slack = ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    slack = CLIPPED * (high - low) / 2
     for number in np.flatnonzero((np.asarray(new.min) < low - slack) | (np.asarray(new.max) > high + slack)):
         yield (
             f"action {spec.action.names[number]} is {new.min[number]:g} to {new.max[number]:g} here; the agent of "

@@ -11,6 +11,7 @@ from data.formats.npz_sets import LENGTHS, Arrays, episode, require_right, write
 
 from manyparts.data.check import check
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.episode_marks import marked
 from manyparts.types import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
@@ -92,6 +93,10 @@ NO_MARKS: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
     "a clock": ("timestamp", lambda n: 1.7e9 + np.arange(n) / 30),
     "a phase": ("phase", lambda n: np.arange(n) % 2),
     "reset at the first": ("is_first", lambda n: np.arange(n) == 0),
+    "waypoints": ("traj_index", lambda n: np.arange(n) // 2),
+    "ends of parts": ("subtask_ends", lambda n: np.array([2, n - 1])),
+    "lengths of phases": ("phase_lengths", lambda n: np.array([2, n - 2])),
+    "key frames": ("keyframes", lambda n: np.array([1, n])),
 }
 
 
@@ -100,6 +105,13 @@ def test_one_episode_is_not_taken_for_many(case: str, tmp_path: Path) -> None:
     name, make = NO_MARKS[case]
     folder = write(tmp_path / "set", lambda n: episode(n, **{name: make(LENGTHS[n])}))
     assert EpisodeDataset.open(folder).num_episodes == 3
+
+
+def test_flags_that_are_held_and_fall_back_end_nothing() -> None:
+    """A success that was lost for two rows, and a sensor that was blind for as long; but an end may be of two rows."""
+    held = np.isin(np.arange(20), (4, 5, 6, 7, 10, 11, 12))
+    assert marked({"done": held, "valid": ~held}, 20) is None
+    assert marked({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == ("terminals", 2)
 
 
 def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:

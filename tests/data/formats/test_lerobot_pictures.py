@@ -398,3 +398,25 @@ def test_folders_of_any_name_are_read(name: str, tmp_path: Path, monkeypatch: py
     write_filmed(Path("set")).rename(name)
     assert_own_rows(EpisodeDataset.open(name), range(3))
     assert check(name) == []
+
+
+def test_an_odd_first_episode_does_not_decide_for_the_others(tmp_path: Path) -> None:
+    def cell(episode: int, row: int) -> dict[str, object]:
+        return {"bytes": encoded(picture(episode, row, 20 if episode == 0 else 12)), "path": None}
+
+    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", cell))
+    assert dataset.spec.cameras == {"top": (12, 12)} and dataset.frames(1, "top").shape == (5, 12, 12, 3)
+    assert repair(dataset.path, tmp_path / "copy") == ["0"]
+
+
+def test_old_files_may_be_named_in_any_way(tmp_path: Path) -> None:
+    folder = write_v21(tmp_path / "set", (5, 5))
+    path = "data/chunk-{episode_chunk:03d}/{episode_index:06d}_rows.parquet"
+    info = json.loads((folder / INFO).read_text())
+    change_json(folder / INFO, features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)}, data_path=path)
+    for episode in range(2):
+        old = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
+        old.rename(old.with_name(f"{episode:06d}_rows.parquet"))
+        shown = [picture(episode, row) for row in range(5)]
+        film(folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4", shown, TICKS[:5])
+    assert_own_rows(EpisodeDataset.open(folder), range(2), (5, 5))

@@ -31,6 +31,10 @@ _EPISODE = re.compile(
 )
 _FEWEST_ROWS, _FEWEST_TIMES = 3, 5  # of an episode, on average, where an unsure name or a counter, or a clock tells
 
+_OTHERS = re.compile(r"sub|phase|skill|stage|contact|segment|option|key|primitive|waypoint|gripper|stroke")
+
+_LONGEST_END = 2  # rows: OGBench's loader marks the last two of an episode
+
 FLOW = "says where an episode ends"
 
 
@@ -91,7 +95,8 @@ def _are_flags(values: np.ndarray) -> bool:
 def _count_by_rows(word: str, values: np.ndarray) -> int:
     """How many episodes an array (T,) with a value a step tells apart."""
     if _EPISODE.fullmatch(word):
-        return len(np.unique(values)) if values.dtype.kind in "SU" or _are_whole(values) else 1
+        count = len(np.unique(values)) if values.dtype.kind in "SU" or _are_whole(values) else 1
+        return count if count * _FEWEST_ROWS <= len(values) else 1  # else a waypoint's number
     if _COUNTER.fullmatch(word):
         return 1 + _restarts(values)
     if _GOES_ON.fullmatch(word):
@@ -106,8 +111,10 @@ def _count_by_rows(word: str, values: np.ndarray) -> int:
 
 
 def _count_ends(ended: np.ndarray) -> int:
-    """Ends after which rows follow, and one more."""
-    return 1 + int((ended[:-1] & ~ended[1:]).sum())
+    """Ends after which rows follow, and one more. A flag that is held, and falls back, is no end: a success that was
+    lost, or a sensor that was blind for a while."""
+    ends = int((ended[:-1] & ~ended[1:]).sum())
+    return 1 + ends if ended.sum() <= _LONGEST_END * (ends + 1) else 1
 
 
 def _count_by_rarer(flags: np.ndarray) -> int:
@@ -134,11 +141,12 @@ def _restarts(values: np.ndarray) -> int:
 
 def _count_by_list(word: str, values: np.ndarray, rows: int) -> int:
     """How many episodes a list of their ends, starts or lengths counts."""
-    if values.dtype.kind not in "iuf" or not 1 < len(values) < rows or not _are_whole(values):
+    if values.dtype.kind not in "iuf" or not 1 < len(values) < rows or not _are_whole(values) or _OTHERS.match(word):
         return 1
     whole = values.astype(np.int64)
     rising, named = bool((np.diff(whole) > 0).all()), re.search(r"end|last|bound", word)
-    if rising and (whole[-1] == rows or (named and whole[-1] == rows - 1)):
+    from_first = whole[0] == 0 and len(whole) > 2
+    if rising and ((whole[-1] == rows and (named or from_first)) or (named and whole[-1] == rows - 1)):
         return len(whole) - int(whole[0] == 0)
     if rising and whole[0] == 0 and re.search(r"start|begin|offset|first", word):
         return len(whole)

@@ -23,7 +23,7 @@ _EMBEDDINGS = {"embedding", "embeddings", "embed", "emb", "feature", "features"}
 
 _SEEN = r"(?:o|ob|obs|obses|observations?|s|states?)"
 _FOLLOWS = re.compile(
-    rf"next(?:_.*)?|(?:.*_)?next|next{_SEEN}|{_SEEN}next|nextactions?"
+    rf"next.*|(?:.*_)?next|{_SEEN}next|.+_(?:tp1|t_?plus_?1)"
     rf"|(?:new|future|following|successor|subsequent|final|terminal|post)_{_SEEN}(?:_.*)?"
     rf"|(?:.*_)?{_SEEN}_(?:tp1|t1|tplus1|t_plus_1|plus_?1|prime|after|following|future)"
 )
@@ -117,7 +117,8 @@ def gives_away(name: str, others: Collection[str] = (), *, picture: bool = False
         if picture:
             continue
         words = set(part.split("_"))
-        if words & _ACTIONS and not words & _NO_ACTION_NOW:
+        acts = words & _ACTIONS or {"act", "expert"} <= words
+        if acts and not words & _NO_ACTION_NOW:
             return "an action, by its name"
         if _LATER.fullmatch(part):
             return "known only after the step, by its name"

@@ -33,7 +33,7 @@ def bottom_first(file: Hdf5File, data: Group, environment: Mapping[str, Any], na
         return BY_ATTRIBUTES if convention.strip().lower() == "opengl" else ""
     if "bddl_file" in environment or not _ATTRIBUTES.isdisjoint(file.attributes(data)):
         return BY_ATTRIBUTES
-    return BY_NAMES if _has_its_names(names) else ""
+    return BY_NAMES if _has_its_names(names) and not environment else ""
 
 
 def sentence_of(path: Path, names: Collection[str]) -> str:

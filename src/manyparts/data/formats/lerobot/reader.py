@@ -130,6 +130,8 @@ class LeRobotReader:
             if size is None and not has_size(feature):
                 refused[name] = "its shape is not set, and its first picture cannot be opened"
             elif size is not None and not (has_size(feature) and size_of(feature) == size):
+                if has_size(feature) and self._size_in_last(name) != size:
+                    continue  # the first episode is the odd one
                 self.features[name] = {**feature, "shape": [*size, 3], "names": list(_AXES)}
                 if has_size(feature):
                     told = "x".join(map(str, feature["shape"]))
@@ -138,12 +140,23 @@ class LeRobotReader:
             notes += self._true_widths((plan.action, *plan.state))
         return plan.without(refused, notes)
 
+    def _size_in_last(self, feature: str) -> tuple[int, int] | None:
+        """Of the pictures of the last episode, (height, width); None where they cannot be opened."""
+        first = self._pixels.get(feature)
+        try:
+            return self._look_at(feature, len(self.metadata.numbers) - 1).size
+        except (OSError, TypeError, UserError):
+            return None
+        finally:
+            self._pixels |= {feature: first} if first is not None else {}
+
     def _true_widths(self, names: Sequence[str]) -> Iterator[str]:
         """Take the count of numbers from the first row, where info.json says another; and say so."""
         for name in names:
             with contextlib.suppress(UserError, TypeError, ValueError):
                 feature, wanted = self.features[name], int(np.prod(self.features[name]["shape"]))
-                if np.size(self._tables.first(self._rows(0)[0], name)) == wanted:
+                ends = {np.size(self._tables.first(self._rows(index)[0], name)) for index in (0, -1)}
+                if wanted in ends or len(ends) > 1:
                     continue
                 width = self._numbers(self._read(0, (name,)), name, 0)[0].size
                 self.features[name] = {**feature, "shape": [width], "names": None}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,12 +55,13 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
     broken = dict(_broken(metadata, plan, files))
     copied = _without_copies(metadata, files)
     an_episode_a_file = str(metadata.info["codebase_version"]).startswith("v2.")
+    files_of = set(metadata.data_files)
     filmed = any(feature in metadata.videos for feature in plan.cameras.values())
     for position, number in enumerate(metadata.numbers.tolist()):
         rows = files.parts.get(number, [])
         why = doubt(rows, int(metadata.lengths[position]))
         if why is None and an_episode_a_file and filmed:
-            why = _doubt_of_file(rows, number)
+            why = _doubt_of_file(rows, files_of - {metadata.data_files[position]})
         if why and position not in broken:
             reasons.setdefault(position, why)
 
@@ -152,16 +152,11 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     return files
 
 
-def _doubt_of_file(parts: Sequence[Part], number: int) -> str | None:
-    """Why rows cannot be of an episode, by their file's name. In version 2 a file is an episode; where its number and
-    the rows' episode_index differ, nothing tells which of the two the film is of."""
-    of_others = [part.file for part in parts if _number_in(part.file) != number]
-    return f"its rows are in the file of another episode, {of_others[0].name}" if of_others else None
-
-
-def _number_in(file: Path) -> int | None:
-    digits = re.search(r"(\d+)$", file.stem)
-    return int(digits.group()) if digits else None
+def _doubt_of_file(parts: Sequence[Part], of_others: Collection[Path]) -> str | None:
+    """Why rows cannot be of an episode, by their file. In version 2 a file is an episode; where it is that of another
+    than the rows' episode_index says, nothing tells which of the two the film is of."""
+    wrong = [part.file for part in parts if part.file in of_others]
+    return f"its rows are in the file of another episode, {wrong[0].name}" if wrong else None
 
 
 def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
