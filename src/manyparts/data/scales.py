@@ -30,8 +30,8 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
 
     The frozen scale stays, since weights expect it, but for two kinds of numbers. Those that never moved in the run's
     data, and do now: weights know nothing of them. And those of which the bulk lies so far away (`FAR`, `BEYOND`) that
-    the scale can only be that of some noise, or of actions that hardly moved; of actions also those whose middle
-    lies outside their bounds. Actions that exceed their bounds by less are clipped, which a line says where it is more than
+    the scale can only be that of some noise, or of actions that hardly moved; of actions also those whose middle lies
+    outside their bounds. Actions that exceed their bounds by less are clipped, which a line says where it is more than
     two samples of one behaviour differ by (`CLIPPED`). Bounds of actions that somebody wrote down are always kept.
 
     Args:
