@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from manyparts.serialisation import content_hash, to_jsonable
+import pytest
+
+from manyparts import naming
+from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
+from manyparts.types import UserError
 
 
 def _named(kind: type) -> type:
@@ -38,3 +42,51 @@ def test_what_is_not_the_default_counts() -> None:
     names = [content_hash(each, defaults=False) for each in (After(3), After(4), After(3, 0.2), After(3, names=("a",)))]
     assert len(set(names)) == 4
     assert to_jsonable({"one": After(3, 0.2)}, defaults=False) == {"one": {"type": "Config", "steps": 3, "rate": 0.2}}
+
+
+@dataclass(frozen=True)
+class Noise:
+    deviation: float = 0.4
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """`Noise` under another name, with a field under another name."""
+
+    std: float = 0.4
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Old:
+    noise: Noise | None
+
+
+@dataclass(frozen=True)
+class New:
+    noise: Disturbance | None
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(naming, "FORMER_CLASSES", {"Disturbance": "Noise", "New": "Old"})
+    monkeypatch.setattr(naming, "FORMER_FIELDS", {"Disturbance": {"std": "deviation"}})
+
+
+@pytest.mark.usefixtures("renamed")
+@pytest.mark.parametrize("noise", [(), (0.2,), (0.2, 0.1), None])
+def test_new_names_rename_no_content(noise: tuple[float, ...] | None) -> None:
+    old = Old(None if noise is None else Noise(*noise))
+    new = New(None if noise is None else Disturbance(*noise))
+    for defaults in (True, False):
+        assert content_hash(new, defaults=defaults) == content_hash(old, defaults=defaults)
+        for written in (to_jsonable(old, defaults=defaults), to_jsonable(new, defaults=defaults)):
+            assert from_jsonable(New, written) == new
+    assert "deviation" not in str(to_jsonable(new)) and "Noise" not in str(to_jsonable(new))
+
+
+@pytest.mark.usefixtures("renamed")
+def test_errors_name_what_there_is_today() -> None:
+    with pytest.raises(UserError, match="no such key; known: share, std"):
+        from_jsonable(Disturbance, {"sigma": 0.2})

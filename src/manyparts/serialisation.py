@@ -13,25 +13,30 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 
+from manyparts.naming import fields_of_today, former_class, former_field
 from manyparts.types import UserError
 
 
-def to_jsonable(value: Any, *, defaults: bool = True) -> Any:
+def to_jsonable(value: Any, *, defaults: bool = True, former: bool = False) -> Any:
     """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under "type".
 
-    defaults: whether fields that have their default value are written too.
+    Args:
+        value: the dataclass, or values that JSON has.
+        defaults: whether fields that have their default value are written too.
+        former: whether classes and fields get the names that they had before, see `naming.FORMER_CLASSES`.
     """
+    again = functools.partial(to_jsonable, defaults=defaults, former=former)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value).__name__
         held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
         usual = {} if defaults else {item.name: _default(item) for item in dataclasses.fields(value)}
-        told = {name: part for name, part in held.items() if defaults or part != usual[name]}
-        return {"type": type(value).__name__} | {
-            name: to_jsonable(part, defaults=defaults) for name, part in told.items()
-        }
+        written = {name: part for name, part in held.items() if defaults or part != usual[name]}
+        entries = {"type": former_class(kind) if former else kind}
+        return entries | {former_field(kind, name) if former else name: again(part) for name, part in written.items()}
     if isinstance(value, Mapping):
-        return {str(key): to_jsonable(item, defaults=defaults) for key, item in value.items()}
+        return {str(key): again(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_jsonable(item, defaults=defaults) for item in value]
+        return [again(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"cannot write {type(value).__name__} to JSON")
@@ -66,10 +71,11 @@ def require_types(record: Any) -> None:
 def content_hash(value: Any, *, defaults: bool = True) -> str:
     """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name.
 
+    Classes and fields count by their former names, so that a new name for one of them renames no content.
     defaults: whether fields that have their default value count; without them, a field that comes later, with a default
     that keeps what was, leaves all names as they are.
     """
-    text = json.dumps(to_jsonable(value, defaults=defaults), sort_keys=True)
+    text = json.dumps(to_jsonable(value, defaults=defaults, former=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -104,9 +110,10 @@ def _read_union(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
     kinds = tuple(kind for kind in kinds if kind is not type(None))
     if len(kinds) == 1:
         return _read(kinds[0], values, where)
-    named = {kind.__name__: kind for kind in kinds}
+    current = {kind.__name__: kind for kind in kinds}
+    named = {former_class(name): kind for name, kind in current.items()} | current
     name = values.get("type") if isinstance(values, dict) else None
-    _require(name in named, where, values, " or ".join(named))
+    _require(name in named, where, values, " or ".join(current))
     return _read(named[str(name)], values, where)
 
 
@@ -114,8 +121,9 @@ def _read_dataclass(kind: Any, values: Any, where: str) -> Any:
     _require(isinstance(values, dict), where, values, f"a {kind.__name__}")
     hints = _hints(kind)
     known = {item.name for item in dataclasses.fields(kind)}
-    given = {key: value for key, value in values.items() if key != "type"}
-    _require(values.get("type", kind.__name__) == kind.__name__, where, values.get("type"), kind.__name__)
+    name = kind.__name__
+    given = fields_of_today(name, {key: value for key, value in values.items() if key != "type"})
+    _require(values.get("type", name) in (name, former_class(name)), where, values.get("type"), name)
     for key in given:
         _require(key in known, f"{where}.{key}", given[key], f"no such key; known: {', '.join(sorted(known))}")
     needed = {item.name for item in dataclasses.fields(kind) if _has_no_default(item)}
