@@ -2,9 +2,9 @@
 
     python scripts/compare_commits.py [CASE...] [--base COMMIT] [--keep FOLDER]
 
-Checks out the commit beside the working tree and runs the same commands in both, with one thread each: collect, 50 steps of
-every debug preset, some of them again in two processes, resumed, streamed and on a mixture, and 4 evaluated episodes of
-all that act. Compares every loss, every weight and every episode. Exits 1 where one differs.
+Checks out the commit beside the working tree and runs the same commands in both, with one thread each: collect, 50
+steps of every debug preset, some of them again in two processes, resumed, streamed and on a mixture, and 4 evaluated
+episodes of all that act. Compares every loss, every weight and every episode. Exits 1 where one differs.
 """
 
 from __future__ import annotations

@@ -41,6 +41,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+LISTED = {
+    "presets": "dualmind/tune-metaworld45",
+    "tasks": "metaworld/door-open",
+    "studies": "embodiments",
+    "methods": "inverse_dynamics",
+    "planners": "mppi",
+    "benchmarks": "open-formats",
+}
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     page = capsys.readouterr().out
@@ -57,6 +67,30 @@ def test_every_command_documents_its_flags(command: str, capsys: pytest.CaptureF
     assert page.startswith("usage: manyparts")
     bare = re.findall(r"^ +(--[\w-]+) *(?:\S+ +)?\(default", page, re.MULTILINE)
     assert not bare, f"flags without a word: {bare}"
+
+
+@pytest.mark.parametrize(("kind", "name"), LISTED.items())
+def test_what_there_is_is_listed(kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", kind) == 0
+    every = capsys.readouterr().out
+    assert run("list", kind, name) == 0
+    few = capsys.readouterr().out
+    assert name in every and name in few and len(few) < len(every) and "…" not in every
+
+
+def test_help_of_a_command_is_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = []
+    for words in (["help", "collect"], ["collect", "--help"]):
+        with pytest.raises(SystemExit):
+            run(*words)
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1] and "--episodes" in pages[0]
+
+
+def test_a_preset_may_stand_after_flags(workplace: Path, tmp_path: Path) -> None:
+    words = ["--data", workplace / "data", "dualmind/phase1-debug", "--steps", "1", "--output", tmp_path / "run"]
+    assert run("train", *words) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["phase"] == "phase1"
 
 
 def test_flags_reach_the_run(workplace: Path) -> None:
@@ -155,11 +189,16 @@ def test_doctor_says_how_to_mend_the_surroundings(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "unknown command": (["trian"], ["'trian'", "did you mean train?", "collect"]),
+    "unknown command": (["trian"], ["'trian'", "did you mean train?", "`manyparts help` shows all"]),
     "unknown action": (["data", "inof"], ["'inof'", "info"]),
     "unknown flag": (["collect", "pointmass/reach", "--outptu", "x"], ["--outptu", "--output"]),
     "unknown choice": (["collect", "pointmass/reach", "--output", "x", "--goal", "seen"], ["seen", "hidden"]),
-    "missing flag": (["collect", "pointmass/reach"], ["--output"]),
+    "missing flag": (["collect", "pointmass/reach"], ["missing --output; see manyparts collect --help"]),
+    "missing flags": (["train", "dualmind/phase1-debug"], ["missing --data, --output; see manyparts train dualmind"]),
+    "missing preset": (["train", "--data", "x"], ["missing PRESET", "`manyparts list presets` shows all"]),
+    "missing name": (["data", "info"], ["missing PATH; see manyparts data info --help"]),
+    "unknown list": (["list", "tusks"], ["'tusks'", "presets, tasks, studies"]),
+    "nothing to list": (["list", "presets", "phase9"], ["no name has 'phase9' in it", "dualmind/phase"]),
     "not a number": (["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"], ["--episodes", "'ten'"]),
     "no task": (["collect", "--output", "x"], ["metaworld/reach"]),
     "unknown suite": (["collect", "nowhere/reach", "--output", "x"], ["nowhere", "pointmass"]),

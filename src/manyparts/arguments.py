@@ -62,15 +62,22 @@ def names_of(value: Any, name: str) -> tuple[str, ...]:
     return names
 
 
-def closest(name: str, choices: Iterable[str]) -> str:
-    """ "did you mean ...?" if something is near, then the choices, of many the five nearest."""
+def closest(name: str, choices: Iterable[str], *, command: str = "") -> str:
+    """ "did you mean ...?" if something is near, then the choices, of many the five nearest.
+
+    Args:
+        name: what was asked for.
+        choices: what there is.
+        command: what lists them all, such as "manyparts list presets".
+    """
     choices = list(choices)
     near = difflib.get_close_matches(name, choices, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
-    if len(choices) <= 3 * _SHOWN:
+    if len(choices) <= _SHOWN:
         return f"{guess}choices: {', '.join(choices)}"
     nearest = difflib.get_close_matches(name, choices, n=_SHOWN, cutoff=0.0)
-    return f"{guess}the nearest of {len(choices)} choices: {', '.join(nearest)}"
+    every = f"; `{command}` shows all" if command else ""
+    return f"{guess}the nearest of {len(choices)} choices: {', '.join(nearest)}{every}"
 
 
 def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]:

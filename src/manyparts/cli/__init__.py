@@ -26,8 +26,10 @@ COMMANDS = {
     "prompts": "success of an agent by kind of prompt, and when it is told another task",
     "study": "run a declared comparison of methods over seeds, and print the table that answers it",
     "report": "one HTML file that shows what a run can do, with videos",
+    "list": "presets, tasks, studies, methods, planners or benchmarks: `manyparts list presets dualmind`",
     "bench": "measure the speed claims, both sides in one run",
 }
+_MODULES = {"list": "listing"}  # a module `list` would hide the builtin here
 _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -67,6 +69,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if len(arguments) > 1 and arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0
@@ -77,8 +81,9 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         from manyparts.arguments import closest
 
-        raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS)}")
-    return importlib.import_module(f"manyparts.cli.{name}").main(rest) or 0
+        raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS, command='manyparts help')}")
+    module = _MODULES.get(name, name)
+    return importlib.import_module(f"manyparts.cli.{module}").main(rest) or 0
 
 
 def _print_any_text() -> None:

@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="bench")
     for name in options.names:
         if name not in BENCHMARKS:
-            raise UserError(f"unknown benchmark {name!r}; {closest(name, BENCHMARKS)}")
+            raise UserError(
+                f"unknown benchmark {name!r}; {closest(name, BENCHMARKS, command='manyparts list benchmarks')}"
+            )
     from manyparts.benchmarks.harness import append
 
     rows = []

@@ -32,8 +32,10 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        unknown = _unknown_flag(arguments, flags(kind, command=command, default=default))
-        raise UserError(unknown or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)") from None
+        unknown = _unknown_flag(arguments, flags(kind, command=command, default=default), command)
+        missing = _missing_flags(kind, messages.getvalue())
+        said = f"missing {missing}; see manyparts {command} --help" if missing else None
+        raise UserError(unknown or said or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)") from None
     print(messages.getvalue(), file=sys.stderr, end="")
     return _with_whole_paths(parsed)
 
@@ -76,12 +78,29 @@ def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | No
     return tyro.cli(kind, args=list(arguments), prog=f"manyparts {command}", config=config, **options)
 
 
-def _unknown_flag(arguments: Sequence[str], known: Sequence[str]) -> str | None:
+def _unknown_flag(arguments: Sequence[str], known: Sequence[str], command: str) -> str | None:
+    every = f"manyparts {command} --help"
     for argument in arguments:
-        flag = argument.partition("=")[0].replace("_", "-")
+        given = argument.partition("=")[0]
+        flag = given.replace("_", "-")
         if re.match(r"--?[a-zA-Z]", flag) and flag not in known:
-            return f"unknown flag {argument.partition('=')[0]}; {closest(flag, known)}"
+            return f"unknown flag {given}; {closest(flag, known, command=every)}"
     return None
+
+
+def _missing_flags(kind: type[Any], message: str) -> str:
+    """The flags, and the arguments without one in capitals, that tyro's message says are missing; empty if none are."""
+    if not re.search(r"Missing from|[Rr]equired option|[Mm]issing ", message):
+        return ""
+    needed = [
+        item.name
+        for item in dataclasses.fields(kind)
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    named = [f"--{name.replace('_', '-')}" for name in needed]
+    lacking = [flag for flag in named if re.search(rf"{flag}\b", message)]
+    bare = [name.upper() for name, flag in zip(needed, named, strict=True) if flag not in lacking and not lacking]
+    return ", ".join(lacking or bare)
 
 
 def _one_line(box: str) -> str:

@@ -175,7 +175,8 @@ def _name_and_preset(options: Options) -> tuple[str, str]:
         raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
     known = [name for name in studies.STUDIES if options.name == name or options.name.startswith(f"{name}-")]
     if not known:
-        raise UserError(f"unknown study {options.name!r}; {closest(options.name, studies.STUDIES)}")
+        near = closest(options.name, studies.STUDIES, command="manyparts list studies")
+        raise UserError(f"unknown study {options.name!r}; {near}")
     name = max(known, key=len)
     suffix = options.name.removeprefix(name).removeprefix("-")
     if suffix and options.preset and suffix != options.preset:

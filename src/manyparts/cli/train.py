@@ -54,12 +54,13 @@ class Places:
 def main(arguments: Sequence[str]) -> int:
     names = preset_names()
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n\npresets: {', '.join(names)}\n")
+        print("usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n")
+        print("`manyparts list presets` shows the presets, such as dualmind/phase1-laptop.")
         print("`manyparts train PRESET --help` documents every flag, with the preset's values.")
         return 0
-    name, *rest = arguments
+    name, rest = _preset_of(arguments, names)
     if name not in names:
-        raise UserError(f"unknown preset {name!r}; {closest(name, names)}")
+        raise UserError(f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}")
     options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
     from manyparts.training.distributed import first_process
     from manyparts.training.train import train
@@ -78,6 +79,16 @@ def main(arguments: Sequence[str]) -> int:
     if first_process():
         say(f"trained: {run}")
     return 0
+
+
+def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, list[str]]:
+    """The preset, wherever it stands, and the other arguments. Raises UserError if there is none."""
+    if not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    for place, argument in enumerate(arguments):
+        if argument in names:
+            return argument, [*arguments[:place], *arguments[place + 1 :]]
+    raise UserError("missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all")
 
 
 def _places_and(config: TrainConfig) -> type[Places]:

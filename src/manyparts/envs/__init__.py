@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
-import itertools
 import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -13,7 +11,7 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
-from manyparts.arguments import explained, names_of
+from manyparts.arguments import closest, explained, names_of
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.extras import install_command
 from manyparts.types import UserError
@@ -24,6 +22,7 @@ __all__ = [
     "Instructions",
     "expand",
     "instructions",
+    "listed",
     "make",
     "one_of_each_body",
     "steps_after_success",
@@ -97,6 +96,14 @@ def one_of_each_body(tasks: Sequence[str]) -> list[str]:
     return found
 
 
+def listed(suite: str) -> dict[str, str]:
+    """The tasks of a suite with their instructions, and its splits with the number of their tasks. UserError on an
+    unknown suite."""
+    module = _suite(suite)
+    tasks = {f"{suite}/{name}": module.INSTRUCTIONS[name].sentence for name in module.TASKS}
+    return tasks | {f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in module.SPLITS.items()}
+
+
 @cache
 def suite_names() -> list[str]:
     """The suites there are. A file whose name has an underscore is a part of one."""
@@ -120,16 +127,16 @@ def _find(task: str) -> tuple[str, str]:
         raise UserError(f"task is {task!r}; expected a name, such as 'metaworld/reach'")
     suite, _, name = task.partition("/")
     if suite not in suite_names():
-        raise UserError(f"unknown suite {suite!r} in {task!r}; {_choices(suite, suite_names())}")
+        raise UserError(f"unknown suite {suite!r} in {task!r}; {closest(suite, suite_names())}")
     known = [*_suite(suite).TASKS, *_suite(suite).SPLITS]
     if name not in known and name not in _suite(suite).INSTRUCTIONS:  # a suite may have more tasks than it lists
-        raise UserError(f"unknown task {task!r}; {_choices(task, [f'{suite}/{each}' for each in known])}")
+        raise UserError(f"unknown task {task!r}; {_nearest(task, suite, known)}")
     return suite, name
 
 
 def _suite(name: str) -> ModuleType:
     if name not in suite_names():
-        raise UserError(f"unknown suite {name!r}; {_choices(name, suite_names())}")
+        raise UserError(f"unknown suite {name!r}; {closest(name, suite_names())}")
     return importlib.import_module(f"manyparts.envs.suites.{name}")
 
 
@@ -140,12 +147,5 @@ def _require_packages(suite: str) -> None:
         raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(module.EXTRA)}")
 
 
-def _choices(wrong: str, known: Sequence[str]) -> str:
-    """Close matches first, then the rest; of names numbered in a row the first and the last."""
-    close = difflib.get_close_matches(wrong, known, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(close)}? " if close else ""
-    rest: list[str] = []
-    for _, group in itertools.groupby(known, key=lambda name: name.rstrip("0123456789")):
-        names = list(group)
-        rest += names if len(names) < 3 else [f"{names[0]} to {names[-1]}"]
-    return f"{guess}choices: {', '.join([*close, *(name for name in rest if name not in close)])}"
+def _nearest(task: str, suite: str, known: Sequence[str]) -> str:
+    return closest(task, [f"{suite}/{each}" for each in known], command=f"manyparts list tasks {suite}/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from manyparts.arguments import closest
@@ -52,9 +53,23 @@ def preset_names() -> list[str]:
 
 def preset(name: str) -> TrainConfig:
     """The configuration of that name. Raises UserError for an unknown one."""
+    make, arguments = _function_of(name)
+    return make(*arguments)
+
+
+def preset_summary(name: str) -> str:
+    """The first sentence that the preset's function says of itself. Raises UserError for an unknown one."""
+    make, arguments = _function_of(name)
+    sentence = " ".join((make.__doc__ or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
+    return f"{sentence} ({', '.join(arguments)})" if arguments else sentence
+
+
+def _function_of(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, ...]]:
     import importlib
 
     if not isinstance(name, str) or name not in _PRESETS:
-        raise UserError(f"unknown preset {name!r}; {closest(str(name), preset_names())}")
+        raise UserError(
+            f"unknown preset {name!r}; {closest(str(name), preset_names(), command='manyparts list presets')}"
+        )
     module, function, arguments = _PRESETS[name]
-    return getattr(importlib.import_module(f"manyparts.methods.{module}"), function)(*arguments)
+    return getattr(importlib.import_module(f"manyparts.methods.{module}"), function), arguments
