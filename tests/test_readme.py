@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+import manyparts
 from manyparts import cli
 from manyparts.cli import parsing
 from manyparts.rollout.collect import collect
@@ -18,6 +21,9 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CODE_OF_CONDUCT.md",
 ]
 
 
@@ -36,6 +42,22 @@ def test_the_python_example_runs(
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
     assert (tmp_path / "runs" / "phase2" / "evaluation" / "results.json").exists()
     assert "Interval(mean=" in capsys.readouterr().out
+
+
+def test_citation_and_changelog_name_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == manyparts.__version__ and citation["license"] == "Apache-2.0"
+    assert f"\n## {manyparts.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_workflow_installs_extras_that_there_are() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    rows = workflow["jobs"]["test"]["strategy"]["matrix"]["include"]
+    assert [row["python"] for row in rows] == ["3.11", "3.12", "3.13"]
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {extra for row in rows for extra in row.get("extras", "").split(",") if extra} <= known.keys()
+    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        assert yaml.safe_load(form.read_text())["body"]
 
 
 def command_lines() -> list[str]:
