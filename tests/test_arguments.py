@@ -155,7 +155,7 @@ MISTAKES = {
     "train(P, data=D, output=O, embodiment=3)": "embodiment is 3; expected names",
     "replace(P, learning_rate=1e-3)": "which is in a part of it: config=dataclasses.replace(config, optimizer=replace(",
     "replace(P, optimiser=P.optimizer)": "TrainConfig has no field 'optimiser'; did you mean optimizer?",
-    "EnvConfig(split='train')": "EnvConfig has no field 'split'; choices: ",
+    "EnvConfig(split='train')": "EnvConfig has no field 'split'; the nearest of 7 choices: ",
     "preset(['a'])": "unknown preset ['a']",
     "A.act(O0, None, 'go on', explore=False)": "carry is of type dict; expected None or what act() returned",
     "train(P, data=D)": "missing a required argument: 'output'",
