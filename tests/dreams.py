@@ -1,4 +1,4 @@
-"""Histories for dynamics models, and what holds for the dreams of all of them."""
+"""Histories for dynamics models, and what holds for the imaginations of all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 
 
 def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -18,12 +18,12 @@ def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:
     return observation, action.clamp(-1, 1), reward
 
 
-def require_candidates_apart(history: History, plans: Tensor) -> None:
+def require_candidates_apart(context: Context, plans: Tensor) -> None:
     """Four plans (4, t, a) come to the same however they are split into batches, with the same random numbers."""
-    together = history.dream(4, torch.Generator().manual_seed(7))
+    together = context.imagine(4, torch.Generator().manual_seed(7))
     rows = [together.step(action) for action in plans.unbind(dim=1)]
     for split in ([0], [1, 2], [3]):
-        part = history.dream(len(split), torch.Generator().manual_seed(7))
+        part = context.imagine(len(split), torch.Generator().manual_seed(7))
         for action, whole in zip(plans[split].unbind(dim=1), rows, strict=True):
             alone = part.step(action)
             torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)

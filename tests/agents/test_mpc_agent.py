@@ -1,4 +1,4 @@
-"""Acting by planning: what the history is told, memory that is not changed in place, units, and clear refusals."""
+"""Acting by planning: what the context is told, memory that is not changed in place, units, and clear refusals."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_the_history_has_what_was_seen_done_and_predicted() -> None:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
         actions.append(action)
     assert isinstance(agent, Agent)
-    history = carry.history
-    torch.testing.assert_close(history.observation, torch.tensor(states))
-    torch.testing.assert_close(history.action, torch.tensor(np.stack(actions[:2])) / 2)
+    context = carry.context
+    torch.testing.assert_close(context.observation, torch.tensor(states))
+    torch.testing.assert_close(context.action, torch.tensor(np.stack(actions[:2])) / 2)
     for step in range(2):  # the reward that the model predicts after what was really seen
-        before = agent.model.encode(history.observation[: step + 1], history.action[:step], history.reward[:step])
-        torch.testing.assert_close(history.reward[step], before.dream(1).step(history.action[step][None]).reward[0])
+        before = agent.model.encode(context.observation[: step + 1], context.action[:step], context.reward[:step])
+        torch.testing.assert_close(context.reward[step], before.imagine(1).step(context.action[step][None]).reward[0])
 
 
 def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
@@ -57,18 +57,18 @@ def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
         action, carry = agent.act(carry, observed(*state.tolist()), None, explore=False)
         assert action.dtype == np.float32 and action.shape == (1,) and abs(action[0]) <= 2
         pushed = torch.from_numpy(agent.interface.action.normalise(action))[None]
-        state = Line().encode(state[None], torch.zeros(0, 1), torch.zeros(0)).dream(1).step(pushed).observation[0]
+        state = Line().encode(state[None], torch.zeros(0, 1), torch.zeros(0)).imagine(1).step(pushed).observation[0]
     assert state.abs().max() < 0.1
 
 
 def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
     agent = make()
     _, first = agent.act(None, observed(1.0, 0.0), None, explore=False)
-    kept = first.plan.clone(), first.action.clone(), first.history.observation.clone(), first.steps
+    kept = first.plan.clone(), first.action.clone(), first.context.observation.clone(), first.steps
     one, _ = agent.act(first, observed(0.9, -0.1), None, explore=True)
     other, _ = agent.act(first, observed(0.9, -0.1), None, explore=True)
     assert np.array_equal(one, other)
-    now = first.plan, first.action, first.history.observation, first.steps
+    now = first.plan, first.action, first.context.observation, first.steps
     assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(kept, now, strict=True))
 
 
@@ -124,8 +124,8 @@ def test_an_objective_is_told_the_simulators_units() -> None:
 
 
 def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
-    def propose(history, state: torch.Tensor) -> torch.Tensor:
-        return followed(history, state, regulated, count=1, horizon=6)
+    def propose(context, state: torch.Tensor) -> torch.Tensor:
+        return followed(context, state, regulated, count=1, horizon=6)
 
     planner = RandomShootingConfig(candidates=2, horizon=6)
     wanted = regulated(torch.tensor([[0.4, 0.0]])).item()
@@ -151,7 +151,7 @@ def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.Monkey
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
     assert encoded == [1] and np.isfinite(action).all()
-    assert carry.history.ends - carry.history.begins == 3
+    assert carry.context.ends - carry.context.begins == 3
 
 
 @pytest.mark.parametrize(

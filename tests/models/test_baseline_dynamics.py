@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from dreams import history_of, require_candidates_apart
 from factories import make_spec
+from imaginations import history_of, require_candidates_apart
 
 from manyparts.data.embodiments import JointSpec
 from manyparts.models.distributional import Distributional
 from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
 from manyparts.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
-from manyparts.models.world_model import Dream, History, WorldModel
+from manyparts.models.world_model import Context, Imagination, WorldModel
 from manyparts.types import UserError
 
 KINDS = ("mlp", "expectation", "ts1", "tsinf")
@@ -35,9 +35,11 @@ def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_they_are_world_models(kind: str) -> None:
     model = make_model(kind)
-    history = model.encode(*history_of(model, 3))
-    assert isinstance(model, WorldModel) and isinstance(history, History) and isinstance(history.dream(2), Dream)
-    found = history.dream(2).step(torch.zeros(2, model.acted))
+    context = model.encode(*history_of(model, 3))
+    assert (
+        isinstance(model, WorldModel) and isinstance(context, Context) and isinstance(context.imagine(2), Imagination)
+    )
+    found = context.imagine(2).step(torch.zeros(2, model.acted))
     assert found.observation.shape == (2, model.observed) and found.reward.shape == (2,)
     assert isinstance(model, Distributional) == (kind != "mlp")
 
@@ -47,11 +49,11 @@ def test_the_present_is_all_there_is_to_know(kind: str) -> None:
     model = make_model(kind)
     observation, action, reward = history_of(model, 4)
     tried = plans(model, 2, 1)[:, 0]
-    whole = model.encode(observation, action, reward).dream(2).step(tried)
+    whole = model.encode(observation, action, reward).imagine(2).step(tried)
     grown = model.encode(observation[:3], action[:2], reward[:2]).extended(action[2], reward[2], observation[3])
     alone = model.encode(observation[3:], action[:0], reward[:0])
-    for history in (grown, alone):
-        for one, other in zip(whole, history.dream(2).step(tried), strict=True):
+    for context in (grown, alone):
+        for one, other in zip(whole, context.imagine(2).step(tried), strict=True):
             torch.testing.assert_close(one, other)
 
 
@@ -59,19 +61,19 @@ def test_the_present_is_all_there_is_to_know(kind: str) -> None:
 def test_candidates_do_not_depend_on_how_they_are_split_into_batches(kind: str) -> None:
     """Also where particles are drawn: all candidates meet the same noise."""
     model = make_model(kind)
-    history, tried = model.encode(*history_of(model, 2)), plans(model, 4, 3)
-    require_candidates_apart(history, tried)
+    context, tried = model.encode(*history_of(model, 2)), plans(model, 4, 3)
+    require_candidates_apart(context, tried)
 
 
 def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:
     model = make_model("mlp")
     observation, tried = history_of(model, 1)[0], plans(model, 3, 2)
-    dream, seen = (
-        model.encode(observation, torch.zeros(0, model.acted), torch.zeros(0)).dream(3),
+    imagination, seen = (
+        model.encode(observation, torch.zeros(0, model.acted), torch.zeros(0)).imagine(3),
         observation.expand(3, -1),
     )
     for step in range(2):
-        found, told = dream.step(tried[:, step]), model(seen, tried[:, step])
+        found, told = imagination.step(tried[:, step]), model(seen, tried[:, step])
         seen = seen + told[:, :-1]
         torch.testing.assert_close(found.observation, seen)
         torch.testing.assert_close(found.reward, told[:, -1])
@@ -82,7 +84,7 @@ def test_the_expectation_is_the_mean_of_the_elites_means() -> None:
     model.held_out_error.copy_(torch.tensor([0.4, 0.1, 0.3, 0.2]))
     assert model.elites.tolist() == [1, 3]
     observation, tried = history_of(model, 1)[0], plans(model, 3, 1)[:, 0]
-    found = model.encode(observation, tried[:0], tried[:0, 0]).dream(3).step(tried)
+    found = model.encode(observation, tried[:0], tried[:0, 0]).imagine(3).step(tried)
     expected = model(observation.expand(3, -1), tried).mean[[1, 3]].mean(dim=0)
     torch.testing.assert_close(found.observation, observation + expected[:, :-1])
     torch.testing.assert_close(found.reward, expected[:, -1])
@@ -92,7 +94,7 @@ def test_the_expectation_is_the_mean_of_the_elites_means() -> None:
 def test_many_particles_have_the_mixtures_mean_after_a_step(kind: str) -> None:
     model = make_model(kind, particles=20_000)
     observation, tried = history_of(model, 1)[0], plans(model, 2, 1)[:, 0]
-    found = model.encode(observation, tried[:0], tried[:0, 0]).dream(2).step(tried)
+    found = model.encode(observation, tried[:0], tried[:0, 0]).imagine(2).step(tried)
     told = model(observation.expand(2, -1), tried)
     expected = told.mean[model.elites].mean(dim=0)
     spread = (0.5 * told.log_variance).exp().max().item() / 20_000**0.5
@@ -107,7 +109,7 @@ def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None
 
     def imagined(seed: int | None) -> torch.Tensor:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        return model.encode(*seen).dream(2, generator).step(tried).observation
+        return model.encode(*seen).imagine(2, generator).step(tried).observation
 
     before = torch.get_rng_state()
     assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(model.config.seed))
@@ -125,10 +127,12 @@ def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
             last.weight.zero_()
             last.bias.zero_()
             last.bias[0, 0, : model.observed], last.bias[1, 0, : model.observed] = 1.0, -1.0
-        dream = model.encode(torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)).dream(1)
+        imagination = model.encode(torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)).imagine(
+            1
+        )
         for _ in range(6):
-            dream.step(torch.zeros(1, model.acted))
-        ends[kind] = set(dream._particles[:, 0, 0].round().int().tolist())
+            imagination.step(torch.zeros(1, model.acted))
+        ends[kind] = set(imagination._particles[:, 0, 0].round().int().tolist())
     assert ends["tsinf"] == {-6, 6} and {-2, 0, 2} <= ends["ts1"]
 
 
@@ -176,4 +180,4 @@ def test_what_does_not_fit_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="3 observations, 1 actions, 1 rewards"):
         model.encode(observation, action[:1], reward[:1])
     with pytest.raises(ValueError, match="actions have shape"):
-        model.encode(observation, action, reward).dream(2).step(torch.zeros(3, model.acted))
+        model.encode(observation, action, reward).imagine(2).step(torch.zeros(3, model.acted))

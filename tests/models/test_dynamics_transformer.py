@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from dreams import history_of, require_candidates_apart
 from factories import make_spec
+from imaginations import history_of, require_candidates_apart
 from torch.nn import functional as F
 
 from manyparts.data.embodiments import JointSpec
@@ -16,7 +16,7 @@ from manyparts.models.dynamics_transformer import (
     DynamicsTransformer,
     DynamicsTransformerConfig,
 )
-from manyparts.models.world_model import Advised, WorldModel, step_by_step
+from manyparts.models.world_model import ProposesActions, WorldModel, step_by_step
 from manyparts.nn.bins import Bins
 from manyparts.types import UserError
 
@@ -57,8 +57,8 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
     model = make_model(decoding)
     observation, action, reward = history_of(model, length)
     candidates = torch.rand(3, 2, model.acted) * 2 - 1
-    dream = model.encode(observation, action, reward).dream(3)
-    first, second = (dream.step(candidates[:, step]) for step in range(2))
+    imagination = model.encode(observation, action, reward).imagine(3)
+    first, second = (imagination.step(candidates[:, step]) for step in range(2))
     for row in range(3):
         seen, acted, earned = observation, torch.cat([action, candidates[row, :1]]), torch.cat([reward, torch.zeros(1)])
         next_observation, next_reward = expected_next(model, seen, acted, earned)
@@ -77,15 +77,15 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
     model = make_model(decoding, steps=3)
     observation, action, reward = history_of(model, 3)
     plan = torch.rand(1, 7, model.acted) * 2 - 1
-    dream = model.encode(observation, action, reward).dream(1)
+    imagination = model.encode(observation, action, reward).imagine(1)
     for step in range(7):
         acted = torch.cat([action, plan[0, : step + 1]])
         told = expected_next(model, observation, acted, torch.cat([reward, torch.zeros(1)]))
-        found = dream.step(plan[:, step])
+        found = imagination.step(plan[:, step])
         for one, other in zip(found, told, strict=True):
             torch.testing.assert_close(one[0], other, atol=1e-4, rtol=1e-4)
         observation, reward = torch.cat([observation, found.observation]), torch.cat([reward, found.reward])
-    assert all(past.own[0].shape[2] <= 3 * model.tokens and past.shared is None for past in dream._past)
+    assert all(past.own[0].shape[2] <= 3 * model.tokens and past.shared is None for past in imagination._past)
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -103,9 +103,9 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: in
     for one, other in zip(whole.cache, grown.cache, strict=True):
         torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=1e-4)
     tried = torch.rand(2, 3, model.acted)
-    dreams = whole.dream(2), grown.dream(2)
+    imaginations = whole.imagine(2), grown.imagine(2)
     for action in tried.unbind(dim=1):
-        for one, other in zip(*(dream.step(action) for dream in dreams), strict=True):
+        for one, other in zip(*(imagination.step(action) for imagination in imaginations), strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
@@ -113,11 +113,11 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: in
 def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding: str) -> None:
     model = make_model(decoding, steps=4)
     observation, action, reward = history_of(model, 10)
-    history = model.encode(observation[:1], action[:0], reward[:0])
+    context = model.encode(observation[:1], action[:0], reward[:0])
     for step in range(9):
-        history = history.extended(action[step], reward[step], observation[step + 1])
+        context = context.extended(action[step], reward[step], observation[step + 1])
     tried = torch.rand(1, model.acted)
-    found = history.dream(1).step(tried)
+    found = context.imagine(1).step(tried)
     whole = expected_next(model, observation, torch.cat([action, tried]), torch.cat([reward, torch.zeros(1)]))
     torch.testing.assert_close(found.observation[0], whole[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.reward[0], whole[1], atol=1e-4, rtol=1e-4)
@@ -126,30 +126,30 @@ def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
     model = make_model(decoding, steps=4)
-    history = model.encode(*history_of(model, 1))
+    context = model.encode(*history_of(model, 1))
     for _ in range(9):
-        history = history.extended(torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed))
-    room = {key.shape[1] for key, _ in history.cache}
+        context = context.extended(torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed))
+    room = {key.shape[1] for key, _ in context.cache}
     kept = 3 * model.tokens + (model.observed if decoding == "sequential" else 0)
-    assert room == {kept} and history.ends - history.begins == 3
-    assert torch.isfinite(history.dream(2).step(torch.zeros(2, model.acted)).observation).all()
+    assert room == {kept} and context.ends - context.begins == 3
+    assert torch.isfinite(context.imagine(2).step(torch.zeros(2, model.acted)).observation).all()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
-def test_candidates_neither_see_each_other_nor_change_the_history(decoding: str, following: str) -> None:
+def test_candidates_neither_see_each_other_nor_change_the_context(decoding: str, following: str) -> None:
     model = make_model(decoding, next=following)
-    history = model.encode(*history_of(model, 3))
+    context = model.encode(*history_of(model, 3))
     plans = torch.rand(4, 3, model.acted) * 2 - 1
-    require_candidates_apart(history, plans)
+    require_candidates_apart(context, plans)
 
 
 def test_what_candidates_share_is_not_copied() -> None:
     model = make_model()
-    history = model.encode(*history_of(model, 5))
-    dream = history.dream(50)
-    dream.step(torch.zeros(50, model.acted))
-    for past, (key, value) in zip(dream._past, history.cache, strict=True):
+    context = model.encode(*history_of(model, 5))
+    imagination = context.imagine(50)
+    imagination.step(torch.zeros(50, model.acted))
+    for past, (key, value) in zip(imagination._past, context.cache, strict=True):
         assert past.shared[0].data_ptr() == key.data_ptr() and past.shared[1].data_ptr() == value.data_ptr()
         assert past.own[0].shape[2] == model.tokens
 
@@ -182,12 +182,12 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
     observation, action, reward = history_of(model, length)
     found = model.cumulative(observation[None], action[None], reward[None])[0]
     assert found.shape == (model.observed + 1,) and ((found >= 0) & (found <= 1)).all()
-    dream = model.encode(observation[:-1], action[:-1], reward[:-1]).dream(1)
+    imagination = model.encode(observation[:-1], action[:-1], reward[:-1]).imagine(1)
     told: list[torch.Tensor] = []
     for head in (model.changes, model.reward) if decoding == "parallel" else ():
         head.expected.register_forward_hook(lambda _, given, __, head=head: told.append(head.logits(*given)))
     expected, model.expected = model.expected, lambda logits: (told.append(logits), expected(logits))[1]
-    dream.step(action[-1:])
+    imagination.step(action[-1:])
     logits = told[0].reshape(-1, model.config.bins)
     if decoding == "parallel":  # all changes at once, then the reward; else the reward comes first
         logits = torch.cat([logits, told[1].reshape(1, -1)])
@@ -268,9 +268,9 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
 ) -> None:
     model = make_model(decoding, policy=True)
     observation, action, reward = history_of(model, length)
-    history, plans = model.encode(observation, action, reward), torch.rand(3, 4, model.acted) * 2 - 1
-    asked, unasked = history.dream(3), history.dream(3)
-    assert isinstance(asked, Advised)
+    context, plans = model.encode(observation, action, reward), torch.rand(3, 4, model.acted) * 2 - 1
+    asked, unasked = context.imagine(3), context.imagine(3)
+    assert isinstance(asked, ProposesActions)
     seen, acted, earned = (part.expand(3, *part.shape) for part in (observation, action, reward))
     for step in plans.unbind(dim=1):
         padded = F.pad(acted, (0, 0, 0, 1)), F.pad(earned, (0, 1))
@@ -301,7 +301,7 @@ def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: st
 def test_a_model_without_a_policy_says_so() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):
-        model.encode(*history_of(model, 2)).dream(1).policy()
+        model.encode(*history_of(model, 2)).imagine(1).policy()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -311,7 +311,7 @@ def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> N
     model = make_model(decoding, soft=soft)
     body = model.joint.specs[0]
     known = history_of(model, 3)
-    history = model.encode(*known)
+    context = model.encode(*known)
     for place, says in ((0, f"observation 1: {body.state_names[0]}"), (1, f"action 1: {body.action.names[0]}")):
         wrong = [part.clone() for part in known]
         wrong[place][1, 0] = bad
@@ -320,12 +320,12 @@ def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> N
         with pytest.raises(UserError, match=f"{says} is {bad}"):
             model.cumulative(*(part[None] for part in wrong))
         with pytest.raises(UserError, match=f"{says.replace(' 1', '')} is {bad}"):
-            history.extended(wrong[1][1], wrong[2][1], wrong[0][1])
+            context.extended(wrong[1][1], wrong[2][1], wrong[0][1])
     wrong = [known[0], known[1], torch.tensor([0.0, bad])]
     with pytest.raises(UserError, match=f"step 1: reward is {bad}"):
         model.encode(*wrong)
     with pytest.raises(UserError, match=f"step: reward is {bad}"):
-        history.extended(known[1][0], wrong[2][1], known[0][0])
+        context.extended(known[1][0], wrong[2][1], known[0][0])
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -336,17 +336,17 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
     with torch.no_grad():
         for head in (model.changes.expected, model.changes.bins) if decoding == "parallel" else (model.head,):
             head.weight.fill_(torch.nan)
-    dream = model.encode(*history_of(model, 3)).dream(2)
+    imagination = model.encode(*history_of(model, 3)).imagine(2)
     for _ in range(3):
-        assert dream.step(torch.zeros(2, model.acted)).observation.isnan().all()
+        assert imagination.step(torch.zeros(2, model.acted)).observation.isnan().all()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
 def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) -> None:
     model = make_model(decoding, next=following)
-    history, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.acted) * 2 - 1
-    for found, expected in zip(history.imagined(plans), step_by_step(history.dream(3), plans), strict=True):
+    context, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.acted) * 2 - 1
+    for found, expected in zip(context.imagined(plans), step_by_step(context.imagine(3), plans), strict=True):
         torch.testing.assert_close(found, expected)
 
 
@@ -366,11 +366,13 @@ def test_samples_are_as_often_as_they_are_likely() -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
     model = make_model(decoding, next="sample")
-    history, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
+    context, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
 
     def imagined(seed: int | None) -> torch.Tensor:
-        dream = history.dream(2, None if seed is None else torch.Generator().manual_seed(seed))
-        return torch.cat([torch.cat([p.observation, p.reward[:, None]], 1) for p in map(dream.step, plans.unbind(1))])
+        imagination = context.imagine(2, None if seed is None else torch.Generator().manual_seed(seed))
+        return torch.cat(
+            [torch.cat([p.observation, p.reward[:, None]], 1) for p in map(imagination.step, plans.unbind(1))]
+        )
 
     before = torch.get_rng_state()
     assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(0))
@@ -393,8 +395,8 @@ def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
     """Of a step's first numbers, the observation's changes."""
     model, count = make_model(next="sample"), 2000
     (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.acted)
-    history = model.encode(observation, action, reward)
-    drawn = [history.dream(1, torch.Generator().manual_seed(seed)).step(acted).observation for seed in range(count)]
+    context = model.encode(observation, action, reward)
+    drawn = [context.imagine(1, torch.Generator().manual_seed(seed)).step(acted).observation for seed in range(count)]
     values = model.sequence(observation[None], torch.cat([action, acted])[None], F.pad(reward, (0, 1))[None])
     with torch.no_grad():
         expected = observation[-1] + model.expected(model(values).logits[0, :-1])

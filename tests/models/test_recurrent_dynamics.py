@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from dreams import history_of, require_candidates_apart
 from factories import make_batch, make_spec
+from imaginations import history_of, require_candidates_apart
 
 from manyparts.data.embodiments import JointSpec
 from manyparts.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
-from manyparts.models.world_model import Dream, History, WorldModel
+from manyparts.models.world_model import Context, Imagination, WorldModel
 from manyparts.objectives.latent_state import LatentState, LatentStateConfig
 from manyparts.objectives.steps import StepPasses
 from manyparts.types import UserError
@@ -26,20 +26,22 @@ def make_model(**changes: Any) -> RecurrentDynamics:
     return RecurrentDynamics(config, JointSpec((make_spec(),)), chunk=1, steps=STEPS).eval()
 
 
-def told(history: History, model: RecurrentDynamics, steps: int = 2, candidates: int = 3) -> torch.Tensor:
-    dream = history.dream(candidates)
+def told(context: Context, model: RecurrentDynamics, steps: int = 2, candidates: int = 3) -> torch.Tensor:
+    imagination = context.imagine(candidates)
     action = torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    found = [dream.step(action[:, step]) for step in range(steps)]
+    found = [imagination.step(action[:, step]) for step in range(steps)]
     return torch.stack([torch.cat([each.observation, each.reward[:, None]], dim=1) for each in found])
 
 
 def test_it_is_a_world_model() -> None:
     model = make_model()
-    history = model.encode(*history_of(model, 3))
-    assert isinstance(model, WorldModel) and isinstance(history, History) and isinstance(history.dream(2), Dream)
-    assert told(history, model).shape == (2, 3, model.observed + 1)
+    context = model.encode(*history_of(model, 3))
+    assert (
+        isinstance(model, WorldModel) and isinstance(context, Context) and isinstance(context.imagine(2), Imagination)
+    )
+    assert told(context, model).shape == (2, 3, model.observed + 1)
     with pytest.raises(ValueError, match="actions have shape"):
-        history.dream(2).step(torch.zeros(3, model.acted))
+        context.imagine(2).step(torch.zeros(3, model.acted))
     with pytest.raises(ValueError, match="3 observations, 1 actions"):
         model.encode(torch.zeros(3, model.observed), torch.zeros(1, model.acted), torch.zeros(1))
 
@@ -66,7 +68,7 @@ def test_it_knows_a_windows_steps_and_none_before() -> None:
 
 
 def test_it_predicts_as_it_dreams() -> None:
-    """What the loss knows of the next step is what a dream tells of it."""
+    """What the loss knows of the next step is what an imagination tells of it."""
     model, batch = make_model(), replace(make_batch(2), mask=torch.ones(2, 4, dtype=torch.bool))
     batch = replace(
         batch, **{name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")}
@@ -75,16 +77,16 @@ def test_it_predicts_as_it_dreams() -> None:
     passes = StepPasses(model, batch, torch.Generator())
     found = LatentState(LatentStateConfig(), model).predict(passes)
     for step in range(3):
-        history = model.encode(batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step])
-        told = history.dream(1).step(passes.action[0, step : step + 1])
+        context = model.encode(batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step])
+        told = context.imagine(1).step(passes.action[0, step : step + 1])
         torch.testing.assert_close(found[0, step], torch.cat([told.observation[0], told.reward]))
 
 
 def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
     model = make_model()
-    history = model.encode(*history_of(model, 2))
+    context = model.encode(*history_of(model, 2))
     action = torch.rand(4, 3, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    require_candidates_apart(history, action)
+    require_candidates_apart(context, action)
 
 
 def test_draws_have_the_probabilities_that_are_told() -> None:

@@ -12,7 +12,7 @@ from factories import STEPS, generator, make_batch, make_spec
 
 from manyparts.data.embodiments import JointSpec
 from manyparts.data.windows import WindowConfig
-from manyparts.models.dynamics_transformer import DynamicsTransformerConfig, Told
+from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformerConfig
 from manyparts.models.ensemble_dynamics import EnsembleDynamicsConfig
 from manyparts.models.mlp_dynamics import MlpDynamicsConfig
 from manyparts.models.recurrent_dynamics import RecurrentDynamicsConfig
@@ -54,7 +54,7 @@ def predicted(system: System, batch: Batch) -> torch.Tensor:
     """(b, t, ...)"""
     passes = KINDS[type(system.model.config)].passes(system.model, batch, generator())
     found = system.objectives["loss"].predict(passes)
-    if isinstance(found, Told):
+    if isinstance(found, BinnedPrediction):
         return found.expected
     return found if isinstance(found, torch.Tensor) else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
 

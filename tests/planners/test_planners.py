@@ -12,7 +12,7 @@ from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
 from manyparts.data.embodiments import JointSpec
 from manyparts.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
 from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 from manyparts.planners import (
     PLANNERS,
     CemConfig,
@@ -26,7 +26,7 @@ from manyparts.planners.plans import (
     SearchConfig,
     StepValue,
     candidates,
-    dreams_seed,
+    imagination_seed,
     moved_on,
     noise,
     predicted_reward,
@@ -68,23 +68,23 @@ def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
 
 @every_planner
 def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> None:
-    history, config = seen(*STATE.tolist()), CONFIGS[name]
-    best, nothing = best_return(STATE, HORIZON), returns(history, zeros()[None], config, predicted_reward).item()
-    found = plan(history, config, generator(), zeros())
+    context, config = seen(*STATE.tolist()), CONFIGS[name]
+    best, nothing = best_return(STATE, HORIZON), returns(context, zeros()[None], config, predicted_reward).item()
+    found = plan(context, config, generator(), zeros())
     assert found.action.shape == (HORIZON, 1)
     assert best <= 0 and nothing < best
     assert found.predicted_return <= best + 1e-4
     assert (best - found.predicted_return) / (best - nothing) < LOST[name]
-    (own,) = returns(history, found.action[None], config, predicted_reward)
+    (own,) = returns(context, found.action[None], config, predicted_reward)
     torch.testing.assert_close(found.predicted_return, own)
 
 
 @every_planner
 def test_going_on_from_the_last_plan_makes_it_better(name: str) -> None:
     config = replace(CONFIGS[name], candidates=32, deviation=0.3, horizon=HORIZON)
-    history, start, first = seen(*STATE.tolist()), zeros(), None
+    context, start, first = seen(*STATE.tolist()), zeros(), None
     for seed in range(6):
-        found = plan(history, config, generator(seed), start)
+        found = plan(context, config, generator(seed), start)
         first, start = first or found, found.action
     assert found.predicted_return > first.predicted_return
 
@@ -94,7 +94,7 @@ def test_a_receding_horizon_brings_the_mass_to_rest(name: str) -> None:
     state, start, config = torch.tensor([1.0, 0.0]), zeros(), CONFIGS[name]
     for step in range(40):
         found = plan(seen(*state.tolist()), config, generator(step), start)
-        state = seen(*state.tolist()).dream(1).step(found.action[:1]).observation[0]
+        state = seen(*state.tolist()).imagine(1).step(found.action[:1]).observation[0]
         start = moved_on(found.action)
     assert state.abs().max() < 0.1
 
@@ -104,10 +104,10 @@ def test_a_receding_horizon_brings_the_mass_to_rest(name: str) -> None:
 def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int) -> None:
     world, proposals = Line(), torch.full((2, HORIZON, 1), -0.2)
     config = replace(CONFIGS[name], candidates=50, **({"elites": 8} if name == "cem" else {}))
-    history = seen(*STATE.tolist(), world=world)
-    whole = plan(history, config, generator(), zeros(), proposals=proposals)
+    context = seen(*STATE.tolist(), world=world)
+    whole = plan(context, config, generator(), zeros(), proposals=proposals)
     world.dreamed.clear()
-    split = plan(history, replace(config, batch=batch), generator(), zeros(), proposals=proposals)
+    split = plan(context, replace(config, batch=batch), generator(), zeros(), proposals=proposals)
     assert torch.equal(split.action, whole.action) and torch.equal(split.predicted_return, whole.predicted_return)
     assert max(world.dreamed) <= batch
 
@@ -117,9 +117,9 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
     config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
     torch.manual_seed(0)
     model = DynamicsTransformer(config, JointSpec((make_spec(action=1),)), chunk=1, steps=4).eval()
-    history = model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
-    whole = plan(history, CONFIGS[name], generator(), zeros())
-    split = plan(history, replace(CONFIGS[name], batch=50), generator(), zeros())
+    context = model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
+    whole = plan(context, CONFIGS[name], generator(), zeros())
+    split = plan(context, replace(CONFIGS[name], batch=50), generator(), zeros())
     torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
 
 
@@ -127,23 +127,23 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
 @pytest.mark.parametrize("drawing", ["parallel", "sequential", "ts1", "tsinf"])
 def test_splitting_changes_no_plan_of_a_model_that_draws(name: str, drawing: str) -> None:
     """All that is drawn comes from the plan's generator, which draws the plans as it did before."""
-    history, config = history_that_draws(drawing), replace(CONFIGS[name], candidates=40, **few(name))
+    context, config = history_that_draws(drawing), replace(CONFIGS[name], candidates=40, **few(name))
     torch.manual_seed(0)
-    whole = plan(history, config, generator(), zeros())
+    whole = plan(context, config, generator(), zeros())
     torch.manual_seed(1)
-    split = plan(history, replace(config, batch=13), generator(), zeros())
+    split = plan(context, replace(config, batch=13), generator(), zeros())
     torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
     torch.testing.assert_close(split.predicted_return, whole.predicted_return, atol=1e-4, rtol=1e-4)
-    again = returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator()))
+    again = returns(context, whole.action[None], config, predicted_reward, imagination_seed(generator()))
     torch.testing.assert_close(again[0], whole.predicted_return, atol=1e-4, rtol=1e-4)
     others = [
-        returns(history, whole.action[None], config, predicted_reward, dreams_seed(generator(seed)))
+        returns(context, whole.action[None], config, predicted_reward, imagination_seed(generator(seed)))
         for seed in (1, 2, 3)
     ]
     assert not torch.allclose(torch.cat(others), again)  # bins have few centres: one may come to the same sum
 
 
-def history_that_draws(drawing: str) -> History:
+def history_that_draws(drawing: str) -> Context:
     torch.manual_seed(0)
     joint, given = JointSpec((make_spec(action=1),)), {"chunk": 1, "steps": 4}
     model: DynamicsTransformer | EnsembleDynamics
@@ -158,40 +158,40 @@ def history_that_draws(drawing: str) -> History:
 
 def test_the_seed_of_dreams_leaves_the_generator_as_it_is() -> None:
     drawn, before = generator(5), generator(5)
-    assert dreams_seed(drawn) == dreams_seed(drawn) != dreams_seed(generator(6))
+    assert imagination_seed(drawn) == imagination_seed(drawn) != imagination_seed(generator(6))
     assert torch.equal(drawn.get_state(), before.get_state())
     torch.randn(1, generator=drawn)
-    assert dreams_seed(drawn) != dreams_seed(before)
+    assert imagination_seed(drawn) != imagination_seed(before)
 
 
 @every_planner
 def test_a_seed_is_a_plan(name: str) -> None:
-    history, config = seen(*STATE.tolist()), CONFIGS[name]
+    context, config = seen(*STATE.tolist()), CONFIGS[name]
     torch.manual_seed(0)
-    one = plan(history, config, generator(3), zeros()).action
+    one = plan(context, config, generator(3), zeros()).action
     torch.manual_seed(1)
-    assert torch.equal(plan(history, config, generator(3), zeros()).action, one)
-    assert not torch.equal(plan(history, config, generator(4), zeros()).action, one)
+    assert torch.equal(plan(context, config, generator(3), zeros()).action, one)
+    assert not torch.equal(plan(context, config, generator(4), zeros()).action, one)
 
 
 @every_planner
 def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> None:
     config = replace(CONFIGS[name], candidates=16, horizon=20, proposal_deviation=0.05, **few(name))
-    history, start = seen(*STATE.tolist()), zeros(20)
-    proposals = followed(history, STATE, regulated, count=1, horizon=20)
+    context, start = seen(*STATE.tolist()), zeros(20)
+    proposals = followed(context, STATE, regulated, count=1, horizon=20)
     assert torch.equal(proposals[0, 0], regulated(STATE[None])[0].clamp(-1, 1))
-    without = plan(history, config, generator(), start).predicted_return
-    with_policy = plan(history, config, generator(), start, proposals=proposals).predicted_return
+    without = plan(context, config, generator(), start).predicted_return
+    with_policy = plan(context, config, generator(), start, proposals=proposals).predicted_return
     assert with_policy > without
     if name != "mppi":  # whose plan is a mean
-        (proposed,) = returns(history, proposals, config, predicted_reward)
+        (proposed,) = returns(context, proposals, config, predicted_reward)
         assert with_policy >= proposed
 
 
 def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
-    history = seen(*STATE.tolist(), world=AdvisedLine())
-    expected = followed(history, STATE, regulated, count=1, horizon=20)
-    torch.testing.assert_close(advised(history, horizon=20), expected)
+    context = seen(*STATE.tolist(), world=AdvisedLine())
+    expected = followed(context, STATE, regulated, count=1, horizon=20)
+    torch.testing.assert_close(advised(context, horizon=20), expected)
     exploding = seen(*STATE.tolist(), world=AdvisedLine(explodes_above=0.5, advice=0.75))
     assert advised(exploding, horizon=3).flatten().tolist() == [0.75] * 3
     plans = followed(
@@ -241,21 +241,21 @@ def test_an_objective_of_another_shape_is_refused(name: str, objective: StepValu
 
 @every_planner
 def test_a_candidate_that_explodes_never_wins(name: str) -> None:
-    history = seen(-2.0, 0.0, world=Line(explodes_above=0.3))  # it would be best to push hard
+    context = seen(-2.0, 0.0, world=Line(explodes_above=0.3))  # it would be best to push hard
 
     def seductive(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
         return action[:, 0]  # finite even where what it leads to is not
 
     config = replace(CONFIGS[name], deviation=0.3)
-    found = plan(history, config, generator(), zeros(), objective=seductive)
+    found = plan(context, config, generator(), zeros(), objective=seductive)
     assert found.predicted_return.isfinite() and found.action.max() <= 0.3
 
 
 @every_planner
 def test_where_all_explode_the_error_says_so(name: str) -> None:
-    history = seen(0.0, 0.0, world=Line(explodes_above=-2))
+    context = seen(0.0, 0.0, world=Line(explodes_above=-2))
     with pytest.raises(UserError, match=r"no return of \d+ plans is a finite number"):
-        plan(history, CONFIGS[name], generator(), zeros())
+        plan(context, CONFIGS[name], generator(), zeros())
 
 
 @every_planner
@@ -265,10 +265,10 @@ def test_where_nothing_matters_the_last_plan_is_as_good_as_any(name: str) -> Non
 
 
 def test_no_iteration_makes_the_plan_worse() -> None:
-    history, found = seen(*STATE.tolist()), []
+    context, found = seen(*STATE.tolist()), []
     for iterations in range(1, 6):
         config = replace(CONFIGS["cem"], iterations=iterations)
-        found.append(plan(history, config, generator(), zeros()).predicted_return.item())
+        found.append(plan(context, config, generator(), zeros()).predicted_return.item())
     assert found == sorted(found)
 
 

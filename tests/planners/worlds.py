@@ -19,18 +19,19 @@ STATE_COST, ACTION_COST = torch.diag(torch.tensor([1.0, 0.1])), 0.05
 class Line:
     """A mass on a line that the action pushes; the reward is lost by standing off 0, by speed and by pushing.
 
-    explodes_above: actions from which on predictions are nan. dreamed: the sizes of dreams so far, in their order.
+    explodes_above: actions from which on predictions are nan. dreamed: the sizes of imaginations so far, in their
+    order.
     """
 
     explodes_above: float = float("inf")
     dreamed: list[int] = field(default_factory=list)
 
-    def encode(self, observation: Tensor, action: Tensor, reward: Tensor) -> LineHistory:
-        return LineHistory(self, observation, action, reward)
+    def encode(self, observation: Tensor, action: Tensor, reward: Tensor) -> LineContext:
+        return LineContext(self, observation, action, reward)
 
 
 @dataclass(frozen=True)
-class LineHistory:
+class LineContext:
     """All that was seen, so that tests can look at it."""
 
     world: Line
@@ -38,12 +39,12 @@ class LineHistory:
     action: Tensor
     reward: Tensor
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> LineDream:
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> LineImagination:
         self.world.dreamed.append(count)
-        kind = AdvisedDream if isinstance(self.world, AdvisedLine) else LineDream
+        kind = ProposingImagination if isinstance(self.world, AdvisedLine) else LineImagination
         return kind(self.world, self.observation[-1].expand(count, -1))
 
-    def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> LineHistory:
+    def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> LineContext:
         return replace(
             self,
             observation=torch.cat([self.observation, observation[None]]),
@@ -59,7 +60,7 @@ class AdvisedLine(Line):
     advice: float | None = None
 
 
-class LineDream:
+class LineImagination:
     def __init__(self, world: Line, state: Tensor) -> None:
         self.world, self.state = world, state
 
@@ -70,15 +71,15 @@ class LineDream:
         return Prediction(self.state, reward)
 
 
-class AdvisedDream(LineDream):
+class ProposingImagination(LineImagination):
     def policy(self) -> Tensor:
         assert isinstance(self.world, AdvisedLine)
         advice = self.world.advice
         return regulated(self.state).clamp(-1, 1) if advice is None else torch.full((len(self.state), 1), advice)
 
 
-def seen(*state: float, world: Line | None = None) -> LineHistory:
-    """A history of one observation."""
+def seen(*state: float, world: Line | None = None) -> LineContext:
+    """A context of one observation."""
     return (world or Line()).encode(torch.tensor([state]), torch.zeros(0, 1), torch.zeros(0))
 
 

@@ -12,7 +12,7 @@ from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
 from manyparts import benchmarks
-from manyparts.benchmarks.plan_shared_cache import a_history, imagine, make_model
+from manyparts.benchmarks.plan_shared_cache import a_context, imagine, make_model
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.frames import FrameCache
 from manyparts.data.windows import WindowConfig, Windows
@@ -77,7 +77,7 @@ def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
 
 def test_planning_on_a_gpu_finds_the_processors_rewards():
     model = make_model("parallel")
-    observation, action, reward, plans = given = a_history(model)
+    observation, action, reward, plans = given = a_context(model)
     ours = imagine(model.cuda(), (observation.cuda(), action.cuda(), reward.cuda(), plans.cuda()))
     assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)
 
@@ -85,9 +85,9 @@ def test_planning_on_a_gpu_finds_the_processors_rewards():
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
 def test_a_replayed_plan_is_the_one_launched_kernel_by_kernel(decoding):
     model = make_model(decoding).cuda()
-    observation, action, reward, plans = (each.cuda() for each in a_history(model))
-    history = model.encode(observation, action, reward)
-    for moved in range(3):  # the graph is recorded in the first round and replayed with other histories after it
-        there, launched = history.imagined(plans[:, :5]), step_by_step(history.dream(len(plans)), plans[:, :5])
+    observation, action, reward, plans = (each.cuda() for each in a_context(model))
+    context = model.encode(observation, action, reward)
+    for moved in range(3):  # the graph is recorded in the first round and replayed with other contexts after it
+        there, launched = context.imagined(plans[:, :5]), step_by_step(context.imagine(len(plans)), plans[:, :5])
         assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(there, launched, strict=True))
-        history, plans = history.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]), plans.flip(0)
+        context, plans = context.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]), plans.flip(0)

@@ -18,32 +18,32 @@ from manyparts.agents.checks import require_actions, require_carry, state_of
 from manyparts.agents.generators import generator_of
 from manyparts.agents.origin import Origin
 from manyparts.data.transforms import StateNormaliser
-from manyparts.models.world_model import History, WorldModel
+from manyparts.models.world_model import Context, WorldModel
 from manyparts.planners import PlannerConfig, plan
-from manyparts.planners.plans import SearchConfig, StepValue, dreams_seed, moved_on, predicted_reward
+from manyparts.planners.plans import SearchConfig, StepValue, imagination_seed, moved_on, predicted_reward
 from manyparts.planners.proposals import advised
 from manyparts.printing import shown_short
 from manyparts.types import Observation, Prompt, Spec, UserError
 
-Propose = Callable[[History, Tensor], Tensor]
-"""From the history and the present observation (s,), normalised, to plans (p, t, a) within [-1, 1]; `followed` makes
+Propose = Callable[[Context, Tensor], Tensor]
+"""From the context and the present observation (s,), normalised, to plans (p, t, a) within [-1, 1]; `followed` makes
 one of a policy."""
 
 
 @shown_short
 @dataclass(frozen=True)
 class Carry:
-    """One slot's memory. history: up to the observation that `action`, the last one, (a,) within [-1, 1], answered.
+    """One slot's memory. context: up to the observation that `action`, the last one, (a,) within [-1, 1], answered.
     plan: (t, a), that which `action` began. steps: taken so far."""
 
-    history: History
+    context: Context
     action: Tensor
     plan: Tensor
     steps: int
 
 
 class MpcAgent(Described):
-    """Acts by planning. A step extends the history by what was seen, which encodes nothing again, and costs a plan,
+    """Acts by planning. A step extends the context by what was seen, which encodes nothing again, and costs a plan,
     which goes on from the last one.
 
     An agent is not told rewards. The history's are those that the model predicts for the actions that were done, one
@@ -102,30 +102,30 @@ class MpcAgent(Described):
             raise UserError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps
         generator = generator_of(self.seed, steps, self._device)
-        history = self._history(carry, state, dreams_seed(generator))
+        context = self._context(carry, state, imagination_seed(generator))
         start = self._nothing() if carry is None else moved_on(carry.plan)
-        proposals = self._proposals(history, state)
-        planned = plan(history, self.planner, generator, start, objective=self._objective, proposals=proposals).action
+        proposals = self._proposals(context, state)
+        planned = plan(context, self.planner, generator, start, objective=self._objective, proposals=proposals).action
         action = planned[0]
         if explore:
             noise = torch.randn(action.shape, generator=generator, device=self._device)
             action = (action + self.exploration * noise).clamp(-1, 1)
         done = require_actions(action.cpu().numpy(), self.interface)
-        return self.interface.action.denormalise(done), Carry(history, action, planned, steps + 1)
+        return self.interface.action.denormalise(done), Carry(context, action, planned, steps + 1)
 
-    def _history(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> History:
+    def _context(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> Context:
         """All that was seen and done, up to the present observation. seed: of what a model draws."""
         if carry is None:
             return self.model.encode(state[None], self._nothing()[:0], state.new_zeros(0))
         generator = torch.Generator(self._device).manual_seed(seed)
-        predicted = carry.history.dream(1, generator).step(carry.action[None])
-        return carry.history.extended(carry.action, predicted.reward[0], state)
+        predicted = carry.context.imagine(1, generator).step(carry.action[None])
+        return carry.context.extended(carry.action, predicted.reward[0], state)
 
-    def _proposals(self, history: History, state: Float[Tensor, "s"]) -> Float[Tensor, "p t a"] | None:
+    def _proposals(self, context: Context, state: Float[Tensor, "s"]) -> Float[Tensor, "p t a"] | None:
         if self._propose is not None:
-            return self._propose(history, state)
+            return self._propose(context, state)
         if isinstance(self.planner, SearchConfig) and self.planner.advised:
-            return advised(history, horizon=self.planner.horizon)
+            return advised(context, horizon=self.planner.horizon)
         return None
 
     def _nothing(self) -> Float[Tensor, "t a"]:

@@ -21,7 +21,7 @@ from manyparts.methods.inverse_dynamics import pretrain
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed import Ranks
 from manyparts.training.frozen_features import frozen_features
-from manyparts.training.loop import Course, drawn_ahead
+from manyparts.training.loop import TrainContext, drawn_ahead
 from manyparts.training.sources import Sources
 from manyparts.training.train import prepare
 
@@ -73,7 +73,7 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
             Steps(replace(config, compile=False), dataset, windows, "cuda")()
         torch.cuda.reset_peak_memory_stats()
         steps = Steps(replace(config, steps=_WARM_UP + _STEPS), dataset, windows, "cuda")
-        course = Course(steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks())
+        course = TrainContext(steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks())
         began = 0.0
         for step, parts in drawn_ahead(course, 0):
             if step == _WARM_UP:

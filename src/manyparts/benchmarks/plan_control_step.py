@@ -13,13 +13,13 @@ from manyparts.benchmarks.harness import Row, in_turns, seconds
 from manyparts.benchmarks.plan_shared_cache import (
     CANDIDATES,
     HORIZON,
-    a_history,
+    a_context,
     imagine_plainly,
     make_model,
 )
 from manyparts.data.transforms import StateNormaliser
-from manyparts.models.dynamics_transformer import DynamicsTransformer, TransformerDream
-from manyparts.models.world_model import Dream, History
+from manyparts.models.dynamics_transformer import DynamicsTransformer, TransformerImagination
+from manyparts.models.world_model import Context, Imagination
 from manyparts.planners import RandomShootingConfig
 from manyparts.types import Observation
 
@@ -37,7 +37,7 @@ def measure() -> Iterator[Row]:
     )
     note = (
         f"control steps with random shooting, {CANDIDATES} x {HORIZON}, cartpole's size, {1 / value:.2f} s each; "
-        f"against encoding history and plan of every candidate at every step, {1 / baseline:.2f} s"
+        f"against encoding context and plan of every candidate at every step, {1 / baseline:.2f} s"
     )
     yield Row("plan-control-step", value, baseline, "steps/s", note, least_ratio=5.0, least_value=_STEPS_A_SECOND)
     for name, config in (
@@ -59,17 +59,17 @@ def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
 
 
 class Controlled:
-    """An agent in the midst of an episode, with a history as long as the model keeps, on the model's device. launched:
-    its dreams go step by step, also where a GPU could replay them whole."""
+    """An agent in the midst of an episode, with a context as long as the model keeps, on the model's device. launched:
+    its imaginations go step by step, also where a GPU could replay them whole."""
 
     def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig, *, launched: bool = False) -> None:
         self.config, body, device = config, model.joint.specs[0], next(model.parameters()).device
         units = StateNormaliser((0.0,) * model.observed, (1.0,) * model.observed)
         self._agent = MpcAgent(model, body, units, config, device=device)
-        observation, action, reward, plans = (given.to(device) for given in a_history(model))
+        observation, action, reward, plans = (given.to(device) for given in a_context(model))
         start = torch.zeros(config.horizon, model.acted, device=device)
-        history = model.encode(observation, action, reward)
-        self._carry = Carry(_StepByStep(history) if launched else history, plans[0, 0], start, len(action))
+        context = model.encode(observation, action, reward)
+        self._carry = Carry(_StepByStep(context) if launched else context, plans[0, 0], start, len(action))
         self._seen: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
 
     def step(self) -> None:
@@ -77,28 +77,28 @@ class Controlled:
 
     def megabytes(self) -> float:
         """What the candidates' own keys and values hold once they have imagined their plans."""
-        count, dream = self.config.candidates, self._carry.history.dream(self.config.candidates)
+        count, imagination = self.config.candidates, self._carry.context.imagine(self.config.candidates)
         for _ in range(self.config.horizon):
-            dream.step(self._carry.action.new_zeros(count, len(self._carry.action)))
-        assert isinstance(dream, TransformerDream)
-        return dream.nbytes / 1e6
+            imagination.step(self._carry.action.new_zeros(count, len(self._carry.action)))
+        assert isinstance(imagination, TransformerImagination)
+        return imagination.nbytes / 1e6
 
 
 @dataclass(frozen=True)
 class _StepByStep:
-    """A history without `imagined`."""
+    """A context without `imagined`."""
 
-    history: History
+    context: Context
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
-        return self.history.dream(count, generator)
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
+        return self.context.imagine(count, generator)
 
     def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> _StepByStep:
-        return _StepByStep(self.history.extended(action, reward, observation))
+        return _StepByStep(self.context.extended(action, reward, observation))
 
 
 def plain_step(model: DynamicsTransformer, config: RandomShootingConfig) -> Tensor:
     """The first action of the best of as many plans, with nothing kept."""
-    observation, action, reward, plans = a_history(model)
+    observation, action, reward, plans = a_context(model)
     drawn = (config.deviation * torch.randn(plans.shape)).clamp(-1, 1)
     return drawn[imagine_plainly(model, (observation, action, reward, drawn)).sum(dim=1).argmax(), 0]

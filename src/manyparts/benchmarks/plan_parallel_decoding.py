@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from manyparts.benchmarks.harness import Row, in_turns, seconds
-from manyparts.benchmarks.plan_shared_cache import CANDIDATES, HORIZON, a_history, imagine, make_model
+from manyparts.benchmarks.plan_shared_cache import CANDIDATES, HORIZON, a_context, imagine, make_model
 
 _ROUNDS = 3
 
 
 def measure() -> Iterator[Row]:
-    """128 candidates, 25 steps ahead, the history shared by all in both."""
+    """128 candidates, 25 steps ahead, the context shared by all in both."""
     together, apart = make_model("parallel"), make_model("sequential")
-    given = a_history(together)
+    given = a_context(together)
     value, baseline = in_turns(
         lambda: 1 / seconds(lambda: imagine(together, given)),
         lambda: 1 / seconds(lambda: imagine(apart, given)),

@@ -1,4 +1,4 @@
-"""Imagining with one shared history, against encoding history and plan anew for every candidate at every step."""
+"""Imagining with one shared context, against encoding context and plan anew for every candidate at every step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUNDS = 3
 def make_model(
     decoding: Decoding, size: Size = "laptop", *, observed: int = OBSERVED, acted: int = ACTED
 ) -> DynamicsTransformer:
-    """A preset's with a history of 16 steps, as it is drawn, for a body of so many numbers, by default cartpole's.
+    """A preset's with a context of 16 steps, as it is drawn, for a body of so many numbers, by default cartpole's.
 
     Its bins are uniform: number by number, the expectation of a distribution that nothing has trained, over bins that
     reach to 256 deviations, is chaotic, and what is rounded differently would grow from step to step.
@@ -39,7 +39,7 @@ def make_model(
     return System.build(drawn, config.objectives, JointSpec((body,)), window).model.eval()
 
 
-def a_history(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def a_context(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Observations, actions and rewards as long as the model keeps them, and plans (n, t, a)."""
     generator, kept = torch.Generator().manual_seed(0), model.steps - 1
     shapes = ((kept + 1, model.observed), (kept, model.acted), (kept,), (CANDIDATES, HORIZON, model.acted))
@@ -49,8 +49,8 @@ def a_history(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tenso
 
 def imagine(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
     """Every candidate's rewards (n, t)."""
-    *history, plans = given
-    return model.encode(*history).imagined(plans).reward
+    *context, plans = given
+    return model.encode(*context).imagined(plans).reward
 
 
 @torch.inference_mode()
@@ -74,7 +74,7 @@ def imagine_plainly(model: DynamicsTransformer, given: tuple[Tensor, Tensor, Ten
 def measure() -> Iterator[Row]:
     """128 candidates, 25 steps ahead, all numbers of a step at once."""
     model = make_model("parallel")
-    given = a_history(model)
+    given = a_context(model)
     difference = (imagine(model, given) - imagine_plainly(model, given)).abs().max().item()
     value, baseline = in_turns(
         lambda: 1 / seconds(lambda: imagine(model, given)),

@@ -12,7 +12,7 @@ from manyparts.benchmarks.harness import Row, in_turns, rate
 from manyparts.benchmarks.recorded import Steps, recorded
 from manyparts.data.windows import Windows
 from manyparts.training.distributed import Ranks
-from manyparts.training.loop import Course, drawn_ahead
+from manyparts.training.loop import TrainContext, drawn_ahead
 
 _STEPS, _ROUNDS = 10, 5
 
@@ -23,7 +23,7 @@ def measure() -> Iterator[Row]:
     with recorded() as (dataset, cache), tempfile.TemporaryDirectory() as name:
         windows = Windows(dataset, cache, config.window, seed=0)
         steps = Steps(config, dataset, windows)
-        drawn = drawn_ahead(Course(config, steps.learner, windows, None, steps.info, Path(name), Ranks()), 0)
+        drawn = drawn_ahead(TrainContext(config, steps.learner, windows, None, steps.info, Path(name), Ranks()), 0)
         theirs = plain.InverseDynamics(dataset)
 
         def ours() -> None:

@@ -302,7 +302,7 @@ def _forecast(
 ) -> Forecast:
     """unit: the deviations in which errors are told."""
     names, scale = asked.dataset.spec.state_names, forecaster.normaliser.deviation / unit
-    with threads(1):  # a dream of one has too little to share, and beside other work threads wait for each other
+    with threads(1):  # an imagination of one has too little to share, and beside other work threads wait for each other
         walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
     rows = tuple(_row(walks, steps, names, rewarded=asked.rewarded) for steps in sorted(set(horizons)))
     found = None
@@ -337,9 +337,9 @@ def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.n
     """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a window."""
     seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
     action = torch.from_numpy(forecaster.contract.normalise(window.action))
-    history = forecaster.model.encode(seen, action[:context], window.reward[:context])
-    dream = history.dream(1, torch.Generator().manual_seed(window.seed))
-    observation, reward = step_by_step(dream, action[None, context:])
+    encoded = forecaster.model.encode(seen, action[:context], window.reward[:context])
+    imagination = encoded.imagine(1, torch.Generator().manual_seed(window.seed))
+    observation, reward = step_by_step(imagination, action[None, context:])
     return observation[0].numpy(), reward[0].numpy()
 
 

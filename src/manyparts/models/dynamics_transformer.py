@@ -32,8 +32,8 @@ class DynamicsTransformerConfig:
     between two bins count for both, in what goes in (sequential) and in targets. policy: whether it learns what to do,
     too.
 
-    next: a dream goes on with the "expectation" of what is predicted, or with a "sample" of it. No weight depends on
-    it."""
+    next: an imagination goes on with the "expectation" of what is predicted, or with a "sample" of it. No weight
+    depends on it."""
 
     width: int = 128
     layers: int = 4
@@ -63,7 +63,7 @@ class DynamicsTransformerConfig:
             raise UserError(f"model.width {self.width} is not a multiple of twice model.heads, {self.heads}")
 
 
-class Told(NamedTuple):
+class BinnedPrediction(NamedTuple):
     """What comes next. expected: the numbers; logits: of their distribution over bins. Sequential: of every number;
     parallel: of those of one step of each window."""
 
@@ -160,7 +160,7 @@ class DynamicsTransformer(nn.Module):
         values: Float[Tensor, "b t n"],
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
-    ) -> Told:
+    ) -> BinnedPrediction:
         """What comes next. Sequential: at each number of a step, the one after it. Parallel: the observation's changes,
         and the reward, told from the next observation where there is one, else from the expected one. values:
         `sequence`'s, of any length: a step sees as many as the model has places for, itself included. real: steps that
@@ -175,12 +175,12 @@ class DynamicsTransformer(nn.Module):
         values: Float[Tensor, "b t n"],
         real: Bool[Tensor, "b t"] | None,
         step: Int[Tensor, "b"] | None,
-    ) -> Told:
+    ) -> BinnedPrediction:
         """See `forward`. x: what the model has in mind at each token."""
         b, t, _ = values.shape
         if self.config.decoding == "sequential":
             logits = self._logits(x.unflatten(1, (t, self.tokens)))
-            return Told(self.expected(logits.detach()), logits)
+            return BinnedPrediction(self.expected(logits.detach()), logits)
         x, observation = self.norm(x), values[..., : self.observed]
         changes = self.changes(x)
         seen = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
@@ -190,11 +190,11 @@ class DynamicsTransformer(nn.Module):
         outcome = self._outcome(values[..., :-1], came)
         one = torch.arange(b, device=x.device), t - 1 if step is None else step
         logits = torch.cat([self.changes.logits(x[one]), self.reward.logits(outcome[one])], dim=1)
-        return Told(torch.cat([changes, self.reward(outcome)], dim=-1), logits)
+        return BinnedPrediction(torch.cat([changes, self.reward(outcome)], dim=-1), logits)
 
     def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m"]:
-        """What `forward` expects after the last step, and no head's of another one: a step of a dream for which nothing
-        was kept."""
+        """What `forward` expects after the last step, and no head's of another one: a step of an imagination for which
+        nothing was kept."""
         steps = self._places(values)
         x = self._attended(self._steps(values).flatten(1, 2), steps, self._earlier(steps), None)[:, -self.tokens :]
         if self.config.decoding == "sequential":
@@ -213,7 +213,7 @@ class DynamicsTransformer(nn.Module):
         values: Float[Tensor, "b t n"],
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
-    ) -> tuple[Told, Float[Tensor, "b t a"]]:
+    ) -> tuple[BinnedPrediction, Float[Tensor, "b t a"]]:
         """What `forward` and `decide` tell, in one pass."""
         x, asked = self._thought(values, real)
         return self._follows(x, values, real, step), self._actions(asked)
@@ -255,7 +255,7 @@ class DynamicsTransformer(nn.Module):
     @torch.no_grad()
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
-    ) -> TransformerHistory:
+    ) -> TransformerContext:
         """See `WorldModel.encode`: as if it had been extended step by step. A step sees as many as the model has places
         for, through them what these saw, and so on; what is out of this reach is not encoded. Raises UserError for what
         is not finite."""
@@ -265,17 +265,17 @@ class DynamicsTransformer(nn.Module):
         first = max(0, len(action) - self.reach)
         observation, action, reward = observation[first:], action[first:], reward[first:]
         done = self.sequence(observation[None, :-1], action[None], reward[None])
-        history = TransformerHistory(self, None, 0, 0, observation[0])
+        context = TransformerContext(self, None, 0, 0, observation[0])
         if len(action):
-            told = history._with(self._steps(done).flatten(1, 2), self._places(done))
-            history = TransformerHistory(self, told.cache, 0, len(action), observation[-1])._within()
-        return history._begun() if self.config.decoding == "sequential" else history
+            told = context._with(self._steps(done).flatten(1, 2), self._places(done))
+            context = TransformerContext(self, told.cache, 0, len(action), observation[-1])._within()
+        return context._begun() if self.config.decoding == "sequential" else context
 
     @torch.no_grad()
     def cumulative(
         self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
     ) -> Float[Tensor, "b m"]:
-        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. A history is
+        """See `Distributional.cumulative`. Sequential: of each number given those before it, as they came. A context is
         the one that `encode` makes of it. Raises UserError for what is not finite."""
         self._require_finite(observation, action, reward)
         first = max(0, action.shape[1] - 1 - self.reach)
@@ -382,7 +382,7 @@ def _causal(length: int, device: torch.device) -> Bool[Tensor, "l l"]:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 
 
-class TransformerHistory:
+class TransformerContext:
     """A history's keys and values of every layer, computed once. begins, ends: the steps that it has."""
 
     def __init__(
@@ -395,38 +395,39 @@ class TransformerHistory:
     ) -> None:
         self.model, self.cache, self.begins, self.ends, self.observation = model, cache, begins, ends, observation
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> TransformerDream:
-        """See `History.dream`. Without a generator a model that samples draws from one of seed 0."""
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> TransformerImagination:
+        """See `Context.imagine`. Without a generator a model that samples draws from one of seed 0."""
         if self.model.config.next == "expectation":
-            return TransformerDream(self, count)
-        return TransformerDream(self, count, generator or torch.Generator(self.observation.device).manual_seed(0))
+            return TransformerImagination(self, count)
+        return TransformerImagination(self, count, generator or torch.Generator(self.observation.device).manual_seed(0))
 
     def imagined(self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None) -> Prediction:
-        """See `Foreseeing.imagined`. A GPU replays the whole as one graph, once the history is as long as it gets."""
+        """See `ImaginesInParallel.imagined`. A GPU replays the whole as one graph, once the context is as long as it
+        gets."""
         full = self.ends - self.begins == self.model.steps - 1
         if plans.is_cuda and full and self.model.config.next == "expectation":
             return plan_graph(self, plans).imagined(self, plans)
-        return self.dream(len(plans), generator).imagined(plans)
+        return self.imagine(len(plans), generator).imagined(plans)
 
     @torch.no_grad()
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
-    ) -> TransformerHistory:
-        """See `History.extended`. Nothing that is known is encoded again. Raises UserError for what is not finite."""
+    ) -> TransformerContext:
+        """See `Context.extended`. Nothing that is known is encoded again. Raises UserError for what is not finite."""
         self.model._require_finite(observation, action, reward)
         model, sequential = self.model, self.model.config.decoding == "sequential"
         done = model.sequence(self.observation[None, None], action[None, None], reward.reshape(1, 1))
         new = slice(model.observed if sequential else 0, None)  # the present observation's tokens are there already
         told = self._with(model._steps(done).flatten(1, 2)[:, new], model._places(done)[new] + self.ends)
-        moved = TransformerHistory(model, told.cache, self.begins, self.ends + 1, observation)._within()
+        moved = TransformerContext(model, told.cache, self.begins, self.ends + 1, observation)._within()
         return moved._begun() if sequential else moved
 
-    def _begun(self) -> TransformerHistory:
+    def _begun(self) -> TransformerContext:
         """With the tokens of its present observation, which are there before the action."""
         places = torch.arange(self.model.observed, device=self.observation.device)
         return self._with(self.model._numbers(self.observation[None], places), torch.full_like(places, self.ends))
 
-    def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerHistory:
+    def _with(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerContext:
         """With more tokens."""
         model, past = self.model, self._past()
         model._run(x, steps, past)
@@ -436,39 +437,39 @@ class TransformerHistory:
                 (torch.cat([old[0], key], dim=1), torch.cat([old[1], value], dim=1))
                 for old, (key, value) in zip(self.cache, new, strict=True)
             ]
-        return TransformerHistory(model, new, self.begins, self.ends, self.observation)
+        return TransformerContext(model, new, self.begins, self.ends, self.observation)
 
-    def _within(self) -> TransformerHistory:
+    def _within(self) -> TransformerContext:
         """Without the oldest steps, where there are more than the model has places for."""
         gone = (self.ends - self.begins) - (self.model.steps - 1)
         if gone <= 0 or self.cache is None:
             return self
         cut = gone * self.model.tokens
         cache = [(key[:, cut:], value[:, cut:]) for key, value in self.cache]
-        return TransformerHistory(self.model, cache, self.begins + gone, self.ends, self.observation)
+        return TransformerContext(self.model, cache, self.begins + gone, self.ends, self.observation)
 
     def _past(self) -> list[Past]:
         cache = self.cache if self.cache is not None else [None] * len(self.model.blocks)
         return [Past(shared) for shared in cache]
 
 
-class TransformerDream:
-    """See `Dream`. The history's keys and values are shared by all candidates. A dream may be longer than the model has
-    places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it goes on with;
-    None: their expectations. now: the history's end on the model's device, where it is there already."""
+class TransformerImagination:
+    """See `Imagination`. The history's keys and values are shared by all candidates. An imagination may be longer than
+    the model has places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it
+    goes on with; None: their expectations. now: the history's end on the model's device, where it is there already."""
 
     def __init__(
         self,
-        history: TransformerHistory,
+        context: TransformerContext,
         count: int,
         generator: torch.Generator | None = None,
         *,
         now: Int[Tensor, "1"] | None = None,
     ) -> None:
-        self._model, self._past, self._generator = history.model, history._past(), generator
-        self._begins, self._ends = history.begins, history.ends
-        self._now = torch.tensor([history.ends], device=history.observation.device) if now is None else now
-        self._observation = history.observation.expand(count, -1)
+        self._model, self._past, self._generator = context.model, context._past(), generator
+        self._begins, self._ends = context.begins, context.ends
+        self._now = torch.tensor([context.ends], device=context.observation.device) if now is None else now
+        self._observation = context.observation.expand(count, -1)
 
     @property
     def nbytes(self) -> int:
@@ -477,7 +478,7 @@ class TransformerDream:
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Imagination.step`."""
         if action.shape != (len(self._observation), self._model.acted):
             wanted = (len(self._observation), self._model.acted)
             raise ValueError(f"actions have shape {tuple(action.shape)}, expected {wanted}")
@@ -490,8 +491,8 @@ class TransformerDream:
         return Prediction(observation, reward)
 
     def imagined(self, plans: Float[Tensor, "n t a"]) -> Prediction:
-        """What all steps of plans come to, as by `step`; the dream is over then. Where nothing is drawn and a step's
-        numbers are told at once, so are all rewards, in the end."""
+        """What all steps of plans come to, as by `step`; the imagination is over then. Where nothing is drawn and a
+        step's numbers are told at once, so are all rewards, in the end."""
         if self._model.config.decoding == "sequential" or self._generator is not None:
             return step_by_step(self, plans)
         with torch.inference_mode():
@@ -504,7 +505,7 @@ class TransformerDream:
 
     @torch.no_grad()
     def policy(self) -> Float[Tensor, "n a"]:
-        """See `Advised.policy`. Raises UserError if the model learned none."""
+        """See `ProposesActions.policy`. Raises UserError if the model learned none."""
         model = self._model
         if not model.config.policy:
             raise UserError("this dynamics model learned no policy; one that does is `dynamics/generalist-laptop`")

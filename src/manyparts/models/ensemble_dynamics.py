@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.data.embodiments import JointSpec
+from manyparts.models.markov_context import MarkovContext, require_actions
 from manyparts.models.one_body import dimensions
-from manyparts.models.present import Present, require_actions
-from manyparts.models.world_model import Dream, Prediction
+from manyparts.models.world_model import Imagination, Prediction
 from manyparts.nn.ensemble import EnsembleMlp
 from manyparts.types import UserError
 
@@ -29,10 +29,11 @@ class EnsembleDynamicsConfig:
     """elites: how many of the members predict, those with the least held-out error. width: of each of so many hidden
     layers. log_variance: bounds with which training begins.
 
-    propagation: of a dream. "expectation": the mean of all elites' means, one state a candidate. "ts1" and "tsinf":
+    propagation: of an imagination. "expectation": the mean of all elites' means, one state a candidate. "ts1" and
+    "tsinf":
     trajectory sampling, `particles` states a candidate, each drawn from the Gaussian of one elite, another one at every
     step or the same for ever; predictions are means over particles, a multiple of elites. seed: of particles, where no
-    generator is given to `History.dream`.
+    generator is given to `Context.imagine`.
 
     Expectation is the default: it costs a quarter of 20 particles, and no draw decides which plan is the best.
     """
@@ -111,16 +112,16 @@ class EnsembleDynamics(nn.Module):
 
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
-    ) -> Present:
+    ) -> MarkovContext:
         """See `WorldModel.encode`."""
 
-        def begin(observation: Tensor, generator: torch.Generator | None) -> Dream:
+        def begin(observation: Tensor, generator: torch.Generator | None) -> Imagination:
             if self.config.propagation == "expectation":
-                return ExpectedDream(self, observation)
+                return ExpectedImagination(self, observation)
             fresh = torch.Generator(observation.device).manual_seed(self.config.seed)
-            return SampledDream(self, observation, generator or fresh)
+            return SampledImagination(self, observation, generator or fresh)
 
-        return Present.after(observation, action, reward, begin)
+        return MarkovContext.after(observation, action, reward, begin)
 
     @torch.no_grad()
     def cumulative(
@@ -138,15 +139,15 @@ class EnsembleDynamics(nn.Module):
         return self.lowest + F.softplus(below - self.lowest)
 
 
-class ExpectedDream:
-    """See `Dream`: all elites go on from the mean of what they have said."""
+class ExpectedImagination:
+    """See `Imagination`: all elites go on from the mean of what they have said."""
 
     def __init__(self, model: EnsembleDynamics, observation: Float[Tensor, "n s"]) -> None:
         self._model, self._observation, self._elites = model, observation, model.elites
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Imagination.step`."""
         require_actions(action, len(self._observation), self._model.acted)
         told = torch.cat([self._observation, action], dim=-1).expand(len(self._elites), -1, -1)
         mean = self._model.each(told, self._elites).mean.mean(dim=0)
@@ -154,9 +155,10 @@ class ExpectedDream:
         return Prediction(self._observation, mean[:, -1])
 
 
-class SampledDream:
-    """See `Dream`: particles that each follow an elite, equally many an elite. All candidates meet the same noise, so
-    that they are compared alike, however they are split into batches (common random numbers; Ng and Jordan 2000)."""
+class SampledImagination:
+    """See `Imagination`: particles that each follow an elite, equally many an elite. All candidates meet the same
+    noise, so that they are compared alike, however they are split into batches (common random numbers; Ng and Jordan
+    2000)."""
 
     def __init__(self, model: EnsembleDynamics, observation: Float[Tensor, "n s"], generator: torch.Generator) -> None:
         self._model, self._elites, self._generator = model, model.elites, generator
@@ -164,7 +166,7 @@ class SampledDream:
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`: means over particles."""
+        """See `Imagination.step`: means over particles."""
         model, (count, candidates, _) = self._model, self._particles.shape
         require_actions(action, candidates, model.acted)
         if model.config.propagation == "ts1":

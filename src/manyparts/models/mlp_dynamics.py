@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyparts.data.embodiments import JointSpec
+from manyparts.models.markov_context import MarkovContext, require_actions
 from manyparts.models.one_body import dimensions
-from manyparts.models.present import Present, require_actions
 from manyparts.models.world_model import Prediction
 from manyparts.nn.mlp import mlp
 from manyparts.types import UserError
@@ -51,20 +51,20 @@ class MlpDynamics(nn.Module):
 
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
-    ) -> Present:
+    ) -> MarkovContext:
         """See `WorldModel.encode`."""
-        return Present.after(observation, action, reward, lambda begin, _: MlpDream(self, begin))
+        return MarkovContext.after(observation, action, reward, lambda begin, _: MlpImagination(self, begin))
 
 
-class MlpDream:
-    """See `Dream`."""
+class MlpImagination:
+    """See `Imagination`."""
 
     def __init__(self, model: MlpDynamics, observation: Float[Tensor, "n s"]) -> None:
         self._model, self._observation = model, observation
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Imagination.step`."""
         require_actions(action, len(self._observation), self._model.acted)
         told = self._model(self._observation, action)
         self._observation = self._observation + told[:, :-1]

@@ -13,7 +13,7 @@ from torch import Tensor
 from manyparts.models.world_model import Prediction
 
 if TYPE_CHECKING:
-    from manyparts.models.dynamics_transformer import DynamicsTransformer, TransformerHistory
+    from manyparts.models.dynamics_transformer import DynamicsTransformer, TransformerContext
 
 _KEPT = 4  # graphs a model; each keeps the memory that its plans take
 _Key = tuple[int, ...]
@@ -21,53 +21,53 @@ _graphs: weakref.WeakKeyDictionary[DynamicsTransformer, dict[_Key, PlanGraph]] =
 
 
 class PlanGraph:
-    """The kernels of a dream, from a history's keys and values and plans to what these come to. It is of one model, one
-    length of history and one shape of plans."""
+    """The kernels of an imagination, from a history's keys and values and plans to what these come to. It is of one
+    model, one length of context and one shape of plans."""
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def __init__(self, history: TransformerHistory, plans: Float[Tensor, "n t a"]) -> None:
-        assert history.cache is not None
-        self._cache = [(key.clone(), value.clone()) for key, value in history.cache]
-        self._observation, self._plans = history.observation.clone(), plans.clone()
-        self._now = torch.tensor([history.ends], device=plans.device)
-        ours = type(history)(history.model, self._cache, history.begins, history.ends, self._observation)
+    def __init__(self, context: TransformerContext, plans: Float[Tensor, "n t a"]) -> None:
+        assert context.cache is not None
+        self._cache = [(key.clone(), value.clone()) for key, value in context.cache]
+        self._observation, self._plans = context.observation.clone(), plans.clone()
+        self._now = torch.tensor([context.ends], device=plans.device)
+        ours = type(context)(context.model, self._cache, context.begins, context.ends, self._observation)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # what is made at the first call alone is no part of a graph
-            self._dreamt(ours)
+            self._imagine(ours)
         torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._found = self._dreamt(ours)
+            self._found = self._imagine(ours)
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def imagined(self, history: TransformerHistory, plans: Float[Tensor, "n t a"]) -> Prediction:
-        """Observations (n, t, s) and rewards (n, t), of another history and other plans of the same shapes."""
-        assert history.cache is not None
-        for ours, theirs in zip(self._cache, history.cache, strict=True):
+    def imagined(self, context: TransformerContext, plans: Float[Tensor, "n t a"]) -> Prediction:
+        """Observations (n, t, s) and rewards (n, t), of another context and other plans of the same shapes."""
+        assert context.cache is not None
+        for ours, theirs in zip(self._cache, context.cache, strict=True):
             for kept, given in zip(ours, theirs, strict=True):
                 kept.copy_(given)
-        self._observation.copy_(history.observation)
+        self._observation.copy_(context.observation)
         self._plans.copy_(plans)
-        self._now.fill_(history.ends)
+        self._now.fill_(context.ends)
         self._graph.replay()
         return Prediction(self._found.observation.clone(), self._found.reward.clone())
 
-    def _dreamt(self, history: TransformerHistory) -> Prediction:
-        from manyparts.models.dynamics_transformer import TransformerDream
+    def _imagine(self, context: TransformerContext) -> Prediction:
+        from manyparts.models.dynamics_transformer import TransformerImagination
 
-        return TransformerDream(history, len(self._plans), now=self._now).imagined(self._plans)
+        return TransformerImagination(context, len(self._plans), now=self._now).imagined(self._plans)
 
 
-def plan_graph(history: TransformerHistory, plans: Float[Tensor, "n t a"]) -> PlanGraph:
-    """The graph for such histories and plans, recorded at the first call; the latest few are kept. One thread at a time
+def plan_graph(context: TransformerContext, plans: Float[Tensor, "n t a"]) -> PlanGraph:
+    """The graph for such contexts and plans, recorded at the first call; the latest few are kept. One thread at a time
     may use a model's."""
-    model, weight = history.model, next(history.model.parameters())
+    model, weight = context.model, next(context.model.parameters())
     known = _graphs.setdefault(model, {})
-    key = (weight.data_ptr(), *plans.shape, history.ends - history.begins)
-    found = known.pop(key, None) or PlanGraph(history, plans)
+    key = (weight.data_ptr(), *plans.shape, context.ends - context.begins)
+    found = known.pop(key, None) or PlanGraph(context, plans)
     while len(known) >= _KEPT:
         known.pop(next(iter(known)))
     known[key] = found

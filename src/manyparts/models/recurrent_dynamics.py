@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.data.embodiments import JointSpec
+from manyparts.models.markov_context import require_actions
 from manyparts.models.one_body import dimensions
-from manyparts.models.present import require_actions
 from manyparts.models.world_model import Prediction
 from manyparts.nn.mlp import mlp
 from manyparts.types import UserError
@@ -53,7 +53,7 @@ class Filtered(NamedTuple):
 
 
 class RecurrentDynamics(nn.Module):
-    """See the module. joint: one embodiment; steps: of a window, and of the history that is kept, from whose first step
+    """See the module. joint: one embodiment; steps: of a window, and of the context that is kept, from whose first step
     on the state is known.
 
     What is seen after an action, observation and reward, is told by the state after it.
@@ -125,19 +125,19 @@ class RecurrentDynamics(nn.Module):
     @torch.no_grad()
     def encode(
         self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
-    ) -> RecurrentHistory:
-        """See `WorldModel.encode`. Of a longer history the last steps are taken that a window had."""
+    ) -> RecurrentContext:
+        """See `WorldModel.encode`. Of a longer context the last steps are taken that a window had."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
-        return RecurrentHistory(self, observation, action)
+        return RecurrentContext(self, observation, action)
 
     def _distribution(self, logits: Float[Tensor, "... z"]) -> Float[Tensor, "... v c"]:
         told = rearrange(logits.float(), "... (v c) -> ... v c", c=self.config.categories).softmax(dim=-1)
         return torch.lerp(told, torch.full_like(told, 1 / self.config.categories), self.config.uniform).log()
 
 
-class RecurrentHistory:
-    """See `History`: a window's observations and actions, of which the state is known.
+class RecurrentContext:
+    """See `Context`: a window's observations and actions, of which the state is known.
 
     It is known anew after each step, of which a window has few: a state that remembers more was never trained.
     """
@@ -145,34 +145,34 @@ class RecurrentHistory:
     def __init__(
         self, model: RecurrentDynamics, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"]
     ) -> None:
-        """Of a longer history the last steps are taken."""
+        """Of a longer context the last steps are taken."""
         self.model, self.observation = model, observation[-model.steps :]
         self.action = action[len(action) + 1 - len(self.observation) :]
         known = model.filter(self.observation[None], self.action[None])
         self.recurrent, self.drawn = known.recurrent[0, -1], known.drawn[0, -1]
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> RecurrentDream:
-        """See `History.dream`. Nothing is drawn."""
-        return RecurrentDream(self.model, self.recurrent.expand(count, -1), self.drawn.expand(count, -1))
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> RecurrentImagination:
+        """See `Context.imagine`. Nothing is drawn."""
+        return RecurrentImagination(self.model, self.recurrent.expand(count, -1), self.drawn.expand(count, -1))
 
     @torch.no_grad()
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
-    ) -> RecurrentHistory:
-        """See `History.extended`."""
+    ) -> RecurrentContext:
+        """See `Context.extended`."""
         seen, done = torch.cat([self.observation, observation[None]]), torch.cat([self.action, action[None]])
-        return RecurrentHistory(self.model, seen, done)
+        return RecurrentContext(self.model, seen, done)
 
 
-class RecurrentDream:
-    """See `Dream`: the most likely variables at each step, so that no draw decides which plan is the best."""
+class RecurrentImagination:
+    """See `Imagination`: the most likely variables at each step, so that no draw decides which plan is the best."""
 
     def __init__(self, model: RecurrentDynamics, recurrent: Float[Tensor, "n d"], drawn: Float[Tensor, "n z"]) -> None:
         self._model, self._recurrent, self._drawn = model, recurrent, drawn
 
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
-        """See `Dream.step`."""
+        """See `Imagination.step`."""
         model = self._model
         require_actions(action, len(self._recurrent), model.acted)
         self._recurrent = model.advance(self._recurrent, self._drawn, action)

@@ -1,4 +1,4 @@
-"""What planners see of a world model: a history that is encoded once, and futures that many candidates imagine."""
+"""What planners see of a world model: a context that is encoded once, and futures that many candidates imagine."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ class Prediction(NamedTuple):
 
 
 @runtime_checkable
-class Dream(Protocol):
-    """Futures of n candidates that go on from one history, each from its own last prediction."""
+class Imagination(Protocol):
+    """Futures of n candidates that go on from one context, each from its own last prediction."""
 
     def step(self, action: Float[Tensor, "n a"]) -> Prediction: ...
 
 
 @runtime_checkable
-class Advised(Protocol):
-    """A dream of a model that learned what to do, too."""
+class ProposesActions(Protocol):
+    """An imagination of a model that learned what to do, too."""
 
     def policy(self) -> Float[Tensor, "n a"]:
-        """The actions that the model would take now, within [-1, 1]; the dream stays where it is. Raises UserError if
-        it learned none."""
+        """The actions that the model would take now, within [-1, 1]; the imagination stays where it is. Raises
+        UserError if it learned none."""
         ...
 
 
 @runtime_checkable
-class History(Protocol):
+class Context(Protocol):
     """What has been seen so far, encoded. It does not change: `extended` is another one."""
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
         """Futures of `count` candidates. generator: of all that is drawn in them, where the model draws; the same for
         every candidate, so that a candidate's future does not depend on the others. None: a fresh one, always alike."""
         ...
 
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
-    ) -> History:
+    ) -> Context:
         """After one more step; steps that the model has no place for go, the oldest first."""
         ...
 
 
 @runtime_checkable
-class Foreseeing(Protocol):
-    """A history that imagines whole plans faster than step by step."""
+class ImaginesInParallel(Protocol):
+    """A context that imagines whole plans faster than step by step."""
 
     def imagined(self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None) -> Prediction:
-        """What a dream of all plans comes to: observations (n, t, s) and rewards (n, t). generator: see
-        `History.dream`."""
+        """What an imagination of all plans comes to: observations (n, t, s) and rewards (n, t). generator: see
+        `Context.imagine`."""
         ...
 
 
 @torch.no_grad()
-def step_by_step(dream: Dream, plans: Float[Tensor, "n t a"]) -> Prediction:
-    """Observations (n, t, s) and rewards (n, t) of a dream under plans, which is over then: what it holds cannot be
-    gone on from, so that its steps are spared autograd's accounts."""
+def step_by_step(imagination: Imagination, plans: Float[Tensor, "n t a"]) -> Prediction:
+    """Observations (n, t, s) and rewards (n, t) of an imagination under plans, which is over then: what it holds cannot
+    be gone on from, so that its steps are spared autograd's accounts."""
     with torch.inference_mode():
-        steps = [dream.step(action) for action in plans.unbind(dim=1)]
+        steps = [imagination.step(action) for action in plans.unbind(dim=1)]
     return Prediction(torch.stack([each[0] for each in steps], dim=1), torch.stack([each[1] for each in steps], dim=1))
 
 
@@ -78,6 +78,6 @@ class WorldModel(Protocol):
         observation: Float[Tensor, "t s"],
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
-    ) -> History:
+    ) -> Context:
         """t observations and the u = t - 1 actions and rewards between them."""
         ...

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.models.dynamics_transformer import DynamicsTransformer, Told
+from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformer
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import TransformerPasses
 from manyparts.types import Loss, UserError
@@ -41,7 +41,7 @@ class NextStep(Objective):
         super().__init__()
         self.config = config
 
-    def predict(self, passes: TransformerPasses) -> Told:
+    def predict(self, passes: TransformerPasses) -> BinnedPrediction:
         """See `DynamicsTransformer.forward`."""
         return passes.following
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.models.dynamics_transformer import DynamicsTransformer, Told
+from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformer
 from manyparts.types import Batch
 
 Model = TypeVar("Model")
@@ -61,7 +61,7 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
         return (drawn * there).long()
 
     @property
-    def following(self) -> Told:
+    def following(self) -> BinnedPrediction:
         """See `DynamicsTransformer.forward`."""
         return self._told[0]
 
@@ -72,7 +72,7 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
         return self._told[1]
 
     @cached_property
-    def _told(self) -> tuple[Told, Tensor | None]:
+    def _told(self) -> tuple[BinnedPrediction, Tensor | None]:
         if self.model.config.policy:
             return self.model.both(self.values, self.batch.mask, self.step)
         return self.model(self.values, self.batch.mask, self.step), None

@@ -1,4 +1,4 @@
-"""Planners by name. Each is a pure function of a world model's history, a config and a generator, to a plan."""
+"""Planners by name. Each is a pure function of a world model's context, a config and a generator, to a plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 from manyparts.planners.cem import CemConfig, cem
 from manyparts.planners.follow import FollowConfig, follow
 from manyparts.planners.mppi import MppiConfig, mppi
@@ -31,7 +31,7 @@ _SEARCHES: Mapping[type, Callable[..., Plan]] = {
 
 
 def plan(
-    history: History,
+    context: Context,
     config: PlannerConfig,
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
@@ -40,4 +40,4 @@ def plan(
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The plan of the config's planner."""
-    return _SEARCHES[type(config)](history, config, generator, start, objective=objective, proposals=proposals)
+    return _SEARCHES[type(config)](context, config, generator, start, objective=objective, proposals=proposals)

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 from manyparts.planners.plans import (
     Plan,
     SearchConfig,
     StepValue,
     best,
     candidates,
-    dreams_seed,
+    imagination_seed,
     noise,
     predicted_reward,
     returns,
@@ -44,7 +44,7 @@ class CemConfig(SearchConfig):
 
 @torch.no_grad()
 def cem(
-    history: History,
+    context: Context,
     config: CemConfig,
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
@@ -57,9 +57,9 @@ def cem(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
-    seed = dreams_seed(generator)
+    seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(history, plans, config, objective, seed)
+    found = returns(context, plans, config, objective, seed)
     for _ in range(config.iterations - 1):
         elite = found.argsort(descending=True, stable=True)[: config.elites]
         elite = elite[found[elite].isfinite()]
@@ -69,5 +69,5 @@ def cem(
         mean, deviation = plans.mean(dim=0), plans.std(dim=0, correction=0)
         fresh = (mean + deviation * noise(config, start, generator)).clamp(-1, 1)
         plans = torch.cat([plans, fresh])
-        found = torch.cat([found, returns(history, fresh, config, objective, seed)])
+        found = torch.cat([found, returns(context, fresh, config, objective, seed)])
     return best(plans, found)

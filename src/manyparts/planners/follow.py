@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Advised, History
+from manyparts.models.world_model import Context, ProposesActions
 from manyparts.planners.plans import Plan, StepValue, predicted_reward
 from manyparts.types import UserError
 
@@ -22,7 +22,7 @@ class FollowConfig:
 
 
 def follow(
-    history: History,
+    context: Context,
     config: FollowConfig,
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
@@ -34,8 +34,8 @@ def follow(
     an objective or proposals, which it could not heed."""
     if objective is not predicted_reward or proposals is not None:
         raise UserError("a policy is followed as it is: it takes neither an objective nor proposals")
-    dream = history.dream(1)
-    if not isinstance(dream, Advised):
+    imagination = context.imagine(1)
+    if not isinstance(imagination, ProposesActions):
         raise UserError("this dynamics model has no policy to follow; a transformer trained with one has")
-    action = dream.policy()
+    action = imagination.policy()
     return Plan(action, action.new_tensor(torch.nan))

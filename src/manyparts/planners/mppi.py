@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 from manyparts.planners.plans import (
     Plan,
     SearchConfig,
     StepValue,
     best,
     candidates,
-    dreams_seed,
+    imagination_seed,
     predicted_reward,
     returns,
 )
@@ -44,7 +44,7 @@ class MppiConfig(SearchConfig):
 
 @torch.no_grad()
 def mppi(
-    history: History,
+    context: Context,
     config: MppiConfig,
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
@@ -57,12 +57,12 @@ def mppi(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
-    seed = dreams_seed(generator)
+    seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(history, plans, config, objective, seed)
+    found = returns(context, plans, config, objective, seed)
     first = best(plans, found)
     spread = found[found.isfinite()].std(correction=0).clamp(min=_SMALLEST_DEVIATION)
     weights = ((found - first.predicted_return) / (config.temperature * spread)).softmax(dim=0)
     mean = torch.einsum("n,nta->ta", weights, plans)
-    (predicted,) = returns(history, mean[None], config, objective, seed)
+    (predicted,) = returns(context, mean[None], config, objective, seed)
     return Plan(mean, predicted) if predicted.isfinite() else first

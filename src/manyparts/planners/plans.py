@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Foreseeing, History, step_by_step
+from manyparts.models.world_model import Context, ImaginesInParallel, step_by_step
 from manyparts.types import UserError
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -81,7 +81,7 @@ def predicted_reward(
 
 
 def returns(
-    history: History, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue, seed: int = 0
+    context: Context, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue, seed: int = 0
 ) -> Float[Tensor, "n"]:
     """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything that the model
     predicts is not finite: one that explodes never wins. seed: of what a model draws; the same for all plans, however
@@ -89,12 +89,12 @@ def returns(
 
     Raises UserError if the objective tells anything but a number for each candidate."""
     parts = plans.split(config.batch or len(plans))
-    return torch.cat([_returns(history, part, config.discount, objective, seed) for part in parts])
+    return torch.cat([_returns(context, part, config.discount, objective, seed) for part in parts])
 
 
-def dreams_seed(generator: torch.Generator) -> int:
-    """The seed of what a model draws in all dreams of a plan, so that its candidates are compared alike. The generator
-    stays as it is."""
+def imagination_seed(generator: torch.Generator) -> int:
+    """The seed of what a model draws in all imaginations of a plan, so that its candidates are compared alike. The
+    generator stays as it is."""
     twin = generator.clone_state()
     return int(torch.randint(2**31, (), generator=twin, device=twin.device))
 
@@ -152,13 +152,13 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
 
 
 def _returns(
-    history: History, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue, seed: int
+    context: Context, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue, seed: int
 ) -> Float[Tensor, "n"]:
     generator = torch.Generator(plans.device).manual_seed(seed)
-    if isinstance(history, Foreseeing):
-        observation, reward = history.imagined(plans, generator)
+    if isinstance(context, ImaginesInParallel):
+        observation, reward = context.imagined(plans, generator)
     else:
-        observation, reward = step_by_step(history.dream(len(plans), generator), plans)
+        observation, reward = step_by_step(context.imagine(len(plans), generator), plans)
     total = plans.new_zeros(len(plans))
     for step, action in enumerate(plans.unbind(dim=1)):
         worth = objective(observation[:, step], action, reward[:, step])

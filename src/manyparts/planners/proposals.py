@@ -1,4 +1,4 @@
-"""Proposals of a policy: what it would do in a model's dream. `advised`: of the model's own policy."""
+"""Proposals of a policy: what it would do in a model's imagination. `advised`: of the model's own policy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Advised, Dream, History
+from manyparts.models.world_model import Context, Imagination, ProposesActions
 from manyparts.types import UserError
 
 Policy = Callable[[Tensor], Tensor]
@@ -17,7 +17,7 @@ Policy = Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def followed(
-    history: History,
+    context: Context,
     observation: Float[Tensor, "s"],
     policy: Policy,
     *,
@@ -26,29 +26,29 @@ def followed(
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n t a"]:
     """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one. From
-    where a prediction is not finite on, the last action is held. generator: see `History.dream`."""
+    where a prediction is not finite on, the last action is held. generator: see `Context.imagine`."""
 
     def act(seen: Tensor | None) -> Tensor:
         return policy(observation.expand(count, -1) if seen is None else seen).clamp(-1, 1)
 
-    return _lived(history.dream(count, generator), act, horizon)
+    return _lived(context.imagine(count, generator), act, horizon)
 
 
 @torch.no_grad()
-def advised(history: History, *, horizon: int) -> Float[Tensor, "1 t a"]:
+def advised(context: Context, *, horizon: int) -> Float[Tensor, "1 t a"]:
     """As `followed`, one plan of the model's own policy. Raises UserError if the model has none."""
-    dream = history.dream(1)
-    if not isinstance(dream, Advised):
+    imagination = context.imagine(1)
+    if not isinstance(imagination, ProposesActions):
         raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
-    return _lived(dream, lambda _: dream.policy(), horizon)
+    return _lived(imagination, lambda _: imagination.policy(), horizon)
 
 
-def _lived(dream: Dream, act: Callable[[Tensor | None], Tensor], horizon: int) -> Float[Tensor, "n t a"]:
-    """What is done in a dream. act: told what was predicted last; at first None."""
+def _lived(imagination: Imagination, act: Callable[[Tensor | None], Tensor], horizon: int) -> Float[Tensor, "n t a"]:
+    """What is done in an imagination. act: told what was predicted last; at first None."""
     seen, actions, sane = None, [], []
     for _ in range(horizon):
         actions.append(act(seen))
-        seen, reward = dream.step(actions[-1])
+        seen, reward = imagination.step(actions[-1])
         sane.append(seen.isfinite().all(dim=1) & reward.isfinite())
     meant = torch.stack(sane, dim=1).cumprod(dim=1).sum(dim=1)  # predictions, and so the actions after the first
     plans = torch.stack(actions, dim=1)

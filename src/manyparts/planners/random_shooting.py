@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import History
+from manyparts.models.world_model import Context
 from manyparts.planners.plans import (
     Plan,
     SearchConfig,
     StepValue,
     best,
     candidates,
-    dreams_seed,
+    imagination_seed,
     predicted_reward,
     returns,
 )
@@ -28,7 +28,7 @@ class RandomShootingConfig(SearchConfig):
 
 @torch.no_grad()
 def random_shooting(
-    history: History,
+    context: Context,
     config: RandomShootingConfig,
     generator: torch.Generator,
     start: Float[Tensor, "t a"],
@@ -40,6 +40,6 @@ def random_shooting(
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
-    seed = dreams_seed(generator)
+    seed = imagination_seed(generator)
     plans = candidates(start, torch.zeros_like(start), config, generator, proposals)
-    return best(plans, returns(history, plans, config, objective, seed))
+    return best(plans, returns(context, plans, config, objective, seed))

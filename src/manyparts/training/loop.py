@@ -37,7 +37,7 @@ AnyWindows = Windows | StreamedWindows | Mixture
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainContext:
     """All that a process trains with. validation: windows of held-out episodes; None where this process does not
     validate, or there are none. output: the run's folder."""
 
@@ -50,7 +50,7 @@ class Course:
     ranks: Ranks
 
 
-def fit(course: Course, start: int, meter: Meter) -> None:
+def fit(course: TrainContext, start: int, meter: Meter) -> None:
     """Train from step `start` to the last. Only rank 0 logs, validates and writes.
 
     SIGINT, SIGTERM or SIGUSR1 ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss
@@ -83,7 +83,7 @@ def fit(course: Course, start: int, meter: Meter) -> None:
         bar.summary = _summary(course, start, pace)
 
 
-def drawn_ahead(course: Course, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
+def drawn_ahead(course: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
     """Each step with this rank's parts of its batch; the next step's are drawn by a thread meanwhile."""
     steps = range(start, course.config.steps)
     with ThreadPoolExecutor(1) as thread:
@@ -95,7 +95,7 @@ def drawn_ahead(course: Course, start: int) -> Iterator[tuple[int, dict[int, Bat
             yield step, parts
 
 
-def draw(course: Course, step: int) -> dict[int, Batch]:
+def draw(course: TrainContext, step: int) -> dict[int, Batch]:
     """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step). A GPU
     augments what it trains on, which takes a processor longer than the step."""
     config, ranks, device = course.config, course.ranks, course.learner.device
@@ -110,7 +110,7 @@ def draw(course: Course, step: int) -> dict[int, Batch]:
     return drawn
 
 
-def validate(course: Course) -> dict[str, float]:
+def validate(course: TrainContext) -> dict[str, float]:
     """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by; of
     several embodiments also each one's."""
     assert course.validation is not None
@@ -182,7 +182,7 @@ class _Pace:
         self._marked = (self.steps, self.seconds)
 
 
-def _follow(course: Course, start: int) -> None:
+def _follow(course: TrainContext, start: int) -> None:
     """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where weights are shared
     out, also take part in validating and saving."""
     with interruption():  # rank 0 tells when to stop
@@ -200,16 +200,16 @@ def _follow(course: Course, start: int) -> None:
                 return
 
 
-def _is_validated(course: Course, done: int) -> bool:
+def _is_validated(course: TrainContext, done: int) -> bool:
     last = done == course.config.steps
     return course.validation is not None and (last or done % course.config.validate_every_steps == 0)
 
 
-def _is_saved(course: Course, done: int, report: StepReport) -> bool:
+def _is_saved(course: TrainContext, done: int, report: StepReport) -> bool:
     return done == course.config.steps or report.stop or done % course.config.checkpoint_every_steps == 0
 
 
-def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
+def _row(course: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
     """What is to be logged now, if anything."""
     config, row = course.config, {}
     last = done == config.steps
@@ -222,7 +222,9 @@ def _row(course: Course, report: StepReport, done: int, meter: Meter, pace: _Pac
     return row
 
 
-def _step_or_explain(course: Course, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter) -> StepReport:
+def _step_or_explain(
+    course: TrainContext, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter
+) -> StepReport:
     try:
         return course.learner.step(step, parts, stop=stop)
     except NonFiniteError as error:
@@ -235,7 +237,7 @@ def _step_or_explain(course: Course, step: int, parts: Mapping[int, Batch], *, s
         ) from error
 
 
-def _rows_by_embodiment(course: Course, batch: Batch) -> dict[str, slice | Tensor]:
+def _rows_by_embodiment(course: TrainContext, batch: Batch) -> dict[str, slice | Tensor]:
     """All rows of a batch as "", and those of each of several embodiments as "/name"."""
     everyone: dict[str, slice | Tensor] = {"": slice(None)}
     if batch.embodiment is None:
@@ -248,7 +250,7 @@ def _note(report: StepReport, pace: _Pace) -> str:
     return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
 
 
-def _summary(course: Course, start: int, pace: _Pace) -> str:
+def _summary(course: TrainContext, start: int, pace: _Pace) -> str:
     config = course.config
     if start >= config.steps:
         return f"{config.method} {config.phase}: all {config.steps} steps were done before"
@@ -256,7 +258,7 @@ def _summary(course: Course, start: int, pace: _Pace) -> str:
     return f"{config.method} {config.phase}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
 
 
-def _interrupted(course: Course, done: int) -> KeyboardInterrupt:
+def _interrupted(course: TrainContext, done: int) -> KeyboardInterrupt:
     print(file=sys.stderr)
     say(f"stopped after step {done} of {course.config.steps}; --resume continues from {course.output}", error=True)
     return KeyboardInterrupt()

@@ -40,7 +40,7 @@ from manyparts.training.distributed import (
     torchrun_ranks,
 )
 from manyparts.training.frozen_features import frozen_features, require_frozen
-from manyparts.training.loop import AnyWindows, Course, fit
+from manyparts.training.loop import AnyWindows, TrainContext, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import computed_precision, flushed_denormals
@@ -305,7 +305,7 @@ def _fit(
     validated = (ranks.first or learner.sharded) and any(len(episodes) for episodes in held_out)
     validation = _windows(config, sources, info, features, held_out, Ranks()) if validated else None
     try:
-        fit(Course(config, learner, training, validation, info, output, ranks), start, meter)
+        fit(TrainContext(config, learner, training, validation, info, output, ranks), start, meter)
     finally:
         for windows in filter(None, (training, validation)):
             windows.close()

@@ -1,4 +1,4 @@
-"""A history for models to which the present observation is all there is to know."""
+"""A context for models to which the present observation is all there is to know."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Dream
+from manyparts.models.world_model import Imagination
 
 
 @dataclass(frozen=True, eq=False)
-class Present:
-    """See `History`. begin: a dream from the observations (n, s) of n candidates, with the generator of `dream`."""
+class MarkovContext:
+    """See `Context`. begin: an imagination from the observations (n, s) of n candidates, with the generator of
+    `imagination`."""
 
     observation: Float[Tensor, "s"]
-    begin: Callable[[Tensor, torch.Generator | None], Dream]
+    begin: Callable[[Tensor, torch.Generator | None], Imagination]
 
     @classmethod
     def after(
@@ -25,22 +26,22 @@ class Present:
         observation: Float[Tensor, "t s"],
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
-        begin: Callable[[Tensor, torch.Generator | None], Dream],
-    ) -> Present:
+        begin: Callable[[Tensor, torch.Generator | None], Imagination],
+    ) -> MarkovContext:
         """The last of t observations; raises ValueError unless there are t - 1 actions and rewards."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
             raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
         return cls(observation[-1], begin)
 
-    def dream(self, count: int, generator: torch.Generator | None = None) -> Dream:
-        """See `History.dream`."""
+    def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
+        """See `Context.imagine`."""
         return self.begin(self.observation.expand(count, -1), generator)
 
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
-    ) -> Present:
-        """See `History.extended`."""
-        return Present(observation, self.begin)
+    ) -> MarkovContext:
+        """See `Context.extended`."""
+        return MarkovContext(observation, self.begin)
 
 
 def require_actions(action: Tensor, candidates: int, dimension: int) -> None:
