@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from manyparts.benchmarks import plan_shared_cache
-from manyparts.benchmarks.plan_shared_cache import HORIZON, a_history, imagine, imagine_plainly, make_model
+from manyparts.benchmarks.plan_shared_cache import HORIZON, a_context, imagine, imagine_plainly, make_model
 
 
 def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)
     model, asked = make_model("parallel"), []
-    given = a_history(model)
+    given = a_context(model)
     for head in (model.changes.expected, model.reward.expected):
         head.register_forward_hook(lambda _, inputs, output: asked.append(output.numel() // output.shape[-1]))
     plain = imagine_plainly(model, given)
