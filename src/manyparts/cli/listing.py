@@ -43,9 +43,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def presets() -> dict[str, str]:
     """Training configurations, by what their functions say of themselves."""
-    from manyparts.methods import preset_names, preset_summary
+    from manyparts.methods import preset_function, preset_names
 
-    return {name: preset_summary(name) for name in preset_names()}
+    made = {name: preset_function(name) for name in preset_names()}
+    return {
+        name: " ".join([_summary(make), *map("({})".format, arguments)]) for name, (make, arguments) in made.items()
+    }
 
 
 def tasks() -> dict[str, str]:
@@ -89,6 +92,10 @@ KINDS: Mapping[str, Callable[[], dict[str, str]]] = {
     "planners": planners,
     "benchmarks": benchmarks,
 }
+
+
+def _of(arguments: Sequence[str]) -> str:
+    return f"({', '.join(arguments)})" if arguments else ""
 
 
 def _summary(documented: object) -> str:

@@ -37,7 +37,7 @@ def outlier_findings(
         bounding: whether they set the bounds of the actions.
     """
     harm = "it sets the bounds that all actions are scaled with" if bounding else "it is learned as if it had happened"
-    harm = "it sets the mean and deviation that states are scaled with" if feature == STATE else harm
+    harm = "it sets the mean and std that states are scaled with" if feature == STATE else harm
     for number, far in enumerate(rows[:_SHOWN], start=1):
         dimension, (value, low, high) = next(iter(far.numbers.items()))
         which = f"row {far.first}" if far.first == far.last else f"rows {far.first} to {far.last}"

@@ -53,18 +53,12 @@ def preset_names() -> list[str]:
 
 def preset(name: str) -> TrainConfig:
     """The configuration of that name. Raises UserError for an unknown one."""
-    make, arguments = _function_of(name)
+    make, arguments = preset_function(name)
     return make(*arguments)
 
 
-def preset_summary(name: str) -> str:
-    """The first sentence that the preset's function says of itself. Raises UserError for an unknown one."""
-    make, arguments = _function_of(name)
-    sentence = " ".join((make.__doc__ or "").split("\n\n")[0].split()).split(". ")[0].rstrip(".")
-    return f"{sentence} ({', '.join(arguments)})" if arguments else sentence
-
-
-def _function_of(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, ...]]:
+def preset_function(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, ...]]:
+    """The function that makes a preset, and its arguments. Raises UserError for an unknown preset."""
     import importlib
 
     if not isinstance(name, str) or name not in _PRESETS:
