@@ -47,8 +47,8 @@ test-slow: setup
 	$(PYTEST) -m slow
 
 check: setup
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/pyright
 
 bench: setup

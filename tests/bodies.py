@@ -16,9 +16,10 @@ from data.synthetic import FPS, TASKS, make_episode
 from data.synthetic import make_spec as make_arm
 from factories import SIZE, make_batch
 
+from manyparts.core.records import Batch, Episode
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from manyparts.data.embodiments import JointSpec
-from manyparts.types import ActionContract, Batch, Episode, Spec
+from manyparts.embodiment.embodiment_set import JointSpec
 
 ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
 ARM = replace(make_arm(), embodiment="arm")

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from manyparts.agents.policy_agent import PolicyAgent
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.data.windows import WindowConfig
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment
+from manyparts.agents.policy import PolicyAgent
+from manyparts.core.records import Batch, Observation, Prompt
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import ActionContract, Spec
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
+from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import ConvEncoderConfig
 from manyparts.models.prompts import PromptConfig, SmallTextConfig
@@ -22,8 +26,6 @@ from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
 from manyparts.objectives.masked_hindsight import MaskedHindsightConfig
 from manyparts.objectives.system import System
-from manyparts.serialisation import to_jsonable
-from manyparts.types import ActionContract, Batch, Observation, Prompt, Spec
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
 SENTENCES_ALONE = WindowConfig(steps=STEPS, chunk=CHUNK)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyparts.models.world_model import Context
+from manyparts.models.dynamics.world_model import Context
 
 
 def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:

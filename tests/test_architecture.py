@@ -13,37 +13,28 @@ import pytest
 import manyparts
 
 PACKAGE = Path(manyparts.__file__).parent
-LAYERS = (
-    (
-        "naming",
-        "extras",
-        "printing",
-        "arguments",
-        "types",
-        "serialisation",
-        "devices",
-        "claim",
-        "progress",
-        "surroundings",
-    ),
-    ("nn",),
-    ("data",),
-    ("envs",),
-    ("models",),
-    ("objectives",),
-    ("planners",),
-    ("agents",),
-    ("rollout",),
-    ("evaluation",),
-    ("training",),
-    ("methods",),
-    ("studies",),
-    ("benchmarks",),
-    ("serving",),
-    ("cli",),
-)
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+LAYERS = [
+    "core",
+    "nn",
+    "embodiment",
+    "data",
+    "envs",
+    "models",
+    "objectives",
+    "planners",
+    "agents",
+    "rollout",
+    "evaluation",
+    "training",
+    "methods",
+    "report",
+    "studies",
+    "serving",
+    "cli",
+]
+RANK = {name: rank for rank, name in enumerate(LAYERS)}
 FILES = sorted(PACKAGE.rglob("*.py"))
+LONGEST = 400  # lines of a file
 
 
 def layer_of(path: Path) -> str:
@@ -78,6 +69,40 @@ def test_a_file_imports_its_own_layer_or_a_lower_one(path: Path) -> None:
         assert RANK[other] <= RANK[layer], f"{path}:{line}: {layer} imports {other}, which stands above it"
 
 
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(("manyparts", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def imports_of_every_module() -> dict[str, set[str]]:
+    """Module to the modules of ours that it imports, wherever in the file: lazily and for type checkers, too."""
+    modules = {module_of(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                parts = [f"{node.module}.{alias.name}" for alias in node.names]
+                imported |= {part if part in modules else str(node.module) for part in parts}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+        graph[module] = (imported & modules.keys()) - {module}
+    return graph
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Modules that import nothing of what is left are taken away, until none is; what then is left goes in circles."""
+    graph = imports_of_every_module()
+    while leaves := {module for module, imported in graph.items() if not imported & graph.keys()}:
+        graph = {module: imported for module, imported in graph.items() if module not in leaves}
+    assert not graph, {module: sorted(imported & graph.keys()) for module, imported in graph.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_is_not_too_long(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_opens_with_a_sentence_that_says_what_it_is(path: Path) -> None:
     source = path.read_text()
@@ -101,8 +126,11 @@ def modules_loaded_by(statement: str) -> set[str]:
     ("statement", "too_heavy"),
     [
         ("import manyparts, manyparts.cli", {"torch", "mujoco", "metaworld", "gymnasium", "pyarrow", "rich", "tyro"}),
-        ("import manyparts.types, manyparts.serialisation", {"torch", "mujoco", "metaworld"}),
-        ("import manyparts.envs, manyparts.data.dataset, manyparts.rollout.collect", {"torch", "mujoco"}),
+        (
+            "import manyparts.core.records, manyparts.core.spec, manyparts.core.serialisation",
+            {"torch", "mujoco", "metaworld"},
+        ),
+        ("import manyparts.envs.registry, manyparts.data.dataset, manyparts.rollout.collect", {"torch", "mujoco"}),
     ],
 )
 def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
@@ -115,7 +143,7 @@ def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
         "import os, numpy as np, torch\n"
         "state = lambda: (dict(os.environ), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())\n"
         "before = state()\n"
-        "import manyparts, manyparts.cli, manyparts.envs, manyparts.data.dataset, manyparts.training.train\n"
+        "import manyparts, manyparts.cli, manyparts.envs.registry, manyparts.data.dataset, manyparts.training.train\n"
         "print(before == state())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

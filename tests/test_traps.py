@@ -20,13 +20,13 @@ from factories import (
 )
 from torch import nn
 
-from manyparts.data.windows import WindowConfig
+from manyparts.core.records import Prompt
+from manyparts.data.sampling.windows import WindowConfig
 from manyparts.nn.bins import Bins
 from manyparts.objectives.base import Passes
 from manyparts.training.config import TrainConfig
-from manyparts.training.distributed import Ranks
+from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.update import Learner
-from manyparts.types import Prompt
 
 
 def test_a_forward_target_is_a_separate_detached_average():

@@ -5,29 +5,33 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from manyparts.core.naming import VERSION as __version__
+
 if TYPE_CHECKING:
     from manyparts.agents.loading import load
+    from manyparts.core.errors import UserError
+    from manyparts.core.records import Batch, Episode, Loss, Prompt
+    from manyparts.core.spec import ActionContract, Spec
     from manyparts.data.dataset import EpisodeDataset
-    from manyparts.envs import make
-    from manyparts.evaluation.evaluate import evaluate
-    from manyparts.evaluation.report import write_report
+    from manyparts.envs.registry import make
+    from manyparts.evaluation.protocol import evaluate
     from manyparts.methods import preset
+    from manyparts.report.html import write_report
     from manyparts.rollout.collect import collect
     from manyparts.training.train import train
-    from manyparts.types import ActionContract, Batch, Episode, Loss, Prompt, Spec, UserError
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "load": "agents.loading",
     "EpisodeDataset": "data.dataset",
-    "make": "envs",
-    "evaluate": "evaluation.evaluate",
-    "write_report": "evaluation.report",
+    "make": "envs.registry",
+    "evaluate": "evaluation.protocol",
+    "write_report": "report.html",
     "preset": "methods",
     "collect": "rollout.collect",
     "train": "training.train",
-    **dict.fromkeys(["ActionContract", "Batch", "Episode", "Loss", "Prompt", "Spec", "UserError"], "types"),
+    "UserError": "core.errors",
+    **dict.fromkeys(["ActionContract", "Spec"], "core.spec"),
+    **dict.fromkeys(["Batch", "Episode", "Loss", "Prompt"], "core.records"),
 }
 __all__ = sorted(_HOMES)
 

@@ -15,18 +15,20 @@ from planners.worlds import Line
 
 from manyparts.agents.base import Agent
 from manyparts.agents.checks import image_of, state_of
-from manyparts.agents.mpc_agent import MpcAgent, callable_objective
-from manyparts.agents.reactive_agent import ReactiveAgent
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.data.transforms import StateNormaliser
-from manyparts.data.windows import WindowConfig
+from manyparts.agents.planning import MpcAgent, callable_objective
+from manyparts.agents.reactive import ReactiveAgent
+from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.records import Demonstration, Prompt
+from manyparts.core.serialisation import to_jsonable
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.methods.inverse_dynamics import finetune, finetune_states
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment
+from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.system import System
 from manyparts.planners import RandomShootingConfig
-from manyparts.serialisation import to_jsonable
-from manyparts.types import DatasetWarning, Demonstration, Prompt, UserError
 
 OPEN = Prompt("open the drawer")
 MOMENTS = FeatureStatistics(10, (-5.0,) * STATE, (5.0,) * STATE, (0.5,) * STATE, (2.0,) * STATE)

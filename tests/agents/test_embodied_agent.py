@@ -12,13 +12,16 @@ from bodies import ARM, CRAWLER, JOINT, make_joint_batch
 from einops import rearrange
 from factories import CHUNK, SENTENCES_ALONE, SIZE, STEPS, generator, make_model_config, make_system
 
-from manyparts.agents.policy_agent import PolicyAgent
-from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment
+from manyparts.agents.policy import PolicyAgent
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation, Prompt
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
+from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.base import Passes
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
-from manyparts.serialisation import to_jsonable
-from manyparts.types import Observation, Prompt, Spec, TaskEntry, UserError
 
 TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics({"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from manyparts.agents.base import Agent
-from manyparts.agents.expert_agent import ExpertAgent, Noise
-from manyparts.agents.random_agent import RandomAgent
-from manyparts.envs import make
+from manyparts.agents.expert import ExpertAgent, Noise
+from manyparts.agents.random import RandomAgent
 from manyparts.envs.base import EnvConfig, Environment
+from manyparts.envs.registry import make
 
 TASK = "pointmass/reach"
 SLOTS = 16

@@ -9,8 +9,9 @@ import pytest
 import torch
 from factories import ANY_PROMPT, CHUNK, SIZE, generator, make_agent, make_batch, make_observations
 
+from manyparts.core.errors import UserError
+from manyparts.core.records import Demonstration, Prompt, PromptPictures
 from manyparts.objectives.base import Passes
-from manyparts.types import Demonstration, Prompt, PromptPictures, UserError
 
 FRAMES = ANY_PROMPT.demonstration_frames
 DRAW = np.random.default_rng(0)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from manyparts import benchmarks
-from manyparts.benchmarks.harness import Row, append, in_turns, one_core, rate
-from manyparts.types import UserError
+import benchmarks
+from benchmarks.harness import Row, append, in_turns, one_core, rate
+from manyparts.core.errors import UserError
 
 
 def test_sides_take_turns_and_medians_ignore_a_busy_moment() -> None:

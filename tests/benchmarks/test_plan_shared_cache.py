@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from manyparts.benchmarks import plan_shared_cache
-from manyparts.benchmarks.plan_shared_cache import HORIZON, a_context, imagine, imagine_plainly, make_model
+from benchmarks import plan_shared_cache
+from benchmarks.plan_shared_cache import HORIZON, a_context, imagine, imagine_plainly, make_model
 
 
 def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:

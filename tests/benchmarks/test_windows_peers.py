@@ -7,8 +7,8 @@ from collections import namedtuple
 
 import pytest
 
-from manyparts.benchmarks import windows_peers
-from manyparts.benchmarks.memory import available_bytes
+from benchmarks import windows_peers
+from benchmarks.memory import available_bytes
 
 
 @pytest.mark.parametrize(("memory", "disk", "frames"), [(20, 1000, 39_857), (1000, 20, 44_286)])

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from manyparts.core.records import Episode
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from manyparts.types import ActionContract, Episode, Spec
 
 FPS = 80.0
 TASKS = (

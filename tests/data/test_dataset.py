@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, assert_equal, make_episode, make_spec, write
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry, append
 from manyparts.data.formats.lerobot import layout
-from manyparts.types import UserError
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(5)]
 

@@ -14,12 +14,12 @@ from data.formats import foreign
 from data.synthetic import ENVIRONMENT, FPS, TASKS, assert_equal, make_episode, make_spec, write
 
 from manyparts.cli import main
-from manyparts.data.check import check, repair
-from manyparts.data.convert import convert
+from manyparts.core.columns import ACTION, EXPERT_ACTION
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset, append
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION
-from manyparts.data.statistics import Statistics
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
+from manyparts.data.tools.convert import convert
+from manyparts.embodiment.statistics import Statistics
 
 EPISODES = [make_episode(seed, 5 + seed) for seed in range(4)]
 FORMER = "action.expert"

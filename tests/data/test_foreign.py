@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from data.synthetic import FPS, make_episode, make_spec, write
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset, append
-from manyparts.data.frames import FrameCache
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.types import UserError
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import WindowConfig, Windows
 
 EPISODES = [make_episode(seed, 6 + seed) for seed in range(3)]
 OURS = ("expert_action", "next.success", "next.done", "next.reward")

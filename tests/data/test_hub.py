@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from data.synthetic import make_episode, write
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CLOSED = "http://127.0.0.1:9"

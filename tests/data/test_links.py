@@ -14,10 +14,10 @@ import pytest
 from data.formats import foreign
 from data.formats.lerobot_sets import CAMERA, DATA, change_table, write_filmed, write_v3
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.files import files_below
-from manyparts.data.frames import FORMAT, FrameCache
-from manyparts.types import UserError
+from manyparts.data.sampling.frames import FORMAT, FrameCache
 
 CHUNK = "data/chunk-000"
 

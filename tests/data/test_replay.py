@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from data.synthetic import FPS
 
+from manyparts.core.records import Episode
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from manyparts.data.frames import FrameCache
-from manyparts.data.transforms import StateNormaliser
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.envs import make
-from manyparts.types import Episode
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.envs.registry import make
 
 SEEDS, LENGTH = (3, 8), 13
 

@@ -12,10 +12,11 @@ import pytest
 from data.formats.small_hdf5 import put
 from data.synthetic import make_episode, make_spec, write
 
-from manyparts.data.check import check, repair
-from manyparts.data.convert import convert
+from manyparts.core.errors import UserError
+from manyparts.core.records import Episode
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import Episode, UserError
+from manyparts.data.tools.check import check, repair
+from manyparts.data.tools.convert import convert
 
 NUMBERS = ("state", "action", "expert_action", "reward", "success")
 TINY, SUBNORMAL = np.float32(1e-9), np.finfo(np.float32).smallest_subnormal
@@ -31,7 +32,7 @@ FAR = {
     "far on both sides": np.append(np.linspace(-1e-6, 1e-6, 12), [-3e38, 3e38]).astype(np.float32),
     "awkward": AWKWARD,
 }
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 
 def episodes(column: np.ndarray) -> list[Episode]:

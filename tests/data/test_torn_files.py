@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from data.synthetic import make_episode, write
 
+from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.types import DatasetWarning, UserError
+from manyparts.data.sampling.frames import FrameCache
 
 INFO, DATA = "meta/info.json", "data/chunk-000/file-000.parquet"
 META = [INFO, "meta/stats.json", "meta/tasks.parquet", "meta/episodes/chunk-000/file-000.parquet"]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from data.synthetic import ENVIRONMENT, FPS, TASKS, make_episode, make_spec, write
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset, append
 from manyparts.data.formats.lerobot import layout
-from manyparts.data.frames import FrameCache
-from manyparts.types import UserError
+from manyparts.data.sampling.frames import FrameCache
 
 SPEC = make_spec(64)
 EPISODES = [make_episode(seed, length, SPEC) for seed, length in enumerate((7, 1, 12, 5))]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.core.errors import UserError
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.goals import split_of
-from manyparts.types import UserError
 
 TASKS = ("pointmass/reach", "metaworld/pick-place", "metaworld/reach")
 HIDDEN = EnvConfig(image_size=16, goal="hidden", state="full", context=3)
@@ -18,7 +18,7 @@ HIDDEN = EnvConfig(image_size=16, goal="hidden", state="full", context=3)
 def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
     goals, starts = [], []
     for split in ("train", "evaluation"):
-        env = envs.make(task, HIDDEN, split=split)
+        env = registry.make(task, HIDDEN, split=split)
         for seed in range(3):
             env.begin(seed)
             goals.append(env.goal.copy())
@@ -28,7 +28,7 @@ def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
     assert split_of(task, goals[0]) == "evaluation"
     if task != "metaworld/reach":  # where the hand always begins alike
         assert len({start.tobytes() for start in starts}) == len(starts)
-    other = envs.make(task, EnvConfig(image_size=16, context=4))
+    other = registry.make(task, EnvConfig(image_size=16, context=4))
     other.begin(0)
     assert not np.allclose(other.goal, goals[0])
     other.close()
@@ -37,7 +37,7 @@ def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
 def test_a_hidden_goal_is_neither_in_the_picture_nor_in_the_state() -> None:
     seen = []
     for context in (0, 1):
-        env = envs.make("pointmass/reach", EnvConfig(image_size=32, goal="hidden", state="full", context=context))
+        env = registry.make("pointmass/reach", EnvConfig(image_size=32, goal="hidden", state="full", context=context))
         env.begin(0)
         env._position = np.zeros(2)
         seen.append(env.observe())
@@ -49,4 +49,4 @@ def test_what_is_no_context_is_refused() -> None:
     with pytest.raises(UserError, match="context -1 is negative"):
         EnvConfig(context=-1)
     with pytest.raises(UserError, match="navigation has no contexts"):
-        envs.make("navigation/one-room", EnvConfig(context=1))
+        registry.make("navigation/one-room", EnvConfig(context=1))

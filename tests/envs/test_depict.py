@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment, StateKind
 
 DRAWN: list[tuple[str, StateKind]] = [
@@ -21,7 +21,7 @@ DRAWN: list[tuple[str, StateKind]] = [
 
 
 def make(task: str, state: StateKind) -> Environment:
-    env = envs.make(task, EnvConfig(image_size=16, state=state))
+    env = registry.make(task, EnvConfig(image_size=16, state=state))
     env.begin(3)
     return env
 

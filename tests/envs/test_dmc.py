@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.core.errors import UserError
+from manyparts.core.host.renderer import choose_backend
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.suites.dmc import TASKS
 from manyparts.envs.suites.dmc_rewards import _state_by_state, rewards_of
-from manyparts.surroundings.renderer import choose_backend
-from manyparts.types import UserError
 
 
 def test_all_tasks_of_the_suite_are_named() -> None:
@@ -25,14 +25,14 @@ def test_all_tasks_of_the_suite_are_named() -> None:
     ["cartpole-balance", "cartpole-swingup", "walker-stand", "walker-walk", "walker-run", "cheetah-run"],
 )
 def test_rewards_of_arrays_are_those_of_the_suite(name: str) -> None:
-    env = envs.make(f"dmc/{name}", EnvConfig(state="full"))
+    env = registry.make(f"dmc/{name}", EnvConfig(state="full"))
     ours, theirs = _both(env, name)
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["reacher-easy", "pendulum-swingup", "cartpole-swingup_sparse"])
 def test_rewards_that_lead_somewhere_are_larger_where_the_suite_rewards(name: str) -> None:
-    ours, theirs = _both(envs.make(f"dmc/{name}"), name, count=4000)
+    ours, theirs = _both(registry.make(f"dmc/{name}"), name, count=4000)
     assert theirs.any() and ours[theirs > 0.5].mean() > ours[theirs < 0.5].mean() + 0.5
 
 
@@ -60,7 +60,7 @@ def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
 def test_an_episode_is_the_suites_own() -> None:
     from dm_control import suite
 
-    ours = envs.make("dmc/walker-walk", EnvConfig(state="full"))
+    ours = registry.make("dmc/walker-walk", EnvConfig(state="full"))
     ours.begin(5)
     theirs = suite.load("walker", "walk", task_kwargs={"random": np.random.RandomState(ours._seed)})
     first = theirs.reset()
@@ -79,7 +79,7 @@ def test_an_episode_is_the_suites_own() -> None:
 @pytest.mark.parametrize("name", ["cartpole-balance", "lqr-lqr_2_1"])
 def test_an_episode_goes_on_beyond_the_suites_time_limit_and_ends_at_its_own(name: str) -> None:
     """The suite's own `step` would begin another episode, of another start, after 1000 steps or a task's end."""
-    env = envs.make(f"dmc/{name}", EnvConfig(max_steps=1010))
+    env = registry.make(f"dmc/{name}", EnvConfig(max_steps=1010))
     env.begin(0)
     env._data.qpos[:], env._data.qvel[:] = 0, 0  # in balance, or where linear control has nothing left to do
     env._suite.physics.forward()
@@ -99,20 +99,20 @@ def episode_return(env, seed: int, steps: int, *, expert: bool) -> float:
 
 @pytest.mark.parametrize(("name", "steps"), [("cartpole-swingup", 250), ("cheetah-run", 150), ("walker-stand", 80)])
 def test_planning_on_the_true_simulator_beats_chance(name: str, steps: int) -> None:
-    env = envs.make(f"dmc/{name}")
+    env = registry.make(f"dmc/{name}")
     planned, chance = (episode_return(env, 1, steps, expert=expert) for expert in (True, False))
     assert planned > 2 * chance
 
 
 @pytest.mark.parametrize(("name", "steps"), [("finger-spin", 60), ("point_mass-easy", 100), ("ball_in_cup-catch", 70)])
 def test_a_task_without_rewards_in_arrays_is_planned_state_by_state(name: str, steps: int) -> None:
-    env = envs.make(f"dmc/{name}")
+    env = registry.make(f"dmc/{name}")
     assert episode_return(env, 0, steps, expert=True) > episode_return(env, 0, steps, expert=False) + 5
 
 
 def test_every_task_can_be_made_and_observed() -> None:
     for name in ("acrobot-swingup", "lqr-lqr_2_1", "quadruped-walk", "humanoid-stand", "fish-swim"):
-        env = envs.make(f"dmc/{name}", EnvConfig(image_size=32))
+        env = registry.make(f"dmc/{name}", EnvConfig(image_size=32))
         observation, _ = env.reset(seed=0)
         assert env.observation_space.contains(observation)
         assert np.isfinite(env.step(env.action_space.sample())[1])
@@ -122,4 +122,4 @@ def test_every_task_can_be_made_and_observed() -> None:
 @pytest.mark.parametrize("config", [EnvConfig(goal="hidden"), EnvConfig(context=1)])
 def test_there_is_no_goal_to_hide_or_to_fix(config: EnvConfig) -> None:
     with pytest.raises(UserError, match="no goals"):
-        envs.make("dmc/reacher-easy", config)
+        registry.make("dmc/reacher-easy", config)

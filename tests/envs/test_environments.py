@@ -10,10 +10,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Environment
-from manyparts.extras import install_command
-from manyparts.types import UserError
 
 TASKS = [
     *("pointmass/reach", "pointmass/reach-blue"),
@@ -47,7 +47,7 @@ def task(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("state", ["proprioception", "full"])
 def test_observations_and_actions_are_as_declared(task: str, state: str) -> None:
-    env = envs.make(task, EnvConfig(image_size=32, state=state))
+    env = registry.make(task, EnvConfig(image_size=32, state=state))
     observation, _ = env.reset(seed=1)
     assert isinstance(env, gymnasium.Env)
     assert env.task == task
@@ -64,12 +64,12 @@ def test_observations_and_actions_are_as_declared(task: str, state: str) -> None
 
 
 def test_same_seed_same_episode_to_the_last_byte_whatever_ran_before(task: str) -> None:
-    env = envs.make(task)
+    env = registry.make(task)
     first = fingerprint(env, seed=7)
     assert fingerprint(env, seed=8) != first
     assert fingerprint(env, seed=7) == first
     np.random.seed(123)  # noqa: NPY002, the global generator must not matter
-    other = envs.make(task)
+    other = registry.make(task)
     fingerprint(other, seed=9, steps=3)
     assert fingerprint(other, seed=7) == first
     assert fingerprint(env, seed=7) == first, "two environments side by side share nothing"
@@ -78,12 +78,12 @@ def test_same_seed_same_episode_to_the_last_byte_whatever_ran_before(task: str) 
 
 
 def test_same_seed_same_episode_in_another_process(task: str) -> None:
-    env = envs.make(task)
+    env = registry.make(task)
     code = f"""
 import sys; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
 from test_environments import fingerprint
 from manyparts import envs
-env = envs.make({task!r})
+env = registry.make({task!r})
 print(fingerprint(env, seed=7))
 """
     result = subprocess.run(
@@ -98,7 +98,7 @@ print(fingerprint(env, seed=7))
 def test_resets_vary_with_seed_and_split(task: str) -> None:
     goals = set()
     for split in ("train", "validation", "evaluation"):
-        env = envs.make(task, split=split)
+        env = registry.make(task, split=split)
         for seed in range(4):
             env.begin(seed)
             goals.add(tuple(env.goal))
@@ -107,7 +107,7 @@ def test_resets_vary_with_seed_and_split(task: str) -> None:
 
 
 def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
-    env = envs.make(task)
+    env = registry.make(task)
     generator = np.random.default_rng(0)
     solved = {"expert": 0, "chance": 0}
     for seed in range(4):
@@ -127,7 +127,7 @@ def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
 
 
 def test_an_episode_is_truncated_at_its_horizon_and_never_ends_on_success(task: str) -> None:
-    env = envs.make(task, EnvConfig(max_steps=60))
+    env = registry.make(task, EnvConfig(max_steps=60))
     env.begin(0)
     ends = [env.advance(env.expert_action())[1:] for _ in range(60)]
     assert [truncated for _, truncated, _ in ends] == [False] * 59 + [True]
@@ -139,7 +139,7 @@ def test_an_episode_is_truncated_at_its_horizon_and_never_ends_on_success(task: 
 
 @pytest.mark.parametrize("wrong", ["shape", "nan", "infinite"])
 def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
-    env = envs.make(task)
+    env = registry.make(task)
     with pytest.raises(ValueError, match="no episode has begun"):
         env.advance(env.action_space.sample())
     env.begin(0)
@@ -154,7 +154,7 @@ def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
 
 
 def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
-    env = envs.make(task)
+    env = registry.make(task)
     env.begin(0)
     high = np.asarray(env.interface.action.high)
     inside = [env.advance(high)[0], env.advance(-high)[0]]
@@ -168,7 +168,7 @@ def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
         pytest.skip("there is no goal to hide")
     cameras = ("workspace", "workspace_side") if task.startswith("metaworld") else ()  # one may be in the goal's way
     shown, hidden = (
-        envs.make(task, EnvConfig(goal=goal, state="full", cameras=cameras)) for goal in ("visible", "hidden")
+        registry.make(task, EnvConfig(goal=goal, state="full", cameras=cameras)) for goal in ("visible", "hidden")
     )
     size = 3 if task.startswith("metaworld") else len(shown.goal)
     seed = SEED_WITH_THE_MARKER_IN_SIGHT.get(task, 3)
@@ -185,7 +185,7 @@ def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
 
 
 def test_reset_without_a_seed_draws_another_and_says_which() -> None:
-    env = envs.make("pointmass/reach")
+    env = registry.make("pointmass/reach")
     env.reset(seed=1)
     first, second = env.reset()[1]["seed"], env.reset()[1]["seed"]
     env.reset(seed=1)
@@ -196,15 +196,18 @@ def test_reset_without_a_seed_draws_another_and_says_which() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: envs.make("metaword/reach"), "did you mean metaworld"),
-        (lambda: envs.make("metaworld/raech"), "did you mean metaworld/reach"),
-        (lambda: envs.make("reach"), "unknown suite 'reach'"),
-        (lambda: envs.make("metaworld/mt10"), "expand"),
-        (lambda: envs.expand(["metaworld/ml45"]), "ml45-train"),
-        (lambda: envs.instructions("metaworld/no-such"), "choices: "),
-        (lambda: envs.make("walkers/none"), "the nearest of 146 choices: .*`manyparts list tasks walkers/` shows all"),
-        (lambda: envs.make("pointmass/reach", EnvConfig(cameras=("side",))), "choices: top"),
-        (lambda: envs.make("metaworld/reach", EnvConfig(cameras=("side",))), "corner2"),
+        (lambda: registry.make("metaword/reach"), "did you mean metaworld"),
+        (lambda: registry.make("metaworld/raech"), "did you mean metaworld/reach"),
+        (lambda: registry.make("reach"), "unknown suite 'reach'"),
+        (lambda: registry.make("metaworld/mt10"), "expand"),
+        (lambda: registry.expand(["metaworld/ml45"]), "ml45-train"),
+        (lambda: registry.instructions("metaworld/no-such"), "choices: "),
+        (
+            lambda: registry.make("walkers/none"),
+            "the nearest of 146 choices: .*`manyparts list tasks walkers/` shows all",
+        ),
+        (lambda: registry.make("pointmass/reach", EnvConfig(cameras=("side",))), "choices: top"),
+        (lambda: registry.make("metaworld/reach", EnvConfig(cameras=("side",))), "corner2"),
         (lambda: EnvConfig(image_size=4), "4"),
         (lambda: EnvConfig(max_steps=0), "0"),
     ],
@@ -223,7 +226,7 @@ from manyparts.types import UserError
 for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}):
     try:
         split = values.pop("split", "train")
-        envs.make("pointmass/reach", envs.EnvConfig(**values), split=split)
+        registry.make("pointmass/reach", envs.EnvConfig(**values), split=split)
     except UserError as error:
         print(error)
 """
@@ -245,9 +248,9 @@ import sys
 sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
 from manyparts import envs
 from manyparts.types import UserError
-assert len(envs.expand(["metaworld/mt50"])) == 50 and envs.instructions("metaworld/reach")
+assert len(registry.expand(["metaworld/mt50"])) == 50 and registry.instructions("metaworld/reach")
 try:
-    envs.make("metaworld/reach")
+    registry.make("metaworld/reach")
 except UserError as error:
     print(error)
 """
@@ -257,16 +260,16 @@ except UserError as error:
 
 
 def test_splits_expand_in_order_without_repeats() -> None:
-    assert envs.expand(["pointmass/reach"]) == ["pointmass/reach"]
-    assert len(envs.expand(["metaworld/mt10"])) == 10
-    ten = envs.expand(["metaworld/window-open", "metaworld/mt10"])
+    assert registry.expand(["pointmass/reach"]) == ["pointmass/reach"]
+    assert len(registry.expand(["metaworld/mt10"])) == 10
+    ten = registry.expand(["metaworld/window-open", "metaworld/mt10"])
     assert ten[0] == "metaworld/window-open" and len(ten) == 10
-    train, test = (envs.expand([f"metaworld/ml45-{part}"]) for part in ("train", "test"))
+    train, test = (registry.expand([f"metaworld/ml45-{part}"]) for part in ("train", "test"))
     assert len(train) == 45 and len(test) == 5
-    assert sorted(train + test) == sorted(envs.expand(["metaworld/mt50"]))
+    assert sorted(train + test) == sorted(registry.expand(["metaworld/mt50"]))
 
 
 def test_versions_name_the_simulator_and_what_renders() -> None:
-    assert envs.versions("pointmass/reach")["renderer"] == "numpy"
-    found = envs.versions("metaworld")
+    assert registry.versions("pointmass/reach")["renderer"] == "numpy"
+    found = registry.versions("metaworld")
     assert found["mujoco"] and found["metaworld"] and found["renderer"] in ("egl", "osmesa", "glfw")

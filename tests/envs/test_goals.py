@@ -8,14 +8,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.core.errors import UserError
+from manyparts.envs import registry
 from manyparts.envs.base import SPLITS_OF_GOALS
 from manyparts.envs.goals import CELL_METRES, episode_generator, split_of
 from manyparts.envs.suites.metaworld import goal_axes
-from manyparts.types import UserError
 
 SIMULATED = [
-    *envs.expand(["pointmass/all"]),
+    *registry.expand(["pointmass/all"]),
     *(f"metaworld/{name}" for name in ("reach", "drawer-open", "stick-push", "disassemble", "sweep-into", "push")),
 ]
 
@@ -25,18 +25,20 @@ def cell(goal: np.ndarray) -> tuple[int, ...]:
 
 
 def test_every_suite_says_how_long_its_demonstrations_go_on() -> None:
-    found = {name: envs.steps_after_success(envs.expand([f"{name}/all"])) for name in ("navigation", "pointmass")}
+    found = {
+        name: registry.steps_after_success(registry.expand([f"{name}/all"])) for name in ("navigation", "pointmass")
+    }
     assert found == {"navigation": 0, "pointmass": 20}
-    assert envs.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
+    assert registry.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
     with pytest.raises(UserError, match=r"differ by suite .*'navigation': 0.*give one number"):
-        envs.steps_after_success(["metaworld/reach", "navigation/hallway"])
+        registry.steps_after_success(["metaworld/reach", "navigation/hallway"])
 
 
 @pytest.mark.parametrize("task", SIMULATED)
 def test_goals_of_two_splits_share_no_cell(task: str) -> None:
     cells = {}
     for split in SPLITS_OF_GOALS:
-        env = envs.make(task, split=split)
+        env = registry.make(task, split=split)
         cells[split] = set()
         for seed in range(12):
             env.begin(seed)
@@ -52,7 +54,7 @@ def test_goals_of_two_splits_share_no_cell(task: str) -> None:
 def test_every_metaworld_task_has_goals_for_every_split() -> None:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    for task in envs.expand(["metaworld/mt50"]):
+    for task in registry.expand(["metaworld/mt50"]):
         name = task.split("/")[1]
         space = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()._random_reset_space
         axes = goal_axes(name, space.low, space.high)
@@ -74,7 +76,7 @@ def test_ten_neighbouring_cells_are_shared_out_seven_to_one_to_two() -> None:
 
 
 def test_the_place_of_the_goal_decides_not_the_object_beside_it() -> None:
-    env = envs.make("metaworld/push", split="evaluation")
+    env = registry.make("metaworld/push", split="evaluation")
     env.begin(0)
     assert np.allclose(env.goal, env._simulator._target_pos[:2])
     env.close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
-from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.agents.expert import ExpertAgent, Noise
+from manyparts.core.errors import UserError
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig, Split
 from manyparts.envs.suites.kitchen import COMBINATIONS, HELD_OUT, JOINTS, START, SUBTASKS
 from manyparts.rollout.loop import rollout
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def theirs():
 
 
 def test_a_step_is_that_of_franka_kitchen(theirs) -> None:
-    ours = envs.make("kitchen/microwave", EnvConfig(state="full"))
+    ours = registry.make("kitchen/microwave", EnvConfig(state="full"))
     ours.begin(0)
     theirs.reset(seed=0)
     theirs.robot_env.set_state(ours.data.qpos, ours.data.qvel)
@@ -40,7 +40,7 @@ def test_a_step_is_that_of_franka_kitchen(theirs) -> None:
 
 def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(theirs) -> None:
     np.testing.assert_array_equal(theirs.robot_env.init_qpos, START)
-    env = envs.make("kitchen/kettle")
+    env = registry.make("kitchen/kettle")
     env.begin(3)
     moved = np.abs(env.data.qpos - START)
     assert moved[:7].max() < 0.041 and moved[23:25].max() < 0.021
@@ -58,7 +58,7 @@ def test_the_same_state_counts_as_done_in_both(theirs) -> None:
 
 
 def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None = None) -> bool:
-    env = envs.make(f"kitchen/{task}", split=split)
+    env = registry.make(f"kitchen/{task}", split=split)
     agent = ExpertAgent(env, noise, seed=seed)
     return rollout(env, agent, seed=seed, prompt=None, explore=True, steps_after_success=0).success_any
 
@@ -77,7 +77,7 @@ def test_the_expert_does_every_combination_from_many_starts() -> None:
 
 
 def test_rewards_count_subtasks_and_success_is_all_of_them() -> None:
-    env = envs.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
+    env = registry.make("kitchen/microwave+light-switch+slide-cabinet+kettle")
     env.begin(1)
     rewards, success = [], False
     while not success:
@@ -89,7 +89,7 @@ def test_rewards_count_subtasks_and_success_is_all_of_them() -> None:
 
 
 def test_asking_the_expert_twice_changes_nothing() -> None:
-    once, twice = (envs.make("kitchen/light-switch") for _ in range(2))
+    once, twice = (registry.make("kitchen/light-switch") for _ in range(2))
     once.begin(0)
     twice.begin(0)
     for _ in range(20):
@@ -101,9 +101,9 @@ def test_asking_the_expert_twice_changes_nothing() -> None:
 
 def test_a_context_has_no_meaning_here() -> None:
     with pytest.raises(UserError, match="contexts are its tasks"):
-        envs.make("kitchen/kettle", EnvConfig(context=1))
+        registry.make("kitchen/kettle", EnvConfig(context=1))
 
 
 def test_combinations_are_split_without_overlap() -> None:
-    train, test = (set(envs.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test"))
+    train, test = (set(registry.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test"))
     assert len(train) == 32 and len(test) == 3 and not train & test

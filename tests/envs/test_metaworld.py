@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 
 SOME = ["reach", "basketball", "box-close", "window-close"]
-ALL = [task.split("/")[1] for task in envs.expand(["metaworld/mt50"])]
+ALL = [task.split("/")[1] for task in registry.expand(["metaworld/mt50"])]
 
 
 def original(name: str, goal_vector: np.ndarray) -> Any:
@@ -28,7 +28,7 @@ def original(name: str, goal_vector: np.ndarray) -> Any:
 
 
 def compare(name: str, steps: int) -> None:
-    ours = envs.make(f"metaworld/{name}", EnvConfig(state="full"))
+    ours = registry.make(f"metaworld/{name}", EnvConfig(state="full"))
     generator = np.random.default_rng(0)
     for seed in (5, 2):  # the second follows another episode in the same simulator
         ours.begin(seed)
@@ -65,15 +65,15 @@ def test_splits_are_metaworlds() -> None:
     def names(tasks: Any) -> set[str]:
         return {"metaworld/" + task.removesuffix("-v3") for task in tasks}
 
-    assert set(envs.expand(["metaworld/mt10"])) == names(env_dict.MT10_V3)
-    assert set(envs.expand(["metaworld/mt50"])) == names(env_dict.MT50_V3)
+    assert set(registry.expand(["metaworld/mt10"])) == names(env_dict.MT10_V3)
+    assert set(registry.expand(["metaworld/mt50"])) == names(env_dict.MT50_V3)
     for split in ("train", "test"):
-        assert set(envs.expand([f"metaworld/ml10-{split}"])) == names(env_dict.ML10_V3[split])
-        assert set(envs.expand([f"metaworld/ml45-{split}"])) == names(env_dict.ML45_V3[split])
+        assert set(registry.expand([f"metaworld/ml10-{split}"])) == names(env_dict.ML10_V3[split])
+        assert set(registry.expand([f"metaworld/ml45-{split}"])) == names(env_dict.ML45_V3[split])
 
 
 def test_an_action_moves_the_hand_along_its_axis_and_positive_closes_the_gripper() -> None:
-    env = envs.make("metaworld/reach")
+    env = registry.make("metaworld/reach")
     assert env.interface.action.gripper == "positive closes"
     assert env.interface.action.control_rate_hz == 1 / env._simulator.dt
     for axis in range(3):
@@ -97,8 +97,8 @@ def test_an_action_moves_the_hand_along_its_axis_and_positive_closes_the_gripper
 @pytest.mark.slow
 def test_the_scripted_experts_solve_nearly_all() -> None:
     solved = {}
-    for task in envs.expand(["metaworld/mt50"]):
-        env = envs.make(task)
+    for task in registry.expand(["metaworld/mt50"]):
+        env = registry.make(task)
         for seed in range(3):
             env.begin(seed)
             solved[task, seed] = any(env.advance(env.expert_action())[3]["success"] for _ in range(500))

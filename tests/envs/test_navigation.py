@@ -10,9 +10,10 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.core.errors import UserError
+from manyparts.envs import registry
 from manyparts.envs.base import SPLITS_OF_GOALS, EnvConfig
-from manyparts.envs.navigation import (
+from manyparts.envs.suites.navigation_env import (
     FORWARD,
     LEAST_WAY_METRES,
     STEP_METRES,
@@ -24,16 +25,15 @@ from manyparts.envs.navigation import (
     split_of_place,
     success_weighted_path_length,
 )
-from manyparts.types import UserError
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 
-WORLDS = envs.expand(["navigation/all"])
+WORLDS = registry.expand(["navigation/all"])
 SMALL = EnvConfig(image_size=16)
 
 
 def make(task: str = "navigation/hallway", config: EnvConfig = SMALL, **arguments) -> Navigation:
-    env = envs.make(task, config, **arguments)
+    env = registry.make(task, config, **arguments)
     assert isinstance(env, Navigation)
     return env
 
@@ -74,7 +74,7 @@ def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
 
 
 def test_worlds_that_are_held_out_are_not_trained_on() -> None:
-    train, held_out = (set(envs.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out"))
+    train, held_out = (set(registry.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out"))
     assert train and held_out and not train & held_out
     assert train | held_out == set(WORLDS)
 
@@ -178,7 +178,7 @@ def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
 
 def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
     pytest.importorskip("metaworld")
-    alone, other = make("navigation/maze-s3"), envs.make("metaworld/reach", SMALL)
+    alone, other = make("navigation/maze-s3"), registry.make("metaworld/reach", SMALL)
     first, theirs = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
     between = make("navigation/hallway")
     between.reset(seed=2)
@@ -200,9 +200,9 @@ found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "miniworld" else found(name, package)
 from manyparts import envs
 from manyparts.types import UserError
-assert envs.instructions("navigation/hallway")
+assert registry.instructions("navigation/hallway")
 try:
-    envs.make("navigation/hallway")
+    registry.make("navigation/hallway")
 except UserError as error:
     print(error)
 """

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.envs import registry
 from manyparts.envs.suites.pointmass import COLOURS, SUCCESS_DISTANCE
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])
 def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
-    env = envs.make(f"pointmass/reach-{colour}")
+    env = registry.make(f"pointmass/reach-{colour}")
     for seed in range(5):
         observation, _ = env.reset(seed=seed)
         picture = observation["images"]["top"].astype(int)
@@ -26,7 +26,7 @@ def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
 
 @pytest.mark.parametrize(("side", "sign"), [("left", 1), ("right", -1)])
 def test_the_goal_is_the_target_of_the_named_side(side: str, sign: int) -> None:
-    env = envs.make(f"pointmass/reach-{side}")
+    env = registry.make(f"pointmass/reach-{side}")
     for seed in range(10):
         env.begin(seed)
         other = next(place for place, _ in env._targets if not np.array_equal(place, env.goal))
@@ -34,7 +34,7 @@ def test_the_goal_is_the_target_of_the_named_side(side: str, sign: int) -> None:
 
 
 def test_the_disc_stays_on_the_table() -> None:
-    env = envs.make("pointmass/reach")
+    env = registry.make("pointmass/reach")
     env.begin(0)
     for _ in range(80):
         env.advance(np.ones(2))
@@ -42,7 +42,7 @@ def test_the_disc_stays_on_the_table() -> None:
 
 
 def test_a_force_to_the_right_moves_the_disc_right_in_state_and_picture() -> None:
-    env = envs.make("pointmass/reach")
+    env = registry.make("pointmass/reach")
     before, _ = env.reset(seed=1)
     for _ in range(8):
         env.advance(np.array([-1, 0]))

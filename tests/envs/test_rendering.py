@@ -11,14 +11,14 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.rendering import cluster_meshes, cluster_metres
 from manyparts.envs.suites.metaworld import CAMERAS, FREE_CAMERAS, MODEL_CAMERAS
 
 
 def test_every_camera_has_a_picture_of_its_own() -> None:
-    env = envs.make("metaworld/reach", EnvConfig(cameras=CAMERAS, image_size=48))
+    env = registry.make("metaworld/reach", EnvConfig(cameras=CAMERAS, image_size=48))
     images = env.reset(seed=0)[0]["images"]
     assert list(images) == list(CAMERAS)
     assert all(image.std() > 5 for image in images.values())
@@ -34,7 +34,7 @@ def centre_of_change(before: np.ndarray, after: np.ndarray) -> tuple[float, floa
 def test_up_is_up_and_right_is_right() -> None:
     """Move the goal marker: up in the world is up in the picture, and east is on the camera's own east side."""
     cameras = (*FREE_CAMERAS, "topview", "corner", "corner2", "corner3", "corner4")
-    env = envs.make("metaworld/reach", EnvConfig(cameras=cameras, image_size=128))
+    env = registry.make("metaworld/reach", EnvConfig(cameras=cameras, image_size=128))
     env.begin(0)
     simulator = env._simulator
     simulator.model.site("goal").size[:] = 0.03
@@ -62,7 +62,7 @@ def test_up_is_up_and_right_is_right() -> None:
 def test_a_faithful_picture_is_the_simulators_own() -> None:
     import mujoco
 
-    env = envs.make("metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",)))
+    env = registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",)))
     picture = env.reset(seed=0)[0]["images"]["topview"]
     with mujoco.Renderer(env._simulator.model, 64, 64) as renderer:
         renderer.update_scene(env._simulator.data, "topview")
@@ -71,7 +71,9 @@ def test_a_faithful_picture_is_the_simulators_own() -> None:
 
 
 def test_a_fast_picture_shows_the_same_scene() -> None:
-    fast, faithful = (envs.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag)) for flag in (False, True))
+    fast, faithful = (
+        registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag)) for flag in (False, True)
+    )
     a, b = (env.reset(seed=0)[0]["images"]["workspace"].astype(float) for env in (fast, faithful))
     assert 0 < np.abs(a - b).mean() < 20, "shadows, reflections and anti-aliasing are all that differs"
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
@@ -80,7 +82,7 @@ def test_a_fast_picture_shows_the_same_scene() -> None:
 
 
 def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes() -> None:
-    env = envs.make("metaworld/coffee-pull")
+    env = registry.make("metaworld/coffee-pull")
     model = env._simulator.model
     small = copy.copy(model)
     cluster_meshes(small, cluster_metres(64))
@@ -98,7 +100,7 @@ def test_clustering_drops_triangles_moves_no_vertex_far_and_spares_small_meshes(
 
 
 def test_a_closed_environment_can_be_observed_again() -> None:
-    env = envs.make("metaworld/reach")
+    env = registry.make("metaworld/reach")
     first = env.reset(seed=0)[0]["images"]["workspace"]
     env.close()
     env.close()
@@ -115,8 +117,8 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
         "    real(self, name, *rest, **more)\n"
         "ctypes.CDLL.__init__ = absent\n"
         "from manyparts import envs\n"
-        "from manyparts.types import UserError\n"
-        "try: envs.make('metaworld/reach')\n"
+        "from manyparts.core.records import UserError\n"
+        "try: registry.make('metaworld/reach')\n"
         "except UserError as error: print(error)\n"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
@@ -126,14 +128,14 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
 
 
 def test_model_cameras_are_those_of_the_model() -> None:
-    env = envs.make("metaworld/reach")
+    env = registry.make("metaworld/reach")
     model = env._simulator.model
     assert {model.camera(index).name for index in range(model.ncam)} == set(MODEL_CAMERAS)
     env.close()
 
 
 def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
-    env = envs.make("metaworld/reach")
+    env = registry.make("metaworld/reach")
     first = env.reset(seed=0)[0]["images"]["workspace"]
     assert env.render().shape == (256, 256, 3)
     assert np.array_equal(env.observe()["images"]["workspace"], first)

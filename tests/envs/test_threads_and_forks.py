@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from manyparts.surroundings.renderer import egl_loads
+from manyparts.core.host.renderer import egl_loads
 
 SCRIPT = """
 import os, sys, threading

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from manyparts import envs
-from manyparts.agents.expert_agent import Noise
+from manyparts.agents.expert import Noise
+from manyparts.core.errors import UserError
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.goals import CELL_METRES, split_of
 from manyparts.envs.suites.walkers import SPLITS, TASKS, Walker, rewards
 from manyparts.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
 from manyparts.envs.suites.walkers_models import to_mjcf
 from manyparts.rollout.collect import collect
-from manyparts.types import UserError
 
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
 BODIES_A_FAMILY = 50
@@ -26,11 +26,11 @@ def bodies(family: str, count: int) -> list[Body]:
 
 
 def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
-    assert envs.make("walkers/test-planar-12345").interface.embodiment == "walkers-test-planar-12345"
-    assert envs.instructions("walkers/train-free-9999").sentence == "walk forward"
-    assert envs.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
+    assert registry.make("walkers/test-planar-12345").interface.embodiment == "walkers-test-planar-12345"
+    assert registry.instructions("walkers/train-free-9999").sentence == "walk forward"
+    assert registry.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
     assert "train-free-9999" not in TASKS
-    assert envs.expand(["walkers/test-free"])[:2] == ["walkers/test-free-0000", "walkers/test-free-0001"]
+    assert registry.expand(["walkers/test-free"])[:2] == ["walkers/test-free-0000", "walkers/test-free-0001"]
     assert sorted(TASKS) == sorted({name for names in SPLITS.values() for name in names})
 
 
@@ -38,7 +38,7 @@ def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
 def test_another_name_is_refused(name: str) -> None:
     assert not is_body(name)
     with pytest.raises(UserError, match="unknown task"):
-        envs.make(f"walkers/{name}")
+        registry.make(f"walkers/{name}")
     with pytest.raises(ValueError, match="no body"):
         draw_body(name)
 
@@ -137,7 +137,7 @@ def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_body_stands_by_itself(family: str) -> None:
     for index in range(BODIES_A_FAMILY):
-        env = envs.make(f"walkers/{family}-{index:04d}", split="evaluation")
+        env = registry.make(f"walkers/{family}-{index:04d}", split="evaluation")
         env.begin(index)
         states = states_after(env, np.zeros((1, 500, env.model.nu)))[0]
         _, lowest = energy_and_depth(env, states[::25])
@@ -151,7 +151,7 @@ def test_every_body_stands_by_itself(family: str) -> None:
 def test_no_body_explodes_and_every_body_moves(family: str) -> None:
     generator, time = np.random.default_rng(0), np.arange(500) * 0.008
     for index in range(BODIES_A_FAMILY):
-        env = envs.make(f"walkers/{family}-{index:04d}")
+        env = registry.make(f"walkers/{family}-{index:04d}")
         env.begin(index)
         count = env.model.nu
         each, bang = generator.uniform(-1, 1, (500, count)), generator.choice([-1.0, 1.0], (50, count)).repeat(10, 0)
@@ -168,7 +168,7 @@ def test_no_body_explodes_and_every_body_moves(family: str) -> None:
 
 def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its log here
-    env = envs.make("walkers/train-planar-0003")
+    env = registry.make("walkers/train-planar-0003")
     env.begin(0)
     env.model.actuator_gear *= 1e9
     with pytest.raises(UserError, match="walkers/train-planar-0003 is unstable"):
@@ -178,7 +178,7 @@ def test_an_unstable_body_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["test-planar-0001", "test-free-0001"])
 def test_the_reward_follows_from_the_full_state(name: str) -> None:
-    env = envs.make(f"walkers/{name}", EnvConfig(state="full", image_size=16))
+    env = registry.make(f"walkers/{name}", EnvConfig(state="full", image_size=16))
     env.begin(0)
     generator = np.random.default_rng(0)
     for _ in range(30):
@@ -201,14 +201,14 @@ def test_rewards_rise_from_standing_to_walking_and_not_beyond() -> None:
 
 
 def test_success_is_a_second_of_walking() -> None:
-    env = envs.make("walkers/train-planar-0000")
+    env = registry.make("walkers/train-planar-0000")
     env.begin(0)
     solved = [env.advance(env.expert_action())[3]["success"] for _ in range(60)]
     assert not any(solved[:24]) and all(solved[-10:])
 
 
 def episode_return(name: str, steps: int, *, expert: bool) -> float:
-    env = envs.make(f"walkers/{name}")
+    env = registry.make(f"walkers/{name}")
     env.begin(0)
     generator = np.random.default_rng(0)
     random = generator.uniform(-1, 1, (steps, env.model.nu))
@@ -241,11 +241,11 @@ def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [EnvConfig(goal="hidden"), EnvConfig(context=1)])
 def test_there_is_no_goal_to_hide_or_to_fix(config: EnvConfig) -> None:
     with pytest.raises(UserError, match="no goals"):
-        envs.make("walkers/train-free-0000", config)
+        registry.make("walkers/train-free-0000", config)
 
 
 def test_the_camera_follows() -> None:
-    env = envs.make("walkers/train-planar-0000", EnvConfig(image_size=48))
+    env = registry.make("walkers/train-planar-0000", EnvConfig(image_size=48))
     env.reset(seed=0)
     env.data.qpos[0] += 50.0
     env.advance(np.zeros(env.model.nu))
@@ -258,11 +258,11 @@ def test_the_camera_follows() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) -> None:
     names = [f"walkers/{universe}-{kind}-{index:04d}" for universe in ("train", "test") for index in range(3)]
-    shared = [envs.make(name, EnvConfig(state="shared")) for name in names]
+    shared = [registry.make(name, EnvConfig(state="shared")) for name in names]
     assert all(env.interface == shared[0].interface for env in shared)
     for name, env in zip(names, shared, strict=True):
         assert isinstance(env, Walker)
-        own = envs.make(name, EnvConfig(state="full"))
+        own = registry.make(name, EnvConfig(state="full"))
         env.begin(3)
         own.begin(3)
         generator = np.random.default_rng(0)
@@ -284,4 +284,4 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
 
 def test_a_shared_state_is_for_suites_of_many_bodies() -> None:
     with pytest.raises(UserError, match="pointmass is no suite of many bodies"):
-        envs.make("pointmass/reach", EnvConfig(state="shared"))
+        registry.make("pointmass/reach", EnvConfig(state="shared"))

@@ -8,15 +8,16 @@ from pathlib import Path
 import torch
 from factories import OBJECTIVES, SENTENCES_ALONE, make_model_config, make_system
 
-from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.data.windows import WindowConfig
-from manyparts.envs import instructions, make
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import TaskEntry
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.envs.registry import instructions, make
+from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import Result
-from manyparts.models.checkpoint import CheckpointInfo, Embodiment, save_checkpoint
-from manyparts.serialisation import to_jsonable
-from manyparts.types import TaskEntry
+from manyparts.models.checkpoint import CheckpointInfo, save_checkpoint
 
 TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from factories import make_agent, make_observations
 
+from manyparts.core.errors import UserError
 from manyparts.evaluation.attention import Attention, movement, overlay, spread
-from manyparts.types import UserError
 
 
 def one_hot(*places: tuple[int, int]) -> np.ndarray:

@@ -11,11 +11,11 @@ import pytest
 from evaluation.evaluating import make_run
 
 from manyparts import cli
-from manyparts.evaluation import evaluate as module
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.core.errors import UserError
+from manyparts.core.storage.links import point_at
+from manyparts.evaluation import protocol as module
+from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import Result
-from manyparts.surroundings.links import point_at
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

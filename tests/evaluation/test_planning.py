@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from evaluation.evaluating import make_run
 
-from manyparts import cli, envs
+from manyparts import cli
 from manyparts.agents.loading import load
-from manyparts.agents.mpc_agent import MpcAgent
+from manyparts.agents.planning import MpcAgent
+from manyparts.core.errors import UserError
 from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.episodes import EvaluationConfig, _agent_for
 from manyparts.evaluation.results import Result, compare
 from manyparts.models.checkpoint import resolve
 from manyparts.planners import CemConfig, FollowConfig, MppiConfig, RandomShootingConfig
 from manyparts.rollout.collect import collect
-from manyparts.types import UserError
 
 SMALL = ["--planner.candidates", "8", "--planner.horizon", "3"]
 ASKED = ["--episodes", "2", "--max-steps", "4"]
@@ -56,7 +56,7 @@ def test_every_episode_has_draws_of_its_own(run: Path) -> None:
     config = EnvConfig(image_size=16, state="full")
     planner = RandomShootingConfig(candidates=8, horizon=3)
     evaluation = EvaluationConfig(resolve(run), {}, 0, "evaluation", "sentence", "cpu", planner=planner)
-    env = envs.make("pointmass/reach", config)
+    env = registry.make("pointmass/reach", config)
     env.begin(0)
     drawn = []
     for seed in (1, 2, 1):

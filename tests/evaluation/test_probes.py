@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from training.runs import first, write_dataset
 
+from manyparts.core.errors import UserError
 from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.probes import _perceptron, _ridge, _scores, probe
 from manyparts.methods.inverse_dynamics import finetune_states, from_scratch, pretrain
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

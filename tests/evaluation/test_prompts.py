@@ -10,14 +10,15 @@ import pytest
 from evaluation.evaluating import CONFIG, TASKS, make_run
 from factories import ANY_PROMPT, SENTENCES_ALONE
 
-from manyparts.envs import instructions, make
+from manyparts.core.errors import UserError
+from manyparts.core.records import Prompt
 from manyparts.envs.base import Environment
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.envs.registry import instructions, make
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
 from manyparts.evaluation.prompt_study import study_prompts
 from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import PromptStudy
-from manyparts.types import Prompt, UserError
 
 CAMERA = next(iter(make(TASKS[0], CONFIG).interface.cameras))
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from manyparts.cli.evaluate import print_result
-from manyparts.evaluation.report_sections import success_table
+from manyparts.core.errors import UserError
 from manyparts.evaluation.results import EpisodeRecord, Result, compare
 from manyparts.evaluation.statistics import mean_success, stratified_bootstrap, wilson
-from manyparts.types import UserError
+from manyparts.report.sections import success_table
 
 TASKS = ("pointmass/reach", "pointmass/corner")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.protocol import evaluate
 from manyparts.models.checkpoint import SHIPPED, load_info
 
 NAMES = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())

@@ -11,12 +11,12 @@ from training.runs import first, rows, second
 
 from manyparts import cli
 from manyparts.agents.loading import load
+from manyparts.core.errors import UserError
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.evaluate import evaluate
-from manyparts.evaluation.report import write_report
+from manyparts.evaluation.protocol import evaluate
+from manyparts.report.html import write_report
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 pytestmark = pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 

@@ -9,11 +9,12 @@ from fnmatch import fnmatch
 import pytest
 
 from manyparts import methods
-from manyparts.data.embodiments import JointSpec
+from manyparts.core.errors import UserError
+from manyparts.core.spec import ActionContract, Spec
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.methods.dualmind import trained_parts
 from manyparts.models.prompts import PromptConfig, SmallTextConfig
 from manyparts.objectives.system import System
-from manyparts.types import ActionContract, Spec, UserError
 
 
 def sawyer(size: int) -> Spec:

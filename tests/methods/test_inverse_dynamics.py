@@ -10,15 +10,16 @@ from data.synthetic import make_episode, write
 
 from manyparts import methods
 from manyparts.agents.loading import load
-from manyparts.agents.reactive_agent import ReactiveAgent
+from manyparts.agents.reactive import ReactiveAgent
+from manyparts.core.errors import UserError
+from manyparts.core.records import Prompt
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.protocol import evaluate
 from manyparts.methods.inverse_dynamics import OBJECTIVES, Size, pretrain
 from manyparts.models.checkpoint import WEIGHTS, read_weights, resolve
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
-from manyparts.types import Prompt, UserError
 
 MANY = EnvConfig(image_size=16, goal="hidden", state="full")
 

@@ -10,9 +10,9 @@ import torch
 from factories import generator, make_discrete_spec
 from torch.nn import functional as F
 
-from manyparts.agents.random_agent import RandomAgent
+from manyparts.agents.random import RandomAgent
+from manyparts.core.spec import ActionContract
 from manyparts.models.actions import ActionEmbedding, ActionHead, BinnedActionConfig, ContinuousActionConfig, fitted
-from manyparts.types import ActionContract
 
 NAMES = tuple("abcdefg")
 

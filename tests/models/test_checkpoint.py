@@ -13,13 +13,15 @@ import torch
 from factories import make_spec
 from torch import nn
 
-from manyparts.data.statistics import FeatureStatistics, Statistics
+from manyparts.core.errors import UserError
+from manyparts.core.spec import TaskEntry
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.models import run_files
 from manyparts.models.checkpoint import (
     CONFIG,
     WEIGHTS,
     CheckpointInfo,
-    Embodiment,
     load_info,
     load_weights,
     read_weights,
@@ -27,7 +29,6 @@ from manyparts.models.checkpoint import (
     save_checkpoint,
 )
 from manyparts.models.run_files import results_folder
-from manyparts.types import TaskEntry, UserError
 
 EMBODIMENT = Embodiment(
     spec=make_spec(),

@@ -8,9 +8,9 @@ import matplotlib
 import pytest
 import torch
 
+from manyparts.core.errors import UserError
 from manyparts.models.encoders import FrozenImagesConfig, build_encoder
 from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
-from manyparts.types import UserError
 
 transformers = pytest.importorskip("transformers")
 MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand kinds

@@ -6,7 +6,7 @@ import pytest
 import torch
 from factories import OBJECTIVES, generator, make_batch, make_prompt_config, make_system
 
-from manyparts.types import Prompt
+from manyparts.core.records import Prompt
 
 SHORT, LONG = Prompt("open"), Prompt("open the drawer that is on the left")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from manyparts.data.sentences import taken_for_equal
+from manyparts.core.errors import UserError
+from manyparts.data.instructions import taken_for_equal
 from manyparts.models.encoders import ViT, pixels
 from manyparts.models.pretrained import PretrainedText, load_vit
-from manyparts.types import UserError
 
 transformers = pytest.importorskip("transformers")
 

@@ -10,9 +10,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from manyparts.core.errors import SurroundingsWarning, UserError
+from manyparts.core.storage.links import point_at
 from manyparts.models.run_files import CONFIG, WEIGHTS, is_whole, last_checkpoint, resolve, results_folder, run_of
-from manyparts.surroundings.links import point_at
-from manyparts.types import SurroundingsWarning, UserError
 
 
 def put_checkpoint(run: Path, step: int) -> Path:

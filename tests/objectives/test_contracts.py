@@ -17,10 +17,10 @@ from factories import (
     make_system,
 )
 
+from manyparts.core.records import Batch
 from manyparts.models.control_transformer import Tokens
 from manyparts.objectives import system as systems
 from manyparts.objectives.base import Passes
-from manyparts.types import Batch
 
 NAMES = sorted(OBJECTIVES)
 SPECS = {"continuous": make_spec(), "discrete": make_discrete_spec()}

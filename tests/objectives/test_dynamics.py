@@ -10,12 +10,14 @@ import pytest
 import torch
 from factories import STEPS, generator, make_batch, make_spec
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.windows import WindowConfig
-from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformerConfig
-from manyparts.models.ensemble_dynamics import EnsembleDynamicsConfig
-from manyparts.models.mlp_dynamics import MlpDynamicsConfig
-from manyparts.models.recurrent_dynamics import RecurrentDynamicsConfig
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
+from manyparts.models.dynamics.mlp import MlpDynamicsConfig
+from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
+from manyparts.models.dynamics.step_transformer import BinnedPrediction, DynamicsTransformerConfig
 from manyparts.objectives.latent_state import LatentStateConfig, divergence
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.next_state import NextStateConfig
@@ -23,7 +25,6 @@ from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig
 from manyparts.objectives.next_step import NextStepConfig, cross_entropy
 from manyparts.objectives.steps import StepPasses, TransformerPasses
 from manyparts.objectives.system import KINDS, DynamicsConfig, System
-from manyparts.types import Batch, UserError
 
 TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {

@@ -10,6 +10,7 @@ import torch
 from bodies import ARM, CRAWLER, JOINT, make_joint_batch, rows_of
 from factories import ANY_PROMPT, CHUNK, OBJECTIVES, STEPS, generator, make_prompt_config, make_system
 
+from manyparts.core.records import Batch, PromptPictures
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.encoders import ConvEncoderConfig
 from manyparts.objectives.base import Passes
@@ -17,7 +18,6 @@ from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
 from manyparts.objectives.inverse_dynamics import InverseDynamicsConfig
 from manyparts.objectives.system import System
-from manyparts.types import Batch, PromptPictures
 
 WHOSE = (0, 1, 1, 0)
 ENCODER = ConvEncoderConfig(width=8, layers=((8, 4, 4),))

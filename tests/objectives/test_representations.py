@@ -9,8 +9,10 @@ import pytest
 import torch
 from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_spec, make_system
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.windows import WindowConfig
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.models.encoders import KeypointEncoderConfig
 from manyparts.models.representation import Representation, RepresentationConfig
 from manyparts.nn.spatial_softmax import SpatialSoftmax
@@ -22,7 +24,6 @@ from manyparts.objectives.representations.contrastive_static import ContrastiveS
 from manyparts.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
 from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
 from manyparts.objectives.system import System
-from manyparts.types import Batch, UserError
 
 MODEL = RepresentationConfig(encoder=KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))), width=16)
 OBJECTIVES = {

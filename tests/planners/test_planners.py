@@ -9,19 +9,13 @@ import torch
 from factories import generator, make_spec
 from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
-from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.world_model import Context
-from manyparts.planners import (
-    PLANNERS,
-    CemConfig,
-    FollowConfig,
-    MppiConfig,
-    PlannerConfig,
-    RandomShootingConfig,
-    plan,
-)
+from manyparts.core.errors import UserError
+from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
+from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.dynamics.transformer import DynamicsTransformer
+from manyparts.models.dynamics.world_model import Context
+from manyparts.planners import PLANNERS, CemConfig, FollowConfig, MppiConfig, PlannerConfig, RandomShootingConfig, plan
 from manyparts.planners.plans import (
     SearchConfig,
     StepValue,
@@ -33,7 +27,6 @@ from manyparts.planners.plans import (
     returns,
 )
 from manyparts.planners.proposals import advised, followed
-from manyparts.types import UserError
 
 HORIZON = 8
 CONFIGS: dict[str, PlannerConfig] = {

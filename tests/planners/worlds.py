@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from manyparts.models.world_model import Prediction
+from manyparts.models.dynamics.world_model import Prediction
 
 SECONDS = 0.2  # of a step
 MOTION = torch.tensor([[1.0, SECONDS], [0.0, 1.0]])  # position and velocity

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from manyparts.agents.expert_agent import Noise
+from manyparts.agents.expert import Noise
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.collect import collect

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 
 def square(number: int) -> tuple[int, int]:

@@ -16,13 +16,13 @@ import pytest
 from rollout.collecting import TASKS, collect_small, digest
 
 from manyparts import cli
-from manyparts.agents.expert_agent import Noise
+from manyparts.agents.expert import Noise
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.envs import steps_after_success
 from manyparts.envs.base import EnvConfig
-from manyparts.rollout.attempts import is_noisy
+from manyparts.envs.registry import steps_after_success
 from manyparts.rollout.collect import Ledger, collect
-from manyparts.types import UserError
+from manyparts.rollout.recorded_tries import is_noisy
 
 EPISODES = 6
 

@@ -10,8 +10,8 @@ import pytest
 from rollout.collecting import digest
 
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.envs import make, steps_after_success
 from manyparts.envs.base import EnvConfig
+from manyparts.envs.registry import make, steps_after_success
 from manyparts.rollout.collect import collect
 
 pytestmark = pytest.mark.skipif(find_spec("metaworld") is None, reason="metaworld is not installed")

@@ -13,14 +13,14 @@ import torch
 from rollout.collecting import digest
 from training.runs import first, second
 
-from manyparts.agents.expert_agent import ExpertAgent, Noise
+from manyparts.agents.expert import ExpertAgent, Noise
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.envs import make
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import WindowConfig, Windows
 from manyparts.envs.base import EnvConfig
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.envs.registry import make
 from manyparts.evaluation.prompts import episode_prompt
+from manyparts.evaluation.protocol import evaluate
 from manyparts.methods import preset
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from rollout.collecting import SMALL, TASKS
 
-from manyparts.agents.expert_agent import ExpertAgent, Noise
-from manyparts.agents.random_agent import RandomAgent
-from manyparts.envs import make
+from manyparts.agents.expert import ExpertAgent, Noise
+from manyparts.agents.random import RandomAgent
+from manyparts.core.records import Observation, Prompt
+from manyparts.core.spec import Spec
 from manyparts.envs.base import Environment
+from manyparts.envs.registry import make
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
-from manyparts.types import Observation, Prompt, Spec
 
 
 class Glimpsing:

@@ -8,8 +8,8 @@ import av
 import numpy as np
 import pytest
 
+from manyparts.core.errors import UserError
 from manyparts.rollout.video import write_video
-from manyparts.types import UserError
 
 
 def moving_square(steps: int, size: int = 256) -> list[np.ndarray]:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from rollout.jobs import Mishap, go_wrong, name_heavy_modules, name_threads, square
 
+from manyparts.core.errors import UserError
 from manyparts.rollout.workers import Affinity, WorkerError, stream
-from manyparts.types import UserError
 
 
 def in_order(jobs: Iterable[Any]) -> Callable[[int], Any]:

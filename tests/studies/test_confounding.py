@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manyparts.studies.confounding import draw, errors
+from manyparts.studies.library.confounding import draw, errors
 
 
 def test_under_a_latent_drift_cloning_learns_nothing_and_inverse_dynamics_all() -> None:

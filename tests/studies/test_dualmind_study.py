@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from methods.test_dualmind import sawyer
-from studies.declared import start
-from studies.test_runner import wait_until
+from studies.engine.declared import start
+from studies.engine.test_runner import wait_until
 
 from manyparts import cli
-from manyparts.data.embodiments import JointSpec
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.objectives.system import System
 from manyparts.studies import STUDIES, find
-from manyparts.studies.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
-from manyparts.studies.stages import Collect, Train, lineage, read_description, write_description
-from manyparts.studies.study import methods_of, stages_of
+from manyparts.studies.engine.stages import Collect, Train, lineage, read_description, write_description
+from manyparts.studies.engine.study import methods_of, stages_of
+from manyparts.studies.library.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
 
 TIMES = ("train_seconds", "hours", "core_hours")
 DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]

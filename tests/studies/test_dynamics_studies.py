@@ -11,9 +11,9 @@ import pytest
 from manyparts import cli
 from manyparts.planners import FollowConfig
 from manyparts.studies import find
-from manyparts.studies.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
-from manyparts.studies.stages import Collect, Evaluate, Train, lineage
-from manyparts.studies.study import stages_of
+from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage
+from manyparts.studies.engine.study import stages_of
+from manyparts.studies.library.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])

@@ -10,9 +10,9 @@ import pytest
 
 from manyparts import cli
 from manyparts.studies import find
-from manyparts.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, methods, specialist
-from manyparts.studies.stages import Collect, Mixed, Train, lineage, needs, read_description, write_description
-from manyparts.studies.study import stages_of
+from manyparts.studies.engine.stages import Collect, Mixed, Train, lineage, needs, read_description, write_description
+from manyparts.studies.engine.study import stages_of
+from manyparts.studies.library.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, methods, specialist
 
 
 def steps(run: Train) -> int:

@@ -13,14 +13,14 @@ import pytest
 
 from manyparts.evaluation.statistics import Difference
 from manyparts.studies import find
-from manyparts.studies.dualmind import DUAL, HEAD, IMITATION, PREFIX
-from manyparts.studies.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
-from manyparts.studies.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
-from manyparts.studies.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
-from manyparts.studies.representations import INVERSE, METHODS, STATES, Choice
-from manyparts.studies.representations import study as representations
-from manyparts.studies.results import Row, StudyResult, gather
-from manyparts.studies.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
+from manyparts.studies.engine.results import Row, StudyResult, gather
+from manyparts.studies.library.dualmind import DUAL, HEAD, IMITATION, PREFIX
+from manyparts.studies.library.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
+from manyparts.studies.library.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
+from manyparts.studies.library.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
+from manyparts.studies.library.representations import INVERSE, METHODS, STATES, Choice
+from manyparts.studies.library.representations import study as representations
+from manyparts.studies.library.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS, SEEDS_OF_BODIES = 3, 5

@@ -12,14 +12,14 @@ import pytest
 from data.synthetic import TASKS, make_episode, make_spec, write
 
 from manyparts import cli
-from manyparts.data.convert import convert
+from manyparts.core.errors import UserError
+from manyparts.data.tools.convert import convert
 from manyparts.evaluation.probes import action_errors
 from manyparts.methods.inverse_dynamics import finetune_states
-from manyparts.studies.offline import stages_of, trials
-from manyparts.studies.representations import METHODS
-from manyparts.studies.stages import Cut, Train, read_description, write_description
+from manyparts.studies.engine.stages import Cut, Train, read_description, write_description
+from manyparts.studies.library.offline import stages_of, trials
+from manyparts.studies.library.representations import METHODS
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

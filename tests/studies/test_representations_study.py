@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.constructed import conclude
+from studies.engine.constructed import conclude
 
 from manyparts import cli
+from manyparts.core.errors import UserError
 from manyparts.studies import find
-from manyparts.studies.report import write_report
-from manyparts.studies.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
-from manyparts.studies.results import gather
-from manyparts.studies.stages import Collect, Evaluate, Train, lineage, read_description, write_description
-from manyparts.studies.study import methods_of, stages_of
-from manyparts.types import UserError
+from manyparts.studies.engine.report import write_report
+from manyparts.studies.engine.results import gather
+from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage, read_description, write_description
+from manyparts.studies.engine.study import methods_of, stages_of
+from manyparts.studies.library.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])

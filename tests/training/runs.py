@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from data.synthetic import make_episode, write
 
+from manyparts.core.records import Episode
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.methods import preset
 from manyparts.models.checkpoint import WEIGHTS, read_weights, resolve
 from manyparts.training.config import TrainConfig
-from manyparts.types import Episode
 
 _SCRIPT = """
 import sys

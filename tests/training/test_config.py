@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from training.runs import first
 
-from manyparts.serialisation import from_jsonable, to_jsonable
+from manyparts.core.errors import UserError
+from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
-from manyparts.types import UserError
 
 
 @pytest.mark.parametrize(

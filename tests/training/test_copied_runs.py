@@ -12,7 +12,7 @@ from training.runs import first, rows, weights
 from training.test_resume import stop_after
 
 from manyparts.agents.loading import load_system
-from manyparts.surroundings.links import pointed_at
+from manyparts.core.storage.links import pointed_at
 from manyparts.training.train import train
 
 CONFIG = first(steps=8, checkpoint_every_steps=3)

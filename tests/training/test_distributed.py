@@ -23,9 +23,9 @@ from training.runs import (
     weights,
 )
 
-from manyparts.training.distributed import launch
+from manyparts.core.errors import UserError
+from manyparts.training.distributed.ranks import launch
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 def alive(process: int) -> bool:

@@ -13,12 +13,12 @@ from data.synthetic import make_episode, write
 from training.runs import first, second
 
 from manyparts.agents.loading import load
-from manyparts.data.convert import convert
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.convert import convert
 from manyparts.models.checkpoint import CONFIG, load_info, resolve
-from manyparts.training.sources import Sources
+from manyparts.training.inputs import Sources
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 UNNAMED = {"npz": foreign.npz, "rlds": foreign.rlds}
 

@@ -10,14 +10,14 @@ import torch
 from factories import make_system
 from training.runs import rows, second, weights
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
+from manyparts.data.sampling.frames import FrameCache
 from manyparts.objectives.system import System
 from manyparts.training.config import AugmentationConfig
 from manyparts.training.frozen_features import encoder_hash, frozen_features
 from manyparts.training.optimizer import train_only
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 FROZEN = ("objectives.*", "model.blocks.*")
 

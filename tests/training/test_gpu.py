@@ -11,18 +11,18 @@ import torch
 from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
+from benchmarks.plan_shared_cache import a_context, imagine, make_model
 from manyparts import benchmarks
-from manyparts.benchmarks.plan_shared_cache import a_context, imagine, make_model
+from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.models.world_model import step_by_step
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.models.dynamics.world_model import step_by_step
 from manyparts.training.augmentation import augment
 from manyparts.training.config import AugmentationConfig
-from manyparts.training.distributed import Ranks
+from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.train import train
 from manyparts.training.update import Learner
-from manyparts.types import Batch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
 PHASE_1 = {name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")}

@@ -10,16 +10,17 @@ import pytest
 from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second
 
+from manyparts.core.errors import UserError
+from manyparts.core.spec import Spec
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.data.stream import StreamedWindows
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.evaluation.open_loop import open_loop
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.stream import StreamedWindows
+from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.evaluation.prediction.open_loop import open_loop
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
-from manyparts.training.sources import Sources
+from manyparts.training.inputs import Sources
 from manyparts.training.train import train
-from manyparts.types import Spec, UserError
 
 NARROW, WIDE, SMALL = ((-0.5, -0.75), (0.5, 0.75)), ((-1.0, -0.5), (1.0, 0.5)), ((-0.25, -0.25), (0.25, 0.25))
 

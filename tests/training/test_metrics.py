@@ -9,8 +9,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from manyparts.core.errors import SurroundingsWarning, UserError
 from manyparts.training.metrics import Meter, Metrics
-from manyparts.types import SurroundingsWarning, UserError
 
 
 def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):

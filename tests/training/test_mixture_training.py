@@ -14,14 +14,14 @@ from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
 
 from manyparts.agents.loading import load
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.evaluation.protocol import evaluate
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.training.config import TrainConfig
 from manyparts.training.run_folder import read_config
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 ARM_WEIGHT = 2 / 3
 

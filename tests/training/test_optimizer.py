@@ -7,18 +7,11 @@ import torch
 from factories import make_system
 from torch import nn
 
+from manyparts.core.errors import UserError
 from manyparts.models.actions import BinnedActionConfig
 from manyparts.models.encoders import ViTConfig
 from manyparts.training.config import OptimizerConfig
-from manyparts.training.optimizer import (
-    build_optimizer,
-    decayed,
-    gradient_norm,
-    set_training_mode,
-    train_only,
-    trained,
-)
-from manyparts.types import UserError
+from manyparts.training.optimizer import build_optimizer, decayed, gradient_norm, set_training_mode, train_only, trained
 
 
 def test_matrices_decay_and_norms_biases_and_embeddings_do_not():

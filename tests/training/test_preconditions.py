@@ -12,10 +12,11 @@ import pytest
 from data.synthetic import ENVIRONMENT, FPS, make_episode, make_spec
 from training.runs import first, second, weights
 
+from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.dataset import DatasetWriter
 from manyparts.methods import preset
 from manyparts.training.train import train
-from manyparts.types import DatasetWarning, Spec, TaskEntry, UserError
 
 PICTURES = {"none": {}, "tiny": {"front": (7, 7)}, "row": {"front": (1, 40)}, "column": {"front": (40, 1)}}
 TOO_SMALL, NO_CAMERA, NO_STATE = "pixels is too small for this encoder", "has no camera", "has no state"

@@ -16,10 +16,10 @@ import torch
 from training.runs import config_named, first, rows, second, start, weights, write_dataset
 
 from manyparts.cli import main
+from manyparts.core.errors import UserError
 from manyparts.models.checkpoint import load_info, read_weights
 from manyparts.training.config import OptimizerConfig, TrainConfig
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from training.runs import rows
 
-from manyparts.evaluation.open_loop import open_loop
+from manyparts.core.errors import DatasetWarning
+from manyparts.evaluation.prediction.open_loop import open_loop
 from manyparts.methods import preset
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.training.train import train
-from manyparts.types import DatasetWarning
 
 TUNED = {
     "dualmind/phase1-debug": "dualmind/phase2-debug",

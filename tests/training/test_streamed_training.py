@@ -11,10 +11,10 @@ from data.synthetic import make_episode, write
 from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.lerobot import layout
 from manyparts.training.run_folder import read_config
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

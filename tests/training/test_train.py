@@ -16,14 +16,15 @@ from data.synthetic import make_episode, make_spec, write
 from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action, write_dataset
 
 from manyparts.agents.loading import load
+from manyparts.core.errors import UserError
+from manyparts.core.records import Prompt
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.windows import WindowConfig
+from manyparts.data.sampling.windows import WindowConfig
 from manyparts.methods import preset
 from manyparts.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
 from manyparts.training.config import AugmentationConfig, OptimizerConfig
 from manyparts.training.run_folder import read_config
 from manyparts.training.train import split_episodes, train
-from manyparts.types import Prompt, UserError
 
 
 def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):

@@ -9,11 +9,11 @@ import torch
 
 from manyparts import methods
 from manyparts.cli import main
+from manyparts.core.errors import UserError
 from manyparts.envs.base import EnvConfig
 from manyparts.models.checkpoint import load_info, read_weights, resolve
 from manyparts.rollout.collect import collect
 from manyparts.training.train import train
-from manyparts.types import UserError
 
 
 @pytest.fixture(scope="module")

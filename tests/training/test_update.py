@@ -11,12 +11,12 @@ import torch
 from factories import OBJECTIVES, generator, make_batch, make_system
 from training.runs import first
 
+from manyparts.core.records import Batch
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 from manyparts.training import precision
 from manyparts.training.config import OptimizerConfig, TrainConfig
-from manyparts.training.distributed import Ranks
+from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.update import Learner, NonFiniteError
-from manyparts.types import Batch
 
 CPU = torch.device("cpu")
 CLONING = {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}

@@ -6,7 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from manyparts.types import Observation, Prompt, Spec, UserError
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation, Prompt
+from manyparts.core.spec import Spec
 
 
 @runtime_checkable

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.data.transforms import StateNormaliser
-from manyparts.types import DatasetWarning, Spec, UserError
+from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.spec import Spec
+from manyparts.embodiment.normalisation import StateNormaliser
 
 _FAR = 1e5  # stds from the mean beyond which a state is no state of this robot
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from manyparts.data.permutation import mix
+from manyparts.core.randomness import mix
 
 
 def generator_of(seed: int, decision: int, device: torch.device) -> torch.Generator:

@@ -10,21 +10,22 @@ from typing import Any
 
 import torch
 
-from manyparts.agents.mpc_agent import MpcAgent
 from manyparts.agents.origin import Origin
-from manyparts.agents.policy_agent import PolicyAgent, embodiment_place
-from manyparts.agents.reactive_agent import ReactiveAgent
-from manyparts.arguments import explained, path_of
-from manyparts.data.transforms import StateNormaliser
-from manyparts.data.windows import WindowConfig
-from manyparts.devices import choose_device
+from manyparts.agents.planning import MpcAgent
+from manyparts.agents.policy import PolicyAgent, embodiment_place
+from manyparts.agents.reactive import ReactiveAgent
+from manyparts.core.arguments import explained, path_of
+from manyparts.core.devices import choose_device
+from manyparts.core.errors import UserError
+from manyparts.core.records import Precision
+from manyparts.core.serialisation import from_jsonable
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.representation import Representation
 from manyparts.objectives.system import DynamicsConfig, ModelConfig, ObjectiveConfig, System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
-from manyparts.serialisation import from_jsonable
-from manyparts.types import Precision, UserError
 
 LearnedAgent = PolicyAgent | ReactiveAgent | MpcAgent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from manyparts.core.records import Precision
 from manyparts.planners import PlannerConfig
-from manyparts.types import Precision
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import manyparts
-from manyparts.printing import say
-from manyparts.types import DatasetWarning, SurroundingsWarning, UserError
+from manyparts.core.errors import DatasetWarning, SurroundingsWarning, UserError
+from manyparts.core.naming import VERSION
+from manyparts.core.printing import say
 
 COMMANDS = {
     "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
@@ -29,6 +29,7 @@ COMMANDS = {
     "list": "presets, tasks, studies, methods, planners or benchmarks: `manyparts list presets dualmind`",
     "bench": "measure the speed claims, both sides in one run",
 }
+_ABOUT = "manyparts: pretrain one agent on many tasks' trajectories, then prompt it, tune it, or let it plan."
 _MODULES = {"list": "listing"}  # a module `list` would hide the builtin here
 _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -75,11 +76,11 @@ def _dispatch(arguments: list[str]) -> int:
         print(_help())
         return 0
     if arguments[0] in ("-V", "--version"):
-        print(f"manyparts {manyparts.__version__}")
+        print(f"manyparts {VERSION}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        from manyparts.arguments import closest
+        from manyparts.core.errors import closest
 
         raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS, command='manyparts help')}")
     module = _MODULES.get(name, name)
@@ -114,6 +115,6 @@ def _help() -> str:
     width = max(map(len, COMMANDS))
     rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
     return (
-        f"usage: manyparts COMMAND [FLAGS]\n\n{manyparts.__doc__}\n\ncommands:\n{rows}\n\n"
+        f"usage: manyparts COMMAND [FLAGS]\n\n{_ABOUT}\n\ncommands:\n{rows}\n\n"
         "`manyparts COMMAND --help` documents every flag. `manyparts --version` prints the version."
     )

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from manyparts.arguments import closest
-from manyparts.benchmarks import BENCHMARKS, measure
 from manyparts.cli.parsing import parse
-from manyparts.types import UserError
+from manyparts.core.errors import UserError, closest
 
 if TYPE_CHECKING:
-    from manyparts.benchmarks.harness import Row
+    from rich.text import Text
+
+CLONE = Path(__file__).parents[3]  # of a clone: benchmarks stand beside the package, and not in the wheel
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the speed claims and print a table; exit code 1 if one does not hold."""
+    """Measure the speed claims and print a table; exit code 1 if one does not hold. Works in a clone."""
 
     names: Positional[tuple[str, ...]] = ()
-    """Which: render, collect, windows, windows-peers, windows-scale, phase2-cached, act, pretrain-step, finetune-stage,
-    plan-shared-cache, plan-parallel-decoding, plan-control-step, plan-gpu, memory, paper-size, gpu; empty: all."""
+    """Which benchmarks; empty: all. `manyparts list benchmarks` shows them."""
 
     output: Path | None = None
     """A JSONL file to add a row to for each: figures, machine, commit."""
@@ -33,35 +34,55 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="bench")
+    benchmarks = load_benchmarks()
     for name in options.names:
-        if name not in BENCHMARKS:
-            raise UserError(
-                f"unknown benchmark {name!r}; {closest(name, BENCHMARKS, command='manyparts list benchmarks')}"
-            )
-    from manyparts.benchmarks.harness import append
-
+        if name not in benchmarks.BENCHMARKS:
+            near = closest(name, benchmarks.BENCHMARKS, command="manyparts list benchmarks")
+            raise UserError(f"unknown benchmark {name!r}; {near}")
     rows = []
-    for name in options.names or BENCHMARKS:
-        print(f"{name}: {BENCHMARKS[name]}", file=sys.stderr)
-        for row in measure(name):
+    for name in options.names or benchmarks.BENCHMARKS:
+        print(f"{name}: {benchmarks.BENCHMARKS[name]}", file=sys.stderr)
+        for row in benchmarks.measure(name):
             rows.append(row)
             if options.output is not None:
-                append(options.output, row)
+                benchmarks.append(options.output, row)
     _print(rows)
     return 0 if all(row.holds for row in rows) else 1
 
 
-def _print(rows: Sequence[Row]) -> None:
-    from rich.text import Text
+def load_benchmarks() -> ModuleType:
+    """The package `benchmarks` of the clone that this runs from.
 
+    Raises:
+        UserError: this is an installed package without its clone.
+    """
+    if not (CLONE / "benchmarks" / "harness.py").is_file():
+        raise UserError("benchmarks are not part of the installed package: run `manyparts bench` in a clone")
+    if str(CLONE) not in sys.path:
+        sys.path.append(str(CLONE))
+    return importlib.import_module("benchmarks")
+
+
+def _print(rows: Sequence[Any]) -> None:
     from manyparts.cli.console import print_table
 
     cells = []
     for row in rows:
-        promised = f"ratio {row.least_ratio:g}" if row.least_ratio else ""
-        promised = f"ratio at most {row.most_ratio:g}" if row.most_ratio else promised
-        promised = f"{row.least_value:g} {row.unit}" if row.least_value else promised
-        mark = Text("holds", "green") if row.holds else Text("does not hold", "red")
+        promised = _promise(row)
         figures = (f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}")
-        cells.append((row.name, *figures, promised, mark if promised else ""))
+        cells.append((row.name, *figures, promised, _verdict(row) if promised else ""))
     print_table(("name", "value", "baseline", "unit", "ratio", "promised", ""), cells)
+
+
+def _promise(row: Any) -> str:
+    if row.least_value:
+        return f"{row.least_value:g} {row.unit}"
+    if row.most_ratio:
+        return f"ratio at most {row.most_ratio:g}"
+    return f"ratio {row.least_ratio:g}" if row.least_ratio else ""
+
+
+def _verdict(row: Any) -> Text:
+    from rich.text import Text
+
+    return Text("holds", "green") if row.holds else Text("does not hold", "red")

@@ -10,9 +10,9 @@ from typing import Literal
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
+from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 from manyparts.envs.base import StateKind
-from manyparts.printing import say
-from manyparts.types import UserError
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="collect")
     if not options.tasks:
         raise UserError("no task given; for example metaworld/reach or metaworld/mt10")
-    from manyparts.agents.expert_agent import Noise
+    from manyparts.agents.expert import Noise
     from manyparts.envs.base import EnvConfig
     from manyparts.rollout.collect import collect
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from manyparts.printing import printable
+from manyparts.core.printing import printable
 
 Cell = str | Text
 _FILE_COLUMNS = 120

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from manyparts.arguments import closest
 from manyparts.cli.parsing import parse
-from manyparts.printing import say
-from manyparts.types import UserError
+from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import say
 
 if TYPE_CHECKING:
-    from manyparts.data.check import Finding
+    from manyparts.data.tools.check import Finding
 
 ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
@@ -140,7 +139,7 @@ def _info(arguments: Sequence[str]) -> int:
     dataset = EpisodeDataset.open(options.path)
     summary = dataset.summary()
     if options.quality:
-        from manyparts.data.quality import quality_table
+        from manyparts.data.tools.quality import quality_table
 
         summary["quality"] = quality_table(dataset)
     if options.json:
@@ -152,7 +151,7 @@ def _info(arguments: Sequence[str]) -> int:
 
 def _check(arguments: Sequence[str]) -> int:
     options = parse(CheckOptions, arguments, command="data check")
-    from manyparts.data.check import check, repair, require_free
+    from manyparts.data.tools.check import check, repair, require_free
 
     if options.fix is not None:
         require_free(options.fix)
@@ -184,7 +183,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 def _convert(arguments: Sequence[str]) -> int:
     options = parse(ConvertOptions, arguments, command="data convert")
-    from manyparts.data.convert import convert
+    from manyparts.data.tools.convert import convert
 
     convert(
         options.source,
@@ -201,12 +200,12 @@ def _view(arguments: Sequence[str]) -> int:
     options = parse(ViewOptions, arguments, command="data view")
     chosen = {"episodes": options.episodes, "only": options.only, "tasks": options.tasks}
     if options.rerun is not None:
-        from manyparts.data.rerun_export import export_rerun
+        from manyparts.data.tools.rerun_export import export_rerun
 
         say(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
         return 0
     from manyparts.data.locations import short_name
-    from manyparts.data.view import view
+    from manyparts.data.tools.view import view
 
     page = view(options.path, options.output or Path(f"{short_name(options.path)}.html"), **chosen)
     say(f"open {page} in a browser")

@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyparts.cli.parsing import parse
-from manyparts.extras import PackageError, install_command, load_package
-from manyparts.printing import say
-from manyparts.surroundings.caches import ADVICE, cache_root, can_write
-from manyparts.surroundings.cores import allowed_cores, cores, cpu_quota
-from manyparts.surroundings.distributed import UNSET, launched_with_others
-from manyparts.surroundings.links import knows_links
-from manyparts.surroundings.locks import knows_locks
-from manyparts.surroundings.processes import ending
-from manyparts.surroundings.renderer import APT, NoRendererError
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.extras import PackageError, install_command, load_package
+from manyparts.core.host.cores import allowed_cores, cores, cpu_quota
+from manyparts.core.host.launchers import UNSET, launched_with_others
+from manyparts.core.host.processes import ending
+from manyparts.core.host.renderer import APT, NoRendererError
+from manyparts.core.printing import say
+from manyparts.core.storage.caches import ADVICE, cache_root, can_write
+from manyparts.core.storage.links import knows_links
+from manyparts.core.storage.locks import knows_locks
 
 _NO_RENDERER = 3  # the code with which `render_frame` ends where nothing can draw
 
@@ -73,10 +73,10 @@ def run_checks() -> list[Check]:
 def render_frame() -> None:
     """Render one Meta-World frame the way collection does and print what rendered it. For a process of its own:
     a broken driver ends the process, not the doctor."""
-    from manyparts import envs
+    from manyparts.envs import registry
 
     try:
-        with contextlib.closing(envs.make("metaworld/reach")) as env:
+        with contextlib.closing(registry.make("metaworld/reach")) as env:
             frame = next(iter(env.reset(seed=0)[0]["images"].values()))
     except NoRendererError as error:
         print(json.dumps([error.problem, error.mend]))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
+from manyparts.core.errors import UserError
+from manyparts.core.printing import say
+from manyparts.core.records import Precision
 from manyparts.planners import PLANNERS, MppiConfig, PlannerConfig
-from manyparts.printing import say
-from manyparts.types import Precision, UserError
 
 if TYPE_CHECKING:
     from manyparts.evaluation.results import Result
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluated(options: Options, run: Path) -> Result:
     from manyparts.evaluation.episodes import REFERENCES, Reference
-    from manyparts.evaluation.evaluate import evaluate, evaluate_reference
+    from manyparts.evaluation.protocol import evaluate, evaluate_reference
 
     shared: dict[str, Any] = {
         name: getattr(options, name)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from manyparts.arguments import closest
 from manyparts.cli.parsing import parse
-from manyparts.types import UserError
+from manyparts.core.errors import UserError, closest
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ def presets() -> dict[str, str]:
 
 def tasks() -> dict[str, str]:
     """Tasks by their instruction, and splits by how many tasks they have."""
-    from manyparts import envs
+    from manyparts.envs import registry
 
-    return {name: what for suite in envs.suite_names() for name, what in envs.listed(suite).items()}
+    return {name: what for suite in registry.suite_names() for name, what in registry.listed(suite).items()}
 
 
 def studies() -> dict[str, str]:
@@ -79,9 +78,9 @@ def planners() -> dict[str, str]:
 
 
 def benchmarks() -> dict[str, str]:
-    from manyparts.benchmarks import BENCHMARKS
+    from manyparts.cli.bench import load_benchmarks
 
-    return dict(BENCHMARKS)
+    return dict(load_benchmarks().BENCHMARKS)
 
 
 KINDS: Mapping[str, Callable[[], dict[str, str]]] = {

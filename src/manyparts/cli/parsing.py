@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import tyro
 
-from manyparts.arguments import closest, path_of
-from manyparts.types import UserError
+from manyparts.core.arguments import path_of
+from manyparts.core.errors import UserError, closest
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
-from manyparts.printing import say
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 
 if TYPE_CHECKING:
-    from manyparts.evaluation.open_loop import Forecast, Horizon
+    from manyparts.evaluation.prediction.forecast import Forecast, Horizon
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="predict")
     if not options.runs or options.data is None:
         raise UserError("missing RUN, a dynamics model, or --data, the dataset to predict")
-    from manyparts.evaluation.open_loop import imagine, labels, open_loop
+    from manyparts.evaluation.prediction.forecast import labels
+    from manyparts.evaluation.prediction.open_loop import imagine, open_loop
 
     if options.shown < 0:
         raise UserError(f"--shown {options.shown}; expected a number of predictions, or 0")
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         say(line)
     if options.output is not None and options.shown:
         from manyparts.data.dataset import EpisodeDataset
-        from manyparts.evaluation.imagined import show
+        from manyparts.evaluation.prediction.imagined import show
 
         horizon, windows = max(options.horizons), min(options.shown, options.windows)
         given = {"horizon": horizon, "windows": windows, "seed": options.seed, "changes": changes}
@@ -140,7 +141,7 @@ def _print_side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> None
 def _print_calibrations(names: Sequence[str], found: Sequence[Forecast]) -> None:
     """Of the models that predict a distribution, if there are any."""
     from manyparts.cli.console import print_table
-    from manyparts.evaluation.calibration import LEVELS
+    from manyparts.evaluation.prediction.calibration import LEVELS
 
     rows = []
     for name, forecast in zip(names, found, strict=True):

@@ -9,8 +9,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
+from manyparts.core.errors import UserError
 from manyparts.evaluation.prompt_kinds import Prompts
-from manyparts.types import UserError
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Literal
 
 from manyparts import cli
 from manyparts.cli.parsing import parse
-from manyparts.printing import say
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.printing import say
 
 TASKS = tuple(
     f"metaworld/{name}"
@@ -102,7 +102,7 @@ def stages(options: Options) -> list[Stage]:
 def _is_collected(data: Path, options: Options) -> bool:
     if not data.exists():
         return False
-    from manyparts import envs
+    from manyparts.envs import registry
 
     path = data / "meta" / "collection.json"
     try:
@@ -111,7 +111,7 @@ def _is_collected(data: Path, options: Options) -> bool:
         raise UserError(
             f"{data} exists and is not what a quickstart collected ({error}); choose another --output"
         ) from None
-    wanted = {"tasks": envs.expand(options.tasks), "episodes": options.demonstrations, "seed": options.seed}
+    wanted = {"tasks": registry.expand(options.tasks), "episodes": options.demonstrations, "seed": options.seed}
     different = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
     if different:
         raise UserError(f"{data} was collected otherwise ({'; '.join(different)}); choose another --output")

@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from manyparts.cli.parsing import parse
-from manyparts.printing import say
+from manyparts.core.printing import say
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="report")
-    from manyparts.evaluation.report import write_report
+    from manyparts.report.html import write_report
 
     path = write_report(options.run, options.output, evaluation=options.evaluation)
     say(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional
 
-from manyparts.arguments import closest
 from manyparts.cli.parsing import parse
-from manyparts.printing import say
-from manyparts.types import UserError
+from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import say
 
 if TYPE_CHECKING:
-    from manyparts.studies.offline import Row
-    from manyparts.studies.results import StudyResult
-    from manyparts.studies.runner import Outcome
-    from manyparts.studies.stages import Stage
-    from manyparts.studies.study import Measurement, Study
+    from manyparts.studies.engine.results import StudyResult
+    from manyparts.studies.engine.runner import Outcome
+    from manyparts.studies.engine.stages import Stage
+    from manyparts.studies.engine.study import Measurement, Study
+    from manyparts.studies.library.offline import Row
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     options = parse(Options, arguments, command="study")
     from manyparts import studies
-    from manyparts.studies.runner import run_stages
-    from manyparts.studies.study import stages_of
+    from manyparts.studies.engine.runner import run_stages
+    from manyparts.studies.engine.study import stages_of
 
     name, preset = _name_and_preset(options)
     if options.seeds is not None and options.seeds < 1:
@@ -106,8 +105,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _offline(name: str, preset: str, options: Options) -> int:
     """The study of representations on a user's dataset."""
-    from manyparts.studies import offline, representations
-    from manyparts.studies.runner import run_stages
+    from manyparts.studies.engine.runner import run_stages
+    from manyparts.studies.library import offline, representations
 
     if name != representations.STUDY.name:
         raise UserError(f"--data is of the study representations, not of {name}")
@@ -155,7 +154,7 @@ def _print_offline(rows: Sequence[Row]) -> None:
 
 def _chosen(study: Study, options: Options) -> Study:
     """The study of what flags choose of it."""
-    from manyparts.studies import representations
+    from manyparts.studies.library import representations
 
     names = [field.name for field in fields(representations.Choice)]
     given = {name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)}
@@ -185,7 +184,7 @@ def _name_and_preset(options: Options) -> tuple[str, str]:
 
 
 def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Measurement]:
-    from manyparts.studies.study import methods_of
+    from manyparts.studies.engine.study import methods_of
 
     known = methods_of(measurements)
     for method in only:
@@ -197,7 +196,7 @@ def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Me
 def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path) -> None:
     """One line a stage: done or not, its folder, and the methods it is for. measured: each measurement's method, and
     its stages with those they need."""
-    from manyparts.studies.stages import folder, left_to_do
+    from manyparts.studies.engine.stages import folder, left_to_do
 
     users: dict[str, dict[str, None]] = {}
     stages = {stage.key: stage for _, needed in measured for stage in needed}
@@ -216,8 +215,8 @@ def _some(methods: Sequence[str]) -> str:
 
 
 def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> None:
-    from manyparts.studies.report import write_report
-    from manyparts.studies.results import gather
+    from manyparts.studies.engine.report import write_report
+    from manyparts.studies.engine.results import gather
 
     result = gather(study, preset, measurements, output)
     if not result.rows:
@@ -253,7 +252,7 @@ def _print_result(study: Study, result: StudyResult) -> None:
 
 def _exit_code(outcome: Outcome, output: Path) -> int:
     """1 if a stage failed; their logs are named once more, after the tables."""
-    from manyparts.studies.stages import LOG, folder
+    from manyparts.studies.engine.stages import LOG, folder
 
     for stage in outcome.failed:
         say(f"failed: {folder(stage, output) / LOG}", error=True)

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from manyparts.arguments import closest
 from manyparts.cli.parsing import parse
+from manyparts.core.errors import UserError, closest
+from manyparts.core.printing import say
 from manyparts.methods import preset, preset_names
-from manyparts.printing import say
 from manyparts.training.config import TrainConfig
-from manyparts.types import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     if name not in names:
         raise UserError(f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}")
     options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
-    from manyparts.training.distributed import first_process
+    from manyparts.training.distributed.ranks import first_process
     from manyparts.training.train import train
 
     run = train(

@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.arguments import whole
+from manyparts.core.arguments import whole
+from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.printing import html_table
+from manyparts.core.records import Episode
+from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.arrays import one_a_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, REWARD, STATE, SUCCESS, Reader, Remote
+from manyparts.data.formats.reader import Reader, Remote
 from manyparts.data.locations import open_location
-from manyparts.printing import html_table
-from manyparts.types import DatasetWarning, Episode, Spec, TaskEntry, UserError
 
 __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import one_line
-from manyparts.types import UserError
 
 _LOCATION = re.compile(r"hf://(?:datasets/)?(?P<id>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<inside>.+))?")
 

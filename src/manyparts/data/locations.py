@@ -6,11 +6,11 @@ import os
 import re
 from pathlib import Path
 
-from manyparts.arguments import path_of
+from manyparts.core.arguments import path_of
+from manyparts.core.errors import UserError
 from manyparts.data.formats.detect import open_reader
 from manyparts.data.formats.errors import Complain, refuse
 from manyparts.data.formats.reader import Reader
-from manyparts.types import UserError
 
 _HUB = "hf://"
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")

@@ -17,7 +17,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 
 def encode_video(frames: np.ndarray, fps: float) -> bytes:

@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 import gymnasium
 import numpy as np
 
-from manyparts.arguments import names_of, set_by_replace, whole
-from manyparts.serialisation import from_jsonable, require_types, to_jsonable
-from manyparts.types import Observation, Spec, UserError
+from manyparts.core.arguments import names_of, set_by_replace, whole
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation
+from manyparts.core.serialisation import from_jsonable, require_types, to_jsonable
+from manyparts.core.spec import Spec
 
 Split = Literal["train", "validation", "evaluation"]
 SPLITS_OF_GOALS: tuple[Split, ...] = ("train", "validation", "evaluation")

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.extras import in_a_line
-from manyparts.surroundings.renderer import BACKENDS, NoRendererError, choose_backend
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.extras import in_a_line
+from manyparts.core.host.renderer import BACKENDS, NoRendererError, choose_backend
 
 CLUSTER_ABOVE_FACES = 2000
 ROUNDNESS = (16, 8)  # faces of spheres and cylinders, around and along

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from manyparts.claim import write_atomically
-from manyparts.data.prompts import evenly_spaced
-from manyparts.types import Observation, UserError
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation
+from manyparts.core.storage.atomic import write_atomically
+from manyparts.data.sampling.prompts import evenly_spaced
 
 if TYPE_CHECKING:
-    from manyparts.agents.policy_agent import PolicyAgent
+    from manyparts.agents.policy import PolicyAgent
 
 STEPS_SHOWN = 6
 _COLOUR, _STRONGEST = np.array([230, 60, 0]), 0.85

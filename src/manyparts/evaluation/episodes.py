@@ -11,12 +11,14 @@ from typing import Literal, get_args
 import numpy as np
 
 from manyparts.agents.base import Agent
-from manyparts.agents.expert_agent import ExpertAgent
+from manyparts.agents.expert import ExpertAgent
 from manyparts.agents.loading import LearnedAgent, load
-from manyparts.agents.mpc_agent import MpcAgent
-from manyparts.agents.policy_agent import PolicyAgent
-from manyparts.agents.random_agent import RandomAgent
-from manyparts.data.embodiments import JointSpec
+from manyparts.agents.planning import MpcAgent
+from manyparts.agents.policy import PolicyAgent
+from manyparts.agents.random import RandomAgent
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Observation, Precision, Prompt
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.evaluation.attention import Attention
 from manyparts.evaluation.prompts import episode_prompt
@@ -25,9 +27,7 @@ from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
-from manyparts.rollout.seeds import derive_seed
 from manyparts.rollout.video import write_video
-from manyparts.types import Observation, Precision, Prompt
 
 Reference = Literal["expert", "random"]
 REFERENCES: tuple[Reference, ...] = get_args(Reference)

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from manyparts import envs
 from manyparts.agents.loading import load_system
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.errors import UserError
+from manyparts.core.serialisation import from_jsonable
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
-from manyparts.data.transforms import StateNormaliser
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.models.checkpoint import Embodiment
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
 from manyparts.objectives.system import System
-from manyparts.serialisation import from_jsonable
-from manyparts.types import UserError
 
 _FRAMES, _AT_ONCE = 4000, 256
 _HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
@@ -146,7 +146,7 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
     goals: dict[int, np.ndarray] = {}
     for number, task in enumerate(dataset.tasks):
         try:
-            env = envs.make(task.name, from_jsonable(EnvConfig, dataset.environment))
+            env = registry.make(task.name, from_jsonable(EnvConfig, dataset.environment))
         except UserError:  # a suite that is not installed, or not ours
             return None
         with closing(env):

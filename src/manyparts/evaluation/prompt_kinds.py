@@ -6,11 +6,11 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
-from manyparts.arguments import closest
-from manyparts.types import Prompt, UserError
+from manyparts.core.errors import UserError, closest
+from manyparts.core.records import Prompt
 
 if TYPE_CHECKING:
-    from manyparts.data.windows import WindowConfig
+    from manyparts.data.sampling.windows import WindowConfig
 
 Prompts = Literal[
     "sentence",

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from manyparts import envs
-from manyparts.claim import write_atomically
-from manyparts.data.windows import WindowConfig
-from manyparts.evaluation.evaluate import evaluate
+from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.core.storage.atomic import write_atomically
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.envs import registry
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import PROMPTS, PromptStudy, Result
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import resolve, results_folder
-from manyparts.serialisation import from_jsonable, to_jsonable
 
 
 def study_prompts(
@@ -36,7 +36,7 @@ def study_prompts(
     UserError as `evaluate` does.
     """
     info = load_info(resolve(run))
-    chosen = tuple(dict.fromkeys(envs.expand(tasks or [task.name for task in info.tasks])))
+    chosen = tuple(dict.fromkeys(registry.expand(tasks or [task.name for task in info.tasks])))
     folder = results_folder(run, "prompts")
     shared: dict[str, Any] = {
         "tasks": chosen,

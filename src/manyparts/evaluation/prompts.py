@@ -8,16 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from manyparts.agents.expert_agent import ExpertAgent
-from manyparts.data.prompts import evenly_spaced
-from manyparts.data.windows import WindowConfig
-from manyparts.envs import instructions
+from manyparts.agents.expert import ExpertAgent
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Demonstration, Prompt
+from manyparts.data.sampling.prompts import evenly_spaced
+from manyparts.data.sampling.windows import WindowConfig
 from manyparts.envs.base import EnvConfig, Environment
+from manyparts.envs.registry import instructions
 from manyparts.evaluation.prompt_kinds import is_sentence
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import Step, rollout
-from manyparts.rollout.seeds import derive_seed
-from manyparts.types import Demonstration, Prompt
 
 _PATCHES = 8
 _LINGER_STEPS = 10

@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.arguments import explained, path_of
-from manyparts.claim import write_atomically
+from manyparts.core.arguments import explained, path_of
+from manyparts.core.errors import UserError
+from manyparts.core.naming import FORMER_NAME, NAME
+from manyparts.core.printing import html_table, shown_short
+from manyparts.core.serialisation import from_jsonable
+from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.statistics import (
     Difference,
     Interval,
@@ -24,10 +28,6 @@ from manyparts.evaluation.statistics import (
     wilson,
 )
 from manyparts.models.run_files import results_folder
-from manyparts.naming import FORMER_NAME, NAME
-from manyparts.printing import html_table, shown_short
-from manyparts.serialisation import from_jsonable
-from manyparts.types import UserError
 
 RESULTS = "results.json"
 EVALUATION = "evaluation"  # where in a run's folder its results are, where nobody says otherwise

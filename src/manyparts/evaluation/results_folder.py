@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from manyparts.claim import MANIFEST, claim, holds
-from manyparts.data.staging import replace_folder
+from manyparts.core.storage.atomic import replace_folder
+from manyparts.core.storage.locked_folder import MANIFEST, claim, holds
+from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 from manyparts.evaluation.episodes import EvaluationConfig
 from manyparts.evaluation.results import RESULTS
 from manyparts.models.run_files import CHECKPOINTS, CONFIG, WEIGHTS
-from manyparts.surroundings.locks import LOCK, LOCK_FILES, hold
 
 EPISODES = "episodes.jsonl"
 VIDEOS = "videos"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from manyparts.arguments import closest
-from manyparts.types import UserError
+from manyparts.core.errors import UserError, closest
 
 if TYPE_CHECKING:
     from manyparts.training.config import TrainConfig

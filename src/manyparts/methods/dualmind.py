@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from manyparts.data.windows import WindowConfig
+from manyparts.data.sampling.windows import WindowConfig
 from manyparts.models.actions import BinnedActionConfig
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import ConvEncoderConfig, ViTConfig

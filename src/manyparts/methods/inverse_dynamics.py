@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from manyparts.data.windows import WindowConfig
+from manyparts.data.sampling.windows import WindowConfig
 from manyparts.models.encoders import EncoderConfig, FrozenImagesConfig, KeypointEncoderConfig
 from manyparts.models.representation import RepresentationConfig
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig

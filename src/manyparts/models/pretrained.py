@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from manyparts.core.errors import UserError
 from manyparts.models.encoders import EncoderConfig, ViT, ViTConfig
 from manyparts.models.huggingface import from_pretrained
-from manyparts.types import UserError
 
 _SENTENCES_KEPT = 10_000
 _RENAMED = (

@@ -11,10 +11,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from manyparts.data.sentences import words
+from manyparts.core.records import Prompt
+from manyparts.data.instructions import words
 from manyparts.models.pretrained import PretrainedText
 from manyparts.nn.transformer import Block
-from manyparts.types import Prompt
 
 
 @dataclass(frozen=True)

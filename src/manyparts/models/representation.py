@@ -10,11 +10,12 @@ from einops import pack, rearrange, unpack
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from manyparts.data.embodiments import JointSpec
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, build_encoder
 from manyparts.models.pretrained import load_encoders
 from manyparts.nn.named import NamedModules
-from manyparts.types import Batch, UserError
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from manyparts.arguments import path_of
-from manyparts.naming import NAMES
-from manyparts.surroundings.links import pointed_at
-from manyparts.types import SurroundingsWarning, UserError
+from manyparts.core.arguments import path_of
+from manyparts.core.errors import SurroundingsWarning, UserError
+from manyparts.core.naming import NAMES
+from manyparts.core.storage.links import pointed_at
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS, LAST = "checkpoints", "last"

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyparts.core.records import Batch, Loss
 from manyparts.models.actions import ActionHead, ActionHeads, fitted
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompts import PromptTokens
 from manyparts.nn.masks import AttentionPattern
-from manyparts.types import Batch, Loss
 
 
 @dataclass

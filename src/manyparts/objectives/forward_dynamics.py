@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, ObservationEmbedding
 from manyparts.nn.ema import detached_copy, move_towards
 from manyparts.nn.masks import AttentionPattern
 from manyparts.nn.mlp import mlp
 from manyparts.objectives.base import Objective, Passes
-from manyparts.types import Batch, Loss
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer
 from manyparts.nn.masks import AttentionPattern
 from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
-from manyparts.types import Loss
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.models.recurrent_dynamics import Filtered, RecurrentDynamics
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
+from manyparts.models.dynamics.recurrent import Filtered, RecurrentDynamics
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import StepPasses
-from manyparts.types import Loss, UserError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
-from manyparts.types import Batch, Loss
 
 
 @dataclass(frozen=True)

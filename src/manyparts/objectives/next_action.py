@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.dynamics_transformer import DynamicsTransformer
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
+from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import TransformerPasses
-from manyparts.types import Loss, UserError
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.mlp_dynamics import MlpDynamics
+from manyparts.core.records import Loss
+from manyparts.models.dynamics.mlp import MlpDynamics
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import StepPasses
-from manyparts.types import Loss
 
 
 @dataclass(frozen=True)

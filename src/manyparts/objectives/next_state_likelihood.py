@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.data.permutation import mix
-from manyparts.models.ensemble_dynamics import EnsembleDynamics, Gaussians
+from manyparts.core.errors import UserError
+from manyparts.core.randomness import mix
+from manyparts.core.records import Batch, Loss
+from manyparts.models.dynamics.ensemble import EnsembleDynamics, Gaussians
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import StepPasses
-from manyparts.types import Batch, Loss, UserError
 
 _MOST = 12  # a step is there more often once in 10^10
 

@@ -9,10 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformer
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
+from manyparts.models.dynamics.step_transformer import BinnedPrediction
+from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.objectives.base import Objective
 from manyparts.objectives.steps import TransformerPasses
-from manyparts.types import Loss, UserError
 
 # What the distribution counts beside the square error: its layer learns as fast by any weight, as Adam counts, and this
 # one takes little of the whole gradient, which is clipped.

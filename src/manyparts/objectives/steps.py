@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyparts.models.dynamics_transformer import BinnedPrediction, DynamicsTransformer
-from manyparts.types import Batch
+from manyparts.core.records import Batch
+from manyparts.models.dynamics.step_transformer import BinnedPrediction
+from manyparts.models.dynamics.transformer import DynamicsTransformer
 
 Model = TypeVar("Model")
 

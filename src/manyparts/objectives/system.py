@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from manyparts.data.embodiments import JointSpec
-from manyparts.data.windows import WindowConfig
+from manyparts.core.errors import UserError
+from manyparts.core.records import Batch, Loss
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.embodiment_set import JointSpec
 from manyparts.models.control_transformer import ControlTransformer, ControlTransformerConfig
-from manyparts.models.dynamics_transformer import DynamicsTransformer, DynamicsTransformerConfig
-from manyparts.models.ensemble_dynamics import EnsembleDynamics, EnsembleDynamicsConfig
-from manyparts.models.mlp_dynamics import MlpDynamics, MlpDynamicsConfig
-from manyparts.models.recurrent_dynamics import RecurrentDynamics, RecurrentDynamicsConfig
+from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
+from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
+from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
+from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
+from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.representation import Representation, RepresentationConfig
 from manyparts.objectives.base import Objective, Passes
 from manyparts.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
@@ -37,7 +40,6 @@ from manyparts.objectives.representations.inverse_dynamics import (
 )
 from manyparts.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
 from manyparts.objectives.steps import StepPasses, TransformerPasses
-from manyparts.types import Batch, Loss, UserError
 
 DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
 ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Context, ProposesActions
+from manyparts.core.errors import UserError
+from manyparts.models.dynamics.world_model import Context, ProposesActions
 from manyparts.planners.plans import Plan, StepValue, predicted_reward
-from manyparts.types import UserError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Context
+from manyparts.core.errors import UserError
+from manyparts.models.dynamics.world_model import Context
 from manyparts.planners.plans import (
     Plan,
     SearchConfig,
@@ -20,7 +21,6 @@ from manyparts.planners.plans import (
     predicted_reward,
     returns,
 )
-from manyparts.types import UserError
 
 _SMALLEST_DEVIATION = 1e-6
 

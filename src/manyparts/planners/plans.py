@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Context, ImaginesInParallel, step_by_step
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.models.dynamics.world_model import Context, ImaginesInParallel, step_by_step
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What a step is worth: (observation (n, s), action (n, a), reward (n,)) to (n,). The observation is the one that the

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Context, Imagination, ProposesActions
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.models.dynamics.world_model import Context, Imagination, ProposesActions
 
 Policy = Callable[[Tensor], Tensor]
 """From observations (n, s), normalised, to actions (n, a), within [-1, 1]; it may sample."""

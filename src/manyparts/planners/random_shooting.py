@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyparts.models.world_model import Context
+from manyparts.models.dynamics.world_model import Context
 from manyparts.planners.plans import (
     Plan,
     SearchConfig,

@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from manyparts import envs
-from manyparts.agents.expert_agent import Noise
-from manyparts.arguments import explained, path_of, whole
-from manyparts.claim import claim, holds, write_atomically
+from manyparts.agents.expert import Noise
+from manyparts.core.arguments import explained, path_of, whole
+from manyparts.core.errors import UserError
+from manyparts.core.host.cores import cores
+from manyparts.core.progress import progress_bar
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import Spec
+from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.locked_folder import claim, holds
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.progress import progress_bar
-from manyparts.rollout.attempts import Attempt, CollectConfig, run_attempt
-from manyparts.rollout.staging import clear_torn, load, staged
+from manyparts.rollout.recorded_tries import Attempt, CollectConfig, run_attempt
+from manyparts.rollout.shards import clear_torn, load, staged
 from manyparts.rollout.workers import Affinity, stream
-from manyparts.serialisation import to_jsonable
-from manyparts.surroundings.cores import cores
-from manyparts.types import Spec, UserError
 
 # An expert is given up when it failed this often, and less than one attempt in five succeeded.
 PATIENT_FAILURES = 20
@@ -57,7 +59,7 @@ def collect(
     tasks or bad values, if `output` exists, if `<output>.partial` was begun with other settings, or if an expert
     keeps failing.
     """
-    names = tuple(envs.expand(tasks))
+    names = tuple(registry.expand(tasks))
     if not names:
         raise UserError("no tasks to collect; name at least one")
     chosen = CollectConfig(
@@ -68,7 +70,7 @@ def collect(
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
-        steps_after_success=envs.steps_after_success(names) if steps_after_success is None else steps_after_success,
+        steps_after_success=registry.steps_after_success(names) if steps_after_success is None else steps_after_success,
     )
     _check(chosen)
     workers = cores() if workers is None else whole("workers", workers, minimum=1)
@@ -145,16 +147,16 @@ def _check(config: CollectConfig) -> None:
 
 def _require_one_body(config: CollectConfig) -> None:
     """See `_require_one_embodiment`; before anything is recorded."""
-    first, tasks = None, envs.one_of_each_body(config.tasks)
+    first, tasks = None, registry.one_of_each_body(config.tasks)
     for task in tasks if len(tasks) > 1 else ():
-        with closing(envs.make(task, config.environment)) as env:
+        with closing(registry.make(task, config.environment)) as env:
             first = first or env.interface
             _require_one_embodiment(first, env.interface, task)
 
 
 def _manifest(config: CollectConfig) -> dict[str, Any]:
     suites = dict.fromkeys(task.partition("/")[0] for task in config.tasks)
-    versions = {suite: envs.versions(suite) for suite in suites}
+    versions = {suite: registry.versions(suite) for suite in suites}
     return to_jsonable(config) | {"versions": versions}
 
 
@@ -239,5 +241,5 @@ def _kept(config: CollectConfig, ledger: Ledger) -> list[int]:
 
 
 def _entry(task: str) -> TaskEntry:
-    instructions = envs.instructions(task)
+    instructions = registry.instructions(task)
     return TaskEntry(task, instructions.sentence, instructions.paraphrases)

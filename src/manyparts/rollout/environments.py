@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from manyparts.envs import make
 from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.registry import make
 
 KEPT = 3
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from manyparts.agents.base import Agent
+from manyparts.core.records import Observation, Prompt
 from manyparts.envs.base import Environment
-from manyparts.types import Observation, Prompt
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], *, fps: float, quality: int = 30) -> None:

@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection, wait
 from textwrap import shorten
 from typing import Any, TypeVar
 
-from manyparts.surroundings.processes import ending
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.host.processes import ending
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

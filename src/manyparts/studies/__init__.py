@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from manyparts.studies.study import Study
+    from manyparts.studies.engine.study import Study
 
 STUDIES = (
     "dualmind",
@@ -21,4 +21,4 @@ def find(name: str) -> Study:
     """The study of that name, one of `STUDIES`."""
     import importlib
 
-    return importlib.import_module(f"manyparts.studies.{name.replace('-', '_')}").STUDY
+    return importlib.import_module(f"manyparts.studies.library.{name.replace('-', '_')}").STUDY

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from manyparts.data.transforms import brightness, random_resized_crop, random_shift
+from manyparts.core.records import Batch
+from manyparts.nn.image_augmentation import brightness, random_resized_crop, random_shift
 from manyparts.training.config import AugmentationConfig
-from manyparts.types import Batch
 
 
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from manyparts.core.errors import UserError
+from manyparts.core.storage.links import point_at
 from manyparts.models.checkpoint import CheckpointInfo, fresh_checkpoint, write_checkpoint
 from manyparts.models.run_files import CHECKPOINTS, CONFIG, LAST, WEIGHTS, last_checkpoint, numbered
-from manyparts.surroundings.links import point_at
+from manyparts.training.distributed.sharding import part, whole
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import trained
-from manyparts.training.sharding import part, whole
 from manyparts.training.update import Learner
-from manyparts.types import UserError
 
 STATE = "training_state.pt"
 KEPT = 2

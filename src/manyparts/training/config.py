@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from manyparts.arguments import set_by_replace
-from manyparts.data.quality import Measure
-from manyparts.data.windows import WindowConfig
+from manyparts.core.arguments import set_by_replace
+from manyparts.core.errors import UserError
+from manyparts.core.printing import shown_short
+from manyparts.core.records import Precision
+from manyparts.core.serialisation import require_types
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.data.tools.quality import Measure
 from manyparts.objectives.system import ModelConfig, ObjectiveConfig, sees_images
-from manyparts.printing import shown_short
-from manyparts.serialisation import require_types
-from manyparts.types import Precision, UserError
 
 
 @set_by_replace

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from manyparts.core.errors import UserError
+from manyparts.core.progress import progress_bar
+from manyparts.core.serialisation import content_hash
+from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.core.storage.caches import cache_root
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FORMAT, FrameCache
-from manyparts.data.staging import disk_error, put_in_place, temporary_folder
+from manyparts.data.sampling.frames import FORMAT, FrameCache
 from manyparts.objectives.system import System
-from manyparts.progress import progress_bar
-from manyparts.serialisation import content_hash
-from manyparts.surroundings.caches import cache_root
 from manyparts.training.optimizer import trained
-from manyparts.types import UserError
 
 _FRAMES_AT_ONCE = 256
 

@@ -16,20 +16,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from manyparts.data.mixture import Mixture
-from manyparts.data.stream import StreamedWindows
-from manyparts.data.windows import Windows
+from manyparts.core.errors import UserError
+from manyparts.core.printing import say
+from manyparts.core.progress import progress_bar
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Batch
+from manyparts.data.sampling.mixture import Mixture
+from manyparts.data.sampling.stream import StreamedWindows
+from manyparts.data.sampling.windows import Windows
 from manyparts.models.checkpoint import CheckpointInfo
-from manyparts.printing import say
-from manyparts.progress import progress_bar
-from manyparts.rollout.seeds import derive_seed
 from manyparts.training import checkpoint
 from manyparts.training.augmentation import augment
 from manyparts.training.config import TrainConfig
-from manyparts.training.distributed import Ranks
+from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.metrics import Meter, Metrics
 from manyparts.training.update import Learner, NonFiniteError, StepReport
-from manyparts.types import Batch, UserError
 
 VALIDATION_BATCHES = 8
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)

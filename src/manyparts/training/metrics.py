@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from manyparts.claim import write_atomically
-from manyparts.extras import in_a_line
-from manyparts.types import SurroundingsWarning, UserError
+from manyparts.core.errors import SurroundingsWarning, UserError
+from manyparts.core.extras import in_a_line
+from manyparts.core.storage.atomic import write_atomically
 
 
 class Metrics:

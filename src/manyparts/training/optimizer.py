@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from manyparts.core.errors import UserError
 from manyparts.models.checkpoint import matches
 from manyparts.training.config import OptimizerConfig
-from manyparts.training.distributed import Ranks
-from manyparts.training.sharding import whole
-from manyparts.types import UserError
+from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.distributed.sharding import whole
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from manyparts.types import Precision
+from manyparts.core.records import Precision
 
 
 def computed_precision(asked: Precision, device: torch.device) -> Precision:

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from manyparts.data.bounds import require_learnable
-from manyparts.data.scales import Scale, still_actions
-from manyparts.data.sentences import sentence_warnings, taken_for_equal, words
+from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.data.instructions import sentence_warnings, taken_for_equal, words
+from manyparts.data.tools.bounds import require_learnable
+from manyparts.embodiment.scales import Scale, still_actions
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.system import DynamicsConfig, System
 from manyparts.training.config import TrainConfig
+from manyparts.training.inputs import Sources
 from manyparts.training.optimizer import trained
 from manyparts.training.precision import computed_precision
-from manyparts.training.sources import Sources
-from manyparts.types import DatasetWarning, UserError
 
 _SHOWN = 3
 

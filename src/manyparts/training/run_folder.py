@@ -12,14 +12,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from manyparts.claim import write_atomically
-from manyparts.naming import NAME
-from manyparts.printing import say
-from manyparts.serialisation import from_jsonable, to_jsonable
-from manyparts.surroundings import locks
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAME
+from manyparts.core.printing import say
+from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.core.storage import locks
+from manyparts.core.storage.atomic import write_atomically
 from manyparts.training.config import TrainConfig
-from manyparts.training.sources import Sources
-from manyparts.types import UserError
+from manyparts.training.inputs import Sources
 
 CONFIG = "config.json"
 _MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps", "processes", "sharding"}

@@ -14,39 +14,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from manyparts.arguments import explained, path_of
+from manyparts.core.arguments import explained, path_of
+from manyparts.core.devices import choose_device
+from manyparts.core.errors import UserError
+from manyparts.core.host.launchers import launched_with_others
+from manyparts.core.provenance import code_commit, package_versions
+from manyparts.core.randomness import derive_seed
+from manyparts.core.serialisation import content_hash, from_jsonable, to_jsonable
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.data.mixture import Mixture
-from manyparts.data.quality import best_episodes
-from manyparts.data.stream import StreamedWindows
-from manyparts.data.windows import Windows
-from manyparts.devices import choose_device
-from manyparts.evaluation.held_out import split_episodes
-from manyparts.evaluation.provenance import code_commit, package_versions
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.mixture import Mixture
+from manyparts.data.sampling.splits import split_episodes
+from manyparts.data.sampling.stream import StreamedWindows
+from manyparts.data.sampling.windows import Windows
+from manyparts.data.tools.quality import best_episodes
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, matches, resolve
 from manyparts.objectives.system import DynamicsConfig, System, sees_images
-from manyparts.rollout.seeds import derive_seed
-from manyparts.serialisation import content_hash, from_jsonable, to_jsonable
-from manyparts.surroundings.distributed import launched_with_others
 from manyparts.training import checkpoint, preconditions, run_folder
 from manyparts.training.config import AugmentationConfig, CurationConfig, TrainConfig, require_config
-from manyparts.training.distributed import (
-    LostPeerError,
-    Ranks,
-    join,
-    launch,
-    threads_for,
-    torchrun_ranks,
-)
+from manyparts.training.distributed.ranks import LostPeerError, Ranks, join, launch, threads_for, torchrun_ranks
 from manyparts.training.frozen_features import frozen_features, require_frozen
+from manyparts.training.inputs import Data, Sources, known_embodiments
 from manyparts.training.loop import AnyWindows, TrainContext, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.optimizer import train_only, trained
 from manyparts.training.precision import computed_precision, flushed_denormals
-from manyparts.training.sources import Data, Sources, known_embodiments
 from manyparts.training.update import Learner
-from manyparts.types import UserError
 
 _HELD_PART = 0.25  # of a GPU's free memory
 _MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}

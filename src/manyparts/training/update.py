@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from manyparts.core.errors import UserError
+from manyparts.core.randomness import derive_seed
+from manyparts.core.records import Batch, Loss
 from manyparts.models.encoders import KeypointEncoder
 from manyparts.objectives.system import System
-from manyparts.rollout.seeds import derive_seed
 from manyparts.training.averaging import AveragedWeights
 from manyparts.training.config import TrainConfig
-from manyparts.training.distributed import Ranks
+from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.distributed.sharding import shard
 from manyparts.training.optimizer import (
     add_up_gradients,
     build_optimizer,
@@ -26,8 +29,6 @@ from manyparts.training.optimizer import (
 )
 from manyparts.training.precision import computed_precision
 from manyparts.training.schedule import learning_rate
-from manyparts.training.sharding import shard
-from manyparts.types import Batch, Loss, UserError
 
 
 @dataclass(frozen=True)

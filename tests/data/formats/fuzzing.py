@@ -17,8 +17,8 @@ from pathlib import Path
 from data.formats import foreign
 from data.synthetic import make_episode, write
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
 
 MEMORY_BYTES, SECONDS = 8 * 2**30, 60
 WRITERS: dict[str, Callable[[Path], Path]] = {

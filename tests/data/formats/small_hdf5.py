@@ -15,9 +15,9 @@ import pyarrow.dataset as arrow_dataset
 import pytest
 from PIL import Image
 
-from manyparts.data.check import check, repair
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
 
 LENGTHS = (6, 5, 4)
 Change = Callable[[int, Any], None]

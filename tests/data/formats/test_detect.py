@@ -19,9 +19,9 @@ import pytest
 from data.formats import foreign
 from data.formats.rlds_files import episode, rlds
 
-from manyparts.data.check import check
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check
 
 
 def hdf5(path: Path, **arrays: np.ndarray) -> Path:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from data.formats.npz_sets import LENGTHS, Arrays, episode, require_right, write
 
-from manyparts.data.check import check
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.episode_marks import marked
-from manyparts.types import UserError
+from manyparts.data.tools.check import check
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 
 def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:

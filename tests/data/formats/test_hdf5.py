@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from data.formats.small_hdf5 import encoded, put, robomimic
 
-from manyparts.data.check import check
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats import hdf5_probe
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.hdf5_probe import probe
-from manyparts.types import UserError
+from manyparts.data.tools.check import check
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 
 @pytest.fixture(autouse=True)

@@ -28,10 +28,10 @@ from data.formats.lerobot_sets import (
     write_v21,
 )
 
-from manyparts.data.check import check, repair
-from manyparts.data.convert import convert
+from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import DatasetWarning, UserError
+from manyparts.data.tools.check import check, repair
+from manyparts.data.tools.convert import convert
 
 PERSISTENT = {"role": "assistant", "content": "reach", "style": "subtask", "timestamp": 0.0, "camera": None}
 EXTRA: dict[str, tuple[dict[str, Any], Callable[[int, int], Any], str]] = {
@@ -177,7 +177,7 @@ def test_rows_with_another_task_than_metadata_are_told(rows: int, words: str, tm
     assert [episode.sentence for episode in EpisodeDataset.open(tmp_path / "copy")] == wanted
 
 
-@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("listed", ["pick", ["pick"], [], None, ["unheard of"]])
 def test_tasks_are_read_as_text_list_or_by_rows(listed: Any, tmp_path: Path) -> None:
     kind = pa.string() if isinstance(listed, str) else pa.list_(pa.string())

@@ -34,10 +34,10 @@ from data.formats.lerobot_sets import (
 )
 from PIL import ExifTags, Image
 
-from manyparts.data.check import check, repair
+from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.types import DatasetWarning, UserError
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.tools.check import check, repair
 
 ROWS, LONG = rows_of(LENGTHS), (60, 50, 40)
 TICKS = [number / 10 for number in range(15)]
@@ -267,7 +267,7 @@ def test_depth_among_pictures_is_refused_when_read(tmp_path: Path) -> None:
     assert repair(folder, tmp_path / "copy") == ["1"]
 
 
-@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", ORDINARY)
 def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
     cell = ORDINARY[case]

@@ -23,11 +23,11 @@ from data.formats.lerobot_sets import (
     write_v21,
 )
 
-from manyparts.data.check import check, repair
-from manyparts.data.convert import convert
+from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.lerobot.remote import RemoteReader
-from manyparts.types import DatasetWarning, UserError
+from manyparts.data.tools.check import check, repair
+from manyparts.data.tools.convert import convert
 
 FIRST, OLD = DATA.format(0), "data/chunk-000/episode_{:06d}.parquet"
 FIVE = (6, 5, 4, 6, 5)
@@ -125,7 +125,7 @@ READ = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", READ)
 def test_rows_are_found_where_they_are(case: str, tmp_path: Path) -> None:
     make, lengths, words = READ[case]
@@ -190,7 +190,7 @@ CONTRADICTIONS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_an_episode_that_contradicts_is_left_out(case: str, tmp_path: Path) -> None:
     contradiction, folder = CONTRADICTIONS[case], write_v3(tmp_path / "set")
@@ -214,7 +214,7 @@ def test_an_episode_that_contradicts_is_left_out(case: str, tmp_path: Path) -> N
     assert check(tmp_path / "copy") == []
 
 
-@pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+@pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 def test_a_recording_resumed_past_a_gap_keeps_its_numbers(tmp_path: Path) -> None:
     lengths, there = (6, 5, 4, 6, 5, 4), [0, 1, 4, 5]
     folder = write_v3(tmp_path / "set", lengths)

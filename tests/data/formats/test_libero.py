@@ -12,7 +12,7 @@ from data.formats.small_hdf5 import put, robomimic
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.libero import sentence_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 NAMES = ("agentview_rgb", "eye_in_hand_rgb", "ee_ori", "ee_pos", "gripper_states", "joint_states")
 UPRIGHT = np.zeros((16, 24, 3), np.uint8)
 UPRIGHT[:4] = 255

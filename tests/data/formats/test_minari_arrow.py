@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from data.formats.small_hdf5 import LENGTHS, box, leaves_out_the_second, minari_arrow
 
-from manyparts.data.check import check, repair
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 UNEQUAL = "does not hold equally many numbers in each row"
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from data.formats.npz_sets import LENGTHS, Arrays, episode, pictures, require_right, values, write
 
-from manyparts.data.check import check, repair
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "scalar": ("id", np.array, "shape ()"),

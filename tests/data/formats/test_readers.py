@@ -11,10 +11,10 @@ import pytest
 from data.formats import foreign
 from data.formats.foreign import LENGTHS, SENTENCES, SIZE, episodes
 
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.frames import FrameCache
-from manyparts.data.windows import WindowConfig, Windows
-from manyparts.types import UserError
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import WindowConfig, Windows
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "robomimic": lambda path: foreign.robomimic(path.with_suffix(".hdf5")),

@@ -25,11 +25,11 @@ from data.formats.rlds_files import (
     write_shard,
 )
 
-from manyparts.data.check import check, repair
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 ALL = range(len(LENGTHS))
 SIDE = 12

@@ -13,12 +13,12 @@ import pytest
 from data.formats.small_hdf5 import LENGTHS, Change, encoded, padded, put, robomimic
 from data.synthetic import make_episode, write
 
-from manyparts.data.check import check, repair
-from manyparts.data.convert import convert
+from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.types import UserError
+from manyparts.data.tools.check import check, repair
+from manyparts.data.tools.convert import convert
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 TEXT = h5py.string_dtype()
 
 

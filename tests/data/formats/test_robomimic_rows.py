@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from data.formats.small_hdf5 import LENGTHS, encoded, padded, put, robomimic
 
-from manyparts.data.check import check
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.check import check
 
-pytestmark = pytest.mark.filterwarnings("ignore::manyparts.types.DatasetWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 
 
 @pytest.fixture(autouse=True)

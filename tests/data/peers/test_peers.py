@@ -10,9 +10,9 @@ import pytest
 from data.peers.conftest import Run
 from data.synthetic import make_episode, write
 
-from manyparts.data.check import check
-from manyparts.data.convert import convert
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.tools.check import check
+from manyparts.data.tools.convert import convert
 
 pytestmark = pytest.mark.slow
 EPISODES = [make_episode(seed, 6 + seed % 3) for seed in range(5)]

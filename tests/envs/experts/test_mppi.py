@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyparts import envs
+from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.suites.dmc import ControlSuite
@@ -23,7 +23,7 @@ from manyparts.envs.suites.walkers import Walker
     ],
 )
 def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
-    env = envs.make(task, EnvConfig(image_size=16, state="full"))
+    env = registry.make(task, EnvConfig(image_size=16, state="full"))
     env.begin(3)
     for _ in range(15):  # until it moves
         env.advance(env.expert_action())
@@ -37,7 +37,7 @@ def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
 
 @pytest.mark.parametrize("name", ["lqr_2_1", "lqr_6_2"])
 def test_motors_without_bounds_are_moved(name: str) -> None:
-    env = envs.make(f"dmc/lqr-{name}", EnvConfig(image_size=16))
+    env = registry.make(f"dmc/lqr-{name}", EnvConfig(image_size=16))
     env.begin(0)
     assert np.abs(env.expert_action()).max() > 0.01
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.errors import UserError
+from manyparts.core.spec import ActionContract, Spec, TaskEntry
 from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.kinds import Entry, is_picture, why_not, why_not_by_values
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
-from manyparts.data.statistics import RunningStatistics, Statistics
-from manyparts.types import ActionContract, Spec, TaskEntry, UserError
+from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 UNKNOWN = "unknown"
 _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Complain, NotReadError, refuse
-from manyparts.data.formats.foreign_layouts import (
-    HDF5_NAMES,
-    datasets_below,
-    foreign_file,
-    foreign_folder,
-    is_hdf5,
-)
+from manyparts.data.formats.foreign_layouts import HDF5_NAMES, datasets_below, foreign_file, foreign_folder, is_hdf5
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.lerobot import layout
@@ -24,7 +19,6 @@ from manyparts.data.formats.npz_files import episode_files
 from manyparts.data.formats.reader import Reader
 from manyparts.data.formats.rlds import FEATURES, RLDSReader
 from manyparts.data.formats.robomimic import RobomimicReader
-from manyparts.types import UserError
 
 KNOWN = (
     "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, a Minari dataset (HDF5, Arrow, Parquet), "

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import one_line
 from manyparts.data.formats.kinds import Entry
 from manyparts.data.png import decode_png, deep_pixels
-from manyparts.types import UserError
 
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, struct.error, zlib.error),

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 _JSON_BYTES = 2**30
 

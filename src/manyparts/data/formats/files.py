@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 _MAX_DEPTH = 64
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Foreign
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.npz_files import ends_inside, episode_files, many_episodes, read_head
-from manyparts.types import UserError
 
 HDF5_NAMES = (".hdf5", ".h5", ".hdf")
 _CONVERT = "convert it to a LeRobotDataset first"

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command
+from manyparts.core.storage.locks import can_be_locked
 from manyparts.data.formats.errors import one_line
 from manyparts.data.formats.hdf5_probe import probe
-from manyparts.extras import install_command
-from manyparts.surroundings.locks import can_be_locked
-from manyparts.types import UserError
 
 _ARRAY_BYTES = 4 * 2**30
 _ATTRIBUTE_BYTES = 2**24

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Foreign
 from manyparts.data.formats.hdf5 import Group, Hdf5File
-from manyparts.types import UserError
 
 _CONVERT = "convert it to a LeRobotDataset first"
 _ALOHA = Foreign(

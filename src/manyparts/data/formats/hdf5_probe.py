@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from manyparts.surroundings.locks import can_be_locked
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.storage.locks import can_be_locked
 
 _SECONDS, _ROWS, _DEPTH, _DOT_SECONDS = 10.0, 64, 8, 0.1
 

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAMES, own_entry
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Gathering
 from manyparts.data.formats.encoded_images import decode_images
@@ -24,11 +27,9 @@ from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.minari_spaces import Space
 from manyparts.data.formats.minari_storage import METADATA, ArrowStorage, Hdf5Storage, Storage
 from manyparts.data.formats.ours import Ours
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct
-from manyparts.data.statistics import sample_rows
-from manyparts.naming import NAMES, own_entry
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import sample_rows
 
 MAIN = "main_data.hdf5"
 _FPS = 20.0  # Minari stores no rate

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import one_line
-from manyparts.types import UserError
 
 _DEEPEST, _MOST_CHOICES = 16, 2**16
 

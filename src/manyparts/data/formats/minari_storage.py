@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as arrow_dataset
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import one_line, read_json
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
-from manyparts.types import UserError
 
 METADATA = "metadata.json"
 _LABELS = ("seed", "task")

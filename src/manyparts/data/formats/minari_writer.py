@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.naming import NAME
+from manyparts.core.records import Episode
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.storage.locks import can_be_locked, knows_locks
 from manyparts.data.formats.minari import MAIN
 from manyparts.data.formats.minari_storage import METADATA
 from manyparts.data.formats.ours import Ours
-from manyparts.naming import NAME
-from manyparts.surroundings.locks import can_be_locked, knows_locks
-from manyparts.types import Episode, Spec, TaskEntry
 
 VERSION = "0.5.4"
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.errors import UserError
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import Look
 from manyparts.data.formats.encoded_images import encoding_of
@@ -32,9 +34,8 @@ from manyparts.data.formats.npz_files import (
     rows_of,
     splits_note,
 )
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS, Contents
+from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
-from manyparts.types import UserError
 
 _OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
 _EXPERT = "expert_action"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.episode_marks import marked, may_mark
 from manyparts.data.formats.errors import NotReadError, one_line
 from manyparts.data.formats.kinds import Entry, plain
-from manyparts.data.statistics import sample_rows
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import sample_rows
 
 ACTIONS = ("action", "actions")
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.errors import fitting
-from manyparts.types import Spec, TaskEntry
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from manyparts.data.statistics import Statistics
-from manyparts.printing import shown_short
-from manyparts.types import Spec, TaskEntry
+from manyparts.core.printing import shown_short
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.embodiment.statistics import Statistics
 
-STATE = "observation.state"
-IMAGES = "observation.images."
-ACTION = "action"
-EXPERT_ACTION = "expert_action"  # LeRobot trains on every name that begins with "action"
-REWARD = "next.reward"
-DONE = "next.done"
-SUCCESS = "next.success"
 FORMAT = 2  # counts up whenever a dataset is read differently: what was made of it before is made anew
 _SHOWN = 5
 

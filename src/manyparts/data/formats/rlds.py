@@ -12,19 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, DONE, REWARD, STATE
+from manyparts.core.errors import UserError
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Look
 from manyparts.data.formats.encoded_images import UNREADABLE, encoding_of, is_colour, look_at
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.kinds import Entry
-from manyparts.data.formats.reader import ACTION, DONE, REWARD, STATE, Contents
+from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
 from manyparts.data.formats.rlds_shards import Shards, read_shards
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 from manyparts.data.formats.tfrecord import Value
 from manyparts.data.png import decode_png
-from manyparts.data.statistics import sample_rows
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import sample_rows
 
 __all__ = ["FEATURES", "RLDSReader"]
 

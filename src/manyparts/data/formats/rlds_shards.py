@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import NotReadError, fitting, read_json
 from manyparts.data.formats.tfrecord import TFRecordFile
-from manyparts.types import UserError
 
 _INFO = "dataset_info.json"
 _OF = r"(?:-(?P<number{0}>\d+)-of-(?P<count{0}>\d+))?"

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAMES
 from manyparts.data.formats import arrays
 from manyparts.data.formats.arrays import UNKNOWN, Gathering, Plan
 from manyparts.data.formats.encoded_images import decode_images
@@ -20,13 +23,11 @@ from manyparts.data.formats.instructions import Asked, instruction_of, json_obje
 from manyparts.data.formats.kinds import Entry
 from manyparts.data.formats.libero import bottom_first, sentence_of
 from manyparts.data.formats.ours import Ours
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE, Contents
+from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, RECORDED, as_recorded
 from manyparts.data.formats.robomimic_demos import A_STEP, Demo, Kinds, notes_of_counts, open_demo, some, unlike
 from manyparts.data.formats.texts import changing_note
-from manyparts.data.statistics import sample_rows
-from manyparts.naming import NAMES
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import sample_rows
 
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from manyparts.types import ActionContract
+from manyparts.core.spec import ActionContract
 
 ACTIONS, EXPERT_ACTIONS = "actions", "actions_expert"
 RECORDED = {name: f"{name}_recorded" for name in (ACTIONS, EXPERT_ACTIONS)}

@@ -9,13 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from manyparts.core.columns import DONE, REWARD, SUCCESS
+from manyparts.core.errors import UserError
 from manyparts.data.formats.arrays import Plan
 from manyparts.data.formats.encoded_images import decoded_entry, encoding_of
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.kinds import Entry
-from manyparts.data.formats.reader import DONE, REWARD, SUCCESS
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
-from manyparts.types import UserError
 
 A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
 _SHOWN = 5

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.naming import NAME
+from manyparts.core.records import Episode
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.storage.locks import can_be_locked, knows_locks
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to_store
-from manyparts.naming import NAME
-from manyparts.surroundings.locks import can_be_locked, knows_locks
-from manyparts.types import Episode, Spec, TaskEntry
 
 
 class RobomimicWriter:

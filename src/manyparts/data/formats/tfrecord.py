@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import NotReadError
-from manyparts.types import UserError
 
 Value = np.ndarray | list[memoryview]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command, load_package
+from manyparts.core.host.renderer import choose_backend
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
-from manyparts.extras import install_command, load_package
-from manyparts.surroundings.renderer import choose_backend
-from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "dmc"
 STEPS_AFTER_SUCCESS = 1000  # there is no goal to reach: episodes are recorded whole

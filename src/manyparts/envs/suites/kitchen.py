@@ -12,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command
+from manyparts.core.host.renderer import choose_backend
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.kitchen import LARGEST_VELOCITY, SECONDS_A_STEP, SKILLS, KitchenExpert, Scene
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
-from manyparts.extras import install_command
-from manyparts.surroundings.renderer import choose_backend
-from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "kitchen"
 STEPS_AFTER_SUCCESS = 5

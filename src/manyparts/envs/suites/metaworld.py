@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command, load_package
+from manyparts.core.host.renderer import choose_backend
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.metaworld import expert
@@ -14,9 +19,6 @@ from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
 from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
-from manyparts.extras import install_command, load_package
-from manyparts.surroundings.renderer import choose_backend
-from manyparts.types import ActionContract, Observation, Spec, UserError
 
 __all__ = [
     "CAMERAS",

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.host.renderer import APT, NoRendererError, egl_loads
 from manyparts.envs.base import EnvConfig, Split
 from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute
-from manyparts.envs.navigation import CAMERAS, Navigation
 from manyparts.envs.rendering import drawing
+from manyparts.envs.suites.navigation_env import CAMERAS, Navigation
 from manyparts.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
-from manyparts.surroundings.renderer import APT, NoRendererError, egl_loads
-from manyparts.types import UserError
 
 __all__ = [
     "EXTRA",

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.experts.pd import pd_action
 from manyparts.envs.goals import episode_generator, split_of
-from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = ""
 STEPS_AFTER_SUCCESS = 20

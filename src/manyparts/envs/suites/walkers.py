@@ -15,6 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from manyparts.core.errors import UserError
+from manyparts.core.host.renderer import choose_backend
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi, MppiConfig
@@ -22,8 +26,6 @@ from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.walkers_bodies import GRAVITY, KINDS, UNIVERSES, Body, Kind, draw_body, is_body
 from manyparts.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
-from manyparts.surroundings.renderer import choose_backend
-from manyparts.types import ActionContract, Observation, Spec, UserError
 
 EXTRA = "walkers"
 STEPS_AFTER_SUCCESS = 500  # there is no goal to reach: episodes are recorded whole

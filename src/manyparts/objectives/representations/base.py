@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.core.records import Batch
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
-from manyparts.types import Batch
 
 HIDDEN, DROPOUT = (256, 256), 0.1
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.objectives.base import Objective
 from manyparts.objectives.representations.base import FramePasses, action_dimension, head, info_nce
-from manyparts.types import Loss
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from manyparts.data.transforms import random_shift
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
+from manyparts.nn.image_augmentation import random_shift
 from manyparts.objectives.base import Objective
 from manyparts.objectives.representations.base import FramePasses, head, info_nce
-from manyparts.types import Loss, UserError
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyparts.core.errors import UserError
+from manyparts.core.records import Loss
 from manyparts.models.encoders import pixels
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
 from manyparts.objectives.base import Objective
 from manyparts.objectives.representations.base import FramePasses, action_dimension
-from manyparts.types import Loss, UserError
 
 _START = 8
 

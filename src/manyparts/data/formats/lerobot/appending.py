@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from manyparts.arguments import path_of
+from manyparts.core.arguments import path_of
+from manyparts.core.columns import EXPERT_ACTION
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAME, own_entry
+from manyparts.core.spec import Spec, TaskEntry
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Continuation, DatasetWriter
-from manyparts.data.formats.reader import EXPERT_ACTION
-from manyparts.data.statistics import sample_rows
-from manyparts.naming import NAME, own_entry
-from manyparts.types import Spec, TaskEntry, UserError
+from manyparts.embodiment.statistics import sample_rows
 
 
 def append(

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.errors import UserError
+from manyparts.core.spec import Spec
 from manyparts.data.formats.lerobot import foreign, layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import DataFile, first_task
 from manyparts.data.formats.lerobot.metadata import Metadata, shown
 from manyparts.data.formats.lerobot.searching import SearchResult
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE, Contents
-from manyparts.data.statistics import RunningStatistics, Statistics
-from manyparts.types import Spec, UserError
+from manyparts.data.formats.reader import Contents
+from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 
 def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.errors import UserError
+from manyparts.core.naming import FORMER_COLUMNS
 from manyparts.data.formats.kinds import Entry, gives_away, no_camera, why_not
 from manyparts.data.formats.lerobot.layout import STANDARD
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
-from manyparts.data.statistics import FeatureStatistics, Statistics
-from manyparts.naming import FORMER_COLUMNS
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 
 PICTURES = ("image", "video")
 _OBSERVATION = "observation."

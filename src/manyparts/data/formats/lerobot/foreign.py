@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from manyparts.core.spec import ActionContract, Spec
 from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
 from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
-from manyparts.data.statistics import Statistics
-from manyparts.types import ActionContract, Spec
+from manyparts.embodiment.statistics import Statistics
 
 
 def camera_sizes(features: Mapping[str, Any], plan: Plan) -> dict[str, tuple[int, int]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
-from manyparts.types import Spec
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.spec import Spec
 
 VERSION = "v3.0"
 INFO = "meta/info.json"

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import reading
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.values import whole_column
-from manyparts.types import UserError
 
 EPISODE, FRAME, TASK = "episode_index", "frame_index", "task_index"
 

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.core.columns import SUCCESS
+from manyparts.core.errors import UserError
+from manyparts.core.naming import own_entry
 from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, reading, refuse
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
@@ -17,10 +20,7 @@ from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_line
 from manyparts.data.formats.lerobot.values import Columns, rate, read_json_lines, whole_number, whole_numbers
 from manyparts.data.formats.lerobot.videos import Video, placed
 from manyparts.data.formats.ours import read_tasks
-from manyparts.data.formats.reader import SUCCESS
-from manyparts.data.statistics import Statistics, pooled
-from manyparts.naming import own_entry
-from manyparts.types import UserError
+from manyparts.embodiment.statistics import Statistics, pooled
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _OLD_STATISTICS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/episodes.jsonl"

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.features import channels_of
 from manyparts.data.formats.lerobot.metadata import inside
 from manyparts.data.png import deep_pixels, shown_size
 from manyparts.data.video import PixelFormat
-from manyparts.types import UserError
 
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _EXACT_BITS, _MAX_BITS = 8, 10

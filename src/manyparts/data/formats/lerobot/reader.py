@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
+from manyparts.core.errors import UserError
+from manyparts.core.naming import own_entry
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
 from manyparts.data.formats.files import files_below
@@ -20,22 +23,13 @@ from manyparts.data.formats.lerobot.describing import by_files, describe, statis
 from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan, size_of, with_lists
 from manyparts.data.formats.lerobot.locating import Part
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
-from manyparts.data.formats.lerobot.pictures import (
-    Look,
-    content_of,
-    look_at_picture,
-    look_at_pixels,
-    named_pictures,
-)
+from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_pixels, named_pictures
 from manyparts.data.formats.lerobot.searching import SearchResult, search
 from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
-from manyparts.data.formats.reader import ACTION, EXPERT_ACTION, STATE
 from manyparts.data.png import decode_png
 from manyparts.data.video import PixelFormat, Timeline, pixel_format, read_frames, read_timeline
-from manyparts.naming import own_entry
-from manyparts.types import UserError
 
 _TIME, _AXES = "timestamp", ("height", "width", "channels")
 _KEPT_TIMELINES = 64

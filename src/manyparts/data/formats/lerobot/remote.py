@@ -16,6 +16,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from manyparts.core.errors import UserError
+from manyparts.core.storage.atomic import temporary_folder
+from manyparts.core.storage.caches import cache_root
+from manyparts.core.storage.links import symlink_or_copy
 from manyparts.data.formats.errors import Complain, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
@@ -25,11 +29,7 @@ from manyparts.data.formats.lerobot.metadata import Metadata, inside
 from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_pixels
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.searching import SearchResult, doubts_of_metadata, episodes_in, settle
-from manyparts.data.staging import temporary_folder
 from manyparts.data.video import pixel_format
-from manyparts.surroundings.caches import cache_root
-from manyparts.surroundings.links import symlink_or_copy
-from manyparts.types import UserError
 
 _FOLDER = "set"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot.features import Plan
@@ -15,7 +16,6 @@ from manyparts.data.formats.lerobot.locating import DataFile, Part, doubt, first
 from manyparts.data.formats.lerobot.metadata import Metadata, missing_numbers, shown
 from manyparts.data.formats.lerobot.tasks import choose_task
 from manyparts.data.formats.lerobot.videos import overlapping
-from manyparts.types import UserError
 
 _DATA = "data"
 

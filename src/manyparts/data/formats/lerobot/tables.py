@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import reading
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.locating import FRAME, Part, order_of
 from manyparts.data.formats.lerobot.values import whole_column
-from manyparts.types import UserError
 
 _KEPT_BYTES, _BUFFER_BYTES = 2**28, 2**16
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from manyparts.core.errors import UserError
+from manyparts.core.spec import TaskEntry
 from manyparts.data.formats.errors import reading
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.values import read_json_lines, whole_numbers
-from manyparts.types import TaskEntry, UserError
 
 OLD_TASKS = "meta/tasks.jsonl"
 _INDEX = "task_index"

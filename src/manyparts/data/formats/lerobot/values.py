@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import one_line
-from manyparts.types import UserError
 
 _EXACT = 2**53  # whole numbers up to here are exact in a double
 

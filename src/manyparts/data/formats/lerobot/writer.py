@@ -15,17 +15,19 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from manyparts.arguments import path_of
+from manyparts.core.arguments import path_of
+from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
+from manyparts.core.errors import UserError
+from manyparts.core.naming import NAME
+from manyparts.core.records import Episode
+from manyparts.core.spec import Spec, TaskEntry
+from manyparts.core.storage.atomic import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.core.storage.links import link_or_copy
 from manyparts.data.formats.files import written_by_arrow
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
-from manyparts.data.formats.reader import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from manyparts.data.png import encode_png
-from manyparts.data.staging import disk_error, put_in_place, replace_folder, temporary_folder
-from manyparts.data.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
-from manyparts.naming import NAME
-from manyparts.surroundings.links import link_or_copy
-from manyparts.types import Episode, Spec, TaskEntry, UserError
+from manyparts.embodiment.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
 
 Images = Literal["png", "video"]
 _CARD = """---

@@ -1,0 +1,62 @@
+"""A small dataset to train on, for benchmarks that need one: the point mass at 64 px, which needs no simulator."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from manyparts.core.records import Observation
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.windows import Windows
+from manyparts.envs.base import EnvConfig
+from manyparts.methods import preset
+from manyparts.models.prompts import PromptConfig
+from manyparts.rollout.collect import collect
+from manyparts.training.config import TrainConfig
+from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.inputs import Sources
+from manyparts.training.train import prepare
+from manyparts.training.update import Learner
+
+
+@contextlib.contextmanager
+def recorded(*, episodes: int = 40, image_size: int = 64) -> Iterator[tuple[EpisodeDataset, FrameCache]]:
+    """A dataset and its decoded frames in a folder that goes when the block ends."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = EnvConfig(image_size=image_size)
+        dataset = collect(["pointmass/colours"], episodes=episodes, output=folder / "data", config=config)
+        yield dataset, FrameCache.open(dataset, folder / "cache")
+
+
+def phase2(size: str) -> TrainConfig:
+    """The phase II preset of a size, its prompts through the small text encoder, which needs no download; not compiled,
+    which takes minutes."""
+    config = preset(f"dualmind/phase2-{size}")
+    return replace(config, model=replace(config.model, prompt=PromptConfig()), compile=False)
+
+
+def observation(dataset: EpisodeDataset) -> Observation:
+    """The first observation of the dataset."""
+    episode = dataset.episode(0)
+    return {"images": {name: frames[0] for name, frames in episode.images.items()}, "state": episode.state[0]}
+
+
+class Steps:
+    """Training steps of a config on one device, one after the other: call it to take a step."""
+
+    def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows, device: str = "cpu") -> None:
+        self.config, self.windows = config, windows
+        self.system, self.info = prepare(config, Sources((dataset,)), None, None)
+        self.learner = Learner(self.system, config, Ranks(), torch.device(device))
+        self.taken = 0
+
+    def __call__(self) -> None:
+        self.learner.step(self.taken % self.config.steps, {0: self.windows.batch(self.taken, self.config.batch_size)})
+        self.taken += 1

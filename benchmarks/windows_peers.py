@@ -1,0 +1,238 @@
+"""Windows of six steps in shuffled order: ours, and those of the loaders that others have."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from benchmarks.harness import CLONE, Row, in_turns, rate
+from benchmarks.memory import available_bytes
+from manyparts.core.progress import progress_bar
+from manyparts.core.records import Batch
+from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+from manyparts.data.formats.lerobot.writer import Images
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.stream import StreamedWindows
+from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.data.tools.convert import Format, convert
+from manyparts.data.video import encode_video
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.collect import collect
+
+_PYTHON, _SERVE = CLONE / ".peers/bin/python", CLONE / "scripts/peers/serve.py"
+_CONFIG, _BATCH = WindowConfig(steps=6, chunk=1, paraphrases=False), 32
+_SECONDS, _ROUNDS = 4.0, 3
+_TASKS = ("drawer-open", "button-press-topdown", "window-open", "door-open")
+_BUFFER = 10_000
+_HELD_IN_MEMORY = 4 * 2**30
+_OF_MEMORY, _COPIES = 0.6, 2  # ours, and one peer's, which is no larger: compressed, but each picture twice
+_ENCODING_SECONDS = 480.0
+
+
+def measure(frames: int = 100_000) -> Iterator[Row]:
+    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video. Fewer where disk or memory
+    would not hold ours and a peer's, since then it is the disk that is measured, or where encoding would take more
+    than eight minutes. Nothing where the peers are not installed."""
+    if not _PYTHON.exists():
+        print(f"windows-peers: {_PYTHON} is missing; scripts/peers/install.sh makes it", file=sys.stderr)
+        return
+    for size in (64, 224):
+        with tempfile.TemporaryDirectory() as name:
+            few = _few(Path(name), size)
+            for images in ("png", "video"):
+                with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
+                    count = min(frames, _fitting(size), _encodable(few) if images == "video" else frames)
+                    source = _repeated(few, Path(folder) / "set", images, count)
+                    yield from _against_pictures(source) if images == "png" else _against_video(source)
+
+
+def _fitting(size: int) -> int:
+    """Frames whose copies disk and memory hold."""
+    picture = size * size * 3
+    in_memory = _OF_MEMORY * available_bytes() / (_COPIES * picture)
+    return int(min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * picture)))
+
+
+def _encodable(few: EpisodeDataset) -> int:
+    """Frames that are encoded as video in the time that is given to it, by the rate of a first episode."""
+    (camera,) = few.spec.cameras
+    frames = few.frames(0, camera)
+    return int(_ENCODING_SECONDS * rate(lambda: encode_video(frames, few.fps), calls=1, units=len(frames)))
+
+
+def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
+    """From the frame cache."""
+    windows = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
+    (size, _), *_ = source.spec.cameras.values()
+    what = f"windows of six {size} px pictures from the frame cache of {source.num_frames} frames"
+    peers: dict[Format, list[str]] = {"lerobot": ["lerobot"], "robomimic": ["robomimic", "hdf5"], "minari": ["minari"]}
+    if windows.num_windows * _CONFIG.steps * size * size * 3 < _HELD_IN_MEMORY:
+        peers["robomimic"].append("robomimic-in-memory")
+    for format, readers in peers.items():
+        with _converted(source, format) as path:
+            for peer in readers:
+                yield _against(peer, path, windows, f"windows-{size}-{peer}", what)
+    picture = size * size * 3
+    into = np.empty((_BATCH * _CONFIG.steps, picture), np.uint8)
+    rows = np.random.default_rng(0).integers(0, 255, (20_000 * 64 * 64 // size**2, picture), np.uint8)
+    order = np.random.default_rng(0).integers(0, len(rows), (256, len(into)))
+    turns = itertools.cycle(order)
+    value, limit = in_turns(
+        _drawing(windows.batch),
+        lambda: rate(lambda: np.take(rows, next(turns), axis=0, out=into, mode="clip"), calls=400, units=_BATCH),
+        rounds=_ROUNDS,
+    )
+    yield Row(f"windows-{size}-limit", value, limit, "windows/s", f"{what}, against copying pictures in memory alone")
+
+
+def _against(peer: str, path: Path, windows: Windows, name: str, what: str) -> Row:
+    with _Peer(peer, path) as theirs:
+        value, baseline = in_turns(_drawing(windows.batch), theirs.windows_a_second, rounds=_ROUNDS)
+    least = 0 if peer == "robomimic-in-memory" else 10  # windows made beforehand are copied as fast as memory can
+    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", least_ratio=least)
+
+
+def _against_video(source: EpisodeDataset) -> Iterator[Row]:
+    (size, _), *_ = source.spec.cameras.values()
+    cached = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
+    what = f"windows of six {size} px frames of a video dataset of {source.num_frames}"
+    with _Peer("lerobot", source.path) as theirs:
+        sides = _drawing(cached.batch), lambda: _streamed(source), theirs.windows_a_second
+        from_cache, from_video, baseline = in_turns(*sides, rounds=_ROUNDS)
+    note = f"{what}, from the frame cache, against lerobot"
+    yield Row(f"windows-{size}-video-cache", from_cache, baseline, "windows/s", note, least_ratio=10)
+    note = f"{what}, decoded while drawing from a buffer, against lerobot"
+    yield Row(f"windows-{size}-video", from_video, baseline, "windows/s", note, least_ratio=2)
+    note = f"{what}, decoded while drawing from a buffer, against reading the video from end to end in two threads"
+    yield Row(f"windows-{size}-video-limit", from_video, _frames_a_second(source), "windows/s", note)
+
+
+def _drawing(batch: Callable[[int, int], Batch]) -> Callable[[], float]:
+    """Windows a second in a few seconds."""
+    numbers = itertools.count()
+
+    def side() -> float:
+        began, drawn = time.perf_counter(), 0
+        while time.perf_counter() - began < _SECONDS:
+            batch(next(numbers), _BATCH)
+            drawn += _BATCH
+        return drawn / (time.perf_counter() - began)
+
+    return side
+
+
+def _streamed(source: EpisodeDataset) -> float:
+    """Windows a second until two buffers were gone through, from before the first one is decoded."""
+    began, buffer = time.perf_counter(), min(_BUFFER, source.num_frames // 3)
+    windows = StreamedWindows(source.location, _CONFIG, seed=0, buffer_frames=buffer)
+    try:
+        for number in range(2 * buffer // _BATCH):
+            windows.batch(number, _BATCH)
+        return 2 * buffer / (time.perf_counter() - began)
+    finally:
+        windows.close()
+
+
+class _Peer:
+    """Another project's loader at work, in a process of its own."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        command = [str(_PYTHON), str(_SERVE), kind, str(path)]
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
+        self._answer()
+
+    def windows_a_second(self) -> float:
+        assert self._process.stdin is not None
+        print(_SECONDS, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            raise RuntimeError(f"{self._process.args} ended: {self._log.read()[-2000:]}")
+        return line
+
+    def __enter__(self) -> _Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()  # it ends, and its workers with it
+        self._process.wait()
+        self._log.close()
+
+
+@contextlib.contextmanager
+def _cache_in(folder: Path) -> Iterator[None]:
+    before = os.environ.get("MANYPARTS_CACHE")
+    os.environ["MANYPARTS_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("MANYPARTS_CACHE")
+        if before is not None:
+            os.environ["MANYPARTS_CACHE"] = before
+
+
+@contextlib.contextmanager
+def _converted(source: EpisodeDataset, format: Format) -> Iterator[Path]:
+    """The dataset in a format, for as long as the block takes."""
+    if format == "lerobot":
+        yield source.path
+        return
+    target = source.path.with_name("set.hdf5" if format == "robomimic" else format)
+    convert(source.path, target, format=format)
+    try:
+        yield target
+    finally:
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
+def _few(folder: Path, size: int) -> EpisodeDataset:
+    """Some episodes of Meta-World."""
+    tasks = [f"metaworld/{task}" for task in _TASKS]
+    return collect(tasks, episodes=4, output=folder / "few", config=EnvConfig(image_size=size))
+
+
+def _repeated(few: EpisodeDataset, path: Path, images: Images, frames: int) -> EpisodeDataset:
+    """The few episodes over and over until there are so many frames."""
+    given = {"fps": few.fps, "tasks": few.tasks, "environment": few.environment}
+    episodes, written = [few.episode(index) for index in range(few.num_episodes)], 0
+    with DatasetWriter(path, few.spec, images=images, **given) as writer, progress_bar("writing", frames) as bar:
+        for episode in itertools.cycle(episodes):
+            if written >= frames:
+                break
+            writer.add(episode)
+            written += len(episode)
+            bar.show(min(written, frames), images)
+    return EpisodeDataset.open(path)
+
+
+def _frames_a_second(source: EpisodeDataset, most: int = 5_000) -> float:
+    """How fast the first video of a dataset is decoded to RGB, in order; two threads decode."""
+    video = next((source.path / "videos").rglob("*.mp4"))
+    began, count = time.perf_counter(), 0
+    with av.open(str(video)) as container:
+        container.streams.video[0].thread_count = 2
+        for frame in container.decode(video=0):
+            frame.to_ndarray(format="rgb24")
+            count += 1
+            if count == most:
+                break
+    return count / (time.perf_counter() - began)

@@ -1,0 +1,72 @@
+"""Windows from ten thousand, a hundred thousand and a million frames: the rate at which they are drawn, and memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import CLONE, Row, rate
+from benchmarks.memory import peak_megabytes
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.frames import FrameCache, decode_into
+from manyparts.data.sampling.subset import SubsetReader
+from manyparts.data.sampling.windows import WindowConfig, Windows
+from manyparts.envs.base import EnvConfig
+from manyparts.rollout.collect import collect
+
+_FRAMES = (10_000, 100_000, 1_000_000)
+_ROUNDS, _CALLS, _BATCH = 5, 100, 64
+_GROWTH = 200.0
+
+
+def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
+    """Each size is drawn from by programs of their own, of which the first one counts for nothing: it finds files that
+    memory does not hold yet. The largest one's have 12 GB."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        collect(["pointmass/colours"], episodes=20, output=folder / "few", config=EnvConfig(image_size=64))
+        for count in frames:
+            decode_into(_repeated(folder, count), folder / str(count))
+        found = {count: [_drawn(folder, count) for _ in range(1 + _ROUNDS)][1:] for count in frames}
+    rates = {count: statistics.median(each[0] for each in found[count]) for count in frames}
+    memory = {count: statistics.median(each[1] for each in found[count]) for count in frames}
+    few = frames[0]
+    for count in frames[1:]:
+        what = f"of six 64 px frames, drawn from {count} frames, against from {few}"
+        yield Row(f"windows-{count}", rates[count], rates[few], "windows/s", f"windows {what}", least_ratio=0.8)
+        note = f"the most resident memory with windows {what}, plus {_GROWTH:.0f} MB"
+        yield Row(f"windows-memory-{count}", memory[count], memory[few] + _GROWTH, "MB", note, most_ratio=1)
+
+
+def _repeated(folder: Path, count: int) -> EpisodeDataset:
+    """The few episodes over and over, without writing them again."""
+    few = EpisodeDataset.open(folder / "few")
+    times = -(-count // few.num_frames)
+    return EpisodeDataset(SubsetReader(few.reader, np.tile(np.arange(few.num_episodes), times)))
+
+
+def _drawn(folder: Path, count: int) -> list[float]:
+    """Windows a second and megabytes at the most."""
+    command = [sys.executable, "-m", "benchmarks.windows_scale", str(folder), str(count)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=CLONE)
+    return [float(each) for each in done.stdout.split()]
+
+
+def _draw(folder: Path, count: int) -> None:
+    dataset, numbers = _repeated(folder, count), itertools.count()
+    windows = Windows(dataset, FrameCache(folder / str(count), dataset), WindowConfig(steps=6, chunk=1), seed=0)
+    few = [rate(lambda: windows.batch(next(numbers), _BATCH), calls=_CALLS, units=_BATCH) for _ in range(_ROUNDS)]
+    print(statistics.median(few), peak_megabytes())
+
+
+if __name__ == "__main__":
+    _draw(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,86 @@
+"""A policy over one vector a frame: it sees the present, remembers nothing and is told nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from manyparts.agents.base import Described, refuse_prompt
+from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
+from manyparts.agents.origin import Origin
+from manyparts.agents.policy import embodiment_place
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation, Precision, Prompt
+from manyparts.core.serialisation import from_jsonable
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.models.representation import Representation
+from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
+from manyparts.objectives.system import System
+
+Carry = tuple[np.ndarray, ...]
+
+
+class ReactiveAgent(Described):
+    """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that are still to come."""
+
+    prompted = False
+    origin: Origin | None = None
+
+    def __init__(
+        self,
+        system: System,
+        info: CheckpointInfo,
+        *,
+        embodiment: str | None = None,
+        precision: Precision = "fp32",
+    ):
+        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no policy."""
+        policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+        if not isinstance(policy, EmbeddingCloning):
+            raise UserError(
+                "this run learned no policy: it has no behaviour_cloning objective (only a representation?)"
+            )
+        self.system, self.policy, self.info = system.eval(), policy, info
+        self.model: Representation = system.model
+        self.window = from_jsonable(WindowConfig, info.window)
+        body = info.embodiments[embodiment_place(info, embodiment)]
+        self.interface, self.environment = body.spec, body.environment
+        self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
+        self._device = next(system.parameters()).device
+        self._bf16 = precision == "bf16"
+
+    def needs_observation(self, carry: Carry | None) -> bool:
+        return not carry
+
+    @torch.inference_mode()
+    def act(
+        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
+    ) -> tuple[np.ndarray, Carry]:
+        """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not fit."""
+        refuse_prompt(prompt)
+        require_carry(carry, tuple)
+        if not carry:
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                chunk = self.policy.decide(self._embedded(observation))
+            actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
+            carry = tuple(require_actions(actions, self.interface))
+        action, *planned = carry
+        return self.interface.action.denormalise(action), tuple(planned)
+
+    def _embedded(self, observation: Observation | None) -> torch.Tensor:
+        """(1, 1, e)."""
+        if self.model.config.sees == "state":
+            return self._tensor(state_of(observation, self.interface, self._normaliser))[None, None]
+        tokens = []
+        for name, size in self.interface.cameras.items():
+            frame = rearrange(self._tensor(image_of(observation, name, size)), "h w c -> 1 c h w")
+            tokens.append(self.model.visual_features(frame, name))
+        return torch.cat(tokens, dim=-1)
+
+    def _tensor(self, array: Any) -> torch.Tensor:
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)

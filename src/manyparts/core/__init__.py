@@ -1,0 +1,1 @@
+"""What all layers pass on: records, specs, errors, storage, seeds. It imports no other layer."""

@@ -1,0 +1,72 @@
+"""Progress of long work on stderr: a live bar on a terminal, lines now and then elsewhere, a summary at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from manyparts.core.printing import printable, say
+
+SECONDS_BEFORE_LINES = 5.0  # what takes no longer needs no line
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class Bar:
+    """What the work reports to: how far it is, with a note such as a rate, and what to say at the end."""
+
+    def __init__(self, draw: Callable[[int, str], None]) -> None:
+        self._draw = draw
+        self.summary = ""
+
+    def show(self, completed: int, note: str) -> None:
+        self._draw(completed, note)
+
+
+@contextlib.contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Bar]:
+    """Show how far the work is while the block runs; when it ends well, print `summary` if the block has set one.
+
+    A terminal shows a live bar. A file or a pipe (nohup, CI, a scheduler's log) gets a plain line after five seconds
+    and then one every half minute, without control characters.
+    """
+    with _live_bar(description, total) if shows_a_bar() else _lines(description, total) as draw:
+        bar = Bar(draw)
+        yield bar
+    if bar.summary:
+        say(bar.summary, error=True)
+
+
+def shows_a_bar() -> bool:
+    """Whether stderr is a terminal that can move its cursor, whatever variables ask for colours."""
+    try:
+        return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    except (AttributeError, ValueError):  # there is no stderr, or it is closed
+        return False
+
+
+@contextlib.contextmanager
+def _live_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    described, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+    columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted]
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        row = shown.add_task(printable(description), total=total, note="")
+        yield lambda completed, note: shown.update(row, completed=completed, note=printable(note))
+
+
+@contextlib.contextmanager
+def _lines(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    due = time.monotonic() + SECONDS_BEFORE_LINES
+
+    def draw(completed: int, note: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + SECONDS_BETWEEN_LINES
+            say(f"{description}: {completed} of {total}{note and f', {note}'}", error=True)
+
+    yield draw

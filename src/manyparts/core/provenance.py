@@ -1,0 +1,40 @@
+"""Where a result comes from: code and versions."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from manyparts.core.naming import NAME
+
+PACKAGES = (NAME, "torch", "numpy", "gymnasium")
+
+
+def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions by package name."""
+    return {name: metadata.version(name) for name in packages}
+
+
+def code_commit() -> str | None:
+    """The git commit this package runs from, with "+changes" if files differ from it; None outside a checkout."""
+    home = Path(__file__).parents[1]
+    try:
+        _git(home, "ls-files", "--error-unmatch", "core/provenance.py")
+        commit = _git(home, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(home, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's content, in hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,125 @@
+"""A lock file that one process at a time holds, also where the file system has no locks."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from manyparts.core.errors import UserError
+from manyparts.core.host.processes import alive, started
+
+LOCK = ".lock"
+_OWNER = ".owner"
+LOCK_FILES = frozenset({LOCK, LOCK + _OWNER})
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def knows_locks(folder: Path) -> bool:
+    """Whether files in a folder can be locked. Tries one."""
+    trial = folder / f".lock-trial-{os.getpid()}"
+    try:
+        with open(trial, "a", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        trial.unlink(missing_ok=True)
+    return True
+
+
+def can_be_locked(file: Path) -> bool:
+    """Whether the file system locks this file, or another process has. HDF5 gives up on a file where it does not."""
+    try:
+        with open(file, "rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs. The system lets go of it when a process ends, however it ends.
+
+    Some file systems refuse locks (some NFS, Lustre, FUSE). There a second file names the process that holds it. If
+    that process has ended, the next one takes over.
+
+    Args:
+        what: what the lock guards, as the error names it.
+        wait: wait until the lock is free.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(f"{what} is in use by another process") from None
+        except OSError:  # there are no locks here
+            with _named_owner(path.with_name(path.name + _OWNER), what, wait):
+                yield
+            return
+        yield
+
+
+@contextlib.contextmanager
+def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
+    own = _describe(os.getpid())
+    while not _create(path, own):
+        holder = _read(path)
+        if _has_ended(holder):
+            path.unlink(missing_ok=True)
+        elif wait and _is_here(holder):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        else:
+            raise UserError(
+                f"{what} is in use by another process ({holder or 'unnamed'}). This file system has no locks: "
+                f"if that process has ended, delete {path}"
+            )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _describe(process: int) -> str:
+    return f"process {process} of {socket.gethostname()} {started(process)}".strip()
+
+
+def _create(path: Path, content: str) -> bool:
+    """Make the file if there is none. The system lets one process alone succeed."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _is_here(holder: str) -> bool:
+    """Whether the named process is one of this machine; of other machines we cannot know whether it still runs."""
+    words = holder.split()
+    return len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
+
+
+def _has_ended(holder: str) -> bool:
+    if not _is_here(holder):
+        return False
+    process = int(holder.split()[1])
+    return not alive(process) or _describe(process) != holder

@@ -1,0 +1,148 @@
+"""A dataset decoded once into flat files: uint8 frames and float32 numbers, one row a frame, read by position."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from manyparts.core.host.cores import cores
+from manyparts.core.printing import say
+from manyparts.core.progress import progress_bar
+from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.core.storage.caches import cache_root
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.reader import FORMAT
+from manyparts.data.sampling.rows import RowFile
+
+_ROWS_AT_ONCE = 1024
+
+
+class FrameCache:
+    """The decoded frames of a dataset, keyed by its fingerprint. `FrameCache.open(dataset)`.
+
+    images: camera to rows of uint8 (3, h, w). numbers: rows of float32 (state, action, expert_action, reward,
+    success), whose parts `columns` names as slices. Row i is frame i of the dataset.
+    """
+
+    def __init__(self, folder: Path, dataset: EpisodeDataset) -> None:
+        self.folder = folder
+        count = dataset.num_frames
+        self.num_frames = count
+        self.images = {
+            name: RowFile(folder / f"images-{number}.u8", (3, *size), np.uint8, count)
+            for number, (name, size) in enumerate(dataset.spec.cameras.items())
+        }
+        self.columns = _columns(dataset.spec.state_dimension, dataset.spec.action.dimension)
+        self.numbers = RowFile(folder / "numbers.f32", (self.columns["success"].stop,), np.float32, count)
+
+    @classmethod
+    def open(cls, dataset: EpisodeDataset, cache_dir: str | Path | None = None) -> FrameCache:
+        """The cache of a dataset, decoded now if it is not there. Several processes may call this at once.
+
+        cache_dir: its root; by default $MANYPARTS_CACHE, or ~/.cache/manyparts. Raises UserError if a picture
+        is torn, naming its file, or the disk is full.
+        """
+        folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{FORMAT}"
+        cache = cls(folder, dataset)
+        if not cache._is_whole():
+            _build(dataset, folder)
+        return cache
+
+    def frames(self, camera: str, start: int, stop: int) -> np.ndarray:
+        """Frames start to stop (exclusive) of one camera: uint8 (n, 3, h, w)."""
+        return self.images[camera].read(start, stop)
+
+    @property
+    def image_bytes(self) -> int:
+        """Of all frames of all cameras."""
+        return sum(rows.count * rows.row_bytes for rows in self.images.values())
+
+    def on(self, device: torch.device) -> dict[str, Tensor]:
+        """All frames in a device's memory, by camera: uint8 (num_frames, 3, h, w)."""
+        return {name: _copied(rows, device) for name, rows in self.images.items()}
+
+    def _is_whole(self) -> bool:
+        return (self.folder / "complete.json").is_file() and all(file.is_whole() for file in self._files())
+
+    def _files(self) -> list[RowFile]:
+        return [self.numbers, *self.images.values()]
+
+
+def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
+    """Decode a dataset into a new folder, which nobody else uses."""
+    folder.mkdir(parents=True)
+    cache = FrameCache(folder, dataset)
+    try:
+        _decode_all(dataset, cache)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return cache
+
+
+def _copied(rows: RowFile, device: torch.device) -> Tensor:
+    whole = torch.empty(rows.count, *rows.shape, dtype=torch.uint8, device=device)
+    for start in range(0, rows.count, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, rows.count)
+        whole[start:stop] = torch.from_numpy(rows.read(start, stop))
+    return whole
+
+
+def _columns(state: int, action: int) -> dict[str, slice]:
+    widths = {"state": state, "action": action, "expert_action": action, "reward": 1, "success": 1}
+    ends = np.cumsum(list(widths.values())).tolist()
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+
+def _build(dataset: EpisodeDataset, folder: Path) -> None:
+    """Decode into a folder beside `folder`, then take its name; whoever comes second keeps the first's."""
+    fresh = temporary_folder(folder)
+    began = time.monotonic()
+    try:
+        _decode_all(dataset, FrameCache(fresh, dataset))
+        (fresh / "complete.json").write_text(json.dumps({"path": str(dataset.path.resolve())}))
+        if folder.exists() and not FrameCache(folder, dataset)._is_whole():
+            shutil.rmtree(folder, ignore_errors=True)
+        put_in_place(fresh, folder)
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    seconds = time.monotonic() - began
+    say(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", error=True)
+
+
+def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
+    for file in cache._files():
+        file.create()
+    try:
+        # Threads suffice: Pillow, zlib and the video decoder release the interpreter's lock.
+        with ThreadPoolExecutor(max(2, min(8, cores()))) as threads:
+            jobs = [threads.submit(_decode_episode, dataset, cache, index) for index in range(dataset.num_episodes)]
+            try:
+                with progress_bar("decoding", len(jobs)) as bar:
+                    for done, job in enumerate(jobs, start=1):
+                        job.result()
+                        bar.show(done, "")
+            except BaseException:
+                threads.shutdown(cancel_futures=True)
+                raise
+    finally:
+        for file in cache._files():
+            file.close()
+
+
+def _decode_episode(dataset: EpisodeDataset, cache: FrameCache, index: int) -> None:
+    episode = dataset.episode(index)
+    start = int(dataset.starts[index])
+    columns = [episode.state, episode.action, episode.expert_action]
+    columns += [column[:, None].astype(np.float32) for column in (episode.reward, episode.success)]
+    cache.numbers.write(start, np.concatenate(columns, axis=1))
+    for camera, frames in episode.images.items():
+        cache.images[camera].write(start, np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))

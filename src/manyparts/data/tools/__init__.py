@@ -1,0 +1,1 @@
+"""What people do with a dataset: check, repair, judge, convert, view."""

@@ -1,0 +1,168 @@
+"""Single numbers, or short runs of rows, that lie far from all others of their dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from manyparts.embodiment.statistics import ROUNDING, RunningStatistics
+
+FAR = 5.0  # widths of all the rest: what lies beyond such a gap is far
+ROWS = 20  # of fewer rows nothing is concluded
+_FEW = 20  # one in so many rows may be far, and two always: more are no accident
+_STILL = 0.03  # of what is usual in a feature: what moves less hardly moves
+_UNIT = 1.0  # the width that counts for what hardly moves: a button's 1 is not far from 0
+_TAIL, _HEAVY = 10, 10.0  # numbers that show how heavy a tail is, and how much heavier a gap has to be
+_ABSURD = 500.0  # widths: so far away is nothing that happens regularly either
+
+
+@dataclass(frozen=True)
+class Far:
+    """Rows first to last of an episode whose numbers are far. numbers: of each dimension the value furthest away, and
+    the least and greatest number of the rest."""
+
+    episode: int
+    first: int
+    last: int
+    numbers: dict[int, tuple[float, float, float]]
+
+
+class Outliers:
+    """Of one feature of d numbers, gathered an episode at a time.
+
+    A number is far if a wide gap parts it from all the rest: five times as wide as the range of the rest, and wider
+    than a heavy tail explains. What happens again and again is no outlier: bursts of a command, a button that is
+    pressed, the force of a contact.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self._running = RunningStatistics(dimension)
+        self._extremes: list[tuple[int, np.ndarray]] = []  # episode, least and greatest (2, d)
+
+    def add(self, episode: int, values: np.ndarray) -> None:
+        """values: (T, d), finite."""
+        self._running.update(values)
+        self._extremes.append((episode, np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64)))
+
+    def find(self, read: Callable[[int], np.ndarray], explained: Mapping[int, float] | None = None) -> list[Far]:
+        """Far rows in their order.
+
+        Args:
+            read: gives an episode's values (T, d); those that may hold any are read once more.
+            explained: dimensions in which numbers up to this size are passed over.
+        """
+        if self._running.count < ROWS:
+            return []
+        low, high, still = self._rest()
+        found: dict[int, list[_Run]] = {}
+        for episode, (least, greatest) in self._extremes:
+            dimensions = np.flatnonzero((least < low) | (greatest > high)).tolist()
+            if dimensions:
+                values = read(episode).astype(np.float64)
+                for dimension in dimensions:
+                    column = values[:, dimension]
+                    far = (column < low[dimension]) | (column > high[dimension])
+                    found.setdefault(dimension, []).extend(_runs(episode, column, far))
+        kept: dict[tuple[int, int, int], dict[int, tuple[float, float, float]]] = {}
+        for dimension, runs in sorted(found.items()):
+            rest = float(low[dimension]), float(high[dimension])
+            known = (explained or {}).get(dimension, -1.0)
+            runs = [run for run in runs if not run.whole or _is_absurd(run.values, *rest)]
+            runs = [run for run in runs if np.abs(run.values).max() > known]
+            if runs and not self._is_usual(runs, *rest, still=bool(still[dimension])):
+                for run in runs:
+                    furthest = max(run.values, key=lambda value: abs(value - sum(rest) / 2))
+                    kept.setdefault((run.episode, run.first, run.last), {})[dimension] = (float(furthest), *rest)
+        return [Far(*place, numbers) for place, numbers in sorted(kept.items())]
+
+    def _rest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The least and greatest number (d,) of all that is not far, and whether it hardly moves."""
+        rows = self._running.sample()
+        if len(rows) < self._running.count:  # then a glitch of few rows may not be among them
+            rows = np.concatenate([rows, *(extremes for _, extremes in self._extremes)])
+        rows = np.sort(rows, axis=0)
+        kept = len(rows) - max(2, len(rows) // _FEW)
+        spans = rows[kept - 1 :] - rows[: len(rows) - kept + 1]  # of all neighbours that are so many
+        start, width = spans.argmin(axis=0), spans.min(axis=0)
+        rounding = ROUNDING * np.abs(np.median(rows, axis=0))
+        moving = width[width > rounding]
+        still = width <= np.maximum(rounding, _STILL * np.median(moving) if len(moving) else 0)
+        limits = [
+            _grown(rows[:, number], int(start[number]), int(start[number]) + kept - 1, still=bool(still[number]))
+            for number in range(rows.shape[1])
+        ]
+        low, high = np.asarray(limits).reshape(-1, 2).T
+        return low, high, still
+
+    def _is_usual(self, runs: list[_Run], low: float, high: float, *, still: bool) -> bool:
+        """Whether what is far happens again and again, or is how a switch is thrown."""
+        values, episodes = np.concatenate([run.values for run in runs]), len({run.episode for run in runs})
+        if _is_absurd(values, low, high):
+            return False
+        if still and len(values) > 2 and np.ptp(values) <= ROUNDING * np.abs(values).max():
+            return True
+        lasting = len(values) >= 2 * len(runs)
+        if not lasting and (all(run.first == 0 for run in runs) or all(run.ends for run in runs)):
+            return False  # of each episode the first or the last row: nothing was measured then
+        everywhere = episodes >= max(2, len(self._extremes) / 3) or len(self._extremes) == 1
+        return len(runs) > 2 and ((lasting and episodes > 2) or ((lasting or still) and everywhere))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring far rows of one dimension. ends: whether the episode ends with them."""
+
+    episode: int
+    first: int
+    last: int
+    values: np.ndarray
+    ends: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of an episode, in which something else was the case."""
+        return self.first == 0 and self.ends
+
+
+def _runs(episode: int, column: np.ndarray, far: np.ndarray) -> Iterator[_Run]:
+    """far: bool (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], far, [False]])))
+    for first, after in edges.reshape(-1, 2).tolist():
+        yield _Run(episode, first, after - 1, column[first:after], after == len(column))
+
+
+def _is_absurd(values: np.ndarray, low: float, high: float) -> bool:
+    return bool(np.maximum(low - values, values - high).max() > _ABSURD * max(high - low, _UNIT))
+
+
+def _grown(values: np.ndarray, first: int, last: int, *, still: bool) -> tuple[float, float]:
+    """From the bulk of sorted values, number first to last, on over all neighbours that no wide gap parts from it."""
+    middle = float(np.median(values))
+    while first > 0 or last < len(values) - 1:
+        width = max(values[last] - values[first], _UNIT if still else 0.0)
+        below = values[first] - values[first - 1] if first > 0 else np.inf
+        above = values[last + 1] - values[last] if last < len(values) - 1 else np.inf
+        if min(below, above) > FAR * width:
+            side = values[first - 1 : last + 1][::-1] if below <= above else values[first : last + 2]
+            if still or not _is_heavy(np.abs(side - middle)):
+                break
+        if below <= above:
+            first -= 1
+        else:
+            last += 1
+    return float(values[first]), float(values[last])
+
+
+def _is_heavy(away: np.ndarray) -> bool:
+    """Whether a tail is so heavy that the step to its outermost number is nothing special (after Hill 1975).
+
+    away: distances from the middle, those of one tail in ascending order at its end.
+    """
+    count = max(3, min(_TAIL, len(away) // 10))
+    tail = away[-count - 2 : -1]
+    if tail[0] <= 0:
+        return False
+    index = float(np.mean(np.log(tail[1:] / tail[0])))
+    return float(np.log(away[-1] / tail[-1])) < _HEAVY * index

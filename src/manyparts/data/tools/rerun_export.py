@@ -1,0 +1,86 @@
+"""Episodes as recordings for the Rerun viewer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyparts.core.arguments import path_of
+from manyparts.core.columns import ACTION, REWARD, STATE, SUCCESS
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command, load_package
+from manyparts.core.progress import progress_bar
+from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.png import encode_png
+from manyparts.data.tools.view import choose_episodes
+
+
+def export_rerun(
+    path: str | Path | EpisodeDataset,
+    output: str | Path,
+    *,
+    episodes: int = 24,
+    only: Sequence[int] = (),
+    tasks: Sequence[str] = (),
+) -> Path:
+    """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun OUTPUT/*.rrd`.
+
+    episodes, only, tasks: see `view`. On the timelines "frame" and "time" each has its pictures (as PNG), a curve for
+    each dimension of action and state, reward, success and the sentence. Raises UserError if rerun-sdk is not
+    installed, `output` exists, or an episode or task is unknown.
+    """
+    rerun = load_package("rerun", "a recording for Rerun", install_command("rerun"))
+    dataset, output = EpisodeDataset.open(path), path_of(output, "output")
+    if output.exists():
+        raise UserError(f"{output} exists; choose another output")
+    chosen = choose_episodes(dataset, episodes, only, tasks)
+    staging = temporary_folder(output)
+    try:
+        with progress_bar("exporting", len(chosen)) as bar:
+            for number, index in enumerate(chosen):
+                _write(rerun, dataset, index, staging / f"episode-{index:06d}.rrd")
+                bar.show(number + 1, "")
+        if not put_in_place(staging, output):
+            raise UserError(f"{output} exists; choose another output")
+    except OSError as error:
+        raise disk_error(error, output) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return output
+
+
+def _write(rerun: Any, dataset: EpisodeDataset, index: int, file: Path) -> None:
+    length, columns, spec = dataset.length(index), dataset.columns(index), dataset.spec
+    frames = np.arange(length)
+    recording = rerun.RecordingStream("manyparts", recording_id=f"{dataset.fingerprint[:16]}-{index:06d}")
+    recording.save(file)
+    recording.send_recording_name(f"episode {index}: {dataset.tasks[dataset.episode_task[index]].sentence}")
+
+    def send(entity: str, told: Any) -> None:
+        times = [
+            rerun.TimeColumn("frame", sequence=frames),
+            rerun.TimeColumn("time", duration=frames / dataset.fps),
+        ]
+        recording.send_columns(entity, indexes=times, columns=told)
+
+    sentence = dataset.tasks[dataset.episode_task[index]].sentence
+    recording.log("task", rerun.TextDocument(sentence), static=True)
+    for camera in spec.cameras:
+        pictures = [encode_png(frame) for frame in dataset.frames(index, camera)]
+        told = rerun.EncodedImage.columns(blob=pictures, media_type=["image/png"] * length)
+        send(f"cameras/{camera}", told)
+    curves = {"action": (ACTION, spec.action.names), "state": (STATE, spec.state_names)}
+    curves |= {"reward": (REWARD, ("",)), "success": (SUCCESS, ("",))}
+    for entity, (column, names) in curves.items():
+        if column not in columns or not names:
+            continue
+        values = columns[column].astype(np.float64).reshape(length, -1)
+        for name, curve in zip(names, values.T, strict=True):
+            send(f"{entity}/{name}" if name else entity, rerun.Scalars.columns(scalars=curve))
+    recording.flush()
+    recording.disconnect()

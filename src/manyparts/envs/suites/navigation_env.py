@@ -1,0 +1,223 @@
+"""Going to a place that a picture shows: episodes, expert and measures, whatever simulator the scene is of."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from manyparts.core.errors import UserError
+from manyparts.core.records import Observation
+from manyparts.core.spec import ActionContract, Spec
+from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.experts.shortest_path import turns_towards
+from manyparts.envs.goals import episode_generator
+
+TURN_LEFT, TURN_RIGHT, FORWARD, STOP = range(4)
+CHOICES = ("turn_left", "turn_right", "forward", "stop")
+STEP_METRES = 0.25
+TURN_RADIANS = math.radians(15)
+# Nominal, since nothing here moves by time: forward is then 1 m/s.
+STEPS_A_SECOND = 4.0
+ACTION = ActionContract.discrete(CHOICES, frame="body", control_rate_hz=STEPS_A_SECOND)
+
+GOAL_CAMERA = "goal"
+CAMERAS = ("first_person", GOAL_CAMERA)
+PROPRIOCEPTION = ("bumped",)
+FULL = (*PROPRIOCEPTION, "x", "z", "heading_cos", "heading_sin", "goal_x", "goal_z")
+
+SUCCESS_METRES = 1.0
+# The expert stands still here: well inside, and as near as half a step and a turn too coarse let it come for sure.
+ARRIVED_METRES = 0.5
+LEAST_GAIN_METRES = 0.01
+LEAST_WAY_METRES = 2.0
+# The floor is striped from corner to corner, so that corridors of either direction cross all stripes.
+STRIPES_METRES = 10.0
+EVALUATION_METRES = 2.0
+DRAWS = 10_000
+
+
+@runtime_checkable
+class Route(Protocol):
+    """The shortest ways from everywhere to one goal; see `experts.shortest_path.FloorRoute`."""
+
+    def distance(self, place: np.ndarray) -> float:
+        """Metres of the shortest way from a place; infinite where there is none."""
+        ...
+
+    def next_stop(self, place: np.ndarray) -> np.ndarray:
+        """Where the shortest way from a place first bends, or the goal."""
+        ...
+
+
+@runtime_checkable
+class Scene(Protocol):
+    """One world with a floor. Places are float (2,), (x, z) in metres; headings are radians, 0 along x and counted to
+    the left, so that forward is (cos, -sin)."""
+
+    def sample(self, generator: np.random.Generator) -> np.ndarray:
+        """A place where one can stand, uniform over the floor."""
+        ...
+
+    def route(self, goal: np.ndarray) -> Route:
+        """The shortest ways to a goal."""
+        ...
+
+    def is_free(self, place: np.ndarray) -> bool:
+        """Whether one can stand there."""
+        ...
+
+    def picture(self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None) -> np.ndarray:
+        """What is seen from there, uint8 (size, size, 3); marker: where the goal's marker stands, None for none."""
+        ...
+
+    def close(self) -> None:
+        """Release the renderer."""
+        ...
+
+
+class Navigation(Environment):
+    """Image-goal navigation. action: one of `CHOICES`, exact; a forward step into a wall does nothing, "stop" stands
+    still and ends nothing.
+
+    state: whether the last forward step was stopped by a wall; full: also pose and goal. Cameras: "first_person", and
+    "goal", the picture from the goal's own pose, the same all through an episode. Solved within 1 m of the goal.
+    A marker stands at the goal where the configuration shows it; it stops nobody.
+    """
+
+    def __init__(
+        self, task: str, scene: Scene, *, embodiment: str, config: EnvConfig, split: Split, horizon: int
+    ) -> None:
+        cameras = config.cameras or CAMERAS
+        if config.context is not None:
+            raise UserError("navigation has no contexts: an episode's goal is drawn within its world")
+        interface = Spec(
+            embodiment=embodiment,
+            cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
+            state_names=FULL if config.state == "full" else PROPRIOCEPTION,
+            action=ACTION,
+            goal_camera=GOAL_CAMERA if GOAL_CAMERA in cameras else None,
+        )
+        super().__init__(task, interface, split=split, max_steps=config.max_steps or horizon)
+        self.config, self.scene = config, scene
+        self.place = self.goal = np.zeros(2)
+        self.heading = self.goal_heading = 0.0
+        self._bumped = self._solved = False
+        self._travelled = self._shortest = 0.0
+        self._route: Route | None = None
+        self._goal_image: np.ndarray | None = None
+
+    def goal_image(self) -> np.ndarray:
+        """The picture from the goal's pose, without a marker: uint8 (size, size, 3)."""
+        if self._goal_image is None:
+            size = self.config.image_size
+            self._goal_image = self.scene.picture(self.goal, self.goal_heading, size, marker=None)
+        return self._goal_image
+
+    def observe(self) -> Observation:
+        pictures = {"first_person": self._view, GOAL_CAMERA: self.goal_image}
+        return {"images": {name: pictures[name]() for name in self.interface.cameras}, "state": self._state()}
+
+    def expert_action(self) -> np.ndarray:
+        """Along the shortest way, then to the goal's heading, then stop: float32 (1,)."""
+        return np.array([self._expert_choice()], np.float32)
+
+    def metrics(self) -> dict[str, float]:
+        return {"spl": success_weighted_path_length(self._solved, self._shortest, self._travelled)}
+
+    def render(self) -> np.ndarray:
+        return self.scene.picture(self.place, self.heading, 256, marker=self._marker())
+
+    def close(self) -> None:
+        self.scene.close()
+
+    def _begin(self, seed: int) -> None:
+        generator = episode_generator(self.task, self.split, seed)
+        self.goal, self.place, self._route = self._draw(generator)
+        self.heading, self.goal_heading = generator.uniform(-math.pi, math.pi, 2).tolist()
+        self._shortest, self._travelled = self._route.distance(self.place), 0.0
+        self._bumped = self._solved = False
+        self._goal_image = None
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool]:
+        choice = int(action[0])
+        self._bumped = False
+        if choice in (TURN_LEFT, TURN_RIGHT):
+            self.heading += TURN_RADIANS if choice == TURN_LEFT else -TURN_RADIANS
+        elif choice == FORWARD:
+            self._go_forward()
+        success = bool(np.linalg.norm(self.place - self.goal) <= SUCCESS_METRES)
+        self._solved |= success
+        return float(success), success
+
+    def _go_forward(self) -> None:
+        place = self._ahead(self.heading)
+        self._bumped = not self.scene.is_free(place)
+        if not self._bumped:
+            self.place = place
+            self._travelled += 0.0 if self._solved else STEP_METRES
+
+    def _ahead(self, heading: float) -> np.ndarray:
+        return self.place + STEP_METRES * np.array([math.cos(heading), -math.sin(heading)])
+
+    def _draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Route]:
+        """Goal, start and the ways between them: the goal is of this split, the start not too near."""
+        for _ in range(DRAWS):
+            goal = self.scene.sample(generator)
+            if split_of_place(goal) != self.split:
+                continue
+            start, route = self.scene.sample(generator), self.scene.route(goal)
+            if LEAST_WAY_METRES <= route.distance(start) < math.inf:
+                return goal, start, route
+        raise RuntimeError(f"no start and goal of {self.task} found for split {self.split} in {DRAWS} draws")
+
+    def _expert_choice(self) -> int:
+        assert self._route is not None, "no episode has begun"
+        if np.linalg.norm(self.place - self.goal) <= ARRIVED_METRES:
+            return _turn(turns_towards(self.heading, self.goal_heading, turn=TURN_RADIANS), otherwise=STOP)
+        route, left = self._route, self._route.distance(self.place)
+
+        def helps(heading: float) -> bool:
+            """Every step brings the goal nearer, so none is undone."""
+            place = self._ahead(heading)
+            return self.scene.is_free(place) and route.distance(place) < left - LEAST_GAIN_METRES
+
+        x, z = route.next_stop(self.place) - self.place
+        return _turn(turns_towards(self.heading, math.atan2(-z, x), turn=TURN_RADIANS, helps=helps), otherwise=FORWARD)
+
+    def _view(self) -> np.ndarray:
+        return self.scene.picture(self.place, self.heading, self.config.image_size, marker=self._marker())
+
+    def _marker(self) -> np.ndarray | None:
+        return self.goal if self.config.goal == "visible" else None
+
+    def _state(self) -> np.ndarray:
+        goal = self.goal if self.config.goal == "visible" else np.zeros(2)
+        values = [self._bumped, *self.place, math.cos(self.heading), math.sin(self.heading), *goal]
+        return np.array(values[: len(self.interface.state_names)], np.float32)
+
+
+def split_of_place(goal: np.ndarray) -> Split:
+    """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are evaluation, one on
+    either side of these is validation, and six are training. So no goal of training is within the success radius of one
+    of the evaluation."""
+    across = float(goal.sum() / math.sqrt(2)) % STRIPES_METRES
+    if across < EVALUATION_METRES:
+        return "evaluation"
+    beyond = min(across - EVALUATION_METRES, STRIPES_METRES - across)  # the nearest stripe of the evaluation
+    return "validation" if beyond < SUCCESS_METRES else "train"
+
+
+def success_weighted_path_length(success: bool, shortest: float, travelled: float) -> float:
+    """S l / max(p, l), the term of one episode in SPL (Anderson et al. 2018, arXiv 1807.06757, section 5).
+
+    shortest: metres of the shortest way from start to goal. travelled: metres gone until success.
+    """
+    return shortest / max(travelled, shortest) if success else 0.0
+
+
+def _turn(turns: int, *, otherwise: int) -> int:
+    if turns == 0:
+        return otherwise
+    return TURN_LEFT if turns > 0 else TURN_RIGHT

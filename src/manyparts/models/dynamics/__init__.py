@@ -1,0 +1,1 @@
+"""Models that predict what follows an action, and that planners imagine in."""

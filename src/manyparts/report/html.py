@@ -1,0 +1,42 @@
+"""A run in one self-contained HTML file: success with intervals, learning curves, videos, provenance, commands."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from manyparts.core.arguments import explained, path_of
+from manyparts.core.errors import SurroundingsWarning
+from manyparts.core.storage.atomic import write_atomically
+from manyparts.models.run_files import results_folder
+from manyparts.report import sections
+from manyparts.report.evidence import gather, outdated
+
+_TEMPLATE = Path(__file__).with_name("report.html")
+
+
+@explained()
+def write_report(run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None) -> Path:
+    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path. evaluation: the
+    folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are RUN/report-STEP.html and
+    RUN/evaluation-STEP.
+
+    Raises UserError if the run was not evaluated or one of its files cannot be read.
+    """
+    run = path_of(run, "run")
+    evidence = gather(run, None if evaluation is None else path_of(evaluation, "evaluation"))
+    usual = results_folder(run, "report")
+    path = usual.with_name(f"{usual.name}.html") if output is None else path_of(output, "output")
+    if remark := outdated(evidence):
+        warnings.warn(remark, SurroundingsWarning, stacklevel=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_page(path, title=sections.title(evidence), body=sections.body(evidence))
+    return path
+
+
+def write_page(path: Path, *, title: str, body: Sequence[str]) -> None:
+    """One self-contained HTML file, all of it or nothing. title, body: HTML, escaped where it comes from a file."""
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, body="\n".join(body))
+    write_atomically(path, page.encode())

@@ -1,0 +1,271 @@
+"""The sections of a report as HTML. Everything that comes out of a file is escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from manyparts.core.naming import own_entry
+from manyparts.evaluation.results import EpisodeRecord, Result
+from manyparts.evaluation.statistics import Interval
+from manyparts.report.attention import attention
+from manyparts.report.commands import planner_name, reproduction, shown_path
+from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
+from manyparts.report.prompts import prompts
+from manyparts.report.svg import interval_bar, line_chart
+
+# Bytes of video that a report carries before base64, so that it can be mailed.
+VIDEO_BUDGET = 6_000_000
+
+
+def title(evidence: Evidence) -> str:
+    return escape(f"{evidence.run.name}: {_percent(evidence.result.aggregate['success_any'].mean)} success")
+
+
+def body(evidence: Evidence) -> list[str]:
+    """The page's sections in their order."""
+    return [
+        headline(evidence),
+        "<h2>Success by task</h2>",
+        success_table(evidence.result),
+        *prompts(evidence.prompts),
+        "<h2>What was trained on what</h2>",
+        training(evidence),
+        "<h2>Learning curves</h2>",
+        curves(evidence.phases),
+        "<h2>What it does</h2>",
+        videos(evidence),
+        *attention(evidence),
+        "<h2>Do it again</h2>",
+        f"<pre>{escape(reproduction(evidence))}</pre>",
+        "<h2>Provenance</h2>",
+        provenance(evidence.result.provenance),
+        "<footer>Written by manyparts. Intervals are 95 %: Wilson's for a task, a bootstrap stratified by task for "
+        "the mean. “At any step” counts an episode once the task was solved at some step, “at the last” if "
+        "it was still solved when the episode ended.</footer>",
+    ]
+
+
+def headline(evidence: Evidence) -> str:
+    result = evidence.result
+    found, goals = result.aggregate["success_any"], len(result.episodes)
+    last = result.aggregate["success_last"]
+    split = str(result.provenance.get("split", "evaluation"))
+    unseen = "goals it never saw" if split == "evaluation" else f"{split} goals"
+    return (
+        f"<header><h1>{escape(str(evidence.run))}</h1>"
+        f'<div class="headline"><strong>{_percent(found.mean)}</strong>'
+        f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
+        f"95 % interval {_percent(found.low)} to {_percent(found.high)}; "
+        f"still solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
+        "</span></div></header>"
+    )
+
+
+def _outdated(evidence: Evidence) -> str:
+    remark = outdated(evidence)
+    return f"<br>{escape(remark)}" if remark else ""
+
+
+def _planned(result: Result) -> str:
+    """Of an agent that plans, which seeks rewards rather than success: its planner, and what it earned."""
+    planner, found = result.provenance.get("planner"), result.aggregate["return"]
+    if not planner:
+        return ""
+    told = f"return {found.mean:.1f} [{found.low:.1f}, {found.high:.1f}], acting with the planner"
+    return f"<br>{told} {escape(planner_name(planner))}"
+
+
+def success_table(result: Result) -> str:
+    """One row a task, best first to read down, and the mean."""
+    own = result.metrics
+    rows = [_task_row(escape(task).replace("/", "/<wbr>"), found, own) for task, found in result.per_task.items()]
+    if len(rows) > 1:
+        rows.append(_task_row("mean over tasks", result.aggregate, own, kind="mean"))
+    heads = ["task", "", "at any step", "at the last", *map(escape, own), "return", "steps"]
+    classes = ["", "spare", "number", "number", *["number"] * len(own), "number spare", "number spare"]
+    head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True))
+    table = f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
+
+
+def training(evidence: Evidence) -> str:
+    parts = [definitions(_dataset_facts(data)) for data in evidence.datasets if data.info]
+    for number, phase in enumerate(evidence.phases, start=1):
+        name = f"{phase.config.get('method', '?')}, {phase.config.get('phase', '?')}"
+        before = evidence.phases[number - 2].folder if number > 1 else None
+        parts.append(f"<h3>{escape(name)}</h3>" + definitions(_phase_facts(phase, before)))
+    return "".join(parts)
+
+
+def curves(phases: Sequence[Phase]) -> str:
+    """The losses of each phase; those on held-out episodes are dashed."""
+    charts = [
+        line_chart(
+            _series(phase.metrics, "loss/"),
+            _series(phase.metrics, "validation/"),
+            title=f"{phase.config.get('phase', phase.folder.name)}: losses",
+            x_label="step",
+        )
+        for phase in phases
+    ]
+    held_out = any(key.startswith("validation/") for phase in phases for row in phase.metrics for key in row)
+    legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
+    return f'<div class="charts">{"".join(charts)}</div>{legend}'
+
+
+def videos(evidence: Evidence) -> str:
+    """Videos task by task with what the agent was told; beyond the budget of bytes they are counted, not shown."""
+    chosen = _within_budget(evidence.videos)
+    parts = []
+    for task in evidence.result.tasks:
+        episodes = [episode for episode in evidence.result.episodes if episode.task == task]
+        shown = [episode for episode in episodes if (task, episode.seed) in chosen]
+        told = list(dict.fromkeys(episode.prompt for episode in episodes if episode.prompt))
+        said = " ".join(f"<q>{escape(sentence)}</q>" for sentence in told) or "no prompt"
+        figures = "".join(_video(episode, chosen[task, episode.seed]) for episode in shown)
+        grid = f'<div class="videos">{figures}</div>' if figures else '<p class="soft">No video was kept.</p>'
+        parts.append(f'<h3>{escape(task)}</h3><p class="soft">Told: {said}</p>{grid}')
+    if left := len(evidence.videos) - len(chosen):
+        parts.append(
+            f'<p class="soft">{_count(left, "more video")} in {escape(str(evidence.run))}/evaluation/videos.</p>'
+        )
+    return "".join(parts)
+
+
+def provenance(found: Mapping[str, Any]) -> str:
+    """Of the evaluation, and folded away that of each phase."""
+    own = {key: value for key, value in found.items() if key != "training"}
+    parts, phase, number = [definitions(flatten(own))], found.get("training"), 0
+    while isinstance(phase, Mapping):
+        name = "training" if number == 0 else "the run before"
+        before = phase.get("start_from")
+        facts = {key: value for key, value in phase.items() if key != "start_from"}
+        parts.append(f"<details><summary>{name}</summary>{definitions(flatten(facts))}</details>")
+        phase, number = before, number + 1
+    return "".join(parts)
+
+
+def definitions(facts: Mapping[str, Any]) -> str:
+    """A list of names and values."""
+    items = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd>" for key, value in facts.items())
+    return f"<dl>{items}</dl>"
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _task_row(name: str, found: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task") -> str:
+    success, last = found["success_any"], found["success_last"]
+    bar = interval_bar(success.mean, success.low, success.high)
+    own = "".join(f'<td class="number">{_measure(found.get(metric))}</td>' for metric in metrics)
+    return (
+        f'<tr class="{kind}"><td>{name}</td><td class="spare">{bar}</td>'
+        f'<td class="number">{_with_interval(success)}</td><td class="number">{_percent(last.mean)}</td>{own}'
+        f'<td class="number spare">{found["return"].mean:.4g}</td>'
+        f'<td class="number spare">{found["length"].mean:.0f}</td></tr>'
+    )
+
+
+def _with_interval(found: Interval) -> str:
+    return f'{_percent(found.mean)} <span class="interval">[{100 * found.low:.0f}, {100 * found.high:.0f}]</span>'
+
+
+def _measure(found: Interval | None) -> str:
+    """A suite's own measure in its own unit; empty where a task has none."""
+    if found is None:
+        return ""
+    return f'{found.mean:.2f} <span class="interval">[{found.low:.2f}, {found.high:.2f}]</span>'
+
+
+def _dataset_facts(data: Dataset) -> dict[str, Any]:
+    info, ours = data.info, own_entry(data.info) or {}
+    cameras = ours.get("spec", {}).get("cameras", {})
+    noise = data.collection.get("noise", {})
+    facts = {
+        "demonstrations": f"{info.get('total_episodes')} episodes, {info.get('total_frames')} frames",
+        "tasks": ", ".join(str(task.get("name")) for task in ours.get("tasks", [])),
+        "sees": ", ".join(f"{name} at {size[1]}×{size[0]} px" for name, size in cameras.items()),
+        "feels": ", ".join(ours.get("spec", {}).get("state_names", [])),
+    }
+    if noise.get("fraction"):
+        facts["noise"] = f"in {_percent(noise['fraction'])} of the attempts, deviation {noise['deviation']:g}"
+    return {key: value for key, value in facts.items() if value}
+
+
+def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
+    config = phase.config
+    objectives = config.get("objectives", {})
+    trains = config.get("train_only") or ["everything"]
+    return {
+        "objectives": ", ".join(f"{name} (weight {item.get('weight', 1):g})" for name, item in objectives.items()),
+        "what trains": ", ".join(map(str, trains)),
+        "updates": f"{config.get('steps')} steps of {config.get('batch_size')} windows",
+        "starts from": "fresh weights" if before is None else shown_path(before),
+        "seed": config.get("seed"),
+    }
+
+
+def _series(rows: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, tuple[list[float], list[float]]]:
+    """name to (steps, values) of the metrics whose name begins with `prefix`."""
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if key.startswith(prefix) and isinstance(value, int | float):
+                steps, values = lines.setdefault(key.removeprefix(prefix), ([], []))
+                steps.append(float(row["step"]))
+                values.append(float(value))
+    return lines
+
+
+def _within_budget(found: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], Path]:
+    """The videos that fit, in turns, so that every task has its share."""
+    chosen, spent = {}, 0
+    for key, path in _in_turns(found):
+        if spent + path.stat().st_size <= VIDEO_BUDGET:
+            spent += path.stat().st_size
+            chosen[key] = path
+    return chosen
+
+
+def _in_turns(found: Mapping[tuple[str, int], Path]) -> list[tuple[tuple[str, int], Path]]:
+    """Every task's first success, every task's first failure, the second successes, and so on."""
+    turns: dict[tuple[str, str], int] = {}
+    ranked = []
+    for (task, seed), path in found.items():
+        verdict = path.stem.partition("-")[0]
+        turns[task, verdict] = turns.get((task, verdict), 0) + 1
+        ranked.append((turns[task, verdict], verdict == "failure", ((task, seed), path)))
+    return [item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])]
+
+
+def _video(episode: EpisodeRecord, path: Path) -> str:
+    verdict = "success" if episode.success_any else "failure"
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<div><video muted loop controls playsinline preload="auto" src="data:video/mp4;base64,{data}"></video>'
+        f'<div class="verdict {verdict}">{verdict}, {episode.length} steps '
+        f'<span class="soft">goal {episode.seed}</span></div></div>'
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or "none"
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,1 @@
+"""The studies that the package declares."""

@@ -1,0 +1,263 @@
+"""The comparisons of DualMind (Wei et al. 2023): every method on the same data, for the same number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from manyparts.core.records import Precision
+from manyparts.envs import registry
+from manyparts.envs.base import EnvConfig
+from manyparts.methods import preset as train_preset
+from manyparts.methods.dualmind import trained_parts, transformer
+from manyparts.models.prompts import PromptConfig
+from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
+from manyparts.objectives.forward_dynamics import ForwardDynamicsConfig
+from manyparts.studies.engine.stages import Collect, Evaluate, Train, one_process
+from manyparts.studies.engine.study import Claim, Measurement, Study
+from manyparts.studies.library.settings import UNSEEN, ZERO_SHOT, few_shot, tuned
+from manyparts.training.config import TrainConfig
+
+VISUAL_TOKENS = (1, 4, 8, 16)
+DUAL, IMITATION, HEAD = "dual-phase", "imitation only", "self-supervised, then a head"
+JOINT, GATO, PREFIX = "both losses jointly", "Gato-style", "prefix prompts"
+ONLINE_TARGET = "online-encoder target"
+RECIPES = (DUAL, IMITATION, HEAD, JOINT, GATO)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a preset of the study fixes. size: of the training presets.
+
+    demonstrations: a task. episodes: a task, evaluated. shots: demonstrations of a held-out task. max_steps: of an
+    evaluated episode. same_seconds: steps that a one-phase method takes in dual-phase's seconds, as measured.
+    precision: of training.
+    """
+
+    size: str
+    tasks: tuple[str, ...]
+    held_out: tuple[str, ...]
+    demonstrations: int
+    episodes: int
+    max_steps: int | None
+    shots: tuple[int, ...]
+    few_shot_steps: int
+    environment: EnvConfig = EnvConfig()
+    same_seconds: Mapping[str, int] = field(default_factory=dict)
+    precision: Precision = "fp32"
+
+
+def _scale(preset: str) -> Scale:
+    if preset == "debug":
+        return Scale(
+            size="debug",
+            tasks=("pointmass/reach-red", "pointmass/reach-blue"),
+            held_out=("pointmass/reach-green",),
+            demonstrations=3,
+            episodes=2,
+            max_steps=12,
+            shots=(1,),
+            few_shot_steps=4,
+            environment=EnvConfig(image_size=16),
+        )
+    if preset == "laptop":
+        return Scale(
+            size="laptop",
+            tasks=tuple(registry.expand(["metaworld/ml10-train"])),  # harder than the quickstart's, which leave no room
+            held_out=("metaworld/drawer-open", "metaworld/door-close", "metaworld/sweep-into"),  # three of ML10's five
+            demonstrations=50,
+            episodes=20,
+            max_steps=300,
+            shots=(1, 5, 10),
+            few_shot_steps=150,
+            environment=EnvConfig(cameras=("workspace_side",)),  # from in front, doors hide what is to be done
+            same_seconds={IMITATION: 1300, JOINT: 720, GATO: 1000},  # docs/log.md
+            precision="bf16",  # two thirds of the time, on CPUs that know it
+        )
+    return Scale(
+        size="base",
+        tasks=tuple(registry.expand(["metaworld/ml45-train"])),
+        held_out=tuple(registry.expand(["metaworld/ml45-test"])),
+        demonstrations=1000,
+        episodes=20,
+        max_steps=None,
+        shots=(1, 5, 10),
+        few_shot_steps=2000,
+        environment=EnvConfig(image_size=224),
+        precision="bf16",
+    )
+
+
+def measurements(preset: str, seeds: int) -> list[Measurement]:
+    """Every method on unseen goals and on held-out tasks zero-shot, the five recipes few-shot as well; seed by seed."""
+    scale = _scale(preset)
+    return [
+        measurement
+        for seed in range(seeds)
+        for method, run in methods(preset, seed).items()
+        for measurement in _measured(method, run, scale, seed)
+    ]
+
+
+def methods(preset: str, seed: int) -> Mapping[str, Train]:
+    """The run that is evaluated for each method. All take as many optimiser steps, over all their phases, but for those
+    that stand for dual-phase's seconds."""
+    scale = _scale(preset)
+    data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment)
+    first, second = (
+        one_process(train_preset(f"dualmind/{phase}-{scale.size}"), seed=seed, precision=scale.precision)
+        for phase in ("phase1", "phase2")
+    )
+
+    def two_phases(before: TrainConfig, after: TrainConfig = second) -> Train:
+        return Train(after, data, start_from=Train(before, data))
+
+    def with_tokens(count: int) -> Train:
+        tokens = {"visual_tokens": count}
+        return two_phases(
+            replace(first, model=replace(first.model, **tokens)), replace(second, model=replace(second.model, **tokens))
+        )
+
+    recipes = {
+        DUAL: two_phases(first),
+        IMITATION: Train(_whole(first, second, "imitation"), data),
+        HEAD: two_phases(first, _head_only(second)),
+        JOINT: Train(_joint(first, second), data),
+        GATO: Train(_gato(first, second), data),
+    }
+    timed = {
+        same_seconds(name): replace(recipes[name], config=replace(recipes[name].config, steps=steps))
+        for name, steps in scale.same_seconds.items()
+    }
+    variants = {
+        f"phase II variant {number}": two_phases(first, _variant(first, second, number)) for number in range(1, 5)
+    }
+    tokens = {f"visual tokens {count}": with_tokens(count) for count in VISUAL_TOKENS}
+    without = {
+        f"without {name.replace('_', ' ')}": two_phases(_without(first, name)) for name in sorted(first.objectives)
+    }
+    online = {"forward_dynamics": ForwardDynamicsConfig(target="online")}
+    return {
+        **recipes,
+        **timed,
+        **variants,
+        PREFIX: two_phases(first, _prefixed(second)),
+        **tokens,
+        **without,
+        ONLINE_TARGET: two_phases(replace(first, objectives={**first.objectives, **online})),
+    }
+
+
+def _measured(method: str, run: Train, scale: Scale, seed: int) -> list[Measurement]:
+    def on(agent: Train, tasks: tuple[str, ...]) -> Evaluate:
+        return Evaluate(agent, tasks, scale.episodes, max_steps=scale.max_steps)
+
+    found = [
+        Measurement(method, UNSEEN, seed, (on(run, scale.tasks),)),
+        Measurement(method, ZERO_SHOT, seed, (on(run, scale.held_out),), demonstrations=0),
+    ]
+    for shots in scale.shots if method in RECIPES else ():
+        tuned = tuple(on(_tuned(run, task, shots, scale, seed), (task,)) for task in scale.held_out)
+        found.append(Measurement(method, few_shot(shots), seed, tuned, demonstrations=shots))
+    return found
+
+
+def same_seconds(method: str) -> str:
+    """The name of a method that has dual-phase's seconds instead of its steps."""
+    return f"{method}, same seconds"
+
+
+def _tuned(run: Train, task: str, shots: int, scale: Scale, seed: int) -> Train:
+    """Other seeds see other demonstrations."""
+    data = Collect((task,), shots, seed=1000 + seed, environment=scale.environment)
+    return tuned(run, data, train_preset(f"dualmind/phase2-{scale.size}"), steps=scale.few_shot_steps)
+
+
+def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:
+    """Phase II from fresh weights: everything trained, images augmented, for the steps of both phases."""
+    return replace(
+        second,
+        phase=phase,
+        train_only=(),
+        new_parameters=(),
+        cache_features=False,
+        augmentation=first.augmentation,
+        steps=first.steps + second.steps,
+    )
+
+
+def _joint(first: TrainConfig, second: TrainConfig) -> TrainConfig:
+    return replace(_whole(first, second, "joint"), objectives={**first.objectives, **second.objectives})
+
+
+def _gato(first: TrainConfig, second: TrainConfig) -> TrainConfig:
+    """One phase, one stream: the prompt, then every step's observation and action, each seeing all before it."""
+    whole = _prefixed(_whole(first, second, "gato"))
+    cloning = second.objectives["behaviour_cloning"]
+    assert isinstance(cloning, BehaviourCloningConfig), cloning
+    return replace(whole, objectives={"behaviour_cloning": replace(cloning, attention="causal")})
+
+
+def _head_only(second: TrainConfig) -> TrainConfig:
+    """A head on the frozen model, which has no prompt: what phase I alone knows."""
+    head = ("objectives.behaviour_cloning.*",)
+    return replace(second, phase="head", model=replace(second.model, prompt=None), train_only=head, new_parameters=head)
+
+
+def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfig:
+    """Phase II with a freezing variant; the fourth trains the encoder, so its tokens cannot be cached."""
+    chosen = replace(second, train_only=trained_parts(number, layers=transformer(second).layers))
+    return replace(chosen, cache_features=False, augmentation=first.augmentation) if number == 4 else chosen
+
+
+def _prefixed(config: TrainConfig) -> TrainConfig:
+    before = transformer(config).prompt
+    assert before is not None
+    prompt: PromptConfig = replace(before, conditioning="prefix")
+    return replace(config, model=replace(config.model, prompt=prompt))
+
+
+def _without(first: TrainConfig, name: str) -> TrainConfig:
+    return replace(first, objectives={key: value for key, value in first.objectives.items() if key != name})
+
+
+STUDY = Study(
+    name="dualmind",
+    description=(
+        "Does learning dynamics first help a prompted agent? debug: the point mass, for tests. laptop: ML10 and three "
+        "of its held-out tasks, 7.7 core hours for three seeds. paper: ML45 at 224 px, for GPUs."
+    ),
+    presets=("debug", "laptop", "paper"),
+    reference=DUAL,
+    measurements=measurements,
+    claims=(
+        Claim(DUAL, IMITATION, "dynamics first beats imitation only"),
+        Claim(DUAL, HEAD, "the prompted second phase beats self-supervision with a head"),
+        Claim(DUAL, JOINT, "two phases beat both losses jointly"),
+        Claim(DUAL, GATO, "dual-phase training beats a Gato-style agent"),
+        Claim(DUAL, PREFIX, "cross-attention to the prompt beats a prefix"),
+        Claim("visual tokens 8", "visual tokens 1", "several visual tokens beat one"),
+        Claim(DUAL, ONLINE_TARGET, "an averaged target beats the online encoder"),
+    ),
+    groups={
+        "Recipes": RECIPES,
+        "Phase II variants": tuple(f"phase II variant {number}" for number in range(1, 5)),
+        "How the prompt enters": (DUAL, PREFIX),
+        "Visual tokens": tuple(f"visual tokens {count}" for count in VISUAL_TOKENS),
+        "Phase I objectives": (
+            DUAL,
+            "without forward dynamics",
+            "without inverse dynamics",
+            "without masked hindsight",
+            ONLINE_TARGET,
+        ),
+    },
+    notes=(
+        "Every method has the same data and the same number of optimiser steps over its phases; their seconds differ "
+        "and stand beside each row. A method with “same seconds” has about dual-phase's seconds instead.",
+        "No learning rate was tuned for any method: all have phase II's, and phase I has its own.",
+        "A head without a prompt cannot be told its task; it may see it.",
+        "Gato-style sees its past (a causal stream), which on this data is a shortcut; the others see the present.",
+        "Few-shot tuning is of one held-out task at a time, with other demonstrations for each seed.",
+    ),
+)

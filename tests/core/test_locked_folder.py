@@ -1,0 +1,51 @@
+"""Folders that are worked in: one process at a time, the same settings throughout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from manyparts.core.errors import UserError
+from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.locked_folder import claim, holds
+
+
+def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    with claim(folder, {"seed": 0, "tasks": ("a", "b")}):
+        (folder / "result").touch()
+    assert holds(folder, {"seed": 0, "tasks": ("a", "b")})
+    with claim(folder, {"seed": 0, "tasks": ["a", "b"]}):
+        pass
+    assert not holds(folder, {"seed": 1, "tasks": ("a", "b")})
+    with (
+        pytest.raises(UserError, match=r"begun with other settings \(seed: 0, 1\)"),
+        claim(folder, {"seed": 1, "tasks": ("a", "b")}),
+    ):
+        pass
+    assert (folder / "result").exists()
+
+
+def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from manyparts.core.storage.locked_folder import claim\n"
+        f"with claim(Path({str(tmp_path / 'work')!r}), {{}}): pass"
+    )
+    with claim(tmp_path / "work", {}):
+        refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert f"{tmp_path / 'work'} is in use by another process" in refused.stderr
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_work_that_fails_before_it_begins_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no simulator"), claim(tmp_path / "work", {}):
+        raise UserError("no simulator")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(UserError, match="cannot write /proc/manifest"):
+        write_atomically(Path("/proc/manifest"), b"")

@@ -1,0 +1,181 @@
+"""Streaming: every window once an epoch and reader, none of two readers, the same after a kill, on a bounded disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from data.synthetic import make_episode, write
+
+from manyparts.core.errors import UserError
+from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.formats.lerobot import layout
+from manyparts.data.sampling.frames import FrameCache
+from manyparts.data.sampling.stream import StreamedWindows
+from manyparts.data.sampling.windows import WindowConfig, Windows
+
+EPISODES = [make_episode(seed, 4 + seed % 4) for seed in range(9)]
+CONFIG = WindowConfig(steps=2, chunk=2)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
+    """An episode a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "DATA_FILE_MEGABYTES", 0)
+        return write(tmp_path_factory.mktemp("stream") / "set", EPISODES)
+
+
+def sizes_of(folder: Path, *endings: str) -> list[int]:
+    """Bytes of the files of frames and rows below a folder, from which a thread takes some while we look."""
+    found = []
+    for place, _, names in os.walk(folder):
+        for name in names if "meta" not in Path(place).parts else ():
+            with contextlib.suppress(FileNotFoundError):
+                found += [os.path.getsize(os.path.join(place, name))] if name.endswith(endings) else []
+    return found
+
+
+@pytest.fixture
+def url(dataset: EpisodeDataset) -> str:
+    return f"file://{dataset.path}"
+
+
+def stream(url: str, folder: Path, **given: int) -> StreamedWindows:
+    return StreamedWindows(url, CONFIG, seed=3, cache_dir=folder, **{"buffer_frames": 10} | given)
+
+
+def drawn(windows: StreamedWindows, steps: range, batch_size: int, **given: int) -> list[int]:
+    return [each for step in steps for each in windows.batch(step, batch_size, **given).window.tolist()]
+
+
+@pytest.mark.parametrize("readers", [1, 2, 4])
+def test_readers_share_every_window_and_none_twice(
+    readers: int, url: str, dataset: EpisodeDataset, tmp_path: Path
+) -> None:
+    own = []
+    for reader in range(readers):
+        windows = stream(url, tmp_path, reader=reader, readers=readers)
+        first = windows.at(np.arange(windows.num_windows)).window.tolist()
+        second = windows.at(np.arange(windows.num_windows, 2 * windows.num_windows)).window.tolist()
+        assert sorted(first) == sorted(second) and first != second and len(set(first)) == len(first)
+        own.append(set(first))
+        windows.close()
+    assert set().union(*own) == set(range(dataset.num_frames)) and sum(map(len, own)) == dataset.num_frames
+
+
+def test_windows_are_those_of_the_dataset(url: str, dataset: EpisodeDataset, tmp_path: Path) -> None:
+    windows, whole = stream(url, tmp_path), Windows(dataset, FrameCache.open(dataset, tmp_path), CONFIG, seed=0)
+    batch = windows.batch(1, 8)
+    places = whole.order(np.arange(whole.num_windows)).tolist()
+    theirs = {window: whole.at(np.asarray([place])) for place, window in enumerate(places)}
+    for row, window in enumerate(batch.window.tolist()):
+        for name in ("state", "action", "expert_action", "mask", "chunk_mask", "timestep"):
+            assert torch.equal(getattr(batch, name)[row], getattr(theirs[window], name)[0]), name
+        assert torch.equal(batch.images["front"][row], theirs[window].images["front"][0])
+    assert windows.describe(int(dataset.starts[4]) + 1).startswith("episode 4 (")
+    windows.close()
+
+
+def test_any_step_can_be_asked_for(url: str, tmp_path: Path) -> None:
+    one, other = stream(url, tmp_path / "a"), stream(url, tmp_path / "b")
+    whole = drawn(one, range(12), 6)
+    assert drawn(other, range(7, 12), 6) == whole[42:]
+    assert drawn(other, range(2, 3), 6) == whole[12:18]
+    one.close(), other.close()
+
+
+def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
+    """Two readers of two parts each."""
+    for reader in range(2):
+        windows = stream(url, tmp_path / str(reader), reader=reader, readers=2)
+        parts = [drawn(windows, range(3), 8, rank=2 * reader + part, world_size=4) for part in range(2)]
+        own = windows.at(np.arange(12)).window.tolist()
+        assert [each for step in range(3) for part in parts for each in part[2 * step : 2 * step + 2]] == own
+        windows.close()
+
+
+def test_the_disk_holds_a_few_pools_and_nothing_in_the_end(url: str, tmp_path: Path) -> None:
+    windows, most = stream(url, tmp_path, buffer_frames=1), 0
+    for step in range(20):
+        windows.batch(step, 4)
+        most = max(most, len(sizes_of(tmp_path, ".u8", ".parquet")))
+    assert 1 <= most <= 8
+    windows.close()
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("images", ["png", "video"])
+def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
+    """All in one file: fetched once, decoded a few episodes at a time, shared out by episodes."""
+    dataset = write(tmp_path / "set", EPISODES, images=images)
+    windows, seen = [stream(str(dataset.path), tmp_path, reader=reader, readers=2) for reader in range(2)], []
+    for each in windows:
+        for place in range(each.num_windows):
+            seen += each.at(np.asarray([place])).window.tolist()
+            assert (
+                sum(sizes_of(each._folder, ".u8")) <= 3 * 17 * 3 * 16 * 16
+            )  # at most three pools while the oldest one goes
+    assert sorted(seen) == list(range(dataset.num_frames))
+    for each in windows:
+        each.close()
+
+
+def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None:
+    script = (
+        "import sys, os\n"
+        "from manyparts.data.sampling.stream import StreamedWindows\n"
+        "from manyparts.data.sampling.windows import WindowConfig\n"
+        f"given = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
+        f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **given)\n"
+        "for step in range(int(sys.argv[1]), 10):\n"
+        "    print(*windows.batch(step, 6).window.tolist(), flush=True)\n"
+        "    if step == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(start: int, stop: int) -> list[str]:
+        command = [sys.executable, "-c", script, str(start), str(stop)]
+        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+    first, rest, whole = run(0, 4), run(5, 99), run(0, 99)
+    assert len(first) == 5 and first + rest == whole
+    assert not list(tmp_path.rglob("pool-*"))
+
+
+def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    store.put(str(dataset.path), "/bucket/set", recursive=True)
+    windows = stream("memory://bucket/set", tmp_path)
+    assert sorted(windows.at(np.arange(dataset.num_frames)).window.tolist()) == list(range(dataset.num_frames))
+    windows.close()
+    with pytest.raises(UserError, match="no LeRobotDataset at memory://bucket/none"):
+        stream("memory://bucket/none", tmp_path)
+    with pytest.raises(UserError, match="9 episodes, too few for 10 readers"):
+        stream("memory://bucket/set", tmp_path, readers=10)
+    store.rm("/bucket/set/data", recursive=True)
+    with pytest.raises(UserError, match=r"memory://bucket/set/data/.* cannot be fetched"):
+        stream("memory://bucket/set", tmp_path).batch(0, 4)
+
+
+def test_a_store_that_names_a_file_outside_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = fsspec.filesystem("file")
+    find = type(local).find
+
+    def lying(self: Any, path: str, **given: Any) -> list[str]:
+        return [*find(self, path, **given), f"{path}/../../../outside.json"]
+
+    monkeypatch.setattr(type(local), "find", lying)
+    with pytest.raises(UserError, match="names a file outside of itself"):
+        stream(url, tmp_path / "cache")
+    assert not list(tmp_path.rglob("outside.json"))

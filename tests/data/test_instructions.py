@@ -1,0 +1,108 @@
+"""Sentences as words in any script; what was a token before is the same token; tasks that share their words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyparts.data.instructions import sentence_warnings, taken_for_equal, words
+from manyparts.envs import registry
+from manyparts.envs.base import Instructions
+from manyparts.models.prompts import SmallText
+
+TEXT = SmallText(width=8, layers=0, heads=2, vocabulary=4096, max_words=24)
+# Of the code that trained the shipped agent: sha256 over [sentence, tokens] of all that the suites' tasks are called.
+TOKENS_OF_ALL_TASKS = "a15d27f1d1383c7c702356f79c191128554e3d183ff33e5ada672e9a2b1aea30"
+FORMER_TOKENS = {
+    "": (0,),
+    "Open the drawer.": (932, 3558, 3585),
+    "don't push_block #2 (NOW!)": (473, 2728, 1636, 1826, 3597, 3279),
+    "turn -90.5 degrees": (1351, 4073, 2990, 3204),
+    "  spaces\tand\nlines ": (1144, 2925, 3222),
+}
+
+
+@pytest.mark.parametrize("sentence", FORMER_TOKENS)
+def test_ascii_sentences_keep_their_tokens(sentence: str) -> None:
+    assert TEXT.tokens(sentence) == FORMER_TOKENS[sentence]
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_any_short_sentence_keeps_tokens(sentence: str) -> None:
+    former = re.findall(r"[a-z0-9]+", sentence.lower()) or [""]
+    if len(former) <= TEXT.max_words:
+        assert TEXT.tokens(sentence) == tuple(zlib.crc32(word.encode()) % 4096 for word in former)
+
+
+def test_all_instructions_keep_their_tokens() -> None:
+    whole = hashlib.sha256()
+    for suite in registry.suite_names():
+        module = registry._suite(suite)
+        for name in module.TASKS:
+            said: Instructions = module.INSTRUCTIONS[name]
+            for sentence in (said.sentence, *said.paraphrases, *said.held_out):
+                whole.update(json.dumps([sentence, list(TEXT.tokens(sentence))]).encode())
+    assert whole.hexdigest() == TOKENS_OF_ALL_TASKS
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("把圆盘推到红色", "把 圆 盘 推 到 红 色"),
+        ("Подвинь ДИСК!", "подвинь диск"),
+        ("Öffne die Straße", "öffne die strasse"),
+        ("cafe\u0301", "café"),
+        ("เปิดลิ้น", "เ ปิ ด ลิ้ น"),
+        ("ひらくカー", "ひ ら く カ ー"),
+        ("दराज खोलो", "दराज खोलो"),
+        ("서랍을 열어", "서랍을 열어"),
+        ("הפתח את", "הפתח את"),
+        ("Ｐｕｓｈ　３ ｶﾞ", "push 3 ガ"),
+        ("pu\u00adsh \u200fthe\u200bcup\ufeff", "push the cup"),
+        ("don’t – stop…", "don t stop"),
+        ("take 🔴 ❤\ufe0f", "take 🔴 ❤"),
+        ("把cup放下", "把 cup 放 下"),
+        ("?! ...", ""),
+        ("\udc80", ""),
+    ],
+)
+def test_every_script_has_words(sentence: str, expected: str) -> None:
+    assert words(sentence) == tuple(expected.split())
+
+
+def test_sentences_differ_beyond_the_last_place() -> None:
+    begin = " ".join(f"word{number}" for number in range(24))
+    tokens = {TEXT.tokens(f"{begin} {rest}") for rest in ("left", "right", "left now", "now left")}
+    assert len({*tokens, TEXT.tokens(begin)}) == 5
+    assert all(len(each) == 24 for each in tokens)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ("推红", "推蓝", False),
+        ("turn 90", "turn -90", True),
+        ("?!", "...", True),
+        ("push", "push", False),
+        ("Push  it.", "push it", False),
+        ("推红。", "推红", False),
+    ],
+)
+def test_tasks_taken_for_one_another(one: str, other: str, equal: bool) -> None:
+    found = taken_for_equal({"a": [one], "b": [other, "something else"]})
+    assert found == ([(("a", one), ("b", other))] if equal else [])
+    assert taken_for_equal({"a": [one, other]}) == []
+
+
+def test_shared_and_empty_sentences_are_warned_of() -> None:
+    said = {"a": ["push it"], "b": ["Push it!", "shove it"], "c": ["!"], "d": ["go"]}
+    assert sentence_warnings(said) == [
+        "tasks 'a', 'b' have the same sentence 'push it': no prompt tells them apart",
+        "task 'c' has a sentence without a word ('!'): no prompt asks for it",
+    ]
