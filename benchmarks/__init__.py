@@ -1,4 +1,5 @@
-"""Speed claims by name. Each is a file with `measure()`, which measures both sides in one run and yields rows."""
+"""Speed claims by name. Each is a file with `measure()`, which measures both sides in one run and
+yields rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Acting at batch 1: decisions with what `carry` remembers, against encoding prompt and whole context anew."""
+"""Acting at batch 1: decisions with what `carry` remembers, against encoding prompt and whole
+context anew."""
 
 from __future__ import annotations
 
@@ -20,22 +21,33 @@ from manyparts.training.train import prepare
 
 
 def measure() -> Iterator[Row]:
-    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder costs little."""
+    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder
+    costs little."""
     for name, size, calls, promised in (("base", 224, 2, 3.0), ("laptop", 64, 40, 0.0)):
         with recorded(episodes=2, image_size=size) as (dataset, cache):
             value, baseline = _decisions_a_second(phase2(name), dataset, cache, calls)
         note = f"decisions of dualmind/phase2-{name} with carry, against prompt and all frames encoded anew"
-        yield Row("act" if promised else f"act-{name}", value, baseline, "decisions/s", note, least_ratio=promised)
+        yield Row(
+            "act" if promised else f"act-{name}",
+            value,
+            baseline,
+            "decisions/s",
+            note,
+            min_ratio=promised,
+        )
 
 
-def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
+def _decisions_a_second(
+    config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int
+) -> list[float]:
     system, info = prepare(config, Sources((dataset,)), None, None)
-    agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].sentence)
+    agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].instruction)
     seen = observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
-        """One observation taken in and one chunk of actions planned; the rest of the chunk is executed for nothing."""
+        """One observation taken in and one chunk of actions planned; the rest of the chunk is
+        executed for nothing."""
         nonlocal carry
         for _ in range(config.window.chunk):
             _, carry = agent.act(carry, seen, prompt, explore=False)
@@ -50,4 +62,6 @@ def _decisions_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: Fra
     for _ in range(config.window.steps):
         decide()
     decide_anew()
-    return in_turns(lambda: rate(decide, calls=calls), lambda: rate(decide_anew, calls=calls), rounds=3)
+    return in_turns(
+        lambda: rate(decide, calls=calls), lambda: rate(decide_anew, calls=calls), rounds=3
+    )

@@ -19,7 +19,7 @@ def measure() -> Iterator[Row]:
     value = _frames_a_second(EnvConfig(image_size=64), episodes=50)
     baseline = _frames_a_second(EnvConfig(image_size=64, faithful_rendering=True), episodes=1)
     note = f"six Meta-World tasks at 64 px, {cores()} workers, against the simulator's own pictures"
-    yield Row("collect", value, baseline, "frames/s", note, least_value=600)
+    yield Row("collect", value, baseline, "frames/s", note, min_value=600)
 
 
 def _frames_a_second(config: EnvConfig, *, episodes: int) -> float:

@@ -1,4 +1,5 @@
-"""Tuning a policy on a frozen encoder and evaluating it, against doing so as one writes it first."""
+"""Tuning a policy on a frozen encoder and evaluating it, against doing so as one writes it
+first."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ _TASK, _DEMONSTRATIONS, _EPISODES, _ROUNDS = "pointmass/reach", 10, 50, 2
 
 
 def measure() -> Iterator[Row]:
-    """The whole stage of the laptop preset, from a run of an encoder to a result with its episodes; each side begins
-    with nothing cached. Both policies read an encoder as it was drawn, so that few episodes end early."""
+    """The whole stage of the laptop preset, from a run of an encoder to a result with its episodes;
+    each side begins with nothing cached. Both policies read an encoder as it was drawn, so that few
+    episodes end early."""
     config = replace(finetune("laptop"), processes=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -40,8 +42,10 @@ def measure() -> Iterator[Row]:
                 return 1 / seconds(stage)
 
         def theirs() -> float:
-            return 1 / seconds(lambda: plain.tune_and_evaluate(data, config.steps, config.batch_size, _EPISODES))
+            return 1 / seconds(
+                lambda: plain.tune_and_evaluate(data, config.steps, config.batch_size, _EPISODES)
+            )
 
         value, baseline = in_turns(ours, theirs, rounds=_ROUNDS)
     note = f"stages of {config.steps} steps and {_EPISODES} episodes, point mass at 64 px, against a plain loop"
-    yield Row("finetune-stage", value, baseline, "stages/s", note, least_ratio=5.0)
+    yield Row("finetune-stage", value, baseline, "stages/s", note, min_ratio=5.0)

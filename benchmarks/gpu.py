@@ -1,4 +1,5 @@
-"""Training at the paper's size on a GPU: how much of its matrix peak is used, samples a second, memory."""
+"""Training at the paper's size on a GPU: how much of its matrix peak is used, samples a second,
+memory."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def measure() -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Speed:
-    """samples: a second. operations: floating-point ones a sample, those of matrix products. gigabytes: at most."""
+    """samples: a second. operations: floating-point ones a sample, those of matrix products.
+    gigabytes: at most."""
 
     samples: float
     operations: float
@@ -59,13 +61,22 @@ class _Speed:
 
 
 def _train(config: TrainConfig, image_size: int) -> _Speed:
-    """The steps of the training loop, their windows drawn in the background, without logging and saving."""
-    with tempfile.TemporaryDirectory() as name, recorded(episodes=4, image_size=image_size) as (dataset, cache):
+    """The steps of the training loop, their windows drawn in the background, without logging and
+    saving."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        recorded(episodes=4, image_size=image_size) as (dataset, cache),
+    ):
         features = None
         if config.cache_features:
             system = prepare(config, Sources((dataset,)), None, None)[0].cuda()
             features = frozen_features(
-                system, dataset, cache, encoder=transformer(config).encoder, precision=config.precision, cache_dir=name
+                system,
+                dataset,
+                cache,
+                encoder=transformer(config).encoder,
+                precision=config.precision,
+                cache_dir=name,
             )
         frames = cache.on(torch.device("cuda")) if features is None else None
         windows = Windows(dataset, cache, config.window, seed=0, features=features, frames=frames)
@@ -73,7 +84,9 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
             Steps(replace(config, compile=False), dataset, windows, "cuda")()
         torch.cuda.reset_peak_memory_stats()
         steps = Steps(replace(config, steps=_WARM_UP + _STEPS), dataset, windows, "cuda")
-        course = TrainContext(steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks())
+        course = TrainContext(
+            steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks()
+        )
         began = 0.0
         for step, parts in drawn_ahead(course, 0):
             if step == _WARM_UP:
@@ -82,7 +95,11 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
             steps.learner.step(step, parts)
         torch.cuda.synchronize()
         samples = _STEPS * config.batch_size / (time.perf_counter() - began)
-    return _Speed(samples, counter.get_total_flops() / config.batch_size, torch.cuda.max_memory_allocated() / 1e9)
+    return _Speed(
+        samples,
+        counter.get_total_flops() / config.batch_size,
+        torch.cuda.max_memory_allocated() / 1e9,
+    )
 
 
 def _matrix_peak(calls: int = 30) -> float:

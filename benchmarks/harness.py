@@ -1,4 +1,5 @@
-"""What every benchmark measures and how: both sides in one run, medians of turns, one row a claim."""
+"""What every benchmark measures and how: both sides in one run, medians of turns, one row a
+claim."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ CLONE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Row:
-    """One claim measured. value, baseline: in `unit`; more is better, but not where `most_ratio` is promised. note:
-    what the two sides are.
+    """One claim measured. value, baseline: in `unit`; more is better, but not where `max_ratio` is
+    promised. note: what the two sides are.
 
-    least_ratio, most_ratio, least_value: what is promised of value / baseline, and of the value; 0 for no promise.
+    min_ratio, max_ratio, min_value: what is promised of value / baseline, and of the value; 0 for
+    no promise.
     """
 
     name: str
@@ -33,9 +35,9 @@ class Row:
     baseline: float
     unit: str
     note: str
-    least_ratio: float = 0.0
-    least_value: float = 0.0
-    most_ratio: float = 0.0
+    min_ratio: float = 0.0
+    min_value: float = 0.0
+    max_ratio: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -43,15 +45,21 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        cheap = not self.most_ratio or self.ratio <= self.most_ratio
-        return cheap and self.ratio >= self.least_ratio and self.value >= self.least_value
+        cheap = not self.max_ratio or self.ratio <= self.max_ratio
+        return cheap and self.ratio >= self.min_ratio and self.value >= self.min_value
 
     def to_dict(self) -> dict[str, object]:
-        return asdict(self) | {"ratio": self.ratio, "holds": self.holds, "machine": machine(), "commit": code_commit()}
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "holds": self.holds,
+            "machine": machine(),
+            "commit": code_commit(),
+        }
 
 
 def in_turns(*sides: Callable[[], float], rounds: int) -> list[float]:
-    """The median of each side's figure over `rounds`; the sides take turns, so that a busy moment meets them all."""
+    """The median of each side's figure over `rounds`; the sides take turns, so that a busy moment
+    meets them all."""
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
         for side, found in zip(sides, figures, strict=True):

@@ -30,13 +30,14 @@ def measure() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name, recorded() as (source, _):
         small, large = (_peak(source, Path(name), frames) for frames in _FRAMES)
     note = "peak resident memory of training phase I from 10k frames, against from 100k; decoding included"
-    yield Row("memory", small, large, "MB", note, least_ratio=0.9)
+    yield Row("memory", small, large, "MB", note, min_ratio=0.9)
 
 
 def peak_megabytes() -> float:
     """The most resident memory that this program has held, in MB.
 
-    Linux's VmHWM is of the program alone; `ru_maxrss`, used elsewhere, begins with what its parent held.
+    Linux's VmHWM is of the program alone; `ru_maxrss`, used elsewhere, begins with what its parent
+    held.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -50,7 +51,8 @@ def peak_megabytes() -> float:
 
 
 def available_bytes() -> int:
-    """Memory that programs can have without swapping, as the system estimates it; where it does not, half of all."""
+    """Memory that programs can have without swapping, as the system estimates it; where it does
+    not, half of all."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -60,9 +62,12 @@ def available_bytes() -> int:
 
 
 def _peak(source: EpisodeDataset, folder: Path, frames: int) -> float:
-    """MB at the most, in a process that trains on `frames` frames: the source's episodes over and over."""
+    """MB at the most, in a process that trains on `frames` frames: the source's episodes over and
+    over."""
     path = folder / f"data-{frames}"
-    with DatasetWriter(path, source.spec, fps=source.fps, tasks=source.tasks, environment=source.environment) as writer:
+    with DatasetWriter(
+        path, source.spec, fps=source.fps, tasks=source.tasks, environment=source.environment
+    ) as writer:
         written = 0
         while written < frames:
             for index in range(source.num_episodes):
@@ -72,5 +77,7 @@ def _peak(source: EpisodeDataset, folder: Path, frames: int) -> float:
     output = folder / f"run-{frames}"
     arguments = [sys.executable, "-c", _TRAIN, str(path), str(output), str(_STEPS)]
     environment = {"MANYPARTS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     return float(done.stdout.split()[-1])

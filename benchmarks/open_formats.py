@@ -1,4 +1,5 @@
-"""Opening others' datasets of a thousand episodes, against reading with plain code what one has to know of them."""
+"""Opening others' datasets of a thousand episodes, against reading with plain code what one has to
+know of them."""
 
 from __future__ import annotations
 
@@ -23,14 +24,22 @@ from manyparts.data.formats.tfrecord import parse_example
 
 _EPISODES, _STEPS, _ROUNDS = 1000, 5, 5
 _STATES, _SIDE = 9, 16
-_STATISTICS = (np.min, np.max, np.mean, np.std, lambda rows, axis: np.quantile(rows, (0.01, 0.1, 0.5, 0.9, 0.99), axis))
+_STATISTICS = (
+    np.min,
+    np.max,
+    np.mean,
+    np.std,
+    lambda rows, axis: np.quantile(rows, (0.01, 0.1, 0.5, 0.9, 0.99), axis),
+)
 
 
 def measure(episodes: int = _EPISODES) -> Iterator[Row]:
-    """Processor seconds of both sides, those of the processes that they start included: a busy machine changes them
-    less than the time that passes. Plain code looks at shapes and lengths and computes the statistics of state and
-    action; it checks nothing."""
-    sides: dict[str, tuple[Callable[[Path, int], Path], Callable[[Path], list[np.ndarray]], float]] = {
+    """Processor seconds of both sides, those of the processes that they start included: a busy
+    machine changes them less than the time that passes. Plain code looks at shapes and lengths and
+    computes the statistics of state and action; it checks nothing."""
+    sides: dict[
+        str, tuple[Callable[[Path, int], Path], Callable[[Path], list[np.ndarray]], float]
+    ] = {
         "robomimic": (_write_robomimic, _plain_robomimic, 2.0),
         "minari-hdf5": (_write_minari_hdf5, _plain_minari_hdf5, 0.0),
         "minari-arrow": (_write_minari_arrow, _plain_minari_arrow, 0.0),
@@ -46,7 +55,7 @@ def measure(episodes: int = _EPISODES) -> Iterator[Row]:
                 rounds=_ROUNDS,
             )
         note = f"processor seconds to open {episodes} episodes of {name}, against plain reading of numbers and shapes"
-        yield Row(f"open-formats-{name}", value, baseline, "s", note, most_ratio=promised)
+        yield Row(f"open-formats-{name}", value, baseline, "s", note, max_ratio=promised)
 
 
 def _open(path: Path) -> None:
@@ -127,7 +136,10 @@ def _write_minari_hdf5(folder: Path, episodes: int) -> Path:
     with h5py.File(_write_metadata(folder, episodes, "hdf5") / "main_data.hdf5", "w") as file:
         for number in range(episodes):
             episode = file.create_group(f"episode_{number}")
-            episode["observations"], episode["actions"] = _numbers(generator, 3, _STEPS + 1), _numbers(generator, 3)
+            episode["observations"], episode["actions"] = (
+                _numbers(generator, 3, _STEPS + 1),
+                _numbers(generator, 3),
+            )
             episode["rewards"], episode["terminations"] = np.zeros(_STEPS), np.zeros(_STEPS, bool)
             episode["truncations"] = np.zeros(_STEPS, bool)
     return folder
@@ -150,11 +162,16 @@ def _write_minari_arrow(folder: Path, episodes: int) -> Path:
     generator, rows = np.random.default_rng(0), _STEPS + 1
     _write_metadata(folder, episodes, "arrow")
     for number in range(episodes):
-        lists = [pa.FixedSizeListArray.from_arrays(pa.array(_numbers(generator, 3, rows).ravel()), 3) for _ in "oa"]
+        lists = [
+            pa.FixedSizeListArray.from_arrays(pa.array(_numbers(generator, 3, rows).ravel()), 3)
+            for _ in "oa"
+        ]
         columns = {"observations": lists[0], "actions": lists[1], "rewards": np.zeros(rows)}
         columns |= {"terminations": np.zeros(rows, bool), "truncations": np.zeros(rows, bool)}
         arrow_dataset.write_dataset(pa.table(columns), folder / str(number), format="arrow")
-        (folder / str(number) / "metadata.json").write_text(json.dumps({"id": number, "total_steps": _STEPS}))
+        (folder / str(number) / "metadata.json").write_text(
+            json.dumps({"id": number, "total_steps": _STEPS})
+        )
     return folder
 
 
@@ -162,7 +179,9 @@ def _plain_minari_arrow(folder: Path) -> list[np.ndarray]:
     found = []
     for number in range(len(os.listdir(folder)) - 1):
         json.loads((folder / str(number) / "metadata.json").read_text())
-        dataset = arrow_dataset.dataset(folder / str(number), format="arrow", ignore_prefixes=["_", ".", "metadata"])
+        dataset = arrow_dataset.dataset(
+            folder / str(number), format="arrow", ignore_prefixes=["_", ".", "metadata"]
+        )
         table = dataset.to_table(use_threads=False)
         parts = [np.stack(table[name].to_numpy())[:-1] for name in ("observations", "actions")]
         found.append(np.concatenate(parts, axis=1))
@@ -176,7 +195,11 @@ def _write_npz(folder: Path, episodes: int) -> Path:
     generator = np.random.default_rng(0)
     for number in range(episodes):
         frames = np.zeros((_STEPS, _SIDE, _SIDE, 3), np.uint8)
-        values = {"action": _numbers(generator, 7), "state": _numbers(generator, 7), "image": frames}
+        values = {
+            "action": _numbers(generator, 7),
+            "state": _numbers(generator, 7),
+            "image": frames,
+        }
         np.savez(folder / f"episode_{number:06d}.npz", **values)
     return folder
 
@@ -189,7 +212,8 @@ def _plain_npz(folder: Path) -> list[np.ndarray]:
     return found
 
 
-# RLDS: a state; no other parser than ours is here, so that plain code is one that parses each record once
+# RLDS: a state; no other parser than ours is here, so that plain code is one that parses each
+# record once
 
 
 def _write_rlds(folder: Path, episodes: int) -> Path:
@@ -203,10 +227,18 @@ def _write_rlds(folder: Path, episodes: int) -> Path:
     (folder / "features.json").write_text(json.dumps({"featuresDict": {"features": steps}}))
     with (folder / "set-train.tfrecord-00000-of-00001").open("wb") as file:
         for _ in range(episodes):
-            numbers = {name: _numbers(generator, 3, _STEPS + 1) for name in ("steps/observation/state", "steps/action")}
-            entries = [_message(1, name.encode()) + _message(2, _floats(rows)) for name, rows in numbers.items()]
+            numbers = {
+                name: _numbers(generator, 3, _STEPS + 1)
+                for name in ("steps/observation/state", "steps/action")
+            }
+            entries = [
+                _message(1, name.encode()) + _message(2, _floats(rows))
+                for name, rows in numbers.items()
+            ]
             last = bytes([*[0] * _STEPS, 1])
-            entries.append(_message(1, b"steps/is_last") + _message(2, _message(3, _message(1, last))))
+            entries.append(
+                _message(1, b"steps/is_last") + _message(2, _message(3, _message(1, last)))
+            )
             record = _message(1, b"".join(_message(1, entry) for entry in entries))
             file.write(struct.pack("<QI", len(record), 0) + record + bytes(4))
     return folder
@@ -218,7 +250,10 @@ def _plain_rlds(folder: Path) -> list[np.ndarray]:
     while begin < len(content):
         (length,) = struct.unpack_from("<Q", content, begin)
         features = parse_example(content[begin + 12 : begin + 12 + length])
-        parts = [np.asarray(features[name]).reshape(-1, 3) for name in ("steps/observation/state", "steps/action")]
+        parts = [
+            np.asarray(features[name]).reshape(-1, 3)
+            for name in ("steps/observation/state", "steps/action")
+        ]
         found.append(np.concatenate(parts, axis=1)[:-1])
         begin += 16 + length
     return found

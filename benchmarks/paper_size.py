@@ -1,4 +1,5 @@
-"""The paper's size: a step of each phase and a decision, against the bare vision encoder over the same frames."""
+"""The paper's size: a step of each phase and a decision, against the bare vision encoder over the
+same frames."""
 
 from __future__ import annotations
 
@@ -30,13 +31,19 @@ from manyparts.training.inputs import Sources
 from manyparts.training.train import prepare
 
 _ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 GB
-_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # docs/scale.md: memory is kept, not returned
+_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}  # docs/scale.md: memory is kept, not returned
 
 
 def measure() -> Iterator[Row]:
-    """Seconds, measured by a program of its own; the ratio is how many passes of the encoder are paid."""
+    """Seconds, measured by a program of its own; the ratio is how many passes of the encoder are
+    paid."""
     command = [sys.executable, "-m", "benchmarks.paper_size"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | _MEMORY, cwd=CLONE) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | _MEMORY, cwd=CLONE
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             yield Row(**json.loads(line))
@@ -47,20 +54,35 @@ def measure() -> Iterator[Row]:
 def _rows() -> Iterator[Row]:
     with recorded(episodes=1, image_size=224) as (dataset, cache):
         for precision in ("fp32", "bf16"):
-            first = replace(preset("dualmind/phase1-base"), precision=precision, batch_size=_WINDOWS, compile=False)
+            first = replace(
+                preset("dualmind/phase1-base"),
+                precision=precision,
+                batch_size=_WINDOWS,
+                compile=False,
+            )
             second = replace(phase2("base"), precision=precision, batch_size=_WINDOWS)
             for name, most, what, (value, baseline) in (
-                ("phase1", 4.5, "a step of dualmind/phase1-base", _first_phase(first, dataset, cache)),
+                (
+                    "phase1",
+                    4.5,
+                    "a step of dualmind/phase1-base",
+                    _first_phase(first, dataset, cache),
+                ),
                 (
                     "phase2",
                     0.3,
                     "a step of dualmind/phase2-base on cached tokens",
                     _second_phase(second, dataset, cache),
                 ),
-                ("act", 1.3, "a decision of dualmind/phase2-base with carry", _acting(second, dataset)),
+                (
+                    "act",
+                    1.3,
+                    "a decision of dualmind/phase2-base with carry",
+                    _acting(second, dataset),
+                ),
             ):
                 note = f"{what} in {precision}, against its vision encoder's forward pass over the same frames"
-                yield Row(f"paper-{name}-{precision}", value, baseline, "s", note, most_ratio=most)
+                yield Row(f"paper-{name}-{precision}", value, baseline, "s", note, max_ratio=most)
 
 
 def _first_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache) -> list[float]:
@@ -73,17 +95,26 @@ def _second_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCach
     system, _ = prepare(config, Sources((dataset,)), None, None)
     with tempfile.TemporaryDirectory() as folder:
         features = frozen_features(
-            system, dataset, cache, encoder=transformer(config).encoder, precision=config.precision, cache_dir=folder
+            system,
+            dataset,
+            cache,
+            encoder=transformer(config).encoder,
+            precision=config.precision,
+            cache_dir=folder,
         )
-        step = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
+        step = Steps(
+            config, dataset, Windows(dataset, cache, config.window, seed=0, features=features)
+        )
         frames = _frames(Windows(dataset, cache, config.window, seed=0), config)
         return _against_encoder(step, step.system, frames, config.precision)
 
 
 def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
-    system, info = prepare(replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None)
+    system, info = prepare(
+        replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None
+    )
     agent = PolicyAgent(system, info, precision=config.precision)
-    prompt, seen = Prompt(dataset.tasks[0].sentence), observation(dataset)
+    prompt, seen = Prompt(dataset.tasks[0].instruction), observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
@@ -99,7 +130,8 @@ def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
 def _against_encoder(
     work: Callable[[], object], system: System, frames: Tensor, precision: str, *, calls: int = 1
 ) -> list[float]:
-    """Seconds of `work` and of the system's encoder over uint8 frames (n, 3, h, w), in the same precision."""
+    """Seconds of `work` and of the system's encoder over uint8 frames (n, 3, h, w), in the same
+    precision."""
     encoder = system.model.embedding.encoders[system.model.embedding.cameras[0]]
 
     @torch.inference_mode()
@@ -109,7 +141,9 @@ def _against_encoder(
 
     for side in (work, encode):
         side()
-    return in_turns(lambda: seconds(work, calls=calls), lambda: seconds(encode, calls=calls), rounds=_ROUNDS)
+    return in_turns(
+        lambda: seconds(work, calls=calls), lambda: seconds(encode, calls=calls), rounds=_ROUNDS
+    )
 
 
 def _frames(windows: Windows, config: TrainConfig) -> Tensor:

@@ -17,16 +17,33 @@ from manyparts.training.frozen_features import frozen_features
 
 
 def measure() -> Iterator[Row]:
-    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder costs little."""
-    for name, size, episodes, calls, promised in (("base", 224, 1, 1, 2.0), ("laptop", 64, 20, 8, 0.0)):
+    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder
+    costs little."""
+    for name, size, episodes, calls, promised in (
+        ("base", 224, 1, 1, 2.0),
+        ("laptop", 64, 20, 8, 0.0),
+    ):
         with recorded(episodes=episodes, image_size=size) as (dataset, cache):
             value, baseline = _steps_a_second(phase2(name), dataset, cache, calls)
         note = f"steps of dualmind/phase2-{name} with cached visual tokens, against the same with images"
-        yield Row("phase2-cached" if promised else f"phase2-cached-{name}", value, baseline, "steps/s", note, promised)
+        yield Row(
+            "phase2-cached" if promised else f"phase2-cached-{name}",
+            value,
+            baseline,
+            "steps/s",
+            note,
+            promised,
+        )
 
 
-def _steps_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int) -> list[float]:
-    plain = Steps(replace(config, cache_features=False), dataset, Windows(dataset, cache, config.window, seed=0))
+def _steps_a_second(
+    config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int
+) -> list[float]:
+    plain = Steps(
+        replace(config, cache_features=False),
+        dataset,
+        Windows(dataset, cache, config.window, seed=0),
+    )
     with tempfile.TemporaryDirectory() as folder:
         features = frozen_features(
             plain.system,
@@ -36,7 +53,11 @@ def _steps_a_second(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCa
             precision=config.precision,
             cache_dir=folder,
         )
-        cached = Steps(config, dataset, Windows(dataset, cache, config.window, seed=0, features=features))
+        cached = Steps(
+            config, dataset, Windows(dataset, cache, config.window, seed=0, features=features)
+        )
         for side in (cached, plain):
             side()
-        return in_turns(lambda: rate(cached, calls=calls), lambda: rate(plain, calls=calls), rounds=3)
+        return in_turns(
+            lambda: rate(cached, calls=calls), lambda: rate(plain, calls=calls), rounds=3
+        )

@@ -1,5 +1,5 @@
-"""Inverse-dynamics pretraining, and tuning after it, as one writes them first in PyTorch: own loader, own modules,
-nothing cached."""
+"""Inverse-dynamics pretraining, and tuning after it, as one writes them first in PyTorch: own
+loader, own modules, nothing cached."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ class Pairs(Dataset):
     def __init__(self, dataset: EpisodeDataset) -> None:
         self.dataset, (self.camera,) = dataset, dataset.spec.cameras
         lengths = np.diff(dataset.starts)
-        self.places = [(episode, step) for episode, length in enumerate(lengths) for step in range(length - 1)]
-        self.actions = [dataset.spec.action.normalise(dataset.columns(i)["action"]) for i in range(len(lengths))]
+        self.places = [
+            (episode, step) for episode, length in enumerate(lengths) for step in range(length - 1)
+        ]
+        self.actions = [
+            dataset.spec.action.normalise(dataset.columns(i)["action"]) for i in range(len(lengths))
+        ]
 
     def __len__(self) -> int:
         return len(self.places)
@@ -76,7 +80,9 @@ class Encoder(nn.Module):
         self.register_buffer("x", line.repeat(side))
         self.register_buffer("y", line.repeat_interleave(side))
         self.width = CONFIG.model.width
-        self.read = nn.Sequential(nn.Linear(2 * known.maps, self.width), nn.LayerNorm(self.width), nn.Tanh())
+        self.read = nn.Sequential(
+            nn.Linear(2 * known.maps, self.width), nn.LayerNorm(self.width), nn.Tanh()
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         weights = self.convolutions(images).flatten(2).softmax(dim=-1)
@@ -112,12 +118,15 @@ class InverseDynamics:
 
 
 def tune_and_evaluate(dataset: EpisodeDataset, steps: int, batch_size: int, episodes: int) -> float:
-    """A policy on a frozen encoder, which sees every batch anew; then episodes one after the other, each until it is
-    solved: the part of them that were."""
+    """A policy on a frozen encoder, which sees every batch anew; then episodes one after the other,
+    each until it is solved: the part of them that were."""
     (height, _), *_ = dataset.spec.cameras.values()
     encoder = Encoder(height).eval()
     policy = head(encoder.width, dataset.spec.action.dimension)
-    optimizer, drawn = torch.optim.AdamW(policy.parameters(), lr=1e-3), batches(Frames(dataset), batch_size)
+    optimizer, drawn = (
+        torch.optim.AdamW(policy.parameters(), lr=1e-3),
+        batches(Frames(dataset), batch_size),
+    )
     for _ in range(steps):
         frames, actions = next(drawn)
         with torch.no_grad():
@@ -128,13 +137,17 @@ def tune_and_evaluate(dataset: EpisodeDataset, steps: int, batch_size: int, epis
         optimizer.step()
     policy.eval()
     (task,) = dataset.tasks
-    env = registry.make(task.name, from_jsonable(EnvConfig, dict(dataset.environment or {})), split="evaluation")
+    env = registry.make(
+        task.name, from_jsonable(EnvConfig, dict(dataset.environment or {})), split="evaluation"
+    )
     solved = 0
     for seed in range(episodes):
         observation, _ = env.reset(seed=seed)
         for _ in range(env.max_steps):
             with torch.no_grad():
-                action = policy(encoder(_pixels(observation["images"][next(iter(dataset.spec.cameras))])[None]))[0]
+                action = policy(
+                    encoder(_pixels(observation["images"][next(iter(dataset.spec.cameras))])[None])
+                )[0]
             observation, _, _, _, info = env.step(action.clamp(-1, 1).numpy())
             if info["success"]:
                 solved += 1

@@ -1,4 +1,5 @@
-"""A whole control step of an agent that plans, against planning that encodes every candidate anew at every step."""
+"""A whole control step of an agent that plans, against planning that encodes every candidate anew
+at every step."""
 
 from __future__ import annotations
 
@@ -24,17 +25,28 @@ _USUAL = RandomShootingConfig(candidates=CANDIDATES, horizon=HORIZON)
 
 
 def measure() -> Iterator[Row]:
-    """At TDM's setting; then with four times the candidates and with twice the horizon, against the first."""
+    """At TDM's setting; then with four times the candidates and with twice the horizon, against the
+    first."""
     model = make_model("parallel")
     usual = Controlled(model, _USUAL)
     value, baseline = in_turns(
-        lambda: 1 / seconds(usual.step), lambda: 1 / seconds(lambda: plain_step(model, _USUAL)), rounds=_ROUNDS
+        lambda: 1 / seconds(usual.step),
+        lambda: 1 / seconds(lambda: plain_step(model, _USUAL)),
+        rounds=_ROUNDS,
     )
     note = (
         f"control steps with random shooting, {CANDIDATES} x {HORIZON}, cartpole's size, {1 / value:.2f} s each; "
         f"against encoding context and plan of every candidate at every step, {1 / baseline:.2f} s"
     )
-    yield Row("plan-control-step", value, baseline, "steps/s", note, least_ratio=5.0, least_value=_STEPS_A_SECOND)
+    yield Row(
+        "plan-control-step",
+        value,
+        baseline,
+        "steps/s",
+        note,
+        min_ratio=5.0,
+        min_value=_STEPS_A_SECOND,
+    )
     for name, config in (
         ("candidates", replace(_USUAL, candidates=4 * CANDIDATES)),
         ("horizon", replace(_USUAL, horizon=2 * HORIZON)),
@@ -44,7 +56,9 @@ def measure() -> Iterator[Row]:
 
 def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
     """What a larger plan costs, in seconds."""
-    value, baseline = in_turns(lambda: seconds(larger.step), lambda: seconds(usual.step), rounds=_ROUNDS)
+    value, baseline = in_turns(
+        lambda: seconds(larger.step), lambda: seconds(usual.step), rounds=_ROUNDS
+    )
     config = larger.config
     note = (
         f"seconds of a control step at {config.candidates} x {config.horizon}, with {larger.megabytes():.0f} MB of "
@@ -54,17 +68,26 @@ def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
 
 
 class Controlled:
-    """An agent in the midst of an episode, with a context as long as the model keeps, on the model's device. launched:
-    its imaginations go step by step, also where a GPU could replay them whole."""
+    """An agent in the midst of an episode, with a context as long as the model keeps, on the
+    model's device. launched: its imaginations go step by step, also where a GPU could replay them
+    whole."""
 
-    def __init__(self, model: DynamicsTransformer, config: RandomShootingConfig, *, launched: bool = False) -> None:
-        self.config, body, device = config, model.joint.specs[0], next(model.parameters()).device
+    def __init__(
+        self, model: DynamicsTransformer, config: RandomShootingConfig, *, launched: bool = False
+    ) -> None:
+        self.config, body, device = (
+            config,
+            model.embodiments.specs[0],
+            next(model.parameters()).device,
+        )
         units = StateNormaliser((0.0,) * model.observed, (1.0,) * model.observed)
         self._agent = MpcAgent(model, body, units, config, device=device)
         observation, action, reward, plans = (given.to(device) for given in a_context(model))
         start = torch.zeros(config.horizon, model.acted, device=device)
         context = model.encode(observation, action, reward)
-        self._carry = Carry(_StepByStep(context) if launched else context, plans[0, 0], start, len(action))
+        self._carry = Carry(
+            _StepByStep(context) if launched else context, plans[0, 0], start, len(action)
+        )
         self._seen: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
 
     def step(self) -> None:
@@ -72,7 +95,10 @@ class Controlled:
 
     def megabytes(self) -> float:
         """What the candidates' own keys and values hold once they have imagined their plans."""
-        count, imagination = self.config.candidates, self._carry.context.imagine(self.config.candidates)
+        count, imagination = (
+            self.config.candidates,
+            self._carry.context.imagine(self.config.candidates),
+        )
         for _ in range(self.config.horizon):
             imagination.step(self._carry.action.new_zeros(count, len(self._carry.action)))
         assert isinstance(imagination, TransformerImagination)
@@ -95,5 +121,7 @@ class _StepByStep:
 def plain_step(model: DynamicsTransformer, config: RandomShootingConfig) -> Tensor:
     """The first action of the best of as many plans, with nothing kept."""
     observation, action, reward, plans = a_context(model)
-    drawn = (config.deviation * torch.randn(plans.shape)).clamp(-1, 1)
-    return drawn[imagine_plainly(model, (observation, action, reward, drawn)).sum(dim=1).argmax(), 0]
+    drawn = (config.std * torch.randn(plans.shape)).clamp(-1, 1)
+    return drawn[
+        imagine_plainly(model, (observation, action, reward, drawn)).sum(dim=1).argmax(), 0
+    ]

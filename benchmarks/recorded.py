@@ -1,4 +1,5 @@
-"""A small dataset to train on, for benchmarks that need one: the point mass at 64 px, which needs no simulator."""
+"""A small dataset to train on, for benchmarks that need one: the point mass at 64 px, which needs
+no simulator."""
 
 from __future__ import annotations
 
@@ -26,18 +27,22 @@ from manyparts.training.update import Learner
 
 
 @contextlib.contextmanager
-def recorded(*, episodes: int = 40, image_size: int = 64) -> Iterator[tuple[EpisodeDataset, FrameCache]]:
+def recorded(
+    *, episodes: int = 40, image_size: int = 64
+) -> Iterator[tuple[EpisodeDataset, FrameCache]]:
     """A dataset and its decoded frames in a folder that goes when the block ends."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = EnvConfig(image_size=image_size)
-        dataset = collect(["pointmass/colours"], episodes=episodes, output=folder / "data", config=config)
+        dataset = collect(
+            ["pointmass/colours"], episodes=episodes, output=folder / "data", config=config
+        )
         yield dataset, FrameCache.open(dataset, folder / "cache")
 
 
 def phase2(size: str) -> TrainConfig:
-    """The phase II preset of a size, its prompts through the small text encoder, which needs no download; not compiled,
-    which takes minutes."""
+    """The phase II preset of a size, its prompts through the small text encoder, which needs no
+    download; not compiled, which takes minutes."""
     config = preset(f"dualmind/phase2-{size}")
     return replace(config, model=replace(config.model, prompt=PromptConfig()), compile=False)
 
@@ -45,18 +50,26 @@ def phase2(size: str) -> TrainConfig:
 def observation(dataset: EpisodeDataset) -> Observation:
     """The first observation of the dataset."""
     episode = dataset.episode(0)
-    return {"images": {name: frames[0] for name, frames in episode.images.items()}, "state": episode.state[0]}
+    return {
+        "images": {name: frames[0] for name, frames in episode.images.items()},
+        "state": episode.state[0],
+    }
 
 
 class Steps:
     """Training steps of a config on one device, one after the other: call it to take a step."""
 
-    def __init__(self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows, device: str = "cpu") -> None:
+    def __init__(
+        self, config: TrainConfig, dataset: EpisodeDataset, windows: Windows, device: str = "cpu"
+    ) -> None:
         self.config, self.windows = config, windows
         self.system, self.info = prepare(config, Sources((dataset,)), None, None)
         self.learner = Learner(self.system, config, Ranks(), torch.device(device))
         self.taken = 0
 
     def __call__(self) -> None:
-        self.learner.step(self.taken % self.config.steps, {0: self.windows.batch(self.taken, self.config.batch_size)})
+        self.learner.step(
+            self.taken % self.config.steps,
+            {0: self.windows.batch(self.taken, self.config.batch_size)},
+        )
         self.taken += 1

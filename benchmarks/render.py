@@ -1,4 +1,5 @@
-"""Rendering: our frames of a Meta-World task against `env.render()` as shipped, in one process on one core."""
+"""Rendering: our frames of a Meta-World task against `env.render()` as shipped, in one process on
+one core."""
 
 from __future__ import annotations
 
@@ -19,18 +20,24 @@ def measure() -> Iterator[Row]:
         ours = registry.make(f"metaworld/{TASK}", EnvConfig(image_size=SIZE))
         ours.begin(0)
         theirs = as_shipped()
-        value, baseline = in_turns(lambda: rate(lambda: _frame(ours), calls=200), lambda: _their_rate(theirs), rounds=5)
+        value, baseline = in_turns(
+            lambda: rate(lambda: _frame(ours), calls=200), lambda: _their_rate(theirs), rounds=5
+        )
         ours.close()
         theirs.close()
-    note = f"pictures of metaworld/{TASK} at {SIZE} px, against Meta-World's env.render() at {SIZE} px"
-    yield Row("render", value, baseline, "frames/s", note, least_ratio=30)
+    note = (
+        f"pictures of metaworld/{TASK} at {SIZE} px, against Meta-World's env.render() at {SIZE} px"
+    )
+    yield Row("render", value, baseline, "frames/s", note, min_ratio=30)
 
 
 def as_shipped() -> Any:
     """Meta-World's own environment with its own renderer."""
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    env = ALL_V3_ENVIRONMENTS[f"{TASK}-v3"](render_mode="rgb_array", camera_name="corner2", width=SIZE, height=SIZE)
+    env = ALL_V3_ENVIRONMENTS[f"{TASK}-v3"](
+        render_mode="rgb_array", camera_name="corner2", width=SIZE, height=SIZE
+    )
     env._freeze_rand_vec, env._set_task_called = False, True
     env.reset()
     assert np.asarray(env.render()).shape == (SIZE, SIZE, 3)
@@ -38,7 +45,8 @@ def as_shipped() -> Any:
 
 
 def _their_rate(env: Any) -> float:
-    """Frames a second of Meta-World's renderer, which does not itself see to it that its own context is current."""
+    """Frames a second of Meta-World's renderer, which does not itself see to it that its own
+    context is current."""
     env.mujoco_renderer._get_viewer("rgb_array").make_context_current()
     return rate(env.render, calls=8)
 

@@ -36,39 +36,54 @@ _SECONDS, _ROUNDS = 4.0, 3
 _TASKS = ("drawer-open", "button-press-topdown", "window-open", "door-open")
 _BUFFER = 10_000
 _HELD_IN_MEMORY = 4 * 2**30
-_OF_MEMORY, _COPIES = 0.6, 2  # ours, and one peer's, which is no larger: compressed, but each picture twice
+_OF_MEMORY, _COPIES = (
+    0.6,
+    2,
+)  # ours, and one peer's, which is no larger: compressed, but each picture twice
 _ENCODING_SECONDS = 480.0
 
 
 def measure(frames: int = 100_000) -> Iterator[Row]:
-    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video. Fewer where disk or memory
-    would not hold ours and a peer's, since then it is the disk that is measured, or where encoding would take more
-    than eight minutes. Nothing where the peers are not installed."""
+    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video. Fewer where
+    disk or memory would not hold ours and a peer's, since then it is the disk that is measured, or
+    where encoding would take more than eight minutes. Nothing where the peers are not installed."""
     if not _PYTHON.exists():
-        print(f"windows-peers: {_PYTHON} is missing; scripts/peers/install.sh makes it", file=sys.stderr)
+        print(
+            f"windows-peers: {_PYTHON} is missing; scripts/peers/install.sh makes it",
+            file=sys.stderr,
+        )
         return
     for size in (64, 224):
         with tempfile.TemporaryDirectory() as name:
             few = _few(Path(name), size)
             for images in ("png", "video"):
                 with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
-                    count = min(frames, _fitting(size), _encodable(few) if images == "video" else frames)
+                    count = min(
+                        frames, _fitting(size), _encodable(few) if images == "video" else frames
+                    )
                     source = _repeated(few, Path(folder) / "set", images, count)
-                    yield from _against_pictures(source) if images == "png" else _against_video(source)
+                    yield from (
+                        _against_pictures(source) if images == "png" else _against_video(source)
+                    )
 
 
 def _fitting(size: int) -> int:
     """Frames whose copies disk and memory hold."""
     picture = size * size * 3
     in_memory = _OF_MEMORY * available_bytes() / (_COPIES * picture)
-    return int(min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * picture)))
+    return int(
+        min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * picture))
+    )
 
 
 def _encodable(few: EpisodeDataset) -> int:
-    """Frames that are encoded as video in the time that is given to it, by the rate of a first episode."""
+    """Frames that are encoded as video in the time that is given to it, by the rate of a first
+    episode."""
     (camera,) = few.spec.cameras
     frames = few.frames(0, camera)
-    return int(_ENCODING_SECONDS * rate(lambda: encode_video(frames, few.fps), calls=1, units=len(frames)))
+    return int(
+        _ENCODING_SECONDS * rate(lambda: encode_video(frames, few.fps), calls=1, units=len(frames))
+    )
 
 
 def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
@@ -76,7 +91,11 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
     windows = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
     (size, _), *_ = source.spec.cameras.values()
     what = f"windows of six {size} px pictures from the frame cache of {source.num_frames} frames"
-    peers: dict[Format, list[str]] = {"lerobot": ["lerobot"], "robomimic": ["robomimic", "hdf5"], "minari": ["minari"]}
+    peers: dict[Format, list[str]] = {
+        "lerobot": ["lerobot"],
+        "robomimic": ["robomimic", "hdf5"],
+        "minari": ["minari"],
+    }
     if windows.num_windows * _CONFIG.steps * size * size * 3 < _HELD_IN_MEMORY:
         peers["robomimic"].append("robomimic-in-memory")
     for format, readers in peers.items():
@@ -85,22 +104,36 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
                 yield _against(peer, path, windows, f"windows-{size}-{peer}", what)
     picture = size * size * 3
     into = np.empty((_BATCH * _CONFIG.steps, picture), np.uint8)
-    rows = np.random.default_rng(0).integers(0, 255, (20_000 * 64 * 64 // size**2, picture), np.uint8)
+    rows = np.random.default_rng(0).integers(
+        0, 255, (20_000 * 64 * 64 // size**2, picture), np.uint8
+    )
     order = np.random.default_rng(0).integers(0, len(rows), (256, len(into)))
     turns = itertools.cycle(order)
     value, limit = in_turns(
         _drawing(windows.batch),
-        lambda: rate(lambda: np.take(rows, next(turns), axis=0, out=into, mode="clip"), calls=400, units=_BATCH),
+        lambda: rate(
+            lambda: np.take(rows, next(turns), axis=0, out=into, mode="clip"),
+            calls=400,
+            units=_BATCH,
+        ),
         rounds=_ROUNDS,
     )
-    yield Row(f"windows-{size}-limit", value, limit, "windows/s", f"{what}, against copying pictures in memory alone")
+    yield Row(
+        f"windows-{size}-limit",
+        value,
+        limit,
+        "windows/s",
+        f"{what}, against copying pictures in memory alone",
+    )
 
 
 def _against(peer: str, path: Path, windows: Windows, name: str, what: str) -> Row:
     with _Peer(peer, path) as theirs:
         value, baseline = in_turns(_drawing(windows.batch), theirs.windows_a_second, rounds=_ROUNDS)
-    least = 0 if peer == "robomimic-in-memory" else 10  # windows made beforehand are copied as fast as memory can
-    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", least_ratio=least)
+    least = (
+        0 if peer == "robomimic-in-memory" else 10
+    )  # windows made beforehand are copied as fast as memory can
+    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", min_ratio=least)
 
 
 def _against_video(source: EpisodeDataset) -> Iterator[Row]:
@@ -111,11 +144,13 @@ def _against_video(source: EpisodeDataset) -> Iterator[Row]:
         sides = _drawing(cached.batch), lambda: _streamed(source), theirs.windows_a_second
         from_cache, from_video, baseline = in_turns(*sides, rounds=_ROUNDS)
     note = f"{what}, from the frame cache, against lerobot"
-    yield Row(f"windows-{size}-video-cache", from_cache, baseline, "windows/s", note, least_ratio=10)
+    yield Row(f"windows-{size}-video-cache", from_cache, baseline, "windows/s", note, min_ratio=10)
     note = f"{what}, decoded while drawing from a buffer, against lerobot"
-    yield Row(f"windows-{size}-video", from_video, baseline, "windows/s", note, least_ratio=2)
+    yield Row(f"windows-{size}-video", from_video, baseline, "windows/s", note, min_ratio=2)
     note = f"{what}, decoded while drawing from a buffer, against reading the video from end to end in two threads"
-    yield Row(f"windows-{size}-video-limit", from_video, _frames_a_second(source), "windows/s", note)
+    yield Row(
+        f"windows-{size}-video-limit", from_video, _frames_a_second(source), "windows/s", note
+    )
 
 
 def _drawing(batch: Callable[[int, int], Batch]) -> Callable[[], float]:
@@ -133,7 +168,8 @@ def _drawing(batch: Callable[[int, int], Batch]) -> Callable[[], float]:
 
 
 def _streamed(source: EpisodeDataset) -> float:
-    """Windows a second until two buffers were gone through, from before the first one is decoded."""
+    """Windows a second until two buffers were gone through, from before the first one is
+    decoded."""
     began, buffer = time.perf_counter(), min(_BUFFER, source.num_frames // 3)
     windows = StreamedWindows(source.location, _CONFIG, seed=0, buffer_frames=buffer)
     try:
@@ -214,7 +250,10 @@ def _repeated(few: EpisodeDataset, path: Path, images: Images, frames: int) -> E
     """The few episodes over and over until there are so many frames."""
     given = {"fps": few.fps, "tasks": few.tasks, "environment": few.environment}
     episodes, written = [few.episode(index) for index in range(few.num_episodes)], 0
-    with DatasetWriter(path, few.spec, images=images, **given) as writer, progress_bar("writing", frames) as bar:
+    with (
+        DatasetWriter(path, few.spec, images=images, **given) as writer,
+        progress_bar("writing", frames) as bar,
+    ):
         for episode in itertools.cycle(episodes):
             if written >= frames:
                 break

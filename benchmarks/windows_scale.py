@@ -1,4 +1,5 @@
-"""Windows from ten thousand, a hundred thousand and a million frames: the rate at which they are drawn, and memory."""
+"""Windows from ten thousand, a hundred thousand and a million frames: the rate at which they are
+drawn, and memory."""
 
 from __future__ import annotations
 
@@ -28,11 +29,16 @@ _GROWTH = 200.0
 
 
 def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
-    """Each size is drawn from by programs of their own, of which the first one counts for nothing: it finds files that
-    memory does not hold yet. The largest one's have 12 GB."""
+    """Each size is drawn from by programs of their own, of which the first one counts for nothing:
+    it finds files that memory does not hold yet. The largest one's have 12 GB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        collect(["pointmass/colours"], episodes=20, output=folder / "few", config=EnvConfig(image_size=64))
+        collect(
+            ["pointmass/colours"],
+            episodes=20,
+            output=folder / "few",
+            config=EnvConfig(image_size=64),
+        )
         for count in frames:
             decode_into(_repeated(folder, count), folder / str(count))
         found = {count: [_drawn(folder, count) for _ in range(1 + _ROUNDS)][1:] for count in frames}
@@ -41,9 +47,18 @@ def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
     few = frames[0]
     for count in frames[1:]:
         what = f"of six 64 px frames, drawn from {count} frames, against from {few}"
-        yield Row(f"windows-{count}", rates[count], rates[few], "windows/s", f"windows {what}", least_ratio=0.8)
+        yield Row(
+            f"windows-{count}",
+            rates[count],
+            rates[few],
+            "windows/s",
+            f"windows {what}",
+            min_ratio=0.8,
+        )
         note = f"the most resident memory with windows {what}, plus {_GROWTH:.0f} MB"
-        yield Row(f"windows-memory-{count}", memory[count], memory[few] + _GROWTH, "MB", note, most_ratio=1)
+        yield Row(
+            f"windows-memory-{count}", memory[count], memory[few] + _GROWTH, "MB", note, max_ratio=1
+        )
 
 
 def _repeated(folder: Path, count: int) -> EpisodeDataset:
@@ -57,14 +72,21 @@ def _drawn(folder: Path, count: int) -> list[float]:
     """Windows a second and megabytes at the most."""
     command = [sys.executable, "-m", "benchmarks.windows_scale", str(folder), str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=CLONE)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=CLONE
+    )
     return [float(each) for each in done.stdout.split()]
 
 
 def _draw(folder: Path, count: int) -> None:
     dataset, numbers = _repeated(folder, count), itertools.count()
-    windows = Windows(dataset, FrameCache(folder / str(count), dataset), WindowConfig(steps=6, chunk=1), seed=0)
-    few = [rate(lambda: windows.batch(next(numbers), _BATCH), calls=_CALLS, units=_BATCH) for _ in range(_ROUNDS)]
+    windows = Windows(
+        dataset, FrameCache(folder / str(count), dataset), WindowConfig(steps=6, chunk=1), seed=0
+    )
+    few = [
+        rate(lambda: windows.batch(next(numbers), _BATCH), calls=_CALLS, units=_BATCH)
+        for _ in range(_ROUNDS)
+    ]
     print(statistics.median(few), peak_megabytes())
 
 

@@ -2,9 +2,10 @@
 
     python scripts/compare_commits.py [CASE...] [--base COMMIT] [--keep FOLDER]
 
-Checks out the commit beside the working tree and runs the same commands in both, with one thread each: collect, 50
-steps of every debug preset, some of them again in two processes, resumed, streamed and on a mixture, and 4 evaluated
-episodes of all that act. Compares every loss, every weight and every episode. Exits 1 where one differs.
+Checks out the commit beside the working tree and runs the same commands in both, with one thread
+each: collect, 50 steps of every debug preset, some of them again in two processes, resumed,
+streamed and on a mixture, and 4 evaluated episodes of all that act. Compares every loss, every
+weight and every episode. Exits 1 where one differs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ IGNORED = ("samples_per_second", "frames_per_second", "seconds")
 
 @dataclass(frozen=True)
 class Case:
-    """One run. start: the case whose weights it begins with. acts: flags of `evaluate`; None: it does not act."""
+    """One run. start: the case whose weights it begins with. acts: flags of `evaluate`; None: it
+    does not act."""
 
     preset: str
     data: tuple[str, ...]
@@ -45,7 +47,13 @@ DATA = {
 }
 PLANNED = ("--planner", "mppi")
 PRETRAINED = (
-    *("inverse-dynamics", "inverse-dynamics-far", "cloning", "forward-pixels", "forward-contrastive"),
+    *(
+        "inverse-dynamics",
+        "inverse-dynamics-far",
+        "cloning",
+        "forward-pixels",
+        "forward-contrastive",
+    ),
     *("forward-contrastive-tuned", "static-contrastive", "static-contrastive-tuned"),
 )
 FEW = ("dualmind/phase1-debug", "dynamics/parallel-debug", "inverse_dynamics/forward-pixels-debug")
@@ -56,12 +64,16 @@ def cases() -> dict[str, Case]:
     found = {
         "phase1": Case("dualmind/phase1-debug", ("pixels",)),
         "phase2": Case("dualmind/phase2-debug", ("pixels",), start="phase1", acts=()),
-        "phase2-prompts": Case("dualmind/phase2-prompts-debug", ("pixels",), start="phase1", acts=()),
+        "phase2-prompts": Case(
+            "dualmind/phase2-prompts-debug", ("pixels",), start="phase1", acts=()
+        ),
         "tune": Case("dualmind/tune-debug", ("more",), start="phase2", acts=()),
     }
     for name in PRETRAINED:
         found[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",))
-    found["finetune"] = Case("inverse_dynamics/finetune-debug", ("pixels",), start="inverse-dynamics", acts=())
+    found["finetune"] = Case(
+        "inverse_dynamics/finetune-debug", ("pixels",), start="inverse-dynamics", acts=()
+    )
     for name in ("finetune-states", "scratch"):
         found[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",), acts=())
     for name in ("parallel", "sequential", "mlp", "ensemble", "recurrent", "generalist"):
@@ -72,7 +84,9 @@ def cases() -> dict[str, Case]:
         found[f"{preset} resumed"] = Case(preset, (data,), resumed=True)
         found[f"{preset} streamed"] = Case(preset, (data,), flags=("--buffer-frames", "200"))
     for preset in FEW[::2]:
-        found[f"{preset} on a mixture"] = Case(preset, ("pixels", "more"), flags=("--weights", "1", "3"))
+        found[f"{preset} on a mixture"] = Case(
+            preset, ("pixels", "more"), flags=("--weights", "1", "3")
+        )
     return found
 
 
@@ -108,7 +122,16 @@ class Tree:
 
     def run(self, name: str, case: Case) -> None:
         output = folder_of(name)
-        words = ["train", case.preset, "--output", output, "--device", "cpu", "--log-every-steps", "1"]
+        words = [
+            "train",
+            case.preset,
+            "--output",
+            output,
+            "--device",
+            "cpu",
+            "--log-every-steps",
+            "1",
+        ]
         words += ["--data", *case.data, *case.flags]
         if case.start is not None:
             words += ["--from", folder_of(case.start)]
@@ -135,7 +158,11 @@ class Tree:
         (last / "last").unlink()
         (last / "last").symlink_to(f"{STEPS // 2:06d}")
         metrics = self.folder / output / "metrics.jsonl"
-        kept = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= STEPS // 2]
+        kept = [
+            line
+            for line in metrics.read_text().splitlines()
+            if json.loads(line)["step"] <= STEPS // 2
+        ]
         metrics.write_text("".join(f"{line}\n" for line in kept))
 
 
@@ -147,7 +174,9 @@ def losses(folder: Path) -> dict[str, float]:
     found = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
-        found |= {f"step {row['step']} {key}": value for key, value in row.items() if key not in IGNORED}
+        found |= {
+            f"step {row['step']} {key}": value for key, value in row.items() if key not in IGNORED
+        }
     return found
 
 
@@ -162,7 +191,11 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 def episodes(folder: Path) -> dict[str, object]:
-    lines = (folder / "episodes.jsonl").read_text().splitlines() if (folder / "episodes.jsonl").is_file() else []
+    lines = (
+        (folder / "episodes.jsonl").read_text().splitlines()
+        if (folder / "episodes.jsonl").is_file()
+        else []
+    )
     return {f"episode {number}": json.loads(line) for number, line in enumerate(lines)}
 
 
@@ -181,11 +214,17 @@ def differences(name: str, case: Case, one: Tree, other: Tree) -> Iterator[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cases", nargs="*", help="names of cases; none: all")
-    parser.add_argument("--base", default=BASE, help=f"the commit to compare with, by default {BASE}")
+    parser.add_argument(
+        "--base", default=BASE, help=f"the commit to compare with, by default {BASE}"
+    )
     parser.add_argument("--keep", type=Path, help="the folder to work in, which stays")
-    parser.add_argument("--base-python", default=sys.executable, help="the interpreter of the earlier commit")
+    parser.add_argument(
+        "--base-python", default=sys.executable, help="the interpreter of the earlier commit"
+    )
     asked = parser.parse_args()
     every = cases()
     if unknown := [name for name in asked.cases if name not in every]:
@@ -195,7 +234,10 @@ def main() -> int:
         base = work / "base"
         if not base.exists():
             subprocess.run(["git", "-C", str(HERE), "worktree", "prune"], check=True)
-            subprocess.run(["git", "-C", str(HERE), "worktree", "add", "--detach", str(base), asked.base], check=True)
+            subprocess.run(
+                ["git", "-C", str(HERE), "worktree", "add", "--detach", str(base), asked.base],
+                check=True,
+            )
         try:
             trees = [
                 Tree("base", base, work / "of-base", asked.base_python),
@@ -204,7 +246,10 @@ def main() -> int:
             return compare(trees, every, asked.cases)
         finally:
             if asked.keep is None:
-                subprocess.run(["git", "-C", str(HERE), "worktree", "remove", "--force", str(base)], check=False)
+                subprocess.run(
+                    ["git", "-C", str(HERE), "worktree", "remove", "--force", str(base)],
+                    check=False,
+                )
 
 
 def compare(trees: list[Tree], every: dict[str, Case], names: list[str]) -> int:
@@ -225,7 +270,10 @@ def compare(trees: list[Tree], every: dict[str, Case], names: list[str]) -> int:
         except subprocess.CalledProcessError as error:
             found = [f"{' '.join(error.cmd[3:])} failed: {error.stderr.strip().splitlines()[-1:]}"]
         bad += bool(found)
-        print(f"{'differs' if found else 'equal':8} {name}{': ' + '; '.join(found) if found else ''}", flush=True)
+        print(
+            f"{'differs' if found else 'equal':8} {name}{': ' + '; '.join(found) if found else ''}",
+            flush=True,
+        )
     print(f"{len(wanted) - bad} of {len(wanted)} cases are equal to the bit")
     return 1 if bad else 0
 

@@ -1,4 +1,5 @@
-"""What every test shares: shapes checked at run time, and a cache folder that is not the user's, and no deadlines."""
+"""What every test shares: shapes checked at run time, and a cache folder that is not the user's,
+and no deadlines."""
 
 from __future__ import annotations
 
@@ -6,9 +7,12 @@ import os
 import shutil
 from collections.abc import Iterator
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums to the bit need as many threads here as in the tests' children
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # sums to the bit need as many threads here as in the tests' children
 
-# The hook wraps modules as they are imported, so it must stand before the first import of manyparts.
+# The hook wraps modules as they are imported, so it must stand before the first import of
+# manyparts.
 from jaxtyping import install_import_hook
 
 install_import_hook("manyparts", "typechecking.check")
@@ -27,14 +31,26 @@ def manyparts_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
+FLAGS += [
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
     """A real Chromium, in which pages are looked at."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if found is None:
         pytest.skip("no Chromium: sudo apt-get install -y chromium")
     sync_api = pytest.importorskip("playwright.sync_api")

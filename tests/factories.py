@@ -15,7 +15,7 @@ from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.models.control_transformer import ControlTransformerConfig
@@ -28,9 +28,9 @@ from manyparts.objectives.masked_hindsight import MaskedHindsightConfig
 from manyparts.objectives.system import System
 
 SIZE, STEPS, CHUNK, STATE, ACTION = 16, 4, 2, 3, 2
-SENTENCES_ALONE = WindowConfig(steps=STEPS, chunk=CHUNK)
+INSTRUCTIONS_ALONE = WindowConfig(steps=STEPS, chunk=CHUNK)
 ANY_PROMPT = WindowConfig(steps=STEPS, chunk=CHUNK, goal_image=True, demonstration_frames=3)
-SENTENCES = ("reach the red ball", "close the drawer gently", "open it")
+INSTRUCTIONS = ("reach the red ball", "close the drawer gently", "open it")
 OBJECTIVES = {
     "forward_dynamics": ForwardDynamicsConfig(),
     "inverse_dynamics": InverseDynamicsConfig(hidden=16),
@@ -77,15 +77,19 @@ def make_model_config(**changes: Any) -> ControlTransformerConfig:
 def make_system(
     *,
     objectives: Any = None,
-    spec: Spec | JointSpec | None = None,
+    spec: Spec | EmbodimentSet | None = None,
     seed: int = 0,
-    window: WindowConfig = SENTENCES_ALONE,
+    window: WindowConfig = INSTRUCTIONS_ALONE,
     **changes: Any,
 ) -> System:
     torch.manual_seed(seed)
-    joint = spec if isinstance(spec, JointSpec) else JointSpec((spec or make_spec(),))
-    system = System.build(make_model_config(**changes), objectives or OBJECTIVES, joint, window)
-    with torch.no_grad():  # prompt layers begin as the identity; let them speak, as after some training
+    embodiments = spec if isinstance(spec, EmbodimentSet) else EmbodimentSet((spec or make_spec(),))
+    system = System.build(
+        make_model_config(**changes), objectives or OBJECTIVES, embodiments, window
+    )
+    with (
+        torch.no_grad()
+    ):  # prompt layers begin as the identity; let them speak, as after some training
         for block in system.model.prompt_blocks:
             for last in (block.attention.output, block.feed_forward[-1]):
                 last.weight.normal_(std=0.1)
@@ -101,7 +105,9 @@ def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **chan
 
     whole = Batch(
         images={
-            name: torch.randint(0, 256, (size, STEPS, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8)
+            name: torch.randint(
+                0, 256, (size, STEPS, 3, SIZE, SIZE), generator=generator, dtype=torch.uint8
+            )
             for name in spec.cameras
         },
         features={},
@@ -114,14 +120,16 @@ def make_batch(size: int = 3, *, seed: int = 0, spec: Spec | None = None, **chan
         chunk_mask=torch.ones(size, STEPS, CHUNK, dtype=torch.bool),
         state_mask=torch.ones(size, STATE, dtype=torch.bool),
         action_mask=torch.ones(size, action, dtype=torch.bool),
-        prompt=tuple(Prompt(SENTENCES[index % len(SENTENCES)]) for index in range(size)),
+        prompt=tuple(Prompt(INSTRUCTIONS[index % len(INSTRUCTIONS)]) for index in range(size)),
         window=torch.arange(size),
     )
     return replace(whole, **changes)
 
 
-def make_agent(*, attention: Any = "causal", window: WindowConfig = SENTENCES_ALONE, **changes: Any) -> PolicyAgent:
-    """An untrained policy; its states have mean 0.5 and deviation 2."""
+def make_agent(
+    *, attention: Any = "causal", window: WindowConfig = INSTRUCTIONS_ALONE, **changes: Any
+) -> PolicyAgent:
+    """An untrained policy; its states have mean 0.5 and std 2."""
     objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
     moments = FeatureStatistics(
         count=10, min=(-5.0,) * STATE, max=(5.0,) * STATE, mean=(0.5,) * STATE, std=(2.0,) * STATE

@@ -19,12 +19,15 @@ def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def require_candidates_apart(context: Context, plans: Tensor) -> None:
-    """Four plans (4, t, a) come to the same however they are split into batches, with the same random numbers."""
+    """Four plans (4, t, a) come to the same however they are split into batches, with the same
+    random numbers."""
     together = context.imagine(4, torch.Generator().manual_seed(7))
     rows = [together.step(action) for action in plans.unbind(dim=1)]
     for split in ([0], [1, 2], [3]):
         part = context.imagine(len(split), torch.Generator().manual_seed(7))
         for action, whole in zip(plans[split].unbind(dim=1), rows, strict=True):
             alone = part.step(action)
-            torch.testing.assert_close(alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(
+                alone.observation, whole.observation[split], atol=1e-5, rtol=1e-4
+            )
             torch.testing.assert_close(alone.reward, whole.reward[split], atol=1e-5, rtol=1e-4)

@@ -1,4 +1,5 @@
-"""Layers point one way: a file imports its own layer or a lower one, and importing the package stays light."""
+"""Layers point one way: a file imports its own layer or a lower one, and importing the package
+stays light."""
 
 from __future__ import annotations
 
@@ -66,7 +67,9 @@ def test_a_file_imports_its_own_layer_or_a_lower_one(path: Path) -> None:
     layer = layer_of(path)
     assert layer in RANK, f"{layer} is in no layer; layers: {', '.join(RANK)}"
     for line, other in imported_layers(ast.parse(path.read_text())):
-        assert RANK[other] <= RANK[layer], f"{path}:{line}: {layer} imports {other}, which stands above it"
+        assert RANK[other] <= RANK[layer], (
+            f"{path}:{line}: {layer} imports {other}, which stands above it"
+        )
 
 
 def module_of(path: Path) -> str:
@@ -75,7 +78,8 @@ def module_of(path: Path) -> str:
 
 
 def imports_of_every_module() -> dict[str, set[str]]:
-    """Module to the modules of ours that it imports, wherever in the file: lazily and for type checkers, too."""
+    """Module to the modules of ours that it imports, wherever in the file: lazily and for type
+    checkers, too."""
     modules = {module_of(path): path for path in FILES}
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
@@ -91,11 +95,14 @@ def imports_of_every_module() -> dict[str, set[str]]:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    """Modules that import nothing of what is left are taken away, until none is; what then is left goes in circles."""
+    """Modules that import nothing of what is left are taken away, until none is; what then is left
+    goes in circles."""
     graph = imports_of_every_module()
     while leaves := {module for module, imported in graph.items() if not imported & graph.keys()}:
         graph = {module: imported for module, imported in graph.items() if module not in leaves}
-    assert not graph, {module: sorted(imported & graph.keys()) for module, imported in graph.items()}
+    assert not graph, {
+        module: sorted(imported & graph.keys()) for module, imported in graph.items()
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -119,18 +126,28 @@ def test_no_drawer_for_odds_and_ends(path: Path) -> None:
 
 def modules_loaded_by(statement: str) -> set[str]:
     code = f"import sys; {statement}; print(' '.join(sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 @pytest.mark.parametrize(
     ("statement", "too_heavy"),
     [
-        ("import manyparts, manyparts.cli", {"torch", "mujoco", "metaworld", "gymnasium", "pyarrow", "rich", "tyro"}),
+        (
+            "import manyparts, manyparts.cli",
+            {"torch", "mujoco", "metaworld", "gymnasium", "pyarrow", "rich", "tyro"},
+        ),
         (
             "import manyparts.core.records, manyparts.core.spec, manyparts.core.serialisation",
             {"torch", "mujoco", "metaworld"},
         ),
-        ("import manyparts.envs.registry, manyparts.data.dataset, manyparts.rollout.collect", {"torch", "mujoco"}),
+        (
+            "import manyparts.envs.registry, manyparts.data.dataset, manyparts.rollout.collect",
+            {"torch", "mujoco"},
+        ),
     ],
 )
 def test_imports_stay_light(statement: str, too_heavy: set[str]) -> None:
@@ -146,7 +163,9 @@ def test_importing_changes_no_environment_and_draws_no_random_number() -> None:
         "import manyparts, manyparts.cli, manyparts.envs.registry, manyparts.data.dataset, manyparts.training.train\n"
         "print(before == state())"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "True"
 
 

@@ -1,4 +1,5 @@
-"""The command line: the main job on the point mass from end to end; refusals are one line and write nothing."""
+"""The command line: the main job on the point mass from end to end; refusals are one line and write
+nothing."""
 
 from __future__ import annotations
 
@@ -32,12 +33,47 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     collect = ["--image-size", "32", "--workers", "2"]
     assert run("collect", *TASKS, "--episodes", "3", *collect, "--output", folder / "data") == 0
-    assert run("collect", TASKS[0], "--episodes", "1", "--image-size", "24", "--output", folder / "other") == 0
+    assert (
+        run(
+            "collect",
+            TASKS[0],
+            "--episodes",
+            "1",
+            "--image-size",
+            "24",
+            "--output",
+            folder / "other",
+        )
+        == 0
+    )
     first, second = folder / "phase1", folder / "phase2"
     assert run("train", "dualmind/phase1-debug", "--data", folder / "data", "--output", first) == 0
-    later = ["--from", first, "--output", second, "--optimizer.learning-rate", "2e-3", "--steps", "6"]
+    later = [
+        "--from",
+        first,
+        "--output",
+        second,
+        "--optimizer.learning-rate",
+        "2e-3",
+        "--steps",
+        "6",
+    ]
     assert run("train", "dualmind/phase2-debug", "--data", folder / "data", *later) == 0
-    assert run("evaluate", second, "--episodes", "2", "--videos", "1", "--max-steps", "12", "--workers", "2") == 0
+    assert (
+        run(
+            "evaluate",
+            second,
+            "--episodes",
+            "2",
+            "--videos",
+            "1",
+            "--max-steps",
+            "12",
+            "--workers",
+            "2",
+        )
+        == 0
+    )
     return folder
 
 
@@ -58,7 +94,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [*cli.COMMANDS, "data info", "train dualmind/phase2-debug"])
-def test_every_command_documents_its_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_documents_its_flags(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         assert run(*command.split(), "--help") == 0
     except SystemExit as stop:
@@ -88,7 +126,15 @@ def test_help_of_a_command_is_its_help(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_preset_may_stand_after_flags(workplace: Path, tmp_path: Path) -> None:
-    words = ["--data", workplace / "data", "dualmind/phase1-debug", "--steps", "1", "--output", tmp_path / "run"]
+    words = [
+        "--data",
+        workplace / "data",
+        "dualmind/phase1-debug",
+        "--steps",
+        "1",
+        "--output",
+        tmp_path / "run",
+    ]
     assert run("train", *words) == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["phase"] == "phase1"
 
@@ -114,7 +160,19 @@ def test_evaluate_prints_the_result_and_a_second_call_repeats_it(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (workplace / "phase2" / "evaluation" / "results.json").read_bytes()
-    assert run("evaluate", workplace / "phase2", "--episodes", "2", "--videos", "1", "--max-steps", "12") == 0
+    assert (
+        run(
+            "evaluate",
+            workplace / "phase2",
+            "--episodes",
+            "2",
+            "--videos",
+            "1",
+            "--max-steps",
+            "12",
+        )
+        == 0
+    )
     page = capsys.readouterr().out
     result = Result.load(workplace / "phase2")
     for task in TASKS:
@@ -129,12 +187,18 @@ def test_compare_and_report(workplace: Path, capsys: pytest.CaptureFixture[str])
     assert run("report", workplace / "phase2") == 0
     assert "report.html" in capsys.readouterr().out
     page = (workplace / "phase2" / "report.html").read_text()
-    assert page.count("<video") == len(list((workplace / "phase2" / "evaluation" / "videos").glob("*/*.mp4"))) > 0
+    assert (
+        page.count("<video")
+        == len(list((workplace / "phase2" / "evaluation" / "videos").glob("*/*.mp4")))
+        > 0
+    )
     assert "manyparts collect pointmass/reach-red" in page
     assert "manyparts train dualmind/phase1-debug" in page
 
 
-def test_compare_refuses_other_conditions_without_a_flag(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_refuses_other_conditions_without_a_flag(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = workplace / "other-seed"
     arguments = ["--episodes", "2", "--max-steps", "12", "--seed", "5", "--output", other]
     assert run("evaluate", workplace / "phase2", *arguments) == 0
@@ -148,7 +212,18 @@ def test_quickstart_is_the_commands_and_skips_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    small = ["--tasks", TASKS[0], "--demonstrations", "2", "--preset", "debug", "--episodes", "2", "--videos", "1"]
+    small = [
+        "--tasks",
+        TASKS[0],
+        "--demonstrations",
+        "2",
+        "--preset",
+        "debug",
+        "--episodes",
+        "2",
+        "--videos",
+        "1",
+    ]
     assert run("quickstart", *small) == 0
     first = capsys.readouterr()
     report = tmp_path / "runs" / "quickstart" / "phase2" / "report.html"
@@ -167,54 +242,98 @@ def test_doctor_finds_what_the_main_job_needs(capsys: pytest.CaptureFixture[str]
     code = run("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
     assert {"python", "torch", "metaworld", "renderer", "video encoder"} <= checks.keys()
-    assert code == (0 if all(check["works"] for check in checks.values() if check["required"]) else 1)
+    assert code == (
+        0 if all(check["works"] for check in checks.values() if check["required"]) else 1
+    )
     assert all(check["works"] or check["mend"] for check in checks.values())
 
 
 def test_a_locale_of_few_letters_prints_the_rest_as_numbers(tmp_path: Path) -> None:
     code = "from manyparts import cli; cli._print_any_text(); print('打开')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert result.stdout == "\\u6253\\u5f00\n", result.stderr
 
 
 def test_doctor_says_how_to_mend_the_surroundings(tmp_path: Path) -> None:
     found = {"MUJOCO_GL": "glfw", "DISPLAY": "", "WAYLAND_DISPLAY": "", "PYOPENGL_PLATFORM": ""}
-    result = command(["doctor"], tmp_path, **found, WORLD_SIZE="2", MANYPARTS_CACHE="/dev/null/caches")
+    result = command(
+        ["doctor"], tmp_path, **found, WORLD_SIZE="2", MANYPARTS_CACHE="/dev/null/caches"
+    )
     assert result.returncode == 1
     assert "cannot run: renderer, caches, processes" in result.stdout
     assert "renderer: unset MUJOCO_GL" in result.stdout
-    assert "caches: name a folder that you can write: export MANYPARTS_CACHE=FOLDER" in result.stdout
+    assert (
+        "caches: name a folder that you can write: export MANYPARTS_CACHE=FOLDER" in result.stdout
+    )
     assert "processes: for one process alone: unset WORLD_SIZE RANK" in result.stdout
 
 
 REFUSED = {
-    "unknown command": (["trian"], ["'trian'", "did you mean train?", "`manyparts help` shows all"]),
+    "unknown command": (
+        ["trian"],
+        ["'trian'", "did you mean train?", "`manyparts help` shows all"],
+    ),
     "unknown action": (["data", "inof"], ["'inof'", "info"]),
     "unknown flag": (["collect", "pointmass/reach", "--outptu", "x"], ["--outptu", "--output"]),
-    "unknown choice": (["collect", "pointmass/reach", "--output", "x", "--goal", "seen"], ["seen", "hidden"]),
-    "missing flag": (["collect", "pointmass/reach"], ["missing --output; see manyparts collect --help"]),
-    "missing flags": (["train", "dualmind/phase1-debug"], ["missing --data, --output; see manyparts train dualmind"]),
-    "missing preset": (["train", "--data", "x"], ["missing PRESET", "`manyparts list presets` shows all"]),
+    "unknown choice": (
+        ["collect", "pointmass/reach", "--output", "x", "--goal", "seen"],
+        ["seen", "hidden"],
+    ),
+    "missing flag": (
+        ["collect", "pointmass/reach"],
+        ["missing --output; see manyparts collect --help"],
+    ),
+    "missing flags": (
+        ["train", "dualmind/phase1-debug"],
+        ["missing --data, --output; see manyparts train dualmind"],
+    ),
+    "missing preset": (
+        ["train", "--data", "x"],
+        ["missing PRESET", "`manyparts list presets` shows all"],
+    ),
     "missing name": (["data", "info"], ["missing PATH; see manyparts data info --help"]),
     "unknown list": (["list", "tusks"], ["'tusks'", "presets, tasks, studies"]),
-    "nothing to list": (["list", "presets", "phase9"], ["no name has 'phase9' in it", "dualmind/phase"]),
-    "not a number": (["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"], ["--episodes", "'ten'"]),
+    "nothing to list": (
+        ["list", "presets", "phase9"],
+        ["no name has 'phase9' in it", "dualmind/phase"],
+    ),
+    "not a number": (
+        ["collect", "pointmass/reach", "--output", "x", "--episodes", "ten"],
+        ["--episodes", "'ten'"],
+    ),
     "no task": (["collect", "--output", "x"], ["metaworld/reach"]),
     "unknown suite": (["collect", "nowhere/reach", "--output", "x"], ["nowhere", "pointmass"]),
-    "unknown task": (["collect", "metaworld/raech", "--output", "x"], ["'metaworld/raech'", "metaworld/reach"]),
+    "unknown task": (
+        ["collect", "metaworld/raech", "--output", "x"],
+        ["'metaworld/raech'", "metaworld/reach"],
+    ),
     "output in use": (["collect", "pointmass/reach", "--output", "data"], ["data", "exists"]),
     "no dataset": (["data", "info", "nothing"], ["nothing"]),
     "unknown preset": (["train", "dualmind/phase1-lap"], ["phase1-lap", "dualmind/phase1-laptop"]),
     "unknown field": (
-        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--optimizer.rate", "1"],
+        [
+            "train",
+            "dualmind/phase1-debug",
+            "--data",
+            "data",
+            "--output",
+            "x",
+            "--optimizer.rate",
+            "1",
+        ],
         ["--optimizer.rate", "--optimizer.learning-rate"],
     ),
     "bad field": (
         ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--batch-size", "0"],
         ["batch_size", "0"],
     ),
-    "run in use": (["train", "dualmind/phase1-debug", "--data", "data", "--output", "phase1"], ["phase1", "--resume"]),
+    "run in use": (
+        ["train", "dualmind/phase1-debug", "--data", "data", "--output", "phase1"],
+        ["phase1", "--resume"],
+    ),
     "other embodiment": (
         ["train", "dualmind/phase2-debug", "--data", "other", "--from", "phase1", "--output", "x"],
         ["embodiment", "24"],
@@ -223,18 +342,36 @@ REFUSED = {
         ["train", "dualmind/phase1-debug", "--data", "data", "--output", "x", "--device", "abacus"],
         ["'abacus'", "cpu"],
     ),
-    "torn parquet": (["train", "dualmind/phase1-debug", "--data", "torn", "--output", "x"], ["torn", ".parquet"]),
-    "missing tensor": (["evaluate", "maimed", "--episodes", "1", "--output", "x"], ["maimed", "missing"]),
-    "no policy": (["evaluate", "phase1", "--episodes", "1", "--output", "x"], ["behaviour_cloning"]),
+    "torn parquet": (
+        ["train", "dualmind/phase1-debug", "--data", "torn", "--output", "x"],
+        ["torn", ".parquet"],
+    ),
+    "missing tensor": (
+        ["evaluate", "maimed", "--episodes", "1", "--output", "x"],
+        ["maimed", "missing"],
+    ),
+    "no policy": (
+        ["evaluate", "phase1", "--episodes", "1", "--output", "x"],
+        ["behaviour_cloning"],
+    ),
     "no run": (["evaluate", "nothing"], ["nothing"]),
     "nothing to evaluate": (["evaluate"], ["RUN"]),
     "nothing to report": (["report", "phase1"], ["manyparts evaluate"]),
     "no run to prompt": (["prompts"], ["RUN"]),
-    "unknown kind of prompt": (["prompts", "phase1", "--matrix-with", "song"], ["song", "sentence"]),
+    "unknown kind of prompt": (
+        ["prompts", "phase1", "--matrix-with", "song"],
+        ["song", "instruction"],
+    ),
     "unknown study": (["study", "dualmnid"], ["'dualmnid'", "did you mean dualmind?"]),
     "unknown preset of a study": (["study", "dualmind-lap"], ["'lap'", "laptop", "paper"]),
-    "two presets of a study": (["study", "dualmind-laptop", "--preset", "debug"], ["dualmind-laptop", "debug"]),
-    "unknown method of a study": (["study", "dualmind", "--only", "dual"], ["'dual'", "dual-phase"]),
+    "two presets of a study": (
+        ["study", "dualmind-laptop", "--preset", "debug"],
+        ["dualmind-laptop", "debug"],
+    ),
+    "unknown method of a study": (
+        ["study", "dualmind", "--only", "dual"],
+        ["'dual'", "dual-phase"],
+    ),
     "no seeds": (["study", "dualmind", "--seeds", "0"], ["seeds is 0"]),
     "no study": (["study"], ["NAME"]),
     "unknown benchmark": (["bench", "speed", "--output", "x.jsonl"], ["'speed'", "render"]),
@@ -279,17 +416,35 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     """On a file system of 300 kB, made in a namespace of its own."""
     script = 'mount -t tmpfs -o size=300k none "$1" && cd "$1" && shift && exec "$@"'
     own = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(tmp_path)]
-    if shutil.which("unshare") is None or subprocess.run([*own, "true"], capture_output=True).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*own, "true"], capture_output=True).returncode
+    ):
         pytest.skip("this machine lets nobody mount a small file system")
-    manyparts = [sys.executable, "-c", "import sys; from manyparts.cli import main; sys.exit(main())"]
-    collect = ["collect", "pointmass/reach", "--episodes", "20", "--image-size", "64", "--output", "data"]
+    manyparts = [
+        sys.executable,
+        "-c",
+        "import sys; from manyparts.cli import main; sys.exit(main())",
+    ]
+    collect = [
+        "collect",
+        "pointmass/reach",
+        "--episodes",
+        "20",
+        "--image-size",
+        "64",
+        "--output",
+        "data",
+    ]
     result = subprocess.run([*own, *manyparts, *collect], capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert os.strerror(errno.ENOSPC) in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
@@ -300,7 +455,8 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 @pytest.fixture(scope="module")
 def broken(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workplace with a torn dataset and a checkpoint that lacks a tensor beside the whole ones."""
+    """The workplace with a torn dataset and a checkpoint that lacks a tensor beside the whole
+    ones."""
     folder = tmp_path_factory.mktemp("broken")
     for name in ("data", "other", "phase1"):
         shutil.copytree(workplace / name, folder / name, symlinks=True)
@@ -323,10 +479,21 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
     found = {path: path.lstat() for path in folder.rglob("*")}
-    return {str(path): (status.st_size, status.st_mtime_ns) for path, status in found.items() if not path.is_dir()}
+    return {
+        str(path): (status.st_size, status.st_mtime_ns)
+        for path, status in found.items()
+        if not path.is_dir()
+    }
 
 
-def command(arguments: list[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, "-c", "import sys; from manyparts.cli import main; sys.exit(main())", *arguments]
+def command(
+    arguments: list[str], folder: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    script = [
+        sys.executable,
+        "-c",
+        "import sys; from manyparts.cli import main; sys.exit(main())",
+        *arguments,
+    ]
     environment = {**os.environ, **variables}
     return subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True)

@@ -1,4 +1,5 @@
-"""What the documents say runs: the Python example, every command line with its flags, every link."""
+"""What the documents say runs: the Python example, every command line with its flags, every
+link."""
 
 from __future__ import annotations
 
@@ -32,7 +33,11 @@ def test_the_python_example_runs(
 ) -> None:
     """At debug size and on the point mass; all else is to the letter."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    changes = {"-laptop": "-debug", "metaworld/door-open": "pointmass/reach-red", "episodes=20": "episodes=2"}
+    changes = {
+        "-laptop": "-debug",
+        "metaworld/door-open": "pointmass/reach-red",
+        "episodes=20": "episodes=2",
+    }
     for word, smaller in changes.items():
         assert word in example
         example = example.replace(word, smaller)
@@ -55,7 +60,9 @@ def test_the_workflow_installs_extras_that_there_are() -> None:
     rows = workflow["jobs"]["test"]["strategy"]["matrix"]["include"]
     assert [row["python"] for row in rows] == ["3.11", "3.12", "3.13"]
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {extra for row in rows for extra in row.get("extras", "").split(",") if extra} <= known.keys()
+    assert {
+        extra for row in rows for extra in row.get("extras", "").split(",") if extra
+    } <= known.keys()
     for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         assert yaml.safe_load(form.read_text())["body"]
 
@@ -67,7 +74,9 @@ def command_lines() -> list[str]:
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_every_command_line_has_a_command_and_flags_that_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_line_has_a_command_and_flags_that_exist(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, name, *words = shlex.split(line.replace("[", "").replace("]", ""))
     assert name in cli.COMMANDS
     action = words[:1] if name in ("data", "train") else []
@@ -82,7 +91,9 @@ def test_every_command_line_has_a_command_and_flags_that_exist(line: str, capsys
 def test_links_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-            assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"
+            assert link.startswith("https://") or (path.parent / link).exists(), (
+                f"{path.name}: {link}"
+            )
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -1,4 +1,5 @@
-"""A test for each thing that released code of this family gets wrong; the letters are those of docs/dualmind.md."""
+"""A test for each thing that released code of this family gets wrong; the letters are those of
+docs/dualmind.md."""
 
 from __future__ import annotations
 
@@ -39,20 +40,23 @@ def test_a_forward_target_is_a_separate_detached_average():
         for parameter in online.parameters():
             parameter.add_(1.0)
     system.after_step()
-    for old, new, source in zip(before, objective.target.parameters(), online.parameters(), strict=True):
+    for old, new, source in zip(
+        before, objective.target.parameters(), online.parameters(), strict=True
+    ):
         torch.testing.assert_close(new, old + objective.config.target_rate * (source - old))
 
 
 def test_a_online_target_lets_tokens_collapse_and_the_average_does_not():
     def spread(target: str) -> float:
-        """How much target tokens differ between frames, relative to the start, after training on forward dynamics."""
+        """How much target tokens differ between frames, relative to the start, after training on
+        forward dynamics."""
         config = replace(OBJECTIVES["forward_dynamics"], target=target)
         system = make_system(objectives={"forward_dynamics": config})
         optimizer = torch.optim.Adam([p for p in system.parameters() if p.requires_grad], lr=3e-3)
         spreads = []
         for step in range(80):
             loss = system.losses(make_batch(8, seed=step), generator())["forward_dynamics"]
-            spreads.append(loss.metrics["target_deviation"].item())
+            spreads.append(loss.metrics["target_std"].item())
             optimizer.zero_grad()
             loss.mean().backward()
             optimizer.step()
@@ -67,13 +71,17 @@ def test_b_every_layer_acts_on_the_output_of_the_one_before():
     batch = make_batch()
 
     def policy() -> torch.Tensor:
-        return system.objectives["behaviour_cloning"].predict(Passes(system.model, batch, generator()))
+        return system.objectives["behaviour_cloning"].predict(
+            Passes(system.model, batch, generator())
+        )
 
     whole = policy()
     for block in [*system.model.blocks, *system.model.prompt_blocks]:
         kept = {name: value.clone() for name, value in block.state_dict().items()}
         with torch.no_grad():
-            block.feed_forward[-1].weight[0].add_(1.0)  # one channel: a norm would take out all of them
+            block.feed_forward[-1].weight[0].add_(
+                1.0
+            )  # one channel: a norm would take out all of them
         assert not torch.allclose(policy(), whole)
         block.load_state_dict(kept)
 
@@ -92,17 +100,28 @@ def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
         return dict(learner.step(0, {0: make_batch()}).losses)
 
     cloning = replace(OBJECTIVES["behaviour_cloning"], weight=3.0)
-    alone, joint = step({"behaviour_cloning": cloning}), step(OBJECTIVES | {"behaviour_cloning": cloning})
+    alone, embodiments = (
+        step({"behaviour_cloning": cloning}),
+        step(OBJECTIVES | {"behaviour_cloning": cloning}),
+    )
     assert alone["loss"] == pytest.approx(3 * alone["loss/behaviour_cloning"], rel=1e-5)
-    others = sum(value for name, value in joint.items() if name not in ("loss", "loss/behaviour_cloning"))
+    others = sum(
+        value
+        for name, value in embodiments.items()
+        if name not in ("loss", "loss/behaviour_cloning")
+    )
     assert joint["loss"] == pytest.approx(others + 3 * joint["loss/behaviour_cloning"], rel=1e-5)
 
 
 def test_f_padded_action_dimensions_bear_no_loss():
     spec = make_spec(action=6)
-    batch = make_batch(spec=spec, action_mask=torch.tensor([[True, True, False, False, False, False]] * 3))
+    batch = make_batch(
+        spec=spec, action_mask=torch.tensor([[True, True, False, False, False, False]] * 3)
+    )
     for loss in (
-        make_system(spec=spec).losses(batch, generator())[name] for name in OBJECTIVES if name != "forward_dynamics"
+        make_system(spec=spec).losses(batch, generator())[name]
+        for name in OBJECTIVES
+        if name != "forward_dynamics"
     ):
         assert loss.mask[..., :2].any() and not loss.mask[..., 2:].any()
 
@@ -134,7 +153,9 @@ def test_k_every_window_draws_its_own_mask():
     objective, batch = system.objectives["masked_hindsight"], make_batch(64)
     system.set_progress(0.5)
     actions, observations = objective.draw(batch, generator())
-    assert (actions.sum(dim=1) == STEPS // 2).all() and (observations.sum(dim=1) == STEPS // 4).all()
+    assert (actions.sum(dim=1) == STEPS // 2).all() and (
+        observations.sum(dim=1) == STEPS // 4
+    ).all()
     assert len({tuple(row.tolist()) for row in actions}) == 6  # all ways to choose 2 of 4
     counts = []
     for progress in (0.0, 0.5, 1.0):

@@ -1,4 +1,5 @@
-"""The wheel that is built from a clone: what is in it, and that it works where no source is in sight."""
+"""The wheel that is built from a clone: what is in it, and that it works where no source is in
+sight."""
 
 from __future__ import annotations
 
@@ -22,10 +23,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in BUILT_FROM:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(
+                source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+            )
         else:
             shutil.copy(source, copy / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        "dist",
+        ".",
+    ]
     subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
     (built,) = (copy / "dist").glob("*.whl")
     return built
@@ -34,7 +48,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    kept = (path for path in (ROOT / "src" / "manyparts").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    kept = (
+        path
+        for path in (ROOT / "src" / "manyparts").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    )
     assert names == {path.relative_to(ROOT / "src").as_posix() for path in kept}
     assert "manyparts/weights/metaworld45-small/model.safetensors" in names
 
@@ -49,10 +67,13 @@ def test_the_wheel_is_called_manyparts_and_brings_one_command(wheel: Path) -> No
 
 @pytest.mark.slow
 def test_the_installed_wheel_runs_the_shipped_agent(wheel: Path, tmp_path: Path) -> None:
-    """In an empty environment, from an empty folder; packages come from the index that pip knows."""
+    """In an empty environment, from an empty folder; packages come from the index that pip
+    knows."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     here = tmp_path / "venv" / "bin"
-    settings = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    settings = {
+        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")
+    }
     settings |= {"PATH": f"{here}:{settings['PATH']}", "MANYPARTS_CACHE": str(tmp_path / "cache")}
     work = tmp_path / "work"
     work.mkdir()
@@ -69,6 +90,14 @@ def test_the_installed_wheel_runs_the_shipped_agent(wheel: Path, tmp_path: Path)
     home = run(str(here / "python"), "-c", "import manyparts; print(manyparts.__file__)")
     assert Path(home.strip()).is_relative_to(tmp_path / "venv")
     task = "metaworld/drawer-open"
-    evaluate = ["evaluate", "manyparts/metaworld45-small", "--tasks", task, "--episodes", "2", "--until-success"]
+    evaluate = [
+        "evaluate",
+        "manyparts/metaworld45-small",
+        "--tasks",
+        task,
+        "--episodes",
+        "2",
+        "--until-success",
+    ]
     assert f"{task}" in run(str(here / "manyparts"), *evaluate)
     assert (work / "runs" / "metaworld45-small" / "evaluation" / "results.json").is_file()

@@ -1,5 +1,5 @@
-"""Imported first by programs that need torchvision: on a machine without CUDA its compiled operators do not load, and
-it does not import until these two are declared."""
+"""Imported first by programs that need torchvision: on a machine without CUDA its compiled
+operators do not load, and it does not import until these two are declared."""
 
 from torch.library import Library
 

@@ -1,7 +1,9 @@
-"""Windows of six steps, 32 a batch in shuffled order, drawn by another project's loader, as fast as it can.
+"""Windows of six steps, 32 a batch in shuffled order, drawn by another project's loader, as fast as
+it can.
 
-usage: serve.py lerobot|robomimic|robomimic-in-memory|minari|hdf5 DATASET. For each line on standard input, a number of
-seconds, it draws windows for so long and prints how many it drew a second. `manyparts bench windows-peers` runs it.
+usage: serve.py lerobot|robomimic|robomimic-in-memory|minari|hdf5 DATASET. For each line on standard
+input, a number of seconds, it draws windows for so long and prints how many it drew a second.
+`manyparts bench windows-peers` runs it.
 """
 
 import itertools
@@ -28,7 +30,9 @@ def lerobot():
     known = LeRobotDatasetMetadata("local/set", root=path)
     wanted = ["observation.state", "action", *known.camera_keys]
     ahead = {feature: [step / known.fps for step in range(STEPS)] for feature in wanted}
-    return LeRobotDataset("local/set", root=path, delta_timestamps=ahead, video_backend="torchcodec")
+    return LeRobotDataset(
+        "local/set", root=path, delta_timestamps=ahead, video_backend="torchcodec"
+    )
 
 
 def cameras():
@@ -53,7 +57,8 @@ def robomimic(cache="low_dim"):
 
 
 class Windows(Dataset):
-    """Every frame begins a window, whose last row stands for those beyond the end of its episode."""
+    """Every frame begins a window, whose last row stands for those beyond the end of its
+    episode."""
 
     def __init__(self, lengths):
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -64,10 +69,15 @@ class Windows(Dataset):
     def __getitem__(self, index):
         episode = int(np.searchsorted(self.starts, index, side="right")) - 1
         first = index - int(self.starts[episode])
-        rows = slice(first, min(first + STEPS, int(self.starts[episode + 1] - self.starts[episode])))
+        rows = slice(
+            first, min(first + STEPS, int(self.starts[episode + 1] - self.starts[episode]))
+        )
         missing = STEPS - (rows.stop - rows.start)
         found = self.read(episode, rows)
-        return {key: np.concatenate([value, value[-1:].repeat(missing, 0)]) for key, value in found.items()}
+        return {
+            key: np.concatenate([value, value[-1:].repeat(missing, 0)])
+            for key, value in found.items()
+        }
 
 
 class Minari(Windows):
@@ -84,11 +94,14 @@ class Minari(Windows):
 
     def read(self, episode, rows):
         found = self.data[episode]
-        return {"action": found.actions[rows]} | {key: value[rows] for key, value in found.observations.items()}
+        return {"action": found.actions[rows]} | {
+            key: value[rows] for key, value in found.observations.items()
+        }
 
 
 class HDF5(Windows):
-    """What one writes by hand over robomimic's file: each worker opens it, each window reads its rows."""
+    """What one writes by hand over robomimic's file: each worker opens it, each window reads its
+    rows."""
 
     def __init__(self):
         with h5py.File(path) as file:
@@ -112,7 +125,9 @@ made = {
     "hdf5": HDF5,
 }[kind]()
 workers = 0 if kind == "robomimic-in-memory" else WORKERS
-loader = DataLoader(made, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+loader = DataLoader(
+    made, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+)
 batches = itertools.chain.from_iterable(itertools.repeat(loader))
 next(batches)
 print("ready", file=answers)

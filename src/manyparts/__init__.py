@@ -1,4 +1,5 @@
-"""manyparts: pretrain one agent on many tasks' trajectories, then prompt it, tune it, or let it plan."""
+"""manyparts: pretrain one agent on many tasks' trajectories, then prompt it, tune it, or let it
+plan."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that importing the package loads neither torch nor a simulator."""
+    """Import a public name on first use, so that importing the package loads neither torch nor a
+    simulator."""
     if name not in _HOMES:
         raise AttributeError(f"module 'manyparts' has no attribute {name!r}")
     return getattr(importlib.import_module(f"manyparts.{_HOMES[name]}"), name)

@@ -1,4 +1,5 @@
-"""`python -m manyparts`, which is how torchrun starts the command line: `torchrun -m manyparts train ...`."""
+"""`python -m manyparts`, which is how torchrun starts the command line: `torchrun -m manyparts
+train ...`."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""Observations that do not fit are refused in one line by every agent; no agent gives an action that is no number."""
+"""Observations that do not fit are refused in one line by every agent; no agent gives an action
+that is no number."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from manyparts.core.records import Demonstration, Prompt
 from manyparts.core.serialisation import to_jsonable
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 from manyparts.methods.inverse_dynamics import finetune, finetune_states
@@ -39,18 +40,25 @@ def reactive(state: bool) -> ReactiveAgent:
     config = (finetune_states if state else finetune)("debug")
     spec, window = make_spec(), WindowConfig(steps=1, chunk=1)
     body = Embodiment(spec, {}, Statistics({"observation.state": MOMENTS}), ())
-    system = System.build(config.model, config.objectives, JointSpec((spec,)), window)
+    system = System.build(config.model, config.objectives, EmbodimentSet((spec,)), window)
     written = {name: to_jsonable(getattr(config, name)) for name in ("model", "objectives")}
-    return ReactiveAgent(system, CheckpointInfo((body,), window=to_jsonable(window), provenance={}, **written))
+    return ReactiveAgent(
+        system, CheckpointInfo((body,), window=to_jsonable(window), provenance={}, **written)
+    )
 
 
 def planner(**given: Any) -> MpcAgent:
     spec = replace(make_spec(action=1), state_names=("position", "velocity"))
     normaliser = StateNormaliser((0.5,) * 2, (2.0,) * 2)
-    return MpcAgent(Line(), spec, normaliser, RandomShootingConfig(candidates=8, horizon=3), **given)
+    return MpcAgent(
+        Line(), spec, normaliser, RandomShootingConfig(candidates=8, horizon=3), **given
+    )
 
 
-SEEING: dict[str, Callable[[], Any]] = {"policy": make_agent, "reactive": lambda: reactive(state=False)}
+SEEING: dict[str, Callable[[], Any]] = {
+    "policy": make_agent,
+    "reactive": lambda: reactive(state=False),
+}
 FEELING: dict[str, Callable[[], Any]] = {
     "policy": make_agent,
     "reactive": lambda: reactive(state=True),
@@ -64,19 +72,34 @@ def act(agent: Agent, observation: Any, **parts: Any) -> np.ndarray:
 
 
 def observed(agent: Agent) -> dict[str, Any]:
-    return {**next(make_observations(1)), "state": np.full(agent.interface.state_dimension, 0.7, np.float32)}
+    return {
+        **next(make_observations(1)),
+        "state": np.full(agent.spec.state_dimension, 0.7, np.float32),
+    }
 
 
 @pytest.mark.parametrize("name", SEEING)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda image: (image / 255).astype(np.float32), r"camera 'front' is float32 in .*\(image \* 255\)\.astype"),
-        (lambda image: image.astype(np.float64), r"float64 in \[0, 255\]; images are uint8 .*: image\.astype"),
-        (lambda image: image.astype(np.int64) - 9, r"int64 in \[-9, 246\]; images are uint8 in \[0, 255\]$"),
+        (
+            lambda image: (image / 255).astype(np.float32),
+            r"camera 'front' is float32 in .*\(image \* 255\)\.astype",
+        ),
+        (
+            lambda image: image.astype(np.float64),
+            r"float64 in \[0, 255\]; images are uint8 .*: image\.astype",
+        ),
+        (
+            lambda image: image.astype(np.int64) - 9,
+            r"int64 in \[-9, 246\]; images are uint8 in \[0, 255\]$",
+        ),
         (lambda image: image > 128, "camera 'front' is bool; images are uint8"),
         (lambda image: image.astype(np.uint16) * 257, r"uint16 in \[0, 65535\]"),
-        (lambda image: image.transpose(2, 0, 1), r"\(3, 16, 16\); this agent was trained on .*channels come last"),
+        (
+            lambda image: image.transpose(2, 0, 1),
+            r"\(3, 16, 16\); this agent was trained on .*channels come last",
+        ),
         (lambda image: image[None], r"one image without a batch, image\[0\]"),
         (lambda image: image[..., :1], r"\(16, 16, 1\); this agent was trained on \(16, 16, 3\)"),
         (lambda image: "picture.png", "camera 'front' is <U11; images are uint8"),
@@ -95,9 +118,18 @@ def test_images_that_do_not_fit_are_refused(name, change, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda state: np.full_like(state, np.nan), "observation: .* is nan; expected finite numbers"),
-        (lambda state: np.full_like(state, -np.inf), "observation: .* is -inf; expected finite numbers"),
-        (lambda state: np.full_like(state, 3e38), r"is 3e\+38; this agent was trained on 0.5 with a std of 2"),
+        (
+            lambda state: np.full_like(state, np.nan),
+            "observation: .* is nan; expected finite numbers",
+        ),
+        (
+            lambda state: np.full_like(state, -np.inf),
+            "observation: .* is -inf; expected finite numbers",
+        ),
+        (
+            lambda state: np.full_like(state, 3e38),
+            r"is 3e\+38; this agent was trained on 0.5 with a std of 2",
+        ),
         (lambda state: state[None], r"has a state of \(1, \d\); this agent was trained on"),
         (lambda state: state.astype(str), "state is <U32; expected float32"),
         (lambda state: state.astype(np.complex64), "state is complex64; expected float32"),
@@ -113,7 +145,9 @@ def test_states_that_do_not_fit_are_refused(name, change, says):
 
 
 @pytest.mark.parametrize("name", FEELING)
-@pytest.mark.parametrize("change", [np.ndarray.tolist, torch.from_numpy, np.float64, lambda state: state.astype(">f4")])
+@pytest.mark.parametrize(
+    "change", [np.ndarray.tolist, torch.from_numpy, np.float64, lambda state: state.astype(">f4")]
+)
 def test_states_of_other_kinds_act_alike(name, change):
     agent = FEELING[name]()
     observation = observed(agent)
@@ -154,7 +188,9 @@ def test_every_agent_needs_an_observation(name):
 
 def test_a_camera_that_is_missing_is_named():
     images = {"top": np.zeros((SIZE, SIZE, 3), np.uint8)}
-    with pytest.raises(UserError, match=r"no images\['front'\] \(images: 'top'\); this agent was trained on"):
+    with pytest.raises(
+        UserError, match=r"no images\['front'\] \(images: 'top'\); this agent was trained on"
+    ):
         act(make_agent(), observed(make_agent()), images=images)
 
 
@@ -171,9 +207,18 @@ def test_prompts_that_are_no_prompts_are_refused():
     shown = {"front": np.zeros((ANY_PROMPT.demonstration_frames, SIZE, SIZE, 3), np.uint8)}
     agent = make_agent(window=ANY_PROMPT)
     for prompt, says in (
-        (Prompt(goal=float_image), r"prompt's image of 'front' is float32 in \[0, 0\]; images are uint8"),
-        (Prompt(demonstration=Demonstration(shown, np.zeros((1, 2)))), r"actions float64 \(1, 2\); this agent expects"),
-        (Prompt(demonstration=Demonstration(shown, np.full((3, 2, 2), np.nan))), "expects finite numbers"),
+        (
+            Prompt(goal=float_image),
+            r"prompt's image of 'front' is float32 in \[0, 0\]; images are uint8",
+        ),
+        (
+            Prompt(demonstration=Demonstration(shown, np.zeros((1, 2)))),
+            r"actions float64 \(1, 2\); this agent expects",
+        ),
+        (
+            Prompt(demonstration=Demonstration(shown, np.full((3, 2, 2), np.nan))),
+            "expects finite numbers",
+        ),
     ):
         with pytest.raises(UserError, match=says):
             agent.act(None, observed(agent), prompt, explore=False)
@@ -186,7 +231,9 @@ def test_held_states_are_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         expected = state_of({"state": state}, make_spec(), normaliser)
-    with pytest.warns(DatasetWarning, match="state s1 was always 0.5 in the agent's data and is another now"):
+    with pytest.warns(
+        DatasetWarning, match="state s1 was always 0.5 in the agent's data and is another now"
+    ):
         found = state_of({"state": state + np.array([0, 7, 0])}, make_spec(), normaliser)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -198,7 +245,9 @@ def test_a_body_without_a_state_needs_none():
     assert image_of({"images": {"front": image}}, "front", (SIZE, SIZE)) is image
 
 
-@pytest.mark.parametrize("objective", [3, "go", lambda observation: observation, lambda a, b, c, d: a])
+@pytest.mark.parametrize(
+    "objective", [3, "go", lambda observation: observation, lambda a, b, c, d: a]
+)
 def test_objectives_must_be_callable(objective):
     with pytest.raises(UserError, match=r"the objective (is|cannot be called)"):
         callable_objective(objective)

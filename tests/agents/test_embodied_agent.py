@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import ARM, CRAWLER, JOINT, make_joint_batch
 from einops import rearrange
-from factories import CHUNK, SENTENCES_ALONE, SIZE, STEPS, generator, make_model_config, make_system
+from embodiments import ARM, BOTH, CRAWLER, make_mixed_batch
+from factories import (
+    CHUNK,
+    INSTRUCTIONS_ALONE,
+    SIZE,
+    STEPS,
+    generator,
+    make_model_config,
+    make_system,
+)
 
 from manyparts.agents.policy import PolicyAgent
 from manyparts.core.errors import UserError
@@ -24,7 +32,9 @@ from manyparts.objectives.base import Passes
 from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 
 TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
-MOMENTS = Statistics({"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)})
+MOMENTS = Statistics(
+    {"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)}
+)
 BODIES = (Embodiment(ARM, {}, MOMENTS, TASK), Embodiment(CRAWLER, {}, Statistics({}), TASK))
 
 
@@ -32,41 +42,55 @@ def make_agent(
     embodiment: str | None, *, attention: Any = "causal", bodies: tuple[Embodiment, ...] = BODIES
 ) -> PolicyAgent:
     objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
-    plain = {name: to_jsonable(value) for name, value in (("model", make_model_config()), ("objectives", objectives))}
-    info = CheckpointInfo(embodiments=bodies, window=to_jsonable(SENTENCES_ALONE), provenance={}, **plain)
-    return PolicyAgent(make_system(objectives=objectives, spec=JOINT), info, embodiment=embodiment)
+    plain = {
+        name: to_jsonable(value)
+        for name, value in (("model", make_model_config()), ("objectives", objectives))
+    }
+    info = CheckpointInfo(
+        embodiments=bodies, window=to_jsonable(INSTRUCTIONS_ALONE), provenance={}, **plain
+    )
+    return PolicyAgent(make_system(objectives=objectives, spec=BOTH), info, embodiment=embodiment)
 
 
 def observations(spec: Spec, count: int) -> list[Observation]:
     draw = np.random.default_rng(0)
     images = [
-        {name: draw.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for name in spec.cameras} for _ in range(count)
+        {name: draw.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for name in spec.cameras}
+        for _ in range(count)
     ]
-    return [{"images": each, "state": draw.normal(size=spec.state_dimension).astype(np.float32)} for each in images]
+    return [
+        {"images": each, "state": draw.normal(size=spec.state_dimension).astype(np.float32)}
+        for each in images
+    ]
 
 
 @pytest.mark.parametrize("attention", ["causal", "present"])
 @pytest.mark.parametrize("number", [0, 1])
 def test_acting_for_a_body_is_the_models_pass_over_its_rows(number: int, attention: str) -> None:
-    spec = JOINT.specs[number]
+    spec = BOTH.specs[number]
     agent, carry, actions = make_agent(spec.embodiment, attention=attention), None, []
     seen = observations(spec, STEPS * CHUNK)
     for observation in seen:
         action, carry = agent.act(carry, observation, OPEN, explore=False)
         actions.append(action)
-    assert agent.interface == spec and actions[0].shape == (spec.action.dimension,)
+    assert agent.spec == spec and actions[0].shape == (spec.action.dimension,)
     done = torch.from_numpy(spec.action.normalise(np.stack(actions))).view(1, STEPS, CHUNK, -1)
-    batch = make_joint_batch((number,))
+    batch = make_mixed_batch((number,))
     frames = {
         slot: rearrange(
-            torch.from_numpy(np.stack([o["images"][camera] for o in seen[::CHUNK]])), "t h w c -> 1 t c h w"
+            torch.from_numpy(np.stack([o["images"][camera] for o in seen[::CHUNK]])),
+            "t h w c -> 1 t c h w",
         )
-        for camera, slot in JOINT.slot_of(spec).items()
+        for camera, slot in BOTH.slot_of(spec).items()
     }
     state, action = batch.state.clone(), batch.action.clone()
-    state[..., : spec.state_dimension] = (torch.from_numpy(np.stack([o["state"] for o in seen[::CHUNK]])) - 0.5) / 2
+    state[..., : spec.state_dimension] = (
+        torch.from_numpy(np.stack([o["state"] for o in seen[::CHUNK]])) - 0.5
+    ) / 2
     action[..., : spec.action.dimension] = done
-    batch = replace(batch, images={**batch.images, **frames}, state=state, action=action, prompt=(OPEN,))
+    batch = replace(
+        batch, images={**batch.images, **frames}, state=state, action=action, prompt=(OPEN,)
+    )
     with torch.no_grad():
         predicted = agent.policy.predict(Passes(agent.model, batch, generator()))
         expected = agent.policy.head.decode(predicted, embodiment=batch.embodiment)
@@ -79,9 +103,9 @@ def test_exploring_samples_choices() -> None:
     agent, (seen,) = make_agent("crawler"), observations(CRAWLER, 1)
     drawn = {
         float(
-            PolicyAgent(agent.system, agent.info, embodiment="crawler", seed=seed).act(None, seen, OPEN, explore=True)[
-                0
-            ][0]
+            PolicyAgent(agent.system, agent.info, embodiment="crawler", seed=seed).act(
+                None, seen, OPEN, explore=True
+            )[0][0]
         )
         for seed in range(12)
     }
@@ -91,10 +115,12 @@ def test_exploring_samples_choices() -> None:
 def test_the_body_is_to_be_named_unless_there_is_but_one_that_was_learned() -> None:
     with pytest.raises(UserError, match="several embodiments; name one of them: arm, crawler"):
         make_agent(None)
-    with pytest.raises(UserError, match="not trained for embodiment 'walker'; choices: arm, crawler"):
+    with pytest.raises(
+        UserError, match="not trained for embodiment 'walker'; choices: arm, crawler"
+    ):
         make_agent("walker")
     kept = (replace(BODIES[0], tasks=()), BODIES[1])
-    assert make_agent(None, bodies=kept).interface == CRAWLER
+    assert make_agent(None, bodies=kept).spec == CRAWLER
     with pytest.raises(UserError, match="not trained for embodiment 'arm'; choices: crawler"):
         make_agent("arm", bodies=kept)
 

@@ -23,8 +23,8 @@ def make_env(slot: int) -> Environment:
 
 def make_agent(kind: str, env: Environment, slot: int) -> Agent:
     if kind == "expert":
-        return ExpertAgent(env, Noise(deviation=0.5), seed=slot)
-    return RandomAgent(env.interface, seed=slot)
+        return ExpertAgent(env, Noise(std=0.5), seed=slot)
+    return RandomAgent(env.embodiment_spec, seed=slot)
 
 
 def act_alone(kind: str, slot: int, steps: int) -> np.ndarray:
@@ -65,26 +65,31 @@ def test_acting_changes_nothing_but_what_it_returns(kind: str) -> None:
 
 def test_noise_has_the_deviation_and_correlation_it_says() -> None:
     env = make_env(0)
-    noise = Noise(deviation=0.4, correlation=0.9)
+    noise = Noise(std=0.4, correlation=0.9)
     agent, carry, drawn = ExpertAgent(env, noise, seed=1), None, []
     for _ in range(10_000):
         _, carry = agent.act(carry, None, None, explore=True)
         drawn.append(carry.noise)
     values = np.stack(drawn)
     np.testing.assert_allclose(values.std(axis=0), 0.4, rtol=0.1)
-    np.testing.assert_allclose((values[1:] * values[:-1]).mean(axis=0) / values.var(axis=0), 0.9, atol=0.02)
+    np.testing.assert_allclose(
+        (values[1:] * values[:-1]).mean(axis=0) / values.var(axis=0), 0.9, atol=0.02
+    )
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.1)
 
 
 def test_the_first_steps_noise_is_as_large_as_any() -> None:
     env = make_env(0)
-    first = [ExpertAgent(env, Noise(), seed=seed).act(None, None, None, explore=True)[1].noise for seed in range(4000)]
+    first = [
+        ExpertAgent(env, Noise(), seed=seed).act(None, None, None, explore=True)[1].noise
+        for seed in range(4000)
+    ]
     np.testing.assert_allclose(np.std(first, axis=0), 0.4, rtol=0.06)
 
 
 def test_what_is_executed_is_the_clean_action_and_its_noise_within_bounds() -> None:
     env = make_env(3)
-    contract = env.interface.action
+    contract = env.embodiment_spec.action
     agent, carry = ExpertAgent(env, Noise(), seed=1), None
     low, high = np.array(contract.low), np.array(contract.high)
     clipped = 0
@@ -109,10 +114,10 @@ def test_without_exploring_the_expert_is_clean(noise: Noise | None) -> None:
 
 def test_random_actions_fill_the_contract() -> None:
     env = make_env(0)
-    agent, carry, actions = RandomAgent(env.interface, seed=2), None, []
+    agent, carry, actions = RandomAgent(env.embodiment_spec, seed=2), None, []
     for _ in range(2000):
         action, carry = agent.act(carry, None, None, explore=False)
         actions.append(action)
-    values = env.interface.action.normalise(np.stack(actions))
+    values = env.embodiment_spec.action.normalise(np.stack(actions))
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.06)
     np.testing.assert_allclose(values.std(axis=0), 1 / np.sqrt(3), atol=0.03)

@@ -1,4 +1,5 @@
-"""Acting by planning: what the context is told, memory that is not changed in place, units, and clear refusals."""
+"""Acting by planning: what the context is told, memory that is not changed in place, units, and
+clear refusals."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from manyparts.agents.planning import MpcAgent
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation, Prompt
 from manyparts.core.spec import Spec
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
@@ -50,17 +51,31 @@ def test_the_history_has_what_was_seen_done_and_predicted() -> None:
     torch.testing.assert_close(context.observation, torch.tensor(states))
     torch.testing.assert_close(context.action, torch.tensor(np.stack(actions[:2])) / 2)
     for step in range(2):  # the reward that the model predicts after what was really seen
-        before = agent.model.encode(context.observation[: step + 1], context.action[:step], context.reward[:step])
-        torch.testing.assert_close(context.reward[step], before.imagine(1).step(context.action[step][None]).reward[0])
+        before = agent.model.encode(
+            context.observation[: step + 1], context.action[:step], context.reward[:step]
+        )
+        torch.testing.assert_close(
+            context.reward[step], before.imagine(1).step(context.action[step][None]).reward[0]
+        )
 
 
 def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
-    agent, carry, state = make(planner=MppiConfig(candidates=64, horizon=10)), None, torch.tensor([1.0, 0.0])
+    agent, carry, state = (
+        make(planner=MppiConfig(candidates=64, horizon=10)),
+        None,
+        torch.tensor([1.0, 0.0]),
+    )
     for _ in range(40):
         action, carry = agent.act(carry, observed(*state.tolist()), None, explore=False)
         assert action.dtype == np.float32 and action.shape == (1,) and abs(action[0]) <= 2
-        pushed = torch.from_numpy(agent.interface.action.normalise(action))[None]
-        state = Line().encode(state[None], torch.zeros(0, 1), torch.zeros(0)).imagine(1).step(pushed).observation[0]
+        pushed = torch.from_numpy(agent.spec.action.normalise(action))[None]
+        state = (
+            Line()
+            .encode(state[None], torch.zeros(0, 1), torch.zeros(0))
+            .imagine(1)
+            .step(pushed)
+            .observation[0]
+        )
     assert state.abs().max() < 0.1
 
 
@@ -72,16 +87,23 @@ def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
     other, _ = agent.act(first, observed(0.9, -0.1), None, explore=True)
     assert np.array_equal(one, other)
     now = first.plan, first.action, first.context.observation, first.steps
-    assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(kept, now, strict=True))
+    assert all(
+        torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(kept, now, strict=True)
+    )
 
 
 def test_slots_side_by_side_act_as_each_alone() -> None:
-    agent, states = make(), {slot: [(slot / 4, -0.1 * step) for step in range(4)] for slot in range(3)}
+    agent, states = (
+        make(),
+        {slot: [(slot / 4, -0.1 * step) for step in range(4)] for slot in range(3)},
+    )
     alone = {slot: act_along(agent, path) for slot, path in states.items()}
     carries: dict = dict.fromkeys(states)
     for step in range(4):
         for slot, path in states.items():
-            action, carries[slot] = agent.act(carries[slot], observed(*path[step]), None, explore=False)
+            action, carries[slot] = agent.act(
+                carries[slot], observed(*path[step]), None, explore=False
+            )
             assert np.array_equal(action, alone[slot][step])
 
 
@@ -109,13 +131,17 @@ def test_exploring_disturbs_the_plans_action_within_bounds() -> None:
     assert not np.array_equal(planned, explored)
     torch.testing.assert_close(carry.action, torch.from_numpy(explored) / 2)
     assert abs(wild.act(None, observed(1.0, 0.0), None, explore=True)[0][0]) == 2
-    assert not np.array_equal(make(seed=1).act(None, observed(1.0, 0.0), None, explore=True)[0], explored)
+    assert not np.array_equal(
+        make(seed=1).act(None, observed(1.0, 0.0), None, explore=True)[0], explored
+    )
 
 
 def test_an_objective_is_told_the_simulators_units() -> None:
     told = []
 
-    def objective(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
+    def objective(
+        observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
+    ) -> torch.Tensor:
         told.append((observation, action))
         return observation[:, 0] - 1000 * (action[:, 0] > 1.0)
 
@@ -132,24 +158,34 @@ def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
 
     planner = RandomShootingConfig(candidates=2, horizon=6)
     wanted = regulated(torch.tensor([[0.4, 0.0]])).item()
-    action, _ = make(planner=planner, propose=propose).act(None, observed(0.4, 0.0), None, explore=False)
+    action, _ = make(planner=planner, propose=propose).act(
+        None, observed(0.4, 0.0), None, explore=False
+    )
     assert action[0] / 2 == pytest.approx(wanted, abs=1e-5)
-    own, _ = make(AdvisedLine(), planner=replace(planner, advised=True)).act(None, observed(0.4, 0.0), explore=False)
+    own, _ = make(AdvisedLine(), planner=replace(planner, policy_proposals=True)).act(
+        None, observed(0.4, 0.0), explore=False
+    )
     assert own == action
     with pytest.raises(UserError, match="no policy to propose plans"):
-        make(planner=replace(planner, advised=True)).act(None, observed(0.4, 0.0), explore=False)
+        make(planner=replace(planner, policy_proposals=True)).act(
+            None, observed(0.4, 0.0), explore=False
+        )
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
 def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform", decoding=decoding)
+    config = DynamicsTransformerConfig(
+        width=16, layers=1, heads=2, bins=32, tokeniser="uniform", decoding=decoding
+    )
     torch.manual_seed(0)
     spec = body()
-    model = DynamicsTransformer(config, JointSpec((spec,)), chunk=1, steps=4).eval()
+    model = DynamicsTransformer(config, EmbodimentSet((spec,)), chunk=1, steps=4).eval()
     agent = MpcAgent(model, spec, NORMALISER, MppiConfig(candidates=4, horizon=6))
     encoded = []
     whole = model.encode
-    monkeypatch.setattr(model, "encode", lambda *given: encoded.append(len(given[0])) or whole(*given))
+    monkeypatch.setattr(
+        model, "encode", lambda *given: encoded.append(len(given[0])) or whole(*given)
+    )
     carry, states = None, [(0.1 * step, 0.0) for step in range(7)]
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
@@ -176,7 +212,9 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"state of \(3,\); this agent was trained on \(2,\)"):
         agent.act(None, {"images": {}, "state": np.zeros(3, np.float32)}, None, explore=False)
     for bad in (np.nan, np.inf):
-        with pytest.raises(UserError, match=f"observation: velocity is {bad}; expected finite numbers"):
+        with pytest.raises(
+            UserError, match=f"observation: velocity is {bad}; expected finite numbers"
+        ):
             agent.act(None, observed(0.0, bad), None, explore=False)
     with pytest.raises(UserError, match="no return of 32 plans is a finite number"):
         make(Line(explodes_above=-2)).act(None, observed(0.0, 0.0), None, explore=False)

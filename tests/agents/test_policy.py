@@ -1,4 +1,5 @@
-"""The trained policy as an agent: memory in its carry, the same answer as the model's own pass, clear refusals."""
+"""The trained policy as an agent: memory in its carry, the same answer as the model's own pass,
+clear refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ from manyparts.objectives.behaviour_cloning import BehaviourCloningConfig
 OPEN, CLOSE = Prompt("open the drawer"), Prompt("close the drawer")
 
 
-def act_along(agent: PolicyAgent, seed: int, prompt: Prompt, *, steps: int, explore: bool = False) -> np.ndarray:
+def act_along(
+    agent: PolicyAgent, seed: int, prompt: Prompt, *, steps: int, explore: bool = False
+) -> np.ndarray:
     carry, actions = None, []
     for observation in make_observations(steps, seed=seed):
         action, carry = agent.act(carry, observation, prompt, explore=explore)
@@ -47,9 +50,13 @@ def test_sixteen_slots_side_by_side_act_as_each_alone():
     together: list[list[np.ndarray]] = [[] for _ in range(16)]
     for observations in zip(*(make_observations(12, seed=seed) for seed in range(16)), strict=True):
         for slot, observation in enumerate(observations):
-            action, carries[slot] = agent.act(carries[slot], observation, prompts[slot], explore=False)
+            action, carries[slot] = agent.act(
+                carries[slot], observation, prompts[slot], explore=False
+            )
             together[slot].append(action)
-    assert all(np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True))
+    assert all(
+        np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True)
+    )
 
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
@@ -60,12 +67,18 @@ def test_acting_is_the_models_pass_over_the_same_window(attention, conditioning)
     observations = list(make_observations(steps))
     actions = act_along(agent, 0, OPEN, steps=steps)
     seen = observations[::CHUNK]
-    images = rearrange(torch.from_numpy(np.stack([o["images"]["front"] for o in seen])), "t h w c -> 1 t c h w")
+    images = rearrange(
+        torch.from_numpy(np.stack([o["images"]["front"] for o in seen])), "t h w c -> 1 t c h w"
+    )
     states = torch.from_numpy(np.stack([(o["state"] - 0.5) / 2 for o in seen]))[None]
-    done = torch.from_numpy(agent.interface.action.normalise(actions)).view(1, STEPS, CHUNK, -1)
-    batch = replace(make_batch(1), images={"front": images}, state=states, action=done, prompt=(OPEN,))
+    done = torch.from_numpy(agent.spec.action.normalise(actions)).view(1, STEPS, CHUNK, -1)
+    batch = replace(
+        make_batch(1), images={"front": images}, state=states, action=done, prompt=(OPEN,)
+    )
     with torch.no_grad():
-        expected = agent.policy.head.decode(agent.policy.predict(Passes(agent.model, batch, generator())))
+        expected = agent.policy.head.decode(
+            agent.policy.predict(Passes(agent.model, batch, generator()))
+        )
     np.testing.assert_allclose(done, expected, atol=1e-5)
 
 
@@ -111,12 +124,16 @@ def test_exploring_samples_from_bins_and_repeats_with_its_seed():
     assert np.array_equal(*explored) and not np.array_equal(explored[0], greedy)
 
 
-@pytest.mark.parametrize("encoder", [ConvEncoderConfig(width=8, layers=((8, 4, 4),)), ViTConfig(8, 4, 1, 2)])
+@pytest.mark.parametrize(
+    "encoder", [ConvEncoderConfig(width=8, layers=((8, 4, 4),)), ViTConfig(8, 4, 1, 2)]
+)
 def test_acting_in_bf16_is_near_acting_in_fp32_and_rounds_weights_once(encoder):
     ours, theirs = (make_agent(encoder=encoder) for _ in range(2))
     ours = PolicyAgent(ours.system, ours.info, precision="bf16")
     block, prompt = ours.model.blocks[0].attention.query.weight, ours.model.prompt_encoder
-    assert block.dtype == torch.bfloat16 and {each.dtype for each in prompt.parameters()} == {torch.float32}
+    assert block.dtype == torch.bfloat16 and {each.dtype for each in prompt.parameters()} == {
+        torch.float32
+    }
     one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (ours, theirs))
     assert not np.array_equal(one, other)
     np.testing.assert_allclose(one, other, atol=0.05)
@@ -141,16 +158,26 @@ def test_an_observation_of_another_embodiment_is_refused():
 
 @pytest.mark.parametrize(
     ("encoder", "maps"),
-    [(ConvEncoderConfig(width=8, layers=((8, 4, 4),)), 2), (ViTConfig(width=8, patch=4, layers=1, heads=2), 1)],
+    [
+        (ConvEncoderConfig(width=8, layers=((8, 4, 4),)), 2),
+        (ViTConfig(width=8, patch=4, layers=1, heads=2), 1),
+    ],
 )
 def test_attention_is_over_the_grid_of_every_camera(encoder, maps):
     agent = make_agent(encoder=encoder, token_maps=maps)
-    spec, objectives = make_spec(cameras=("front", "wrist")), {"behaviour_cloning": BehaviourCloningConfig(hidden=16)}
+    spec, objectives = (
+        make_spec(cameras=("front", "wrist")),
+        {"behaviour_cloning": BehaviourCloningConfig(hidden=16)},
+    )
     system = make_system(objectives=objectives, spec=spec, encoder=encoder, token_maps=maps)
-    two = PolicyAgent(system, replace(agent.info, embodiments=(replace(agent.info.embodiments[0], spec=spec),)))
+    two = PolicyAgent(
+        system, replace(agent.info, embodiments=(replace(agent.info.embodiments[0], spec=spec),))
+    )
     frames = np.stack([observation["images"]["front"] for observation in make_observations(5)])
     found = two.attention({"front": frames, "wrist": frames[::-1]})
-    assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(spec.cameras, (5, 2, maps, 4, 4))
+    assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(
+        spec.cameras, (5, 2, maps, 4, 4)
+    )
     for weights in found.values():
         np.testing.assert_allclose(weights.sum(axis=(-2, -1)), 1, rtol=1e-5)
     assert two.attention({"wrist": frames}).keys() == {"wrist"}
@@ -164,7 +191,9 @@ def test_attention_changes_where_the_picture_does():
     frame = next(make_observations(1))["images"]["front"]
     changed = frame.copy()
     row, column = 3, 1  # of 4 x 4 cells of 4 pixels, which this encoder sees one by one
-    changed[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255 - changed[4 * row : 4 * row + 4, 4:8]
+    changed[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = (
+        255 - changed[4 * row : 4 * row + 4, 4:8]
+    )
     before, after = agent.attention({"front": np.stack([frame, changed])})["front"]
     odds = after / before
     elsewhere = np.ones((4, 4), bool)
@@ -175,7 +204,11 @@ def test_attention_changes_where_the_picture_does():
 
 def test_a_system_without_policy_is_refused():
     agent = make_agent()
-    objectives = {name: system for name, system in make_system().objectives.items() if name != "behaviour_cloning"}
+    objectives = {
+        name: system
+        for name, system in make_system().objectives.items()
+        if name != "behaviour_cloning"
+    }
     agent.system.objectives = torch.nn.ModuleDict(objectives)
     with pytest.raises(UserError, match="learned no policy"):
         PolicyAgent(agent.system, agent.info)

@@ -1,4 +1,5 @@
-"""An agent is told by sentence, goal image or demonstration as in training, and refuses what it never learned."""
+"""An agent is told by instruction, goal image or demonstration as in training, and refuses what it
+never learned."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import torch
 from factories import ANY_PROMPT, CHUNK, SIZE, generator, make_agent, make_batch, make_observations
 
 from manyparts.core.errors import UserError
-from manyparts.core.records import Demonstration, Prompt, PromptPictures
+from manyparts.core.records import Demonstration, Prompt, PromptImages
 from manyparts.objectives.base import Passes
 
 FRAMES = ANY_PROMPT.demonstration_frames
@@ -19,11 +20,11 @@ GOAL = {"front": DRAW.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)}
 SHOWN = {"front": DRAW.integers(0, 256, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)}
 DONE = DRAW.uniform(-2, 2, (FRAMES, CHUNK, 2)).astype(np.float32)
 PROMPTS = {
-    "sentence": Prompt("open it"),
+    "instruction": Prompt("open it"),
     "goal": Prompt(goal=GOAL),
     "demonstration": Prompt(demonstration=Demonstration(SHOWN, DONE)),
     "watched": Prompt(demonstration=Demonstration(SHOWN)),
-    "sentence and goal": Prompt("open it", GOAL),
+    "instruction and goal": Prompt("open it", GOAL),
     "goal and demonstration": Prompt(None, GOAL, Demonstration(SHOWN, DONE)),
     "nothing": Prompt(),
 }
@@ -44,7 +45,7 @@ def test_every_kind_gives_finite_actions():
     assert all(np.isfinite(first_action(prompt)).all() for prompt in PROMPTS.values())
 
 
-def test_a_plain_sentence_is_a_prompt():
+def test_a_plain_instruction_is_a_prompt():
     agent, observations = make_agent(), list(make_observations(CHUNK + 1))
     told, carries = {}, {"open it": None, Prompt("open it"): None}
     for observation in observations:
@@ -58,7 +59,11 @@ def test_a_plain_sentence_is_a_prompt():
 
 @pytest.mark.parametrize("name", ["goal", "demonstration", "watched", "goal and demonstration"])
 def test_pictures_reach_the_model_as_in_training(name: str):
-    prompt, agent, observation = PROMPTS[name], make_agent(window=ANY_PROMPT), next(make_observations(1))
+    prompt, agent, observation = (
+        PROMPTS[name],
+        make_agent(window=ANY_PROMPT),
+        next(make_observations(1)),
+    )
     actions, carry = [], None
     for _ in range(CHUNK):
         action, carry = agent.act(carry, observation, prompt, explore=False)
@@ -72,7 +77,7 @@ def test_pictures_reach_the_model_as_in_training(name: str):
         frames[1:], mask[1:] = SHOWN["front"], True
         if prompt.demonstration.action is not None:
             told[1:], action_mask[1:] = DONE / 2, True
-    pictures = PromptPictures(
+    pictures = PromptImages(
         images={"front": torch.from_numpy(frames).permute(0, 3, 1, 2)[None]},
         features={},
         action=torch.from_numpy(told)[None],
@@ -82,7 +87,10 @@ def test_pictures_reach_the_model_as_in_training(name: str):
     state = torch.from_numpy((observation["state"] - 0.5) / 2).view(1, 1, -1)
     image = torch.from_numpy(observation["images"]["front"]).permute(2, 0, 1)[None, None]
     whole = make_batch(1)
-    first = {key: getattr(whole, key)[:, :1] for key in ("action", "expert_action", "reward", "timestep", "mask")}
+    first = {
+        key: getattr(whole, key)[:, :1]
+        for key in ("action", "expert_action", "reward", "timestep", "mask")
+    }
     batch = replace(
         whole,
         **first,
@@ -90,14 +98,18 @@ def test_pictures_reach_the_model_as_in_training(name: str):
         images={"front": image},
         state=state,
         prompt=(prompt,),
-        prompt_pictures=pictures,
+        prompt_images=pictures,
     )
     with torch.no_grad():
-        expected = agent.policy.head.decode(agent.policy.predict(Passes(agent.model, batch, generator())))[0, 0]
-    np.testing.assert_allclose(agent.interface.action.normalise(np.stack(actions)), expected, atol=1e-5)
+        expected = agent.policy.head.decode(
+            agent.policy.predict(Passes(agent.model, batch, generator()))
+        )[0, 0]
+    np.testing.assert_allclose(agent.spec.action.normalise(np.stack(actions)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "message"), [("goal", "has a goal image"), ("watched", "has a demonstration")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("goal", "has a goal image"), ("watched", "has a demonstration")]
+)
 def test_a_kind_that_was_not_learned_is_refused(name: str, message: str):
     with pytest.raises(UserError, match=message):
         make_agent().act(None, next(make_observations(1)), PROMPTS[name], explore=False)
@@ -110,5 +122,11 @@ def test_pictures_of_another_shape_are_refused():
 
 
 def test_prompts_are_equal_if_they_show_the_same_arrays():
-    assert Prompt("a", GOAL) == Prompt("a", GOAL) and hash(Prompt("a", GOAL)) == hash(Prompt("a", GOAL))
-    assert Prompt("a", GOAL) != Prompt("a", dict(GOAL)) and Prompt("a") != Prompt("b") and Prompt("a") != "a"
+    assert Prompt("a", GOAL) == Prompt("a", GOAL) and hash(Prompt("a", GOAL)) == hash(
+        Prompt("a", GOAL)
+    )
+    assert (
+        Prompt("a", GOAL) != Prompt("a", dict(GOAL))
+        and Prompt("a") != Prompt("b")
+        and Prompt("a") != "a"
+    )

@@ -1,4 +1,5 @@
-"""What the shared cache is measured against predicts the same, and computes nothing that nobody needs."""
+"""What the shared cache is measured against predicts the same, and computes nothing that nobody
+needs."""
 
 from __future__ import annotations
 
@@ -9,12 +10,16 @@ from benchmarks import plan_shared_cache
 from benchmarks.plan_shared_cache import HORIZON, a_context, imagine, imagine_plainly, make_model
 
 
-def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)
     model, asked = make_model("parallel"), []
     given = a_context(model)
     for head in (model.changes.expected, model.reward.expected):
-        head.register_forward_hook(lambda _, inputs, output: asked.append(output.numel() // output.shape[-1]))
+        head.register_forward_hook(
+            lambda _, inputs, output: asked.append(output.numel() // output.shape[-1])
+        )
     plain = imagine_plainly(model, given)
     assert asked == [3, 3] * HORIZON
     torch.testing.assert_close(plain, imagine(model, given), atol=1e-4, rtol=0)

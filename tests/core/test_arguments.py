@@ -1,4 +1,5 @@
-"""What people pass to public functions is understood, or refused in one line that says what to do."""
+"""What people pass to public functions is understood, or refused in one line that says what to
+do."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def work(config: Config, *, output: str, workers: int = 1) -> str:
 
 
 @pytest.mark.parametrize("value", ["~/run", Path("~/run")])
-def test_a_tilde_is_the_home_folder(value: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_is_the_home_folder(
+    value: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert path_of(value) == tmp_path / "run"
     assert path_of("a/~/b") == Path("a/~/b") and path_of("~nobody-of-this-name/x").name == "x"
@@ -82,19 +85,28 @@ def test_a_single_name_is_a_name() -> None:
 def test_of_many_choices_the_nearest_are_named() -> None:
     assert closest("raech", ["reach", "push"]) == "did you mean reach? choices: reach, push"
     many = closest("task-07x", [f"task-{number:02d}" for number in range(62)])
-    assert many.startswith("did you mean task-07? the nearest of 62 choices: task-07, ") and many.count(",") == 4
+    assert (
+        many.startswith("did you mean task-07? the nearest of 62 choices: task-07, ")
+        and many.count(",") == 4
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: work(Config(1)), r"work\(\): missing a required argument: 'output'; it takes config, output, workers"),
+        (
+            lambda: work(Config(1)),
+            r"work\(\): missing a required argument: 'output'; it takes config, output, workers",
+        ),
         (lambda: work(Config(1), outptu="x"), "has no argument 'outptu'; did you mean output"),
         (
             lambda: work(Config(1), output="x", steps=3),
             r"a field of Config: pass config=dataclasses.replace\(config, st",
         ),
-        (lambda: work(Config(1), output="x", rate=3), r"replace\(config, part=replace\(config.part, rate=...\)\)"),
+        (
+            lambda: work(Config(1), output="x", rate=3),
+            r"replace\(config, part=replace\(config.part, rate=...\)\)",
+        ),
         (lambda: work(Config(1), output="x", render=1), r"no argument 'render': draw\(\) does it"),
         (lambda: work(Config(1), "x", "y"), "too many positional arguments"),
     ],
@@ -113,20 +125,23 @@ def test_errors_from_within_stay_as_they_are() -> None:
 def test_setting_a_field_says_how_to_replace_it() -> None:
     config = Config(1)
     with pytest.raises(
-        UserError, match=r"Config.steps cannot be set; .* dataclasses.replace\(Config\(...\), steps=3\)"
+        UserError,
+        match=r"Config.steps cannot be set; .* dataclasses.replace\(Config\(...\), steps=3\)",
     ):
         config.steps = 3  # pyright: ignore[reportAttributeAccessIssue]
     assert config.steps == 1
 
 
-@pytest.mark.parametrize("value", [3, ["open it"], {"sentence": "open it"}])
+@pytest.mark.parametrize("value", [3, ["open it"], {"instruction": "open it"}])
 def test_what_is_no_prompt_is_refused(value: Any) -> None:
     assert Prompt.of("open it") == Prompt("open it") and Prompt.of(None) is None
-    with pytest.raises(UserError, match="expected a sentence, or a Prompt"):
+    with pytest.raises(UserError, match="expected an instruction, or a Prompt"):
         Prompt.of.__wrapped__(Prompt, value)  # without the tests' own type checker
 
 
-def test_commands_expand_a_tilde_that_the_shell_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_commands_expand_a_tilde_that_the_shell_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "home" / "set", [make_episode(0, 6)])
@@ -134,7 +149,16 @@ def test_commands_expand_a_tilde_that_the_shell_left(monkeypatch: pytest.MonkeyP
     assert main(["data", "convert", "~/set", "~/copy"]) == 0
     assert main(["data", "check", "~/copy", "--fix=~/fixed"]) == 0
     assert main(["data", "view", "~/fixed", "--output", "~/pages/page.html"]) == 0
-    settings = ["--episodes", "1", "--max-steps", "2", "--workers", "1", "--tasks", "pointmass/reach"]
+    settings = [
+        "--episodes",
+        "1",
+        "--max-steps",
+        "2",
+        "--workers",
+        "1",
+        "--tasks",
+        "pointmass/reach",
+    ]
     assert main(["evaluate", "~/run", *settings, "--output=~/found"]) == 0
     assert main(["evaluate", "--compare", "~/found", "~/found"]) == 0
     assert main(["report", "~/run", "--evaluation", "~/found", "--output=~/report.html"]) == 0
@@ -172,7 +196,7 @@ MISTAKES = {
     "load('run', device='cuda:9')": "device 'cuda:9' is not there; choices: auto",
     "load('run', devise='cpu')": "did you mean device?",
     "load(None)": "path is of type NoneType",
-    "A.act(None, O0, 3, explore=False)": "expected a sentence, or a Prompt",
+    "A.act(None, O0, 3, explore=False)": "expected an instruction, or a Prompt",
     "evaluate('expert', tasks='pointmass/reach')": "evaluate_reference('expert', tasks, output=...)",
     "evaluate(object())": "expected a run's folder or an agent of load()",
     "evaluate('run', episodes=2.0)": "episodes is 2.0; expected a whole number",
@@ -181,15 +205,15 @@ MISTAKES = {
     "evaluate('run', workers=1.5)": "workers is 1.5; expected a whole number",
     "evaluate('run', max_steps=9.5)": "max_steps is 9.5; expected a whole number",
     "evaluate('run', tasks=3)": "tasks is 3; expected names",
-    "evaluate('run', prompts='goal')": "or a sentence of two words or more",
-    "evaluate('run', prompts='sentence + goal_image')": "did you mean sentence+goal_image",
+    "evaluate('run', prompts='goal')": "or an instruction of two words or more",
+    "evaluate('run', prompts='instruction + goal_image')": "did you mean instruction+goal_image",
     "evaluate('run', prompts=3)": "expected a kind of prompt",
-    "evaluate('run', prompts=Prompt(goal={}))": "takes a prompt of a sentence alone",
+    "evaluate('run', prompts=Prompt(goal={}))": "takes a prompt of an instruction alone",
     "evaluate('run', prompts='go on', prompt_task='pointmass/reach')": "both choose the instruction",
     "evaluate('run', image_size=84)": "has no argument 'image_size'",
     "collect('pointmass/reach', episodes=2.0, output=O)": "episodes is 2.0; expected a whole number",
     "collect('pointmass/reach', episodes=1, output=O, image_size=84)": "pass config=EnvConfig(image_size=...)",
-    "collect('pointmass/reach', episodes=1, output=O, deviation=1)": "pass noise=Noise(deviation=...)",
+    "collect('pointmass/reach', episodes=1, output=O, std=1)": "pass noise=Noise(std=...)",
     "collect('pointmass/reach', episodes=1, output=O, config=84)": "expected an EnvConfig, or a dict of its fields",
     "make('pointmass/reach', image_size=84)": "pass config=EnvConfig(image_size=...)",
     "make('pointmass/reach', {'image_siez': 84})": "config.image_siez",
@@ -206,7 +230,7 @@ MISTAKES = {
     "DATA.frames(0, 'front', [9])": "rows 9 to 9 of episode 0; expected 0 to 5",
     "write_report(DATA)": "run is of type EpisodeDataset; expected a path",
     "compare(A, A)": "result is of type PolicyAgent, loaded from run; expected a path",
-    "rollout(E, A, seed=0, prompt=3, explore=False)": "expected a sentence, or a Prompt",
+    "rollout(E, A, seed=0, prompt=3, explore=False)": "expected an instruction, or a Prompt",
 }
 _SCRIPT = """
 import sys
@@ -235,7 +259,12 @@ def test_mistakes_in_calls_are_one_line_that_says_what_to_do(tmp_path: Path) -> 
     make_run(tmp_path / "run")
     calls = "\n".join(MISTAKES)
     done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT], input=calls, capture_output=True, text=True, cwd=tmp_path, check=True
+        [sys.executable, "-c", _SCRIPT],
+        input=calls,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
     )
     for (call, says), line in zip(MISTAKES.items(), done.stdout.splitlines(), strict=True):
         assert line.startswith("refused ") and says in line, f"{call}: {line}"

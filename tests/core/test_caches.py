@@ -31,7 +31,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_home_caches_are_temporary(bare: Path) -> None:
-    with pytest.warns(SurroundingsWarning, match=r"there is no home folder; .*export MANYPARTS_CACHE=FOLDER"):
+    with pytest.warns(
+        SurroundingsWarning, match=r"there is no home folder; .*export MANYPARTS_CACHE=FOLDER"
+    ):
         root = cache_root()
     assert root == bare / f"manyparts-cache-{os.getuid()}" and root.stat().st_mode & 0o777 == 0o700
 
@@ -39,7 +41,9 @@ def test_without_a_home_caches_are_temporary(bare: Path) -> None:
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/nobody"])
 def test_a_home_that_cannot_be_written_is_left(bare: Path, monkeypatch, home: str) -> None:
     monkeypatch.setenv("HOME", home)
-    monkeypatch.setattr(os, "access", lambda path, mode: str(path).startswith(str(bare)))  # root may write anywhere
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: str(path).startswith(str(bare))
+    )  # root may write anywhere
     with pytest.warns(SurroundingsWarning, match="cannot be written"):
         assert cache_root().parent == bare
 
@@ -65,7 +69,9 @@ def test_a_tilde_without_a_home_is_a_line(bare: Path, monkeypatch) -> None:
 
 def test_an_unwritable_cache_names_its_variable(monkeypatch) -> None:
     monkeypatch.setenv("MANYPARTS_CACHE", "/proc/mine")
-    with pytest.raises(UserError, match=r"cannot write /proc/mine/frames: .*export MANYPARTS_CACHE=FOLDER"):
+    with pytest.raises(
+        UserError, match=r"cannot write /proc/mine/frames: .*export MANYPARTS_CACHE=FOLDER"
+    ):
         staging.make_folder(cache_root() / "frames")
     with pytest.raises(UserError, match=r"cannot write /proc/other: [^;]*$"):
         staging.make_folder(Path("/proc/other"))

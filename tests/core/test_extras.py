@@ -18,13 +18,18 @@ from manyparts.evaluation.prediction.chart import write_chart
     ("source", "message"),
     [
         (None, r"^a film needs projector: pip install projector$"),
-        ("raise TypeError('Descriptors\\ncannot')", r"does not load \(TypeError: Descriptors\); install it again: pip"),
+        (
+            "raise TypeError('Descriptors\\ncannot')",
+            r"does not load \(TypeError: Descriptors\); install it again: pip",
+        ),
         ("import nothing_of_the_kind", r"installed but does not load \(ModuleNotFoundError"),
         ("from os import nothing_of_the_kind", r"installed but does not load \(ImportError"),
     ],
     ids=["missing", "broken", "a part is missing", "a part is too old"],
 )
-def test_a_package_that_does_not_load_is_named(tmp_path: Path, monkeypatch, source: str | None, message: str) -> None:
+def test_a_package_that_does_not_load_is_named(
+    tmp_path: Path, monkeypatch, source: str | None, message: str
+) -> None:
     if source is not None:
         (tmp_path / "projector.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
@@ -34,7 +39,9 @@ def test_a_package_that_does_not_load_is_named(tmp_path: Path, monkeypatch, sour
 
 def test_without_matplotlib_numbers_are_written_alone(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.warns(SurroundingsWarning, match=r"chart\.svg is not drawn: .*pip install matplotlib"):
+    with pytest.warns(
+        SurroundingsWarning, match=r"chart\.svg is not drawn: .*pip install matplotlib"
+    ):
         assert not write_chart(tmp_path / "chart.svg", lambda: b"")
     assert list(tmp_path.iterdir()) == []
 

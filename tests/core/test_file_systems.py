@@ -1,4 +1,5 @@
-"""File systems without locks (some NFS, Lustre, FUSE) and without links (exFAT, some network shares)."""
+"""File systems without locks (some NFS, Lustre, FUSE) and without links (exFAT, some network
+shares)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from manyparts.core.errors import UserError
-from manyparts.core.storage.links import knows_links, link_or_copy, point_at, pointed_at, symlink_or_copy
+from manyparts.core.storage.links import (
+    knows_links,
+    link_or_copy,
+    point_at,
+    pointed_at,
+    symlink_or_copy,
+)
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, can_be_locked, hold, knows_locks
 
 
@@ -45,7 +52,9 @@ def test_without_locks_one_holder_at_a_time(tmp_path: Path, without_locks: None)
     assert not knows_locks(tmp_path)
     with hold(tmp_path / LOCK, what="the folder"):
         assert {path.name for path in tmp_path.iterdir()} == LOCK_FILES
-        refused = pytest.raises(UserError, match=rf"the folder is in use .*process {os.getpid()} .*delete .*\.owner")
+        refused = pytest.raises(
+            UserError, match=rf"the folder is in use .*process {os.getpid()} .*delete .*\.owner"
+        )
         with refused, hold(tmp_path / LOCK, what="the folder"):
             pass
     with hold(tmp_path / LOCK, what="the folder"):
@@ -54,13 +63,19 @@ def test_without_locks_one_holder_at_a_time(tmp_path: Path, without_locks: None)
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_without_locks_a_dead_holder_is_followed(tmp_path: Path, without_locks: None, wait: bool) -> None:
-    (tmp_path / f"{LOCK}.owner").write_text(f"process {ended_process()} of {socket.gethostname()} 1")
+def test_without_locks_a_dead_holder_is_followed(
+    tmp_path: Path, without_locks: None, wait: bool
+) -> None:
+    (tmp_path / f"{LOCK}.owner").write_text(
+        f"process {ended_process()} of {socket.gethostname()} 1"
+    )
     with hold(tmp_path / LOCK, what="the folder", wait=wait):
         pass
 
 
-def test_without_locks_a_number_given_again_is_no_holder(tmp_path: Path, without_locks: None) -> None:
+def test_without_locks_a_number_given_again_is_no_holder(
+    tmp_path: Path, without_locks: None
+) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("this system does not say when a process began")
     (tmp_path / f"{LOCK}.owner").write_text(f"process {os.getpid()} of {socket.gethostname()} 1")
@@ -69,9 +84,14 @@ def test_without_locks_a_number_given_again_is_no_holder(tmp_path: Path, without
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_without_locks_another_machine_is_believed(tmp_path: Path, without_locks: None, wait: bool) -> None:
+def test_without_locks_another_machine_is_believed(
+    tmp_path: Path, without_locks: None, wait: bool
+) -> None:
     (tmp_path / f"{LOCK}.owner").write_text("process 1 of elsewhere 1")
-    with pytest.raises(UserError, match="process 1 of elsewhere"), hold(tmp_path / LOCK, what="it", wait=wait):
+    with (
+        pytest.raises(UserError, match="process 1 of elsewhere"),
+        hold(tmp_path / LOCK, what="it", wait=wait),
+    ):
         pass
 
 
@@ -81,9 +101,14 @@ def test_hdf5_is_written_and_read_without_locks(tmp_path: Path) -> None:
     if compiler is None or sys.platform != "linux":
         pytest.skip("a library that refuses locks needs gcc and LD_PRELOAD")
     pytest.importorskip("h5py")
-    source = f"#include <errno.h>\nint flock(int file, int how) {{ errno = {errno.ENOLCK}; return -1; }}"
+    source = (
+        f"#include <errno.h>\nint flock(int file, int how) {{ errno = {errno.ENOLCK}; return -1; }}"
+    )
     (tmp_path / "refuse.c").write_text(source)
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "refuse.so", tmp_path / "refuse.c"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", tmp_path / "refuse.so", tmp_path / "refuse.c"],
+        check=True,
+    )
     code = (
         "import h5py, sys; from pathlib import Path\n"
         "from manyparts.core.storage.locks import can_be_locked, knows_locks\n"

@@ -1,7 +1,7 @@
 """What was written while the project was called understudy reads, goes on and compares as before.
 
-`former/understudy-0.1.tar.xz` holds what its last commit of that name wrote: a dataset in three formats, runs, results,
-and a recording and a run that were killed.
+`former/understudy-0.1.tar.xz` holds what its last commit of that name wrote: a dataset in three
+formats, runs, results, and a recording and a run that were killed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,24 @@ from manyparts.evaluation.results import Result, compare, provenance_mismatches
 from manyparts.models.checkpoint import load_info, resolve
 
 ARCHIVE = Path(__file__).parent / "former" / "understudy-0.1.tar.xz"
-TINY = ["--model.width", "8", "--model.layers", "1", "--model.heads", "2", "--model.encoder.width", "8"]
-TINY += ["--model.prompt.text.width", "8", "--model.prompt.text.layers", "1", "--model.prompt.text.heads", "2"]
+TINY = [
+    "--model.width",
+    "8",
+    "--model.layers",
+    "1",
+    "--model.heads",
+    "2",
+    "--model.encoder.width",
+    "8",
+]
+TINY += [
+    "--model.prompt.text.width",
+    "8",
+    "--model.prompt.text.layers",
+    "1",
+    "--model.prompt.text.heads",
+    "2",
+]
 TINY += ["--model.prompt.text.vocabulary", "64"]
 
 
@@ -38,15 +54,22 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def former(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy to work in, which is the current folder: its runs name each other by relative paths."""
+    """A copy to work in, which is the current folder: its runs name each other by relative
+    paths."""
     shutil.copytree(unpacked, tmp_path / "work", symlinks=True)
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
 
 
 def test_the_files_carry_the_former_name(former: Path) -> None:
-    for file in ("data/meta/info.json", "minari/data/metadata.json", "phase2/evaluation/results.json"):
-        assert f'"{FORMER_NAME}"' in Path(file).read_text() and NAME not in Path(file).read_text(), file
+    for file in (
+        "data/meta/info.json",
+        "minari/data/metadata.json",
+        "phase2/evaluation/results.json",
+    ):
+        assert (
+            f'"{FORMER_NAME}"' in Path(file).read_text() and NAME not in Path(file).read_text()
+        ), file
 
 
 @pytest.mark.parametrize("name", ["data", "minari", "robomimic.hdf5"])
@@ -55,7 +78,9 @@ def test_datasets_of_all_formats_read_as_ours(former: Path, name: str) -> None:
     assert [task.name for task in dataset.tasks] == ["pointmass/reach"]
     assert dataset.spec.embodiment == "pointmass" and not dataset.spec.action.measured
     assert dataset.environment["image_size"] == 16
-    np.testing.assert_allclose(dataset.episode(0).action, EpisodeDataset.open("data").episode(0).action, atol=1e-6)
+    np.testing.assert_allclose(
+        dataset.episode(0).action, EpisodeDataset.open("data").episode(0).action, atol=1e-6
+    )
 
 
 def test_the_experts_actions_have_their_column_of_today(former: Path) -> None:
@@ -75,7 +100,9 @@ def test_fingerprints_stay(former: Path) -> None:
 
 def test_appending_writes_the_name_of_today_alone(former: Path) -> None:
     dataset = EpisodeDataset.open("data")
-    with append("data", dataset.spec, fps=dataset.fps, tasks=dataset.tasks, environment=dataset.environment) as writer:
+    with append(
+        "data", dataset.spec, fps=dataset.fps, tasks=dataset.tasks, environment=dataset.environment
+    ) as writer:
         writer.add(dataset.episode(0))
     info = json.loads(Path("data/meta/info.json").read_text())
     assert NAME in info and FORMER_NAME not in info
@@ -88,8 +115,19 @@ def test_minari_datasets_are_written_with_the_name_of_today(former: Path) -> Non
     assert EpisodeDataset.open("again").spec == EpisodeDataset.open("minari").spec
 
 
-def test_a_recording_that_was_killed_goes_on(former: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["collect", "pointmass/reach", "--episodes", "9", "--image-size", "16", "--workers", "1"]
+def test_a_recording_that_was_killed_goes_on(
+    former: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "collect",
+        "pointmass/reach",
+        "--episodes",
+        "9",
+        "--image-size",
+        "16",
+        "--workers",
+        "1",
+    ]
     assert main([*command, "--output", "begun"]) == 0
     assert EpisodeDataset.open("begun").num_episodes == 9
 
@@ -99,10 +137,17 @@ def test_a_run_that_was_killed_resumes_and_new_phases_start_from_old_ones(former
     settings = [*again, "--checkpoint-every-steps", "40", *TINY]
     assert main(["train", "dualmind/phase2-debug", *settings, "--resume"]) == 0
     assert (Path("unfinished/checkpoints/last").resolve()).name == "000120"
-    assert FORMER_NAME in load_info(resolve("unfinished")).provenance["versions"]  # of where it began
-    assert main(["train", "dualmind/phase2-debug", *settings[:5], "new", "--steps", "2", *TINY]) == 0
+    assert (
+        FORMER_NAME in load_info(resolve("unfinished")).provenance["versions"]
+    )  # of where it began
+    assert (
+        main(["train", "dualmind/phase2-debug", *settings[:5], "new", "--steps", "2", *TINY]) == 0
+    )
     info = load_info(resolve("new"))
-    assert NAME in info.provenance["versions"] and FORMER_NAME in info.provenance["start_from"]["versions"]
+    assert (
+        NAME in info.provenance["versions"]
+        and FORMER_NAME in info.provenance["start_from"]["versions"]
+    )
 
 
 def test_results_of_both_names_are_compared(former: Path) -> None:
@@ -110,12 +155,17 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
     assert main(["evaluate", "phase2", "--episodes", "2", "--output", "again"]) == 0
     after = Result.load(Path("again"))
     assert FORMER_NAME in before.provenance["versions"] and NAME in after.provenance["versions"]
-    mine = {key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME}
+    mine = {
+        key: value for key, value in before.provenance["versions"].items() if key != FORMER_NAME
+    }
     if mine == {key: value for key, value in after.provenance["versions"].items() if key != NAME}:
         assert provenance_mismatches(before.provenance, after.provenance) == []
         assert before.episodes == after.episodes
     other = after.provenance | {"versions": after.provenance["versions"] | {NAME: "9"}}
-    assert any(text.startswith(f"versions.{NAME}") for text in provenance_mismatches(before.provenance, other))
+    assert any(
+        text.startswith(f"versions.{NAME}")
+        for text in provenance_mismatches(before.provenance, other)
+    )
     assert compare(before, before).mismatches == ()
 
 

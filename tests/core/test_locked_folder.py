@@ -10,20 +10,20 @@ import pytest
 
 from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.core.storage.locked_folder import claim, holds
+from manyparts.core.storage.locked_folder import holds, locked_folder
 
 
 def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> None:
     folder = tmp_path / "work"
-    with claim(folder, {"seed": 0, "tasks": ("a", "b")}):
+    with locked_folder(folder, {"seed": 0, "tasks": ("a", "b")}):
         (folder / "result").touch()
     assert holds(folder, {"seed": 0, "tasks": ("a", "b")})
-    with claim(folder, {"seed": 0, "tasks": ["a", "b"]}):
+    with locked_folder(folder, {"seed": 0, "tasks": ["a", "b"]}):
         pass
     assert not holds(folder, {"seed": 1, "tasks": ("a", "b")})
     with (
         pytest.raises(UserError, match=r"begun with other settings \(seed: 0, 1\)"),
-        claim(folder, {"seed": 1, "tasks": ("a", "b")}),
+        locked_folder(folder, {"seed": 1, "tasks": ("a", "b")}),
     ):
         pass
     assert (folder / "result").exists()
@@ -31,17 +31,19 @@ def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> No
 
 def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from manyparts.core.storage.locked_folder import claim\n"
-        f"with claim(Path({str(tmp_path / 'work')!r}), {{}}): pass"
+        "from pathlib import Path; from manyparts.core.storage.locked_folder import locked_folder\n"
+        f"with locked_folder(Path({str(tmp_path / 'work')!r}), {{}}): pass"
     )
-    with claim(tmp_path / "work", {}):
-        refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with locked_folder(tmp_path / "work", {}):
+        refused = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert f"{tmp_path / 'work'} is in use by another process" in refused.stderr
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_work_that_fails_before_it_begins_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no simulator"), claim(tmp_path / "work", {}):
+    with pytest.raises(UserError, match="no simulator"), locked_folder(tmp_path / "work", {}):
         raise UserError("no simulator")
     assert list(tmp_path.iterdir()) == []
 

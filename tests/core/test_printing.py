@@ -32,14 +32,21 @@ from manyparts.models.checkpoint import load_info, resolve
 
 HOSTILE = "esc\x1b[31m\nname [red] [/b] :smile: \u202e\x9b"
 SHOWN = r"esc\x1b[31m\nname [red] [/b] :smile: \u202e\x9b"
-HEADS = ("task", "sentence", "episodes", "mean length")
-ROWS = [("metaworld/button-press-topdown-wall", "press the button behind the wall", "12", "42.08")] * 2
+HEADS = ("task", "instruction", "episodes", "mean length")
+ROWS = [
+    ("metaworld/button-press-topdown-wall", "press the button behind the wall", "12", "42.08")
+] * 2
 
 
 @pytest.fixture(params=[40, 80])
 def columns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """The width of a terminal."""
-    for name, value in (("TTY_COMPATIBLE", "1"), ("TERM", "xterm"), ("NO_COLOR", "1"), ("COLUMNS", str(request.param))):
+    for name, value in (
+        ("TTY_COMPATIBLE", "1"),
+        ("TERM", "xterm"),
+        ("NO_COLOR", "1"),
+        ("COLUMNS", str(request.param)),
+    ):
         monkeypatch.setenv(name, value)
     return request.param
 
@@ -82,7 +89,10 @@ def test_files_hold_names_in_one_piece(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_facts_fit_narrow_terminals(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = [("spec.action.representation", "delta_position"), ("fingerprint", "0123456789abcdef" * 4)]
+    facts = [
+        ("spec.action.representation", "delta_position"),
+        ("fingerprint", "0123456789abcdef" * 4),
+    ]
     print_facts(facts)
     printed = printed_text(capsys)
     assert max(map(len, printed.splitlines())) <= columns
@@ -90,7 +100,9 @@ def test_facts_fit_narrow_terminals(columns: int, capsys: pytest.CaptureFixture[
         assert name in printed and value in joined(printed)
 
 
-def test_tables_print_brackets_and_escapes_as_text(columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_print_brackets_and_escapes_as_text(
+    columns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     print_table(("name", HOSTILE), [(HOSTILE, HOSTILE)], title=HOSTILE)
     print_facts([(HOSTILE, HOSTILE)])
     printed = printed_text(capsys)
@@ -109,7 +121,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("action", ["info", "check", "view", "convert", "check --fix"])
 def test_odd_paths_are_printed_as_they_are(
-    action: str, odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    action: str,
+    odd: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     target = str(tmp_path / "[/copy]\x1b")
@@ -120,7 +136,9 @@ def test_odd_paths_are_printed_as_they_are(
     }.get(action, [action, str(odd)])
     assert main(["data", *command]) == 0
     printed = "".join(capsys.readouterr())
-    assert "\x1b" not in printed and (action == "convert" or "[/copy]" in printed or "[red] :smile:" in printed)
+    assert "\x1b" not in printed and (
+        action == "convert" or "[/copy]" in printed or "[red] :smile:" in printed
+    )
 
 
 @pytest.mark.parametrize("action", ["info", "check"])
@@ -129,18 +147,27 @@ def test_names_of_a_dataset_are_whole_at_any_width(
 ) -> None:
     task = TaskEntry(f"suite/{'long-' * 8}name", "push the block that stands behind the wall")
     episode = replace(
-        make_episode(0, 6), task=task.name, sentence=task.sentence, action=9 * np.ones((6, 2), np.float32)
+        make_episode(0, 6),
+        task=task.name,
+        instruction=task.instruction,
+        action=9 * np.ones((6, 2), np.float32),
     )
-    with DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=[task], environment={}) as writer:
+    with DatasetWriter(
+        tmp_path / "set", make_spec(), fps=FPS, tasks=[task], environment={}
+    ) as writer:
         writer.add(episode)
     main(["data", action, str(tmp_path / "set")])
     printed = printed_text(capsys)
     assert max(map(len, printed.splitlines())) <= columns and "…" not in printed
-    for word in {"info": [task.name, "delta_position"], "check": ["bounds", "clips", "contract"]}[action]:
+    for word in {"info": [task.name, "delta_position"], "check": ["bounds", "clips", "contract"]}[
+        action
+    ]:
         assert word in joined(printed)
 
 
-def test_names_in_files_reach_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_in_files_reach_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = foreign.lerobot_v2(tmp_path / "set", "v2.1")
     info = json.loads((folder / "meta/info.json").read_text())
     info["robot_type"] = HOSTILE
@@ -157,7 +184,9 @@ def test_names_in_files_reach_no_terminal(tmp_path: Path, capsys: pytest.Capture
     assert SHOWN.split()[0] in printed and "\x1b" not in printed and "\x9b" not in printed
 
 
-def test_evaluations_of_odd_paths_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluations_of_odd_paths_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = make_run(tmp_path / "[/run] [red]")
     settings = ["--tasks", TASKS[0], "--episodes", "1", "--max-steps", "2", "--workers", "1"]
     assert main(["evaluate", str(run), *settings]) == 0
@@ -201,7 +230,9 @@ def test_a_page_from_within_a_dataset_has_a_name(
     assert "<title>set</title>" in Path("set.html").read_text()
 
 
-def test_terminals_without_the_letters_show_their_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_terminals_without_the_letters_show_their_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     folder = write(tmp_path / "打开", [make_episode(0, 4)]).path
@@ -216,7 +247,9 @@ def record(task: str, index: int, success: bool) -> EpisodeRecord:
 
 def test_records_are_shown_in_a_line(tmp_path: Path, odd: Path) -> None:
     run = make_run(tmp_path / "run")
-    result = Result(tuple(record(task, index, index > 1) for task in ("a/b", "a/c") for index in range(4)), {})
+    result = Result(
+        tuple(record(task, index, index > 1) for task in ("a/b", "a/c") for index in range(4)), {}
+    )
     dataset = EpisodeDataset.open(odd)
     shown = {
         "EpisodeDataset": dataset,
@@ -232,10 +265,17 @@ def test_records_are_shown_in_a_line(tmp_path: Path, odd: Path) -> None:
     }
     for kind, value in shown.items():
         text = repr(value)
-        assert text.startswith(f"{kind}(") and len(text) < 1000 and "array(" not in text and "\x1b" not in text, text
+        assert (
+            text.startswith(f"{kind}(")
+            and len(text) < 1000
+            and "array(" not in text
+            and "\x1b" not in text
+        ), text
     assert repr(result) == "Result(2 tasks, 8 episodes: success 0.50 [0.12, 0.88])"
     assert "2 episodes, 10 frames at 80 Hz, 2 tasks; toy, camera front 16x16" in repr(dataset)
-    assert "state=float32 (5, 3)" in repr(dataset[0]) and repr(load(run)).startswith("PolicyAgent('")
+    assert "state=float32 (5, 3)" in repr(dataset[0]) and repr(load(run)).startswith(
+        "PolicyAgent('"
+    )
 
 
 def test_long_values_are_shown_by_their_first() -> None:
@@ -248,7 +288,9 @@ def test_long_values_are_shown_by_their_first() -> None:
 def test_notebooks_show_tables_that_are_escaped(tmp_path: Path) -> None:
     name = "<script>alert(1)</script>&"
     result = Result(tuple(record(name, index, True) for index in range(2)), {})
-    folder = Path(shutil.copytree(write(tmp_path / "set", [make_episode(0, 4)]).path, tmp_path / "<b>"))
+    folder = Path(
+        shutil.copytree(write(tmp_path / "set", [make_episode(0, 4)]).path, tmp_path / "<b>")
+    )
     for value in (result, compare(result, result), EpisodeDataset.open(folder)):
         page = value._repr_html_()
         assert "<table>" in page and "<script>" not in page and "<b>" not in page

@@ -39,14 +39,19 @@ def test_an_option_that_comes_later_leaves_names_as_they_are() -> None:
 
 
 def test_what_is_not_the_default_counts() -> None:
-    names = [content_hash(each, defaults=False) for each in (After(3), After(4), After(3, 0.2), After(3, names=("a",)))]
+    names = [
+        content_hash(each, defaults=False)
+        for each in (After(3), After(4), After(3, 0.2), After(3, names=("a",)))
+    ]
     assert len(set(names)) == 4
-    assert to_jsonable({"one": After(3, 0.2)}, defaults=False) == {"one": {"type": "Config", "steps": 3, "rate": 0.2}}
+    assert to_jsonable({"one": After(3, 0.2)}, defaults=False) == {
+        "one": {"type": "Config", "steps": 3, "rate": 0.2}
+    }
 
 
 @dataclass(frozen=True)
 class Noise:
-    deviation: float = 0.4
+    std: float = 0.4
     share: float = 0.5
 
 
@@ -71,7 +76,7 @@ class New:
 @pytest.fixture
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(naming, "FORMER_CLASSES", {"Disturbance": "Noise", "New": "Old"})
-    monkeypatch.setattr(naming, "FORMER_FIELDS", {"Disturbance": {"std": "deviation"}})
+    monkeypatch.setattr(naming, "FORMER_FIELDS", {"Disturbance": {"std": "std"}})
 
 
 @pytest.mark.usefixtures("renamed")
@@ -83,7 +88,7 @@ def test_new_names_rename_no_content(noise: tuple[float, ...] | None) -> None:
         assert content_hash(new, defaults=defaults) == content_hash(old, defaults=defaults)
         for written in (to_jsonable(old, defaults=defaults), to_jsonable(new, defaults=defaults)):
             assert from_jsonable(New, written) == new
-    assert "deviation" not in str(to_jsonable(new)) and "Noise" not in str(to_jsonable(new))
+    assert "std" not in str(to_jsonable(new)) and "Noise" not in str(to_jsonable(new))
 
 
 @pytest.mark.usefixtures("renamed")

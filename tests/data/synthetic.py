@@ -20,12 +20,19 @@ ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
 
 
 def make_spec(size: int = 16, cameras: tuple[str, ...] = ("front",)) -> Spec:
-    action = ActionContract("delta_position", "world", ("x", "y"), (-1.0, -2.0), (1.0, 2.0), FPS, None)
-    return Spec("toy", dict.fromkeys(cameras, (size, size)), ("hand_x", "hand_y", "gripper"), action)
+    action = ActionContract(
+        "delta_position", "world", ("x", "y"), (-1.0, -2.0), (1.0, 2.0), FPS, None
+    )
+    return Spec(
+        "toy", dict.fromkeys(cameras, (size, size)), ("hand_x", "hand_y", "gripper"), action
+    )
 
 
-def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | None = None) -> Episode:
-    """Smooth pictures (so that video keeps them), random numbers; half of the episodes are noisy."""
+def make_episode(
+    seed: int, length: int, spec: Spec | None = None, task: int | None = None
+) -> Episode:
+    """Smooth pictures (so that video keeps them), random numbers; half of the episodes are
+    noisy."""
     spec = spec or make_spec()
     rng = np.random.default_rng(seed)
     entry = TASKS[seed % 2 if task is None else task]
@@ -33,7 +40,7 @@ def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | N
     noise = 0.1 if seed % 2 else 0.0
     return Episode(
         task=entry.name,
-        sentence=entry.sentence,
+        instruction=entry.instruction,
         seed=seed,
         images={camera: _pictures(rng, length, size) for camera, size in spec.cameras.items()},
         state=rng.normal(size=(length, spec.state_dimension)).astype(np.float32),
@@ -45,7 +52,10 @@ def make_episode(seed: int, length: int, spec: Spec | None = None, task: int | N
 
 
 def write(
-    path: Path, episodes: list[Episode], spec: Spec | None = None, images: Literal["png", "video"] = "png"
+    path: Path,
+    episodes: list[Episode],
+    spec: Spec | None = None,
+    images: Literal["png", "video"] = "png",
 ) -> EpisodeDataset:
     with DatasetWriter(
         path, spec or make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT, images=images
@@ -56,7 +66,7 @@ def write(
 
 
 def assert_equal(one: Episode, other: Episode) -> None:
-    assert (one.task, one.sentence, one.seed) == (other.task, other.sentence, other.seed)
+    assert (one.task, one.instruction, one.seed) == (other.task, other.instruction, other.seed)
     for name in ("state", "action", "expert_action", "reward", "success"):
         left, right = getattr(one, name), getattr(other, name)
         assert left.dtype == right.dtype, (name, left.dtype, right.dtype)
@@ -73,5 +83,7 @@ def _pictures(rng: np.random.Generator, length: int, size: tuple[int, int]) -> n
     offset = int(rng.integers(0, 60))
     frames = np.empty((length, height, width, 3), np.uint8)
     for step in range(length):
-        frames[step] = np.stack([np.full_like(rows, 9 * step % 256), rows + offset, columns + offset], axis=-1)
+        frames[step] = np.stack(
+            [np.full_like(rows, 9 * step % 256), rows + offset, columns + offset], axis=-1
+        )
     return frames

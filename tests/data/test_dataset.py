@@ -27,14 +27,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 def contents(folder: Path) -> dict[str, str]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
 
 
 def test_episodes_come_back_as_they_were(dataset: EpisodeDataset) -> None:
     assert dataset.num_episodes == 5 and dataset.num_frames == sum(map(len, EPISODES))
     assert dataset.starts.tolist() == np.cumsum([0, *map(len, EPISODES)]).tolist()
     assert dataset.episode_task.tolist() == [0, 1, 0, 1, 0]
-    assert dataset.spec == make_spec() and dataset.tasks == TASKS and dataset.environment == ENVIRONMENT
+    assert (
+        dataset.spec == make_spec()
+        and dataset.tasks == TASKS
+        and dataset.environment == ENVIRONMENT
+    )
     for index in (3, 0, 4, 1, 2):
         assert_equal(dataset.episode(index), EPISODES[index])
 
@@ -46,7 +53,9 @@ def test_a_dataset_is_a_sequence_of_episodes(dataset: EpisodeDataset) -> None:
     for found, expected in zip(dataset, EPISODES, strict=True):
         assert_equal(found, expected)
     assert dataset.length(-1) == len(EPISODES[4]) and dataset.seed(-1) == EPISODES[4].seed
-    np.testing.assert_array_equal(dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3])
+    np.testing.assert_array_equal(
+        dataset.frames(-1, "front", [2]), EPISODES[4].images["front"][2:3]
+    )
 
 
 @pytest.mark.parametrize("index", [5, -6])
@@ -86,7 +95,11 @@ def test_layout_is_lerobots(dataset: EpisodeDataset) -> None:
     }
     info = json.loads((dataset.path / "meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0" and info["fps"] == 80 and info["video_path"] is None
-    assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (5, dataset.num_frames, 2)
+    assert (info["total_episodes"], info["total_frames"], info["total_tasks"]) == (
+        5,
+        dataset.num_frames,
+        2,
+    )
     assert info["splits"] == {"train": "0:5"} and info["chunks_size"] == 1000
     assert info["features"]["observation.images.front"] == {
         "dtype": "image",
@@ -100,21 +113,32 @@ def test_tasks_carry_a_pandas_index(dataset: EpisodeDataset) -> None:
     table = pq.read_table(dataset.path / "meta/tasks.parquet")
     described = json.loads(table.schema.metadata[b"pandas"])
     assert described["index_columns"] == ["task"]
-    assert table["task"].to_pylist() == [task.sentence for task in TASKS]
-    assert table["task_index"].to_pylist() == [0, 1] and str(table.schema.field("task_index").type) == "int64"
+    assert table["task"].to_pylist() == [task.instruction for task in TASKS]
+    assert (
+        table["task_index"].to_pylist() == [0, 1]
+        and str(table.schema.field("task_index").type) == "int64"
+    )
 
 
 def test_frames_lie_a_row_group_an_episode(dataset: EpisodeDataset) -> None:
     file = pq.ParquetFile(dataset.path / "data/chunk-000/file-000.parquet")
-    assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == list(map(len, EPISODES))
+    assert [
+        file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
+    ] == list(map(len, EPISODES))
     assert file.metadata.row_group(0).column(0).compression == "SNAPPY"
     table = file.read()
-    assert str(table.schema.field("observation.state").type).startswith("fixed_size_list<element: float")
+    assert str(table.schema.field("observation.state").type).startswith(
+        "fixed_size_list<element: float"
+    )
     assert str(table.schema.field("action").type).endswith("[2]")
     assert str(table.schema.field("next.reward").type) == "float"
     assert table["index"].to_pylist() == list(range(dataset.num_frames))
-    assert table["frame_index"].to_pylist() == [step for episode in EPISODES for step in range(len(episode))]
-    np.testing.assert_allclose(table["timestamp"], np.asarray(table["frame_index"]) / FPS, rtol=1e-6)
+    assert table["frame_index"].to_pylist() == [
+        step for episode in EPISODES for step in range(len(episode))
+    ]
+    np.testing.assert_allclose(
+        table["timestamp"], np.asarray(table["frame_index"]) / FPS, rtol=1e-6
+    )
     assert [bool(done) for done in table["next.done"].to_pylist()] == [
         step == len(episode) - 1 for episode in EPISODES for step in range(len(episode))
     ]
@@ -125,11 +149,19 @@ def test_frames_lie_a_row_group_an_episode(dataset: EpisodeDataset) -> None:
 def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
     rows = pq.read_table(dataset.path / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     for index, (row, episode) in enumerate(zip(rows, EPISODES, strict=True)):
-        assert row["episode_index"] == index and row["tasks"] == [episode.sentence] and row["length"] == len(episode)
+        assert (
+            row["episode_index"] == index
+            and row["tasks"] == [episode.instruction]
+            and row["length"] == len(episode)
+        )
         assert row["dataset_to_index"] - row["dataset_from_index"] == len(episode)
         assert row["seed"] == episode.seed and row["noisy"] == bool(episode.seed % 2)
-        np.testing.assert_allclose(row["stats/observation.state/mean"], episode.state.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(row["stats/action/q90"], np.quantile(episode.action, 0.9, axis=0), rtol=1e-5)
+        np.testing.assert_allclose(
+            row["stats/observation.state/mean"], episode.state.mean(0), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            row["stats/action/q90"], np.quantile(episode.action, 0.9, axis=0), rtol=1e-5
+        )
         assert row["stats/action/count"] == [len(episode)]
         assert np.shape(row["stats/observation.images.front/mean"]) == (3, 1, 1)
 
@@ -148,12 +180,16 @@ def test_files_roll_over_at_their_size(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(layout, "FILES_PER_CHUNK", 2)
     rolled = write(tmp_path / "rolled", EPISODES)
     files = sorted(name for name in contents(rolled.path) if name.startswith("data"))
-    assert len(files) > 2 and files[:3] == [f"data/chunk-00{n // 2}/file-00{n % 2}.parquet" for n in range(3)]
+    assert len(files) > 2 and files[:3] == [
+        f"data/chunk-00{n // 2}/file-00{n % 2}.parquet" for n in range(3)
+    ]
     for index, episode in enumerate(EPISODES):
         assert_equal(rolled.episode(index), episode)
 
 
-def test_appending_equals_writing_at_once_but_for_files(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_appending_equals_writing_at_once_but_for_files(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
     first = write(tmp_path / "grown", EPISODES[:2])
     added = TaskEntry("toy/wave", "wave")
     with append(first.path, first.spec, fps=FPS, tasks=[added], environment=ENVIRONMENT) as writer:
@@ -179,7 +215,9 @@ def test_append_refuses_another_embodiment(tmp_path: Path) -> None:
 def test_failure_leaves_nothing_and_append_failure_leaves_the_old(tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}) as writer,
+        DatasetWriter(
+            tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}
+        ) as writer,
     ):
         writer.add(EPISODES[0])
         raise ZeroDivisionError
@@ -225,14 +263,16 @@ def test_episodes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     good = EPISODES[0]
     bad = {
         "not among": replace(good, task="toy/other"),
-        "sentence": replace(good, sentence="do it"),
+        "sentence": replace(good, instruction="do it"),
         "state has shape": replace(good, state=good.state[:, :2]),
         "holds NaN": replace(good, action=np.full_like(good.action, np.nan)),
         "cameras": replace(good, images={}),
         "uint8": replace(good, images={"front": good.images["front"].astype(np.float32)}),
         "no steps": make_episode(0, 0),
     }
-    with DatasetWriter(tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}) as writer:
+    with DatasetWriter(
+        tmp_path / "set", make_spec(), fps=FPS, tasks=TASKS, environment={}
+    ) as writer:
         for message, episode in bad.items():
             with pytest.raises(ValueError, match=message):
                 writer.add(episode)
@@ -260,7 +300,9 @@ def test_episodes_in_one_row_group_are_read_from_disk_once(
     (file,) = (copy / "data").rglob("*.parquet")
     pq.write_table(pq.read_table(file), file)  # as LeRobot's own converter to v3.0 writes them
     read, times = pq.ParquetFile.read_row_groups, []
-    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", lambda *a, **k: (times.append(a), read(*a, **k))[1])
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_groups", lambda *a, **k: (times.append(a), read(*a, **k))[1]
+    )
     joined = EpisodeDataset.open(copy)
     for index, wanted in enumerate(EPISODES):
         assert_equal(joined.episode(index), wanted)

@@ -1,4 +1,5 @@
-"""The expert's actions stand in `expert_action`: LeRobot takes every key that begins with `action` for an action."""
+"""The expert's actions stand in `expert_action`: LeRobot takes every key that begins with `action`
+for an action."""
 
 from __future__ import annotations
 
@@ -49,12 +50,16 @@ def rename_expert(folder: Path, name: str) -> Path:
 
 def stored_columns(folder: Path) -> set[str]:
     """Every column of any data file that has to do with actions."""
-    names = (name for file in (folder / "data").rglob("*.parquet") for name in pq.read_schema(file).names)
+    names = (
+        name for file in (folder / "data").rglob("*.parquet") for name in pq.read_schema(file).names
+    )
     return {name for name in names if "action" in name}
 
 
 def test_only_the_action_begins_with_action(current: Path) -> None:
-    info, stats = (json.loads((current / "meta" / name).read_text()) for name in ("info.json", "stats.json"))
+    info, stats = (
+        json.loads((current / "meta" / name).read_text()) for name in ("info.json", "stats.json")
+    )
     assert [name for name in info["features"] if name.startswith("action")] == [ACTION]
     assert [name for name in stats if name.startswith("action")] == [ACTION]
     assert stored_columns(current) == {ACTION, EXPERT_ACTION}
@@ -83,7 +88,9 @@ def test_an_old_dataset_keeps_its_column_when_appended_to(former: Path) -> None:
 
 
 @pytest.mark.parametrize("rewrite", [convert, repair])
-def test_what_is_written_again_has_the_name_of_today(rewrite: Any, former: Path, tmp_path: Path) -> None:
+def test_what_is_written_again_has_the_name_of_today(
+    rewrite: Any, former: Path, tmp_path: Path
+) -> None:
     rewrite(former, tmp_path / "again")
     assert stored_columns(tmp_path / "again") == {ACTION, EXPERT_ACTION}
     assert_equal(EpisodeDataset.open(tmp_path / "again").episode(1), EPISODES[1])
@@ -103,7 +110,10 @@ def test_both_names_in_one_dataset_stay_apart(current: Path) -> None:
 
 def test_statistics_of_old_checkpoints_read_under_the_new_name() -> None:
     stored = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.1], "count": [3]}
-    assert list(Statistics.from_dict({ACTION: stored, FORMER: stored}).features) == [ACTION, EXPERT_ACTION]
+    assert list(Statistics.from_dict({ACTION: stored, FORMER: stored}).features) == [
+        ACTION,
+        EXPERT_ACTION,
+    ]
 
 
 def test_an_expert_column_of_another_shape_is_left_out(current: Path) -> None:
@@ -113,7 +123,9 @@ def test_an_expert_column_of_another_shape_is_left_out(current: Path) -> None:
     for file in (current / "data").rglob("*.parquet"):
         table = pq.read_table(file)
         wide = [[*row, 7.0] for row in table[EXPERT_ACTION].to_pylist()]
-        pq.write_table(table.set_column(table.column_names.index(EXPERT_ACTION), EXPERT_ACTION, [wide]), file)
+        pq.write_table(
+            table.set_column(table.column_names.index(EXPERT_ACTION), EXPERT_ACTION, [wide]), file
+        )
     with pytest.warns(match=r"left out expert_action \(float32 \[3\], unlike the action's \[2\]\)"):
         dataset = EpisodeDataset.open(current)
     np.testing.assert_array_equal(dataset.episode(1).expert_action, EPISODES[1].action)
@@ -148,13 +160,20 @@ def test_the_experts_actions_can_be_written_as_actions(
     for index, episode in enumerate(EPISODES):
         np.testing.assert_allclose(dataset.episode(index).action, episode.expert_action, atol=1e-6)
     if format == "lerobot":
-        assert stored_columns(target) == {ACTION} and EXPERT_ACTION not in (target / "README.md").read_text()
+        assert (
+            stored_columns(target) == {ACTION}
+            and EXPERT_ACTION not in (target / "README.md").read_text()
+        )
         assert check(target) == []
 
 
 def test_the_command_line_writes_the_experts_actions(former: Path, tmp_path: Path) -> None:
-    assert main(["data", "convert", str(former), str(tmp_path / "target"), "--actions", "expert"]) == 0
-    np.testing.assert_array_equal(EpisodeDataset.open(tmp_path / "target").episode(1).action, EPISODES[1].expert_action)
+    assert (
+        main(["data", "convert", str(former), str(tmp_path / "target"), "--actions", "expert"]) == 0
+    )
+    np.testing.assert_array_equal(
+        EpisodeDataset.open(tmp_path / "target").episode(1).action, EPISODES[1].expert_action
+    )
 
 
 def test_measured_bounds_become_those_of_the_expert(tmp_path: Path) -> None:
@@ -163,8 +182,13 @@ def test_measured_bounds_become_those_of_the_expert(tmp_path: Path) -> None:
         held = dict(np.load(file))
         np.savez(file, **held, expert_action=3 * held["action"])
     convert(folder, tmp_path / "target", actions="expert")
-    source, target = EpisodeDataset.open(folder).spec.action, EpisodeDataset.open(tmp_path / "target").spec.action
-    np.testing.assert_allclose(target.high, source.high, rtol=1e-6)  # the source reaches as far as either
+    source, target = (
+        EpisodeDataset.open(folder).spec.action,
+        EpisodeDataset.open(tmp_path / "target").spec.action,
+    )
+    np.testing.assert_allclose(
+        target.high, source.high, rtol=1e-6
+    )  # the source reaches as far as either
 
 
 def test_data_without_an_expert_refuses_its_actions(current: Path, tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ OURS = ("expert_action", "next.success", "next.done", "next.reward")
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> EpisodeDataset:
-    """Ours, without what is only ours, in row groups that cut through episodes, images declared channels first."""
+    """Ours, without what is only ours, in row groups that cut through episodes, images declared
+    channels first."""
     path = write(tmp_path / "set", EPISODES).path
     info = json.loads((path / "meta/info.json").read_text())
     del info["manyparts"]
@@ -29,7 +30,10 @@ def foreign(tmp_path: Path) -> EpisodeDataset:
     info["features"] = {name: item for name, item in info["features"].items() if name not in OURS}
     info["features"]["action"]["names"] = {"motors": ["shoulder", "elbow"]}
     info["features"]["observation.state"]["names"] = None
-    info["features"]["observation.images.front"] |= {"shape": [3, 16, 16], "names": ["channels", "height", "width"]}
+    info["features"]["observation.images.front"] |= {
+        "shape": [3, 16, 16],
+        "names": ["channels", "height", "width"],
+    }
     (path / "meta/info.json").write_text(json.dumps(info))
     rewrite(path / "data/chunk-000/file-000.parquet", OURS, row_group_size=4)
     ours = ("seed", "noisy", "task_index", "stats/next.success/max")
@@ -38,12 +42,16 @@ def foreign(tmp_path: Path) -> EpisodeDataset:
 
 
 def rewrite(file: Path, without: tuple[str, ...], row_group_size: int) -> None:
-    pq.write_table(pq.read_table(file).drop_columns(list(without)), file, row_group_size=row_group_size)
+    pq.write_table(
+        pq.read_table(file).drop_columns(list(without)), file, row_group_size=row_group_size
+    )
 
 
 def test_spec_is_derived(foreign: EpisodeDataset) -> None:
     spec = foreign.spec
-    actions = np.concatenate([each for episode in EPISODES for each in (episode.action, episode.expert_action)])
+    actions = np.concatenate(
+        [each for episode in EPISODES for each in (episode.action, episode.expert_action)]
+    )
     assert spec.embodiment == "arm" and spec.cameras == {"front": (16, 16)}
     assert spec.state_names == ("state_0", "state_1", "state_2")
     assert spec.action.names == ("shoulder", "elbow") and spec.action.representation == "unknown"
@@ -57,7 +65,7 @@ def test_spec_is_derived(foreign: EpisodeDataset) -> None:
 def test_episodes_are_read_across_row_groups(foreign: EpisodeDataset) -> None:
     for index, expected in enumerate(EPISODES):
         found = foreign.episode(index)
-        assert found.sentence == expected.sentence and found.seed == -1
+        assert found.instruction == expected.instruction and found.seed == -1
         np.testing.assert_array_equal(found.images["front"], expected.images["front"])
         np.testing.assert_array_equal(found.state, expected.state)
         np.testing.assert_array_equal(found.expert_action, expected.action)
@@ -66,7 +74,9 @@ def test_episodes_are_read_across_row_groups(foreign: EpisodeDataset) -> None:
 
 
 def test_windows_are_drawn_from_it(foreign: EpisodeDataset, tmp_path: Path) -> None:
-    windows = Windows(foreign, FrameCache.open(foreign, tmp_path / "cache"), WindowConfig(2, 2), seed=0)
+    windows = Windows(
+        foreign, FrameCache.open(foreign, tmp_path / "cache"), WindowConfig(2, 2), seed=0
+    )
     batch = windows.batch(0, 8)
     assert batch.action[batch.chunk_mask].abs().max() <= 1.001
 

@@ -1,5 +1,5 @@
-"""Datasets of the Hugging Face Hub: fetched by the Hub's own client from a server on this machine that speaks its
-protocol, kept in its cache, and a clear word where there is no network."""
+"""Datasets of the Hugging Face Hub: fetched by the Hub's own client from a server on this machine
+that speaks its protocol, kept in its cache, and a clear word where there is no network."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ CLOSED = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
-    return write(tmp_path_factory.mktemp("hub") / "set", [make_episode(seed, 6) for seed in range(3)])
+    return write(
+        tmp_path_factory.mktemp("hub") / "set", [make_episode(seed, 6) for seed in range(3)]
+    )
 
 
 @pytest.fixture(scope="module")
 def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
-    """Has "someone/pushes", whose tag v1.0 is its one commit; the dataset is there twice, once in a folder."""
-    files = {file.relative_to(source.path).as_posix(): file for file in source.path.rglob("*") if file.is_file()}
+    """Has "someone/pushes", whose tag v1.0 is its one commit; the dataset is there twice, once in a
+    folder."""
+    files = {
+        file.relative_to(source.path).as_posix(): file
+        for file in source.path.rglob("*")
+        if file.is_file()
+    }
     files |= {f"inside/{name}": file for name, file in files.items()}
 
     class Hub(BaseHTTPRequestHandler):
@@ -45,7 +52,9 @@ def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
         def answer(self) -> None:
             parts = self.path.partition("?")[0].strip("/").split("/")
             if parts[:2] == ["api", "datasets"]:
-                self.answer_about("/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main", parts[4:5])
+                self.answer_about(
+                    "/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main", parts[4:5]
+                )
             else:  # datasets/someone/pushes/resolve/COMMIT/name
                 content = files["/".join(parts[5:])].read_bytes()
                 self.send(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"')
@@ -56,14 +65,24 @@ def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
             if revision not in ("main", "v1.0", COMMIT):
                 return self.send(404, b"{}", **{"X-Error-Code": "RevisionNotFound"})
             if what == ["tree"]:
-                listed: Any = [{"type": "file", "path": each, "size": 1, "oid": "0" * 40} for each in files]
+                listed: Any = [
+                    {"type": "file", "path": each, "size": 1, "oid": "0" * 40} for each in files
+                ]
             else:
-                listed = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": each} for each in files]}
+                listed = {
+                    "id": name,
+                    "sha": COMMIT,
+                    "siblings": [{"rfilename": each} for each in files],
+                }
             self.send(200, json.dumps(listed).encode(), **{"Content-Type": "application/json"})
 
         def send(self, code: int, content: bytes, **headers: str) -> None:
             self.send_response(code)
-            for key, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(content)), **headers}.items():
+            for key, value in {
+                "X-Repo-Commit": COMMIT,
+                "Content-Length": str(len(content)),
+                **headers,
+            }.items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command == "GET":
@@ -79,7 +98,8 @@ def server(source: EpisodeDataset) -> Iterator[ThreadingHTTPServer]:
 
 
 class Info:
-    """`manyparts data info LOCATION --json` in a process of its own, since the client reads its settings once."""
+    """`manyparts data info LOCATION --json` in a process of its own, since the client reads its
+    settings once."""
 
     def __init__(self, endpoint: str, cache: Path) -> None:
         self._environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
@@ -95,9 +115,16 @@ def info(server: ThreadingHTTPServer, tmp_path: Path) -> Info:
 
 
 @pytest.mark.parametrize(
-    "location", ["hf://someone/pushes", "hf://datasets/someone/pushes@v1.0", f"hf://someone/pushes@{COMMIT}/inside"]
+    "location",
+    [
+        "hf://someone/pushes",
+        "hf://datasets/someone/pushes@v1.0",
+        f"hf://someone/pushes@{COMMIT}/inside",
+    ],
 )
-def test_a_dataset_of_the_hub_is_opened(location: str, info: Info, source: EpisodeDataset, tmp_path: Path) -> None:
+def test_a_dataset_of_the_hub_is_opened(
+    location: str, info: Info, source: EpisodeDataset, tmp_path: Path
+) -> None:
     done = info(location)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -1,4 +1,5 @@
-"""Sentences as words in any script; what was a token before is the same token; tasks that share their words."""
+"""Instructions as words in any script; what was a token before is the same token; tasks that share
+their words."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyparts.data.instructions import sentence_warnings, taken_for_equal, words
+from manyparts.data.instructions import instruction_warnings, taken_for_equal, words
 from manyparts.envs import registry
 from manyparts.envs.base import Instructions
 from manyparts.models.prompts import SmallText
 
 TEXT = SmallText(width=8, layers=0, heads=2, vocabulary=4096, max_words=24)
-# Of the code that trained the shipped agent: sha256 over [sentence, tokens] of all that the suites' tasks are called.
+# Of the code that trained the shipped agent: sha256 over [instruction, tokens] of all that the
+# suites' tasks are called.
 TOKENS_OF_ALL_TASKS = "a15d27f1d1383c7c702356f79c191128554e3d183ff33e5ada672e9a2b1aea30"
 FORMER_TOKENS = {
     "": (0,),
@@ -28,16 +30,18 @@ FORMER_TOKENS = {
 }
 
 
-@pytest.mark.parametrize("sentence", FORMER_TOKENS)
-def test_ascii_sentences_keep_their_tokens(sentence: str) -> None:
-    assert TEXT.tokens(sentence) == FORMER_TOKENS[sentence]
+@pytest.mark.parametrize("instruction", FORMER_TOKENS)
+def test_ascii_instructions_keep_their_tokens(instruction: str) -> None:
+    assert TEXT.tokens(instruction) == FORMER_TOKENS[instruction]
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
-def test_any_short_sentence_keeps_tokens(sentence: str) -> None:
-    former = re.findall(r"[a-z0-9]+", sentence.lower()) or [""]
+def test_any_short_instruction_keeps_tokens(instruction: str) -> None:
+    former = re.findall(r"[a-z0-9]+", instruction.lower()) or [""]
     if len(former) <= TEXT.max_words:
-        assert TEXT.tokens(sentence) == tuple(zlib.crc32(word.encode()) % 4096 for word in former)
+        assert TEXT.tokens(instruction) == tuple(
+            zlib.crc32(word.encode()) % 4096 for word in former
+        )
 
 
 def test_all_instructions_keep_their_tokens() -> None:
@@ -46,13 +50,13 @@ def test_all_instructions_keep_their_tokens() -> None:
         module = registry._suite(suite)
         for name in module.TASKS:
             said: Instructions = module.INSTRUCTIONS[name]
-            for sentence in (said.sentence, *said.paraphrases, *said.held_out):
-                whole.update(json.dumps([sentence, list(TEXT.tokens(sentence))]).encode())
+            for instruction in (said.instruction, *said.paraphrases, *said.held_out):
+                whole.update(json.dumps([instruction, list(TEXT.tokens(instruction))]).encode())
     assert whole.hexdigest() == TOKENS_OF_ALL_TASKS
 
 
 @pytest.mark.parametrize(
-    ("sentence", "expected"),
+    ("instruction", "expected"),
     [
         ("把圆盘推到红色", "把 圆 盘 推 到 红 色"),
         ("Подвинь ДИСК!", "подвинь диск"),
@@ -72,11 +76,11 @@ def test_all_instructions_keep_their_tokens() -> None:
         ("\udc80", ""),
     ],
 )
-def test_every_script_has_words(sentence: str, expected: str) -> None:
-    assert words(sentence) == tuple(expected.split())
+def test_every_script_has_words(instruction: str, expected: str) -> None:
+    assert words(instruction) == tuple(expected.split())
 
 
-def test_sentences_differ_beyond_the_last_place() -> None:
+def test_instructions_differ_beyond_the_last_place() -> None:
     begin = " ".join(f"word{number}" for number in range(24))
     tokens = {TEXT.tokens(f"{begin} {rest}") for rest in ("left", "right", "left now", "now left")}
     assert len({*tokens, TEXT.tokens(begin)}) == 5
@@ -100,9 +104,9 @@ def test_tasks_taken_for_one_another(one: str, other: str, equal: bool) -> None:
     assert taken_for_equal({"a": [one, other]}) == []
 
 
-def test_shared_and_empty_sentences_are_warned_of() -> None:
+def test_shared_and_empty_instructions_are_warned_of() -> None:
     said = {"a": ["push it"], "b": ["Push it!", "shove it"], "c": ["!"], "d": ["go"]}
-    assert sentence_warnings(said) == [
-        "tasks 'a', 'b' have the same sentence 'push it': no prompt tells them apart",
-        "task 'c' has a sentence without a word ('!'): no prompt asks for it",
+    assert instruction_warnings(said) == [
+        "tasks 'a', 'b' have the same instruction 'push it': no prompt tells them apart",
+        "task 'c' has an instruction without a word ('!'): no prompt asks for it",
     ]

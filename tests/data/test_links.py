@@ -1,4 +1,5 @@
-"""Content behind symbolic links is content: of two datasets that differ there alone neither stands for the other."""
+"""Content behind symbolic links is content: of two datasets that differ there alone neither stands
+for the other."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ def test_datasets_that_differ_behind_links_are_two(linked: str, tmp_path: Path) 
     for folder in (one, other):
         move_behind_link(folder / linked, tmp_path / f"disk-{folder.name}")
     opened = [EpisodeDataset.open(folder) for folder in (one, other)]
-    assert [dataset.fingerprint for dataset in opened] == [summary["fingerprint"] for summary in plain]
+    assert [dataset.fingerprint for dataset in opened] == [
+        summary["fingerprint"] for summary in plain
+    ]
     assert opened[0].fingerprint != opened[1].fingerprint
     assert opened[0].summary()["megabytes"] == plain[0]["megabytes"]
     first, second = (FrameCache.open(dataset, tmp_path / "cache") for dataset in opened)
@@ -66,13 +69,17 @@ def test_linked_folders_of_any_kind_count(linked: str, tmp_path: Path) -> None:
     assert dataset.fingerprint == plain and dataset.frames(1, "top").shape[0] == 5
 
 
-@pytest.mark.parametrize("write", [foreign.minari, lambda folder: foreign.minari_arrow(folder, "arrow")])
+@pytest.mark.parametrize(
+    "write", [foreign.minari, lambda folder: foreign.minari_arrow(folder, "arrow")]
+)
 def test_minaris_linked_folders_count(write: Callable[[Path], Path], tmp_path: Path) -> None:
     folder = write(tmp_path / "set")
     plain = EpisodeDataset.open(folder).fingerprint
     move_behind_link(folder / "data", tmp_path / "disk")
     assert EpisodeDataset.open(folder).fingerprint == plain
-    (episode,) = (path for path in (tmp_path / "disk/data").iterdir() if path.name in ("0", "main_data.hdf5"))
+    (episode,) = (
+        path for path in (tmp_path / "disk/data").iterdir() if path.name in ("0", "main_data.hdf5")
+    )
     move_behind_link(episode, tmp_path / "third")
     assert EpisodeDataset.open(folder).fingerprint == plain
 
@@ -89,7 +96,10 @@ def test_linked_files_of_other_formats_count(write: Callable[[Path], Path], tmp_
 def test_a_link_to_the_dataset_is_the_dataset(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     (tmp_path / "link").symlink_to(folder)
-    assert EpisodeDataset.open(tmp_path / "link").fingerprint == EpisodeDataset.open(folder).fingerprint
+    assert (
+        EpisodeDataset.open(tmp_path / "link").fingerprint
+        == EpisodeDataset.open(folder).fingerprint
+    )
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
@@ -113,12 +123,18 @@ def test_fingerprints_without_links_stay(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
     reader = SimpleNamespace(files=lambda: files_below(tmp_path))
-    fingerprint = EpisodeDataset.__dict__["fingerprint"].func(SimpleNamespace(reader=reader, path=tmp_path))
+    fingerprint = EpisodeDataset.__dict__["fingerprint"].func(
+        SimpleNamespace(reader=reader, path=tmp_path)
+    )
     assert fingerprint == "b11921af253854e303b2f2010e7e12c14c4343eed1ce9ff41e600e5d5df4499b"
     folder = write_v3(tmp_path / "set")
     whole = hashlib.sha256()
-    for file in sorted(file for part in ("meta", "data") for file in (folder / part).rglob("*") if file.is_file()):
-        whole.update(f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    for file in sorted(
+        file for part in ("meta", "data") for file in (folder / part).rglob("*") if file.is_file()
+    ):
+        whole.update(
+            f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+        )
     assert EpisodeDataset.open(folder).fingerprint == whole.hexdigest()
 
 

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from manyparts.data.png import decode_png, encode_png
 
 
-@given(height=st.integers(1, 20), width=st.integers(1, 20), seed=st.integers(0, 99), step=st.sampled_from([1, 2, -1]))
+@given(
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    seed=st.integers(0, 99),
+    step=st.sampled_from([1, 2, -1]),
+)
 def test_pictures_come_back(height: int, width: int, seed: int, step: int) -> None:
     whole = np.random.default_rng(seed).integers(0, 256, (height, 2 * width, 3), dtype=np.uint8)
     frame = whole[:, ::step]
@@ -26,7 +31,9 @@ def test_torn_pictures_are_refused(share: float) -> None:
 
 
 def test_a_flipped_bit_is_refused() -> None:
-    content = bytearray(encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)))
+    content = bytearray(
+        encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    )
     content[1000] ^= 8
     with pytest.raises((OSError, ValueError, SyntaxError)):
         decode_png(bytes(content))

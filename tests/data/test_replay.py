@@ -1,4 +1,5 @@
-"""Observation t, then action t: a window's actions, replayed in the simulator, show the window's observations."""
+"""Observation t, then action t: a window's actions, replayed in the simulator, show the window's
+observations."""
 
 from __future__ import annotations
 
@@ -32,9 +33,12 @@ def record(seed: int) -> Episode:
     observations, actions, experts, rewards, successes = zip(*steps, strict=True)
     return Episode(
         task="pointmass/reach",
-        sentence="reach it",
+        instruction="reach it",
         seed=seed,
-        images={name: np.stack([item["images"][name] for item in observations]) for name in env.interface.cameras},
+        images={
+            name: np.stack([item["images"][name] for item in observations])
+            for name in env.embodiment_spec.cameras
+        },
         state=np.stack([item["state"] for item in observations]),
         action=np.stack(actions),
         expert_action=np.stack(experts),
@@ -45,14 +49,16 @@ def record(seed: int) -> Episode:
 
 def test_replaying_a_windows_actions_shows_its_observations(tmp_path: Path) -> None:
     env = make("pointmass/reach", split="train")
-    spec = env.interface
+    spec = env.embodiment_spec
     tasks = [TaskEntry("pointmass/reach", "reach it")]
     with DatasetWriter(tmp_path / "set", spec, fps=FPS, tasks=tasks, environment={}) as writer:
         for seed in SEEDS:
             writer.add(record(seed))
     dataset = EpisodeDataset.open(tmp_path / "set")
     steps, chunk = 4, 3
-    windows = Windows(dataset, FrameCache.open(dataset, tmp_path / "cache"), WindowConfig(steps, chunk), seed=0)
+    windows = Windows(
+        dataset, FrameCache.open(dataset, tmp_path / "cache"), WindowConfig(steps, chunk), seed=0
+    )
     batch = windows.batch(0, windows.num_windows)
     normaliser = StateNormaliser.of(dataset.statistics, spec.state_dimension)
     for episode, seed in enumerate(SEEDS):
@@ -64,6 +70,9 @@ def test_replaying_a_windows_actions_shows_its_observations(tmp_path: Path) -> N
             np.testing.assert_allclose(state, observation["state"], atol=1e-5)
             for camera, shown in batch.images.items():
                 expected = observation["images"][camera].transpose(2, 0, 1)
-                assert np.abs(shown[row, t].numpy().astype(int) - expected).mean() < 0.5, (camera, t)
+                assert np.abs(shown[row, t].numpy().astype(int) - expected).mean() < 0.5, (
+                    camera,
+                    t,
+                )
             for action in actions[t]:
                 observation = env.step(action)[0]

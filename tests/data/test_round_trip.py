@@ -1,4 +1,5 @@
-"""Numbers that formats may spoil come back to the last bit, whatever else stands in their column."""
+"""Numbers that formats may spoil come back to the last bit, whatever else stands in their
+column."""
 
 from __future__ import annotations
 
@@ -21,7 +22,22 @@ from manyparts.data.tools.convert import convert
 NUMBERS = ("state", "action", "expert_action", "reward", "success")
 TINY, SUBNORMAL = np.float32(1e-9), np.finfo(np.float32).smallest_subnormal
 AWKWARD = np.array(
-    [0.1, -0.3, 1e6, TINY, -TINY, 2**24, 2**24 - 1, -0.0, 0.0, SUBNORMAL, -3 * SUBNORMAL, 1 / 3, 1e-30, 123456.789],
+    [
+        0.1,
+        -0.3,
+        1e6,
+        TINY,
+        -TINY,
+        2**24,
+        2**24 - 1,
+        -0.0,
+        0.0,
+        SUBNORMAL,
+        -3 * SUBNORMAL,
+        1 / 3,
+        1e-30,
+        123456.789,
+    ],
     np.float32,
 )
 FAR = {
@@ -55,7 +71,9 @@ def ours(folder: Path, column: np.ndarray) -> Path:
 def measured(folder: Path, column: np.ndarray) -> Path:
     """With the bounds of what was seen."""
     spec = make_spec()
-    low, high = (float(bound) for bound in (column.min(), column.max() + (column.min() == column.max())))
+    low, high = (
+        float(bound) for bound in (column.min(), column.max() + (column.min() == column.max()))
+    )
     action = replace(spec.action, low=(low,) * 2, high=(high,) * 2, measured=True)
     return write(folder, episodes(column), replace(spec, action=action)).path
 
@@ -64,7 +82,12 @@ def foreign(folder: Path, column: np.ndarray) -> Path:
     """.npz of others."""
     folder.mkdir()
     for number, each in enumerate(episodes(column)):
-        arrays = {"state": each.state, "action": each.action, "reward": each.reward, "sentence": np.array("lift it")}
+        arrays = {
+            "state": each.state,
+            "action": each.action,
+            "reward": each.reward,
+            "sentence": np.array("lift it"),
+        }
         np.savez(folder / f"episode_{number}.npz", **arrays)  # pyright: ignore
     return folder
 
@@ -114,7 +137,9 @@ def test_actions_are_scaled_for_robomimic(tmp_path: Path) -> None:
         for name in ("actions", "actions_expert"):
             demo: Any = file["data/demo_0"]
             assert demo[name].dtype == np.float32 and np.abs(demo[name]).max() <= 1
-            np.testing.assert_array_equal(demo[name], contract.normalise(demo[f"{name}_recorded"][()]))
+            np.testing.assert_array_equal(
+                demo[name], contract.normalise(demo[f"{name}_recorded"][()])
+            )
 
 
 def test_files_from_before_actions_were_kept_as_recorded_are_read(tmp_path: Path) -> None:
@@ -122,18 +147,41 @@ def test_files_from_before_actions_were_kept_as_recorded_are_read(tmp_path: Path
     wanted = [(each.action, each.expert_action) for each in EpisodeDataset.open(path)]
     with h5py.File(path, "a") as file:
         for number in (0, 2):  # and such beside others, as a conversion that went on has
-            del file[f"data/demo_{number}/actions_recorded"], file[f"data/demo_{number}/actions_expert_recorded"]
+            del (
+                file[f"data/demo_{number}/actions_recorded"],
+                file[f"data/demo_{number}/actions_expert_recorded"],
+            )
     for found, (action, expert) in zip(EpisodeDataset.open(path), wanted, strict=True):
         np.testing.assert_allclose(found.action, action, atol=3e-7)
         np.testing.assert_allclose(found.expert_action, expert, atol=3e-7)
 
 
 SPOILT: dict[str, tuple[str, Any, str]] = {
-    "scaled": ("actions", lambda values: values.clip(-0.1, 0.1), r"actions of demo_1 are not those recorded \(row 0"),
-    "recorded": ("actions_recorded", lambda values: values + 0.01, "actions of demo_1 are not those recorded"),
-    "expert": ("actions_expert", lambda values: -values, "actions_expert of demo_1 are not those recorded"),
-    "narrower": ("actions_recorded", lambda values: values[:, :1], "have shape .14, 2., those recorded"),
-    "shorter": ("actions_expert_recorded", lambda values: values[:-1], "has actions_expert_recorded of float32"),
+    "scaled": (
+        "actions",
+        lambda values: values.clip(-0.1, 0.1),
+        r"actions of demo_1 are not those recorded \(row 0",
+    ),
+    "recorded": (
+        "actions_recorded",
+        lambda values: values + 0.01,
+        "actions of demo_1 are not those recorded",
+    ),
+    "expert": (
+        "actions_expert",
+        lambda values: -values,
+        "actions_expert of demo_1 are not those recorded",
+    ),
+    "narrower": (
+        "actions_recorded",
+        lambda values: values[:, :1],
+        "have shape .14, 2., those recorded",
+    ),
+    "shorter": (
+        "actions_expert_recorded",
+        lambda values: values[:-1],
+        "has actions_expert_recorded of float32",
+    ),
     "not finite": ("actions_recorded", lambda values: values * np.nan, "are not those recorded"),
 }
 
@@ -156,9 +204,13 @@ def test_actions_that_are_not_those_recorded_are_left_out(how: str, tmp_path: Pa
 @pytest.mark.parametrize("format", ["robomimic", "minari"])
 def test_what_is_no_choice_does_not_become_one(format: Any, tmp_path: Path) -> None:
     spec = make_spec()
-    choices = replace(spec.action, names=("which",), low=(0.0,), high=(2.0,), choices=("a", "b", "c"))
+    choices = replace(
+        spec.action, names=("which",), low=(0.0,), high=(2.0,), choices=("a", "b", "c")
+    )
     chosen = np.array([[0.0], [2.0], [1.0], [1.0]], np.float32)
-    made = [replace(make_episode(seed, 4), action=chosen, expert_action=chosen) for seed in range(3)]
+    made = [
+        replace(make_episode(seed, 4), action=chosen, expert_action=chosen) for seed in range(3)
+    ]
     made[1] = replace(made[1], action=chosen + 0.5)
     source = write(tmp_path / "source", made, replace(spec, action=choices)).path
     target = tmp_path / ("set.hdf5" if format == "robomimic" else "set")

@@ -22,7 +22,9 @@ META = [INFO, "meta/stats.json", "meta/tasks.parquet", "meta/episodes/chunk-000/
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("whole") / "set", [make_episode(seed, 6) for seed in range(3)]).path
+    return write(
+        tmp_path_factory.mktemp("whole") / "set", [make_episode(seed, 6) for seed in range(3)]
+    ).path
 
 
 @pytest.fixture
@@ -53,13 +55,19 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b'{"action'])
-def test_statistics_that_are_lost_are_computed(folder: Path, whole: Path, content: bytes | None) -> None:
+def test_statistics_that_are_lost_are_computed(
+    folder: Path, whole: Path, content: bytes | None
+) -> None:
     (folder / "meta/stats.json").unlink()
     if content is not None:
         (folder / "meta/stats.json").write_bytes(content)
-    with pytest.warns(DatasetWarning, match=r"meta/stats.json is (torn|missing); the statistics were computed"):
+    with pytest.warns(
+        DatasetWarning, match=r"meta/stats.json is (torn|missing); the statistics were computed"
+    ):
         found = EpisodeDataset.open(folder).statistics["action"]
-    np.testing.assert_allclose(found.mean, EpisodeDataset.open(whole).statistics["action"].mean, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.mean, EpisodeDataset.open(whole).statistics["action"].mean, rtol=1e-6
+    )
 
 
 def test_no_dataset_at_all(tmp_path: Path) -> None:
@@ -92,7 +100,9 @@ def test_information_that_is_missing(folder: Path, key: str) -> None:
 def test_an_episode_without_all_its_rows_is_left_out(folder: Path) -> None:
     table = pq.read_table(folder / DATA)
     pq.write_table(table.slice(0, 17), folder / DATA)
-    with pytest.warns(DatasetWarning, match=r"left out episodes 2 \(it has 5 rows; meta/episodes counts 6\)"):
+    with pytest.warns(
+        DatasetWarning, match=r"left out episodes 2 \(it has 5 rows; meta/episodes counts 6\)"
+    ):
         assert EpisodeDataset.open(folder).num_episodes == 2
 
 
@@ -101,11 +111,15 @@ def test_a_torn_picture_is_named_and_leaves_no_cache(folder: Path, tmp_path: Pat
     pictures = table["observation.images.front"].to_pylist()
     pictures[8]["bytes"] = pictures[8]["bytes"][:60]
     place = table.schema.get_field_index("observation.images.front")
-    torn = table.set_column(place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type))
+    torn = table.set_column(
+        place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type)
+    )
     pq.write_table(torn, folder / DATA)
     dataset = EpisodeDataset.open(folder)
     dataset.episode(0)
-    with pytest.raises(UserError, match=r"file-000.parquet: episode 1, frame 2, observation.images.front") as caught:
+    with pytest.raises(
+        UserError, match=r"file-000.parquet: episode 1, frame 2, observation.images.front"
+    ) as caught:
         dataset.episode(1)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="episode 1, frame 2"):

@@ -40,8 +40,13 @@ def test_episodes_share_one_mp4(tmp_path: Path) -> None:
         assert stream.codec_context.pix_fmt == "yuv420p" and stream.codec_context.name == "libdav1d"
         frames = list(container.decode(stream))
     assert len(frames) == dataset.num_frames
-    np.testing.assert_allclose([float(frame.time or 0) for frame in frames], np.arange(len(frames)) / FPS, atol=1e-4)
-    assert dataset.reader.metadata.info["features"]["observation.images.front"]["info"]["video.codec"] == "av1"
+    np.testing.assert_allclose(
+        [float(frame.time or 0) for frame in frames], np.arange(len(frames)) / FPS, atol=1e-4
+    )
+    assert (
+        dataset.reader.metadata.info["features"]["observation.images.front"]["info"]["video.codec"]
+        == "av1"
+    )
     assert dataset.summary()["images"] == "video"
 
 
@@ -51,7 +56,9 @@ def test_some_rows_are_those_of_all(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.frames(2, "front", [1, 5, 6, 11]), whole[[1, 5, 6, 11]])
 
 
-def test_videos_roll_over_and_are_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_roll_over_and_are_appended_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(layout, "VIDEO_FILE_MEGABYTES", 0.002)
     first = write(tmp_path / "set", EPISODES[:2], SPEC, images="video")
     with append(first.path, SPEC, fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer:
@@ -61,7 +68,9 @@ def test_videos_roll_over_and_are_appended_to(tmp_path: Path, monkeypatch: pytes
     assert (dataset.path / VIDEO.format(2)).is_file()
     assert_close(dataset)
     again = write(tmp_path / "again", EPISODES, SPEC, images="video")
-    assert (again.path / VIDEO.format(0)).read_bytes() == (dataset.path / VIDEO.format(0)).read_bytes()
+    assert (again.path / VIDEO.format(0)).read_bytes() == (
+        dataset.path / VIDEO.format(0)
+    ).read_bytes()
 
 
 def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
@@ -76,9 +85,12 @@ def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
         EpisodeDataset.open(dataset.path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may be put before all else")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may be put before all else"
+)
 def test_to_encode_puts_nothing_before_all_else_on_the_machine() -> None:
-    """SVT-AV1 makes the process that opens it real-time where it may, and all that this one starts."""
+    """SVT-AV1 makes the process that opens it real-time where it may, and all that this one
+    starts."""
     program = """
 import os, pathlib, numpy
 from manyparts.data.video import encode_video

@@ -5,41 +5,55 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from bodies import ARM, CRAWLER, JOINT
+from embodiments import ARM, BOTH, CRAWLER
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 
 def test_the_room_of_one_is_its_own():
-    alone = JointSpec((CRAWLER,))
-    assert alone.slots == CRAWLER.cameras and alone.slot_of(CRAWLER) == {"eye": "eye", "goal": "goal"}
+    alone = EmbodimentSet((CRAWLER,))
+    assert alone.slots == CRAWLER.cameras and alone.slot_of(CRAWLER) == {
+        "eye": "eye",
+        "goal": "goal",
+    }
     assert (alone.state_dimension, alone.action_dimension) == (0, 1)
     assert alone.present.tolist() == [[True, True, True]]
 
 
 def test_the_room_of_two_is_the_larger_and_cameras_go_by_their_number():
-    assert JOINT.slots == {"slot0": (16, 16), "slot1": (16, 16)}
-    assert JOINT.slot_of(ARM) == {"front": "slot0"} and JOINT.slot_of(CRAWLER) == {"eye": "slot0", "goal": "slot1"}
-    assert (JOINT.state_dimension, JOINT.action_dimension) == (3, 2)
-    assert JOINT.present.tolist() == [[True, False, True], [True, True, False]]
+    assert BOTH.slots == {"slot0": (16, 16), "slot1": (16, 16)}
+    assert BOTH.slot_of(ARM) == {"front": "slot0"} and BOTH.slot_of(CRAWLER) == {
+        "eye": "slot0",
+        "goal": "slot1",
+    }
+    assert (BOTH.state_dimension, BOTH.action_dimension) == (3, 2)
+    assert BOTH.present.tolist() == [[True, False, True], [True, True, False]]
 
 
 def test_cameras_of_one_slot_have_one_size():
     large = replace(CRAWLER, cameras={"eye": (32, 32)})
-    with pytest.raises(UserError, match=r"'front' of arm and camera 'eye' of crawler .* 16x16 pixels and 32x32 pixels"):
-        JointSpec((ARM, large))
+    with pytest.raises(
+        UserError,
+        match=r"'front' of arm and camera 'eye' of crawler .* 16x16 pixels and 32x32 pixels",
+    ):
+        EmbodimentSet((ARM, large))
 
 
 def test_a_name_stands_for_one_embodiment():
     with pytest.raises(UserError, match="two embodiments have one name among arm, arm"):
-        JointSpec((ARM, replace(ARM, state_names=())))
+        EmbodimentSet((ARM, replace(ARM, state_names=())))
 
 
 def test_the_unknown_is_refused_with_what_differs_and_what_is_known():
-    assert [JOINT.index(spec, "x") for spec in (ARM, CRAWLER)] == [0, 1]
+    assert [BOTH.index(spec, "x") for spec in (ARM, CRAWLER)] == [0, 1]
     slower = replace(ARM, action=replace(ARM.action, control_rate_hz=5.0))
-    with pytest.raises(UserError, match=r"^it differs \(action.control_rate_hz: 80.0, 5.0\); known: arm, crawler$"):
-        JOINT.index(slower, "it differs")
-    with pytest.raises(UserError, match=r"\(walker\); known: arm \(not the same: embodiment\), crawler \(not the same"):
-        JOINT.index(replace(ARM, embodiment="walker"), "it differs")
+    with pytest.raises(
+        UserError, match=r"^it differs \(action.control_rate_hz: 80.0, 5.0\); known: arm, crawler$"
+    ):
+        BOTH.index(slower, "it differs")
+    with pytest.raises(
+        UserError,
+        match=r"\(walker\); known: arm \(not the same: embodiment\), crawler \(not the same",
+    ):
+        BOTH.index(replace(ARM, embodiment="walker"), "it differs")

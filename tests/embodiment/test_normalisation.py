@@ -21,7 +21,9 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
 
 def still_windows(count: int = 5) -> Tensor:
     """Windows of four equal frames."""
-    frames = torch.randint(0, 256, (count, 1, 3, 16, 12), generator=torch.Generator().manual_seed(0))
+    frames = torch.randint(
+        0, 256, (count, 1, 3, 16, 12), generator=torch.Generator().manual_seed(0)
+    )
     return frames.to(torch.uint8).expand(count, 4, 3, 16, 12).contiguous()
 
 
@@ -33,7 +35,9 @@ def test_augmentation(name: str) -> None:
     assert torch.equal(one, again)
     assert not torch.equal(one, augment(images, torch.Generator().manual_seed(2)))
     assert torch.equal(one, one[:, :1].expand_as(one)), "steps of a window moved apart"
-    twins = augment(images[:1].expand(5, -1, -1, -1, -1).contiguous(), torch.Generator().manual_seed(1))
+    twins = augment(
+        images[:1].expand(5, -1, -1, -1, -1).contiguous(), torch.Generator().manual_seed(1)
+    )
     assert len(twins[:, 0].reshape(5, -1).unique(dim=0)) > 1, "all windows moved alike"
 
 
@@ -48,7 +52,11 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_border() -> None:
         rows, columns = (np.arange(5) + down).clip(0, 4), (np.arange(7) + right).clip(0, 6)
         np.testing.assert_array_equal(moved.numpy(), image[0, 0, 0].numpy()[np.ix_(rows, columns)])
         seen.add((down, right))
-    assert len(seen) > 15 and {-2, 2} <= {down for down, _ in seen} and {-2, 2} <= {right for _, right in seen}
+    assert (
+        len(seen) > 15
+        and {-2, 2} <= {down for down, _ in seen}
+        and {-2, 2} <= {right for _, right in seen}
+    )
 
 
 def test_nothing_asked_changes_nothing() -> None:
@@ -59,7 +67,14 @@ def test_nothing_asked_changes_nothing() -> None:
 
 
 def test_crop_of_a_gradient_keeps_its_share_of_the_range() -> None:
-    ramp = torch.linspace(0, 255, 64).round().to(torch.uint8).view(1, 1, 1, 1, 64).expand(1, 1, 3, 64, 64).contiguous()
+    ramp = (
+        torch.linspace(0, 255, 64)
+        .round()
+        .to(torch.uint8)
+        .view(1, 1, 1, 1, 64)
+        .expand(1, 1, 3, 64, 64)
+        .contiguous()
+    )
     cut = random_resized_crop(ramp, (0.5, 0.5), torch.Generator().manual_seed(0)).float()
     assert abs(float(cut.max() - cut.min()) - 127) < 5
 

@@ -1,4 +1,5 @@
-"""Scales of numbers that never moved where a run began: taken from the data in which they move, and from no other."""
+"""Scales of numbers that never moved where a run began: taken from the data in which they move, and
+from no other."""
 
 from __future__ import annotations
 
@@ -19,12 +20,16 @@ ROWS = np.random.default_rng(0).uniform(-1, 1, (200, 3))
 
 def scale_of(third: np.ndarray | float, *, measured: bool = True, offset: float = 0.0) -> Scale:
     """Two numbers that move, and a third one; in states and in actions."""
-    rows = np.column_stack([ROWS[:, :2] + offset, np.broadcast_to(third, len(ROWS))]).astype(np.float32)
+    rows = np.column_stack([ROWS[:, :2] + offset, np.broadcast_to(third, len(ROWS))]).astype(
+        np.float32
+    )
     running = RunningStatistics(3)
     running.update(rows)
     statistics = Statistics({STATE: running.finish(), ACTION: running.finish()})
     low, high = seen_bounds(statistics)
-    contract = replace(make_spec().action, names=("x", "y", "grip"), low=low, high=high, measured=measured)
+    contract = replace(
+        make_spec().action, names=("x", "y", "grip"), low=low, high=high, measured=measured
+    )
     return Scale(replace(make_spec(), action=contract), statistics)
 
 
@@ -39,7 +44,9 @@ MOVING = np.where(np.arange(200) < 100, 0.0, 1.0)
 def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
     before, now = scale_of(third), scale_of(third + 3 * MOVING)
     found, lines = fitted_to_data(before, now, "runs/one")
-    assert len(lines) == 2 and all("in the data of runs/one: its scale is taken" in line for line in lines)
+    assert len(lines) == 2 and all(
+        "in the data of runs/one: its scale is taken" in line for line in lines
+    )
     assert "state gripper" in lines[0] and "action grip" in lines[1]
     reached = np.asarray(now.statistics[ACTION].min), np.asarray(now.statistics[ACTION].max)
     assert all(np.abs(found.spec.action.normalise(each)).max() <= 1.01 for each in reached)
@@ -64,14 +71,22 @@ def test_other_scales_stay_as_they_are(before: Scale, now: Scale) -> None:
     """What lies beyond the bounds of actions is clipped, which a line says."""
     found, lines = fitted_to_data(before, now, "x")
     assert (found.spec, found.statistics) == (before.spec, before.statistics)
-    beyond = [name for name, number in zip("xyg", now.statistics[ACTION].max, strict=True) if number > 1.01]
-    assert [line.split()[1][0] for line in lines] == beyond and all("is clipped" in line for line in lines)
+    beyond = [
+        name
+        for name, number in zip("xyg", now.statistics[ACTION].max, strict=True)
+        if number > 1.01
+    ]
+    assert [line.split()[1][0] for line in lines] == beyond and all(
+        "is clipped" in line for line in lines
+    )
 
 
 def test_bounds_that_were_written_down_stay() -> None:
     before, now = scale_of(0.0, measured=False), scale_of(MOVING, measured=False)
     found, lines = fitted_to_data(before, now, "x")
-    assert found.spec == before.spec and [line.split(" is ")[0] for line in lines] == ["state gripper"]
+    assert found.spec == before.spec and [line.split(" is ")[0] for line in lines] == [
+        "state gripper"
+    ]
 
 
 def test_pooled_statistics_have_no_quantiles_and_fit() -> None:
@@ -82,7 +97,9 @@ def test_pooled_statistics_have_no_quantiles_and_fit() -> None:
 
 
 def test_still_actions_are_named() -> None:
-    assert still_actions(scale_of(0.5)) == ["action grip is 0.5 in all of this data: the agent will always do that"]
+    assert still_actions(scale_of(0.5)) == [
+        "action grip is 0.5 in all of this data: the agent will always do that"
+    ]
     assert still_actions(scale_of(0.5, measured=False)) == still_actions(scale_of(MOVING)) == []
 
 
@@ -90,7 +107,11 @@ def test_a_state_that_never_moved_is_held() -> None:
     normaliser = StateNormaliser.of(scale_of(0.7).statistics, 3)
     rows = np.array([[0.1, 0.2, 0.7], [0.1, 0.2, 0.9], [0.1, 0.2, -3e38]], np.float32)
     assert (normaliser(rows) == normaliser(rows[0])).all() and abs(normaliser(rows)[0, 2]) < 1e-3
-    assert normaliser.held(rows).tolist() == [[False] * 3, [False, False, True], [False, False, True]]
+    assert normaliser.held(rows).tolist() == [
+        [False] * 3,
+        [False, False, True],
+        [False, False, True],
+    ]
     assert normaliser.scaled(rows[1])[2] > 100
     assert StateNormaliser.of(scale_of(MOVING).statistics, 3).held(rows).sum() == 0
 

@@ -23,7 +23,10 @@ from manyparts.embodiment.statistics import (
 )
 
 
-@given(seed=st.integers(0, 1000), blocks=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any))
+@given(
+    seed=st.integers(0, 1000),
+    blocks=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any),
+)
 def test_blocks_give_what_the_whole_gives(seed: int, blocks: list[int]) -> None:
     values = np.random.default_rng(seed).normal(5, 3, (sum(blocks), 3))
     running = RunningStatistics(3)
@@ -31,7 +34,11 @@ def test_blocks_give_what_the_whole_gives(seed: int, blocks: list[int]) -> None:
         running.update(block)
     found = running.finish()
     assert found.count == len(values)
-    for name, expected in (("min", values.min(0)), ("max", values.max(0)), ("mean", values.mean(0))):
+    for name, expected in (
+        ("min", values.min(0)),
+        ("max", values.max(0)),
+        ("mean", values.mean(0)),
+    ):
         np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-12)
     np.testing.assert_allclose(found.std, values.std(0), rtol=1e-9, atol=1e-12)
     for name, share in QUANTILES.items():
@@ -58,7 +65,12 @@ def test_image_statistics_are_exact() -> None:
         running.update(part)
     found, flat = running.finish(), frames.reshape(-1, 3) / 255
     assert found.count == 6
-    for name, expected in (("min", flat.min(0)), ("max", flat.max(0)), ("mean", flat.mean(0)), ("std", flat.std(0))):
+    for name, expected in (
+        ("min", flat.min(0)),
+        ("max", flat.max(0)),
+        ("mean", flat.mean(0)),
+        ("std", flat.std(0)),
+    ):
         np.testing.assert_allclose(getattr(found, name), expected, atol=1e-12)
     for name, share in QUANTILES.items():
         expected = np.quantile(flat, share, axis=0, method="inverted_cdf")

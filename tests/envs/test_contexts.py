@@ -1,4 +1,5 @@
-"""A context has one goal, which training without a context never had; where an episode begins varies."""
+"""A context has one goal, which training without a context never had; where an episode begins
+varies."""
 
 from __future__ import annotations
 
@@ -37,7 +38,10 @@ def test_all_episodes_of_a_context_share_an_unseen_goal(task: str) -> None:
 def test_a_hidden_goal_is_neither_in_the_picture_nor_in_the_state() -> None:
     seen = []
     for context in (0, 1):
-        env = registry.make("pointmass/reach", EnvConfig(image_size=32, goal="hidden", state="full", context=context))
+        env = registry.make(
+            "pointmass/reach",
+            EnvConfig(image_size=32, goal="hidden", state="full", context=context),
+        )
         env.begin(0)
         env._position = np.zeros(2)
         seen.append(env.observe())

@@ -1,4 +1,5 @@
-"""Scenes drawn from states alone: they look as what was seen there, and the episode does not notice."""
+"""Scenes drawn from states alone: they look as what was seen there, and the episode does not
+notice."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def pushed(env: Environment, steps: int) -> None:
 
 
 @pytest.mark.parametrize(("task", "state"), DRAWN)
-def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(task: str, state: StateKind) -> None:
+def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(
+    task: str, state: StateKind
+) -> None:
     """All but where along the floor a walker is, which its state does not tell."""
     env, other = make(task, state), make(task, state)
     seen = []
@@ -47,7 +50,9 @@ def test_a_scene_drawn_from_a_state_is_that_in_which_it_was_observed(task: str, 
         assert np.abs(scene - picture).mean() == min(unlike) and min(unlike) < 0.7 * max(unlike)
 
 
-@pytest.mark.parametrize(("task", "state"), [*DRAWN, ("dmc/quadruped-walk", "full")])  # which feels its feet
+@pytest.mark.parametrize(
+    ("task", "state"), [*DRAWN, ("dmc/quadruped-walk", "full")]
+)  # which feels its feet
 def test_the_episode_goes_on_as_if_nothing_had_been_drawn(task: str, state: StateKind) -> None:
     env, other = make(task, state), make(task, state)
     first = env.observe()["state"]

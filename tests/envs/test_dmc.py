@@ -1,4 +1,5 @@
-"""The control suite: its rewards in arrays are its own, its episodes are its own, and planning on it scores."""
+"""The control suite: its rewards in arrays are its own, its episodes are its own, and planning on
+it scores."""
 
 from __future__ import annotations
 
@@ -22,7 +23,14 @@ def test_all_tasks_of_the_suite_are_named() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["cartpole-balance", "cartpole-swingup", "walker-stand", "walker-walk", "walker-run", "cheetah-run"],
+    [
+        "cartpole-balance",
+        "cartpole-swingup",
+        "walker-stand",
+        "walker-walk",
+        "walker-run",
+        "cheetah-run",
+    ],
 )
 def test_rewards_of_arrays_are_those_of_the_suite(name: str) -> None:
     env = registry.make(f"dmc/{name}", EnvConfig(state="full"))
@@ -37,7 +45,8 @@ def test_rewards_that_lead_somewhere_are_larger_where_the_suite_rewards(name: st
 
 
 def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Our rewards and the suite's at states about one that it reaches, and within all its joints' turns."""
+    """Our rewards and the suite's at states about one that it reaches, and within all its joints'
+    turns."""
     import mujoco
 
     env.begin(0)
@@ -52,8 +61,12 @@ def _both(env, name: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
         data.qpos[:], data.qvel[:], data.ctrl[:] = position[index], velocity[index], control[index]
         mujoco.mj_forward(model, data)
         sensors[index] = data.sensordata
-    ours = rewards_of(domain, task, env._suite.physics, env._suite.task)(position, velocity, sensors, control)
-    theirs = _state_by_state(env._suite.physics, env._suite.task)(position, velocity, sensors, control)
+    ours = rewards_of(domain, task, env._suite.physics, env._suite.task)(
+        position, velocity, sensors, control
+    )
+    theirs = _state_by_state(env._suite.physics, env._suite.task)(
+        position, velocity, sensors, control
+    )
     return ours, theirs
 
 
@@ -78,10 +91,14 @@ def test_an_episode_is_the_suites_own() -> None:
 
 @pytest.mark.parametrize("name", ["cartpole-balance", "lqr-lqr_2_1"])
 def test_an_episode_goes_on_beyond_the_suites_time_limit_and_ends_at_its_own(name: str) -> None:
-    """The suite's own `step` would begin another episode, of another start, after 1000 steps or a task's end."""
+    """The suite's own `step` would begin another episode, of another start, after 1000 steps or a
+    task's end."""
     env = registry.make(f"dmc/{name}", EnvConfig(max_steps=1010))
     env.begin(0)
-    env._data.qpos[:], env._data.qvel[:] = 0, 0  # in balance, or where linear control has nothing left to do
+    env._data.qpos[:], env._data.qvel[:] = (
+        0,
+        0,
+    )  # in balance, or where linear control has nothing left to do
     env._suite.physics.forward()
     for step in range(1, 1011):
         _, terminated, truncated, _ = env.advance(np.zeros(env.action_space.shape, np.float32))
@@ -94,20 +111,29 @@ def episode_return(env, seed: int, steps: int, *, expert: bool) -> float:
     env.begin(seed)
     generator = np.random.default_rng(seed)
     low, high = env.action_space.low, env.action_space.high
-    return sum(env.advance(env.expert_action() if expert else generator.uniform(low, high))[0] for _ in range(steps))
+    return sum(
+        env.advance(env.expert_action() if expert else generator.uniform(low, high))[0]
+        for _ in range(steps)
+    )
 
 
-@pytest.mark.parametrize(("name", "steps"), [("cartpole-swingup", 250), ("cheetah-run", 150), ("walker-stand", 80)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("cartpole-swingup", 250), ("cheetah-run", 150), ("walker-stand", 80)]
+)
 def test_planning_on_the_true_simulator_beats_chance(name: str, steps: int) -> None:
     env = registry.make(f"dmc/{name}")
     planned, chance = (episode_return(env, 1, steps, expert=expert) for expert in (True, False))
     assert planned > 2 * chance
 
 
-@pytest.mark.parametrize(("name", "steps"), [("finger-spin", 60), ("point_mass-easy", 100), ("ball_in_cup-catch", 70)])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("finger-spin", 60), ("point_mass-easy", 100), ("ball_in_cup-catch", 70)]
+)
 def test_a_task_without_rewards_in_arrays_is_planned_state_by_state(name: str, steps: int) -> None:
     env = registry.make(f"dmc/{name}")
-    assert episode_return(env, 0, steps, expert=True) > episode_return(env, 0, steps, expert=False) + 5
+    assert (
+        episode_return(env, 0, steps, expert=True) > episode_return(env, 0, steps, expert=False) + 5
+    )
 
 
 def test_every_task_can_be_made_and_observed() -> None:

@@ -1,4 +1,5 @@
-"""What every suite keeps to: its spec, its episodes by seed, its errors, an expert that beats chance."""
+"""What every suite keeps to: its spec, its episodes by seed, its errors, an expert that beats
+chance."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def fingerprint(env: Environment, seed: int, steps: int = 12) -> str:
         for image in observation["images"].values():
             digest.update(image.tobytes())
         digest.update(observation["state"].tobytes() + env.expert_action().tobytes())
-        wave = np.sin(np.arange(env.interface.action.dimension) + step)
-        observation, reward, _, _, info = env.step(env.interface.action.denormalise(wave))
+        wave = np.sin(np.arange(env.embodiment_spec.action.dimension) + step)
+        observation, reward, _, _, info = env.step(env.embodiment_spec.action.denormalise(wave))
         digest.update(np.float64(reward).tobytes() + bytes([info["success"]]))
     return digest.hexdigest()
 
@@ -53,7 +54,7 @@ def test_observations_and_actions_are_as_declared(task: str, state: str) -> None
     assert env.task == task
     assert env.observation_space.contains(observation)
     assert env.action_space.contains(env.expert_action())
-    assert all(size == (32, 32) for size in env.interface.cameras.values())
+    assert all(size == (32, 32) for size in env.embodiment_spec.cameras.values())
     observation, reward, terminated, truncated, info = env.step(env.expert_action())
     assert env.observation_space.contains(observation)
     assert np.isfinite(reward) and not terminated and not truncated
@@ -116,7 +117,9 @@ def test_the_expert_succeeds_and_chance_does_not(task: str) -> None:
             success = False
             for _ in range(150):
                 chance = generator.uniform(env.action_space.low, env.action_space.high)
-                _, _, truncated, info = env.advance(env.expert_action() if who == "expert" else chance)
+                _, _, truncated, info = env.advance(
+                    env.expert_action() if who == "expert" else chance
+                )
                 success |= info["success"]
                 if truncated or success:
                     break
@@ -144,9 +147,9 @@ def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
         env.advance(env.action_space.sample())
     env.begin(0)
     action = {
-        "shape": np.zeros(env.interface.action.dimension + 1),
-        "nan": np.full(env.interface.action.dimension, np.nan),
-        "infinite": np.full(env.interface.action.dimension, np.inf),
+        "shape": np.zeros(env.embodiment_spec.action.dimension + 1),
+        "nan": np.full(env.embodiment_spec.action.dimension, np.nan),
+        "infinite": np.full(env.embodiment_spec.action.dimension, np.inf),
     }[wrong]
     with pytest.raises(ValueError, match="shape" if wrong == "shape" else "finite"):
         env.advance(action)
@@ -156,7 +159,7 @@ def test_a_bad_action_is_refused(task: str, wrong: str) -> None:
 def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
     env = registry.make(task)
     env.begin(0)
-    high = np.asarray(env.interface.action.high)
+    high = np.asarray(env.embodiment_spec.action.high)
     inside = [env.advance(high)[0], env.advance(-high)[0]]
     env.begin(0)
     assert [env.advance(3 * high)[0], env.advance(-9 * high)[0]] == inside
@@ -166,18 +169,26 @@ def test_an_action_beyond_the_bounds_is_clipped(task: str) -> None:
 def test_a_hidden_goal_is_in_neither_state_nor_picture(task: str) -> None:
     if task.startswith(("kitchen", "dmc", "walkers")):
         pytest.skip("there is no goal to hide")
-    cameras = ("workspace", "workspace_side") if task.startswith("metaworld") else ()  # one may be in the goal's way
+    cameras = (
+        ("workspace", "workspace_side") if task.startswith("metaworld") else ()
+    )  # one may be in the goal's way
     shown, hidden = (
-        registry.make(task, EnvConfig(goal=goal, state="full", cameras=cameras)) for goal in ("visible", "hidden")
+        registry.make(task, EnvConfig(goal=goal, state="full", cameras=cameras))
+        for goal in ("visible", "hidden")
     )
     size = 3 if task.startswith("metaworld") else len(shown.goal)
     seed = SEED_WITH_THE_MARKER_IN_SIGHT.get(task, 3)
     a, b = shown.reset(seed=seed)[0], hidden.reset(seed=seed)[0]
     assert np.array_equal(a["state"][:-size], b["state"][:-size])
     assert a["state"][-size:].any() and not b["state"][-size:].any()
-    assert np.array_equal(shown.expert_action(), hidden.expert_action()), "the expert knows the goal all the same"
+    assert np.array_equal(shown.expert_action(), hidden.expert_action()), (
+        "the expert knows the goal all the same"
+    )
     changed = np.stack(
-        [np.abs(picture.astype(int) - b["images"][name]).max(axis=-1) > 20 for name, picture in a["images"].items()]
+        [
+            np.abs(picture.astype(int) - b["images"][name]).max(axis=-1) > 20
+            for name, picture in a["images"].items()
+        ]
     )
     assert 0 < changed.sum() < changed.size / 4
     shown.close()
@@ -230,10 +241,14 @@ for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}
     except UserError as error:
         print(error)
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     lines = result.stdout.splitlines()
     assert len(lines) == 3
-    for line, choices in zip(lines, ("visible, hidden", "proprioception, full", "train, validation"), strict=True):
+    for line, choices in zip(
+        lines, ("visible, hidden", "proprioception, full", "train, validation"), strict=True
+    ):
         assert choices in line
 
 

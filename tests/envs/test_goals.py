@@ -16,7 +16,10 @@ from manyparts.envs.suites.metaworld import goal_axes
 
 SIMULATED = [
     *registry.expand(["pointmass/all"]),
-    *(f"metaworld/{name}" for name in ("reach", "drawer-open", "stick-push", "disassemble", "sweep-into", "push")),
+    *(
+        f"metaworld/{name}"
+        for name in ("reach", "drawer-open", "stick-push", "disassemble", "sweep-into", "push")
+    ),
 ]
 
 
@@ -26,7 +29,8 @@ def cell(goal: np.ndarray) -> tuple[int, ...]:
 
 def test_every_suite_says_how_long_its_demonstrations_go_on() -> None:
     found = {
-        name: registry.steps_after_success(registry.expand([f"{name}/all"])) for name in ("navigation", "pointmass")
+        name: registry.steps_after_success(registry.expand([f"{name}/all"]))
+        for name in ("navigation", "pointmass")
     }
     assert found == {"navigation": 0, "pointmass": 20}
     assert registry.steps_after_success(["metaworld/reach", "pointmass/reach"]) == 20
@@ -58,8 +62,13 @@ def test_every_metaworld_task_has_goals_for_every_split() -> None:
         name = task.split("/")[1]
         space = ALL_V3_ENVIRONMENTS[f"{name}-v3"]()._random_reset_space
         axes = goal_axes(name, space.low, space.high)
-        drawn = np.random.default_rng(0).uniform(space.low[axes], space.high[axes], (2000, len(axes)))
-        cells = {split: {cell(goal) for goal in drawn if split_of(task, goal) == split} for split in SPLITS_OF_GOALS}
+        drawn = np.random.default_rng(0).uniform(
+            space.low[axes], space.high[axes], (2000, len(axes))
+        )
+        cells = {
+            split: {cell(goal) for goal in drawn if split_of(task, goal) == split}
+            for split in SPLITS_OF_GOALS
+        }
         assert len(cells["train"]) >= 7, task
         assert len(cells["evaluation"]) >= 2, task
         assert len(cells["validation"]) >= 1, task
@@ -67,10 +76,13 @@ def test_every_metaworld_task_has_goals_for_every_split() -> None:
 
 def test_ten_neighbouring_cells_are_shared_out_seven_to_one_to_two() -> None:
     for row in range(20):
-        owners = Counter(split_of("a/b", [0.3, (10 * row + place + 0.5) * CELL_METRES]) for place in range(10))
+        owners = Counter(
+            split_of("a/b", [0.3, (10 * row + place + 0.5) * CELL_METRES]) for place in range(10)
+        )
         assert owners == {"train": 7, "validation": 1, "evaluation": 2}
     orders = {
-        tuple(split_of(task, [(place + 0.5) * CELL_METRES]) for place in range(10)) for task in map(str, range(9))
+        tuple(split_of(task, [(place + 0.5) * CELL_METRES]) for place in range(10))
+        for task in map(str, range(9))
     }
     assert len(orders) > 5
 
@@ -88,6 +100,13 @@ def test_an_episode_generator_depends_on_task_split_and_seed_only() -> None:
 
     assert draw("a/b", "train", 1) == draw("a/b", "train", 1)
     assert (
-        len({draw("a/b", "train", 1), draw("a/c", "train", 1), draw("a/b", "train", 2), draw("a/b", "evaluation", 1)})
+        len(
+            {
+                draw("a/b", "train", 1),
+                draw("a/c", "train", 1),
+                draw("a/b", "train", 2),
+                draw("a/b", "evaluation", 1),
+            }
+        )
         == 4
     )

@@ -1,4 +1,5 @@
-"""The kitchen: its simulation is FrankaKitchen-v1's, and its expert does every combination of four subtasks."""
+"""The kitchen: its simulation is FrankaKitchen-v1's, and its expert does every combination of four
+subtasks."""
 
 from __future__ import annotations
 
@@ -48,7 +49,10 @@ def test_it_begins_where_franka_kitchen_does_but_for_the_arm_and_the_kettle(thei
 
 
 def test_the_same_state_counts_as_done_in_both(theirs) -> None:
-    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import OBS_ELEMENT_GOALS, OBS_ELEMENT_INDICES
+    from gymnasium_robotics.envs.franka_kitchen.kitchen_env import (
+        OBS_ELEMENT_GOALS,
+        OBS_ELEMENT_INDICES,
+    )
 
     assert {name.replace(" ", "-") for name in OBS_ELEMENT_GOALS} == set(SUBTASKS)
     for name, goal in OBS_ELEMENT_GOALS.items():
@@ -60,19 +64,23 @@ def test_the_same_state_counts_as_done_in_both(theirs) -> None:
 def succeeds(task: str, seed: int, split: Split = "train", noise: Noise | None = None) -> bool:
     env = registry.make(f"kitchen/{task}", split=split)
     agent = ExpertAgent(env, noise, seed=seed)
-    return rollout(env, agent, seed=seed, prompt=None, explore=True, steps_after_success=0).success_any
+    return rollout(
+        env, agent, seed=seed, prompt=None, explore=True, steps_after_success=0
+    ).success_any
 
 
 @pytest.mark.parametrize("task", HELD_OUT)
 def test_the_expert_does_four_subtasks(task: str) -> None:
     for seed, split in enumerate(("train", "validation", "evaluation")):
         assert succeeds(task, seed, split)
-    assert succeeds(task, 5, noise=Noise(deviation=0.05))
+    assert succeeds(task, 5, noise=Noise(std=0.05))
 
 
 @pytest.mark.slow
 def test_the_expert_does_every_combination_from_many_starts() -> None:
-    failed = [(task, seed) for task in COMBINATIONS for seed in range(8) if not succeeds(task, seed)]
+    failed = [
+        (task, seed) for task in COMBINATIONS for seed in range(8) if not succeeds(task, seed)
+    ]
     assert not failed, f"{len(failed)} of {8 * len(COMBINATIONS)}: {failed}"
 
 
@@ -105,5 +113,7 @@ def test_a_context_has_no_meaning_here() -> None:
 
 
 def test_combinations_are_split_without_overlap() -> None:
-    train, test = (set(registry.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test"))
+    train, test = (
+        set(registry.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test")
+    )
     assert len(train) == 32 and len(test) == 3 and not train & test

@@ -74,8 +74,8 @@ def test_splits_are_metaworlds() -> None:
 
 def test_an_action_moves_the_hand_along_its_axis_and_positive_closes_the_gripper() -> None:
     env = registry.make("metaworld/reach")
-    assert env.interface.action.gripper == "positive closes"
-    assert env.interface.action.control_rate_hz == 1 / env._simulator.dt
+    assert env.embodiment_spec.action.gripper == "positive closes"
+    assert env.embodiment_spec.action.control_rate_hz == 1 / env._simulator.dt
     for axis in range(3):
         env.begin(0)
         start = env.observe()["state"]
@@ -101,6 +101,10 @@ def test_the_scripted_experts_solve_nearly_all() -> None:
         env = registry.make(task)
         for seed in range(3):
             env.begin(seed)
-            solved[task, seed] = any(env.advance(env.expert_action())[3]["success"] for _ in range(500))
+            solved[task, seed] = any(
+                env.advance(env.expert_action())[3]["success"] for _ in range(500)
+            )
         env.close()
-    assert np.mean(list(solved.values())) > 0.93, [key for key, success in solved.items() if not success]
+    assert np.mean(list(solved.values())) > 0.93, [
+        key for key, success in solved.items() if not success
+    ]

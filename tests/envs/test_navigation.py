@@ -1,4 +1,5 @@
-"""Navigation: pictures from poses, the expert in every world, SPL, and pairs of start and goal by split."""
+"""Navigation: pictures from poses, the expert in every world, SPL, and pairs of start and goal by
+split."""
 
 from __future__ import annotations
 
@@ -47,7 +48,9 @@ def success_of_expert(task: str, episodes: int) -> float:
     solved = []
     for seed in range(episodes):
         env.begin(seed)
-        solved.append(any(do(env, int(env.expert_action()[0]))["success"] for _ in range(env.max_steps)))
+        solved.append(
+            any(do(env, int(env.expert_action()[0]))["success"] for _ in range(env.max_steps))
+        )
         assert env.metrics()["spl"] > 0.9 * solved[-1]
     return float(np.mean(solved))
 
@@ -74,7 +77,9 @@ def test_the_expert_stands_still_where_the_picture_was_taken() -> None:
 
 
 def test_worlds_that_are_held_out_are_not_trained_on() -> None:
-    train, held_out = (set(registry.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out"))
+    train, held_out = (
+        set(registry.expand([f"navigation/{name}-worlds"])) for name in ("train", "held-out")
+    )
     assert train and held_out and not train & held_out
     assert train | held_out == set(WORLDS)
 
@@ -94,7 +99,9 @@ def test_no_goal_of_the_evaluation_is_reached_where_training_has_one(task: str) 
 
 
 def test_places_are_split_in_stripes_that_keep_their_distance() -> None:
-    places = np.stack(np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1).reshape(-1, 2)
+    places = np.stack(
+        np.meshgrid(np.arange(-15, 15, 0.2), np.arange(-15, 15, 0.2)), axis=-1
+    ).reshape(-1, 2)
     owners = np.array([split_of_place(place) for place in places])
     shares = [np.mean(owners == split) for split in SPLITS_OF_GOALS]
     np.testing.assert_allclose(shares, [0.6, 0.2, 0.2], atol=0.03)
@@ -159,16 +166,28 @@ def test_a_wall_stops_and_is_felt_and_the_marker_is_not() -> None:
         (True, 2.0, 0.0, 1.0),
     ],
 )
-def test_spl_is_that_of_the_paper(success: bool, shortest: float, travelled: float, expected: float) -> None:
+def test_spl_is_that_of_the_paper(
+    success: bool, shortest: float, travelled: float, expected: float
+) -> None:
     assert success_weighted_path_length(success, shortest, travelled) == expected
 
 
 def test_spl_counts_the_way_until_success_and_not_beyond() -> None:
     env = make()
     env.begin(0)
-    env.place, env.heading, env.goal, env._shortest = np.array([3.0, 0.0]), math.pi, np.array([7.9, 0.0]), 4.9
+    env.place, env.heading, env.goal, env._shortest = (
+        np.array([3.0, 0.0]),
+        math.pi,
+        np.array([7.9, 0.0]),
+        4.9,
+    )
     two_metres_away, back_to_one_metre_before = 8, 24
-    do(env, *[FORWARD] * two_metres_away, *[TURN_LEFT] * 12, *[FORWARD] * (back_to_one_metre_before - 1))
+    do(
+        env,
+        *[FORWARD] * two_metres_away,
+        *[TURN_LEFT] * 12,
+        *[FORWARD] * (back_to_one_metre_before - 1),
+    )
     assert env.metrics() == {"spl": 0.0}
     assert do(env, FORWARD)["success"]
     assert env.metrics() == {"spl": pytest.approx(4.9 / 8.0)}
@@ -182,7 +201,9 @@ def test_pictures_do_not_depend_on_another_renderer_in_the_process() -> None:
     first, theirs = alone.reset(seed=1)[0]["images"], other.reset(seed=1)[0]["images"]
     between = make("navigation/hallway")
     between.reset(seed=2)
-    np.testing.assert_array_equal(alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"])
+    np.testing.assert_array_equal(
+        alone.reset(seed=1)[0]["images"]["first_person"], first["first_person"]
+    )
     for name, picture in other.reset(seed=1)[0]["images"].items():
         np.testing.assert_array_equal(picture, theirs[name])
     other.close()
@@ -207,4 +228,6 @@ except UserError as error:
     print(error)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "navigation needs miniworld: pip install miniworld==2.1.0", result.stderr
+    assert result.stdout.strip() == "navigation needs miniworld: pip install miniworld==2.1.0", (
+        result.stderr
+    )

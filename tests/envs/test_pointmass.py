@@ -1,4 +1,4 @@
-"""Point mass: the sentence decides where the picture does not."""
+"""Point mass: the instruction decides where the picture does not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def test_the_goal_is_the_target_of_the_named_colour(colour: str) -> None:
         seen = np.array([(columns.mean() + 0.5) / size * 2 - 1, 1 - (rows.mean() + 0.5) / size * 2])
         assert np.linalg.norm(seen - env.goal) < 0.05
         for other in set(COLOURS) - {colour, "grey"}:
-            assert (np.abs(picture - COLOURS[other]).sum(axis=-1) < 60).sum() > 5, "all colours are always shown"
+            assert (np.abs(picture - COLOURS[other]).sum(axis=-1) < 60).sum() > 5, (
+                "all colours are always shown"
+            )
 
 
 @pytest.mark.parametrize(("side", "sign"), [("left", 1), ("right", -1)])

@@ -32,7 +32,8 @@ def centre_of_change(before: np.ndarray, after: np.ndarray) -> tuple[float, floa
 
 
 def test_up_is_up_and_right_is_right() -> None:
-    """Move the goal marker: up in the world is up in the picture, and east is on the camera's own east side."""
+    """Move the goal marker: up in the world is up in the picture, and east is on the camera's own
+    east side."""
     cameras = (*FREE_CAMERAS, "topview", "corner", "corner2", "corner3", "corner4")
     env = registry.make("metaworld/reach", EnvConfig(cameras=cameras, image_size=128))
     env.begin(0)
@@ -51,7 +52,11 @@ def test_up_is_up_and_right_is_right() -> None:
         pictures[name] = env.observe()["images"]
     for camera in cameras:
         away = pictures["away"][camera]
-        seen = {name: centre_of_change(away, images[camera]) for name, images in pictures.items() if name != "away"}
+        seen = {
+            name: centre_of_change(away, images[camera])
+            for name, images in pictures.items()
+            if name != "away"
+        }
         row, column = seen["here"]
         assert seen["north" if camera == "topview" else "higher"][0] < row - 3, camera
         east = seen["east"][1] - column
@@ -62,7 +67,9 @@ def test_up_is_up_and_right_is_right() -> None:
 def test_a_faithful_picture_is_the_simulators_own() -> None:
     import mujoco
 
-    env = registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",)))
+    env = registry.make(
+        "metaworld/drawer-open", EnvConfig(faithful_rendering=True, cameras=("topview",))
+    )
     picture = env.reset(seed=0)[0]["images"]["topview"]
     with mujoco.Renderer(env._simulator.model, 64, 64) as renderer:
         renderer.update_scene(env._simulator.data, "topview")
@@ -72,10 +79,13 @@ def test_a_faithful_picture_is_the_simulators_own() -> None:
 
 def test_a_fast_picture_shows_the_same_scene() -> None:
     fast, faithful = (
-        registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag)) for flag in (False, True)
+        registry.make("metaworld/drawer-open", EnvConfig(faithful_rendering=flag))
+        for flag in (False, True)
     )
     a, b = (env.reset(seed=0)[0]["images"]["workspace"].astype(float) for env in (fast, faithful))
-    assert 0 < np.abs(a - b).mean() < 20, "shadows, reflections and anti-aliasing are all that differs"
+    assert 0 < np.abs(a - b).mean() < 20, (
+        "shadows, reflections and anti-aliasing are all that differs"
+    )
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
     fast.close()
     faithful.close()
@@ -121,8 +131,14 @@ def test_no_renderer_is_an_error_that_names_the_packages() -> None:
         "try: registry.make('metaworld/reach')\n"
         "except UserError as error: print(error)\n"
     )
-    environment = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
     assert result.returncode == 0, result.stderr
     assert "sudo apt-get update && sudo apt-get install -y libegl1" in result.stdout
 
@@ -142,7 +158,9 @@ def test_a_picture_for_people_leaves_the_agents_pictures_as_they_were() -> None:
     env.close()
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="PyTorch for CUDA, which brings triton, is not installed")
+@pytest.mark.skipif(
+    find_spec("triton") is None, reason="PyTorch for CUDA, which brings triton, is not installed"
+)
 def test_triton_may_be_loaded_after_a_picture_was_drawn() -> None:
     """Both hold an LLVM; in the other order the process died."""
     script = "from manyparts.envs import make; make('metaworld/reach').reset(seed=0); import triton"

@@ -51,10 +51,14 @@ assert np.array_equal(picture(env, 1), before[1]), "the parent goes on"
 
 @pytest.mark.parametrize("task", ["metaworld/reach", "dmc/pendulum-swingup", "navigation/hallway"])
 def test_any_thread_draws_and_a_late_fork_is_told(task: str) -> None:
-    package = {"metaworld": "metaworld", "dmc": "dm_control", "navigation": "miniworld"}[task.partition("/")[0]]
+    package = {"metaworld": "metaworld", "dmc": "dm_control", "navigation": "miniworld"}[
+        task.partition("/")[0]
+    ]
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    result = subprocess.run([sys.executable, "-c", SCRIPT, task], capture_output=True, text=True, timeout=300)
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, task], capture_output=True, text=True, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('AsyncVectorEnv(..., context="spawn")') == 2
     assert result.stderr == ""

@@ -1,4 +1,5 @@
-"""Walkers: bodies by name, universes that share none, bodies that stand and never explode, an expert that walks."""
+"""Walkers: bodies by name, universes that share none, bodies that stand and never explode, an
+expert that walks."""
 
 from __future__ import annotations
 
@@ -13,40 +14,51 @@ from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.goals import CELL_METRES, split_of
 from manyparts.envs.suites.walkers import SPLITS, TASKS, Walker, rewards
-from manyparts.envs.suites.walkers_bodies import KINDS, UNIVERSES, Body, draw_body, is_body
 from manyparts.envs.suites.walkers_models import to_mjcf
+from manyparts.envs.suites.walkers_morphologies import (
+    KINDS,
+    UNIVERSES,
+    Morphology,
+    draw_morphology,
+    is_morphology,
+)
 from manyparts.rollout.collect import collect
 
 FAMILIES = [f"{universe}-{kind}" for universe in UNIVERSES for kind in KINDS]
 BODIES_A_FAMILY = 50
 
 
-def bodies(family: str, count: int) -> list[Body]:
-    return [draw_body(f"{family}-{index:04d}") for index in range(count)]
+def bodies(family: str, count: int) -> list[Morphology]:
+    return [draw_morphology(f"{family}-{index:04d}") for index in range(count)]
 
 
 def test_every_index_of_a_universe_is_a_task_listed_or_not() -> None:
-    assert registry.make("walkers/test-planar-12345").interface.embodiment == "walkers-test-planar-12345"
-    assert registry.instructions("walkers/train-free-9999").sentence == "walk forward"
+    assert registry.make("walkers/test-planar-12345").spec.embodiment == "walkers-test-planar-12345"
+    assert registry.instructions("walkers/train-free-9999").instruction == "walk forward"
     assert registry.expand(["walkers/train-free-9999"]) == ["walkers/train-free-9999"]
     assert "train-free-9999" not in TASKS
-    assert registry.expand(["walkers/test-free"])[:2] == ["walkers/test-free-0000", "walkers/test-free-0001"]
+    assert registry.expand(["walkers/test-free"])[:2] == [
+        "walkers/test-free-0000",
+        "walkers/test-free-0001",
+    ]
     assert sorted(TASKS) == sorted({name for names in SPLITS.values() for name in names})
 
 
-@pytest.mark.parametrize("name", ["train-planar-17", "train-planar-00017", "other-planar-0001", "train-snake-0001"])
+@pytest.mark.parametrize(
+    "name", ["train-planar-17", "train-planar-00017", "other-planar-0001", "train-snake-0001"]
+)
 def test_another_name_is_refused(name: str) -> None:
-    assert not is_body(name)
+    assert not is_morphology(name)
     with pytest.raises(UserError, match="unknown task"):
         registry.make(f"walkers/{name}")
     with pytest.raises(ValueError, match="no body"):
-        draw_body(name)
+        draw_morphology(name)
 
 
 def test_a_body_is_a_function_of_its_name() -> None:
-    first = to_mjcf(draw_body("train-free-0007"))
-    assert to_mjcf(draw_body("train-free-0008")) != first
-    assert to_mjcf(draw_body("train-free-0007")) == first
+    first = to_mjcf(draw_morphology("train-free-0007"))
+    assert to_mjcf(draw_morphology("train-free-0008")) != first
+    assert to_mjcf(draw_morphology("train-free-0007")) == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,7 +97,8 @@ def test_bodies_differ_in_what_they_are_told_to() -> None:
 
 
 def states_after(env: Walker, controls: np.ndarray) -> np.ndarray:
-    """The states of the simulator, (n, steps, 1 + nq + nv), under controls (n, steps, nu), from the present one."""
+    """The states of the simulator, (n, steps, 1 + nq + nv), under controls (n, steps, nu), from the
+    present one."""
     import mujoco
     from mujoco import rollout
 
@@ -93,14 +106,19 @@ def states_after(env: Walker, controls: np.ndarray) -> np.ndarray:
     mujoco.mj_getState(env.model, env.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
     scratch = mujoco.MjData(env.model)
     states, _ = rollout.rollout(env.model, scratch, np.tile(state, (len(controls), 1)), controls)
-    assert np.isfinite(states).all() and not any(warning.number for warning in scratch.warning), env.task
+    assert np.isfinite(states).all() and not any(warning.number for warning in scratch.warning), (
+        env.task
+    )
     ends = state[0] + controls.shape[1] * env.model.opt.timestep
-    np.testing.assert_allclose(states[:, -1, 0], ends, err_msg=env.task)  # MuJoCo began anew nowhere
+    np.testing.assert_allclose(
+        states[:, -1, 0], ends, err_msg=env.task
+    )  # MuJoCo began anew nowhere
     return states
 
 
 def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Energy of states (n, 1 + nq + nv) in weight times height of the torso, and the lowest point, metres."""
+    """Energy of states (n, 1 + nq + nv) in weight times height of the torso, and the lowest point,
+    metres."""
     import mujoco
 
     env.model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_ENERGY.value
@@ -115,20 +133,28 @@ def energy_and_depth(env: Walker, states: np.ndarray) -> tuple[np.ndarray, np.nd
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_springs_bear_the_weight_in_the_standing_pose(family: str) -> None:
-    """By MuJoCo's own sums: spring, weight, and the ground's equal share at each foot come to nothing at every bend."""
+    """By MuJoCo's own sums: spring, weight, and the ground's equal share at each foot come to
+    nothing at every bend."""
     import mujoco
 
     for body in bodies(family, BODIES_A_FAMILY):
         model = mujoco.MjModel.from_xml_string(to_mjcf(body))
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
-        torque, share = data.qfrc_passive - data.qfrc_bias, np.array([0, 0, body.mass * 9.81 / len(body.legs)])
+        torque, share = (
+            data.qfrc_passive - data.qfrc_bias,
+            np.array([0, 0, body.mass * 9.81 / len(body.legs)]),
+        )
         for index, leg in enumerate(body.legs):
             last = model.geom(f"leg{index}_{len(leg.lengths) - 1}").id
             reach = data.geom_xmat[last].reshape(3, 3)[:, 2] * model.geom_size[last, 1]
-            centre = data.geom_xpos[last]  # where a flat foot stands; another leg stands on its lower end
+            centre = data.geom_xpos[
+                last
+            ]  # where a flat foot stands; another leg stands on its lower end
             place = centre if len(leg.lengths) == 3 else centre - np.sign(reach[2]) * reach
-            mujoco.mj_applyFT(model, data, share, np.zeros(3), place, model.geom_bodyid[last], torque)
+            mujoco.mj_applyFT(
+                model, data, share, np.zeros(3), place, model.geom_bodyid[last], torque
+            )
         names = [model.actuator(index).name for index in range(model.nu)]
         bends = [model.joint(name).dofadr[0] for name in names if name.endswith("_bend")]
         np.testing.assert_allclose(torque[bends], 0, atol=1e-6 * body.mass, err_msg=body.name)
@@ -154,7 +180,10 @@ def test_no_body_explodes_and_every_body_moves(family: str) -> None:
         env = registry.make(f"walkers/{family}-{index:04d}")
         env.begin(index)
         count = env.model.nu
-        each, bang = generator.uniform(-1, 1, (500, count)), generator.choice([-1.0, 1.0], (50, count)).repeat(10, 0)
+        each, bang = (
+            generator.uniform(-1, 1, (500, count)),
+            generator.choice([-1.0, 1.0], (50, count)).repeat(10, 0),
+        )
         wave = np.sin(2 * np.pi * (1.5 * time[:, None] + generator.uniform(0, 1, count)))
         states = states_after(env, np.stack([each, bang, wave]))
         velocity = states[:, :, 1 + env.model.nq :]
@@ -183,8 +212,12 @@ def test_the_reward_follows_from_the_full_state(name: str) -> None:
     generator = np.random.default_rng(0)
     for _ in range(30):
         reward, _, _, _ = env.advance(generator.uniform(-1, 1, env.model.nu))
-        state = dict(zip(env.interface.state_names, env._state().tolist(), strict=True))
-        up = np.cos(state["pitch"]) if "pitch" in state else 1 - 2 * (state["qx"] ** 2 + state["qy"] ** 2)
+        state = dict(zip(env.embodiment_spec.state_names, env._state().tolist(), strict=True))
+        up = (
+            np.cos(state["pitch"])
+            if "pitch" in state
+            else 1 - 2 * (state["qx"] ** 2 + state["qy"] ** 2)
+        )
         parts = {"height": state["height"], "upright": up, "speed": state["centre_vx"]}
         (again,) = rewards(env.body, **{key: np.array([value]) for key, value in parts.items()})
         assert 0 <= reward <= 1
@@ -192,7 +225,7 @@ def test_the_reward_follows_from_the_full_state(name: str) -> None:
 
 
 def test_rewards_rise_from_standing_to_walking_and_not_beyond() -> None:
-    body = draw_body("test-planar-0000")
+    body = draw_morphology("test-planar-0000")
     speed = body.speed * np.array([-1, 0, 0.4, 1, 3])
     stands = rewards(body, height=np.full(5, body.hips_height), upright=np.ones(5), speed=speed)
     np.testing.assert_allclose(stands, [1 / 6, 1 / 6, 0.5, 1, 1])
@@ -212,7 +245,9 @@ def episode_return(name: str, steps: int, *, expert: bool) -> float:
     env.begin(0)
     generator = np.random.default_rng(0)
     random = generator.uniform(-1, 1, (steps, env.model.nu))
-    return sum(env.advance(env.expert_action() if expert else random[step])[0] for step in range(steps))
+    return sum(
+        env.advance(env.expert_action() if expert else random[step])[0] for step in range(steps)
+    )
 
 
 @pytest.mark.parametrize("name", ["test-planar-0000", "test-planar-0001", "test-free-0000"])
@@ -232,7 +267,7 @@ def test_experts_are_recorded_clean_and_noisy(tmp_path: Path) -> None:
         episodes=2,
         output=tmp_path / "walker",
         config=EnvConfig(image_size=16, max_steps=40),
-        noise=Noise(fraction=0.5, deviation=0.2),
+        noise=Noise(fraction=0.5, std=0.2),
         workers=1,
     )
     assert dataset.num_episodes == 2 and dataset.num_frames == 80
@@ -257,9 +292,13 @@ def test_the_camera_follows() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) -> None:
-    names = [f"walkers/{universe}-{kind}-{index:04d}" for universe in ("train", "test") for index in range(3)]
+    names = [
+        f"walkers/{universe}-{kind}-{index:04d}"
+        for universe in ("train", "test")
+        for index in range(3)
+    ]
     shared = [registry.make(name, EnvConfig(state="shared")) for name in names]
-    assert all(env.interface == shared[0].interface for env in shared)
+    assert all(env.embodiment_spec == shared[0].spec for env in shared)
     for name, env in zip(names, shared, strict=True):
         assert isinstance(env, Walker)
         own = registry.make(name, EnvConfig(state="full"))
@@ -267,19 +306,32 @@ def test_bodies_of_a_kind_share_an_interface_that_moves_them_alike(kind: str) ->
         own.begin(3)
         generator = np.random.default_rng(0)
         for _ in range(5):
-            action = generator.uniform(-1, 1, env.interface.action.dimension).astype(np.float32)
+            action = generator.uniform(-1, 1, env.embodiment_spec.action.dimension).astype(
+                np.float32
+            )
             reward = env.advance(action)[0]
-            mine = [env.interface.action.names.index(joint) for joint in own.interface.action.names]
+            mine = [
+                env.embodiment_spec.action.names.index(joint) for joint in own.spec.action.names
+            ]
             assert own.advance(action[mine])[0] == reward
-        told = dict(zip(env.interface.state_names, env.observe()["state"], strict=True))
-        seen = dict(zip(own.interface.state_names, own.observe()["state"], strict=True))
+        told = dict(zip(env.embodiment_spec.state_names, env.observe()["state"], strict=True))
+        seen = dict(zip(own.spec.state_names, own.observe()["state"], strict=True))
         assert {name: told[name] for name in seen} == seen
-        absent = set(env.interface.action.names) - set(own.interface.action.names)
-        assert all(told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0 for joint in absent)
-        assert all(told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0 for joint in own.interface.action.names)
+        absent = set(env.embodiment_spec.action.names) - set(own.spec.action.names)
+        assert all(
+            told[joint] == told[f"{joint}_velocity"] == told[f"{joint}_there"] == 0
+            for joint in absent
+        )
+        assert all(
+            told[f"{joint}_there"] == 1 and told[f"{joint}_length"] > 0
+            for joint in own.spec.action.names
+        )
         expert = env.expert_action()
-        assert expert.shape == (env.interface.action.dimension,) and np.abs(expert[mine]).max() > 0
-        assert not expert[[env.interface.action.names.index(joint) for joint in absent]].any()
+        assert (
+            expert.shape == (env.embodiment_spec.action.dimension,)
+            and np.abs(expert[mine]).max() > 0
+        )
+        assert not expert[[env.embodiment_spec.action.names.index(joint) for joint in absent]].any()
 
 
 def test_a_shared_state_is_for_suites_of_many_bodies() -> None:

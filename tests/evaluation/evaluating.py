@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
-from factories import OBJECTIVES, SENTENCES_ALONE, make_model_config, make_system
+from factories import INSTRUCTIONS_ALONE, OBJECTIVES, make_model_config, make_system
 
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import TaskEntry
@@ -23,16 +23,18 @@ TASKS = ("pointmass/reach", "pointmass/reach-left")
 CONFIG = EnvConfig(image_size=16, max_steps=30)
 
 
-def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = SENTENCES_ALONE) -> Path:
+def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = INSTRUCTIONS_ALONE) -> Path:
     """A run folder whose one checkpoint holds random weights."""
-    spec = make(TASKS[0], CONFIG).interface
+    spec = make(TASKS[0], CONFIG).spec
     objectives = {"behaviour_cloning": OBJECTIVES["behaviour_cloning"]}
     zeros, ones = (0.0,) * spec.state_dimension, (1.0,) * spec.state_dimension
     embodiment = Embodiment(
         spec=spec,
         environment=to_jsonable(CONFIG),
-        statistics=Statistics({"observation.state": FeatureStatistics(10, zeros, ones, zeros, ones)}),
-        tasks=tuple(TaskEntry(task, instructions(task).sentence) for task in TASKS),
+        statistics=Statistics(
+            {"observation.state": FeatureStatistics(10, zeros, ones, zeros, ones)}
+        ),
+        tasks=tuple(TaskEntry(task, instructions(task).instruction) for task in TASKS),
     )
     info = CheckpointInfo(
         embodiments=(embodiment,),
@@ -49,9 +51,13 @@ def make_run(folder: Path, *, seed: int = 0, window: WindowConfig = SENTENCES_AL
     return folder
 
 
-def evaluate_small(run: Path, output: Path, *, workers: int = 2, episodes: int = 4, videos: int = 0) -> Result:
+def evaluate_small(
+    run: Path, output: Path, *, workers: int = 2, episodes: int = 4, videos: int = 0
+) -> Result:
     return evaluate(run, episodes=episodes, seed=3, workers=workers, videos=videos, output=output)
 
 
 if __name__ == "__main__":
-    evaluate_small(Path(sys.argv[1]), Path(sys.argv[2]), episodes=int(sys.argv[3]), videos=int(sys.argv[4]))
+    evaluate_small(
+        Path(sys.argv[1]), Path(sys.argv[2]), episodes=int(sys.argv[3]), videos=int(sys.argv[4])
+    )

@@ -27,7 +27,8 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def train_on(agents: list[Path], tmp_path: Path) -> Callable[[], Path]:
-    """Let the run have one more checkpoint, after which an older one is deleted, as training does."""
+    """Let the run have one more checkpoint, after which an older one is deleted, as training
+    does."""
     done: list[str] = []
 
     def step() -> Path:
@@ -52,13 +53,23 @@ def test_results_of_a_checkpoint_outlive_it(train_on: Callable[[], Path], capsys
     small(run / "checkpoints/000001")
     train_on()
     assert not (run / "checkpoints/000001").exists()
-    assert Result.load(run / "evaluation-000001").provenance["checkpoint"].endswith("checkpoints/000001")
+    assert (
+        Result.load(run / "evaluation-000001")
+        .provenance["checkpoint"]
+        .endswith("checkpoints/000001")
+    )
     assert cli.main(["report", str(run)]) == 0, "the results of a checkpoint are all that it has"
     assert "results of step 1, and the run is now at step 2" in capsys.readouterr().err
-    assert cli.main(["report", str(run / "checkpoints/000001")]) == 0 and (run / "report-000001.html").exists()
+    assert (
+        cli.main(["report", str(run / "checkpoints/000001")]) == 0
+        and (run / "report-000001.html").exists()
+    )
     former = run / "checkpoints/last/evaluation"  # where they lay once
     (run / "evaluation-000001").rename(former)
-    assert cli.main(["report", str(run / "checkpoints/last")]) == 0 and (run / "report-000002.html").exists()
+    assert (
+        cli.main(["report", str(run / "checkpoints/last")]) == 0
+        and (run / "report-000002.html").exists()
+    )
     former.rename(run / "evaluation-000002")
     assert len(Result.load(run / "checkpoints/last").episodes) == 2
 
@@ -73,7 +84,9 @@ def test_a_run_that_was_trained_on_is_evaluated_again(train_on: Callable[[], Pat
     assert "results of step 1, and the run is now at step 2" in capsys.readouterr().err
     command = ["evaluate", str(run), "--episodes", "1", "--max-steps", "3", "--workers", "1"]
     assert cli.main(command) == 2
-    assert "--overwrite evaluates again and then replaces the old results" in capsys.readouterr().err
+    assert (
+        "--overwrite evaluates again and then replaces the old results" in capsys.readouterr().err
+    )
     assert cli.main([*command, "--overwrite"]) == 0
     after = Result.load(run)
     assert after.provenance["weights"] != before.provenance["weights"]
@@ -82,12 +95,16 @@ def test_a_run_that_was_trained_on_is_evaluated_again(train_on: Callable[[], Pat
     assert cli.main([*command, "--overwrite"]) == 0, "what is whole stays"
 
 
-def test_old_results_are_whole_until_new_ones_are(train_on: Callable[[], Path], monkeypatch) -> None:
+def test_old_results_are_whole_until_new_ones_are(
+    train_on: Callable[[], Path], monkeypatch
+) -> None:
     run = train_on()
     before = small(run)
     train_on()
     with monkeypatch.context() as patch:
-        patch.setattr(Result, "save", lambda *given: (_ for _ in ()).throw(UserError("the disk is full")))
+        patch.setattr(
+            Result, "save", lambda *given: (_ for _ in ()).throw(UserError("the disk is full"))
+        )
         with pytest.raises(UserError, match="the disk is full"):
             small(run, overwrite=True)
     assert Result.load(run).to_dict() == before.to_dict()
@@ -97,7 +114,9 @@ def test_old_results_are_whole_until_new_ones_are(train_on: Callable[[], Path], 
     assert not (run / ".evaluation.next").exists()
 
 
-def test_a_checkpoint_may_go_while_it_is_evaluated(train_on: Callable[[], Path], monkeypatch) -> None:
+def test_a_checkpoint_may_go_while_it_is_evaluated(
+    train_on: Callable[[], Path], monkeypatch
+) -> None:
     run, missing = train_on(), module._run_missing
 
     def after_pruning(*given: Any) -> Any:

@@ -1,4 +1,5 @@
-"""A dynamics model that plans is evaluated like any agent: however it is run, its planner among the conditions."""
+"""A dynamics model that plans is evaluated like any agent: however it is run, its planner among the
+conditions."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ ASKED = ["--episodes", "2", "--max-steps", "4"]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planning")
     config = EnvConfig(image_size=16, state="full")
-    data = collect(["pointmass/reach"], episodes=2, output=folder / "data", config=config, workers=1)
+    data = collect(
+        ["pointmass/reach"], episodes=2, output=folder / "data", config=config, workers=1
+    )
     given = ["--data", str(data.path), "--output", str(folder / "run"), "--steps", "2"]
     assert cli.main(["train", "dynamics/parallel-debug", *given]) == 0
     return folder / "run"
@@ -40,12 +43,25 @@ def evaluate(run: Path, output: Path, *flags: str) -> Result:
     return Result.load(output)
 
 
-def test_results_do_not_depend_on_workers_and_know_their_planner(run: Path, tmp_path: Path, capsys: Any) -> None:
-    alone = evaluate(run, tmp_path / "one", "--planner", "cem", "--planner.elites", "4", "--workers", "1")
-    together = evaluate(run, tmp_path / "two", "--planner", "cem", "--planner.elites=4", "--workers", "2")
-    assert alone.episodes == together.episodes and [episode.length for episode in alone.episodes] == [4, 4]
+def test_results_do_not_depend_on_workers_and_know_their_planner(
+    run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    alone = evaluate(
+        run, tmp_path / "one", "--planner", "cem", "--planner.elites", "4", "--workers", "1"
+    )
+    together = evaluate(
+        run, tmp_path / "two", "--planner", "cem", "--planner.elites=4", "--workers", "2"
+    )
+    assert alone.episodes == together.episodes and [
+        episode.length for episode in alone.episodes
+    ] == [4, 4]
     told = alone.provenance["planner"]
-    assert (told["type"], told["candidates"], told["horizon"], told["elites"]) == ("CemConfig", 8, 3, 4)
+    assert (told["type"], told["candidates"], told["horizon"], told["elites"]) == (
+        "CemConfig",
+        8,
+        3,
+        4,
+    )
     assert "return" in capsys.readouterr().out
     other = ["--planner", "cem", "--planner.elites", "3", "--output", str(tmp_path / "one")]
     assert cli.main(["evaluate", str(run), *ASKED, *SMALL, *other]) == 2
@@ -55,7 +71,9 @@ def test_results_do_not_depend_on_workers_and_know_their_planner(run: Path, tmp_
 def test_every_episode_has_draws_of_its_own(run: Path) -> None:
     config = EnvConfig(image_size=16, state="full")
     planner = RandomShootingConfig(candidates=8, horizon=3)
-    evaluation = EvaluationConfig(resolve(run), {}, 0, "evaluation", "sentence", "cpu", planner=planner)
+    evaluation = EvaluationConfig(
+        resolve(run), {}, 0, "evaluation", "instruction", "cpu", planner=planner
+    )
     env = registry.make("pointmass/reach", config)
     env.begin(0)
     drawn = []
@@ -67,7 +85,8 @@ def test_every_episode_has_draws_of_its_own(run: Path) -> None:
 
 def test_planners_can_be_compared(run: Path, tmp_path: Path) -> None:
     one, other = (
-        evaluate(run, tmp_path / name, "--planner", name, "--workers", "1") for name in ("mppi", "random-shooting")
+        evaluate(run, tmp_path / name, "--planner", name, "--workers", "1")
+        for name in ("mppi", "random-shooting")
     )
     assert compare(one, other).mismatches == ()
 
@@ -76,13 +95,17 @@ def test_what_was_evaluated_is_not_run_again(run: Path, tmp_path: Path) -> None:
     evaluate(run, tmp_path / "results", "--planner", "mppi", "--workers", "1")
     before = (tmp_path / "results" / "episodes.jsonl").read_text()
     changed = [json.loads(line) | {"return": 123.0} for line in before.splitlines()]
-    (tmp_path / "results" / "episodes.jsonl").write_text("".join(json.dumps(line) + "\n" for line in changed))
+    (tmp_path / "results" / "episodes.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in changed)
+    )
     again = evaluate(run, tmp_path / "results", "--planner", "mppi", "--workers", "1")
     assert [episode.return_ for episode in again.episodes] == [123.0, 123.0]
 
 
 def test_a_run_is_loaded_with_its_planner(run: Path) -> None:
-    agent = load(run, planner=MppiConfig(candidates=4), objective=lambda observation, action, reward: reward)
+    agent = load(
+        run, planner=MppiConfig(candidates=4), objective=lambda observation, action, reward: reward
+    )
     assert isinstance(agent, MpcAgent) and agent.planner.candidates == 4
     with pytest.raises(UserError, match="planning is in 'fp32' alone"):
         load(run, planner=MppiConfig(), precision="bf16")
@@ -94,9 +117,19 @@ def test_without_rewards_there_is_none_to_plan_for(tmp_path: Path) -> None:
         drawn = np.random.default_rng(episode).uniform(-1, 1, (2, 20, 2)).astype(np.float32)
         np.savez(tmp_path / "data" / f"{episode}.npz", state=drawn[0], action=drawn[1])
     run = tmp_path / "run"
-    given = ["--data", str(tmp_path / "data"), "--output", str(run), "--steps", "2", "--model.policy"]
+    given = [
+        "--data",
+        str(tmp_path / "data"),
+        "--output",
+        str(run),
+        "--steps",
+        "2",
+        "--model.policy",
+    ]
     assert cli.main(["train", "dynamics/generalist-debug", *given]) == 0
-    with pytest.raises(UserError, match="learned from data without rewards, so there is none to plan for"):
+    with pytest.raises(
+        UserError, match="learned from data without rewards, so there is none to plan for"
+    ):
         load(run, planner=CemConfig())
     load(run, planner=CemConfig(), objective=lambda observation, action, reward: observation[:, 0])
     load(run, planner=FollowConfig())

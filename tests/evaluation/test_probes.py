@@ -24,11 +24,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return collect(["pointmass/reach"], episodes=20, output=path, config=config, workers=1).path
 
 
-def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(data: Path, tmp_path: Path) -> None:
+def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(
+    data: Path, tmp_path: Path
+) -> None:
     found = probe(train(finetune_states("debug"), data=data, output=tmp_path / "run"), data)
-    names = {"x", "y", "velocity_x", "velocity_y", "goal 0", "goal 1"}  # a hidden goal is no part of the state
+    names = {
+        "x",
+        "y",
+        "velocity_x",
+        "velocity_y",
+        "goal 0",
+        "goal 1",
+    }  # a hidden goal is no part of the state
     assert found["linear"].keys() == found["mlp"].keys() == names
-    assert all(found["linear"][name] > 0.99 and found["mlp"][name] > 0.8 for name in ("x", "y", "velocity_x"))
+    assert all(
+        found["linear"][name] > 0.99 and found["mlp"][name] > 0.8
+        for name in ("x", "y", "velocity_x")
+    )
     assert found["linear"]["goal 0"] < 0.9
 
 
@@ -59,6 +71,8 @@ def test_what_cannot_be_probed_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another embodiment"):
         probe(scratch, other)
     config = EnvConfig(image_size=16, goal="hidden", state="full")
-    small = collect(["pointmass/reach"], episodes=2, output=tmp_path / "small", config=config, workers=1)
+    small = collect(
+        ["pointmass/reach"], episodes=2, output=tmp_path / "small", config=config, workers=1
+    )
     with pytest.raises(UserError, match="2 episodes; probes need at least 5"):
         probe(scratch, small.path)

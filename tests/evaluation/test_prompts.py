@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from evaluation.evaluating import CONFIG, TASKS, make_run
-from factories import ANY_PROMPT, SENTENCES_ALONE
+from factories import ANY_PROMPT, INSTRUCTIONS_ALONE
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
@@ -20,7 +20,7 @@ from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
 from manyparts.evaluation.results import PromptStudy
 
-CAMERA = next(iter(make(TASKS[0], CONFIG).interface.cameras))
+CAMERA = next(iter(make(TASKS[0], CONFIG).spec.cameras))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,9 @@ def env() -> Environment:
     return make(TASKS[0], CONFIG, split="evaluation")
 
 
-def told(kind: Prompts, env: Environment, *, task: str = TASKS[0], index: int = 0, seed: int = 5) -> Prompt:
+def told(
+    kind: Prompts, env: Environment, *, task: str = TASKS[0], index: int = 0, seed: int = 5
+) -> Prompt:
     return episode_prompt(kind, task, index, seed, env, CONFIG, ANY_PROMPT)
 
 
@@ -38,7 +40,9 @@ def test_the_goal_image_is_the_scene_of_the_episode_when_it_is_solved(env: Envir
     start = env.reset(seed=5)[0]["images"][CAMERA]
     other = told("goal_image", env, seed=6).goal
     assert other is not None
-    assert not np.array_equal(goal[CAMERA], start) and not np.array_equal(goal[CAMERA], other[CAMERA])
+    assert not np.array_equal(goal[CAMERA], start) and not np.array_equal(
+        goal[CAMERA], other[CAMERA]
+    )
 
 
 def test_half_of_the_patches_are_hidden(env: Environment) -> None:
@@ -49,20 +53,30 @@ def test_half_of_the_patches_are_hidden(env: Environment) -> None:
     assert (half[CAMERA][~same.repeat(2, 0).repeat(2, 1)] == 127).all()
 
 
-def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames_alone(env: Environment) -> None:
+def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames_alone(
+    env: Environment,
+) -> None:
     shown, watched = told("demonstration", env).demonstration, told("watched", env).demonstration
-    assert shown is not None and watched is not None and shown.action is not None and watched.action is None
-    assert shown.images[CAMERA].shape == (3, 16, 16, 3) and shown.action.shape[:2] == (3, ANY_PROMPT.chunk)
+    assert (
+        shown is not None
+        and watched is not None
+        and shown.action is not None
+        and watched.action is None
+    )
+    assert shown.images[CAMERA].shape == (3, 16, 16, 3) and shown.action.shape[:2] == (
+        3,
+        ANY_PROMPT.chunk,
+    )
     assert np.array_equal(shown.images[CAMERA], watched.images[CAMERA])
-    after_the_end = env.interface.action.normalise(shown.action[-1, 1:])
+    after_the_end = env.embodiment_spec.action.normalise(shown.action[-1, 1:])
     assert len(after_the_end) and not after_the_end.any()  # as in training
 
 
-def test_sentences_are_those_of_the_task_that_is_told(env: Environment) -> None:
-    assert told("sentence", env, task=TASKS[1]).sentence == instructions(TASKS[1]).sentence
-    assert told("held_out", env, index=1).sentence == instructions(TASKS[0]).held_out[1]
-    both = told("sentence+goal_image", env)
-    assert both.sentence and both.goal is not None and both.demonstration is None
+def test_instructions_are_those_of_the_task_that_is_told(env: Environment) -> None:
+    assert told("instruction", env, task=TASKS[1]).instruction == instructions(TASKS[1]).instruction
+    assert told("held_out", env, index=1).instruction == instructions(TASKS[0]).held_out[1]
+    both = told("instruction+goal_image", env)
+    assert both.instruction and both.goal is not None and both.demonstration is None
     assert told("none", env) == Prompt()
 
 
@@ -75,24 +89,38 @@ def test_an_agent_is_evaluated_under_every_kind(kind: Prompts, tmp_path: Path) -
 
 def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    result = evaluate(run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1)
-    assert result.episodes[0].prompt == instructions(TASKS[1]).sentence
+    result = evaluate(
+        run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1
+    )
+    assert result.episodes[0].prompt == instructions(TASKS[1]).instruction
     assert result.provenance["prompt_task"] == TASKS[1]
     with pytest.raises(UserError, match="not trained on prompts of"):
-        evaluate(run, tasks=TASKS[:1], episodes=1, prompts="goal_image", workers=1, output=tmp_path / "other")
+        evaluate(
+            run,
+            tasks=TASKS[:1],
+            episodes=1,
+            prompts="goal_image",
+            workers=1,
+            output=tmp_path / "other",
+        )
 
 
-def test_an_agent_of_sentences_takes_sentences_alone() -> None:
-    assert kinds_for(SENTENCES_ALONE) == ["sentence", "held_out", "none"]
+def test_an_agent_of_instructions_takes_instructions_alone() -> None:
+    assert kinds_for(INSTRUCTIONS_ALONE) == ["instruction", "held_out", "none"]
     assert set(kinds_for(ANY_PROMPT)) == set(get_args(Prompts))
 
 
 def test_a_study_of_prompts_tells_every_kind_and_every_task_in_every_scene(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     study = study_prompts(run, episodes=1, max_steps=4, workers=1)
-    assert list(study.kinds) == ["sentence", "held_out", "none"]
-    assert list(study.matrix) == list(TASKS) and all(list(row) == list(TASKS) for row in study.matrix.values())
-    assert PromptStudy.load(run) == study and (study.episodes, study.matrix_with) == (1, "sentence")
+    assert list(study.kinds) == ["instruction", "held_out", "none"]
+    assert list(study.matrix) == list(TASKS) and all(
+        list(row) == list(TASKS) for row in study.matrix.values()
+    )
+    assert PromptStudy.load(run) == study and (study.episodes, study.matrix_with) == (
+        1,
+        "instruction",
+    )
     written = (run / "prompts" / "prompts.json").read_bytes()
     study_prompts(run, episodes=1, max_steps=4, workers=1)
     assert (run / "prompts" / "prompts.json").read_bytes() == written

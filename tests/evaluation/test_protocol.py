@@ -1,4 +1,5 @@
-"""Evaluation: the same result however it is run, unseen goals, and nothing mixed up when it is resumed."""
+"""Evaluation: the same result however it is run, unseen goals, and nothing mixed up when it is
+resumed."""
 
 from __future__ import annotations
 
@@ -53,14 +54,16 @@ def test_episodes_are_those_of_the_loop(run: Path, reference: Path) -> None:
     agent = load(run)
     for record in result.episodes[::3]:
         env = make(record.task, CONFIG, split="evaluation")
-        assert record.prompt == instructions(record.task).sentence
+        assert record.prompt == instructions(record.task).instruction
         alone = rollout(env, agent, seed=record.seed, prompt=Prompt(record.prompt), explore=False)
         assert (alone.success_any, alone.success_last) == (record.success_any, record.success_last)
         assert alone.length == record.length == 30
         assert alone.return_ == pytest.approx(record.return_, rel=1e-5)
 
 
-def test_a_loaded_agent_is_evaluated_as_its_folder(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_loaded_agent_is_evaluated_as_its_folder(
+    run: Path, reference: Path, tmp_path: Path
+) -> None:
     settings: dict[str, Any] = {"episodes": 4, "seed": 3, "workers": 1}
     result = evaluate(load(run), output=tmp_path / "agent", **settings)
     assert result == evaluate(str(run), output=tmp_path / "folder", **settings)
@@ -73,24 +76,31 @@ def test_agents_that_others_cannot_load_are_refused(run: Path, tmp_path: Path) -
     changed, made = load(run), make_agent()
     with torch.no_grad():
         next(iter(changed.system.parameters())).add_(1)
-    for agent, says in ((changed, "weights are no longer those of"), (made, "was not loaded from a folder")):
+    for agent, says in (
+        (changed, "weights are no longer those of"),
+        (made, "was not loaded from a folder"),
+    ):
         with pytest.raises(UserError, match=rf"{says}.*rollout\(env, agent"):
             evaluate(agent, output=tmp_path / "evaluation")
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_a_sentence_of_ones_own_is_told_in_all_tasks(run: Path, tmp_path: Path) -> None:
+def test_a_instruction_of_ones_own_is_told_in_all_tasks(run: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 1, "workers": 1, "max_steps": 3}
     told = evaluate(run, prompts="go to the left, please", output=tmp_path / "one", **settings)
     assert {record.prompt for record in told.episodes} == {"go to the left, please"}
     assert told.provenance["prompts"] == "go to the left, please"
-    same = evaluate(run, prompts=Prompt("go to the left, please"), output=tmp_path / "one", **settings)
+    same = evaluate(
+        run, prompts=Prompt("go to the left, please"), output=tmp_path / "one", **settings
+    )
     assert same.episodes == told.episodes
     with pytest.raises(UserError, match="prompts"):
         compare(told, evaluate(run, output=tmp_path / "usual", **settings))
 
 
-def test_the_folder_does_not_depend_on_the_number_of_workers(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_the_folder_does_not_depend_on_the_number_of_workers(
+    run: Path, reference: Path, tmp_path: Path
+) -> None:
     evaluate_small(run, tmp_path / "evaluation", workers=2, videos=1)
     assert contents(tmp_path / "evaluation") == contents(reference)
 
@@ -120,7 +130,9 @@ def test_evaluating_after_twenty_kills_finds_the_same(run: Path, tmp_path: Path)
 def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     evaluate(run, episodes=1, seed=3, workers=1, output=folder)
-    with pytest.raises(UserError, match=r"was begun with other settings .*'evaluation': 3.*'evaluation': 4"):
+    with pytest.raises(
+        UserError, match=r"was begun with other settings .*'evaluation': 3.*'evaluation': 4"
+    ):
         evaluate(run, episodes=1, seed=4, workers=1, output=folder)
     other = make_run(tmp_path / "other", seed=2)
     with pytest.raises(UserError, match=r"was begun with other settings .*weights"):
@@ -134,7 +146,9 @@ def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Pa
     expected = set()
     for task in TASKS:
         for outcome in (True, False):
-            records = [r for r in result.episodes if r.task == task and r.success_any == outcome][:1]
+            records = [r for r in result.episodes if r.task == task and r.success_any == outcome][
+                :1
+            ]
             name = "success" if outcome else "failure"
             stems = [f"videos/{task.replace('/', '_')}/{name}-{record.seed}" for record in records]
             expected |= {f"{stem}.{kind}" for stem in stems for kind in ("mp4", "npz")}
@@ -144,21 +158,27 @@ def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Pa
     assert all(path.stat().st_size < 50_000 for path in reference.glob("videos/*/*"))
 
 
-def test_beside_a_video_stands_what_the_agent_saw_and_where_it_looked(run: Path, reference: Path) -> None:
+def test_beside_a_video_stands_what_the_agent_saw_and_where_it_looked(
+    run: Path, reference: Path
+) -> None:
     agent = load(run)
     for record in Result.load(reference).episodes:
         stem = f"{record.task.replace('/', '_')}/{'success' if record.success_any else 'failure'}-{record.seed}"
         if (path := reference / "videos" / f"{stem}.npz").exists():
             found = Attention.load(path)
             env = make(record.task, CONFIG, split="evaluation")
-            (camera,), first = env.interface.cameras, env.reset(seed=record.seed)[0]["images"]
+            (camera,), first = env.embodiment_spec.cameras, env.reset(seed=record.seed)[0]["images"]
             np.testing.assert_array_equal(found.frames[camera][0], first[camera])
-            np.testing.assert_allclose(found.maps[camera], agent.attention(found.frames)[camera], atol=1e-5)
+            np.testing.assert_allclose(
+                found.maps[camera], agent.attention(found.frames)[camera], atol=1e-5
+            )
             assert found.steps[0] == 0 and (found.steps % agent.window.chunk == 0).all()
             assert len(found.steps) == 6 or record.success_any
 
 
-def test_a_film_without_its_attention_is_made_again(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_a_film_without_its_attention_is_made_again(
+    run: Path, reference: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "evaluation"
     shutil.copytree(reference, folder)
     next(folder.glob("videos/*/*.npz")).unlink()
@@ -167,20 +187,31 @@ def test_a_film_without_its_attention_is_made_again(run: Path, reference: Path, 
 
 
 def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"tasks": TASKS[:1], "episodes": 3, "workers": 1, "output": tmp_path / "evaluation"}
+    options: dict[str, Any] = {
+        "tasks": TASKS[:1],
+        "episodes": 3,
+        "workers": 1,
+        "output": tmp_path / "evaluation",
+    }
     result = evaluate(run, prompts="held_out", max_steps=7, **options)
     known = instructions(TASKS[0])
     prompts = [record.prompt for record in result.episodes]
     assert prompts == [known.held_out[index % len(known.held_out)] for index in range(3)]
-    assert not set(prompts) & {known.sentence, *known.paraphrases}
+    assert not set(prompts) & {known.instruction, *known.paraphrases}
     assert {record.length for record in result.episodes} == {7}
     assert (result.provenance["prompts"], result.provenance["max_steps"]) == ("held_out", 7)
 
 
-def test_until_success_ends_solved_episodes_and_changes_no_success(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_until_success_ends_solved_episodes_and_changes_no_success(
+    run: Path, reference: Path, tmp_path: Path
+) -> None:
     whole = Result.load(reference)
-    short = evaluate(run, episodes=4, seed=3, workers=1, until_success=True, output=tmp_path / "evaluation")
-    assert [record.success_any for record in short.episodes] == [record.success_any for record in whole.episodes]
+    short = evaluate(
+        run, episodes=4, seed=3, workers=1, until_success=True, output=tmp_path / "evaluation"
+    )
+    assert [record.success_any for record in short.episodes] == [
+        record.success_any for record in whole.episodes
+    ]
     lengths = {record.success_any: record.length for record in short.episodes}
     assert lengths[True] < lengths[False] == 30
     with pytest.raises(UserError, match="until_success"):
@@ -193,8 +224,13 @@ def test_an_agent_acts_in_bf16(run: Path, reference: Path, tmp_path: Path) -> No
         Result.load(reference),
     )
     assert rounded.provenance["precision"] == "bf16" and exact.provenance["precision"] == "fp32"
-    mine, theirs = ({(r.task, r.index): r.return_ for r in each.episodes} for each in (rounded, exact))
-    assert all(mine[key] == pytest.approx(theirs[key], rel=0.1) and mine[key] != theirs[key] for key in mine)
+    mine, theirs = (
+        {(r.task, r.index): r.return_ for r in each.episodes} for each in (rounded, exact)
+    )
+    assert all(
+        mine[key] == pytest.approx(theirs[key], rel=0.1) and mine[key] != theirs[key]
+        for key in mine
+    )
 
 
 def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
@@ -204,8 +240,19 @@ def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -
     assert provenance["seeds"] == {"evaluation": 3, "training": 3}
     assert provenance["versions"]["torch"]
     assert provenance["simulators"]["pointmass"]["numpy"] == np.__version__
-    assert (provenance["split"], provenance["prompts"], provenance["max_steps"]) == ("evaluation", "sentence", 30)
-    assert {"commit", "renderer", "weights", "environment", "tasks", "episodes"} <= provenance.keys()
+    assert (provenance["split"], provenance["prompts"], provenance["max_steps"]) == (
+        "evaluation",
+        "instruction",
+        30,
+    )
+    assert {
+        "commit",
+        "renderer",
+        "weights",
+        "environment",
+        "tasks",
+        "episodes",
+    } <= provenance.keys()
 
 
 def test_two_runs_meet_the_same_goals_and_can_be_compared(reference: Path, tmp_path: Path) -> None:
@@ -217,7 +264,9 @@ def test_two_runs_meet_the_same_goals_and_can_be_compared(reference: Path, tmp_p
     assert compare(a, b).mismatches == ()
 
 
-def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path, tmp_path: Path) -> None:
+def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(
+    run: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "other" / "checkpoints" / "last"
     folder.mkdir(parents=True)
     source = run / "checkpoints" / "last"
@@ -225,7 +274,10 @@ def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(run: Path
     info = json.loads((source / "config.json").read_text())
     info["embodiments"][0]["spec"]["action"]["control_rate_hz"] = 5.0
     (folder / "config.json").write_text(json.dumps(info))
-    with pytest.raises(UserError, match=r"pointmass/\S+ has another embodiment than the agent .*control_rate_hz: 5.0"):
+    with pytest.raises(
+        UserError,
+        match=r"pointmass/\S+ has another embodiment than the agent .*control_rate_hz: 5.0",
+    ):
         evaluate_small(tmp_path / "other", tmp_path / "evaluation", workers=1)
     assert not (tmp_path / "evaluation").exists()
 
@@ -252,7 +304,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def contents(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    """All that an evaluation left, but for the commit, which changes when somebody works on the code meanwhile."""
+    """All that an evaluation left, but for the commit, which changes when somebody works on the
+    code meanwhile."""
     files = digest(folder)
     del files["results.json"]
     result = json.loads((folder / "results.json").read_text())
@@ -261,7 +314,8 @@ def contents(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def kill_until_done(run: Path, output: Path, *, kills: int, seed: int, episodes: int) -> int:
-    """Start evaluating, kill it after some more episodes, and so on, then let it finish. Returns the kills that hit."""
+    """Start evaluating, kill it after some more episodes, and so on, then let it finish. Returns
+    the kills that hit."""
     script = Path(__file__).with_name("evaluating.py")
     command = [sys.executable, str(script), str(run), str(output), str(episodes), "1"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -280,9 +334,13 @@ def kill_until_done(run: Path, output: Path, *, kills: int, seed: int, episodes:
     return hit
 
 
-def wait_for_episodes(path: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900) -> None:
+def wait_for_episodes(
+    path: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900
+) -> None:
     deadline = time.monotonic() + timeout_seconds
-    while not (path.exists() and path.read_bytes().count(b"\n") >= count) and process.poll() is None:
+    while (
+        not (path.exists() and path.read_bytes().count(b"\n") >= count) and process.poll() is None
+    ):
         assert time.monotonic() < deadline, f"{count} episodes in {path} never came"
         time.sleep(0.002)
 
@@ -295,9 +353,15 @@ def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
         asked = ["--tasks", "pointmass/reach-red", "--episodes", "3", "--max-steps", "60"]
         assert cli.main(["evaluate", agent, *asked, "--output", str(tmp_path / agent)]) == 0
         found[agent] = Result.load(tmp_path / agent)
-    assert found["expert"].aggregate["success_any"].mean == 1 > found["random"].aggregate["success_any"].mean
+    assert (
+        found["expert"].aggregate["success_any"].mean
+        == 1
+        > found["random"].aggregate["success_any"].mean
+    )
     assert found["expert"].provenance["agent"] == "expert"
-    assert [each.seed for each in found["expert"].episodes] == [each.seed for each in found["random"].episodes]
+    assert [each.seed for each in found["expert"].episodes] == [
+        each.seed for each in found["random"].episodes
+    ]
     assert cli.main(["evaluate", "expert", "--episodes", "1"]) == 2
     assert "expert is no run: it needs --tasks and --output" in capsys.readouterr().err
     asked = [
@@ -315,9 +379,19 @@ def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
 
 
 def test_a_reference_keeps_its_environments_horizon_and_its_films(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"output": tmp_path, "episodes": 2, "environment": EnvConfig(image_size=16, max_steps=7)}
+    given: dict[str, Any] = {
+        "output": tmp_path,
+        "episodes": 2,
+        "environment": EnvConfig(image_size=16, max_steps=7),
+    }
     first = evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given)
     assert [each.length for each in first.episodes] == [7, 7]
     films = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
-    assert films and evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given) == first
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")} == films, "filmed once"
+    assert (
+        films
+        and evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given)
+        == first
+    )
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")} == films, (
+        "filmed once"
+    )

@@ -19,7 +19,9 @@ from manyparts.report.sections import success_table
 TASKS = ("pointmass/reach", "pointmass/corner")
 
 
-def make_result(rate: float, *, seed: int = 0, tasks: tuple[str, ...] = TASKS, **provenance: Any) -> Result:
+def make_result(
+    rate: float, *, seed: int = 0, tasks: tuple[str, ...] = TASKS, **provenance: Any
+) -> Result:
     rng = np.random.default_rng(seed)
     episodes = []
     for task in tasks:
@@ -28,13 +30,21 @@ def make_result(rate: float, *, seed: int = 0, tasks: tuple[str, ...] = TASKS, *
             kept = bool(solved and rng.random() < 0.5)
             outcome = (solved, kept, float(rng.normal()), 50 + index)
             episodes.append(EpisodeRecord(task, index, 100 + index, "go", *outcome))
-    settings = {"tasks": list(tasks), "split": "evaluation", "seeds": {"evaluation": 0, "training": seed}}
-    return Result(tuple(episodes), settings | {"simulators": {"pointmass": {"numpy": "2.3"}}} | provenance)
+    settings = {
+        "tasks": list(tasks),
+        "split": "evaluation",
+        "seeds": {"evaluation": 0, "training": seed},
+    }
+    return Result(
+        tuple(episodes), settings | {"simulators": {"pointmass": {"numpy": "2.3"}}} | provenance
+    )
 
 
 def test_summaries_are_those_of_the_episodes() -> None:
     result = make_result(0.7)
-    solved = [np.array([e.success_any for e in result.episodes if e.task == task]) for task in TASKS]
+    solved = [
+        np.array([e.success_any for e in result.episodes if e.task == task]) for task in TASKS
+    ]
     returns = [np.array([e.return_ for e in result.episodes if e.task == task]) for task in TASKS]
     assert result.per_task[TASKS[1]]["success_any"] == wilson(int(solved[1].sum()), 30)
     assert result.aggregate["success_any"] == mean_success(solved)
@@ -44,9 +54,12 @@ def test_summaries_are_those_of_the_episodes() -> None:
 
 
 def with_metric(result: Result, task: str) -> Result:
-    """The result with a measure of the suite's own in the episodes of one task: 1 of what is solved, 0 of the rest."""
+    """The result with a measure of the suite's own in the episodes of one task: 1 of what is
+    solved, 0 of the rest."""
     episodes = [
-        replace(episode, metrics={"spl": float(episode.success_any)} if episode.task == task else {})
+        replace(
+            episode, metrics={"spl": float(episode.success_any)} if episode.task == task else {}
+        )
         for episode in result.episodes
     ]
     return replace(result, episodes=tuple(episodes))
@@ -57,11 +70,16 @@ def test_a_suites_own_measure_is_summed_up_where_it_is_known(tmp_path: Path) -> 
     assert result.metrics == ("spl",)
     assert "spl" not in result.per_task[TASKS[1]]
     found = result.per_task[TASKS[0]]["spl"]
-    assert found.mean == result.per_task[TASKS[0]]["success_any"].mean == result.aggregate["spl"].mean
+    assert (
+        found.mean == result.per_task[TASKS[0]]["success_any"].mean == result.aggregate["spl"].mean
+    )
     assert found.low < found.mean < found.high
     result.save(tmp_path)
     assert Result.load(tmp_path) == result
-    assert json.loads((tmp_path / "results.json").read_text())["aggregate"]["spl"]["mean"] == found.mean
+    assert (
+        json.loads((tmp_path / "results.json").read_text())["aggregate"]["spl"]["mean"]
+        == found.mean
+    )
 
 
 def test_a_suites_own_measure_is_compared_and_one_unknown_refused() -> None:
@@ -105,11 +123,31 @@ def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "results.json").read_text())
     assert values.keys() == {"aggregate", "per_task", "episodes", "provenance"}
     for summary in (values["aggregate"], *(values["per_task"][task] for task in TASKS)):
-        assert summary.keys() - {"tasks"} == {"success_any", "success_last", "return", "length", "episodes"}
+        assert summary.keys() - {"tasks"} == {
+            "success_any",
+            "success_last",
+            "return",
+            "length",
+            "episodes",
+        }
         assert summary["success_any"].keys() == {"mean", "low", "high"}
-        assert summary["success_any"]["low"] < summary["success_any"]["mean"] < summary["success_any"]["high"]
+        assert (
+            summary["success_any"]["low"]
+            < summary["success_any"]["mean"]
+            < summary["success_any"]["high"]
+        )
     assert values["aggregate"]["episodes"] == len(values["episodes"]) == 60
-    episode = {"task", "index", "seed", "prompt", "success_any", "success_last", "return", "length", "metrics"}
+    episode = {
+        "task",
+        "index",
+        "seed",
+        "prompt",
+        "success_any",
+        "success_last",
+        "return",
+        "length",
+        "metrics",
+    }
     assert values["episodes"][0].keys() == episode
 
 
@@ -150,7 +188,9 @@ def test_what_may_differ_between_compared_results() -> None:
         ({"environment": {"goal": "hidden"}}, "environment.goal: None, hidden"),
     ],
 )
-def test_results_of_other_conditions_are_refused_by_name(changed: dict[str, Any], named: str) -> None:
+def test_results_of_other_conditions_are_refused_by_name(
+    changed: dict[str, Any], named: str
+) -> None:
     a, b = make_result(0.9, seed=1), make_result(0.4, seed=2, **changed)
     with pytest.raises(UserError) as refused:
         compare(a, b)
@@ -164,7 +204,9 @@ def test_results_of_other_conditions_are_refused_by_name(changed: dict[str, Any]
 def test_a_reference_sees_nothing_so_what_is_seen_may_differ() -> None:
     seen = {"image_size": 16, "state": "shared", "max_steps": 200}
     agent = make_result(0.5, environment=seen, checkpoint="run")
-    other = make_result(0.5, environment=seen | {"image_size": 64, "state": "proprioception"}, checkpoint="other")
+    other = make_result(
+        0.5, environment=seen | {"image_size": 64, "state": "proprioception"}, checkpoint="other"
+    )
     expert = replace(other, provenance={**other.provenance, "agent": "expert"})
     assert compare(agent, expert).mismatches == () == compare(expert, agent).mismatches
     with pytest.raises(UserError, match=r"environment\.image_size: 16, 64; environment\.state"):
@@ -184,7 +226,10 @@ def test_other_tasks_are_compared_on_those_in_common_if_allowed() -> None:
 
 
 def test_an_unknown_measure_is_refused_with_the_choices() -> None:
-    with pytest.raises(UserError, match=r"unknown measure 'joy'; choices: success_any, success_last, return, length"):
+    with pytest.raises(
+        UserError,
+        match=r"unknown measure 'joy'; choices: success_any, success_last, return, length",
+    ):
         compare(make_result(0.5), make_result(0.5), measure="joy")
 
 

@@ -16,12 +16,18 @@ NAMES = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())
 def test_a_shipped_agent_is_small_and_says_what_it_is(name: str) -> None:
     assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 20e6
     page = (SHIPPED / name / "README.md").read_text()
-    assert f"manyparts/{name}" in page and all(task.name in page for task in load_info(SHIPPED / name).tasks)
+    assert f"manyparts/{name}" in page and all(
+        task.name in page for task in load_info(SHIPPED / name).tasks
+    )
 
 
 def test_metaworld45_small_acts_at_goals_it_never_saw(tmp_path: Path) -> None:
     tasks = ["metaworld/button-press", "metaworld/drawer-close", "metaworld/faucet-open"]
     result = evaluate(
-        "manyparts/metaworld45-small", tasks=tasks, episodes=2, until_success=True, output=tmp_path / "evaluation"
+        "manyparts/metaworld45-small",
+        tasks=tasks,
+        episodes=2,
+        until_success=True,
+        output=tmp_path / "evaluation",
     )
     assert len(result.episodes) == 6 and all(record.success_any for record in result.episodes)

@@ -19,7 +19,9 @@ from manyparts.evaluation.statistics import (
 )
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (1, 10), (5, 10), (10, 10), (20, 20), (81, 263), (1, 1)])
+@pytest.mark.parametrize(
+    ("successes", "trials"), [(0, 10), (1, 10), (5, 10), (10, 10), (20, 20), (81, 263), (1, 1)]
+)
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
 def test_wilson_agrees_with_scipy(successes: int, trials: int, confidence: float) -> None:
     expected = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
@@ -98,7 +100,9 @@ def test_difference_agrees_with_the_normal_approximation() -> None:
     error = np.sqrt(a.var() / 400 + b.var() / 300)
     found = difference([a], [b])
     assert found.mean == pytest.approx(a.mean() - b.mean())
-    assert (found.low, found.high) == pytest.approx((found.mean - 1.96 * error, found.mean + 1.96 * error), abs=0.02)
+    assert (found.low, found.high) == pytest.approx(
+        (found.mean - 1.96 * error, found.mean + 1.96 * error), abs=0.02
+    )
 
 
 def test_difference_where_both_always_succeed_is_newcombes() -> None:
@@ -117,12 +121,18 @@ def test_probability_of_improvement_is_the_mann_whitney_statistic() -> None:
     a, b = rng.integers(0, 5, 12), rng.integers(0, 4, 9)
     expected = scipy.stats.mannwhitneyu(a, b).statistic / (12 * 9)
     assert probability_of_improvement([a], [b]) == pytest.approx(expected)
-    assert probability_of_improvement([a, np.ones(3)], [b, np.ones(3)]) == pytest.approx((expected + 0.5) / 2)
+    assert probability_of_improvement([a, np.ones(3)], [b, np.ones(3)]) == pytest.approx(
+        (expected + 0.5) / 2
+    )
 
 
 def test_improvement_on_cases_made_by_hand() -> None:
     a, b = np.array([[0.9, 0.8, 0.7]]), np.array([[0.1, 0.2]])
-    assert (improvement(a, b).mean, improvement(a, b).low, improvement(b, a).high) == (1.0, 1.0, 0.0)
+    assert (improvement(a, b).mean, improvement(a, b).low, improvement(b, a).high) == (
+        1.0,
+        1.0,
+        0.0,
+    )
     assert improvement(a, a).mean == 0.5
     found = improvement(np.array([[0.1, 0.3]]), np.array([[0.2, 0.2]]))  # one run above, one below
     assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
@@ -161,7 +171,9 @@ def test_intervals_over_three_seeds_cover_the_truth_as_often_as_they_say() -> No
     rng = np.random.default_rng(0)
     means = differences = 0
     for _ in range(400):
-        rates = 0.5 + 0.1 * rng.standard_normal((2, 1, 3)) + 0.05 * rng.standard_normal((2, 4, 3))  # agents differ
+        rates = (
+            0.5 + 0.1 * rng.standard_normal((2, 1, 3)) + 0.05 * rng.standard_normal((2, 4, 3))
+        )  # agents differ
         a, b = rng.random((2, 4, 3, 25)) < rates[..., None]
         found, apart = mean_over_seeds(a), difference_over_seeds(a, b)
         means += found.low <= 0.5 <= found.high

@@ -44,7 +44,9 @@ def test_evaluation_is_of_all_tasks_each_with_its_own_body_and_environment(run, 
         "navigation": "visible",
     }
     assert result.provenance["max_steps"] == 9
-    alone = evaluate(run, tasks=[ROOM], episodes=1, max_steps=9, workers=1, output=tmp_path / "alone")
+    alone = evaluate(
+        run, tasks=[ROOM], episodes=1, max_steps=9, workers=1, output=tmp_path / "alone"
+    )
     assert alone.provenance["environment"] == environments["navigation"]
     assert alone.episodes[0] == result.episodes[1]
     page = write_report(run).read_text()
@@ -53,21 +55,32 @@ def test_evaluation_is_of_all_tasks_each_with_its_own_body_and_environment(run, 
 
 def test_the_same_weights_act_for_both(run):
     agents = [load(run, embodiment=name) for name in ("pointmass", "miniworld")]
-    assert [agent.interface.action.dimension for agent in agents] == [2, 1]
-    for ours, theirs in zip(agents[0].system.parameters(), agents[1].system.parameters(), strict=True):
+    assert [agent.spec.action.dimension for agent in agents] == [2, 1]
+    for ours, theirs in zip(
+        agents[0].system.parameters(), agents[1].system.parameters(), strict=True
+    ):
         assert ours.equal(theirs)
 
 
 def test_an_agent_of_one_body_is_evaluated_on_its_tasks(run, tmp_path):
     agent = load(run, embodiment="miniworld")
-    assert evaluate(agent, episodes=1, max_steps=2, workers=1, output=tmp_path / "x").tasks == (ROOM,)
+    assert evaluate(agent, episodes=1, max_steps=2, workers=1, output=tmp_path / "x").tasks == (
+        ROOM,
+    )
 
 
 def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, tmp_path):
     alone = train(first(steps=1), data=run.parent / "room", output=tmp_path / "one", device="cpu")
-    only = train(second(steps=1), data=run.parent / "room", output=tmp_path / "two", start_from=alone, device="cpu")
+    only = train(
+        second(steps=1),
+        data=run.parent / "room",
+        output=tmp_path / "two",
+        start_from=alone,
+        device="cpu",
+    )
     with pytest.raises(
-        UserError, match=r"another embodiment than the agent \(embodiment: miniworld, pointmass; .*action"
+        UserError,
+        match=r"another embodiment than the agent \(embodiment: miniworld, pointmass; .*action",
     ):
         evaluate(only, tasks=[POINT], episodes=1, output=tmp_path / "x")
     assert not (tmp_path / "x").exists()
@@ -75,7 +88,17 @@ def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, 
 
 def test_the_command_line_trains_on_several_datasets(run, tmp_path):
     places = [str(run.parent / name) for name in ("point", "room")]
-    given = ["--data", *places, "--weights", "3", "1", "--output", str(tmp_path / "run"), "--steps", "2"]
+    given = [
+        "--data",
+        *places,
+        "--weights",
+        "3",
+        "1",
+        "--output",
+        str(tmp_path / "run"),
+        "--steps",
+        "2",
+    ]
     assert cli.main(["train", "dualmind/phase1-debug", *given, "--device", "cpu"]) == 0
     (row,) = rows(tmp_path / "run")
     assert row["share/pointmass"] == 0.75 and np.isfinite(row["loss"])

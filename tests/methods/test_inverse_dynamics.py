@@ -41,22 +41,32 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pretrained(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(pretrain("inverse-dynamics", "debug"), data=many, output=tmp_path_factory.mktemp("run") / "pretrained")
+    return train(
+        pretrain("inverse-dynamics", "debug"),
+        data=many,
+        output=tmp_path_factory.mktemp("run") / "pretrained",
+    )
 
 
 @pytest.fixture(scope="module")
 def tuned(pretrained: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = methods.preset("inverse_dynamics/finetune-debug")
-    return train(config, data=few, output=tmp_path_factory.mktemp("run") / "tuned", start_from=pretrained)
+    return train(
+        config, data=few, output=tmp_path_factory.mktemp("run") / "tuned", start_from=pretrained
+    )
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_trains(objective: str, many: Path, tmp_path: Path) -> None:
-    run = train(methods.preset(f"inverse_dynamics/{objective}-debug"), data=many, output=tmp_path / "run")
+    run = train(
+        methods.preset(f"inverse_dynamics/{objective}-debug"), data=many, output=tmp_path / "run"
+    )
     assert resolve(run).name == "000012"
 
 
-def test_tuning_leaves_the_encoder_as_it_was_and_encodes_once(pretrained: Path, tuned: Path) -> None:
+def test_tuning_leaves_the_encoder_as_it_was_and_encodes_once(
+    pretrained: Path, tuned: Path
+) -> None:
     before, after = (read_weights(resolve(run) / WEIGHTS) for run in (pretrained, tuned))
     shared = [name for name in before if name.startswith("model.")]
     assert shared and all(before[name].equal(after[name]) for name in shared)
@@ -74,7 +84,11 @@ def test_a_tuned_policy_acts_in_its_context(tuned: Path, few: Path) -> None:
     with pytest.raises(UserError, match="unprompted agent"):
         agent.act(None, seen, Prompt("go"), explore=False)
     with pytest.raises(UserError, match="trained on"):
-        agent.act(None, {"images": {"top": episode.images["top"][3, :8]}, "state": episode.state[3]}, explore=False)
+        agent.act(
+            None,
+            {"images": {"top": episode.images["top"][3, :8]}, "state": episode.state[3]},
+            explore=False,
+        )
     result = evaluate(tuned, episodes=2, workers=1, videos=1, max_steps=6, output=tuned / "result")
     assert len(result.episodes) == 2 and list((tuned / "result" / "videos").rglob("*.mp4"))
 
@@ -85,12 +99,18 @@ def test_a_representation_alone_does_not_act(pretrained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["finetune-states", "scratch"])
-def test_baselines_train_from_the_demonstrations_alone(name: str, few: Path, tmp_path: Path) -> None:
-    agent = load(train(methods.preset(f"inverse_dynamics/{name}-debug"), data=few, output=tmp_path / "run"))
+def test_baselines_train_from_the_demonstrations_alone(
+    name: str, few: Path, tmp_path: Path
+) -> None:
+    agent = load(
+        train(methods.preset(f"inverse_dynamics/{name}-debug"), data=few, output=tmp_path / "run")
+    )
     episode = EpisodeDataset.open(few).episode(0)
     state, other = episode.state[0], episode.state[0] + np.asarray([9, 9, 0, 0, 0, 0], np.float32)
     actions = [
-        agent.act(None, {"images": {"top": episode.images["top"][3]}, "state": each}, explore=False)[0]
+        agent.act(
+            None, {"images": {"top": episode.images["top"][3]}, "state": each}, explore=False
+        )[0]
         for each in (state, other)
     ]
     assert np.array_equal(*actions) == (name == "scratch")  # it sees pictures, the other one states
@@ -98,9 +118,13 @@ def test_baselines_train_from_the_demonstrations_alone(name: str, few: Path, tmp
 
 @pytest.mark.parametrize("size", ["debug", "laptop", "paper"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_pretraining_uses_every_trajectory_and_float32_but_on_gpus(objective: str, size: Size) -> None:
+def test_pretraining_uses_every_trajectory_and_float32_but_on_gpus(
+    objective: str, size: Size
+) -> None:
     config = pretrain(objective, size)
-    assert config.validation_fraction == 0 and config.precision == ("bf16" if size == "paper" else "fp32")
+    assert config.validation_fraction == 0 and config.precision == (
+        "bf16" if size == "paper" else "fp32"
+    )
 
 
 def test_the_paper_encoder_has_the_papers_sizes() -> None:
@@ -117,7 +141,9 @@ def test_foreign_data_with_two_cameras(tmp_path: Path) -> None:
     spec = make_spec(cameras=("front", "side"))
     path = write(tmp_path / "set", [make_episode(seed, 8, spec) for seed in range(3)], spec).path
     run = train(pretrain("inverse-dynamics", "debug"), data=path, output=tmp_path / "run")
-    assert {name.split(".")[2] for name in read_weights(resolve(run) / WEIGHTS) if ".encoders." in name} == {
+    assert {
+        name.split(".")[2] for name in read_weights(resolve(run) / WEIGHTS) if ".encoders." in name
+    } == {
         "front",
         "side",
     }

@@ -1,4 +1,5 @@
-"""Discrete actions: an index on disk, a bin's centre for the model, and the index again for the simulator."""
+"""Discrete actions: an index on disk, a bin's centre for the model, and the index again for the
+simulator."""
 
 from __future__ import annotations
 
@@ -12,7 +13,13 @@ from torch.nn import functional as F
 
 from manyparts.agents.random import RandomAgent
 from manyparts.core.spec import ActionContract
-from manyparts.models.actions import ActionEmbedding, ActionHead, BinnedActionConfig, ContinuousActionConfig, fitted
+from manyparts.models.actions import (
+    ActionEmbedding,
+    ActionHead,
+    BinnedActionConfig,
+    ContinuousActionConfig,
+    fitted,
+)
 
 NAMES = tuple("abcdefg")
 
@@ -25,12 +32,16 @@ def contract(choices: int) -> ActionContract:
 def test_every_choice_comes_back_through_bins(choices: int) -> None:
     indices = np.arange(choices, dtype=np.float32)[:, None]
     scaled = contract(choices).normalise(indices)
-    head = ActionHead(fitted(ContinuousActionConfig(), contract(choices)), 8, hidden=8, chunk=1, dimension=1)
+    head = ActionHead(
+        fitted(ContinuousActionConfig(), contract(choices)), 8, hidden=8, chunk=1, dimension=1
+    )
     assert head.bins is not None
     encoded = head.bins.encode(torch.from_numpy(scaled))
     assert encoded.flatten().tolist() == list(range(choices))
     np.testing.assert_array_equal(contract(choices).denormalise(scaled), indices)
-    np.testing.assert_array_equal(contract(choices).denormalise(head.bins.decode(encoded).numpy()), indices)
+    np.testing.assert_array_equal(
+        contract(choices).denormalise(head.bins.decode(encoded).numpy()), indices
+    )
 
 
 def test_what_is_executed_is_a_choice() -> None:
@@ -65,16 +76,22 @@ def test_the_loss_is_cross_entropy_over_choices() -> None:
 
 
 def test_decoding_takes_the_likeliest_and_exploring_draws_by_probability() -> None:
-    head = ActionHead(fitted(ContinuousActionConfig(), contract(3)), 8, hidden=8, chunk=1, dimension=1)
+    head = ActionHead(
+        fitted(ContinuousActionConfig(), contract(3)), 8, hidden=8, chunk=1, dimension=1
+    )
     logits = torch.tensor([0.2, 0.7, 0.1]).log().expand(4000, 1, 1, 1, 3)
-    best, drawn = (contract(3).denormalise(head.decode(logits, draw).numpy()) for draw in (None, generator()))
+    best, drawn = (
+        contract(3).denormalise(head.decode(logits, draw).numpy()) for draw in (None, generator())
+    )
     assert set(best.flatten().tolist()) == {1.0}
     shares = np.bincount(drawn.astype(int).flatten(), minlength=3) / drawn.size
     np.testing.assert_allclose(shares, [0.2, 0.7, 0.1], atol=0.03)
 
 
 def test_choices_are_embedded_by_a_table() -> None:
-    embedding = ActionEmbedding(fitted(ContinuousActionConfig(), contract(3)), 16, chunk=1, dimension=1)
+    embedding = ActionEmbedding(
+        fitted(ContinuousActionConfig(), contract(3)), 16, chunk=1, dimension=1
+    )
     assert embedding.tables.shape[:2] == (1, 3)
     action = torch.from_numpy(contract(3).normalise(np.arange(3.0).reshape(3, 1, 1, 1)))
     tokens = embedding(action, torch.ones_like(action, dtype=torch.bool))

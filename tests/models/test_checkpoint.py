@@ -33,8 +33,13 @@ from manyparts.models.run_files import results_folder
 EMBODIMENT = Embodiment(
     spec=make_spec(),
     environment={"type": "EnvConfig", "image_size": 16},
-    statistics=Statistics({"observation.state": FeatureStatistics(3, (0.0,), (1.0,), (0.1,), (1 / 3,))}),
-    tasks=(TaskEntry("toy/reach", "reach the ball", ("touch the ball",)), TaskEntry("toy/push", "push")),
+    statistics=Statistics(
+        {"observation.state": FeatureStatistics(3, (0.0,), (1.0,), (0.1,), (1 / 3,))}
+    ),
+    tasks=(
+        TaskEntry("toy/reach", "reach the ball", ("touch the ball",)),
+        TaskEntry("toy/push", "push"),
+    ),
 )
 INFO = CheckpointInfo(
     embodiments=(EMBODIMENT,),
@@ -63,7 +68,9 @@ def test_weights_and_info_come_back_to_the_bit(tmp_path):
     module, other = Toy(extra=True), Toy(extra=True)
     save_checkpoint(tmp_path / "saved", module, INFO)
     load_weights(other, tmp_path / "saved")
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in module.state_dict().items())
+    assert all(
+        torch.equal(value, other.state_dict()[name]) for name, value in module.state_dict().items()
+    )
     assert load_info(tmp_path / "saved") == INFO
     assert {path.name for path in tmp_path.iterdir()} == {"saved"}
 
@@ -76,7 +83,9 @@ def test_what_was_there_is_replaced_whole(folder):
 
 
 def test_weights_can_be_read_by_whoever_can_read_the_config(folder):
-    assert stat.S_IMODE((folder / WEIGHTS).stat().st_mode) == stat.S_IMODE((folder / CONFIG).stat().st_mode)
+    assert stat.S_IMODE((folder / WEIGHTS).stat().st_mode) == stat.S_IMODE(
+        (folder / CONFIG).stat().st_mode
+    )
 
 
 def test_tied_weights_are_written_and_come_back(tmp_path):
@@ -95,7 +104,10 @@ def test_tied_weights_are_written_and_come_back(tmp_path):
     [
         (Toy(extra=True), r"missing: head\.weight, head\.bias$"),
         (nn.Linear(2, 3), r"missing: weight, bias; unexpected: body\.bias, body\.weight, count"),
-        (Toy(width=5), r"of another shape: body\.weight \(3, 2\) for \(5, 2\), body\.bias \(3,\) for \(5,\)"),
+        (
+            Toy(width=5),
+            r"of another shape: body\.weight \(3, 2\) for \(5, 2\), body\.bias \(3,\) for \(5,\)",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_listed_and_nothing_changes(folder, module, message):
@@ -187,7 +199,10 @@ def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monk
     monkeypatch.setattr(run_files, "SHIPPED", folder.parent)
     monkeypatch.chdir(tmp_path)
     name = f"manyparts/{folder.name}"
-    assert (resolve(name), results_folder(name, "evaluation")) == (folder, Path("runs") / folder.name / "evaluation")
+    assert (resolve(name), results_folder(name, "evaluation")) == (
+        folder,
+        Path("runs") / folder.name / "evaluation",
+    )
     with pytest.raises(UserError, match=f"no checkpoint manyparts/nobody .*choices: {folder.name}"):
         resolve("manyparts/nobody")
     save_checkpoint(Path(name), Toy(), INFO)
@@ -196,7 +211,8 @@ def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monk
 
 
 def test_a_write_that_fails_leaves_what_was_there(folder, tmp_path):
-    """A limit on the size of files stands for a full disk: the operating system refuses in the middle of a write."""
+    """A limit on the size of files stands for a full disk: the operating system refuses in the
+    middle of a write."""
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))

@@ -1,4 +1,5 @@
-"""Encoders that others trained: EfficientNet knows a photograph, `transformers` models give what they give there."""
+"""Encoders that others trained: EfficientNet knows a photograph, `transformers` models give what
+they give there."""
 
 from __future__ import annotations
 
@@ -38,9 +39,13 @@ def test_efficientnet_sees_an_officer_in_a_photograph() -> None:
 @pytest.fixture
 def resnet(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
+    )
     transformers.ResNetModel(config).save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]}')
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]}'
+    )
     return tmp_path
 
 
@@ -57,7 +62,12 @@ def test_a_network_of_transformers_gets_the_pixels_it_wants(resnet: Path) -> Non
 
 def test_a_vision_transformer_gives_its_patches_alone(tmp_path: Path) -> None:
     config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
     )
     transformers.ViTModel(config).save_pretrained(tmp_path)
     encoder = build_encoder(FrozenImagesConfig(str(tmp_path), 32), (64, 64))
@@ -66,14 +76,18 @@ def test_a_vision_transformer_gives_its_patches_alone(tmp_path: Path) -> None:
 
 def test_it_stays_as_it_is(resnet: Path) -> None:
     encoder = FrozenImages(str(resnet), 64).train()
-    assert not encoder.training and not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert not encoder.training and not any(
+        parameter.requires_grad for parameter in encoder.parameters()
+    )
 
 
 def test_what_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no AutoModel weights at"):
         FrozenImages(str(tmp_path / "none"), 64)
     transformers.BertModel(
-        transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+        transformers.BertConfig(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+        )
     ).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="bert model, which does not read images"):
         FrozenImages(str(tmp_path), 64)

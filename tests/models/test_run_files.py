@@ -12,7 +12,15 @@ import torch
 
 from manyparts.core.errors import SurroundingsWarning, UserError
 from manyparts.core.storage.links import point_at
-from manyparts.models.run_files import CONFIG, WEIGHTS, is_whole, last_checkpoint, resolve, results_folder, run_of
+from manyparts.models.run_files import (
+    CONFIG,
+    WEIGHTS,
+    is_whole,
+    last_checkpoint,
+    resolve,
+    results_folder,
+    run_of,
+)
 
 
 def put_checkpoint(run: Path, step: int) -> Path:
@@ -85,7 +93,9 @@ def test_a_cut_off_checkpoint_is_passed_over(run: Path, tear: str) -> None:
     else:
         weights.write_bytes(weights.read_bytes()[: -1 if tear == "weights" else 4])
     assert not is_whole(weights.parent)
-    with pytest.warns(SurroundingsWarning, match=r"1000000 is missing or incomplete: .*999980 is used"):
+    with pytest.warns(
+        SurroundingsWarning, match=r"1000000 is missing or incomplete: .*999980 is used"
+    ):
         assert resolve(run).name == "999980"
 
 
@@ -112,7 +122,9 @@ def test_a_run_without_a_whole_checkpoint_is_a_line(run: Path) -> None:
 def test_results_of_a_checkpoint_lie_outside_of_it(run: Path, monkeypatch) -> None:
     assert results_folder(run, "evaluation") == run / "evaluation"
     for name in ("999980", "1000000"):
-        assert results_folder(run / "checkpoints" / name, "evaluation") == run / f"evaluation-{name}"
+        assert (
+            results_folder(run / "checkpoints" / name, "evaluation") == run / f"evaluation-{name}"
+        )
         assert run_of(run / "checkpoints" / name) == run
     assert results_folder(run / "checkpoints/last", "prompts") == run / "prompts-1000000"
     monkeypatch.chdir(run / "checkpoints/999980")

@@ -1,4 +1,5 @@
-"""Soft targets of bins have the mean that they stand for, wherever it can be said, and are spread as far as asked."""
+"""Soft targets of bins have the mean that they stand for, wherever it can be said, and are spread
+as far as asked."""
 
 from __future__ import annotations
 
@@ -11,15 +12,17 @@ every_tokeniser = pytest.mark.parametrize(("mu", "limit"), [(100.0, 256.0), (0.0
 
 
 @every_tokeniser
-@pytest.mark.parametrize("deviation", [1 / 32, 0.25, 1.0, 2.0])
+@pytest.mark.parametrize("std", [1 / 32, 0.25, 1.0, 2.0])
 @pytest.mark.parametrize("num_bins", [8, 16, 128, 512])
-def test_the_mean_of_soft_targets_is_the_value(mu: float, limit: float, num_bins: int, deviation: float) -> None:
+def test_the_mean_of_soft_targets_is_the_value(
+    mu: float, limit: float, num_bins: int, std: float
+) -> None:
     bins = Bins(num_bins, mu=mu, limit=limit)
     low, high = bins.centres[0].item(), bins.centres[-1].item()
-    values = torch.cat([torch.linspace(low, high, 2001), torch.randn(500), bins.centres, torch.zeros(1)]).clamp(
-        low, high
-    )
-    targets = bins.soft_targets(values, deviation)
+    values = torch.cat(
+        [torch.linspace(low, high, 2001), torch.randn(500), bins.centres, torch.zeros(1)]
+    ).clamp(low, high)
+    targets = bins.soft_targets(values, std)
     assert (targets >= 0).all()
     torch.testing.assert_close(targets.sum(dim=-1), torch.ones(len(values)))
     torch.testing.assert_close(targets @ bins.centres, values, rtol=1e-4, atol=1e-6 * limit)
@@ -29,7 +32,9 @@ def test_the_mean_of_soft_targets_is_the_value(mu: float, limit: float, num_bins
 def test_a_value_that_no_mean_reaches_is_the_outermost_bin(mu: float, limit: float) -> None:
     bins = Bins(16, mu=mu, limit=limit)
     found = bins.soft_targets(torch.tensor([-2 * limit, -limit, limit, 2 * limit]), 1.0)
-    assert found.argmax(dim=-1).tolist() == [0, 0, 15, 15] and found.amax(dim=-1).tolist() == [1.0] * 4
+    assert (
+        found.argmax(dim=-1).tolist() == [0, 0, 15, 15] and found.amax(dim=-1).tolist() == [1.0] * 4
+    )
 
 
 @every_tokeniser
@@ -52,4 +57,6 @@ def test_soft_targets_that_were_first_asked_for_in_inference_can_be_learned_from
 
 
 def test_what_is_no_number_has_no_target() -> None:
-    assert Bins(16).soft_targets(torch.tensor([torch.nan, 0.0]), 1.0).isnan().all(dim=-1).tolist() == [True, False]
+    assert Bins(16).soft_targets(torch.tensor([torch.nan, 0.0]), 1.0).isnan().all(
+        dim=-1
+    ).tolist() == [True, False]

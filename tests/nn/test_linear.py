@@ -10,7 +10,9 @@ from manyparts.nn.linear import Linear
 
 
 def outputs_and_gradients(layer: nn.Linear, precision: torch.dtype) -> list[Tensor]:
-    x = torch.randn(3, 5, layer.in_features, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    x = torch.randn(
+        3, 5, layer.in_features, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         y = layer(x)
     y.float().square().sum().backward()
@@ -25,4 +27,6 @@ def test_outputs_and_gradients_are_those_of_pytorch(sizes, precision):
     got, expected = outputs_and_gradients(ours, precision), outputs_and_gradients(theirs, precision)
     assert len(got) == 4
     for one, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-2 if precision == torch.bfloat16 else 0, atol=0)
+        torch.testing.assert_close(
+            one, other, rtol=1e-2 if precision == torch.bfloat16 else 0, atol=0
+        )

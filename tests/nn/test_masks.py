@@ -36,7 +36,9 @@ def test_observations_see_past_actions_but_not_the_one_to_be_inferred():
 
 def test_visual_tokens_see_pixels_alone():
     assert sees("visual", (2, VISUAL), (1, VISUAL))
-    assert not sees("visual", (2, VISUAL), (1, STATE)) and not sees("visual", (2, VISUAL), (0, ACTION))
+    assert not sees("visual", (2, VISUAL), (1, STATE)) and not sees(
+        "visual", (2, VISUAL), (0, ACTION)
+    )
 
 
 def test_full_sees_everything():

@@ -1,4 +1,5 @@
-"""Attention in bfloat16 on a CPU, which is computed by parts where it is trained, is the attention of float32."""
+"""Attention in bfloat16 on a CPU, which is computed by parts where it is trained, is the attention
+of float32."""
 
 from __future__ import annotations
 
@@ -9,16 +10,22 @@ from torch import Tensor
 from manyparts.nn.transformer import Attention
 
 
-def outputs_and_gradients(layer: Attention, x: Tensor, mask: Tensor | None, *, bf16: bool) -> list[Tensor]:
+def outputs_and_gradients(
+    layer: Attention, x: Tensor, mask: Tensor | None, *, bf16: bool
+) -> list[Tensor]:
     layer.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         y = layer(x, mask)
     y.float().square().sum().backward()
-    return [y.float(), *(parameter.grad for parameter in layer.parameters() if parameter.grad is not None)]
+    return [
+        y.float(),
+        *(parameter.grad for parameter in layer.parameters() if parameter.grad is not None),
+    ]
 
 
 @pytest.mark.parametrize(
-    "mask", [None, torch.ones(9, 9, dtype=torch.bool).tril(), torch.arange(162).view(2, 1, 9, 9) % 5 > 0]
+    "mask",
+    [None, torch.ones(9, 9, dtype=torch.bool).tril(), torch.arange(162).view(2, 1, 9, 9) % 5 > 0],
 )
 def test_attention_by_parts_is_attention(mask: Tensor | None):
     torch.manual_seed(0)

@@ -1,4 +1,5 @@
-"""What holds for every objective: it trains something, ignores padding, cannot see its answer, aliases no target."""
+"""What holds for every objective: it trains something, ignores padding, cannot see its answer,
+aliases no target."""
 
 from __future__ import annotations
 
@@ -32,12 +33,18 @@ def only(name: str, **changes):
 
 def differentiable(batch: Batch) -> Batch:
     """The batch with state and action as leaves whose gradient can be asked."""
-    return replace(batch, state=batch.state.clone().requires_grad_(), action=batch.action.clone().requires_grad_())
+    return replace(
+        batch,
+        state=batch.state.clone().requires_grad_(),
+        action=batch.action.clone().requires_grad_(),
+    )
 
 
 def sensitivity(output: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
     """bool (t,): of which steps of `leaf` (b, t, ...) the output depends."""
-    (gradient,) = torch.autograd.grad(output.square().sum(), leaf, retain_graph=True, allow_unused=True)
+    (gradient,) = torch.autograd.grad(
+        output.square().sum(), leaf, retain_graph=True, allow_unused=True
+    )
     if gradient is None:
         return torch.zeros(leaf.shape[1], dtype=torch.bool)
     return gradient.abs().flatten(2).sum(dim=(0, 2)) > 0
@@ -54,7 +61,11 @@ def test_loss_is_finite_and_trains_head_and_model(name, actions):
     loss = system.losses(make_batch(spec=SPECS[actions]), generator())[name]
     assert loss.value.isfinite().all() and loss.mean() > 0
     loss.mean().backward()
-    trained = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
+    trained = {
+        key
+        for key, value in system.named_parameters()
+        if value.grad is not None and value.grad.any()
+    }
     assert any(key.startswith("model.blocks") for key in trained)
     assert any(key.startswith("model.embedding.encoders") for key in trained)
     assert any(key.startswith(f"objectives.{name}.head") for key in trained)
@@ -79,7 +90,9 @@ def test_loss_falls_when_trained(name, actions):
 def test_padded_steps_and_dimensions_do_not_matter(name):
     spec = make_spec(action=3)
     system = only(name, spec=spec).eval()
-    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]])
+    mask = torch.tensor(
+        [[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]]
+    )
     batch = make_batch(spec=spec, mask=mask, action_mask=torch.tensor([[True, True, False]] * 3))
     batch = replace(batch, chunk_mask=batch.chunk_mask & mask[..., None])
     other = make_batch(seed=1, spec=spec)
@@ -102,7 +115,9 @@ def test_padded_steps_and_dimensions_do_not_matter(name):
 def test_targets_share_no_memory_with_what_is_trained(name):
     system = only(name)
     trained = {parameter.data_ptr() for parameter in system.parameters() if parameter.requires_grad}
-    frozen = {parameter.data_ptr() for parameter in system.parameters() if not parameter.requires_grad}
+    frozen = {
+        parameter.data_ptr() for parameter in system.parameters() if not parameter.requires_grad
+    }
     assert not trained & frozen
 
 
@@ -122,7 +137,9 @@ def test_a_discrete_action_is_not_seen_where_it_is_predicted(name):
 
 def test_forward_dynamics_cannot_see_the_next_observation():
     system, batch = only("forward_dynamics"), differentiable(make_batch())
-    predicted = system.objectives["forward_dynamics"].predict(Passes(system.model, batch, generator()))
+    predicted = system.objectives["forward_dynamics"].predict(
+        Passes(system.model, batch, generator())
+    )
     for step in range(STEPS - 1):
         expected = [t <= step for t in range(STEPS)]
         assert sensitivity(predicted[:, step], batch.state).tolist() == expected
@@ -134,16 +151,24 @@ def test_inverse_dynamics_cannot_see_its_action(attention):
     config = replace(OBJECTIVES["inverse_dynamics"], attention=attention)
     system = make_system(objectives={"inverse_dynamics": config})
     batch = differentiable(make_batch())
-    predicted = system.objectives["inverse_dynamics"].predict(Passes(system.model, batch, generator()))
+    predicted = system.objectives["inverse_dynamics"].predict(
+        Passes(system.model, batch, generator())
+    )
     for step in range(STEPS - 1):
         assert not sensitivity(predicted[:, step], batch.action)[step:].any()
         seen = sensitivity(predicted[:, step], batch.state)
-        assert seen.tolist() == ([False] * STEPS if attention == "visual" else [t <= step + 1 for t in range(STEPS)])
+        assert seen.tolist() == (
+            [False] * STEPS if attention == "visual" else [t <= step + 1 for t in range(STEPS)]
+        )
 
 
 def test_inverse_dynamics_refuses_an_attention_that_shows_its_answer():
     with pytest.raises(ValueError, match="see its answer"):
-        make_system(objectives={"inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], attention="causal")})
+        make_system(
+            objectives={
+                "inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], attention="causal")
+            }
+        )
 
 
 def test_masked_hindsight_cannot_see_what_is_hidden():
@@ -151,7 +176,9 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
     objective = system.objectives["masked_hindsight"]
     hidden_actions = torch.tensor([False, True, False, True]).expand(3, -1)
     hidden_observations = torch.tensor([False, False, True, False]).expand(3, -1)
-    predicted = objective.predict(Passes(system.model, batch, generator()), hidden_actions, hidden_observations)
+    predicted = objective.predict(
+        Passes(system.model, batch, generator()), hidden_actions, hidden_observations
+    )
     assert sensitivity(predicted, batch.action).tolist() == [True, False, True, False]
     assert sensitivity(predicted, batch.state).tolist() == [True, True, False, True]
 
@@ -160,7 +187,9 @@ def test_masked_hindsight_cannot_see_what_is_hidden():
 @pytest.mark.parametrize("attention", ["causal", "present"])
 def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditioning):
     system = make_system(
-        objectives={"behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)},
+        objectives={
+            "behaviour_cloning": replace(OBJECTIVES["behaviour_cloning"], attention=attention)
+        },
         prompt=make_prompt_config(conditioning=conditioning),
     )
     batch, remembers = differentiable(make_batch()), attention == "causal"
@@ -172,7 +201,9 @@ def test_behaviour_cloning_sees_the_past_and_the_prompt_alone(attention, conditi
         seen[step] = False
         assert sensitivity(predicted[:, step], batch.action).tolist() == seen
     told_otherwise = replace(batch, prompt=batch.prompt[1:] + batch.prompt[:1])
-    assert not torch.allclose(predicted, objective.predict(Passes(system.model, told_otherwise, generator())))
+    assert not torch.allclose(
+        predicted, objective.predict(Passes(system.model, told_otherwise, generator()))
+    )
     relabelled = replace(batch, expert_action=-batch.expert_action)
     assert torch.equal(predicted, objective.predict(Passes(system.model, relabelled, generator())))
 
@@ -184,7 +215,9 @@ def test_the_present_alone_is_a_window_of_one_step(conditioning):
     prompt = system.model.encode_prompt(batch.prompt)
     together = system.model.decode_present(tokens.observation, prompt=prompt)
     for step in range(STEPS):
-        alone = Tokens(*(part[:, step : step + 1] for part in (tokens.visual, tokens.state, tokens.action)))
+        alone = Tokens(
+            *(part[:, step : step + 1] for part in (tokens.visual, tokens.state, tokens.action))
+        )
         expected = system.model.decode(alone, "causal", prompt=prompt).observation
         torch.testing.assert_close(together[:, step : step + 1], expected)
 

@@ -1,4 +1,5 @@
-"""What holds for every loss of a dynamics model: it trains, ignores padding, and cannot see its answer."""
+"""What holds for every loss of a dynamics model: it trains, ignores padding, and cannot see its
+answer."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from factories import STEPS, generator, make_batch, make_spec
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
 from manyparts.models.dynamics.mlp import MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
@@ -31,23 +32,36 @@ CASES: dict[str, tuple[DynamicsConfig, Any]] = {
     "parallel": (TRANSFORMER, NextStepConfig()),
     "sequential": (replace(TRANSFORMER, decoding="sequential"), NextStepConfig()),
     "policy": (replace(TRANSFORMER, policy=True), NextActionConfig()),
-    "policy, sequential": (replace(TRANSFORMER, decoding="sequential", policy=True), NextActionConfig()),
+    "policy, sequential": (
+        replace(TRANSFORMER, decoding="sequential", policy=True),
+        NextActionConfig(),
+    ),
     "mlp": (MlpDynamicsConfig(width=16, layers=2), NextStateConfig()),
     "ensemble": (EnsembleDynamicsConfig(width=16, layers=2), NextStateLikelihoodConfig()),
-    "recurrent": (RecurrentDynamicsConfig(width=16, variables=4, categories=4), LatentStateConfig()),
+    "recurrent": (
+        RecurrentDynamicsConfig(width=16, variables=4, categories=4),
+        LatentStateConfig(),
+    ),
 }
 
 
 def make_system(case: str) -> System:
     torch.manual_seed(0)
     model, objective = CASES[case]
-    return System.build(model, {"loss": objective}, JointSpec((make_spec(),)), WindowConfig(steps=STEPS, chunk=1))
+    return System.build(
+        model,
+        {"loss": objective},
+        EmbodimentSet((make_spec(),)),
+        WindowConfig(steps=STEPS, chunk=1),
+    )
 
 
 def steps_of(size: int = 3, **changes: Any) -> Batch:
     """A batch with an action a step."""
     batch = make_batch(size, **changes)
-    single = {name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")}
+    single = {
+        name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")
+    }
     return replace(batch, **single)
 
 
@@ -57,7 +71,11 @@ def predicted(system: System, batch: Batch) -> torch.Tensor:
     found = system.objectives["loss"].predict(passes)
     if isinstance(found, BinnedPrediction):
         return found.expected
-    return found if isinstance(found, torch.Tensor) else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
+    return (
+        found
+        if isinstance(found, torch.Tensor)
+        else torch.cat(found, dim=-1).transpose(0, 1).transpose(1, 2)
+    )
 
 
 def test_every_objective_of_a_dynamics_model_is_tested() -> None:
@@ -82,9 +100,18 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
         loss.mean().backward()
         if not step:
             untouched = {name for name, value in system.named_parameters() if value.grad is None}
-            told = [f"{head}.{layer}" for head in ("changes", "reward") for layer in ("expected", "bins")]
-            heads = {"policy": (*told, "outcome.0.0", "outcome.0.2"), "policy, sequential": ("head",)}
-            assert untouched == {f"model.{h}.{part}" for h in heads.get(case, ()) for part in ("weight", "bias")}
+            told = [
+                f"{head}.{layer}"
+                for head in ("changes", "reward")
+                for layer in ("expected", "bins")
+            ]
+            heads = {
+                "policy": (*told, "outcome.0.0", "outcome.0.2"),
+                "policy, sequential": ("head",),
+            }
+            assert untouched == {
+                f"model.{h}.{part}" for h in heads.get(case, ()) for part in ("weight", "bias")
+            }
         optimizer.step()
         system.after_step()
         losses.append(loss.mean().item())
@@ -95,14 +122,18 @@ def test_the_loss_is_finite_trains_the_model_and_falls(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_padded_steps_do_not_matter(case: str, training: bool) -> None:
     system = make_system(case).train(training)
-    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] + [False] * (STEPS - 1)])
+    mask = torch.tensor(
+        [[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] + [False] * (STEPS - 1)]
+    )
     batch, other = steps_of(mask=mask), steps_of(seed=1)
     changed = {
         "state": torch.where(mask[..., None], batch.state, other.state),
         "action": torch.where(mask[..., None, None], batch.action, other.action),
         "reward": torch.where(mask, batch.reward, other.reward),
     }
-    found = [system.losses(each, generator())["loss"] for each in (batch, replace(batch, **changed))]
+    found = [
+        system.losses(each, generator())["loss"] for each in (batch, replace(batch, **changed))
+    ]
     assert found[0].mean().item() == pytest.approx(found[1].mean().item(), rel=1e-5)
     assert torch.equal(found[0].mask, found[1].mask)
 
@@ -114,9 +145,14 @@ def test_a_prediction_sees_no_later_step_and_no_later_action(case: str) -> None:
         state, action = batch.state.clone(), batch.action.clone()
         state[:, step + 1 :] += 1.0
         action[:, step + 1 :] = -action[:, step + 1 :]
-        found, whole = predicted(system, replace(batch, state=state, action=action)), predicted(system, batch)
+        found, whole = (
+            predicted(system, replace(batch, state=state, action=action)),
+            predicted(system, batch),
+        )
         torch.testing.assert_close(found[:, :step], whole[:, :step])
-        told = slice(-1) if case == "parallel" else slice(None)  # its reward is told from what came of the action
+        told = (
+            slice(-1) if case == "parallel" else slice(None)
+        )  # its reward is told from what came of the action
         torch.testing.assert_close(found[:, step, told], whole[:, step, told])
 
 
@@ -129,12 +165,19 @@ def test_a_policy_sees_neither_its_own_action_nor_its_reward(case: str) -> None:
         found = predicted(system, replace(batch, action=action, reward=reward))
         torch.testing.assert_close(found[:, : step + 1], predicted(system, batch)[:, : step + 1])
         state[:, step] += 1.0
-        assert not torch.allclose(predicted(system, replace(batch, state=state))[:, step], found[:, step])
+        assert not torch.allclose(
+            predicted(system, replace(batch, state=state))[:, step], found[:, step]
+        )
 
 
 def test_a_policy_needs_its_place_in_the_model() -> None:
     with pytest.raises(UserError, match=r"set model\.policy"):
-        System.build(TRANSFORMER, {"loss": NextActionConfig()}, JointSpec((make_spec(),)), WindowConfig(STEPS, 1))
+        System.build(
+            TRANSFORMER,
+            {"loss": NextActionConfig()},
+            EmbodimentSet((make_spec(),)),
+            WindowConfig(STEPS, 1),
+        )
 
 
 @pytest.mark.parametrize("case", ["mlp", "ensemble"])
@@ -166,7 +209,9 @@ def test_the_likelihood_is_that_of_a_normal_distribution() -> None:
     torch.testing.assert_close(objective(passes).value, expected)
 
 
-def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_shapes_nothing_else() -> None:
+def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_shapes_nothing_else() -> (
+    None
+):
     system, batch = make_system("parallel"), steps_of()
     passes = TransformerPasses(system.model, batch, generator())
     found, told = system.objectives["loss"](passes), passes.following
@@ -179,7 +224,9 @@ def test_all_numbers_at_once_learn_their_square_error_and_a_distribution_that_sh
     torch.testing.assert_close(found.metrics["square_error"], error[passes.known].mean())
     likelihood.sum().backward()
     learns = {name for name, value in system.model.named_parameters() if value.grad is not None}
-    assert learns == {f"{head}.bins.{part}" for head in ("changes", "reward") for part in ("weight", "bias")}
+    assert learns == {
+        f"{head}.bins.{part}" for head in ("changes", "reward") for part in ("weight", "bias")
+    }
 
 
 def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given() -> None:
@@ -188,10 +235,14 @@ def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given()
     passes = TransformerPasses(system.model, batch, generator())
     found, values = system.objectives["loss"](passes), passes.values.flatten(1)
     logits = passes.following.logits.flatten(1, 2)
-    torch.testing.assert_close(found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0))
+    torch.testing.assert_close(
+        found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
+    )
     observed, acted, tokens = system.model.observed, system.model.acted, system.model.tokens
     places = torch.arange(STEPS * tokens)
-    given = ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()
+    given = (
+        ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()
+    )
     given[1, (STEPS - 1) * tokens :] = True  # padding
     assert torch.equal(found.mask > 0, ~given[:, 1:])
 
@@ -218,21 +269,34 @@ def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
     system, drawn = make_system("parallel"), set()
     for seed in range(50):
         batch = steps_of(2, mask=mask)
-        drawn.add(tuple(TransformerPasses(system.model, batch, torch.Generator().manual_seed(seed)).step.tolist()))
+        drawn.add(
+            tuple(
+                TransformerPasses(
+                    system.model, batch, torch.Generator().manual_seed(seed)
+                ).step.tolist()
+            )
+        )
     assert drawn == {(0, 0), (0, 1), (0, 2)}
 
 
 def test_the_divergence_is_that_of_categorical_variables() -> None:
     first, second = torch.randn(2, 5, 3, 4).log_softmax(dim=-1)
-    expected = torch.distributions.kl_divergence(*(torch.distributions.Categorical(logits=x) for x in (first, second)))
+    expected = torch.distributions.kl_divergence(
+        *(torch.distributions.Categorical(logits=x) for x in (first, second))
+    )
     torch.testing.assert_close(divergence(first, second), expected.sum(dim=-1))
 
 
 def test_a_state_is_told_by_what_it_led_to() -> None:
-    """The reward of a step stands beside the next observation; that of the last real one in its own place."""
+    """The reward of a step stands beside the next observation; that of the last real one in its own
+    place."""
     system = make_system("recurrent").eval()
     batch = steps_of(2, mask=torch.tensor([[True] * STEPS, [True] * (STEPS - 1) + [False]]))
-    for step, places in ((0, [[1], [1]]), (STEPS - 2, [[STEPS - 1], [STEPS - 2]]), (STEPS - 1, [[STEPS - 1], []])):
+    for step, places in (
+        (0, [[1], [1]]),
+        (STEPS - 2, [[STEPS - 1], [STEPS - 2]]),
+        (STEPS - 1, [[STEPS - 1], []]),
+    ):
         changed = replace(batch, reward=batch.reward.clone())
         changed.reward[:, step] += 1.0
         before, after = (system.losses(each, generator())["loss"] for each in (batch, changed))
@@ -241,15 +305,20 @@ def test_a_state_is_told_by_what_it_led_to() -> None:
 
 
 @pytest.mark.parametrize(("balance", "still"), [(1.0, "posterior_head"), (0.0, "prior_head")])
-def test_the_divergence_moves_prior_and_posterior_as_much_as_it_is_told_to(balance: float, still: str) -> None:
+def test_the_divergence_moves_prior_and_posterior_as_much_as_it_is_told_to(
+    balance: float, still: str
+) -> None:
     """Of a first step, with observations that hardly count."""
     torch.manual_seed(0)
-    model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, deviation=1e6)
-    joint, window = JointSpec((make_spec(),)), WindowConfig(steps=STEPS, chunk=1)
-    system = System.build(model, {"loss": objective}, joint, window)
+    model, objective = CASES["recurrent"][0], LatentStateConfig(balance=balance, std=1e6)
+    embodiments, window = EmbodimentSet((make_spec(),)), WindowConfig(steps=STEPS, chunk=1)
+    system = System.build(model, {"loss": objective}, embodiments, window)
     batch = steps_of(mask=torch.tensor([[True] + [False] * (STEPS - 1)] * 3))
     system.losses(batch, generator())["loss"].mean().backward()
-    norms = {name: getattr(system.model, name)[-1].bias.grad.norm() for name in ("posterior_head", "prior_head")}
+    norms = {
+        name: getattr(system.model, name)[-1].bias.grad.norm()
+        for name in ("posterior_head", "prior_head")
+    }
     moving = norms.pop("prior_head" if still == "posterior_head" else "posterior_head")
     assert moving > 1e-4 and norms[still] < 1e-6 * moving
 
@@ -258,7 +327,9 @@ def test_a_bootstrap_sample_is_the_members_own_and_always_the_same() -> None:
     batch = replace(steps_of(2000), window=torch.arange(2000) * STEPS)
     times = bootstrap(batch, 3)
     assert torch.equal(times, bootstrap(batch, 3)) and torch.equal(times[:2], bootstrap(batch, 2))
-    assert times.mean().item() == pytest.approx(1, abs=0.03) and times.var().item() == pytest.approx(1, abs=0.06)
+    assert times.mean().item() == pytest.approx(
+        1, abs=0.03
+    ) and times.var().item() == pytest.approx(1, abs=0.06)
     assert (times == 0).float().mean().item() == pytest.approx(math.exp(-1), abs=0.01)
     assert abs(torch.corrcoef(times.flatten(1))[0, 1]) < 0.03
     shifted = replace(batch, window=batch.window + 1)  # a step that two windows share
@@ -291,10 +362,17 @@ def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
 def test_an_objective_of_another_dynamics_model_is_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
     with pytest.raises(UserError, match="not for a MlpDynamics; choices: NextStateConfig"):
-        System.build(MlpDynamicsConfig(), {"loss": NextStateLikelihoodConfig()}, JointSpec((make_spec(),)), window)
+        System.build(
+            MlpDynamicsConfig(),
+            {"loss": NextStateLikelihoodConfig()},
+            EmbodimentSet((make_spec(),)),
+            window,
+        )
 
 
-@pytest.mark.parametrize(("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory 1.0")])
+@pytest.mark.parametrize(
+    ("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory 1.0")]
+)
 def test_bad_settings_are_named(changes: dict[str, float], says: str) -> None:
     with pytest.raises(UserError, match=says):
         NextStateLikelihoodConfig(**changes)

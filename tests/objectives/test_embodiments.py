@@ -1,4 +1,5 @@
-"""Two unlike bodies in one batch: what a body lacks has no influence, and each row learns through its own."""
+"""Two unlike bodies in one batch: what a body lacks has no influence, and each row learns through
+its own."""
 
 from __future__ import annotations
 
@@ -7,10 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from bodies import ARM, CRAWLER, JOINT, make_joint_batch, rows_of
-from factories import ANY_PROMPT, CHUNK, OBJECTIVES, STEPS, generator, make_prompt_config, make_system
+from embodiments import ARM, BOTH, CRAWLER, make_mixed_batch, rows_of
+from factories import (
+    ANY_PROMPT,
+    CHUNK,
+    OBJECTIVES,
+    STEPS,
+    generator,
+    make_prompt_config,
+    make_system,
+)
 
-from manyparts.core.records import Batch, PromptPictures
+from manyparts.core.records import Batch, PromptImages
 from manyparts.models.control_transformer import Tokens
 from manyparts.models.encoders import ConvEncoderConfig
 from manyparts.objectives.base import Passes
@@ -30,14 +39,18 @@ KINDS: dict[str, Any] = {
 
 
 def system_of(*names: str, **changes: Any) -> System:
-    return make_system(objectives={name: KINDS[name] for name in names}, spec=JOINT, **changes).eval()
+    return make_system(
+        objectives={name: KINDS[name] for name in names}, spec=BOTH, **changes
+    ).eval()
 
 
 def other_padding(batch: Batch) -> Batch:
     """The same rows with other numbers and pictures where their body has none."""
     crawler = batch.embodiment == 1
     images = dict(batch.images)
-    images["slot1"] = torch.where(crawler[:, None, None, None, None], images["slot1"], 255 - images["slot1"])
+    images["slot1"] = torch.where(
+        crawler[:, None, None, None, None], images["slot1"], 255 - images["slot1"]
+    )
     return replace(
         batch,
         images=images,
@@ -48,17 +61,17 @@ def other_padding(batch: Batch) -> Batch:
 
 
 def with_pictures(batch: Batch, seed: int = 3) -> Batch:
-    draw, places = generator(seed), ANY_PROMPT.prompt_pictures
+    draw, places = generator(seed), ANY_PROMPT.prompt_images
     shape = (len(batch), places)
     return replace(
         batch,
-        prompt_pictures=PromptPictures(
+        prompt_images=PromptImages(
             images={
                 name: torch.randint(0, 256, (*shape, 3, *size), generator=draw, dtype=torch.uint8)
-                for name, size in JOINT.slots.items()
+                for name, size in BOTH.slots.items()
             },
             features={},
-            action=torch.rand(*shape, CHUNK, JOINT.action_dimension, generator=draw) * 2 - 1,
+            action=torch.rand(*shape, CHUNK, BOTH.action_dimension, generator=draw) * 2 - 1,
             mask=torch.ones(shape, dtype=torch.bool),
             action_mask=torch.ones(shape, dtype=torch.bool),
         ),
@@ -69,30 +82,40 @@ def with_pictures(batch: Batch, seed: int = 3) -> Batch:
 @pytest.mark.parametrize("name", KINDS)
 def test_what_a_body_lacks_changes_no_loss(name: str, conditioning: str) -> None:
     system = system_of(name, prompt=make_prompt_config(conditioning=conditioning))
-    batch = make_joint_batch(WHOSE)
-    ours, theirs = (system.losses(each, generator())[name] for each in (batch, other_padding(batch)))
+    batch = make_mixed_batch(WHOSE)
+    ours, theirs = (
+        system.losses(each, generator())[name] for each in (batch, other_padding(batch))
+    )
     assert ours.value.isfinite().all()
-    assert torch.equal(ours.value * ours.mask, theirs.value * theirs.mask) and torch.equal(ours.mask, theirs.mask)
+    assert torch.equal(ours.value * ours.mask, theirs.value * theirs.mask) and torch.equal(
+        ours.mask, theirs.mask
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_body_trains_its_own_parts_and_the_shared_ones(name: str) -> None:
     for number, whose in enumerate(((0, 0), (1, 1))):
         system = system_of(name)
-        system.losses(make_joint_batch(whose), generator())[name].mean().backward()
-        moved = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
+        system.losses(make_mixed_batch(whose), generator())[name].mean().backward()
+        moved = {
+            key
+            for key, value in system.named_parameters()
+            if value.grad is not None and value.grad.any()
+        }
         assert {key for key in moved if f".of.{1 - number}." in key} == set()
         assert name.startswith("forward") or any(f"head.of.{number}." in key for key in moved)
         assert any(key.startswith("model.blocks") for key in moved)
         assert any(key.startswith("model.embedding.encoders.slot0") for key in moved)
-        assert any(key.startswith("model.embedding.encoders.slot1") for key in moved) == (number == 1)
+        assert any(key.startswith("model.embedding.encoders.slot1") for key in moved) == (
+            number == 1
+        )
 
 
 @pytest.mark.parametrize("name", ["inverse_dynamics", "masked_hindsight", "behaviour_cloning"])
 def test_each_action_counts_alike_whatever_its_dimensions(name: str) -> None:
     system = system_of(name)
     system.set_progress(1.0)  # hindsight control hides every action
-    mask = system.losses(make_joint_batch(WHOSE), generator())[name].mask
+    mask = system.losses(make_mixed_batch(WHOSE), generator())[name].mask
     assert len(mask.sum(dim=(1, 2, 3)).unique()) == 1
     assert not mask[1:3, ..., CRAWLER.action.dimension :].any() and mask[0].all()
 
@@ -100,8 +123,10 @@ def test_each_action_counts_alike_whatever_its_dimensions(name: str) -> None:
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "inverse", "visual", "full", "present"])
 def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditioning: str) -> None:
-    model = system_of("behaviour_cloning", prompt=make_prompt_config(conditioning=conditioning)).model
-    batch = make_joint_batch(WHOSE)
+    model = system_of(
+        "behaviour_cloning", prompt=make_prompt_config(conditioning=conditioning)
+    ).model
+    batch = make_mixed_batch(WHOSE)
     tokens, prompt = model.embed(batch), model.encode_prompt(batch.prompt)
     real = model.embedding.real(batch.embodiment)
     noise = torch.randn(tokens.observation.shape, generator=generator(4))
@@ -111,7 +136,9 @@ def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditio
         if attention == "present":
             return model.decode_present(observation, prompt=prompt, embodiment=batch.embodiment)
         own = Tokens(observation[:, :, :-1], observation[:, :, -1], tokens.action)
-        decoded = model.decode(own, attention, mask=batch.mask, prompt=prompt, embodiment=batch.embodiment)
+        decoded = model.decode(
+            own, attention, mask=batch.mask, prompt=prompt, embodiment=batch.embodiment
+        )
         return torch.cat([decoded.observation, decoded.action[:, :, None]], dim=2)
 
     ours, theirs = outputs(tokens.observation), outputs(changed)
@@ -124,45 +151,52 @@ def test_tokens_of_what_a_body_lacks_are_seen_by_nobody(attention: Any, conditio
 @pytest.mark.parametrize("name", ["behaviour_cloning", "behaviour_cloning_of_the_present"])
 def test_a_row_is_the_same_in_a_mixture_and_among_its_own(name: str, window: Any) -> None:
     system = system_of(name, **({} if window is None else {"window": window}))
-    batch = make_joint_batch(WHOSE)
+    batch = make_mixed_batch(WHOSE)
     if window is None:
         mixed = system.objectives[name].predict(Passes(system.model, batch, generator()))
         for rows in ([0, 3], [1, 2]):
-            own = system.objectives[name].predict(Passes(system.model, rows_of(batch, rows), generator()))
+            own = system.objectives[name].predict(
+                Passes(system.model, rows_of(batch, rows), generator())
+            )
             torch.testing.assert_close(own, mixed[rows])
     else:
         told = with_pictures(batch)
-        pictures = told.prompt_pictures
+        pictures = told.prompt_images
         images = dict(pictures.images)
-        images["slot1"] = torch.where(told.embodiment[:, None, None, None, None] == 1, images["slot1"], 0)
+        images["slot1"] = torch.where(
+            told.embodiment[:, None, None, None, None] == 1, images["slot1"], 0
+        )
         action = torch.where(told.action_mask[:, None, None], pictures.action, 7.0)
-        padded = replace(told, prompt_pictures=replace(pictures, images=images, action=action))
+        padded = replace(told, prompt_images=replace(pictures, images=images, action=action))
         ours, theirs = (system.losses(each, generator())[name].value for each in (told, padded))
         assert torch.equal(ours, theirs)
-        shown = replace(told, prompt_pictures=replace(pictures, images={**images, "slot0": 255 - images["slot0"]}))
+        shown = replace(
+            told, prompt_images=replace(pictures, images={**images, "slot0": 255 - images["slot0"]})
+        )
         assert not torch.allclose(ours, system.losses(shown, generator())[name].value)
 
 
 def test_which_body_it_is_matters_even_where_all_else_is_equal() -> None:
     twin = replace(ARM, embodiment="twin")
-    system = make_system(spec=replace(JOINT, specs=(ARM, twin))).eval()
-    batch = make_joint_batch((0, 0, 0))
+    system = make_system(spec=replace(BOTH, specs=(ARM, twin))).eval()
+    batch = make_mixed_batch((0, 0, 0))
     batch = replace(batch, images={"slot0": batch.images["slot0"]})
     other = replace(batch, embodiment=torch.ones(3, dtype=torch.int64))
     ours, theirs = (
-        system.model.decode(system.model.embed(each), "full", embodiment=each.embodiment) for each in (batch, other)
+        system.model.decode(system.model.embed(each), "full", embodiment=each.embodiment)
+        for each in (batch, other)
     )
     assert system.model.embedding.all_tokens and not torch.allclose(ours.state, theirs.state)
 
 
 def test_a_discrete_and_a_continuous_loss_are_those_of_their_own_heads() -> None:
     head = system_of("behaviour_cloning").objectives["behaviour_cloning"].head
-    batch, features = make_joint_batch(WHOSE), torch.randn(4, STEPS, 5 * 16, generator=generator())
+    batch, features = make_mixed_batch(WHOSE), torch.randn(4, STEPS, 5 * 16, generator=generator())
     parameters = head(features, batch.embodiment)
     loss = head.loss(parameters, batch.action, batch.embodiment)
     decoded = head.decode(parameters, embodiment=batch.embodiment)
     for row, number in enumerate(WHOSE):
-        own, spec = head.of[str(number)], JOINT.specs[number]
+        own, spec = head.of[str(number)], BOTH.specs[number]
         a = spec.action.dimension
         expected = own(features[row : row + 1])
         torch.testing.assert_close(parameters[row : row + 1, ..., :a, : own.values], expected)

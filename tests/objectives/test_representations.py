@@ -12,7 +12,7 @@ from factories import ACTION, CHUNK, STATE, STEPS, generator, make_batch, make_s
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.encoders import KeypointEncoderConfig
 from manyparts.models.representation import Representation, RepresentationConfig
 from manyparts.nn.spatial_softmax import SpatialSoftmax
@@ -25,7 +25,9 @@ from manyparts.objectives.representations.inverse_dynamics import EmbeddingInver
 from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
 from manyparts.objectives.system import System
 
-MODEL = RepresentationConfig(encoder=KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))), width=16)
+MODEL = RepresentationConfig(
+    encoder=KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))), width=16
+)
 OBJECTIVES = {
     "inverse": EmbeddingInverseDynamicsConfig(),
     "cloning": EmbeddingCloningConfig(),
@@ -40,11 +42,15 @@ def only(name: str, model: RepresentationConfig = MODEL, **changes) -> System:
     torch.manual_seed(0)
     window = WindowConfig(steps=STEPS, chunk=CHUNK)
     spec = changes.pop("spec", make_spec())
-    return System.build(model, {name: replace(OBJECTIVES[name], **changes)}, JointSpec((spec,)), window)
+    return System.build(
+        model, {name: replace(OBJECTIVES[name], **changes)}, EmbodimentSet((spec,)), window
+    )
 
 
 def test_every_objective_is_tested():
-    assert {type(config) for config in OBJECTIVES.values()} == set(systems.REPRESENTATION_OBJECTIVES)
+    assert {type(config) for config in OBJECTIVES.values()} == set(
+        systems.REPRESENTATION_OBJECTIVES
+    )
 
 
 def spots(size: int) -> Batch:
@@ -72,7 +78,11 @@ def test_it_trains_encoder_and_head_and_falls(name):
         assert loss.value.isfinite().all()
         loss.mean().backward()
         if step == 0:
-            moved = {key for key, value in system.named_parameters() if value.grad is not None and value.grad.any()}
+            moved = {
+                key
+                for key, value in system.named_parameters()
+                if value.grad is not None and value.grad.any()
+            }
             assert any(key.startswith("model.encoders") for key in moved)
             assert any(key.startswith(f"objectives.{name}.") for key in moved)
         optimizer.step()
@@ -83,11 +93,14 @@ def test_it_trains_encoder_and_head_and_falls(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_padded_steps_do_not_matter(name):
     system = only(name).eval()
-    mask = torch.tensor([[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]])
+    mask = torch.tensor(
+        [[True] * STEPS, [True] * (STEPS - 2) + [False] * 2, [True] * (STEPS - 1) + [False]]
+    )
     batch, other = make_batch(mask=mask), make_batch(seed=1)
     batch = replace(batch, chunk_mask=batch.chunk_mask & mask[..., None])
     shown = {
-        key: torch.where(mask[..., None, None, None], image, other.images[key]) for key, image in batch.images.items()
+        key: torch.where(mask[..., None, None, None], image, other.images[key])
+        for key, image in batch.images.items()
     }
     acted = {
         key: torch.where(mask[..., None, None], getattr(batch, key), getattr(other, key))
@@ -103,19 +116,24 @@ def test_actions_are_predicted_from_frames_alone(name):
     system, batch = only(name).eval(), make_batch()
     relabelled = replace(batch, action=-batch.action, expert_action=-batch.expert_action)
     one, other = (
-        system.objectives[name].predict(FramePasses(system.model, each, generator())) for each in (batch, relabelled)
+        system.objectives[name].predict(FramePasses(system.model, each, generator()))
+        for each in (batch, relabelled)
     )
     assert torch.equal(one, other)
     assert one.shape == (3, STEPS - (name == "inverse"), CHUNK * ACTION)
 
 
-@pytest.mark.parametrize(("name", "seen"), [("inverse", {1, 2}), ("cloning", {1}), ("contrast", {1}), ("pixels", {1})])
+@pytest.mark.parametrize(
+    ("name", "seen"), [("inverse", {1, 2}), ("cloning", {1}), ("contrast", {1}), ("pixels", {1})]
+)
 def test_a_prediction_sees_the_frames_that_it_may(name, seen):
     """Of step 1, when one frame at a time is another."""
     system, batch = only(name).eval(), make_batch()
 
     def predicted(images):
-        found = system.objectives[name].predict(FramePasses(system.model, replace(batch, images=images), generator()))
+        found = system.objectives[name].predict(
+            FramePasses(system.model, replace(batch, images=images), generator())
+        )
         return (found["front"] if isinstance(found, dict) else found)[:, 1]
 
     base, found = predicted(batch.images), set()
@@ -130,7 +148,8 @@ def test_a_prediction_sees_the_frames_that_it_may(name, seen):
 def test_static_contrast_uses_no_action():
     system, batch = only("static").eval(), make_batch()
     losses = [
-        system.losses(replace(batch, action=sign * batch.action), generator())["static"].mean() for sign in (1, -1)
+        system.losses(replace(batch, action=sign * batch.action), generator())["static"].mean()
+        for sign in (1, -1)
     ]
     assert losses[0] == losses[1]
 
@@ -162,7 +181,10 @@ def test_contrast_and_places_are_in_float32_under_autocast():
 def test_info_nce_at_temperature_one_can_hardly_fall_below_chance():
     """The paper's setting: perfect and perfectly apart keys are no better than this."""
     keys, real = torch.eye(64), torch.ones(64, dtype=torch.bool)
-    perfect = {temperature: float(info_nce(keys, keys, real, temperature).mean()) for temperature in (1.0, 0.1)}
+    perfect = {
+        temperature: float(info_nce(keys, keys, real, temperature).mean())
+        for temperature in (1.0, 0.1)
+    }
     chance = math.log(64)
     assert perfect[1.0] > 0.75 * chance and perfect[0.1] < 0.01
     assert float(info_nce(keys, keys.roll(1, 0), real, 0.1).mean()) > chance
@@ -177,7 +199,9 @@ def test_the_true_state_stands_in_for_an_embedding():
 
 
 def test_an_encoders_own_features_are_read_without_a_map():
-    model = Representation(replace(MODEL, width=0), JointSpec((make_spec(cameras=("a", "b")),)), chunk=1, steps=1)
+    model = Representation(
+        replace(MODEL, width=0), EmbodimentSet((make_spec(cameras=("a", "b")),)), chunk=1, steps=1
+    )
     assert model.embedding_dimension == 2 * 2 * 8
     features = model.visual_features(make_batch().images["front"][:, 0], "a")
     assert features.shape == (3, 1, 16) and features.abs().max() <= 1
@@ -187,13 +211,20 @@ def test_an_encoders_own_features_are_read_without_a_map():
 def test_cameras_may_have_dots_in_their_names(name):
     """As those of others' LeRobot datasets; the parameters of one without are named as ever."""
     dotted, plain = (
-        only(name, spec=make_spec(cameras=cameras)).eval() for cameras in (("arm.left", "top"), ("front", "top"))
+        only(name, spec=make_spec(cameras=cameras)).eval()
+        for cameras in (("arm.left", "top"), ("front", "top"))
     )
     pictures = make_batch().images["front"]
-    losses = dotted.losses(replace(make_batch(), images={"arm.left": pictures, "top": pictures}), generator())
-    expected = plain.losses(replace(make_batch(), images={"front": pictures, "top": pictures}), generator())
+    losses = dotted.losses(
+        replace(make_batch(), images={"arm.left": pictures, "top": pictures}), generator()
+    )
+    expected = plain.losses(
+        replace(make_batch(), images={"front": pictures, "top": pictures}), generator()
+    )
     assert torch.equal(losses[name].value, expected[name].value)
-    assert [key.replace(".arm%2Eleft.", ".front.") for key in dotted.state_dict()] == list(plain.state_dict())
+    assert [key.replace(".arm%2Eleft.", ".front.") for key in dotted.state_dict()] == list(
+        plain.state_dict()
+    )
     assert any(key.startswith("model.encoders.front.") for key in plain.state_dict())
 
 
@@ -204,7 +235,9 @@ def test_a_spatial_softmax_tells_where_a_map_is_large():
 
 
 def test_an_objective_of_another_model_is_refused():
-    with pytest.raises(UserError, match=r"'cloning' \(EmbeddingCloningConfig\) is not for a ControlTransformer"):
+    with pytest.raises(
+        UserError, match=r"'cloning' \(EmbeddingCloningConfig\) is not for a ControlTransformer"
+    ):
         make_system(objectives={"cloning": EmbeddingCloningConfig()})
 
 

@@ -1,4 +1,5 @@
-"""Planners on worlds that are known: near the best plan, the same for a seed however split, and never into nonsense."""
+"""Planners on worlds that are known: near the best plan, the same for a seed however split, and
+never into nonsense."""
 
 from __future__ import annotations
 
@@ -10,12 +11,20 @@ from factories import generator, make_spec
 from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.dynamics.world_model import Context
-from manyparts.planners import PLANNERS, CemConfig, FollowConfig, MppiConfig, PlannerConfig, RandomShootingConfig, plan
+from manyparts.planners import (
+    PLANNERS,
+    CemConfig,
+    FollowConfig,
+    MppiConfig,
+    PlannerConfig,
+    RandomShootingConfig,
+    plan,
+)
 from manyparts.planners.plans import (
     SearchConfig,
     StepValue,
@@ -30,12 +39,18 @@ from manyparts.planners.proposals import advised, followed
 
 HORIZON = 8
 CONFIGS: dict[str, PlannerConfig] = {
-    "random-shooting": RandomShootingConfig(candidates=512, horizon=HORIZON, deviation=0.7, correlation=0.7),
+    "random-shooting": RandomShootingConfig(
+        candidates=512, horizon=HORIZON, std=0.7, correlation=0.7
+    ),
     "cem": CemConfig(candidates=128, horizon=HORIZON, iterations=4),
     "mppi": MppiConfig(candidates=512, horizon=HORIZON, correlation=0.7),
 }
 STATE = torch.tensor([0.2, 0.1])  # from where no bound of actions is met
-LOST = {"random-shooting": 0.25, "cem": 0.05, "mppi": 0.15}  # of what the best plan gains over doing nothing
+LOST = {
+    "random-shooting": 0.25,
+    "cem": 0.05,
+    "mppi": 0.15,
+}  # of what the best plan gains over doing nothing
 every_planner = pytest.mark.parametrize("name", CONFIGS)
 
 
@@ -54,7 +69,10 @@ def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
     assert found.action.tolist() == [[0.25]] and found.predicted_return.isnan()
     with pytest.raises(UserError, match="no policy to follow"):
         plan(seen(0.0, 0.0), FollowConfig(), generator(), zeros(1))
-    for given in ({"objective": lambda observation, action, reward: reward + 1}, {"proposals": zeros(1)[None]}):
+    for given in (
+        {"objective": lambda observation, action, reward: reward + 1},
+        {"proposals": zeros(1)[None]},
+    ):
         with pytest.raises(UserError, match="a policy is followed as it is"):
             plan(advising, FollowConfig(), generator(), zeros(1), **given)
 
@@ -62,7 +80,10 @@ def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
 @every_planner
 def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> None:
     context, config = seen(*STATE.tolist()), CONFIGS[name]
-    best, nothing = best_return(STATE, HORIZON), returns(context, zeros()[None], config, predicted_reward).item()
+    best, nothing = (
+        best_return(STATE, HORIZON),
+        returns(context, zeros()[None], config, predicted_reward).item(),
+    )
     found = plan(context, config, generator(), zeros())
     assert found.action.shape == (HORIZON, 1)
     assert best <= 0 and nothing < best
@@ -74,7 +95,7 @@ def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> Non
 
 @every_planner
 def test_going_on_from_the_last_plan_makes_it_better(name: str) -> None:
-    config = replace(CONFIGS[name], candidates=32, deviation=0.3, horizon=HORIZON)
+    config = replace(CONFIGS[name], candidates=32, std=0.3, horizon=HORIZON)
     context, start, first = seen(*STATE.tolist()), zeros(), None
     for seed in range(6):
         found = plan(context, config, generator(seed), start)
@@ -101,7 +122,9 @@ def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int
     whole = plan(context, config, generator(), zeros(), proposals=proposals)
     world.dreamed.clear()
     split = plan(context, replace(config, batch=batch), generator(), zeros(), proposals=proposals)
-    assert torch.equal(split.action, whole.action) and torch.equal(split.predicted_return, whole.predicted_return)
+    assert torch.equal(split.action, whole.action) and torch.equal(
+        split.predicted_return, whole.predicted_return
+    )
     assert max(world.dreamed) <= batch
 
 
@@ -109,7 +132,9 @@ def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int
 def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
     config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
     torch.manual_seed(0)
-    model = DynamicsTransformer(config, JointSpec((make_spec(action=1),)), chunk=1, steps=4).eval()
+    model = DynamicsTransformer(
+        config, EmbodimentSet((make_spec(action=1),)), chunk=1, steps=4
+    ).eval()
     context = model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
     whole = plan(context, CONFIGS[name], generator(), zeros())
     split = plan(context, replace(CONFIGS[name], batch=50), generator(), zeros())
@@ -120,32 +145,45 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
 @pytest.mark.parametrize("drawing", ["parallel", "sequential", "ts1", "tsinf"])
 def test_splitting_changes_no_plan_of_a_model_that_draws(name: str, drawing: str) -> None:
     """All that is drawn comes from the plan's generator, which draws the plans as it did before."""
-    context, config = history_that_draws(drawing), replace(CONFIGS[name], candidates=40, **few(name))
+    context, config = (
+        history_that_draws(drawing),
+        replace(CONFIGS[name], candidates=40, **few(name)),
+    )
     torch.manual_seed(0)
     whole = plan(context, config, generator(), zeros())
     torch.manual_seed(1)
     split = plan(context, replace(config, batch=13), generator(), zeros())
     torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
     torch.testing.assert_close(split.predicted_return, whole.predicted_return, atol=1e-4, rtol=1e-4)
-    again = returns(context, whole.action[None], config, predicted_reward, imagination_seed(generator()))
+    again = returns(
+        context, whole.action[None], config, predicted_reward, imagination_seed(generator())
+    )
     torch.testing.assert_close(again[0], whole.predicted_return, atol=1e-4, rtol=1e-4)
     others = [
-        returns(context, whole.action[None], config, predicted_reward, imagination_seed(generator(seed)))
+        returns(
+            context, whole.action[None], config, predicted_reward, imagination_seed(generator(seed))
+        )
         for seed in (1, 2, 3)
     ]
-    assert not torch.allclose(torch.cat(others), again)  # bins have few centres: one may come to the same sum
+    assert not torch.allclose(
+        torch.cat(others), again
+    )  # bins have few centres: one may come to the same sum
 
 
 def history_that_draws(drawing: str) -> Context:
     torch.manual_seed(0)
-    joint, given = JointSpec((make_spec(action=1),)), {"chunk": 1, "steps": 4}
+    embodiments, given = EmbodimentSet((make_spec(action=1),)), {"chunk": 1, "steps": 4}
     model: DynamicsTransformer | EnsembleDynamics
     if drawing in ("parallel", "sequential"):
-        config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform", next="sample")
-        model = DynamicsTransformer(replace(config, decoding=drawing), joint, **given).eval()
+        config = DynamicsTransformerConfig(
+            width=16, layers=1, heads=2, bins=32, tokeniser="uniform", next="sample"
+        )
+        model = DynamicsTransformer(replace(config, decoding=drawing), embodiments, **given).eval()
     else:
         small = {"width": 16, "layers": 2, "members": 4, "elites": 2, "particles": 6}
-        model = EnsembleDynamics(EnsembleDynamicsConfig(propagation=drawing, **small), joint, **given).eval()
+        model = EnsembleDynamics(
+            EnsembleDynamicsConfig(propagation=drawing, **small), embodiments, **given
+        ).eval()
     return model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
 
 
@@ -169,7 +207,7 @@ def test_a_seed_is_a_plan(name: str) -> None:
 
 @every_planner
 def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> None:
-    config = replace(CONFIGS[name], candidates=16, horizon=20, proposal_deviation=0.05, **few(name))
+    config = replace(CONFIGS[name], candidates=16, horizon=20, proposal_std=0.05, **few(name))
     context, start = seen(*STATE.tolist()), zeros(20)
     proposals = followed(context, STATE, regulated, count=1, horizon=20)
     assert torch.equal(proposals[0, 0], regulated(STATE[None])[0].clamp(-1, 1))
@@ -188,7 +226,11 @@ def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
     exploding = seen(*STATE.tolist(), world=AdvisedLine(explodes_above=0.5, advice=0.75))
     assert advised(exploding, horizon=3).flatten().tolist() == [0.75] * 3
     plans = followed(
-        exploding, STATE, lambda seen: 0 * seen[:, :1] + torch.tensor([[0.75], [0.25]]), count=2, horizon=3
+        exploding,
+        STATE,
+        lambda seen: 0 * seen[:, :1] + torch.tensor([[0.75], [0.25]]),
+        count=2,
+        horizon=3,
     )
     assert plans[..., 0].tolist() == [[0.75] * 3, [0.25] * 3]  # each by itself
     with pytest.raises(UserError, match="no policy to propose plans"):
@@ -198,7 +240,7 @@ def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
 @every_planner
 def test_actions_and_proposals_stay_within_bounds(name: str) -> None:
     wild = torch.full((1, HORIZON, 1), -30.0)
-    config = replace(CONFIGS[name], deviation=5.0)
+    config = replace(CONFIGS[name], std=5.0)
     found = plan(seen(8.0, 8.0), config, generator(), zeros() + 9, proposals=wild)
     assert found.action.abs().max() <= 1
     assert found.action[0, 0] < -0.5  # it brakes
@@ -206,7 +248,9 @@ def test_actions_and_proposals_stay_within_bounds(name: str) -> None:
 
 @every_planner
 def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
-    def to_the_right(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
+    def to_the_right(
+        observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
+    ) -> torch.Tensor:
         assert observation.shape == (len(reward), 2) and action.shape == (len(reward), 1)
         return observation[:, 0]
 
@@ -225,9 +269,13 @@ def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
         (lambda observation, action, reward: 0.5, "a float"),
     ],
 )
-def test_an_objective_of_another_shape_is_refused(name: str, objective: StepValue, says: str) -> None:
+def test_an_objective_of_another_shape_is_refused(
+    name: str, objective: StepValue, says: str
+) -> None:
     count = CONFIGS[name].candidates
-    says = f"the objective returns {says.format(n=count)}; expected a tensor of shape \\({count},\\)"
+    says = (
+        f"the objective returns {says.format(n=count)}; expected a tensor of shape \\({count},\\)"
+    )
     with pytest.raises(UserError, match=says):
         plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=objective)
 
@@ -236,10 +284,12 @@ def test_an_objective_of_another_shape_is_refused(name: str, objective: StepValu
 def test_a_candidate_that_explodes_never_wins(name: str) -> None:
     context = seen(-2.0, 0.0, world=Line(explodes_above=0.3))  # it would be best to push hard
 
-    def seductive(observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
+    def seductive(
+        observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
+    ) -> torch.Tensor:
         return action[:, 0]  # finite even where what it leads to is not
 
-    config = replace(CONFIGS[name], deviation=0.3)
+    config = replace(CONFIGS[name], std=0.3)
     found = plan(context, config, generator(), zeros(), objective=seductive)
     assert found.predicted_return.isfinite() and found.action.max() <= 0.3
 
@@ -253,7 +303,13 @@ def test_where_all_explode_the_error_says_so(name: str) -> None:
 
 @every_planner
 def test_where_nothing_matters_the_last_plan_is_as_good_as_any(name: str) -> None:
-    found = plan(seen(0.0, 0.0), CONFIGS[name], generator(), zeros(), objective=lambda o, a, r: torch.zeros_like(r))
+    found = plan(
+        seen(0.0, 0.0),
+        CONFIGS[name],
+        generator(),
+        zeros(),
+        objective=lambda o, a, r: torch.zeros_like(r),
+    )
     assert found.predicted_return == 0 and found.action.isfinite().all()
 
 
@@ -266,7 +322,7 @@ def test_no_iteration_makes_the_plan_worse() -> None:
 
 
 def test_candidates_are_what_the_config_says() -> None:
-    config = SearchConfig(candidates=20_000, horizon=3, deviation=0.2, proposed=0.25, proposal_deviation=0.1)
+    config = SearchConfig(candidates=20_000, horizon=3, std=0.2, proposed=0.25, proposal_std=0.1)
     start, centre, proposals = zeros(3) + 0.3, zeros(3) - 0.1, torch.full((2, 3, 1), 0.5)
     plans = candidates(start, centre, config, generator(), proposals)
     assert torch.equal(plans[-1], start) and torch.equal(plans[:2], proposals)
@@ -297,18 +353,26 @@ def test_later_rewards_count_less_by_the_discount() -> None:
         (RandomShootingConfig, {"candidates": 1}, "planner.candidates is 1; expected at least 2"),
         (RandomShootingConfig, {"horizon": 0}, "planner.horizon is 0"),
         (RandomShootingConfig, {"batch": 0}, "planner.batch is 0"),
-        (RandomShootingConfig, {"deviation": 0.0}, "planner.deviation is 0.0"),
+        (RandomShootingConfig, {"std": 0.0}, "planner.std is 0.0"),
         (RandomShootingConfig, {"correlation": 1.0}, "planner.correlation is 1.0"),
         (RandomShootingConfig, {"discount": 1.1}, "planner.discount is 1.1"),
-        (RandomShootingConfig, {"proposed": 1.0}, "planner.proposed is 1.0"),
-        (RandomShootingConfig, {"proposal_deviation": -1.0}, "planner.proposal_deviation is -1.0"),
-        (CemConfig, {"elites": 200}, "planner.elites is 200; expected 2 to planner.candidates, 128"),
+        (RandomShootingConfig, {"proposed": 1.0}, "planner.proposal_fraction is 1.0"),
+        (RandomShootingConfig, {"proposal_std": -1.0}, "planner.proposal_std is -1.0"),
+        (
+            CemConfig,
+            {"elites": 200},
+            "planner.elites is 200; expected 2 to planner.candidates, 128",
+        ),
         (CemConfig, {"iterations": 0}, "planner.iterations is 0"),
         (CemConfig, {"elites": 1}, "planner.elites is 1; expected 2"),
         (MppiConfig, {"temperature": 0.0}, "planner.temperature is 0.0"),
-        (MppiConfig, {"temperature": float("nan")}, "planner.temperature is nan; expected a finite number above 0"),
-        (MppiConfig, {"deviation": float("inf")}, "planner.deviation is inf"),
-        (MppiConfig, {"proposal_deviation": float("nan")}, "planner.proposal_deviation is nan"),
+        (
+            MppiConfig,
+            {"temperature": float("nan")},
+            "planner.temperature is nan; expected a finite number above 0",
+        ),
+        (MppiConfig, {"std": float("inf")}, "planner.std is inf"),
+        (MppiConfig, {"proposal_std": float("nan")}, "planner.proposal_std is nan"),
     ],
 )
 def test_bad_settings_are_named(kind: type, changes: dict[str, float], says: str) -> None:
@@ -321,12 +385,22 @@ def test_proposals_that_are_not_finite_are_refused(bad: float) -> None:
     proposals = zeros()[None].clone()
     proposals[0, 0, 0] = bad
     with pytest.raises(UserError, match="proposals have actions that are not finite"):
-        plan(seen(0.0, 0.0), RandomShootingConfig(horizon=len(zeros())), generator(), zeros(), proposals=proposals)
+        plan(
+            seen(0.0, 0.0),
+            RandomShootingConfig(horizon=len(zeros())),
+            generator(),
+            zeros(),
+            proposals=proposals,
+        )
 
 
 def test_proposals_that_do_not_fit_are_refused() -> None:
     config = RandomShootingConfig(candidates=4, horizon=HORIZON)
-    for proposals in (torch.zeros(3, HORIZON, 1), torch.zeros(1, HORIZON + 1, 1), torch.zeros(1, HORIZON, 2)):
+    for proposals in (
+        torch.zeros(3, HORIZON, 1),
+        torch.zeros(1, HORIZON + 1, 1),
+        torch.zeros(1, HORIZON, 2),
+    ):
         with pytest.raises(UserError, match="expected at most 2 of shape"):
             plan(seen(0.0, 0.0), config, generator(), zeros(), proposals=proposals)
     with pytest.raises(ValueError, match="expected the horizon, 8"):

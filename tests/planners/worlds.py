@@ -1,4 +1,5 @@
-"""World models that are known exactly: a mass on a line, whose best plan is known too, and one that explodes."""
+"""World models that are known exactly: a mass on a line, whose best plan is known too, and one that
+explodes."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ STATE_COST, ACTION_COST = torch.diag(torch.tensor([1.0, 0.1])), 0.05
 
 @dataclass
 class Line:
-    """A mass on a line that the action pushes; the reward is lost by standing off 0, by speed and by pushing.
+    """A mass on a line that the action pushes; the reward is lost by standing off 0, by speed and
+    by pushing.
 
-    explodes_above: actions from which on predictions are nan. dreamed: the sizes of imaginations so far, in their
-    order.
+    explodes_above: actions from which on predictions are nan. dreamed: the sizes of imaginations so
+    far, in their order.
     """
 
     explodes_above: float = float("inf")
@@ -65,8 +67,14 @@ class LineImagination:
         self.world, self.state = world, state
 
     def step(self, action: Tensor) -> Prediction:
-        reward = -(self.state**2 * STATE_COST.diagonal()).sum(dim=1) - ACTION_COST * action[:, 0] ** 2
-        state = self.state[:, :1] * MOTION[:, 0] + self.state[:, 1:] * MOTION[:, 1] + action * PUSH[:, 0]
+        reward = (
+            -(self.state**2 * STATE_COST.diagonal()).sum(dim=1) - ACTION_COST * action[:, 0] ** 2
+        )
+        state = (
+            self.state[:, :1] * MOTION[:, 0]
+            + self.state[:, 1:] * MOTION[:, 1]
+            + action * PUSH[:, 0]
+        )
         self.state = torch.where(action > self.world.explodes_above, torch.nan, state)
         return Prediction(self.state, reward)
 
@@ -75,7 +83,11 @@ class ProposingImagination(LineImagination):
     def policy(self) -> Tensor:
         assert isinstance(self.world, AdvisedLine)
         advice = self.world.advice
-        return regulated(self.state).clamp(-1, 1) if advice is None else torch.full((len(self.state), 1), advice)
+        return (
+            regulated(self.state).clamp(-1, 1)
+            if advice is None
+            else torch.full((len(self.state), 1), advice)
+        )
 
 
 def seen(*state: float, world: Line | None = None) -> LineContext:
@@ -84,10 +96,13 @@ def seen(*state: float, world: Line | None = None) -> LineContext:
 
 
 def best_return(state: Tensor, horizon: int) -> float:
-    """Of the linear-quadratic regulator with so many steps to go (the last state's cost is not counted)."""
+    """Of the linear-quadratic regulator with so many steps to go (the last state's cost is not
+    counted)."""
     cost = torch.zeros(2, 2)
     for _ in range(horizon):
-        gain = torch.linalg.solve(PUSH.T @ cost @ PUSH + ACTION_COST * torch.eye(1), PUSH.T @ cost @ MOTION)
+        gain = torch.linalg.solve(
+            PUSH.T @ cost @ PUSH + ACTION_COST * torch.eye(1), PUSH.T @ cost @ MOTION
+        )
         cost = STATE_COST + MOTION.T @ cost @ (MOTION - PUSH @ gain)
     return -(state @ cost @ state).item()
 

@@ -1,4 +1,5 @@
-"""The report says what the result says, carries everything in itself, and opens in a browser without a complaint."""
+"""The report says what the result says, carries everything in itself, and opens in a browser
+without a complaint."""
 
 from __future__ import annotations
 
@@ -30,10 +31,13 @@ TASKS = ("metaworld/reach", "metaworld/door-open", NASTY)
 
 
 def make_run(folder: Path) -> Path:
-    """Two phases, an evaluation of three tasks with videos, and the dataset they were trained on."""
+    """Two phases, an evaluation of three tasks with videos, and the dataset they were trained
+    on."""
     data, first, second = folder / "data", folder / "phase1", folder / "phase2"
     make_dataset(data)
-    make_phase(first, "phase1", ["forward_dynamics", "inverse_dynamics", "masked_hindsight"], data, None)
+    make_phase(
+        first, "phase1", ["forward_dynamics", "inverse_dynamics", "masked_hindsight"], data, None
+    )
     make_phase(second, "phase2", ["behaviour_cloning"], data, first)
     generator = np.random.default_rng(0)
     episodes = []
@@ -41,12 +45,16 @@ def make_run(folder: Path) -> Path:
         for index in range(20):
             success = bool(generator.random() < 0.8)
             told = f'please do "{task}" <now>'
-            episodes.append(EpisodeRecord(task, index, 1000 + index, told, success, success, 12.5 * index, 60 + index))
+            episodes.append(
+                EpisodeRecord(
+                    task, index, 1000 + index, told, success, success, 12.5 * index, 60 + index
+                )
+            )
     provenance = {
         "commit": "0123abc+changes",
         "split": "evaluation",
         "episodes": 20,
-        "prompts": "sentence",
+        "prompts": "instruction",
         "max_steps": None,
         "seeds": {"evaluation": 7, "training": 0},
         "environment": {"image_size": 64, "cameras": []},
@@ -63,8 +71,13 @@ def make_run(folder: Path) -> Path:
                 make_video(second / "evaluation" / "videos" / video_name(episode), episode.seed)
                 make_attention(second / "evaluation" / "videos" / video_name(episode), episode.seed)
     bounded = Interval(0.5, 0.2, 0.8)
-    alike = {told: {scene: Interval(0.9, 0.6, 1.0) if told == scene else bounded for scene in TASKS} for told in TASKS}
-    study = PromptStudy(10, "goal_image", {"sentence": bounded, "sentence+goal_image": bounded}, alike)
+    alike = {
+        told: {scene: Interval(0.9, 0.6, 1.0) if told == scene else bounded for scene in TASKS}
+        for told in TASKS
+    }
+    study = PromptStudy(
+        10, "goal_image", {"sentence": bounded, "instruction+goal_image": bounded}, alike
+    )
     (second / "prompts").mkdir()
     (second / "prompts" / PROMPTS).write_text(json.dumps(to_jsonable(study)))
     return second
@@ -77,28 +90,53 @@ def video_name(episode: EpisodeRecord) -> str:
 
 def make_dataset(folder: Path) -> None:
     (folder / "meta").mkdir(parents=True)
-    spec = {"cameras": {"corner": [64, 64]}, "state_names": ["hand_x", "hand_y", "hand_z", "gripper"]}
+    spec = {
+        "cameras": {"corner": [64, 64]},
+        "state_names": ["hand_x", "hand_y", "hand_z", "gripper"],
+    }
     ours = {"spec": spec, "tasks": [{"name": task, "sentence": "do it"} for task in TASKS]}
     info = {"total_episodes": 150, "total_frames": 12345, "manyparts": ours}
-    environment = {"image_size": 64, "cameras": [], "goal": "visible", "state": "full", "faithful_rendering": False}
-    noise = {"fraction": 0.5, "deviation": 0.4, "correlation": 0.9}
-    collection = {"tasks": list(TASKS), "episodes": 50, "seed": 3, "environment": environment, "noise": noise}
+    environment = {
+        "image_size": 64,
+        "cameras": [],
+        "goal": "visible",
+        "state": "full",
+        "faithful_rendering": False,
+    }
+    noise = {"fraction": 0.5, "std": 0.4, "correlation": 0.9}
+    collection = {
+        "tasks": list(TASKS),
+        "episodes": 50,
+        "seed": 3,
+        "environment": environment,
+        "noise": noise,
+    }
     collection |= {"images": "png", "keep_failures": False, "steps_after_success": 20}
     (folder / "meta" / "info.json").write_text(json.dumps(info))
     (folder / "meta" / "collection.json").write_text(json.dumps(collection))
 
 
-def make_phase(folder: Path, phase: str, losses: list[str], data: Path, start_from: Path | None) -> None:
+def make_phase(
+    folder: Path, phase: str, losses: list[str], data: Path, start_from: Path | None
+) -> None:
     folder.mkdir(parents=True)
     config = {"method": "dualmind", "phase": phase, "steps": 600, "batch_size": 64, "seed": 0}
     config |= {"train_only": ["model.blocks.*"] if start_from else [], "data": str(data)}
     config |= {"objectives": {name: {"weight": 1.0} for name in losses}}
     config |= {"start_from": str(start_from) if start_from else None}
-    arguments = ["/usr/bin/manyparts", "train", f"dualmind/{phase}-laptop", "--data", str(data), "--resume"]
+    arguments = [
+        "/usr/bin/manyparts",
+        "train",
+        f"dualmind/{phase}-laptop",
+        "--data",
+        str(data),
+        "--resume",
+    ]
     config |= {"provenance": {"arguments": arguments if start_from else ["train.py"]}}
     (folder / "config.json").write_text(json.dumps(config))
     rows = [
-        {"step": step} | {f"loss/{name}": math.exp(-step / 200 - k) for k, name in enumerate(losses)}
+        {"step": step}
+        | {f"loss/{name}": math.exp(-step / 200 - k) for k, name in enumerate(losses)}
         for step in range(20, 620, 20)
     ]
     rows += [{"step": 600, "gradient_norm": 1.0} | {f"validation/{name}": 0.1 for name in losses}]
@@ -108,7 +146,10 @@ def make_phase(folder: Path, phase: str, losses: list[str], data: Path, start_fr
 
 def make_video(path: Path, seed: int, frames: int = 20) -> None:
     shades = np.linspace(0, 255, 128, dtype=np.uint8)
-    pictures = [np.stack([np.roll(np.tile(shades, (128, 1)), 4 * t + seed, 1)] * 3, -1) for t in range(frames)]
+    pictures = [
+        np.stack([np.roll(np.tile(shades, (128, 1)), 4 * t + seed, 1)] * 3, -1)
+        for t in range(frames)
+    ]
     write_video(path, pictures, fps=20)
 
 
@@ -119,7 +160,9 @@ def make_attention(video: Path, seed: int, steps: int = 3) -> None:
     maps = draw.random((steps, 2, 2, 4, 4), np.float32)
     maps /= maps.sum(axis=(-2, -1), keepdims=True)
     cameras = ("corner", "<wrist>")
-    found = Attention(np.arange(steps) * 4, dict.fromkeys(cameras, frames), dict.fromkeys(cameras, maps))
+    found = Attention(
+        np.arange(steps) * 4, dict.fromkeys(cameras, frames), dict.fromkeys(cameras, maps)
+    )
     found.save(video.with_suffix(".npz"))
 
 
@@ -151,7 +194,12 @@ def page(run: Path) -> str:
 def test_report_is_one_light_file_that_asks_for_nothing(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
-    sources = [value for _, items in parsed.tags for name, value in items.items() if name in ("src", "href")]
+    sources = [
+        value
+        for _, items in parsed.tags
+        for name, value in items.items()
+        if name in ("src", "href")
+    ]
     assert len(sources) > 10
     assert all(value is not None and value.startswith("data:") for value in sources)
     assert "http" not in re.sub(r"http-equiv", "", page)
@@ -183,7 +231,9 @@ def test_rows_say_what_the_result_says(run: Path, page: str) -> None:
 def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
-    lines = [shlex.split(line) for line in parsed.text.splitlines() if line.startswith("manyparts ")]
+    lines = [
+        shlex.split(line) for line in parsed.text.splitlines() if line.startswith("manyparts ")
+    ]
     assert [line[1] for line in lines] == ["collect", "train", "evaluate", "report"]
     assert NASTY in lines[0]
     assert NASTY in lines[2]
@@ -205,7 +255,9 @@ def test_videos_stay_within_the_budget_and_show_every_task(
     assert shorter.count("No video was kept") == 0
 
 
-def test_one_episode_a_task_shows_where_each_token_looks(run: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_episode_a_task_shows_where_each_token_looks(
+    run: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cameras, tokens, steps = 2, 2, 3
     a_task = cameras * (1 + tokens) * steps
     assert page.count("<img") == len(TASKS) * a_task
@@ -216,7 +268,9 @@ def test_one_episode_a_task_shows_where_each_token_looks(run: Path, page: str, m
     assert "A token has 2 maps" in page and "What it does not show" in page
     monkeypatch.setattr(report_attention, "PICTURE_BUDGET", 1)
     assert page.count("<details open>") == 1
-    assert "3 of 3 tasks are only in" in write_report(run, run / "short.html").read_text(encoding="utf-8")
+    assert "3 of 3 tasks are only in" in write_report(run, run / "short.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_run_whose_attention_was_not_kept_has_no_such_section(run: Path, tmp_path: Path) -> None:
@@ -228,17 +282,21 @@ def test_a_run_whose_attention_was_not_kept_has_no_such_section(run: Path, tmp_p
 def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_path: Path) -> None:
     kinds = re.search(r'<table id="prompts">(.*?)</table>', page, re.DOTALL)
     assert kinds is not None and kinds.group(1).count("<tr>") == 3
-    assert "sentence + goal image" in kinds.group(1) and "[20, 80]" in kinds.group(1)
+    assert "instruction + goal image" in kinds.group(1) and "[20, 80]" in kinds.group(1)
     matrix = re.search(r'<table class="heat">(.*?)</table>', page, re.DOTALL)
     assert matrix is not None and matrix.group(1).count('<td class="cell') == len(TASKS) ** 2
-    assert matrix.group(1).count('<td class="cell own" style="--share:0.90">90 %<small>[60, 100]') == len(TASKS)
+    assert matrix.group(1).count(
+        '<td class="cell own" style="--share:0.90">90 %<small>[60, 100]'
+    ) == len(TASKS)
     assert "Mean success 90 % when told the task of the scene, 50 % when told another" in page
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).write_text('{"kinds": {}}')
     with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*manyparts prompts"):
         write_report(tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).unlink()
-    assert "What the prompt changes" not in write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "What the prompt changes" not in write_report(tmp_path / "run").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -251,25 +309,40 @@ def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None
     assert not list(tmp_path.glob("**/*.html"))
 
 
-def test_results_elsewhere_are_reported_where_they_are_named(run: Path, page: str, tmp_path: Path) -> None:
+def test_results_elsewhere_are_reported_where_they_are_named(
+    run: Path, page: str, tmp_path: Path
+) -> None:
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "evaluation").rename(tmp_path / "results")
-    with pytest.raises(UserError, match=r"first: manyparts evaluate \S+/run, or name with --evaluation the folder"):
+    with pytest.raises(
+        UserError, match=r"first: manyparts evaluate \S+/run, or name with --evaluation the folder"
+    ):
         write_report(moved)
     with pytest.raises(UserError, match=r"first: manyparts evaluate \S+/run --output \S+/nothing$"):
         write_report(moved, evaluation=tmp_path / "nothing")
     path = tmp_path / "results" / "results.json"
     values = json.loads(path.read_text())
-    for agent, says in (({"checkpoint": str(run)}, "has results of"), ({"agent": "expert"}, "has results of expert")):
+    for agent, says in (
+        ({"checkpoint": str(run)}, "has results of"),
+        ({"agent": "expert"}, "has results of expert"),
+    ):
         path.write_text(json.dumps(values | {"provenance": values["provenance"] | agent}))
         with pytest.raises(UserError, match=says):
             write_report(moved, evaluation=tmp_path / "results")
-    own = {"checkpoint": str(moved / "checkpoints" / "000600"), "planner": to_jsonable(MppiConfig(advised=True))}
+    own = {
+        "checkpoint": str(moved / "checkpoints" / "000600"),
+        "planner": to_jsonable(MppiConfig(policy_proposals=True)),
+    }
     path.write_text(json.dumps(values | {"provenance": values["provenance"] | own}))
-    text = html.unescape(write_report(moved, evaluation=tmp_path / "results").read_text(encoding="utf-8"))
-    assert f"--output {tmp_path / 'results'}" in text and f"--evaluation {tmp_path / 'results'}" in text
-    assert "--planner mppi --planner.advised --" in text
+    text = html.unescape(
+        write_report(moved, evaluation=tmp_path / "results").read_text(encoding="utf-8")
+    )
+    assert (
+        f"--output {tmp_path / 'results'}" in text
+        and f"--evaluation {tmp_path / 'results'}" in text
+    )
+    assert "--planner mppi --planner.policy_proposals --" in text
     assert re.search(r"return \d+\.\d \[\d+\.\d, \d+\.\d\], acting with the planner mppi", text)
     assert "acting with the planner" not in page
 
@@ -297,11 +370,18 @@ def wait_until(tab, condition: str) -> None:
 def test_the_page_works_in_a_browser(run: Path, page: str, browser) -> None:
     complaints, requests = [], []
     tab = browser.new_page()
-    tab.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("request", lambda request: requests.append(request.url))
     tab.goto((run / "report.html").resolve().as_uri())
-    wait_until(tab, "[...document.querySelectorAll('video')].every((video) => video.readyState >= 2)")
+    wait_until(
+        tab, "[...document.querySelectorAll('video')].every((video) => video.readyState >= 2)"
+    )
     assert tab.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
     videos = tab.locator("video").all()
     assert len(videos) == page.count("<video")

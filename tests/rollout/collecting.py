@@ -15,14 +15,27 @@ TASKS = ("pointmass/reach", "pointmass/reach-left")
 SMALL = EnvConfig(image_size=16)
 
 
-def collect_small(output: Path, *, workers: int = 2, episodes: int = 6, seed: int = 0) -> EpisodeDataset:
-    return collect(TASKS, episodes=episodes, output=output, config=SMALL, noise=Noise(), seed=seed, workers=workers)
+def collect_small(
+    output: Path, *, workers: int = 2, episodes: int = 6, seed: int = 0
+) -> EpisodeDataset:
+    return collect(
+        TASKS,
+        episodes=episodes,
+        output=output,
+        config=SMALL,
+        noise=Noise(),
+        seed=seed,
+        workers=workers,
+    )
 
 
 def digest(folder: Path) -> dict[str, str]:
     """File name to hash of its content, for all files of a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 if __name__ == "__main__":

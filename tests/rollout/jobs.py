@@ -21,12 +21,15 @@ def name_threads(_: int) -> dict[str, str | None]:
 
 
 def name_heavy_modules(_: int) -> list[str]:
-    return sorted({"torch", "matplotlib", "pyarrow", "rich", "metaworld", "mujoco"} & sys.modules.keys())
+    return sorted(
+        {"torch", "matplotlib", "pyarrow", "rich", "metaworld", "mujoco"} & sys.modules.keys()
+    )
 
 
 @dataclass(frozen=True)
 class Mishap:
-    """kind: what goes wrong. file: written while the job runs, and removed if it comes to its end."""
+    """kind: what goes wrong. file: written while the job runs, and removed if it comes to its
+    end."""
 
     kind: str
     file: Path | None = None

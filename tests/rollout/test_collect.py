@@ -1,4 +1,5 @@
-"""Collection: the same bytes from any number of workers and after any kill; failures counted; noise as promised."""
+"""Collection: the same bytes from any number of workers and after any kill; failures counted; noise
+as promised."""
 
 from __future__ import annotations
 
@@ -72,7 +73,9 @@ def test_collecting_after_twenty_kills_gives_the_same_bytes(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "whole"]
 
 
-def test_a_kill_between_the_dataset_and_the_clean_up_is_mended(reference: Path, tmp_path: Path) -> None:
+def test_a_kill_between_the_dataset_and_the_clean_up_is_mended(
+    reference: Path, tmp_path: Path
+) -> None:
     output, staging = tmp_path / "data", tmp_path / "data.partial"
     collect_small(output, episodes=EPISODES)
     manifest = json.loads((output / "meta" / "collection.json").read_text())
@@ -95,7 +98,9 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
     wait_for_attempts(output, 1, start)
     start.kill()
     start.wait()
-    with pytest.raises(UserError, match=r"data\.partial was begun with other settings \(seed: 0, 5\)"):
+    with pytest.raises(
+        UserError, match=r"data\.partial was begun with other settings \(seed: 0, 5\)"
+    ):
         collect_small(output, episodes=100, seed=5)
 
 
@@ -107,14 +112,20 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
         ({"episodes": 0}, "0 episodes a task"),
         ({"noise": Noise(fraction=1.5)}, "noise fraction is 1.5; expected 0 to 1"),
         ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
-        ({"noise": Noise(deviation=-1.0)}, "noise deviation is -1.0"),
+        ({"noise": Noise(std=-1.0)}, "noise std is -1.0"),
         ({"workers": 0}, "workers is 0"),
         ({"steps_after_success": -1}, "steps_after_success is -1"),
         ({"tasks": [*TASKS, "navigation/hallway"]}, "steps after success differ by suite"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
-    arguments: dict[str, object] = {"tasks": TASKS, "episodes": 1, "output": tmp_path / "data"} | changes
+def test_bad_input_is_one_line_and_leaves_nothing(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    arguments: dict[str, object] = {
+        "tasks": TASKS,
+        "episodes": 1,
+        "output": tmp_path / "data",
+    } | changes
     with pytest.raises(UserError) as refused:
         collect(**arguments)  # type: ignore[arg-type]
     assert message in str(refused.value)
@@ -123,14 +134,34 @@ def test_bad_input_is_one_line_and_leaves_nothing(changes: dict[str, object], me
 
 
 def test_bodies_that_differ_are_named_before_anything_is_recorded(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"walkers/\S+0004 has another embodiment .*0001, \S+0004\); .*--state shared"):
-        collect(["walkers/train-planar-0001", "walkers/train-planar-0004"], episodes=1, output=tmp_path / "data")
+    with pytest.raises(
+        UserError,
+        match=r"walkers/\S+0004 has another embodiment .*0001, \S+0004\); .*--state shared",
+    ):
+        collect(
+            ["walkers/train-planar-0001", "walkers/train-planar-0004"],
+            episodes=1,
+            output=tmp_path / "data",
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_episodes_are_as_long_as_they_are_told_to_be(tmp_path: Path) -> None:
-    given = ["--episodes", "1", "--max-steps", "7", "--keep-failures", "--noise-fraction", "0", "--image-size", "16"]
-    assert cli.main(["collect", "dmc/cartpole-balance", *given, "--output", str(tmp_path / "data")]) == 0
+    given = [
+        "--episodes",
+        "1",
+        "--max-steps",
+        "7",
+        "--keep-failures",
+        "--noise-fraction",
+        "0",
+        "--image-size",
+        "16",
+    ]
+    assert (
+        cli.main(["collect", "dmc/cartpole-balance", *given, "--output", str(tmp_path / "data")])
+        == 0
+    )
     dataset = EpisodeDataset.open(tmp_path / "data")
     assert [dataset.length(index) for index in range(dataset.num_episodes)] == [7]
 
@@ -157,7 +188,14 @@ def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
     """Few steps make an expert fail at far goals."""
     config = EnvConfig(image_size=16, max_steps=20)
     only, every = (
-        collect(TASKS[:1], episodes=4, output=tmp_path / str(keep), config=config, keep_failures=keep, workers=2)
+        collect(
+            TASKS[:1],
+            episodes=4,
+            output=tmp_path / str(keep),
+            config=config,
+            keep_failures=keep,
+            workers=2,
+        )
         for keep in (False, True)
     )
     counted = json.loads((only.path / "meta" / "collection.json").read_text())["attempts"][TASKS[0]]
@@ -171,8 +209,15 @@ def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
 
 
 def test_an_expert_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 attempts; gave up"):
-        collect(TASKS[:1], episodes=2, output=tmp_path / "data", config=EnvConfig(image_size=16, max_steps=1))
+    with pytest.raises(
+        UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 attempts; gave up"
+    ):
+        collect(
+            TASKS[:1],
+            episodes=2,
+            output=tmp_path / "data",
+            config=EnvConfig(image_size=16, max_steps=1),
+        )
 
 
 def test_no_attempt_is_made_that_is_not_needed() -> None:
@@ -204,11 +249,14 @@ def environment() -> dict[str, str]:
 
 
 def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPISODES) -> int:
-    """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns the kills that hit."""
+    """Start collecting, kill it after some more attempts, and so on, then let it finish. Returns
+    the kills that hit."""
     generator = random.Random(seed)
     hit = 0
     for kill in range(kills):
-        process = subprocess.Popen(command(output, episodes), stderr=subprocess.DEVNULL, env=environment())
+        process = subprocess.Popen(
+            command(output, episodes), stderr=subprocess.DEVNULL, env=environment()
+        )
         share = 0.8 * (kill + generator.random()) / kills
         wait_for_attempts(output, int(share * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.01)
@@ -216,11 +264,15 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
             os.kill(process.pid, signal.SIGKILL)
             hit += 1
         process.wait()
-    subprocess.run(command(output, episodes), check=True, stderr=subprocess.DEVNULL, env=environment())
+    subprocess.run(
+        command(output, episodes), check=True, stderr=subprocess.DEVNULL, env=environment()
+    )
     return hit
 
 
-def wait_for_attempts(output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900) -> None:
+def wait_for_attempts(
+    output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900
+) -> None:
     staging = output.with_name(f"{output.name}.partial")
     deadline = time.monotonic() + timeout_seconds
     while len(list(staging.glob("*/*.npz"))) < max(count, 1) and process.poll() is None:

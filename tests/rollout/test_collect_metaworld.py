@@ -1,4 +1,5 @@
-"""Collection in the real simulator: what was recorded happens again when its actions are replayed."""
+"""Collection in the real simulator: what was recorded happens again when its actions are
+replayed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,13 @@ CONFIG = EnvConfig(image_size=32)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
-    return collect(TASKS, episodes=2, output=tmp_path_factory.mktemp("collected") / "data", config=CONFIG, workers=2)
+    return collect(
+        TASKS,
+        episodes=2,
+        output=tmp_path_factory.mktemp("collected") / "data",
+        config=CONFIG,
+        workers=2,
+    )
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -46,11 +53,16 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, in
 
 
 def test_noise_is_executed_and_the_clean_action_kept(dataset: EpisodeDataset) -> None:
-    apart = [np.abs(dataset.episode(index).action - dataset.episode(index).expert_action).max() for index in range(4)]
+    apart = [
+        np.abs(dataset.episode(index).action - dataset.episode(index).expert_action).max()
+        for index in range(4)
+    ]
     assert sum(distance > 0.1 for distance in apart) == 2
     assert sum(distance == 0 for distance in apart) == 2
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
     collect(TASKS, episodes=2, output=tmp_path / "data", config=CONFIG, workers=1)
     assert digest(tmp_path / "data") == digest(dataset.path)

@@ -1,4 +1,5 @@
-"""From collection to a result with discrete actions and pictures of goals, in two worlds of miniworld."""
+"""From collection to a result with discrete actions and pictures of goals, in two worlds of
+miniworld."""
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ CONFIG = EnvConfig(image_size=16)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
-    return collect(TASKS, episodes=4, output=tmp_path_factory.mktemp("collected") / "data", config=CONFIG, workers=1)
+    return collect(
+        TASKS,
+        episodes=4,
+        output=tmp_path_factory.mktemp("collected") / "data",
+        config=CONFIG,
+        workers=1,
+    )
 
 
 def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) -> None:
@@ -53,28 +60,46 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) ->
 def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: EpisodeDataset) -> None:
     feature = dataset.reader.features["observation.images.goal"]
     assert (feature["dtype"], feature["shape"]) == ("image", [16, 16, 3])
-    assert dataset.reader.features["action"] == {"dtype": "float32", "shape": [1], "names": ["choice"]}
+    assert dataset.reader.features["action"] == {
+        "dtype": "float32",
+        "shape": [1],
+        "names": ["choice"],
+    }
     assert dataset.spec.action.choices == ("turn_left", "turn_right", "forward", "stop")
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index)
         assert (episode.images["goal"] == episode.images["goal"][0]).all()
-        assert set(np.unique(episode.action)) | set(np.unique(episode.expert_action)) <= {0, 1, 2, 3}
+        assert set(np.unique(episode.action)) | set(np.unique(episode.expert_action)) <= {
+            0,
+            1,
+            2,
+            3,
+        }
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_number_of_workers(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
     collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
     assert digest(tmp_path / "data") == digest(dataset.path)
 
 
 def test_windows_show_choices_as_centres_of_bins(dataset: EpisodeDataset) -> None:
-    batch = Windows(dataset, FrameCache.open(dataset), WindowConfig(steps=2, chunk=3), seed=0).batch(0, 16)
+    batch = Windows(
+        dataset, FrameCache.open(dataset), WindowConfig(steps=2, chunk=3), seed=0
+    ).batch(0, 16)
     found = batch.action[batch.chunk_mask].unique().tolist()
     assert set(found) <= {-0.75, -0.25, 0.25, 0.75} and len(found) > 2
     assert batch.images["goal"].shape == batch.images["first_person"].shape
 
 
-def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(dataset: EpisodeDataset) -> None:
-    noisy = [bool((episode.action != episode.expert_action).any()) for episode in map(dataset.episode, range(8))]
+def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(
+    dataset: EpisodeDataset,
+) -> None:
+    noisy = [
+        bool((episode.action != episode.expert_action).any())
+        for episode in map(dataset.episode, range(8))
+    ]
     assert 0 < sum(noisy) <= 4
     env = make(TASKS[0], CONFIG)
     env.begin(0)
@@ -95,7 +120,7 @@ def test_the_goals_own_picture_is_the_prompt_in_training_and_evaluation(
     assert dataset.spec.goal_camera == "goal"
     window = WindowConfig(steps=2, chunk=3, goal_image=True)
     batch = Windows(dataset, FrameCache.open(dataset), window, seed=0).batch(0, 16)
-    pictures = batch.prompt_pictures
+    pictures = batch.prompt_images
     assert pictures is not None and pictures.mask[:, 0].any()
     for name in dataset.spec.cameras:
         told = pictures.images[name][:, 0][pictures.mask[:, 0]]
@@ -103,23 +128,39 @@ def test_the_goals_own_picture_is_the_prompt_in_training_and_evaluation(
     env = make(TASKS[0], CONFIG, split="evaluation")
     prompt = episode_prompt("goal_image", TASKS[0], 0, 5, env, CONFIG, window)
     env.begin(5)
-    assert prompt.goal is not None and prompt.goal.keys() == env.interface.cameras.keys()
+    assert prompt.goal is not None and prompt.goal.keys() == env.embodiment_spec.cameras.keys()
     assert all(np.array_equal(picture, env.goal_image()) for picture in prompt.goal.values())
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     prompted = replace(preset("dualmind/phase2-prompts-debug"), steps=4)
     two = train(prompted, data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
-    result = evaluate(two, tasks=TASKS[:1], episodes=1, max_steps=8, prompts="goal_image", workers=1)
+    result = evaluate(
+        two, tasks=TASKS[:1], episodes=1, max_steps=8, prompts="goal_image", workers=1
+    )
     assert result.provenance["prompts"] == "goal_image" and result.episodes[0].prompt is None
 
 
-def test_demonstrations_of_navigation_end_at_the_goal(dataset: EpisodeDataset, tmp_path: Path) -> None:
-    assert json.loads((dataset.path / "meta" / "collection.json").read_text())["steps_after_success"] == 0
+def test_demonstrations_of_navigation_end_at_the_goal(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
+    assert (
+        json.loads((dataset.path / "meta" / "collection.json").read_text())["steps_after_success"]
+        == 0
+    )
     assert all(dataset.episode(index).success.sum() == 1 for index in range(dataset.num_episodes))
-    asked = collect(TASKS[1:], episodes=1, output=tmp_path / "asked", config=CONFIG, workers=1, steps_after_success=3)
+    asked = collect(
+        TASKS[1:],
+        episodes=1,
+        output=tmp_path / "asked",
+        config=CONFIG,
+        workers=1,
+        steps_after_success=3,
+    )
     assert asked.episode(0).success.sum() == 4
 
 
-def test_both_phases_train_on_it_and_the_result_has_spl(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_both_phases_train_on_it_and_the_result_has_spl(
+    dataset: EpisodeDataset, tmp_path: Path
+) -> None:
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     two = train(second(), data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
     result = evaluate(two, episodes=2, max_steps=12, workers=1)

@@ -1,4 +1,5 @@
-"""The loop: observation, then action, then what came of it; and no picture that nobody asked for."""
+"""The loop: observation, then action, then what came of it; and no picture that nobody asked
+for."""
 
 from __future__ import annotations
 
@@ -18,23 +19,29 @@ from manyparts.rollout.loop import EpisodeResult, Step, rollout
 
 
 class Glimpsing:
-    """Moves to and fro, and looks at every third step only; its carry is the number of actions taken."""
+    """Moves to and fro, and looks at every third step only; its carry is the number of actions
+    taken."""
 
     prompted = True
 
-    def __init__(self, interface: Spec) -> None:
-        self.interface = interface
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
         self.seen: list[tuple[int, bool, Prompt | None, bool]] = []
 
     def needs_observation(self, carry: int | None) -> bool:
         return (carry or 0) % 3 == 0
 
     def act(
-        self, carry: int | None, observation: Observation | None, prompt: Prompt | None, *, explore: bool
+        self,
+        carry: int | None,
+        observation: Observation | None,
+        prompt: Prompt | None,
+        *,
+        explore: bool,
     ) -> tuple[np.ndarray, int]:
         step = carry or 0
         self.seen.append((step, observation is not None, prompt, explore))
-        return np.full(self.interface.action.dimension, (-1) ** step, np.float32), step + 1
+        return np.full(self.spec.action.dimension, (-1) ** step, np.float32), step + 1
 
 
 def run(env: Environment, **changes: Any) -> tuple[EpisodeResult, list[Step]]:
@@ -63,12 +70,15 @@ def test_an_observation_comes_before_its_action(env: Environment) -> None:
 
 
 def test_observations_are_apart_from_one_another(env: Environment) -> None:
-    """An environment that handed out one buffer again and again would make all recorded frames equal."""
+    """An environment that handed out one buffer again and again would make all recorded frames
+    equal."""
     _, steps = run(env, observed=range(1000))
     first, last = steps[0].observation, steps[-1].observation
     assert first is not None and last is not None
     assert not np.array_equal(first["state"], last["state"])
-    assert any(not np.array_equal(first["images"][name], last["images"][name]) for name in first["images"])
+    assert any(
+        not np.array_equal(first["images"][name], last["images"][name]) for name in first["images"]
+    )
 
 
 def test_the_outcome_sums_up_the_steps(env: Environment) -> None:
@@ -97,15 +107,23 @@ def test_an_episode_stops_at_max_steps_but_never_beyond_the_environments(env: En
 
 
 def test_a_picture_is_made_only_where_the_agent_looks(env: Environment) -> None:
-    agent, prompt = Glimpsing(env.interface), Prompt("go there")
+    agent, prompt = Glimpsing(env.embodiment_spec), Prompt("go there")
     _, steps = run(env, agent=agent, prompt=prompt, explore=False, max_steps=7)
     assert agent.seen == [(step, step % 3 == 0, prompt, False) for step in range(7)]
-    assert [step.observation is not None for step in steps] == [True, False, False, True, False, False, True]
+    assert [step.observation is not None for step in steps] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert [step.carry for step in steps] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_episodes_do_not_depend_on_those_before(env: Environment) -> None:
-    first, _ = run(env, agent=RandomAgent(env.interface, seed=3))
+    first, _ = run(env, agent=RandomAgent(env.embodiment_spec, seed=3))
     run(env, seed=6)
-    again, _ = run(env, agent=RandomAgent(env.interface, seed=3))
+    again, _ = run(env, agent=RandomAgent(env.embodiment_spec, seed=3))
     assert first == again

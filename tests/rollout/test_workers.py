@@ -58,12 +58,16 @@ def test_an_error_of_the_user_arrives_as_one() -> None:
 
 
 def test_a_bug_arrives_with_its_traceback_and_its_job() -> None:
-    with pytest.raises(WorkerError, match=r"(?s)Mishap\(kind='bug'.*go_wrong.*ZeroDivisionError: one by nought"):
+    with pytest.raises(
+        WorkerError, match=r"(?s)Mishap\(kind='bug'.*go_wrong.*ZeroDivisionError: one by nought"
+    ):
         list(stream(go_wrong, in_order([Mishap("bug")]), workers=2))
 
 
 def test_a_worker_that_dies_is_named_with_its_signal() -> None:
-    expected = r"^worker 0 died while running Mishap\(kind='killed'.*signal SIGKILL.*memory.*--workers 1$"
+    expected = (
+        r"^worker 0 died while running Mishap\(kind='killed'.*signal SIGKILL.*memory.*--workers 1$"
+    )
     with pytest.raises(UserError, match=expected):
         list(stream(go_wrong, in_order([Mishap("killed")]), workers=2))
 
@@ -81,7 +85,9 @@ def test_closing_the_stream_ends_workers_in_the_middle_of_a_job(tmp_path: Path) 
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+@pytest.mark.parametrize(
+    "signal_number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"]
+)
 def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int) -> None:
     """The main script has no `if __name__ == "__main__"`: workers must not run it again."""
     script = (
@@ -95,7 +101,9 @@ def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int)
         "list(stream(go_wrong, lambda worker: next(jobs, None), workers=1))\n"
     )
     (tmp_path / "main.py").write_text(script)
-    parent = subprocess.Popen([sys.executable, tmp_path / "main.py"], stderr=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py"], stderr=subprocess.PIPE, text=True
+    )
     pid = wait_for_pid(tmp_path / "slow")
     parent.send_signal(signal_number)
     _, errors = parent.communicate(timeout=300)

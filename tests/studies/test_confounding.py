@@ -1,4 +1,5 @@
-"""A hidden context confounds cloning where actions say nothing of the frame, and inverse dynamics never."""
+"""A hidden context confounds cloning where actions say nothing of the frame, and inverse dynamics
+never."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from manyparts.studies.library.confounding import draw, errors
 
 
 def test_under_a_latent_drift_cloning_learns_nothing_and_inverse_dynamics_all() -> None:
-    found = {method: error.mean(axis=0) for method, error in errors("drift", (8, 64), seeds=10).items()}
+    found = {
+        method: error.mean(axis=0) for method, error in errors("drift", (8, 64), seeds=10).items()
+    }
     assert found["inverse dynamics"] == pytest.approx(found["position itself"], abs=0.02)
     assert (found["cloning"] > 0.8).all() and (found["random"] > 0.8).all()
     assert found["cloning"][1] == pytest.approx(found["random"][1], abs=0.15)

@@ -1,4 +1,5 @@
-"""DualMind's study: what is shared is declared once, every method has the same steps, and a debug study runs."""
+"""DualMind's study: what is shared is declared once, every method has the same steps, and a debug
+study runs."""
 
 from __future__ import annotations
 
@@ -13,12 +14,27 @@ from studies.engine.declared import start
 from studies.engine.test_runner import wait_until
 
 from manyparts import cli
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.objectives.system import System
-from manyparts.studies import STUDIES, find
-from manyparts.studies.engine.stages import Collect, Train, lineage, read_description, write_description
+from manyparts.studies import STUDIES, find_study
+from manyparts.studies.engine.stages import (
+    Collect,
+    Train,
+    lineage,
+    read_description,
+    write_description,
+)
 from manyparts.studies.engine.study import methods_of, stages_of
-from manyparts.studies.library.dualmind import DUAL, GATO, IMITATION, JOINT, PREFIX, RECIPES, methods, same_seconds
+from manyparts.studies.library.dualmind import (
+    BOTH,
+    DUAL,
+    GATO,
+    IMITATION,
+    PREFIX,
+    RECIPES,
+    methods,
+    same_seconds,
+)
 
 TIMES = ("train_seconds", "hours", "core_hours")
 DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
@@ -28,7 +44,9 @@ DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
 def test_every_method_has_the_same_data_and_the_same_steps(preset: str) -> None:
     runs = methods(preset, 0)
     timed = {name for name in runs if name.endswith("same seconds")}
-    assert timed == ({same_seconds(name) for name in (IMITATION, JOINT, GATO)} if preset == "laptop" else set())
+    assert timed == (
+        {same_seconds(name) for name in (IMITATION, BOTH, GATO)} if preset == "laptop" else set()
+    )
     counted = [run for name, run in runs.items() if name not in timed]
     assert len({sum(run.config.steps for run in lineage(method)) for method in counted}) == 1
     assert len({stage.data.key for method in runs.values() for stage in lineage(method)}) == 1
@@ -41,7 +59,7 @@ def test_shared_stages_are_one(preset: str) -> None:
     assert runs[DUAL].key == runs["phase II variant 3"].key
     assert runs[DUAL].start_from and runs[PREFIX].start_from
     assert runs[DUAL].start_from.key == runs[PREFIX].start_from.key
-    stages = stages_of(find("dualmind").measurements(preset, 2))
+    stages = stages_of(find_study("dualmind").measurements(preset, 2))
     assert len({stage.key for stage in stages}) == len(stages)
     assert sum(isinstance(stage, Collect) and len(stage.tasks) > 1 for stage in stages) == 1
     places = {stage.key: index for index, stage in enumerate(stages)}
@@ -50,18 +68,20 @@ def test_shared_stages_are_one(preset: str) -> None:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_studies_hold_together(name: str) -> None:
-    study = find(name)
+    study = find_study(name)
     for preset in study.presets:
         known = methods_of(study.measurements(preset, 1))
         assert study.reference in known
         assert {method for group in study.groups.values() for method in group} <= set(known)
-        assert {method for claim in study.claims for method in (claim.better, claim.worse)} <= set(known)
+        assert {method for claim in study.claims for method in (claim.better, claim.worse)} <= set(
+            known
+        )
         assert all(len(group) <= 6 for group in study.groups.values())
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
 def test_a_description_is_read_as_the_stage_it_was_written_for(preset: str, tmp_path: Path) -> None:
-    for stage in stages_of(find("dualmind").measurements(preset, 1)):
+    for stage in stages_of(find_study("dualmind").measurements(preset, 1)):
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
@@ -69,8 +89,8 @@ def test_ways_to_prompt_have_equal_parameters_and_every_method_builds() -> None:
     counts = {}
     for name, run in methods("laptop", 0).items():
         for stage in lineage(run):
-            config, joint = stage.config, JointSpec((sawyer(64),))
-            system = System.build(config.model, config.objectives, joint, config.window)
+            config, embodiments = stage.config, EmbodimentSet((sawyer(64),))
+            system = System.build(config.model, config.objectives, embodiments, config.window)
             counts.setdefault(name, sum(value.numel() for value in system.parameters()))
     assert counts[DUAL] == counts[PREFIX] == counts[GATO] == counts[IMITATION]
     assert counts["visual tokens 1"] < counts["visual tokens 16"]
@@ -99,22 +119,32 @@ def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFix
     settings = ["unseen goals", "held-out tasks, zero-shot", "held-out tasks, 1 demonstration"]
     assert [row["setting"] for row in rows_of(finished, DUAL)] == settings
     assert [row["episodes"] for row in rows_of(finished, DUAL)] == [4, 2, 2]
-    assert all(row["low"] <= row["mean"] <= row["high"] and row["seeds"] == [0] for row in found["rows"])
+    assert all(
+        row["low"] <= row["mean"] <= row["high"] and row["seeds"] == [0] for row in found["rows"]
+    )
     assert {row["training_steps"] for row in found["rows"]} == {40, 44}
     compared = {(each["a"], each["b"], each["setting"]) for each in found["comparisons"]}
     assert compared >= {(DUAL, IMITATION, setting) for setting in settings}
-    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == IMITATION} == {"one seed cannot tell"}
-    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == GATO} == {"not measured"}
+    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == IMITATION} == {
+        "one seed cannot tell"
+    }
+    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == GATO} == {
+        "not measured"
+    }
     assert found["provenance"]["mismatches"] == []
     page = (finished / "report.html").read_text()
-    assert all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
+    assert (
+        all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
+    )
     measured = {each["words"] for each in found["verdicts"] if each["verdict"] != "not measured"}
     assert page.count('<tr class="group">') == len(measured) and "Not measured: " in page
     assert all(each["words"] in page for each in found["verdicts"])
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
 
-def test_a_second_call_skips_what_is_done_and_says_the_same(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_call_skips_what_is_done_and_says_the_same(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = (finished / "results.json").read_bytes()
     assert cli.main([*DEBUG, DUAL, "--output", str(finished), "--list"]) == 0
     assert "13 stages, 13 done" in capsys.readouterr().out

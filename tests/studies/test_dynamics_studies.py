@@ -10,46 +10,81 @@ import pytest
 
 from manyparts import cli
 from manyparts.planners import FollowConfig
-from manyparts.studies import find
+from manyparts.studies import find_study
 from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage
 from manyparts.studies.engine.study import stages_of
-from manyparts.studies.library.dynamics_generalist import ALONE, PLANNING, POLICY, RANDOM, SCRATCH, SIMULATOR
+from manyparts.studies.library.dynamics_generalist import (
+    ALONE,
+    PLANNING,
+    POLICY,
+    RANDOM,
+    SCRATCH,
+    SIMULATOR,
+)
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])
 def test_unseen_bodies_are_never_trained_on_before_they_are_tuned(preset: str) -> None:
-    for measurement in find("dynamics-generalist").measurements(preset, 2):
+    for measurement in find_study("dynamics-generalist").measurements(preset, 2):
         for each in measurement.evaluations:
             assert all(body.startswith("walkers/test-") for body in each.tasks)
             if isinstance(each, Evaluate):
                 last, *before = lineage(each.run)
-                tasks = [run.data.tasks for run in (before or [last]) if isinstance(run.data, Collect)]
+                tasks = [
+                    run.data.tasks for run in (before or [last]) if isinstance(run.data, Collect)
+                ]
                 if measurement.method != SCRATCH:
                     assert all(body.startswith("walkers/train-") for body in tasks[-1])
                 assert (last.data.tasks == each.tasks) == bool(measurement.demonstrations)
 
 
 def test_planning_and_following_are_of_the_same_weights() -> None:
-    measurements = find("dynamics-generalist").measurements("laptop", 1)
+    measurements = find_study("dynamics-generalist").measurements("laptop", 1)
     runs = {
-        method: [each.run for found in measurements if found.method == method for each in found.evaluations]
+        method: [
+            each.run
+            for found in measurements
+            if found.method == method
+            for each in found.evaluations
+        ]
         for method in (PLANNING, POLICY)
     }
     assert runs[PLANNING] == runs[POLICY]
-    planners = {each.planner for found in measurements if found.method == POLICY for each in found.evaluations}
+    planners = {
+        each.planner
+        for found in measurements
+        if found.method == POLICY
+        for each in found.evaluations
+    }
     assert planners == {FollowConfig()}
-    pretrained = {run.key for run in stages_of(measurements) if isinstance(run, Train) and not run.start_from}
-    scratch = {each.run.key for found in measurements if found.method == SCRATCH for each in found.evaluations}
+    pretrained = {
+        run.key for run in stages_of(measurements) if isinstance(run, Train) and not run.start_from
+    }
+    scratch = {
+        each.run.key
+        for found in measurements
+        if found.method == SCRATCH
+        for each in found.evaluations
+    }
     assert len(pretrained - scratch) == 1
 
 
 def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
-    assert cli.main(["study", "dynamics-generalist-debug", "--seeds", "1", "--output", str(output)]) == 0
+    assert (
+        cli.main(["study", "dynamics-generalist-debug", "--seeds", "1", "--output", str(output)])
+        == 0
+    )
     found = json.loads((output / "results.json").read_text())
     rows = {(row["method"], row["setting"]): row for row in found["rows"]}
     zero = "unseen bodies, zero-shot"
-    assert {method for method, setting in rows if setting == zero} == {PLANNING, ALONE, POLICY, SIMULATOR, RANDOM}
+    assert {method for method, setting in rows if setting == zero} == {
+        PLANNING,
+        ALONE,
+        POLICY,
+        SIMULATOR,
+        RANDOM,
+    }
     one = {method for method, setting in rows if setting == "unseen bodies, 1 episode"}
     assert one == {PLANNING, POLICY, SCRATCH, SIMULATOR, RANDOM}
     assert all(0 <= row["mean"] <= 1 for row in rows.values())
@@ -61,11 +96,15 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
 
 @pytest.mark.parametrize("name", ["dynamics-generalist", "dynamics-specialist"])
 def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name: str) -> None:
-    measurements = find(name).measurements("laptop", 3)
+    measurements = find_study(name).measurements("laptop", 3)
     seeds: dict[tuple[str, str], list[int]] = {}
     for each in measurements:
         seeds.setdefault((each.method, each.setting), []).append(each.seed)
-    met = {(e.episodes, e.seed, e.max_steps, e.split) for each in measurements for e in each.evaluations}
+    met = {
+        (e.episodes, e.seed, e.max_steps, e.split)
+        for each in measurements
+        for e in each.evaluations
+    }
     assert len(met) == 1
     for (method, _), found in seeds.items():
         assert found == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
@@ -73,12 +112,23 @@ def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name
 
 def test_specialists_run_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    assert cli.main(["study", "dynamics-specialist-debug", "--seeds", "1", "--output", str(output)]) == 0
+    assert (
+        cli.main(["study", "dynamics-specialist-debug", "--seeds", "1", "--output", str(output)])
+        == 0
+    )
     rows = json.loads((output / "results.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["transformer", "perceptron", "ensemble", SIMULATOR, RANDOM]
-    assert {row["setting"] for row in rows} == {"cartpole-balance"} and all(0 <= row["mean"] <= 1 for row in rows)
+    assert [row["method"] for row in rows] == [
+        "transformer",
+        "perceptron",
+        "ensemble",
+        SIMULATOR,
+        RANDOM,
+    ]
+    assert {row["setting"] for row in rows} == {"cartpole-balance"} and all(
+        0 <= row["mean"] <= 1 for row in rows
+    )
 
 
 def test_all_models_learn_from_the_same_episodes() -> None:
-    stages = stages_of(find("dynamics-specialist").measurements("laptop", 3))
+    stages = stages_of(find_study("dynamics-specialist").measurements("laptop", 3))
     assert len({stage.key for stage in stages if isinstance(stage, Collect)}) == 3

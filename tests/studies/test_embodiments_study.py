@@ -1,4 +1,5 @@
-"""The study of one agent for two bodies: the same total training, and the whole of it from one command."""
+"""The study of one agent for two bodies: the same total training, and the whole of it from one
+command."""
 
 from __future__ import annotations
 
@@ -9,10 +10,25 @@ from pathlib import Path
 import pytest
 
 from manyparts import cli
-from manyparts.studies import find
-from manyparts.studies.engine.stages import Collect, Mixed, Train, lineage, needs, read_description, write_description
+from manyparts.studies import find_study
+from manyparts.studies.engine.stages import (
+    Collect,
+    Mixed,
+    Train,
+    lineage,
+    needs,
+    read_description,
+    write_description,
+)
 from manyparts.studies.engine.study import stages_of
-from manyparts.studies.library.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, methods, specialist
+from manyparts.studies.library.embodiments import (
+    BOTH,
+    HALF,
+    MANIPULATION,
+    NAVIGATION,
+    methods,
+    specialist,
+)
 
 
 def steps(run: Train) -> int:
@@ -23,16 +39,18 @@ def steps(run: Train) -> int:
 def test_the_joint_agent_has_the_training_of_both_specialists(preset: str) -> None:
     runs = methods(preset, 0)
     specialists = [runs[specialist(name)] for name in (MANIPULATION, NAVIGATION)]
-    assert steps(runs[JOINT]) == sum(map(steps, specialists)) == 2 * steps(runs[HALF])
-    for run in lineage(runs[JOINT]):
+    assert steps(runs[BOTH]) == sum(map(steps, specialists)) == 2 * steps(runs[HALF])
+    for run in lineage(runs[BOTH]):
         assert isinstance(run.data, Mixed)
         assert run.data.datasets == tuple(each.data for each in specialists)
         assert all(data in needs(run) for data in run.data.datasets)
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
-def test_both_domains_are_collected_once_and_stages_are_read_as_written(preset: str, tmp_path: Path) -> None:
-    stages = stages_of(find("embodiments").measurements(preset, 1))
+def test_both_domains_are_collected_once_and_stages_are_read_as_written(
+    preset: str, tmp_path: Path
+) -> None:
+    stages = stages_of(find_study("embodiments").measurements(preset, 1))
     assert sum(isinstance(stage, Collect) for stage in stages) == 2 and len(stages) == 2 + 8 + 6
     for stage in stages:
         assert read_description(write_description(stage, tmp_path)).key == stage.key
@@ -42,14 +60,16 @@ def test_both_domains_are_collected_once_and_stages_are_read_as_written(preset: 
 @pytest.mark.skipif(find_spec("miniworld") is None, reason="miniworld is not installed")
 def test_the_study_runs_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "study"
-    chosen = [JOINT, specialist(NAVIGATION)]
+    chosen = [BOTH, specialist(NAVIGATION)]
     given = ["--seeds", "1", "--workers", "1", "--output", str(output)]
     assert cli.main(["study", "embodiments-debug", "--only", *chosen, *given]) == 0
     found = json.loads((output / "results.json").read_text())
     assert {(row["method"], row["setting"]) for row in found["rows"]} == {
-        (JOINT, MANIPULATION),
-        (JOINT, NAVIGATION),
+        (BOTH, MANIPULATION),
+        (BOTH, NAVIGATION),
         (specialist(NAVIGATION), NAVIGATION),
     }
-    assert [(each["a"], each["b"]) for each in found["comparisons"]] == [(JOINT, specialist(NAVIGATION))]
+    assert [(each["a"], each["b"]) for each in found["comparisons"]] == [
+        (BOTH, specialist(NAVIGATION))
+    ]
     assert found["provenance"]["mismatches"] == [] and (output / "report.html").exists()

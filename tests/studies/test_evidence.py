@@ -12,15 +12,21 @@ from typing import Literal
 import pytest
 
 from manyparts.evaluation.statistics import Difference
-from manyparts.studies import find
+from manyparts.studies import find_study
 from manyparts.studies.engine.results import Row, StudyResult, gather
 from manyparts.studies.library.dualmind import DUAL, HEAD, IMITATION, PREFIX
 from manyparts.studies.library.dynamics_generalist import ALONE, PLANNING, POLICY, SCRATCH
 from manyparts.studies.library.dynamics_specialist import ENSEMBLE, PERCEPTRON, TRANSFORMER
-from manyparts.studies.library.embodiments import HALF, JOINT, MANIPULATION, NAVIGATION, specialist
+from manyparts.studies.library.embodiments import BOTH, HALF, MANIPULATION, NAVIGATION, specialist
 from manyparts.studies.library.representations import INVERSE, METHODS, STATES, Choice
 from manyparts.studies.library.representations import study as representations
-from manyparts.studies.library.settings import UNSEEN, ZERO_SHOT, ZERO_SHOT_BODIES, few_shot, few_shot_bodies
+from manyparts.studies.library.settings import (
+    UNSEEN,
+    ZERO_SHOT,
+    ZERO_SHOT_BODIES,
+    few_shot,
+    few_shot_embodiments,
+)
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEEDS, SEEDS_OF_BODIES = 3, 5
@@ -28,7 +34,7 @@ NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 
 
 def of_archive(name: str, output: Path, seeds: int = SEEDS) -> StudyResult:
-    study = find(name)
+    study = find_study(name)
     with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
         archive.extractall(output, filter="data")
     return gather(study, "laptop", study.measurements("laptop", seeds), output)
@@ -44,18 +50,28 @@ def embodiments(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return of_archive("embodiments", tmp_path_factory.mktemp("embodiments"))
 
 
-def test_every_measurement_is_in_the_archives(dualmind: StudyResult, embodiments: StudyResult) -> None:
+def test_every_measurement_is_in_the_archives(
+    dualmind: StudyResult, embodiments: StudyResult
+) -> None:
     for name, found in (("dualmind", dualmind), ("embodiments", embodiments)):
-        assert sum(len(row.seeds) for row in found.rows) == len(find(name).measurements("laptop", SEEDS))
+        assert sum(len(row.seeds) for row in found.rows) == len(
+            find_study(name).measurements("laptop", SEEDS)
+        )
         assert found.provenance["mismatches"] == []
 
 
 def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
-    goals, held_out = table("dualmind.md", "unseen goals"), table("dualmind.md", "sentence alone")
+    goals, held_out = (
+        table("dualmind.md", "unseen goals"),
+        table("dualmind.md", "instruction alone"),
+    )
     methods = {NAMED.get(name, name): name for name in goals.rows}
     same = {"phase II variant 3", "visual tokens 4"}  # dual-phase by other names
     found = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
-    assert goals.heads == ("unseen goals", "dual-phase less this", "core hours") and methods.keys() == found.keys()
+    assert (
+        goals.heads == ("unseen goals", "dual-phase less this", "core hours")
+        and methods.keys() == found.keys()
+    )
     for method, row in found.items():
         less = dualmind.comparison(DUAL, method, UNSEEN)
         assert goals.rows[methods[method]] == (
@@ -63,7 +79,12 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
             "" if less is None else told(less.difference, sign="+"),
             number(row.core_hours, 2),
         )
-    settings = {"sentence alone": ZERO_SHOT, "1 demonstration": few_shot(1), "5": few_shot(5), "10": few_shot(10)}
+    settings = {
+        "instruction alone": ZERO_SHOT,
+        "1 demonstration": few_shot(1),
+        "5": few_shot(5),
+        "10": few_shot(10),
+    }
     few = {row.method for row in dualmind.rows if row.demonstrations}
     holds(held_out, dualmind, {name: name for name in few}, settings)
 
@@ -73,29 +94,37 @@ def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) ->
     assert found.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
     by = {(row.method, row.setting): row for row in embodiments.rows}
     special = [by[specialist(place), place] for place in (MANIPULATION, NAVIGATION)]
-    joint, half = ([by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (JOINT, HALF))
-    lines = {JOINT: joint, "its specialist": special, HALF: half}
+    embodiments, half = (
+        [by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (BOTH, HALF)
+    )
+    lines = {BOTH: embodiments, "its specialist": special, HALF: half}
     assert found.rows.keys() == {*lines, "one agent for both, less the specialist"}
     for name, rows in lines.items():
         steps = dict.fromkeys(f"{row.training_steps}" for row in rows)
         hours = dict.fromkeys(number(row.core_hours, 2) for row in rows)
         each = " each" if name == "its specialist" else ""
-        assert found.rows[name] == (*map(told, rows), ", ".join(steps) + each, ", ".join(hours)), name
-    less = [embodiments.comparison(JOINT, row.method, row.setting) for row in special]
+        assert found.rows[name] == (*map(told, rows), ", ".join(steps) + each, ", ".join(hours)), (
+            name
+        )
+    less = [embodiments.comparison(BOTH, row.method, row.setting) for row in special]
     told_less = [told(each.difference, sign="+") for each in less if each is not None]
     assert found.rows["one agent for both, less the specialist"] == (*told_less, "", "")
 
 
 def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> None:
     result = of_archive("representations", tmp_path)
-    assert sum(len(row.seeds) for row in result.rows) == len(find("representations").measurements("laptop", SEEDS))
+    assert sum(len(row.seeds) for row in result.rows) == len(
+        find_study("representations").measurements("laptop", SEEDS)
+    )
     settings = {
         "point mass, 2 demonstrations": "pointmass, 2 demonstrations",
         "point mass, 10": "pointmass, 10 demonstrations",
         "pick-place, 5": "pick-place, 5 demonstrations",
         "doors, 10": "doors, 10 demonstrations",
     }
-    assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(settings.values())
+    assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(
+        settings.values()
+    )
     found = table("representations.md", "point mass, 2 demonstrations")
     holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
     less = table("representations.md", "point mass after 2")
@@ -105,30 +134,40 @@ def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> 
             result.comparison(INVERSE, name.strip("`"), f"{setting} demonstrations")
             for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
         ]
-        assert cells == tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None), name
+        assert cells == tuple(
+            told(each.difference, places=2, sign="+") for each in compared if each is not None
+        ), name
 
 
 def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path) -> None:
     result = of_archive("dynamics-specialist", tmp_path)
-    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-specialist").measurements("laptop", SEEDS))
+    assert sum(len(row.seeds) for row in result.rows) == len(
+        find_study("dynamics-specialist").measurements("laptop", SEEDS)
+    )
     found = table("dynamics.md", "cartpole-swingup")
     less = {f"{TRANSFORMER} less {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
-    scores = Table(found.heads, {name: cells for name, cells in found.rows.items() if name not in less})
+    scores = Table(
+        found.heads, {name: cells for name, cells in found.rows.items() if name not in less}
+    )
     methods = {row.method: row.method for row in result.rows}
     holds(scores, result, methods, {task: task for task in result.settings}, places=2)
     for name, rival in less.items():
         compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
-        cells = tuple(told(each.difference, places=2, sign="+") for each in compared if each is not None)
+        cells = tuple(
+            told(each.difference, places=2, sign="+") for each in compared if each is not None
+        )
         assert found.rows[name] == cells, name
 
 
 def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -> None:
     result, seeds = of_archive("dynamics-generalist", tmp_path, SEEDS_OF_BODIES), SEEDS_OF_BODIES
-    assert sum(len(row.seeds) for row in result.rows) == len(find("dynamics-generalist").measurements("laptop", seeds))
+    assert sum(len(row.seeds) for row in result.rows) == len(
+        find_study("dynamics-generalist").measurements("laptop", seeds)
+    )
     assert result.provenance["mismatches"] == []
     found = table("dynamics.md", "zero-shot")
-    settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_bodies(1)}
-    settings |= {f"{shots} episodes": few_shot_bodies(shots) for shots in (5, 20)}
+    settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_embodiments(1)}
+    settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
     expected = {(row.method, row.setting): told(row, places=2) for row in result.rows}
     for rival in (ALONE, POLICY, SCRATCH):
         for setting in settings.values():
@@ -138,7 +177,9 @@ def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -
                 expected[f"{PLANNING} less {rival}", setting] = less
     assert found.heads == tuple(settings)
     cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
-    assert {(name, setting): cell for name, row in cells.items() for setting, cell in row if cell} == expected
+    assert {
+        (name, setting): cell for name, row in cells.items() for setting, cell in row if cell
+    } == expected
 
 
 def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
@@ -153,7 +194,9 @@ def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
     ):
         chosen = representations(choice)
         result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
-        found |= {(row.method, row.setting.removesuffix("s")): told(row, places=2) for row in result.rows}
+        found |= {
+            (row.method, row.setting.removesuffix("s")): told(row, places=2) for row in result.rows
+        }
     cells = {}
     for name, (_, here) in table("representations.md", "the paper").rows.items():
         named = re.fullmatch(r"`(.*)`, (.*), (\d+)(?: demonstrations?)?", name)
@@ -174,7 +217,10 @@ class Table:
 def table(page: str, head: str) -> Table:
     """The one of a page of docs/ whose second column has this head."""
     blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / page).read_text(), re.MULTILINE)
-    lines = [[tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()] for block in blocks]
+    lines = [
+        [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]
+        for block in blocks
+    ]
     ((heads, _, *rows),) = [found for found in lines if found[0][1] == head]
     assert len({row[0] for row in rows}) == len(rows) and len(set(heads)) == len(heads)
     assert all(len(row) == len(heads) for row in rows)
@@ -182,14 +228,22 @@ def table(page: str, head: str) -> Table:
 
 
 def holds(
-    found: Table, result: StudyResult, methods: Mapping[str, str], settings: Mapping[str, str], *, places: int = 3
+    found: Table,
+    result: StudyResult,
+    methods: Mapping[str, str],
+    settings: Mapping[str, str],
+    *,
+    places: int = 3,
 ) -> None:
-    """Every cell of a table is the score of the method of its line in the setting of its column, and no method that was
-    measured there is left out. methods: to the names of their lines; settings: of each column's head."""
+    """Every cell of a table is the score of the method of its line in the setting of its column,
+    and no method that was measured there is left out. methods: to the names of their lines;
+    settings: of each column's head."""
     assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
     rows = {(row.method, row.setting): row for row in result.rows}
     for method, name in methods.items():
-        expected = tuple(told(rows[method, setting], places=places) for setting in settings.values())
+        expected = tuple(
+            told(rows[method, setting], places=places) for setting in settings.values()
+        )
         assert found.rows[name] == expected, name
 
 
@@ -204,7 +258,11 @@ def number(value: float, places: int, sign: Literal["", "+"] = "") -> str:
 
 
 def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
-    verdicts = {(each.better, each.worse): each.verdict for each in dualmind.verdicts if each.setting == "unseen goals"}
+    verdicts = {
+        (each.better, each.worse): each.verdict
+        for each in dualmind.verdicts
+        if each.setting == "unseen goals"
+    }
     assert verdicts[DUAL, IMITATION] == "does not show"
     assert verdicts[DUAL, HEAD] == verdicts[DUAL, PREFIX] == "the opposite shows"
     for each in dualmind.verdicts:
@@ -212,4 +270,7 @@ def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
         assert (compared is None) == (each.verdict == "not measured")
         if compared is not None:
             low, high = compared.difference.low, compared.difference.high
-            assert (low > 0, high < 0) == (each.verdict == "shows", each.verdict == "the opposite shows")
+            assert (low > 0, high < 0) == (
+                each.verdict == "shows",
+                each.verdict == "the opposite shows",
+            )

@@ -1,4 +1,5 @@
-"""The study of pretraining objectives: what is compared, what is shared, and the whole of it from one command."""
+"""The study of pretraining objectives: what is compared, what is shared, and the whole of it from
+one command."""
 
 from __future__ import annotations
 
@@ -13,33 +14,54 @@ from studies.engine.constructed import conclude
 
 from manyparts import cli
 from manyparts.core.errors import UserError
-from manyparts.studies import find
+from manyparts.studies import find_study
 from manyparts.studies.engine.report import write_report
 from manyparts.studies.engine.results import gather
-from manyparts.studies.engine.stages import Collect, Evaluate, Train, lineage, read_description, write_description
+from manyparts.studies.engine.stages import (
+    Collect,
+    Evaluate,
+    Train,
+    lineage,
+    read_description,
+    write_description,
+)
 from manyparts.studies.engine.study import methods_of, stages_of
-from manyparts.studies.library.representations import BASELINES, INVERSE, METHODS, STATES, Choice, contexts, study
+from manyparts.studies.library.representations import (
+    BASELINES,
+    INVERSE,
+    METHODS,
+    STATES,
+    Choice,
+    contexts,
+    study,
+)
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pretraining_had(preset: str) -> None:
-    measurements = find("representations").measurements(preset, 1)
+def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pretraining_had(
+    preset: str,
+) -> None:
+    measurements = find_study("representations").measurements(preset, 1)
     assert set(methods_of(measurements)) == set(METHODS)
     few: dict[tuple[str, str], set[str]] = {}
     for each in measurements:
         for evaluation in each.evaluations:
             run = evaluation.run
-            few.setdefault((each.setting.partition(", pretrained")[0], evaluation.tasks[0]), set()).add(run.data.key)
+            few.setdefault(
+                (each.setting.partition(", pretrained")[0], evaluation.tasks[0]), set()
+            ).add(run.data.key)
             for before in list(lineage(run))[1:]:
                 assert before.data.environment.context is None
                 known = before.data.environment, run.data.environment
-                assert known[0].goal == "hidden" or not set(before.data.tasks) & set(run.data.tasks), each
+                assert known[0].goal == "hidden" or not set(before.data.tasks) & set(
+                    run.data.tasks
+                ), each
                 assert known[0].goal == "visible" or known[1].context == each.seed
     assert all(len(keys) == 1 for keys in few.values())
 
 
 def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
-    stages = stages_of(find("representations").measurements("laptop", 1))
+    stages = stages_of(find_study("representations").measurements("laptop", 1))
     pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
     environments, untaught = 3, 2  # random and ImageNet's
     smaller = 2  # of two objectives, in the point mass
@@ -49,7 +71,7 @@ def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> N
 
 
 def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_chosen() -> None:
-    usual = find("representations").measurements("laptop", 1)
+    usual = find_study("representations").measurements("laptop", 1)
     assert {each.setting for each in usual} == {
         "pointmass, 2 demonstrations",
         "pointmass, 10 demonstrations",
@@ -58,30 +80,49 @@ def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_ch
         "pick-place, 5 demonstrations",
         "doors, 10 demonstrations",
     }
-    chosen = study(Choice(("doors",), pretrain_sizes=(300, 30), finetune_sizes=(2,))).measurements("laptop", 1)
-    assert {each.setting for each in chosen} == {"doors, 2 demonstrations", "doors, 2 demonstrations, pretrained on 30"}
+    chosen = study(Choice(("doors",), pretrain_sizes=(300, 30), finetune_sizes=(2,))).measurements(
+        "laptop", 1
+    )
+    assert {each.setting for each in chosen} == {
+        "doors, 2 demonstrations",
+        "doors, 2 demonstrations, pretrained on 30",
+    }
 
 
 def test_flags_choose_a_part_of_it() -> None:
     chosen = study(Choice(("doors",), (INVERSE, STATES), (60,), (1, 4))).measurements("laptop", 2)
     assert methods_of(chosen) == [INVERSE, STATES] and len(chosen) == 2 * 2 * 2
-    assert {each.setting for each in chosen} == {"doors, 1 demonstration", "doors, 4 demonstrations"}
-    static = study(Choice(("doors",), ("static-contrastive",), (60, 6), (1,))).measurements("laptop", 1)
-    assert [each.setting for each in static] == ["doors, 1 demonstration", "doors, 1 demonstration, pretrained on 6"]
-    collected = [stage for stage in stages_of(chosen) if isinstance(stage, Collect) and stage.seed in (0, 1)]
+    assert {each.setting for each in chosen} == {
+        "doors, 1 demonstration",
+        "doors, 4 demonstrations",
+    }
+    static = study(Choice(("doors",), ("static-contrastive",), (60, 6), (1,))).measurements(
+        "laptop", 1
+    )
+    assert [each.setting for each in static] == [
+        "doors, 1 demonstration",
+        "doors, 1 demonstration, pretrained on 6",
+    ]
+    collected = [
+        stage for stage in stages_of(chosen) if isinstance(stage, Collect) and stage.seed in (0, 1)
+    ]
     assert {stage.episodes for stage in collected} == {20}
     evaluated = {stage.seed for stage in stages_of(chosen) if isinstance(stage, Evaluate)}
     assert evaluated == {0, 1}
 
 
 def test_pretraining_is_said_as_it_is_where_sizes_do_not_divide_among_tasks() -> None:
-    chosen = study(Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))).measurements("laptop", 1)
+    chosen = study(
+        Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))
+    ).measurements("laptop", 1)
     totals = {"pointmass": [100, 31, 30, 2, 1], "doors": [99, 30, 3]}
     for place, expected in totals.items():
         measured = [each for each in chosen if each.place == place]
         assert [each.pretraining for each in measured] == expected
         rest = ["", *(f", pretrained on {total}" for total in expected[1:])]
-        assert [each.setting for each in measured] == [f"{place}, 2 demonstrations{after}" for after in rest]
+        assert [each.setting for each in measured] == [
+            f"{place}, 2 demonstrations{after}" for after in rest
+        ]
         for each in measured:
             many = list(lineage(each.evaluations[0].run))[-1].data
             assert many.episodes * len(many.tasks) == each.pretraining
@@ -109,18 +150,32 @@ def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsy
     (name, values), *_ = given.items()
     with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
         Choice(**given)
-    command = ["study", "representations", "--list", f"--{name.replace('_', '-')}", *map(str, values)]
-    assert cli.main(command) == 2 and f"{name} has {values[0]} more than once" in capsys.readouterr().err
+    command = [
+        "study",
+        "representations",
+        "--list",
+        f"--{name.replace('_', '-')}",
+        *map(str, values),
+    ]
+    assert (
+        cli.main(command) == 2
+        and f"{name} has {values[0]} more than once" in capsys.readouterr().err
+    )
 
 
 def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
     usual, chosen = (
-        study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,), steps)).measurements("paper", 1)
+        study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,), steps)).measurements(
+            "paper", 1
+        )
         for steps in (None, 1000)
     )
     for measured, steps in ((usual, 100_000), (chosen, 1000)):
         inverse, states = (list(lineage(each.evaluations[0].run)) for each in measured)
-        assert inverse[-1].config.steps == steps and inverse[0].config.steps == states[0].config.steps == 10_000
+        assert (
+            inverse[-1].config.steps == steps
+            and inverse[0].config.steps == states[0].config.steps == 10_000
+        )
     with pytest.raises(UserError, match="pretrain_steps is 0; expected at least 1"):
         Choice(pretrain_steps=0)
     assert cli.main(["study", "representations", "--list", "--pretrain-steps", "0"]) == 2
@@ -129,15 +184,20 @@ def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
 
 def test_the_papers_environments_have_its_sizes() -> None:
     known = contexts()
-    assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (100, 1000, 10_000)
+    assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (
+        100,
+        1000,
+        10_000,
+    )
     assert len(known["ml45"].before) == 45 and len(known["r3m"].before) == 45
     assert not set(known["r3m"].before) & set(known["r3m"].after)
 
 
 def test_the_papers_schedules_are_the_papers() -> None:
-    """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the kitchen."""
+    """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the
+    kitchen."""
     found = {}
-    for each in find("representations").measurements("paper", 1):
+    for each in find_study("representations").measurements("paper", 1):
         evaluation = each.evaluations[0]
         if each.method == INVERSE:
             found[each.place] = (
@@ -158,31 +218,47 @@ def test_the_papers_schedules_are_the_papers() -> None:
 
 def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
-    given = ["--objectives", INVERSE, STATES, "random", "--seeds", "1", "--workers", "2", "--output", str(output)]
+    given = [
+        "--objectives",
+        INVERSE,
+        STATES,
+        "random",
+        "--seeds",
+        "1",
+        "--workers",
+        "2",
+        "--output",
+        str(output),
+    ]
     assert cli.main(["study", "representations-debug", *given]) == 0
     rows = json.loads((output / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == [INVERSE, STATES, "random"]
     assert all(row["episodes"] == 2 for row in rows) and (output / "report.html").exists()
     assert "pointmass, 2 demonstrations" in capsys.readouterr().out
-    assert all(set(row["probes"]) == {"linear state", "mlp state", "linear goal", "mlp goal"} for row in rows)
+    assert all(
+        set(row["probes"]) == {"linear state", "mlp state", "linear goal", "mlp goal"}
+        for row in rows
+    )
     assert rows[1]["probes"]["linear state"] > 0.99, "the state is told by itself"
     page = (output / "report.html").read_text()
     assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
 
 
 def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
-    settings = {each.setting for each in find("representations").measurements("paper", 1)}
-    laptop = {each.setting for each in find("representations").measurements("laptop", 1)}
-    published = {setting for _, setting in find("representations").published}
+    settings = {each.setting for each in find_study("representations").measurements("paper", 1)}
+    laptop = {each.setting for each in find_study("representations").measurements("laptop", 1)}
+    published = {setting for _, setting in find_study("representations").published}
     assert published <= settings and len(published & laptop) == 3
-    assert find("representations").published_pretraining.keys() == published
+    assert find_study("representations").published_pretraining.keys() == published
 
 
 def test_figures_beside_the_papers_say_how_much_each_pretrained(tmp_path: Path) -> None:
     chosen = study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,)))
     measurements = chosen.measurements("laptop", 2)
     conclude(measurements, tmp_path, lambda each: 1)
-    page = write_report(chosen, measurements, gather(chosen, "laptop", measurements, tmp_path), tmp_path).read_text()
+    page = write_report(
+        chosen, measurements, gather(chosen, "laptop", measurements, tmp_path), tmp_path
+    ).read_text()
     table = page.partition("<h2>Beside the paper</h2>")[2].partition("</table>")[0]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")]
     assert ["method", "ours", "the paper's", "pretraining trajectories, ours", "the paper's"] in [

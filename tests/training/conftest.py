@@ -19,4 +19,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def first_run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(first(), data=data, output=tmp_path_factory.mktemp("training") / "first", device="cpu")
+    return train(
+        first(), data=data, output=tmp_path_factory.mktemp("training") / "first", device="cpu"
+    )

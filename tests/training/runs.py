@@ -43,7 +43,12 @@ def second(**changes: Any) -> TrainConfig:
 
 def config_named(name: str) -> TrainConfig:
     """Configs of runs in a process of their own. endless: until stopped."""
-    often = {"checkpoint_every_steps": 5, "validate_every_steps": 7, "log_every_steps": 3, "ema_decay": 0.9}
+    often = {
+        "checkpoint_every_steps": 5,
+        "validate_every_steps": 7,
+        "log_every_steps": 3,
+        "ema_decay": 0.9,
+    }
     model = replace(first().model, dropout=0.1)
     return {
         "killed": first(steps=60, model=model, **often),
@@ -64,11 +69,21 @@ def with_bad_action(episode: Episode, frame: int) -> Episode:
     return replace(episode, expert_action=action)
 
 
-def start(name: str, data: Path, output: Path, *, resume: bool = False, **options: Any) -> subprocess.Popen[str]:
+def start(
+    name: str, data: Path, output: Path, *, resume: bool = False, **options: Any
+) -> subprocess.Popen[str]:
     """Train in another process."""
     tests = Path(__file__).parents[1]
     paths = os.pathsep.join([str(tests), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-c", _SCRIPT, name, str(data), str(output), "resume" if resume else "new"]
+    command = [
+        sys.executable,
+        "-c",
+        _SCRIPT,
+        name,
+        str(data),
+        str(output),
+        "resume" if resume else "new",
+    ]
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
 
@@ -76,12 +91,17 @@ def start(name: str, data: Path, output: Path, *, resume: bool = False, **option
 def rows(run: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl but for their speed, which no two runs share."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "samples_per_second"} for row in lines]
+    return [
+        {key: value for key, value in row.items() if key != "samples_per_second"} for row in lines
+    ]
 
 
 def weights(run: Path) -> dict[str, bytes]:
     """The last checkpoint's weights, to the bit."""
-    return {name: value.numpy().tobytes() for name, value in read_weights(resolve(run) / WEIGHTS).items()}
+    return {
+        name: value.numpy().tobytes()
+        for name, value in read_weights(resolve(run) / WEIGHTS).items()
+    }
 
 
 def same_losses(one: Path, other: Path, *, since: int = 0) -> None:
@@ -89,11 +109,14 @@ def same_losses(one: Path, other: Path, *, since: int = 0) -> None:
     for row, other_row in zip(rows(one), rows(other), strict=True):
         assert row.keys() == other_row.keys()
         if row["step"] > since:
-            np.testing.assert_allclose(list(row.values()), list(other_row.values()), rtol=1e-5, err_msg=str(row))
+            np.testing.assert_allclose(
+                list(row.values()), list(other_row.values()), rtol=1e-5, err_msg=str(row)
+            )
 
 
 def same_weights(one: Path, other: Path) -> None:
-    """The last checkpoints agree as far as sums in another order let Adam, which divides by small numbers."""
+    """The last checkpoints agree as far as sums in another order let Adam, which divides by small
+    numbers."""
     ours, theirs = (read_weights(resolve(run) / WEIGHTS) for run in (one, other))
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
@@ -109,12 +132,17 @@ def go_back(run: Path, step: int) -> None:
 
 def children(process: int) -> list[int]:
     """Processes that `process` started, as Linux tells."""
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return [
+        int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
 
 
 def wait_for_rows(run: Path, count: int, *, seconds: float = 300) -> None:
     """Until a run has logged that much; it fails the test if the run takes longer."""
     until = time.monotonic() + seconds
-    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < count:
+    while (
+        not (run / "metrics.jsonl").exists()
+        or len((run / "metrics.jsonl").read_text().splitlines()) < count
+    ):
         assert time.monotonic() < until, "the run does not begin"
         time.sleep(0.01)

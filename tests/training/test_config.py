@@ -17,7 +17,10 @@ from manyparts.training.config import AugmentationConfig, OptimizerConfig, Train
         ({"batch_size": -1}, "batch_size is -1; expected at least 1"),
         ({"ema_decay": 1.0}, r"ema_decay is 1.0; expected in \[0, 1\)"),
         ({"objectives": {}}, r"objectives is \{\}; expected at least one loss"),
-        ({"batch_size": 8, "processes": 3}, "batch_size is 8; expected a multiple of processes x accumulation = 3"),
+        (
+            {"batch_size": 8, "processes": 3},
+            "batch_size is 8; expected a multiple of processes x accumulation = 3",
+        ),
         ({"checkpoint_every_steps": 0}, "checkpoint_every_steps is 0; expected at least 1"),
         ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
     ],

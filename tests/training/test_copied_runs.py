@@ -1,4 +1,5 @@
-"""Runs that were copied with links followed or lost, or lie where there are no links, go on as if nothing were."""
+"""Runs that were copied with links followed or lost, or lie where there are no links, go on as if
+nothing were."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ CONFIG = first(steps=8, checkpoint_every_steps=3)
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(CONFIG, data=data, output=tmp_path_factory.mktemp("copied") / "whole", device="cpu")
+    return train(
+        CONFIG, data=data, output=tmp_path_factory.mktemp("copied") / "whole", device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,9 @@ def last_alone(run: Path, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [links_followed, links_lost, links_as_texts, last_alone])
-def test_a_copied_run_goes_on_to_the_bit(whole: Path, stopped: Path, data: Path, tmp_path: Path, how) -> None:
+def test_a_copied_run_goes_on_to_the_bit(
+    whole: Path, stopped: Path, data: Path, tmp_path: Path, how
+) -> None:
     how(stopped, tmp_path / "run")
     load_system(tmp_path / "run")
     train(CONFIG, data=data, output=tmp_path / "run", resume=True, device="cpu")
@@ -63,7 +68,9 @@ def test_a_copied_run_goes_on_to_the_bit(whole: Path, stopped: Path, data: Path,
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
-def test_a_disk_without_links_holds_a_run(whole: Path, data: Path, tmp_path: Path, monkeypatch, number: int) -> None:
+def test_a_disk_without_links_holds_a_run(
+    whole: Path, data: Path, tmp_path: Path, monkeypatch, number: int
+) -> None:
     def refuse(*names: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -80,7 +87,9 @@ def test_what_a_user_put_into_a_checkpoint_stays(stopped: Path, data: Path, tmp_
     results.parent.mkdir()
     results.write_text("{}")
     train(CONFIG, data=data, output=tmp_path / "run", resume=True, device="cpu")
-    assert [path.name for path in results.parents[1].iterdir()] == ["evaluation"] and results.exists()
+    assert [path.name for path in results.parents[1].iterdir()] == [
+        "evaluation"
+    ] and results.exists()
 
 
 def test_a_copied_last_of_no_known_step_is_kept(stopped: Path, data: Path, tmp_path: Path) -> None:

@@ -48,14 +48,21 @@ def test_two_processes_give_the_losses_of_one_and_go_on_from_it(data, tmp_path, 
 
     shutil.copytree(one, tmp_path / "taken over", symlinks=True)
     go_back(tmp_path / "taken over", 3)
-    same_losses(one, train(together, data=data, output=tmp_path / "taken over", resume=True, device="cpu"))
+    same_losses(
+        one, train(together, data=data, output=tmp_path / "taken over", resume=True, device="cpu")
+    )
 
 
 def test_shared_out_weights_train_averages_targets_and_three_losses_alike(data, tmp_path):
-    """Phase I decodes three times a step and moves a target encoder and averaged weights beside the trained ones."""
-    config = first(steps=4, processes=2, ema_decay=0.9, checkpoint_every_steps=2, validate_every_steps=2)
+    """Phase I decodes three times a step and moves a target encoder and averaged weights beside the
+    trained ones."""
+    config = first(
+        steps=4, processes=2, ema_decay=0.9, checkpoint_every_steps=2, validate_every_steps=2
+    )
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
-    shared = train(replace(config, sharding="fsdp"), data=data, output=tmp_path / "shared", device="cpu")
+    shared = train(
+        replace(config, sharding="fsdp"), data=data, output=tmp_path / "shared", device="cpu"
+    )
     same_losses(whole, shared)
     same_weights(whole, shared)
 

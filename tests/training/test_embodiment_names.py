@@ -1,4 +1,5 @@
-"""One robot recorded in two folders is one embodiment, whatever the folders are called, unless names are written."""
+"""One robot recorded in two folders is one embodiment, whatever the folders are called, unless
+names are written."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from manyparts.training.train import train
 UNNAMED = {"npz": foreign.npz, "rlds": foreign.rlds}
 
 
-def record(folder: Path, seed: int = 0, *, state: int = 3, sentence: str = "push it") -> Path:
+def record(folder: Path, seed: int = 0, *, state: int = 3, instruction: str = "push it") -> Path:
     """A user's own recording, as .npz."""
     folder.mkdir(parents=True)
     for number in range(2):
@@ -31,7 +32,7 @@ def record(folder: Path, seed: int = 0, *, state: int = 3, sentence: str = "push
         action = rng.uniform(-1, 1, (12, 2)) * (1 + seed)
         image = rng.integers(0, 255, (12, 16, 16, 3), dtype=np.uint8)
         arrays = {"action": action, "top": image, "state": rng.normal(size=(12, state))}
-        np.savez(folder / f"{number}.npz", **arrays, sentence=sentence)
+        np.savez(folder / f"{number}.npz", **arrays, instruction=instruction)
     return folder
 
 
@@ -56,7 +57,7 @@ def monday(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def friday(tmp_path: Path) -> Path:
-    return record(tmp_path / "friday", seed=1, sentence="pull it")
+    return record(tmp_path / "friday", seed=1, instruction="pull it")
 
 
 @pytest.mark.parametrize("name", UNNAMED)
@@ -65,23 +66,37 @@ def test_formats_without_a_robots_name_are_joined(tmp_path, capsys, name):
     other = Path(shutil.copytree(one, tmp_path / "other" / "another" / "1.0.0"))
     run = train(first(steps=1), data=[one, other], output=tmp_path / "run", device="cpu")
     assert len(names(run)) == 1 and not names(run)[0][1]
-    assert f"not all of {one}, {other} name their robot; they are equal in cameras" in capsys.readouterr().err
+    assert (
+        f"not all of {one}, {other} name their robot; they are equal in cameras"
+        in capsys.readouterr().err
+    )
 
 
 def test_recordings_of_one_robot_are_one_embodiment(monday, friday, tmp_path):
     run = train(first(steps=1), data=[monday, friday], output=tmp_path / "run", device="cpu")
     assert names(run) == [("monday", False)]
     (body,) = load_info(resolve(run)).embodiments
-    assert [(task.name, task.sentence) for task in body.tasks] == [("unknown/0", "push it"), ("unknown/1", "pull it")]
+    assert [(task.name, task.instruction) for task in body.tasks] == [
+        ("unknown/0", "push it"),
+        ("unknown/1", "pull it"),
+    ]
     assert max(body.spec.action.high) > 1.5  # of both
 
 
 def test_another_recording_is_tuned_on(monday, friday, tmp_path, capsys):
     run = train(first(steps=1), data=monday, output=tmp_path / "run", device="cpu")
     for number in range(2):
-        tuned = train(second(steps=1), data=friday, output=tmp_path / f"{number}", start_from=run, device="cpu")
+        tuned = train(
+            second(steps=1),
+            data=friday,
+            output=tmp_path / f"{number}",
+            start_from=run,
+            device="cpu",
+        )
         assert names(tuned)[0][0] == "monday"
-        assert f"{friday} does not name its robot: it is taken for 'monday'" in capsys.readouterr().err
+        assert (
+            f"{friday} does not name its robot: it is taken for 'monday'" in capsys.readouterr().err
+        )
         as_written_before(run)
 
 
@@ -100,30 +115,50 @@ def test_names_that_are_given_part_and_join(monday, friday, tmp_path):
     two = train(first(steps=1), **given, embodiment=["left", "right"], output=tmp_path / "two")
     assert names(two) == [("left", True), ("right", True)]
     one = train(first(steps=1), **given, embodiment="arm", output=tmp_path / "one")
-    assert names(one) == [("arm", True)] and load(train_second(one, friday, tmp_path, "arm")).interface.named
+    assert (
+        names(one) == [("arm", True)]
+        and load(train_second(one, friday, tmp_path, "arm")).spec.named
+    )
     train(first(steps=1), **given, output=two, resume=True)
-    with pytest.raises(UserError, match=r"embodiment was \['left', 'right'\], is \['left', 'other'\]"):
+    with pytest.raises(
+        UserError, match=r"embodiment was \['left', 'right'\], is \['left', 'other'\]"
+    ):
         train(first(steps=1), **given, embodiment=["left", "other"], output=two, resume=True)
-    with pytest.raises(UserError, match=r"may be left or right; if it is one of these, say so with --embodiment NAME"):
+    with pytest.raises(
+        UserError,
+        match=r"may be left or right; if it is one of these, say so with --embodiment NAME",
+    ):
         train_second(two, friday, tmp_path, None)
     tuned = train_second(two, friday, tmp_path, "right")
     assert [each.spec.embodiment for each in load_info(resolve(tuned)).trained] == ["right"]
-    with pytest.raises(UserError, match=r"\(other\); known: left \(not the same: embodiment\).*with --embodiment NAME"):
+    with pytest.raises(
+        UserError,
+        match=r"\(other\); known: left \(not the same: embodiment\).*with --embodiment NAME",
+    ):
         train_second(two, friday, tmp_path, "other")
 
 
 def train_second(run: Path, data: Path, folder: Path, name: str | None) -> Path:
     names = [] if name is None else [name]
     output = folder / f"{run.name}-{name}"
-    return train(second(steps=1), data=data, embodiment=names, output=output, start_from=run, device="cpu")
+    return train(
+        second(steps=1), data=data, embodiment=names, output=output, start_from=run, device="cpu"
+    )
 
 
 def test_converted_datasets_take_a_name(monday, friday, tmp_path):
     for kind in ("lerobot", "minari"):
         convert(monday, tmp_path / f"{kind}-guess", format=kind)
         convert(monday, tmp_path / f"{kind}-arm", format=kind, embodiment="arm")
-        guess, arm = (EpisodeDataset.open(tmp_path / f"{kind}-{name}").spec for name in ("guess", "arm"))
-        assert (guess.embodiment, guess.named, arm.embodiment, arm.named) == ("monday", False, "arm", True)
+        guess, arm = (
+            EpisodeDataset.open(tmp_path / f"{kind}-{name}").spec for name in ("guess", "arm")
+        )
+        assert (guess.embodiment, guess.named, arm.embodiment, arm.named) == (
+            "monday",
+            False,
+            "arm",
+            True,
+        )
     sources = Sources.open([friday, tmp_path / "lerobot-arm"])
     assert [each.spec.embodiment for each in sources.embodiments()] == ["arm"]
     run = train(first(steps=1), data=friday, output=tmp_path / "run", device="cpu")
@@ -134,7 +169,9 @@ def test_robots_that_differ_are_not_joined(monday, tmp_path):
     other = record(tmp_path / "other", state=4)
     assert len(Sources.open([monday, other]).embodiments()) == 2
     same_name = record(tmp_path / "again" / "monday", state=4)
-    with pytest.raises(UserError, match=r"differ \(state_names.*of two robots\? name them with --embodiment"):
+    with pytest.raises(
+        UserError, match=r"differ \(state_names.*of two robots\? name them with --embodiment"
+    ):
         Sources.open([monday, same_name]).embodiments()
     assert len(Sources.open([monday, same_name], embodiment=["a", "b"]).embodiments()) == 2
     for wrong in (["a", "b", "c"], [" "]):

@@ -1,4 +1,5 @@
-"""Tokens of frozen encoders on disk are those that the encoders give, and are named by what decides them."""
+"""Tokens of frozen encoders on disk are those that the encoders give, and are named by what decides
+them."""
 
 from __future__ import annotations
 
@@ -38,11 +39,17 @@ def compute(system: System, data: Path, tmp_path: Path, encoder: str = "conv") -
 def test_features_are_the_tokens_of_every_frame(system, data, tmp_path):
     features = compute(system, data, tmp_path)
     cache = FrameCache.open(EpisodeDataset.open(data))
-    assert isinstance(features, np.memmap) and features.dtype == np.float16 and len(features) == cache.num_frames
+    assert (
+        isinstance(features, np.memmap)
+        and features.dtype == np.float16
+        and len(features) == cache.num_frames
+    )
     frames = torch.from_numpy(cache.frames("front", 0, cache.num_frames))
     with torch.no_grad():
         tokens = system.eval().model.visual_features(frames, "front")
-    torch.testing.assert_close(torch.from_numpy(features.astype(np.float32)), tokens, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        torch.from_numpy(features.astype(np.float32)), tokens, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_features_are_computed_once_and_nothing_is_left_beside_them(system, data, tmp_path):
@@ -59,14 +66,20 @@ def test_other_encoders_and_configs_have_other_names_and_other_parts_do_not(syst
     with torch.no_grad():
         system.model.blocks[0].attention.query.weight += 1
     assert encoder_hash(system, "conv", "fp32") == before
-    assert encoder_hash(system, "vit", "fp32") != before and encoder_hash(system, "conv", "bf16") != before
+    assert (
+        encoder_hash(system, "vit", "fp32") != before
+        and encoder_hash(system, "conv", "bf16") != before
+    )
     with torch.no_grad():
         system.model.embedding.projections["front"].bias[0] += 1e-6
     assert encoder_hash(system, "conv", "fp32") != before
 
 
 def test_encoders_that_train_have_no_features(data, tmp_path):
-    with pytest.raises(UserError, match=r"cache_features needs frozen encoders, but model\.embedding\.\S+ is trained"):
+    with pytest.raises(
+        UserError,
+        match=r"cache_features needs frozen encoders, but model\.embedding\.\S+ is trained",
+    ):
         compute(make_system(), data, tmp_path)
 
 
@@ -81,7 +94,11 @@ def test_tokens_too_large_for_float16_are_an_error_and_leave_nothing(system, dat
 def test_training_on_features_is_training_on_images(first_run, data, tmp_path):
     runs = [
         train(
-            second(cache_features=cached), data=data, output=tmp_path / str(cached), start_from=first_run, device="cpu"
+            second(cache_features=cached),
+            data=data,
+            output=tmp_path / str(cached),
+            start_from=first_run,
+            device="cpu",
         )
         for cached in (True, False)
     ]
@@ -91,7 +108,9 @@ def test_training_on_features_is_training_on_images(first_run, data, tmp_path):
 
 
 def test_the_user_is_told_that_augmentation_is_off(first_run, data, tmp_path, capsys):
-    plain = train(second(), data=data, output=tmp_path / "plain", start_from=first_run, device="cpu")
+    plain = train(
+        second(), data=data, output=tmp_path / "plain", start_from=first_run, device="cpu"
+    )
     assert "augmentation of images is off" not in capsys.readouterr().err
     config = second(augmentation=AugmentationConfig(brightness=0.5))
     run = train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")

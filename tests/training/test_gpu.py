@@ -24,21 +24,33 @@ from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.train import train
 from manyparts.training.update import Learner
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")]
-PHASE_1 = {name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")}
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+PHASE_1 = {
+    name: OBJECTIVES[name] for name in ("forward_dynamics", "inverse_dynamics", "masked_hindsight")
+}
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_training_in_bf16_learns_and_is_near_the_cpu(data, tmp_path, compiled):
-    ours = train(first(precision="bf16", compile=compiled), data=data, output=tmp_path / "gpu", device="cuda")
+    ours = train(
+        first(precision="bf16", compile=compiled), data=data, output=tmp_path / "gpu", device="cuda"
+    )
     theirs = train(first(), data=data, output=tmp_path / "cpu", device="cpu")
     assert rows(ours)[0]["loss"] == pytest.approx(rows(theirs)[0]["loss"], rel=0.02)
-    assert all(math.isfinite(row["loss"]) for row in rows(ours)) and rows(ours)[-1]["loss"] < rows(ours)[0]["loss"]
+    assert (
+        all(math.isfinite(row["loss"]) for row in rows(ours))
+        and rows(ours)[-1]["loss"] < rows(ours)[0]["loss"]
+    )
 
 
 def test_a_step_of_phase_1_waits_for_the_device_once():
     config = replace(first(), objectives=PHASE_1)
-    learner = Learner(make_system(objectives=PHASE_1, prompt=None), config, Ranks(), torch.device("cuda"))
+    learner = Learner(
+        make_system(objectives=PHASE_1, prompt=None), config, Ranks(), torch.device("cuda")
+    )
     batch = make_batch().pinned()
     learner.step(0, {0: batch})
     torch.cuda.set_sync_debug_mode("warn")
@@ -54,21 +66,32 @@ def test_a_step_of_phase_1_waits_for_the_device_once():
 
 def test_the_benchmark_stays_below_the_matrix_peak():
     measured = list(benchmarks.measure("gpu"))
-    assert [row.name for row in measured] == ["gpu-phase1", "gpu-phase2", "gpu-pretrain-84", "gpu-pretrain-120"]
+    assert [row.name for row in measured] == [
+        "gpu-phase1",
+        "gpu-phase2",
+        "gpu-pretrain-84",
+        "gpu-pretrain-120",
+    ]
     assert all(0 < row.ratio < 1 for row in measured)
 
 
 def test_frames_in_a_gpus_memory_are_those_of_the_disk_and_shifted_alike(data, tmp_path):
     dataset = EpisodeDataset.open(data)
     cache, config = FrameCache.open(dataset, tmp_path), WindowConfig(steps=2, chunk=1)
-    held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cuda"))).batch(0, 32)
+    held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cuda"))).batch(
+        0, 32
+    )
     read = Windows(dataset, cache, config, seed=0).batch(0, 32)
-    change = AugmentationConfig(shift_pixels=3, resized_crop=(0.8, 0.9), brightness=0.1, state_noise=0.1)
+    change = AugmentationConfig(
+        shift_pixels=3, resized_crop=(0.8, 0.9), brightness=0.1, state_noise=0.1
+    )
     for one, other in ((held, read), (_augmented(held, change), _augmented(read, change))):
         for camera, frames in one.images.items():
             assert frames.is_cuda
             difference = frames.cpu().int() - other.images[camera].int()
-            assert (difference.abs() <= 1).all() and (difference == 0).float().mean() > 0.99  # of what is rounded
+            assert (difference.abs() <= 1).all() and (
+                difference == 0
+            ).float().mean() > 0.99  # of what is rounded
 
 
 def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
@@ -87,7 +110,18 @@ def test_a_replayed_plan_is_the_one_launched_kernel_by_kernel(decoding):
     model = make_model(decoding).cuda()
     observation, action, reward, plans = (each.cuda() for each in a_context(model))
     context = model.encode(observation, action, reward)
-    for moved in range(3):  # the graph is recorded in the first round and replayed with other contexts after it
-        there, launched = context.imagined(plans[:, :5]), step_by_step(context.imagine(len(plans)), plans[:, :5])
-        assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(there, launched, strict=True))
-        context, plans = context.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]), plans.flip(0)
+    for moved in range(
+        3
+    ):  # the graph is recorded in the first round and replayed with other contexts after it
+        there, launched = (
+            context.imagined(plans[:, :5]),
+            step_by_step(context.imagine(len(plans)), plans[:, :5]),
+        )
+        assert all(
+            torch.allclose(one, other, atol=1e-4)
+            for one, other in zip(there, launched, strict=True)
+        )
+        context, plans = (
+            context.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]),
+            plans.flip(0),
+        )

@@ -1,4 +1,5 @@
-"""Two recordings of one robot whose actions' bounds nobody wrote down: neither reaches as far as the other."""
+"""Two recordings of one robot whose actions' bounds nobody wrote down: neither reaches as far as
+the other."""
 
 from __future__ import annotations
 
@@ -22,7 +23,11 @@ from manyparts.models.checkpoint import load_info, resolve
 from manyparts.training.inputs import Sources
 from manyparts.training.train import train
 
-NARROW, WIDE, SMALL = ((-0.5, -0.75), (0.5, 0.75)), ((-1.0, -0.5), (1.0, 0.5)), ((-0.25, -0.25), (0.25, 0.25))
+NARROW, WIDE, SMALL = (
+    ((-0.5, -0.75), (0.5, 0.75)),
+    ((-1.0, -0.5), (1.0, 0.5)),
+    ((-0.25, -0.25), (0.25, 0.25)),
+)
 
 
 def measured(low: tuple[float, float], high: tuple[float, float]) -> Spec:
@@ -48,29 +53,41 @@ def wide(tmp_path: Path) -> EpisodeDataset:
 
 
 def test_a_mixture_has_the_bounds_of_all(narrow, wide, tmp_path):
-    run = train(first(steps=1), data=[narrow.path, wide.path], output=tmp_path / "run", device="cpu")
+    run = train(
+        first(steps=1), data=[narrow.path, wide.path], output=tmp_path / "run", device="cpu"
+    )
     (body,) = load_info(resolve(run)).embodiments
     assert (body.spec.action.low, body.spec.action.high) == ((-1.0, -0.75), (1.0, 0.75))
 
 
 def test_an_agents_bounds_hold_for_what_it_is_tuned_on(narrow, wide, tmp_path):
     run = train(first(steps=1), data=narrow.path, output=tmp_path / "first", device="cpu")
-    tuned = train(second(steps=1), data=wide.path, output=tmp_path / "tuned", start_from=run, device="cpu")
+    tuned = train(
+        second(steps=1), data=wide.path, output=tmp_path / "tuned", start_from=run, device="cpu"
+    )
     (body,) = load_info(resolve(tuned)).embodiments
     assert body.spec == narrow.spec and body.tasks == wide.tasks
     same = record(tmp_path / "same", narrow.spec, seed=100, inside=wide.spec)
-    again = train(second(steps=1), data=same.path, output=tmp_path / "again", start_from=run, device="cpu")
+    again = train(
+        second(steps=1), data=same.path, output=tmp_path / "again", start_from=run, device="cpu"
+    )
     assert rows(tuned)[0]["loss"] == rows(again)[0]["loss"]
 
 
 def test_windows_are_scaled_by_the_agents_bounds(narrow, wide, tmp_path):
     (body,) = Sources.open([narrow.path, wide.path]).embodiments()
     config = WindowConfig(steps=2, chunk=1)
-    whole = Windows(wide.bounded_as(body.spec), FrameCache.open(wide, tmp_path / "cache"), config, seed=0)
-    streamed = StreamedWindows(str(wide.path), config, seed=0, spec=body.spec, cache_dir=tmp_path / "streamed")
+    whole = Windows(
+        wide.bounded_as(body.spec), FrameCache.open(wide, tmp_path / "cache"), config, seed=0
+    )
+    streamed = StreamedWindows(
+        str(wide.path), config, seed=0, spec=body.spec, cache_dir=tmp_path / "streamed"
+    )
     for windows in (whole, streamed):
         batch = windows.batch(0, 32)
-        for window, action in zip(batch.window.tolist(), batch.action[:, 0, 0].numpy(), strict=True):
+        for window, action in zip(
+            batch.window.tolist(), batch.action[:, 0, 0].numpy(), strict=True
+        ):
             episode = int(np.searchsorted(wide.starts, window, side="right")) - 1
             raw = wide.columns(episode)["action"][window - wide.starts[episode]]
             np.testing.assert_allclose(action, raw / (1.0, 0.75), atol=1e-6)
@@ -79,7 +96,12 @@ def test_windows_are_scaled_by_the_agents_bounds(narrow, wide, tmp_path):
 
 def test_dynamics_models_predict_another_recording_each_in_its_own_bounds(narrow, wide, tmp_path):
     runs = [
-        train(preset("dynamics/mlp-debug"), data=data.path, output=tmp_path / f"of-{data.path.name}", device="cpu")
+        train(
+            preset("dynamics/mlp-debug"),
+            data=data.path,
+            output=tmp_path / f"of-{data.path.name}",
+            device="cpu",
+        )
         for data in (narrow, wide)
     ]
     small = record(tmp_path / "small", measured(*SMALL), seed=100)
@@ -95,7 +117,9 @@ def test_what_was_written_down_is_held_to(narrow, tmp_path):
     told = record(tmp_path / "told", spec, seed=3)
     further = replace(spec, action=replace(spec.action, high=(0.5, 0.8)))
     other = record(tmp_path / "other", further, seed=4, inside=spec)
-    with pytest.raises(UserError, match=r"both have the embodiment 'toy', but differ \(action.high"):
+    with pytest.raises(
+        UserError, match=r"both have the embodiment 'toy', but differ \(action.high"
+    ):
         train(first(steps=1), data=[told.path, other.path], output=tmp_path / "run", device="cpu")
     with pytest.raises(UserError, match=r"differ \(action.measured: True, False\)"):
         train(first(steps=1), data=[narrow.path, told.path], output=tmp_path / "run", device="cpu")

@@ -1,4 +1,5 @@
-"""metrics.jsonl holds each step once, whatever was killed; the meter's means survive a checkpoint."""
+"""metrics.jsonl holds each step once, whatever was killed; the meter's means survive a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -52,22 +53,31 @@ class BrokenWriter:
         raise AttributeError("module 'numpy' has no attribute 'bool'")
 
 
-@pytest.mark.parametrize("broken", [BrokenModule("tensorboard"), SimpleNamespace(SummaryWriter=BrokenWriter)])
+@pytest.mark.parametrize(
+    "broken", [BrokenModule("tensorboard"), SimpleNamespace(SummaryWriter=BrokenWriter)]
+)
 def test_a_broken_tensorboard_stops_nothing(tmp_path, monkeypatch, broken):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", broken)
-    says = pytest.warns(SurroundingsWarning, match=r"TensorBoard .* does not work \(\w+Error: [^\n]*\)")
+    says = pytest.warns(
+        SurroundingsWarning, match=r"TensorBoard .* does not work \(\w+Error: [^\n]*\)"
+    )
     with says as warned, Metrics(tmp_path, 0) as metrics:
         for step in (1, 2):
             metrics.write({"step": step, "loss": 0.5})
     assert len(warned) == 1 and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="needs a device that is always full"
+)
 def test_a_full_disk_is_one_line(tmp_path):
     metrics = Metrics(tmp_path, 0)
     metrics._file.close()
     metrics._file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115
-    with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"), metrics:
+    with (
+        pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No space left on device"),
+        metrics,
+    ):
         metrics.write({"step": 1})
 
 

@@ -1,4 +1,5 @@
-"""Training on a mixture of two bodies: one run, one checkpoint, resumed to the bit; refused where it does not fit."""
+"""Training on a mixture of two bodies: one run, one checkpoint, resumed to the bit; refused where
+it does not fit."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodies import ARM, CRAWLER, ENVIRONMENT, write_arm, write_crawler
+from embodiments import ARM, CRAWLER, ENVIRONMENT, write_arm, write_crawler
 from factories import OBJECTIVES
 from training.runs import first, rows, second, weights
 from training.test_resume import stop_after
@@ -35,18 +36,31 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def first_phase(both: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = first(steps=6, batch_size=12, ema_decay=0.9, checkpoint_every_steps=2)
-    return train(config, data=both, weights=(2, 1), output=tmp_path_factory.mktemp("run") / "first", device="cpu")
+    return train(
+        config,
+        data=both,
+        weights=(2, 1),
+        output=tmp_path_factory.mktemp("run") / "first",
+        device="cpu",
+    )
 
 
 def prompted(**changes) -> TrainConfig:
-    """Phase II with cached features, told by sentences and pictures."""
-    return replace(preset("dualmind/phase2-prompts-debug"), **{"steps": 4, "log_every_steps": 1} | changes)
+    """Phase II with cached features, told by instructions and pictures."""
+    return replace(
+        preset("dualmind/phase2-prompts-debug"), **{"steps": 4, "log_every_steps": 1} | changes
+    )
 
 
 def test_a_mixture_tells_its_shares_and_the_losses_of_each_body(first_phase, both):
     found = rows(first_phase)
-    assert all(row["share/arm"] == pytest.approx(ARM_WEIGHT) and row["share/crawler"] < 0.5 for row in found)
-    own = {f"validation/{loss}/{body}" for loss in first().objectives for body in ("arm", "crawler")}
+    assert all(
+        row["share/arm"] == pytest.approx(ARM_WEIGHT) and row["share/crawler"] < 0.5
+        for row in found
+    )
+    own = {
+        f"validation/{loss}/{body}" for loss in first().objectives for body in ("arm", "crawler")
+    }
     assert own <= found[-1].keys() and all(np.isfinite(found[-1][name]) for name in own)
     _, facts = read_config(first_phase)
     assert facts["data"] == [str(path) for path in both] and facts["weights"] == [2.0, 1.0]
@@ -54,7 +68,7 @@ def test_a_mixture_tells_its_shares_and_the_losses_of_each_body(first_phase, bot
 
 def test_a_checkpoint_holds_every_body(first_phase, both):
     info = load_info(resolve(first_phase))
-    assert info.joint.specs == (ARM, CRAWLER)
+    assert info.embodiment_set.specs == (ARM, CRAWLER)
     for body, path in zip(info.embodiments, both, strict=True):
         dataset = EpisodeDataset.open(path)
         assert body.statistics == dataset.statistics and body.tasks == dataset.tasks
@@ -65,7 +79,9 @@ def test_a_mixture_resumes_to_the_bit(first_phase, both, tmp_path):
     config = first(steps=6, batch_size=12, ema_decay=0.9, checkpoint_every_steps=2)
     stop_after(5, config, data=both, weights=(2, 1), output=tmp_path / "run")
     train(config, data=both, weights=(2, 1), output=tmp_path / "run", resume=True, device="cpu")
-    assert rows(tmp_path / "run") == rows(first_phase) and weights(tmp_path / "run") == weights(first_phase)
+    assert rows(tmp_path / "run") == rows(first_phase) and weights(tmp_path / "run") == weights(
+        first_phase
+    )
     with pytest.raises(UserError, match=r"weights was \[2.0, 1.0\], is \[1.0, 1.0\]"):
         train(config, data=both, output=tmp_path / "run", resume=True, device="cpu")
     with pytest.raises(UserError, match="the dataset's content is no longer that of"):
@@ -100,25 +116,41 @@ def test_a_second_phase_trains_on_features_of_both_as_on_images(first_phase, bot
     ]
     cached, images = (np.asarray([row["loss"] for row in rows(run)]) for run in runs)
     np.testing.assert_allclose(cached, images, rtol=2e-3)
-    assert {load(runs[0], embodiment=name).interface.embodiment for name in ("arm", "crawler")} == {"arm", "crawler"}
+    assert {load(runs[0], embodiment=name).spec.embodiment for name in ("arm", "crawler")} == {
+        "arm",
+        "crawler",
+    }
 
 
-def test_a_second_phase_may_be_of_one_body_which_the_agent_then_acts_for(first_phase, both, tmp_path):
-    run = train(prompted(), data=both[1], output=tmp_path / "run", start_from=first_phase, device="cpu")
+def test_a_second_phase_may_be_of_one_body_which_the_agent_then_acts_for(
+    first_phase, both, tmp_path
+):
+    run = train(
+        prompted(), data=both[1], output=tmp_path / "run", start_from=first_phase, device="cpu"
+    )
     info = load_info(resolve(run))
-    assert [len(body.tasks) for body in info.embodiments] == [0, 1] and info.joint.specs == (ARM, CRAWLER)
-    assert info.embodiments[0].statistics == load_info(resolve(first_phase)).embodiments[0].statistics
-    assert load(run).interface == CRAWLER
+    assert [len(body.tasks) for body in info.embodiments] == [
+        0,
+        1,
+    ] and info.embodiment_set.specs == (ARM, CRAWLER)
+    assert (
+        info.embodiments[0].statistics == load_info(resolve(first_phase)).embodiments[0].statistics
+    )
+    assert load(run).spec == CRAWLER
     with pytest.raises(UserError, match="not trained for embodiment 'arm'; choices: crawler"):
         load(run, embodiment="arm")
-    with pytest.raises(UserError, match=r"pointmass/reach has another embodiment .* known: crawler"):
+    with pytest.raises(
+        UserError, match=r"pointmass/reach has another embodiment .* known: crawler"
+    ):
         evaluate(run, tasks=["pointmass/reach"], episodes=1, output=tmp_path / "evaluation")
     assert not (tmp_path / "evaluation").exists()
 
 
 def test_a_body_that_the_first_phase_did_not_see_is_refused(both, tmp_path):
     alone = train(first(steps=1), data=both[0], output=tmp_path / "alone", device="cpu")
-    with pytest.raises(UserError, match=r"another embodiment than .*embodiment: arm, crawler.*known: arm"):
+    with pytest.raises(
+        UserError, match=r"another embodiment than .*embodiment: arm, crawler.*known: arm"
+    ):
         train(second(steps=1), data=both, output=tmp_path / "run", start_from=alone, device="cpu")
     assert not (tmp_path / "run").exists()
 
@@ -144,9 +176,17 @@ def test_datasets_that_do_not_go_together_are_refused_and_nothing_written(both, 
     hidden = write_arm(tmp_path / "hidden", 3, environment=ENVIRONMENT | {"goal": "hidden"})
     large = write_arm(tmp_path / "large", 3, size=24)
     for data, given, message in (
-        ([both[0], hidden.path], (), r"both have the embodiment 'arm', but differ \(environment.goal: None, hidden\)"),
+        (
+            [both[0], hidden.path],
+            (),
+            r"both have the embodiment 'arm', but differ \(environment.goal: None, hidden\)",
+        ),
         ([both[0], large.path], (), r"both have the embodiment 'arm', but differ \(cameras: "),
-        ([large.path, both[1]], (), r"share an image encoder, but have 24x24 pixels and 16x16 pixels"),
+        (
+            [large.path, both[1]],
+            (),
+            r"share an image encoder, but have 24x24 pixels and 16x16 pixels",
+        ),
         (both, (1,), "1 weights for 2 datasets"),
         (both, (1, 0), "weight 0 of a dataset; expected a number above 0"),
         ([], (), "no dataset is given"),
@@ -158,11 +198,14 @@ def test_datasets_that_do_not_go_together_are_refused_and_nothing_written(both, 
 
 def test_a_checkpoint_of_one_body_from_before_mixtures_is_read(both, tmp_path):
     run = train(
-        second(steps=1, train_only=(), cache_features=False), data=both[0], output=tmp_path / "run", device="cpu"
+        second(steps=1, train_only=(), cache_features=False),
+        data=both[0],
+        output=tmp_path / "run",
+        device="cpu",
     )
     path = resolve(run) / "config.json"
     values = json.loads(path.read_text())
     (body,) = values.pop("embodiments")
     before = load_info(resolve(run))
     path.write_text(json.dumps(body | values))
-    assert load_info(resolve(run)) == before and load(run).interface == ARM
+    assert load_info(resolve(run)) == before and load(run).spec == ARM

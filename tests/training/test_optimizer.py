@@ -11,7 +11,14 @@ from manyparts.core.errors import UserError
 from manyparts.models.actions import BinnedActionConfig
 from manyparts.models.encoders import ViTConfig
 from manyparts.training.config import OptimizerConfig
-from manyparts.training.optimizer import build_optimizer, decayed, gradient_norm, set_training_mode, train_only, trained
+from manyparts.training.optimizer import (
+    build_optimizer,
+    decayed,
+    gradient_norm,
+    set_training_mode,
+    train_only,
+    trained,
+)
 
 
 def test_matrices_decay_and_norms_biases_and_embeddings_do_not():
@@ -56,7 +63,10 @@ def test_patterns_choose_what_is_trained():
     system = make_system()
     train_only(system, ["objectives.behaviour_cloning.*", "model.blocks.1.*"])
     assert {name.split(".")[0:3:2][-1] for name in trained(system)} == {"1", "head"}
-    assert all(name.startswith(("objectives.behaviour_cloning.", "model.blocks.1.")) for name in trained(system))
+    assert all(
+        name.startswith(("objectives.behaviour_cloning.", "model.blocks.1."))
+        for name in trained(system)
+    )
 
 
 def test_without_patterns_all_is_trained_but_what_froze_itself():
@@ -73,7 +83,9 @@ def test_a_pattern_does_not_thaw_what_froze_itself():
 
 
 def test_a_pattern_that_fits_nothing_is_an_error_that_names_it():
-    with pytest.raises(UserError, match=r"pattern 'model\.vision\.\*' fits no parameter.*model\.blocks"):
+    with pytest.raises(
+        UserError, match=r"pattern 'model\.vision\.\*' fits no parameter.*model\.blocks"
+    ):
         train_only(make_system(), ["model.blocks.*", "model.vision.*"])
 
 

@@ -1,4 +1,5 @@
-"""What is refused or said before a run begins: tasks that read the same, random frozen parts, data without pictures."""
+"""What is refused or said before a run begins: tasks that read the same, random frozen parts, data
+without pictures."""
 
 from __future__ import annotations
 
@@ -18,18 +19,29 @@ from manyparts.data.dataset import DatasetWriter
 from manyparts.methods import preset
 from manyparts.training.train import train
 
-PICTURES = {"none": {}, "tiny": {"front": (7, 7)}, "row": {"front": (1, 40)}, "column": {"front": (40, 1)}}
-TOO_SMALL, NO_CAMERA, NO_STATE = "pixels is too small for this encoder", "has no camera", "has no state"
+PICTURES = {
+    "none": {},
+    "tiny": {"front": (7, 7)},
+    "row": {"front": (1, 40)},
+    "column": {"front": (40, 1)},
+}
+TOO_SMALL, NO_CAMERA, NO_STATE = (
+    "pixels is too small for this encoder",
+    "has no camera",
+    "has no state",
+)
 
 
-def record(path: Path, sentences: Sequence[str], spec: Spec | None = None) -> Path:
-    """An episode of each sentence, a task of its own."""
+def record(path: Path, instructions: Sequence[str], spec: Spec | None = None) -> Path:
+    """An episode of each instruction, a task of its own."""
     spec = spec or make_spec()
-    tasks = [TaskEntry(f"toy/{number}", sentence) for number, sentence in enumerate(sentences)]
+    tasks = [
+        TaskEntry(f"toy/{number}", instruction) for number, instruction in enumerate(instructions)
+    ]
     with DatasetWriter(path, spec, fps=FPS, tasks=tasks, environment=ENVIRONMENT) as writer:
         for number, task in enumerate(tasks):
             episode = make_episode(number, 6, spec)
-            writer.add(replace(episode, task=task.name, sentence=task.sentence))
+            writer.add(replace(episode, task=task.name, instruction=task.instruction))
     return path
 
 
@@ -42,7 +54,7 @@ LONG = " ".join(["push"] * 30)
 
 
 @pytest.mark.parametrize(
-    ("sentences", "refused"),
+    ("instructions", "refused"),
     [
         (("把圆盘推到红色", "把圆盘推到蓝色"), False),
         (("подвинь к красной", "подвинь к синей"), False),
@@ -51,47 +63,72 @@ LONG = " ".join(["push"] * 30)
         (("?!", "--"), True),
     ],
 )
-def test_two_tasks_must_not_read_the_same(tmp_path, sentences, refused):
-    data = record(tmp_path / "data", sentences)
+def test_two_tasks_must_not_read_the_same(tmp_path, instructions, refused):
+    data = record(tmp_path / "data", instructions)
     given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
     if not refused:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DatasetWarning)
             train(prompted(), **given)
         return
-    with pytest.raises(UserError, match=r"would read .* \(task toy/0\) and .* \(task toy/1\) as the same words"):
+    with pytest.raises(
+        UserError, match=r"would read .* \(task toy/0\) and .* \(task toy/1\) as the same words"
+    ):
         train(prompted(), **given)
     assert not (tmp_path / "run").exists()
-    train(first(steps=1), **given)  # it reads no sentences
+    train(first(steps=1), **given)  # it reads no instructions
 
 
 @pytest.mark.parametrize(
-    ("sentences", "says"),
+    ("instructions", "says"),
     [
-        (("push it", "Push it."), "tasks 'toy/0', 'toy/1' have the same sentence 'push it'"),
-        (("push it", ""), r"task 'toy/1' has a sentence without a word \(''\)"),
+        (("push it", "Push it."), "tasks 'toy/0', 'toy/1' have the same instruction 'push it'"),
+        (("push it", ""), r"task 'toy/1' has an instruction without a word \(''\)"),
     ],
 )
-def test_shared_or_empty_sentences_are_warned_of(tmp_path, sentences, says):
+def test_shared_or_empty_instructions_are_warned_of(tmp_path, instructions, says):
     with pytest.warns(DatasetWarning, match=says):
-        train(prompted(), data=record(tmp_path / "data", sentences), output=tmp_path / "run", device="cpu")
+        train(
+            prompted(),
+            data=record(tmp_path / "data", instructions),
+            output=tmp_path / "run",
+            device="cpu",
+        )
 
 
 @pytest.mark.parametrize("name", ["dualmind/phase2-debug", "inverse_dynamics/finetune-debug"])
 def test_random_parts_freeze_on_request_only(data, tmp_path, name):
     config = replace(preset(name), steps=1)
-    with pytest.raises(UserError, match=r"freezes parameters that nothing has trained .*encoders.*--freeze-untrained"):
+    with pytest.raises(
+        UserError,
+        match=r"freezes parameters that nothing has trained .*encoders.*--freeze-untrained",
+    ):
         train(config, data=data, output=tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
-    train(replace(config, freeze_untrained=True), data=data, output=tmp_path / "asked", device="cpu")
-    train(replace(config, train_only=(), cache_features=False), data=data, output=tmp_path / "all", device="cpu")
+    train(
+        replace(config, freeze_untrained=True), data=data, output=tmp_path / "asked", device="cpu"
+    )
+    train(
+        replace(config, train_only=(), cache_features=False),
+        data=data,
+        output=tmp_path / "all",
+        device="cpu",
+    )
 
 
 def test_parts_new_to_a_run_train(first_run, data, tmp_path):
     config = second(steps=1)
     less = tuple(pattern for pattern in config.train_only if "prompt_blocks" not in pattern)
-    with pytest.raises(UserError, match=r"nothing has trained, and .* lacks \(model\.prompt_blocks"):
-        train(replace(config, train_only=less), data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+    with pytest.raises(
+        UserError, match=r"nothing has trained, and .* lacks \(model\.prompt_blocks"
+    ):
+        train(
+            replace(config, train_only=less),
+            data=data,
+            output=tmp_path / "run",
+            start_from=first_run,
+            device="cpu",
+        )
 
 
 def test_a_run_on_random_parts_resumes(data, tmp_path):
@@ -130,7 +167,9 @@ def test_missing_or_tiny_pictures_are_refused(tmp_path, name, pictures, says, bu
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["dynamics/recurrent-debug", "inverse_dynamics/finetune-states-debug"])
+@pytest.mark.parametrize(
+    "name", ["dynamics/recurrent-debug", "inverse_dynamics/finetune-states-debug"]
+)
 def test_data_without_a_state_is_refused(tmp_path, name):
     np.savez(tmp_path / "0.npz", action=np.random.default_rng(0).uniform(-1, 1, (8, 2)))
     with pytest.raises(UserError, match=NO_STATE):

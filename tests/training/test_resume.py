@@ -25,7 +25,12 @@ from manyparts.training.train import train
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run that is never killed."""
-    return train(config_named("killed"), data=data, output=tmp_path_factory.mktemp("whole") / "run", device="cpu")
+    return train(
+        config_named("killed"),
+        data=data,
+        output=tmp_path_factory.mktemp("whole") / "run",
+        device="cpu",
+    )
 
 
 class StopAt(Exception):
@@ -51,20 +56,29 @@ def stop_after(step: int, config: TrainConfig, **arguments) -> None:
 def same_training(one: Path, other: Path) -> None:
     assert rows(one) == rows(other)
     assert weights(one) == weights(other)
-    states = [torch.load(run / "checkpoints/last/training_state.pt", weights_only=True) for run in (one, other)]
-    assert all(torch.equal(states[0]["weights"][name], states[1]["weights"][name]) for name in states[0]["weights"])
+    states = [
+        torch.load(run / "checkpoints/last/training_state.pt", weights_only=True)
+        for run in (one, other)
+    ]
+    assert all(
+        torch.equal(states[0]["weights"][name], states[1]["weights"][name])
+        for name in states[0]["weights"]
+    )
 
 
 @pytest.mark.parametrize("step", [3, 5, 7, 31, 59])
 def test_resuming_gives_the_same_losses_and_weights_to_the_bit(whole, data, tmp_path, step):
-    """Checkpoints fall between rows, rows between validations, and dropout, masks and averages take part."""
+    """Checkpoints fall between rows, rows between validations, and dropout, masks and averages take
+    part."""
     arguments = {"data": data, "output": tmp_path / "run"}
     stop_after(step, config_named("killed"), **arguments)
     train(config_named("killed"), resume=True, device="cpu", **arguments)
     same_training(whole, tmp_path / "run")
 
 
-def test_a_second_phase_on_features_resumes_without_the_run_it_started_from(first_run, data, tmp_path):
+def test_a_second_phase_on_features_resumes_without_the_run_it_started_from(
+    first_run, data, tmp_path
+):
     config = second(steps=6, checkpoint_every_steps=2)
     started = tmp_path / "first"
     shutil.copytree(first_run, started, symlinks=True)
@@ -87,7 +101,9 @@ def test_resuming_nothing_trains_from_the_start_and_says_so(data, tmp_path, caps
 
 
 def test_other_settings_are_refused_by_name(first_run, data):
-    with pytest.raises(UserError, match=r"begun with other settings: optimizer\.learning_rate was 0\.001, is 0\.5"):
+    with pytest.raises(
+        UserError, match=r"begun with other settings: optimizer\.learning_rate was 0\.001, is 0\.5"
+    ):
         optimizer = replace(first().optimizer, learning_rate=0.5)
         train(first(optimizer=optimizer), data=data, output=first_run, resume=True, device="cpu")
     with pytest.raises(UserError, match="seed was 0, is 3; steps was 12, is 13"):
@@ -96,19 +112,33 @@ def test_other_settings_are_refused_by_name(first_run, data):
 
 def test_more_steps_name_the_call_that_trains_on(first_run, data, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])
-    with pytest.raises(UserError, match=r"was begun with 12 steps, .* cannot be resumed with 20; train on in a run of"):
+    with pytest.raises(
+        UserError,
+        match=r"was begun with 12 steps, .* cannot be resumed with 20; train on in a run of",
+    ):
         train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
     with pytest.raises(UserError) as caught:
         train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
     call = f"train(dataclasses.replace(config, steps=8), data='{data}', start_from='{first_run}', output='NEW')"
     assert str(caught.value).endswith(call)
-    with pytest.raises(UserError, match="begun with other settings: steps was 12, is 5; resume it with its own"):
+    with pytest.raises(
+        UserError, match="begun with other settings: steps was 12, is 5; resume it with its own"
+    ):
         train(first(steps=5), data=data, output=first_run, resume=True, device="cpu")
 
 
 def test_more_steps_name_the_command_that_trains_on(data, tmp_path, capsys):
     run, other = tmp_path / "a run", tmp_path / "new"
-    given = ["train", "dualmind/phase1-debug", "--data", str(data), "--model.width", "16", "--log-every-steps", "1"]
+    given = [
+        "train",
+        "dualmind/phase1-debug",
+        "--data",
+        str(data),
+        "--model.width",
+        "16",
+        "--log-every-steps",
+        "1",
+    ]
     assert main([*given, "--output", str(run), "--steps", "2"]) == 0
     assert main([*given, f"--output={run}", "--steps=5", "--resume"]) == 2
     command = shlex.split(capsys.readouterr().err.rpartition("train on in a run of its own: ")[2])
@@ -145,8 +175,9 @@ def test_a_torn_training_state_is_an_error_that_names_it(first_run, data, tmp_pa
 
 
 def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
-    """SIGKILL a run that many times, each a random while after it began to train or soon after its start; look at
-    what is left each time; then let it end. Returns how many kills hit a run that was still going."""
+    """SIGKILL a run that many times, each a random while after it began to train or soon after its
+    start; look at what is left each time; then let it end. Returns how many kills hit a run that
+    was still going."""
     moment, hits = random.Random(seed), 0
     for _ in range(kills):
         process = start("killed", data, run, resume=run.exists())
@@ -166,7 +197,8 @@ def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
 
 
 def require_whole(run: Path) -> None:
-    """Whatever a kill leaves can be read: the config, the rows but for a torn last one, the last checkpoint."""
+    """Whatever a kill leaves can be read: the config, the rows but for a torn last one, the last
+    checkpoint."""
     if (run / "config.json").exists():
         json.loads((run / "config.json").read_text())
     if (run / "metrics.jsonl").exists():
@@ -177,7 +209,9 @@ def require_whole(run: Path) -> None:
     if last.exists():
         load_info(last)
         assert read_weights(last / "model.safetensors")
-        assert torch.load(last / "training_state.pt", weights_only=True)["step"] == int(last.resolve().name)
+        assert torch.load(last / "training_state.pt", weights_only=True)["step"] == int(
+            last.resolve().name
+        )
 
 
 def test_a_run_killed_twice_ends_as_if_it_had_not_been(whole, data, tmp_path):
@@ -199,4 +233,6 @@ def test_warm_up_and_cosine_go_on_where_they_were(data, tmp_path):
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
     stop_after(5, config, data=data, output=tmp_path / "run")
     run = train(config, data=data, output=tmp_path / "run", resume=True, device="cpu")
-    assert [row["learning_rate"] for row in rows(run)] == [row["learning_rate"] for row in rows(whole)]
+    assert [row["learning_rate"] for row in rows(run)] == [
+        row["learning_rate"] for row in rows(whole)
+    ]

@@ -19,7 +19,9 @@ def test_warm_up_is_a_line_to_the_highest_rate():
 def test_cosine_starts_at_the_highest_rate_and_ends_at_the_final_fraction():
     assert learning_rate(CONFIG, 4, 101) == 2.0
     assert learning_rate(CONFIG, 52, 101) == pytest.approx(2.0 * (0.25 + 0.75 / 2))
-    assert learning_rate(CONFIG, 28, 101) == pytest.approx(2.0 * (0.25 + 0.75 * (1 + math.cos(math.pi / 4)) / 2))
+    assert learning_rate(CONFIG, 28, 101) == pytest.approx(
+        2.0 * (0.25 + 0.75 * (1 + math.cos(math.pi / 4)) / 2)
+    )
     assert learning_rate(CONFIG, 100, 101) == pytest.approx(0.5)
 
 

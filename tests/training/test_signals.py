@@ -1,4 +1,5 @@
-"""Signals that end a run with a checkpoint: Ctrl-C, a scheduler's end, and Slurm's warning before it."""
+"""Signals that end a run with a checkpoint: Ctrl-C, a scheduler's end, and Slurm's warning before
+it."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def test_a_signal_asks_the_run_to_end(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("number", "counts"), [(signal.SIGHUP, False), (signal.SIGINT, True)])
-def test_of_what_a_shell_has_ignored_only_a_closed_terminal_stays_so(number: signal.Signals, counts: bool) -> None:
+def test_of_what_a_shell_has_ignored_only_a_closed_terminal_stays_so(
+    number: signal.Signals, counts: bool
+) -> None:
     """nohup ignores SIGHUP on purpose; a script's `&` ignores SIGINT for want of a terminal."""
     before = signal.signal(number, signal.SIG_IGN)
     try:

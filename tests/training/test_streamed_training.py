@@ -1,4 +1,5 @@
-"""Training on data that is fetched and shuffled a few files at a time, and on datasets weighed by their size."""
+"""Training on data that is fetched and shuffled a few files at a time, and on datasets weighed by
+their size."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An episode a file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "DATA_FILE_MEGABYTES", 0)
-        return write(tmp_path_factory.mktemp("data") / "set", [make_episode(seed, 20) for seed in range(24)]).path
+        return write(
+            tmp_path_factory.mktemp("data") / "set", [make_episode(seed, 20) for seed in range(24)]
+        ).path
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +38,17 @@ def left(cache: Path) -> list[Path]:
     return [file for file in cache.rglob("*") if file.is_file()]
 
 
-def test_a_streamed_run_counts_epochs_and_leaves_no_cache(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_streamed_run_counts_epochs_and_leaves_no_cache(
+    data: Path, cache: Path, tmp_path: Path
+) -> None:
     config = first(buffer_frames=60, steps=60, validate_every_steps=30)
     run = train(config, data=f"file://{data}", output=tmp_path / "run", device="cpu")
     found = rows(run)
     trained_on = 20 * (24 - 2)  # one episode of each task is held out
-    assert found[-1]["epoch"] == pytest.approx(60 * config.batch_size / trained_on) and found[-1]["epoch"] > 1
+    assert (
+        found[-1]["epoch"] == pytest.approx(60 * config.batch_size / trained_on)
+        and found[-1]["epoch"] > 1
+    )
     assert {f"validation/{loss}" for loss in config.objectives} <= found[-1].keys()
     assert read_config(run)[1]["data"] == f"file://{data}"
     assert not [file for file in left(cache) if file.suffix in (".u8", ".f32")]
@@ -55,14 +63,23 @@ def test_a_stopped_streamed_run_goes_on_to_the_sample(data: Path, tmp_path: Path
 
 
 def test_processes_stream_files_of_their_own(data: Path, tmp_path: Path) -> None:
-    run = train(first(buffer_frames=800, steps=6, processes=2), data=data, output=tmp_path / "run", device="cpu")
+    run = train(
+        first(buffer_frames=800, steps=6, processes=2),
+        data=data,
+        output=tmp_path / "run",
+        device="cpu",
+    )
     assert len(rows(run)) == 6
 
 
 def test_a_streamed_mixture(data: Path, tmp_path: Path) -> None:
     small = write(tmp_path / "small", [make_episode(seed, 10) for seed in range(4)]).path
     run = train(
-        first(buffer_frames=800, steps=8), data=[data, small], temperature=1.0, output=tmp_path / "run", device="cpu"
+        first(buffer_frames=800, steps=8),
+        data=[data, small],
+        temperature=1.0,
+        output=tmp_path / "run",
+        device="cpu",
     )
     found = rows(run)
     shares = [sum(row[f"share/{name}"] for row in found) / len(found) for name in ("toy", "toy-2")]
@@ -73,8 +90,16 @@ def test_a_streamed_mixture(data: Path, tmp_path: Path) -> None:
 def test_temperature_weighs_datasets_by_their_size(data: Path, tmp_path: Path) -> None:
     small = write(tmp_path / "small", [make_episode(seed, 10) for seed in range(3)]).path
     config = first(steps=1)
-    for number, (temperature, ratio) in enumerate(((None, 1.0), (1.0, 16.0), (2.0, 4.0), (1e9, 1.0))):
-        run = train(config, data=[data, small], temperature=temperature, output=tmp_path / f"run{number}", device="cpu")
+    for number, (temperature, ratio) in enumerate(
+        ((None, 1.0), (1.0, 16.0), (2.0, 4.0), (1e9, 1.0))
+    ):
+        run = train(
+            config,
+            data=[data, small],
+            temperature=temperature,
+            output=tmp_path / f"run{number}",
+            device="cpu",
+        )
         large, little = read_config(run)[1]["weights"]
         assert large / little == pytest.approx(ratio)
     with pytest.raises(UserError, match="temperature is 0"):
@@ -85,9 +110,16 @@ def test_temperature_weighs_datasets_by_their_size(data: Path, tmp_path: Path) -
 def test_what_cannot_be_streamed_is_refused(data: Path, tmp_path: Path) -> None:
     store = fsspec.filesystem("memory")
     store.put(str(data), "/streamed/set", recursive=True)
-    with pytest.raises(UserError, match="memory://streamed/set lies elsewhere: --buffer-frames 20000"):
+    with pytest.raises(
+        UserError, match="memory://streamed/set lies elsewhere: --buffer-frames 20000"
+    ):
         train(first(), data="memory://streamed/set", output=tmp_path / "run", device="cpu")
     with pytest.raises(UserError, match="buffer_frames is 2; expected 0 with cache_features"):
         second(buffer_frames=2, cache_features=True)
     assert not (tmp_path / "run").exists() and os.listdir(tmp_path / "cache") in ([], ["remote"])
-    train(first(buffer_frames=80, steps=2), data="memory://streamed/set", output=tmp_path / "run", device="cpu")
+    train(
+        first(buffer_frames=80, steps=2),
+        data="memory://streamed/set",
+        output=tmp_path / "run",
+        device="cpu",
+    )

@@ -1,4 +1,5 @@
-"""Training under torchrun: the same losses from any number of processes, whole checkpoints, one voice, a safe end."""
+"""Training under torchrun: the same losses from any number of processes, whole checkpoints, one
+voice, a safe end."""
 
 from __future__ import annotations
 
@@ -20,11 +21,38 @@ SECONDS = 120
 
 
 @contextlib.contextmanager
-def torchrun(data: Path, output: Path, *flags: str, preset: str = "phase2-debug") -> Iterator[subprocess.Popen[str]]:
-    """`torchrun -m manyparts train ...` with two processes on the CPU, all of which are gone after the block."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    command = ["manyparts", "train", f"dualmind/{preset}", "--data", str(data), "--output", str(output)]
-    often = ["--device", "cpu", "--log-every-steps", "1", "--checkpoint-every-steps", "3", "--freeze-untrained"]
+def torchrun(
+    data: Path, output: Path, *flags: str, preset: str = "phase2-debug"
+) -> Iterator[subprocess.Popen[str]]:
+    """`torchrun -m manyparts train ...` with two processes on the CPU, all of which are gone after
+    the block."""
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+    ]
+    command = [
+        "manyparts",
+        "train",
+        f"dualmind/{preset}",
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+    ]
+    often = [
+        "--device",
+        "cpu",
+        "--log-every-steps",
+        "1",
+        "--checkpoint-every-steps",
+        "3",
+        "--freeze-untrained",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*launcher, *command, *often, *flags],
@@ -80,7 +108,8 @@ def test_a_process_that_is_killed_ends_the_others_with_a_line(data, tmp_path):
     with torchrun(data, tmp_path / "run", "--steps", "1000000") as process:
         wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)
         ranks = {
-            Path(f"/proc/{child}/environ").read_text().split("\0RANK=")[1][0]: child for child in children(process.pid)
+            Path(f"/proc/{child}/environ").read_text().split("\0RANK=")[1][0]: child
+            for child in children(process.pid)
         }
         os.kill(ranks["1"], signal.SIGKILL)
         _, said = process.communicate(timeout=SECONDS)

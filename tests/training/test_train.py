@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 import torch
 from data.synthetic import make_episode, make_spec, write
-from training.runs import first, rows, second, start, wait_for_rows, weights, with_bad_action, write_dataset
+from training.runs import (
+    first,
+    rows,
+    second,
+    start,
+    wait_for_rows,
+    weights,
+    with_bad_action,
+    write_dataset,
+)
 
 from manyparts.agents.loading import load
 from manyparts.core.errors import UserError
@@ -31,21 +40,30 @@ def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):
     config, facts = read_config(first_run)
     assert config == first()
     assert facts["data"] == str(data) and facts["start_from"] is None
-    assert {"commit", "versions", "dataset_fingerprint", "config_hash", "arguments"} <= facts["provenance"].keys()
+    assert {"commit", "versions", "dataset_fingerprint", "config_hash", "arguments"} <= facts[
+        "provenance"
+    ].keys()
     assert [row["step"] for row in rows(first_run)] == list(range(1, 13))
     last = rows(first_run)[-1]
     names = ("forward_dynamics", "inverse_dynamics", "masked_hindsight")
-    assert {f"loss/{name}" for name in names} | {f"validation/{name}" for name in names} <= last.keys()
+    assert {f"loss/{name}" for name in names} | {
+        f"validation/{name}" for name in names
+    } <= last.keys()
     assert {"loss", "gradient_norm", "learning_rate"} <= last.keys()
     assert list((first_run / "tensorboard").iterdir())
     info = load_info(resolve(first_run))
-    assert [task.name for task in info.tasks] == ["toy/reach", "toy/push"] and info.joint.specs == (make_spec(),)
+    assert [task.name for task in info.tasks] == [
+        "toy/reach",
+        "toy/push",
+    ] and info.embodiment_set.specs == (make_spec(),)
     assert info.provenance == facts["provenance"]
 
 
 def test_training_lowers_the_loss(data, tmp_path):
     optimizer = OptimizerConfig(learning_rate=3e-3, warmup_steps=5)
-    run = train(first(steps=60, optimizer=optimizer), data=data, output=tmp_path / "run", device="cpu")
+    run = train(
+        first(steps=60, optimizer=optimizer), data=data, output=tmp_path / "run", device="cpu"
+    )
     losses = [row["loss"] for row in rows(run)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
@@ -55,33 +73,55 @@ def test_the_second_phase_starts_from_the_first_and_trains_its_parts(first_run, 
     config = second(cache_features=False)
     run = train(config, data=data, output=tmp_path / "second", start_from=first_run, device="cpu")
     before, after = weights(first_run), weights(run)
-    frozen = ("model.embedding.encoders.", "model.embedding.token_learners.", "model.embedding.projections.")
+    frozen = (
+        "model.embedding.encoders.",
+        "model.embedding.token_learners.",
+        "model.embedding.projections.",
+    )
     kept = [name for name in after if name.startswith(frozen)]
     assert kept and all(after[name] == before[name] for name in kept)
-    assert all(before[name] != after[name] for name in after if name.startswith("model.blocks.") and "weight" in name)
+    assert all(
+        before[name] != after[name]
+        for name in after
+        if name.startswith("model.blocks.") and "weight" in name
+    )
     assert not any(name.startswith("objectives.forward_dynamics") for name in after)
     assert load_info(resolve(run)).model["prompt"] is not None
     assert read_config(run)[1]["start_from"] == str(first_run)
-    assert load_info(resolve(run)).provenance["start_from"] == load_info(resolve(first_run)).provenance
+    assert (
+        load_info(resolve(run)).provenance["start_from"] == load_info(resolve(first_run)).provenance
+    )
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_an_agent_that_learned_from_pictures_in_prompts_acts_on_them(first_run, data, tmp_path, cached):
-    whole = {} if cached else {"cache_features": False, "train_only": (), "new_parameters": second().new_parameters}
+def test_an_agent_that_learned_from_pictures_in_prompts_acts_on_them(
+    first_run, data, tmp_path, cached
+):
+    whole = (
+        {}
+        if cached
+        else {"cache_features": False, "train_only": (), "new_parameters": second().new_parameters}
+    )
     config = replace(preset("dualmind/phase2-prompts-debug"), steps=3, log_every_steps=1, **whole)
-    agent = load(train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu"))
-    (camera, size), *_ = agent.interface.cameras.items()
+    agent = load(
+        train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+    )
+    (camera, size), *_ = agent.spec.cameras.items()
     observation = {
         "images": {camera: np.zeros((*size, 3), np.uint8)},
-        "state": np.zeros(agent.interface.state_dimension, np.float32),
+        "state": np.zeros(agent.spec.state_dimension, np.float32),
     }
     goal = Prompt(goal={camera: np.full((*size, 3), 9, np.uint8)})
     action, _ = agent.act(None, observation, goal, explore=False)
     assert np.isfinite(action).all()
 
 
-@pytest.mark.parametrize("augmentation", [AugmentationConfig(1, (0.8, 1.0), 0.2), AugmentationConfig()])
-def test_the_same_config_gives_the_same_run_whatever_the_callers_random_state(data, tmp_path, augmentation):
+@pytest.mark.parametrize(
+    "augmentation", [AugmentationConfig(1, (0.8, 1.0), 0.2), AugmentationConfig()]
+)
+def test_the_same_config_gives_the_same_run_whatever_the_callers_random_state(
+    data, tmp_path, augmentation
+):
     config = first(steps=4, augmentation=augmentation)
     runs = []
     for number in range(2):
@@ -101,7 +141,11 @@ def test_another_seed_gives_another_run(first_run, data, tmp_path):
 def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(data, tmp_path):
     config = first(steps=8, checkpoint_every_steps=2, ema_decay=0.5)
     run = train(config, data=data, output=tmp_path / "run", device="cpu")
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["000006", "000008", "last"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "000006",
+        "000008",
+        "last",
+    ]
     state = torch.load(run / "checkpoints/last/training_state.pt", weights_only=True)
     averaged = read_weights(run / "checkpoints/last" / WEIGHTS)
     assert any(not torch.equal(averaged[name], value) for name, value in state["weights"].items())
@@ -109,9 +153,16 @@ def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(da
 
 def test_statistics_are_those_of_the_run_it_starts_from(first_run, tmp_path):
     other = write(
-        tmp_path / "data", [replace(make_episode(i, 20), state=make_episode(i, 20).state * 5) for i in range(4)]
+        tmp_path / "data",
+        [replace(make_episode(i, 20), state=make_episode(i, 20).state * 5) for i in range(4)],
     )
-    run = train(second(steps=1), data=other.path, output=tmp_path / "run", start_from=first_run, device="cpu")
+    run = train(
+        second(steps=1),
+        data=other.path,
+        output=tmp_path / "run",
+        start_from=first_run,
+        device="cpu",
+    )
     ours, theirs = (load_info(resolve(each)).embodiments[0].statistics for each in (run, first_run))
     assert ours == theirs
 
@@ -122,7 +173,9 @@ def test_episodes_are_held_out_of_every_task_that_has_enough():
     assert sorted([*training, *held_out]) == list(range(53))
     assert np.bincount(task[held_out], minlength=3).tolist() == [2, 1, 0]
     assert (split_episodes(task, 0.05, seed=0)[1] == held_out).all()
-    assert not all((split_episodes(task, 0.05, seed=seed)[1] == held_out).all() for seed in range(1, 5))
+    assert not all(
+        (split_episodes(task, 0.05, seed=seed)[1] == held_out).all() for seed in range(1, 5)
+    )
     assert len(split_episodes(task, 0.0, seed=0)[1]) == 0
 
 
@@ -130,24 +183,41 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_episode(tmp_path)
     episodes = [make_episode(seed, 20) for seed in range(6)]
     episodes[3] = with_bad_action(episodes[3], frame=10)
     data = write(tmp_path / "data", episodes)
-    config = second(steps=50, batch_size=2, cache_features=False, train_only=(), validation_fraction=0.0)
+    config = second(
+        steps=50, batch_size=2, cache_features=False, train_only=(), validation_fraction=0.0
+    )
     with pytest.raises(UserError) as caught:
         train(config, data=data.path, output=tmp_path / "run", device="cpu")
     message = str(caught.value)
-    assert "loss behaviour_cloning not finite" in message and "episode 3 (toy/push), frames" in message
+    assert (
+        "loss behaviour_cloning not finite" in message and "episode 3 (toy/push), frames" in message
+    )
     assert "episode 0" not in message and "\n" not in message
     step = int(message.split(":")[0].removeprefix("step "))
     assert resolve(tmp_path / "run").name == f"{step:06d}" and len(rows(tmp_path / "run")) == step
-    assert all(value.isfinite().all() for value in read_weights(resolve(tmp_path / "run") / WEIGHTS).values())
+    assert all(
+        value.isfinite().all()
+        for value in read_weights(resolve(tmp_path / "run") / WEIGHTS).values()
+    )
 
 
 @pytest.mark.parametrize(
     ("column", "value", "imitation", "says"),
     [
-        ("next.reward", np.nan, False, r"next.reward is nan, which nothing can be learned from; choices: mend"),
+        (
+            "next.reward",
+            np.nan,
+            False,
+            r"next.reward is nan, which nothing can be learned from; choices: mend",
+        ),
         ("next.reward", -np.inf, False, r"next.reward is -inf, which nothing"),
         ("observation.state", np.inf, False, r"observation.state hand_x is inf, which nothing"),
-        ("action", 1.1, False, r"action x is 1.1, but the action contract allows -1 to 1, .*; choices: clip"),
+        (
+            "action",
+            1.1,
+            False,
+            r"action x is 1.1, but the action contract allows -1 to 1, .*; choices: clip",
+        ),
         ("expert_action", np.nan, True, r"expert_action x is nan, which nothing"),
         ("action", np.nan, False, r"action x is nan, which nothing can be learned from"),
         ("action", np.nan, True, r"action x is nan, which nothing can be learned from"),
@@ -186,7 +256,12 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
 def test_opened_datasets_are_trained_on_as_their_folders(several, data, tmp_path):
     opened = EpisodeDataset.open(data)
     for name, given in (("folder", str(data)), ("opened", opened)):
-        train(first(steps=2), data=[given, data] if several else given, output=tmp_path / name, device="cpu")
+        train(
+            first(steps=2),
+            data=[given, data] if several else given,
+            output=tmp_path / name,
+            device="cpu",
+        )
     assert rows(tmp_path / "folder") == rows(tmp_path / "opened")
 
 
@@ -227,14 +302,21 @@ def test_a_run_that_another_process_trains_is_refused(data, tmp_path):
     ("change", "message"),
     [
         ({"train_only": ("model.vision.*",)}, r"pattern 'model\.vision\.\*' fits no parameter"),
-        ({"cache_features": True, "train_only": ()}, r"cache_features needs frozen encoders, but model\.embedding"),
+        (
+            {"cache_features": True, "train_only": ()},
+            r"cache_features needs frozen encoders, but model\.embedding",
+        ),
         ({"new_parameters": ()}, "reads no prompts, and this config tunes an agent that does"),
         ({"window": WindowConfig(steps=4, chunk=2)}, r"of another shape: model\.step_embedding"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_with_nothing_written(first_run, data, tmp_path, change, message):
+def test_a_config_that_does_not_fit_is_refused_with_nothing_written(
+    first_run, data, tmp_path, change, message
+):
     with pytest.raises(UserError, match=message):
-        train(second(**change), data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
+        train(
+            second(**change), data=data, output=tmp_path / "run", start_from=first_run, device="cpu"
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -267,7 +349,9 @@ def test_bad_arguments_are_refused_with_nothing_written(data, tmp_path, argument
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("name", "number"), [("endless", signal.SIGINT), ("endless-two", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("endless", signal.SIGINT), ("endless-two", signal.SIGTERM)]
+)
 def test_an_interrupted_run_saves_a_checkpoint_and_says_so(data, tmp_path, name, number):
     run = tmp_path / "run"
     process = start(name, data, run)
@@ -281,7 +365,9 @@ def test_an_interrupted_run_saves_a_checkpoint_and_says_so(data, tmp_path, name,
 
 
 def test_a_run_in_a_thread_trains(data, tmp_path):
-    thread = threading.Thread(target=train, args=(first(steps=1),), kwargs={"data": data, "output": tmp_path / "run"})
+    thread = threading.Thread(
+        target=train, args=(first(steps=1),), kwargs={"data": data, "output": tmp_path / "run"}
+    )
     thread.start()
     thread.join()
     assert len(rows(tmp_path / "run")) == 1
@@ -289,7 +375,11 @@ def test_a_run_in_a_thread_trains(data, tmp_path):
 
 def test_config_json_is_plain_and_flat_for_reports(first_run):
     values = json.loads((first_run / "config.json").read_text())
-    assert values["method"] == "dualmind" and values["steps"] == 12 and "forward_dynamics" in values["objectives"]
+    assert (
+        values["method"] == "dualmind"
+        and values["steps"] == 12
+        and "forward_dynamics" in values["objectives"]
+    )
     shutil.copytree(first_run, first_run.parent / "copy")
     assert read_config(first_run.parent / "copy")[0] == first()
 

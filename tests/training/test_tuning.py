@@ -31,10 +31,15 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tuning_trains_all_but_the_encoder(agent: Path, tmp_path: Path) -> None:
     start = ["--from", str(agent / "phase2"), "--output", str(tmp_path / "tuned")]
     assert main(["train", "dualmind/tune-debug", "--data", str(agent / "new"), *start]) == 0
-    before, after = (read_weights(resolve(run) / "model.safetensors") for run in (agent / "phase2", tmp_path / "tuned"))
+    before, after = (
+        read_weights(resolve(run) / "model.safetensors")
+        for run in (agent / "phase2", tmp_path / "tuned")
+    )
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and not any("encoder" in name and "prompt" not in name for name in changed)
-    assert [task.name for task in load_info(resolve(tmp_path / "tuned")).tasks] == ["pointmass/reach-blue"]
+    assert [task.name for task in load_info(resolve(tmp_path / "tuned")).tasks] == [
+        "pointmass/reach-blue"
+    ]
 
 
 @pytest.mark.parametrize("size", ["debug", "laptop", "metaworld45"])
@@ -45,9 +50,19 @@ def test_tuning_fits_the_agents_of_its_size(size: str) -> None:
 
 
 def test_cameras_that_differ_are_named_with_the_flag(agent: Path, tmp_path: Path) -> None:
-    collect(["pointmass/reach-red"], episodes=2, output=tmp_path / "small", config=EnvConfig(image_size=32))
-    start = {"data": tmp_path / "small", "output": tmp_path / "tuned", "start_from": agent / "phase2"}
+    collect(
+        ["pointmass/reach-red"],
+        episodes=2,
+        output=tmp_path / "small",
+        config=EnvConfig(image_size=32),
+    )
+    start = {
+        "data": tmp_path / "small",
+        "output": tmp_path / "tuned",
+        "start_from": agent / "phase2",
+    }
     with pytest.raises(
-        UserError, match=r"cameras: .*`manyparts collect` records the cameras of .* with --image-size 64"
+        UserError,
+        match=r"cameras: .*`manyparts collect` records the cameras of .* with --image-size 64",
     ):
         train(methods.preset("dualmind/tune-debug"), **start)

@@ -37,8 +37,13 @@ def part(batch: Batch, rows: slice) -> Batch:
         name: getattr(batch, name)[rows]
         for name in ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
     }
-    changes |= {name: getattr(batch, name)[rows] for name in ("state_mask", "action_mask", "prompt", "window")}
-    return Batch(images={name: value[rows] for name, value in batch.images.items()}, features={}, **changes)
+    changes |= {
+        name: getattr(batch, name)[rows]
+        for name in ("state_mask", "action_mask", "prompt", "window")
+    }
+    return Batch(
+        images={name: value[rows] for name, value in batch.images.items()}, features={}, **changes
+    )
 
 
 def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
@@ -46,18 +51,27 @@ def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
 
 
 def test_the_loss_is_the_weighted_sum_of_the_means():
-    objectives = OBJECTIVES | {"inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], weight=0.25)}
+    objectives = OBJECTIVES | {
+        "inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], weight=0.25)
+    }
     learner = make_learner(make_config(objectives=objectives))
     report = learner.step(0, {0: make_batch()})
     assert {f"loss/{name}" for name in objectives} | {"loss"} == report.losses.keys()
-    expected = sum(config.weight * report.losses[f"loss/{name}"] for name, config in objectives.items())
+    expected = sum(
+        config.weight * report.losses[f"loss/{name}"] for name, config in objectives.items()
+    )
     assert report.losses["loss"] == pytest.approx(expected)
 
 
 def test_logged_losses_are_the_means_of_the_losses():
     learner = make_learner(make_config())
-    batch = make_batch(mask=torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]]))
-    expected = {name: float(loss.mean().detach()) for name, loss in learner.system.losses(batch, generator()).items()}
+    batch = make_batch(
+        mask=torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
+    )
+    expected = {
+        name: float(loss.mean().detach())
+        for name, loss in learner.system.losses(batch, generator()).items()
+    }
     report = learner.step(0, {0: batch})
     assert report.losses["loss/behaviour_cloning"] == pytest.approx(expected["behaviour_cloning"])
 
@@ -79,9 +93,13 @@ def test_what_is_frozen_keeps_its_bits():
     before = weights_of(learner)
     for step in range(3):
         learner.step(step, {0: make_batch(seed=step)})
-    moved = {name for name, value in weights_of(learner).items() if not torch.equal(value, before[name])}
+    moved = {
+        name for name, value in weights_of(learner).items() if not torch.equal(value, before[name])
+    }
     assert moved
-    assert all(name.startswith(("objectives.behaviour_cloning.", "model.blocks.1.")) for name in moved)
+    assert all(
+        name.startswith(("objectives.behaviour_cloning.", "model.blocks.1.")) for name in moved
+    )
 
 
 def test_dropout_is_a_pure_function_of_seed_step_and_part():
@@ -162,7 +180,9 @@ from manyparts.training.precision import flushed_denormals
 with flushed_denormals(torch.device("cpu")):
     print(numpy.finfo(numpy.float32), numpy.finfo(numpy.float64))
 """
-    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", program], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", program], check=True, capture_output=True
+    )
 
 
 def test_validation_changes_nothing_and_has_no_dropout():

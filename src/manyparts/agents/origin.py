@@ -13,8 +13,9 @@ from manyparts.planners import PlannerConfig
 class Origin:
     """Where an agent was loaded from and how, so that another process can load the same one.
 
-    run: as it was asked for. checkpoint: the folder of weights that this meant. embodiment: the one that was asked for,
-    None for the only one. own_objective: whether it seeks what only this process knows.
+    run: as it was asked for. checkpoint: the folder of weights that this meant. embodiment: the one
+    that was asked for, None for the only one. own_objective: whether it seeks what only this
+    process knows.
     """
 
     run: Path

@@ -11,7 +11,7 @@ from einops import rearrange
 from manyparts.agents.base import Described, refuse_prompt
 from manyparts.agents.checks import image_of, require_actions, require_carry, state_of
 from manyparts.agents.origin import Origin
-from manyparts.agents.policy import embodiment_place
+from manyparts.agents.policy import embodiment_index
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation, Precision, Prompt
 from manyparts.core.serialisation import from_jsonable
@@ -26,7 +26,8 @@ Carry = tuple[np.ndarray, ...]
 
 
 class ReactiveAgent(Described):
-    """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that are still to come."""
+    """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that
+    are still to come."""
 
     prompted = False
     origin: Origin | None = None
@@ -39,8 +40,13 @@ class ReactiveAgent(Described):
         embodiment: str | None = None,
         precision: Precision = "fp32",
     ):
-        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no policy."""
-        policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no
+        policy."""
+        policy = (
+            system.objectives["behaviour_cloning"]
+            if "behaviour_cloning" in system.objectives
+            else None
+        )
         if not isinstance(policy, EmbeddingCloning):
             raise UserError(
                 "this run learned no policy: it has no behaviour_cloning objective (only a representation?)"
@@ -48,8 +54,8 @@ class ReactiveAgent(Described):
         self.system, self.policy, self.info = system.eval(), policy, info
         self.model: Representation = system.model
         self.window = from_jsonable(WindowConfig, info.window)
-        body = info.embodiments[embodiment_place(info, embodiment)]
-        self.interface, self.environment = body.spec, body.environment
+        body = info.embodiments[embodiment_index(info, embodiment)]
+        self.spec, self.environment = body.spec, body.environment
         self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
         self._device = next(system.parameters()).device
         self._bf16 = precision == "bf16"
@@ -59,25 +65,31 @@ class ReactiveAgent(Described):
 
     @torch.inference_mode()
     def act(
-        self, carry: Carry | None, observation: Observation | None, prompt: Prompt | str | None = None, *, explore: bool
+        self,
+        carry: Carry | None,
+        observation: Observation | None,
+        prompt: Prompt | str | None = None,
+        *,
+        explore: bool,
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not fit."""
+        """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not
+        fit."""
         refuse_prompt(prompt)
         require_carry(carry, tuple)
         if not carry:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
                 chunk = self.policy.decide(self._embedded(observation))
             actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
-            carry = tuple(require_actions(actions, self.interface))
+            carry = tuple(require_actions(actions, self.spec))
         action, *planned = carry
-        return self.interface.action.denormalise(action), tuple(planned)
+        return self.spec.action.denormalise(action), tuple(planned)
 
     def _embedded(self, observation: Observation | None) -> torch.Tensor:
         """(1, 1, e)."""
         if self.model.config.sees == "state":
-            return self._tensor(state_of(observation, self.interface, self._normaliser))[None, None]
+            return self._tensor(state_of(observation, self.spec, self._normaliser))[None, None]
         tokens = []
-        for name, size in self.interface.cameras.items():
+        for name, size in self.spec.cameras.items():
             frame = rearrange(self._tensor(image_of(observation, name, size)), "h w c -> 1 c h w")
             tokens.append(self.model.visual_features(frame, name))
         return torch.cat(tokens, dim=-1)

@@ -1,4 +1,5 @@
-"""The command line: a table of commands, each a thin module, and the one place where errors become a line."""
+"""The command line: a table of commands, each a thin module, and the one place where errors become
+a line."""
 
 from __future__ import annotations
 
@@ -35,9 +36,13 @@ _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130
+    interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):  # a letter that this terminal lacks is shown as its number
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a letter that this terminal lacks is shown as its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -53,14 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
-        return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+        return _fail(
+            f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        )
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command, which sees these arguments in `sys.argv`, as provenance records them. Errors are raised."""
+    """Run one command, which sees these arguments in `sys.argv`, as provenance records them. Errors
+    are raised."""
     before = sys.argv
     sys.argv = ["manyparts", *arguments]
     try:
@@ -82,19 +90,23 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         from manyparts.core.errors import closest
 
-        raise UserError(f"unknown command {name!r}; {closest(name, COMMANDS, command='manyparts help')}")
+        raise UserError(
+            f"unknown command {name!r}; {closest(name, COMMANDS, command='manyparts help')}"
+        )
     module = _MODULES.get(name, name)
     return importlib.import_module(f"manyparts.cli.{module}").main(rest) or 0
 
 
 def _print_any_text() -> None:
-    """Also where the locale knows few letters (LC_ALL=C): there the others are printed as their numbers."""
+    """Also where the locale knows few letters (LC_ALL=C): there the others are printed as their
+    numbers."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _print_our_warnings_as_lines() -> None:
-    """Without the place in the code, since what is warned of lies in the user's files or machine."""
+    """Without the place in the code, since what is warned of lies in the user's files or
+    machine."""
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -18,12 +18,15 @@ from manyparts.core.errors import UserError, closest
 if TYPE_CHECKING:
     from rich.text import Text
 
-CLONE = Path(__file__).parents[3]  # of a clone: benchmarks stand beside the package, and not in the wheel
+CLONE = Path(__file__).parents[
+    3
+]  # of a clone: benchmarks stand beside the package, and not in the wheel
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the speed claims and print a table; exit code 1 if one does not hold. Works in a clone."""
+    """Measure the speed claims and print a table; exit code 1 if one does not hold. Works in a
+    clone."""
 
     names: Positional[tuple[str, ...]] = ()
     """Which benchmarks; empty: all. `manyparts list benchmarks` shows them."""
@@ -57,7 +60,9 @@ def load_benchmarks() -> ModuleType:
         UserError: this is an installed package without its clone.
     """
     if not (CLONE / "benchmarks" / "harness.py").is_file():
-        raise UserError("benchmarks are not part of the installed package: run `manyparts bench` in a clone")
+        raise UserError(
+            "benchmarks are not part of the installed package: run `manyparts bench` in a clone"
+        )
     if str(CLONE) not in sys.path:
         sys.path.append(str(CLONE))
     return importlib.import_module("benchmarks")
@@ -75,11 +80,11 @@ def _print(rows: Sequence[Any]) -> None:
 
 
 def _promise(row: Any) -> str:
-    if row.least_value:
-        return f"{row.least_value:g} {row.unit}"
-    if row.most_ratio:
-        return f"ratio at most {row.most_ratio:g}"
-    return f"ratio {row.least_ratio:g}" if row.least_ratio else ""
+    if row.min_value:
+        return f"{row.min_value:g} {row.unit}"
+    if row.max_ratio:
+        return f"ratio at most {row.max_ratio:g}"
+    return f"ratio {row.min_ratio:g}" if row.min_ratio else ""
 
 
 def _verdict(row: Any) -> Text:

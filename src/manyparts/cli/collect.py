@@ -19,8 +19,8 @@ from manyparts.envs.base import StateKind
 class Options:
     """Record demonstrations of tasks into one dataset in the LeRobotDataset v3.0 layout.
 
-    The dataset depends on the tasks, the settings and the seed, not on the number of workers. A second call after
-    a kill goes on where the first one stopped.
+    The dataset depends on the tasks, the settings and the seed, not on the number of workers. A
+    second call after a kill goes on where the first one stopped.
     """
 
     tasks: Positional[tuple[str, ...]]
@@ -42,17 +42,20 @@ class Options:
     """Whether the goal's marker is drawn."""
 
     state: StateKind = "proprioception"
-    """What the state vector holds: the robot's own body, or the simulator's full observation; shared: the same for all
-    bodies of a suite of many, such as walkers, so that one dataset and one model are of them all."""
+    """What the state vector holds: the robot's own body, or the simulator's full observation;
+    shared: the same for all bodies of a suite of many, such as walkers, so that one dataset and one
+    model are of them all."""
 
     faithful_rendering: bool = False
     """The simulator's own picture with shadows and full meshes: about 40 times slower."""
 
     noise_fraction: float = 0.5
-    """Share of the episodes in which noise is added to what the expert executes; its clean action is recorded too."""
+    """Share of the episodes in which noise is added to what the expert executes; its clean action
+    is recorded too."""
 
-    noise_deviation: float = 0.4
-    """Standard deviation of the noise, in half-ranges of an action dimension; of choices, in the expert's lead."""
+    noise_std: float = 0.4
+    """Standard std of the noise, in half-ranges of an action dimension; of choices, in the expert's
+    lead."""
 
     noise_correlation: float = 0.9
     """Correlation of the noise between successive steps."""
@@ -61,14 +64,17 @@ class Options:
     """How images are stored: PNG inside parquet, or mp4 files."""
 
     keep_failures: bool = False
-    """Keep the episodes in which the expert failed on the way to so many successes; they come on top."""
+    """Keep the episodes in which the expert failed on the way to so many successes; they come on
+    top."""
 
     steps_after_success: int | None = None
-    """Steps recorded after the first one that solves the task: they show how to come close, and to stay.
-    None: the suite's own number, which is 20, or 0 in navigation, whose expert then stands still."""
+    """Steps recorded after the first one that solves the task: they show how to come close, and to
+    stay. None: the suite's own number, which is 20, or 0 in navigation, whose expert then stands
+    still."""
 
     max_steps: int | None = None
-    """Steps an episode at most; None: the suite's horizon. What is trained on the dataset is evaluated so, too."""
+    """Steps an episode at most; None: the suite's horizon. What is trained on the dataset is
+    evaluated so, too."""
 
     workers: int | None = None
     """Simulator processes; None: one a core."""
@@ -97,7 +103,7 @@ def main(arguments: Sequence[str]) -> int:
             faithful_rendering=options.faithful_rendering,
             max_steps=options.max_steps,
         ),
-        noise=Noise(options.noise_fraction, options.noise_deviation, options.noise_correlation),
+        noise=Noise(options.noise_fraction, options.noise_std, options.noise_correlation),
         seed=options.seed,
         workers=options.workers,
         images=options.images,

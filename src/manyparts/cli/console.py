@@ -1,4 +1,5 @@
-"""What commands print: tables in which nothing is cut, whatever the width, and lines of text as they are."""
+"""What commands print: tables in which nothing is cut, whatever the width, and lines of text as
+they are."""
 
 from __future__ import annotations
 
@@ -32,13 +33,13 @@ def print_table(
     names: int = 1,
     summary: Sequence[Cell] | None = None,
 ) -> None:
-    """Print rows as a table, or where its columns would be too narrow for their words, as a paragraph a row.
+    """Print rows as a table, or where its columns would be too narrow for their words, as a
+    paragraph a row.
 
     Args:
-        heads: the columns' names; all empty: none are shown.
-        rows: cells as plain text, in which brackets mean nothing, or as styled `Text`.
-        names: so many first columns say what a row is about. They are on the left, numbers on the right.
-        summary: a last row beneath a line.
+        heads: the columns' names; all empty: none are shown. rows: cells as plain text, in which
+        brackets mean nothing, or as styled `Text`. names: so many first columns say what a row is
+        about. They are on the left, numbers on the right. summary: a last row beneath a line.
     """
     lines = [[_clean(cell) for cell in row] for row in rows]
     last = None if summary is None else [_clean(cell) for cell in summary]
@@ -56,7 +57,9 @@ def print_table(
     widths = _widths(minimum, natural, shown.width - _PADDING * len(heads) - 1)
     table = Table(box=SIMPLE, show_header=any(heads))
     for number, (head, width) in enumerate(zip(heads, widths, strict=True)):
-        justify = "right" if number >= names and _is_numeric([row[number] for row in every]) else "left"
+        justify = (
+            "right" if number >= names and _is_numeric([row[number] for row in every]) else "left"
+        )
         table.add_column(Text(printable(head)), width=width, justify=justify, overflow="fold")
     for row in lines:
         table.add_row(*row)
@@ -67,7 +70,8 @@ def print_table(
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print names with their values, next to each other where there is room, else a value after its name."""
+    """Print names with their values, next to each other where there is room, else a value after its
+    name."""
     shown, pairs = console(), [(printable(name), printable(value)) for name, value in facts]
     width = max((cell_len(name) for name, _ in pairs), default=0)
     if shown.width - width < _FILE_COLUMNS // 4:
@@ -83,7 +87,11 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def _clean(cell: Cell) -> Text:
-    return Text(printable(cell.plain), style=cell.style) if isinstance(cell, Text) else Text(printable(cell))
+    return (
+        Text(printable(cell.plain), style=cell.style)
+        if isinstance(cell, Text)
+        else Text(printable(cell))
+    )
 
 
 def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[list[int], list[int]]:
@@ -95,7 +103,8 @@ def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[lis
 
 
 def _widths(minimum: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
-    """The columns' widths: as wide as their cells, or what is left over the longest words shared out."""
+    """The columns' widths: as wide as their cells, or what is left over the longest words shared
+    out."""
     wanted = [wide - narrow for wide, narrow in zip(natural, minimum, strict=True)]
     spare = min(room - sum(minimum), sum(wanted))
     total = max(1, sum(wanted))
@@ -107,7 +116,8 @@ def _is_numeric(cells: Sequence[Text]) -> bool:
 
 
 def _print_paragraph(shown: Console, heads: Sequence[str], row: Sequence[Text], names: int) -> None:
-    """The names in a line, then each other cell after its head, as many on a line as there is room for."""
+    """The names in a line, then each other cell after its head, as many on a line as there is room
+    for."""
     shown.print(Text("  ").join(row[:names]), overflow="fold")
     items = [
         Text(f"{printable(head)}: " if head else "").append_text(cell)
@@ -121,7 +131,10 @@ def _print_filled(shown: Console, items: Sequence[Text], *, first: str, then: st
     """Items on as few lines as they fit into; one that is longer than a line goes on further in."""
     line = Text(first)
     for item in items:
-        if line.plain.strip() and cell_len(line.plain) + len(_GAP) + cell_len(item.plain) > shown.width:
+        if (
+            line.plain.strip()
+            and cell_len(line.plain) + len(_GAP) + cell_len(item.plain) > shown.width
+        ):
             shown.print(line)
             line = Text(first)
         line.append_text(Text(_GAP if line.plain.strip() else "").append_text(item))

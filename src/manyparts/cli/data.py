@@ -33,9 +33,10 @@ class InfoOptions:
     """The dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     quality: bool = False
-    """Measure how good each demonstration is to learn from: how differently others act in its places (divergence; 1 is
-    chance), how new its transitions are (diversity), the shares of its steps in which nothing moves (idle) and that
-    lead back to where it was (extraneous). `manyparts train --curation.drop 0.1` leaves the worst out."""
+    """Measure how good each demonstration is to learn from: how differently others act in its
+    places (divergence; 1 is chance), how new its transitions are (diversity), the shares of its
+    steps in which nothing moves (idle) and that lead back to where it was (extraneous). `manyparts
+    train --curation.drop 0.1` leaves the worst out."""
 
     json: bool = False
     """Print the summary as JSON."""
@@ -45,8 +46,9 @@ class InfoOptions:
 class ConvertOptions:
     """Write a dataset anew in another format.
 
-    Reads LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS and folders of .npz. A second call after a kill
-    goes on where the first one stopped; the target appears when it is whole.
+    Reads LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS and folders of .npz. A
+    second call after a kill goes on where the first one stopped; the target appears when it is
+    whole.
     """
 
     source: Positional[str]
@@ -56,27 +58,30 @@ class ConvertOptions:
     """What is written; it must not exist. A folder; for robomimic an .hdf5 file."""
 
     format: Literal["lerobot", "robomimic", "minari"] = "lerobot"
-    """lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5 storage, pictures as they are."""
+    """lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5 storage, pictures as
+    they are."""
 
     images: Literal["png", "video"] = "png"
     """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
 
     embodiment: str | None = None
-    """The robot's name, which is written; None: what the source says. A folder of .npz says nothing."""
+    """The robot's name, which is written; None: what the source says. A folder of .npz says
+    nothing."""
 
     actions: Literal["executed", "expert"] = "executed"
-    """What `action` holds: executed: what was done, with the expert's own actions next to it, in `expert_action`.
-    expert: what the expert wanted before noise was added, and nothing next to it. Choose it where another program is to
-    imitate `action`."""
+    """What `action` holds: executed: what was done, with the expert's own actions next to it, in
+    `expert_action`. expert: what the expert wanted before noise was added, and nothing next to it.
+    Choose it where another program is to imitate `action`."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
     """Look for what is wrong with a dataset.
 
-    Torn files, counts and indices that disagree, times that are not the rate's, statistics that are not the rows',
-    actions beyond their contract or in another row than what they move, NaN, what never changes, single actions far
-    beyond the rest, angles that jump, instructions that are empty or names, episodes that are empty or there twice.
+    Torn files, counts and indices that disagree, times that are not the rate's, statistics that are
+    not the rows', actions beyond their contract or in another row than what they move, NaN, what
+    never changes, single actions far beyond the rest, angles that jump, instructions that are empty
+    or names, episodes that are empty or there twice.
 
     Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
     """
@@ -88,8 +93,8 @@ class CheckOptions:
     """Decode every picture, rather than up to eight an episode and camera."""
 
     fix: Path | None = None
-    """Write a repaired copy to this folder, without spoilt or repeated episodes, numbers and statistics computed anew.
-    The dataset itself is never touched."""
+    """Write a repaired copy to this folder, without spoilt or repeated episodes, numbers and
+    statistics computed anew. The dataset itself is never touched."""
 
     json: bool = False
     """Print the findings as JSON."""
@@ -99,8 +104,8 @@ class CheckOptions:
 class ViewOptions:
     """Write a page on which episodes can be looked at.
 
-    Pictures to scrub through, action and state curves, histograms of actions, by task and success. One file, which
-    needs no network.
+    Pictures to scrub through, action and state curves, histograms of actions, by task and success.
+    One file, which needs no network.
     """
 
     path: Positional[str]
@@ -110,7 +115,8 @@ class ViewOptions:
     """The page; None: NAME.html in the current folder."""
 
     rerun: Path | None = None
-    """Instead of a page, write a recording an episode to this folder, for the Rerun viewer: `rerun FOLDER/*.rrd`."""
+    """Instead of a page, write a recording an episode to this folder, for the Rerun viewer: `rerun
+    FOLDER/*.rrd`."""
 
     episodes: int = 24
     """How many episodes are shown, alike of all tasks; a page of 24 has some megabytes."""
@@ -119,16 +125,21 @@ class ViewOptions:
     """These episodes instead."""
 
     tasks: tuple[str, ...] = ()
-    """Episodes of these tasks alone, by name or sentence."""
+    """Episodes of these tasks alone, by name or instruction."""
 
 
 def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: manyparts data ACTION\n\n" + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items()))
+        print(
+            "usage: manyparts data ACTION\n\n"
+            + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items())
+        )
         return 0
     action, *rest = arguments
     if action not in ACTIONS:
-        raise UserError(f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}")
+        raise UserError(
+            f"unknown action {action!r} of `manyparts data`; {closest(action, ACTIONS)}"
+        )
     return {"info": _info, "check": _check, "convert": _convert, "view": _view}[action](rest)
 
 
@@ -217,12 +228,17 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     from manyparts.cli.console import print_facts, print_table
 
     tables = {
-        key: value for key, value in summary.items() if isinstance(value, list) and value and _is_record(value[0])
+        key: value
+        for key, value in summary.items()
+        if isinstance(value, list) and value and _is_record(value[0])
     }
     facts = _flat({key: value for key, value in summary.items() if key not in tables})
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
-        print_table([key.replace("_", " ") for key in rows[0]], [[*map(_text, row.values())] for row in rows])
+        print_table(
+            [key.replace("_", " ") for key in rows[0]],
+            [[*map(_text, row.values())] for row in rows],
+        )
 
 
 def _is_record(value: Any) -> bool:
@@ -232,7 +248,11 @@ def _is_record(value: Any) -> bool:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 

@@ -1,4 +1,5 @@
-"""`manyparts doctor`: what works on this machine, what is missing, and the command that mends it."""
+"""`manyparts doctor`: what works on this machine, what is missing, and the command that mends
+it."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ _NO_RENDERER = 3  # the code with which `render_frame` ends where nothing can dr
 
 @dataclass(frozen=True)
 class Options:
-    """Check python, torch, the device, the renderer, simulators and encoders; exit code 0 if the main job can run."""
+    """Check python, torch, the device, the renderer, simulators and encoders; exit code 0 if the
+    main job can run."""
 
     json: bool = False
     """Print the checks as JSON."""
@@ -41,7 +43,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. required: the main job (Meta-World, both phases, evaluation with videos) needs it.
+    """One finding. required: the main job (Meta-World, both phases, evaluation with videos) needs
+    it.
 
     mend: the command that brings it, empty where nothing is missing.
     """
@@ -66,13 +69,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_checks() -> list[Check]:
-    """Every check, in the order in which a machine is set up; a check that raises is a check that failed."""
+    """Every check, in the order in which a machine is set up; a check that raises is a check that
+    failed."""
     return [_guarded(name, check) for name, check in _CHECKS.items()]
 
 
 def render_frame() -> None:
-    """Render one Meta-World frame the way collection does and print what rendered it. For a process of its own:
-    a broken driver ends the process, not the doctor."""
+    """Render one Meta-World frame the way collection does and print what rendered it. For a process
+    of its own: a broken driver ends the process, not the doctor."""
     from manyparts.envs import registry
 
     try:
@@ -83,7 +87,9 @@ def render_frame() -> None:
         sys.exit(_NO_RENDERER)
     if frame.std() < 1:
         sys.exit(f"the frame of shape {frame.shape} is blank")
-    print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels")
+    print(
+        f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels"
+    )
 
 
 def _python() -> Check:
@@ -95,7 +101,9 @@ def _torch() -> Check:
     import torch
 
     one = torch.ones(8, 8) @ torch.ones(8, 8)
-    return Check("torch", bool((one == 8).all()), f"{torch.__version__}, {torch.get_num_threads()} threads")
+    return Check(
+        "torch", bool((one == 8).all()), f"{torch.__version__}, {torch.get_num_threads()} threads"
+    )
 
 
 def _device() -> Check:
@@ -111,7 +119,11 @@ def _device() -> Check:
 def _cores() -> Check:
     quota = cpu_quota()
     limit = "" if quota is None else f", a quota of {quota:g}"
-    return Check("cores", True, f"{cores()} (this machine has {os.cpu_count()}, we may use {allowed_cores()}{limit})")
+    return Check(
+        "cores",
+        True,
+        f"{cores()} (this machine has {os.cpu_count()}, we may use {allowed_cores()}{limit})",
+    )
 
 
 def _caches() -> Check:
@@ -121,15 +133,30 @@ def _caches() -> Check:
     if caught:
         return Check("caches", False, str(caught[-1].message), False, ADVICE)
     works = can_write(root)
-    return Check("caches", works, f"{root}{'' if works else ' cannot be written'}", mend="" if works else ADVICE)
+    return Check(
+        "caches",
+        works,
+        f"{root}{'' if works else ' cannot be written'}",
+        mend="" if works else ADVICE,
+    )
 
 
 def _folder() -> Check:
     here = Path.cwd()
     if not can_write(here):
-        return Check("this folder", False, f"{here} cannot be written", mend="work in another folder")
-    lacks = [word for word, there in (("locks", knows_locks(here)), ("links", knows_links(here))) if not there]
-    without = f" (its file system has no {' and no '.join(lacks)}; files take their place)" if lacks else ""
+        return Check(
+            "this folder", False, f"{here} cannot be written", mend="work in another folder"
+        )
+    lacks = [
+        word
+        for word, there in (("locks", knows_locks(here)), ("links", knows_links(here)))
+        if not there
+    ]
+    without = (
+        f" (its file system has no {' and no '.join(lacks)}; files take their place)"
+        if lacks
+        else ""
+    )
     return Check("this folder", True, f"{here} can be written{without}")
 
 
@@ -146,7 +173,9 @@ def _processes() -> Check:
 
 def _renderer() -> Check:
     code = "from manyparts.cli.doctor import render_frame; render_frame()"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+    )
     said = result.stdout.strip().splitlines()
     if result.returncode == 0:
         return Check("renderer", True, said[-1])
@@ -154,7 +183,12 @@ def _renderer() -> Check:
         problem, mend = json.loads(said[-1])
         return Check("renderer", False, problem, mend=mend)
     reason = (result.stderr.strip().splitlines() or [ending(result.returncode)])[-1]
-    return Check("renderer", False, reason, mend=mend if (mend := install_command("metaworld")) in reason else APT)
+    return Check(
+        "renderer",
+        False,
+        reason,
+        mend=mend if (mend := install_command("metaworld")) in reason else APT,
+    )
 
 
 def _simulator(package: str, extra: str, *, required: bool) -> Callable[[], Check]:
@@ -196,15 +230,25 @@ def _compiler() -> Check:
 
 
 def _browser() -> Check:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     mend = "" if found else "sudo apt-get install -y chromium"
-    return Check("browser", bool(found), found or "none: the report's own test is skipped", False, mend)
+    return Check(
+        "browser", bool(found), found or "none: the report's own test is skipped", False, mend
+    )
 
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     mend = "" if free > 2 else "free some space, or work in another folder"
-    return Check("disk", free > 2, f"{free:.1f} GB free in {Path.cwd()} (the quickstart takes about 1 GB)", True, mend)
+    return Check(
+        "disk",
+        free > 2,
+        f"{free:.1f} GB free in {Path.cwd()} (the quickstart takes about 1 GB)",
+        True,
+        mend,
+    )
 
 
 _CHECKS: dict[str, Callable[[], Check]] = {
@@ -234,7 +278,12 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # whatever is broken here is the finding
-        return Check(name, False, f"{type(error).__name__}: {error}", mend="install the package that it names again")
+        return Check(
+            name,
+            False,
+            f"{type(error).__name__}: {error}",
+            mend="install the package that it names again",
+        )
 
 
 def _print(checks: Sequence[Check]) -> None:
@@ -248,7 +297,9 @@ def _print(checks: Sequence[Check]) -> None:
         rows.append((Text("ok", "green") if check.works else missing, check.name, check.detail))
     print_table(("", "", ""), rows, names=2)
     broken = [check.name for check in checks if check.required and not check.works]
-    say(f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here.")
+    say(
+        f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here."
+    )
     for check in checks:
         if not check.works:
             say(f"{check.name}: {check.mend}")

@@ -33,7 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     shown = {name: what for name, what in every.items() if options.filter in name}
     if not shown:
         every_one = f"manyparts list {options.kind}"
-        raise UserError(f"no name has {options.filter!r} in it; {closest(options.filter, every, command=every_one)}")
+        raise UserError(
+            f"no name has {options.filter!r} in it; {closest(options.filter, every, command=every_one)}"
+        )
     from manyparts.cli.console import print_table
 
     print_table([options.kind, "what it is"], [[name, what] for name, what in shown.items()])
@@ -46,7 +48,8 @@ def presets() -> dict[str, str]:
 
     made = {name: preset_function(name) for name in preset_names()}
     return {
-        name: " ".join([_summary(make), *map("({})".format, arguments)]) for name, (make, arguments) in made.items()
+        name: " ".join([_summary(make), *map("({})".format, arguments)])
+        for name, (make, arguments) in made.items()
     }
 
 
@@ -54,13 +57,17 @@ def tasks() -> dict[str, str]:
     """Tasks by their instruction, and splits by how many tasks they have."""
     from manyparts.envs import registry
 
-    return {name: what for suite in registry.suite_names() for name, what in registry.listed(suite).items()}
+    return {
+        name: what
+        for suite in registry.suite_names()
+        for name, what in registry.listed(suite).items()
+    }
 
 
 def studies() -> dict[str, str]:
-    from manyparts.studies import STUDIES, find
+    from manyparts.studies import STUDIES, find_study
 
-    return {name: _first_sentence(find(name).description) for name in STUDIES}
+    return {name: _first_sentence(find_study(name).description) for name in STUDIES}
 
 
 def methods() -> dict[str, str]:
@@ -68,7 +75,10 @@ def methods() -> dict[str, str]:
 
     names = dict.fromkeys(name.partition("/")[0] for name in preset_names())
     modules = {name: "transformer_dynamics" if name == "dynamics" else name for name in names}
-    return {name: _summary(importlib.import_module(f"manyparts.methods.{module}")) for name, module in modules.items()}
+    return {
+        name: _summary(importlib.import_module(f"manyparts.methods.{module}"))
+        for name, module in modules.items()
+    }
 
 
 def planners() -> dict[str, str]:

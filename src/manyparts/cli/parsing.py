@@ -7,7 +7,8 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,43 +16,118 @@ import tyro
 
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError, closest
+from manyparts.core.naming import FORMER_FLAGS
+from manyparts.core.printing import say
 
 T = TypeVar("T")
+_POSITIONAL = typing.get_args(tyro.conf.Positional[str])[1]
 
 
 def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T | None = None) -> T:
     """An instance of the dataclass `kind` from command-line flags.
 
-    In paths a leading `~` is the home folder, also where the shell leaves it alone (`--output=~/run`). `--help` prints
-    the flags and exits. Raises UserError on an unknown flag, a missing one or a bad value.
+    In paths a leading `~` is the home folder, also where the shell leaves it alone
+    (`--output=~/run`). Flags of 0.1 are taken, with a line that names today's. `--help` prints the
+    flags and exits.
+
+    Args:
+        kind: the dataclass whose fields are flags.
+        arguments: what the user typed after the command's name.
+        command: the command's name, for messages.
+        default: values of all fields; None: the class's own.
+
+    Raises:
+        UserError: an unknown flag, a missing one or a bad value.
     """
-    messages = io.StringIO()
+    arguments = [_flag_of_today(argument) for argument in arguments]
+    messages, page = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(messages):
+        with contextlib.redirect_stderr(messages), contextlib.redirect_stdout(page):
             parsed = _tyro(kind, arguments, command, default)
     except SystemExit as stop:
         if stop.code in (0, None):
+            print(_without_none(page.getvalue()), end="")
             raise
-        unknown = _unknown_flag(arguments, flags(kind, command=command, default=default), command)
+        unknown = _unknown_flag(arguments, flags(kind, default=default), command)
         missing = _missing_flags(kind, messages.getvalue())
         said = f"missing {missing}; see manyparts {command} --help" if missing else None
-        raise UserError(unknown or said or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)") from None
+        raise UserError(
+            unknown or said or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)"
+        ) from None
+    print(page.getvalue(), end="")
     print(messages.getvalue(), file=sys.stderr, end="")
     return _with_whole_paths(parsed)
 
 
-def flags(kind: type[Any], *, command: str, default: Any = None) -> list[str]:
-    """Every flag that `parse` knows for `kind`, as its help lists them."""
-    page = io.StringIO()
-    with contextlib.redirect_stdout(page), contextlib.suppress(SystemExit):
-        _tyro(kind, ["--help"], command, default)
-    return flags_of_help(page.getvalue())
+def flags(kind: type[Any], *, default: Any = None) -> list[str]:
+    """Every flag that `parse` knows for `kind`, in the order of its fields, those of nested configs
+    after a dot."""
+    return ["--help", *_flags_below(kind, default, "")]
 
 
-def flags_of_help(page: str) -> list[str]:
-    """The flags that a help page lists."""
-    found = re.findall(r"^[│ ]+(?:-\w, )?(--[a-z][\w.-]*)(?:, (--[a-z][\w.-]*))?", page, flags=re.MULTILINE)
-    return [flag for pair in found for flag in pair if flag]
+def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for item in dataclasses.fields(kind):
+        marks = getattr(hints[item.name], "__metadata__", ())
+        if not item.init or any(mark is _POSITIONAL for mark in marks):
+            continue
+        named = [mark.name for mark in marks if getattr(mark, "name", None) is not None]
+        value = _value_of(item) if default is None else getattr(default, item.name)
+        yield from _flags_of(
+            named[0] if named else item.name.replace("_", "-"), hints[item.name], value, prefix
+        )
+
+
+def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[str]:
+    """Those of one field: of a config, or a mapping of configs, the flags of its fields."""
+    below = f"{prefix}{name}." if name else prefix
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _flags_below(type(value), value, below)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flags_of(key.replace("_", "-"), Any, part, below)
+    elif dataclasses.is_dataclass(plain := _without_marks(hint)) and isinstance(plain, type):
+        yield from _flags_below(plain, None, below)
+    elif not _is_config_or_none(plain):
+        yield f"--{prefix}{name}"
+        if plain is bool:
+            yield f"--{prefix}no-{name}"
+
+
+def _value_of(item: dataclasses.Field[Any]) -> Any:
+    return (
+        item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+    )
+
+
+def _without_marks(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+
+
+def _is_config_or_none(hint: Any) -> bool:
+    """Whether a field holds a config, or as here nothing, which has no flags."""
+    return any(dataclasses.is_dataclass(part) for part in typing.get_args(hint))
+
+
+def _flag_of_today(argument: str) -> str:
+    """The argument, a flag of 0.1 by its name of today. Says so."""
+    former, equals, value = argument.partition("=")
+    written = former.replace("_", "-")
+    for flag, before in FORMER_FLAGS.items():
+        if written == before:
+            say(f"{former} is called {flag} now; the former name is taken until 0.3", error=True)
+            return f"{flag}{equals}{value}"
+    return argument
+
+
+def _without_none(page: str) -> str:
+    """A help page whose choices do not offer None: a flag that is left out is None."""
+    return (
+        page.replace("{None}|", "")
+        .replace("{None,", "{")
+        .replace(",None}", "}")
+        .replace("(default: None)", "")
+    )
 
 
 def _with_whole_paths(options: Any) -> Any:
@@ -75,7 +151,9 @@ def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | No
     options: dict[str, Any] = {} if default is None else {"default": default}
     # A union takes the kind that the default has, so that its fields are flags like all others.
     config = (tyro.conf.AvoidSubcommands,)
-    return tyro.cli(kind, args=list(arguments), prog=f"manyparts {command}", config=config, **options)
+    return tyro.cli(
+        kind, args=list(arguments), prog=f"manyparts {command}", config=config, **options
+    )
 
 
 def _unknown_flag(arguments: Sequence[str], known: Sequence[str], command: str) -> str | None:
@@ -89,7 +167,8 @@ def _unknown_flag(arguments: Sequence[str], known: Sequence[str], command: str) 
 
 
 def _missing_flags(kind: type[Any], message: str) -> str:
-    """The flags, and the arguments without one in capitals, that tyro's message says are missing; empty if none are."""
+    """The flags, and the arguments without one in capitals, that tyro's message says are missing;
+    empty if none are."""
     if not re.search(r"Missing from|[Rr]equired option|[Mm]issing ", message):
         return ""
     needed = [
@@ -99,7 +178,11 @@ def _missing_flags(kind: type[Any], message: str) -> str:
     ]
     named = [f"--{name.replace('_', '-')}" for name in needed]
     lacking = [flag for flag in named if re.search(rf"{flag}\b", message)]
-    bare = [name.upper() for name, flag in zip(needed, named, strict=True) if flag not in lacking and not lacking]
+    bare = [
+        name.upper()
+        for name, flag in zip(needed, named, strict=True)
+        if flag not in lacking and not lacking
+    ]
     return ", ".join(lacking or bare)
 
 

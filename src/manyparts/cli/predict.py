@@ -22,22 +22,23 @@ class Changes:
     """What is asked of the models beside what they were trained with."""
 
     next: Literal["expectation", "sample"] | None = None
-    """How transformers go on: with the expectation of what they predict, or with a sample of it; None: as each was
-    trained to."""
+    """How transformers go on: with the expectation of what they predict, or with a sample of it;
+    None: as each was trained to."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the predictions of dynamics models: their own predictions are fed back, under the actions that were
-    really taken. Of a dataset that a model was trained on, episodes are predicted that it held out, if there are any;
-    what it was trained on is told. Errors are mean squares in the training data's deviations (of several models: in
-    those of the first), so that 1 is what the mean state costs; beside them stands what it costs to say that nothing
-    changes. Of models that predict distributions it is told how often what came lies within them.
+    """Measure the predictions of dynamics models: their own predictions are fed back, under the
+    actions that were really taken. Of a dataset that a model was trained on, episodes are predicted
+    that it held out, if there are any; what it was trained on is told. Errors are mean squares in
+    the training data's stds (of several models: in those of the first), so that 1 is what the mean
+    state costs; beside them stands what it costs to say that nothing changes. Of models that
+    predict distributions it is told how often what came lies within them.
     """
 
     runs: Positional[tuple[Path, ...]] = ()
-    """Run or checkpoint folders of dynamics models, such as one of `manyparts train dynamics/parallel-laptop`; several
-    are compared on the same windows."""
+    """Run or checkpoint folders of dynamics models, such as one of `manyparts train
+    dynamics/parallel-laptop`; several are compared on the same windows."""
 
     data: str | None = None
     """The dataset: a folder, or hf://owner/name, or another URL."""
@@ -55,13 +56,13 @@ class Options:
     """Changes of the models that have such a setting."""
 
     output: Path | None = None
-    """Folder for prediction.json, with the error of each dimension, for prediction.svg and for what is shown; None:
-    none are written."""
+    """Folder for prediction.json, with the error of each dimension, for prediction.svg and for what
+    is shown; None: none are written."""
 
     shown: int = 2
-    """Predictions that are drawn into the folder beside what happened: imagined.svg has the curves of the numbers (of
-    more than 12 those that vary most), and where the data's simulator is installed and can draw a state, imagined-0.mp4
-    and so on the scenes."""
+    """Predictions that are drawn into the folder beside what happened: imagined.svg has the curves
+    of the numbers (of more than 12 those that vary most), and where the data's simulator is
+    installed and can draw a state, imagined-0.mp4 and so on the scenes."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +75,12 @@ def main(arguments: Sequence[str]) -> int:
     if options.shown < 0:
         raise UserError(f"--shown {options.shown}; expected a number of predictions, or 0")
     changes = {} if options.model.next is None else {"next": options.model.next}
-    given = {"horizons": options.horizons, "windows": options.windows, "seed": options.seed, "output": options.output}
+    given = {
+        "horizons": options.horizons,
+        "windows": options.windows,
+        "seed": options.seed,
+        "output": options.output,
+    }
     given["changes"] = changes
     found = open_loop(options.runs, options.data, **given)
     names = labels([forecast.run for forecast in found])
@@ -100,7 +106,9 @@ def main(arguments: Sequence[str]) -> int:
 def _remarks(names: Sequence[str], found: Sequence[Forecast], data: str) -> Iterator[str]:
     """What is to be known of the tables."""
     for name, forecast in zip(names, found, strict=True):
-        predicted = f"the {forecast.episodes} predicted" if forecast.episodes > 1 else "the one predicted"
+        predicted = (
+            f"the {forecast.episodes} predicted" if forecast.episodes > 1 else "the one predicted"
+        )
         yield {
             "other data": f"{name} was trained on other data than {data}, by what its checkpoint says",
             "other episodes": f"{name} was trained on other episodes of {data}; {predicted} it held out",
@@ -122,7 +130,7 @@ def _print_alone(forecast: Forecast) -> None:
         worst = max(row.dimensions, key=lambda name: row.dimensions[name])
         told = f"{worst} {row.dimensions[worst]:.2g}"
         rows.append((str(row.steps), _error(row), f"{row.still:.2g}", _reward(row), told))
-    print_table(heads, rows, title="mean square error of states, in deviations")
+    print_table(heads, rows, title="mean square error of states, in standard deviations")
 
 
 def _print_side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> None:
@@ -131,8 +139,10 @@ def _print_side_by_side(names: Sequence[str], found: Sequence[Forecast]) -> None
 
     together = list(zip(*(forecast.horizons for forecast in found), strict=True))
     states = [(str(row[0].steps), f"{row[0].still:.2g}", *map(_error, row)) for row in together]
-    rewards = [(str(row[0].steps), *map(_reward, row)) for row in together if row[0].reward is not None]
-    title = f"mean square error of states, in deviations of {names[0]}'s data"
+    rewards = [
+        (str(row[0].steps), *map(_reward, row)) for row in together if row[0].reward is not None
+    ]
+    title = f"mean square error of states, in standard deviations of {names[0]}'s data"
     print_table(("steps ahead", "nothing changes", *names), states, title=title)
     if rewards:
         print_table(("steps ahead", *names), rewards, title="mean square error of rewards")
@@ -149,8 +159,15 @@ def _print_calibrations(names: Sequence[str], found: Sequence[Forecast]) -> None
             errors = {number: coverage.error for number, coverage in known.numbers.items()}
             worst = max(errors, key=lambda number: errors[number])
             within = (f"{100 * share:.1f} %" for share in known.overall.within)
-            rows.append((name, *within, f"{known.overall.error:.2g}", f"{worst} {errors[worst]:.2g}"))
-    heads = ("model", *(f"{100 * level:g} % interval" for level in LEVELS), "calibration error", "worst number")
+            rows.append(
+                (name, *within, f"{known.overall.error:.2g}", f"{worst} {errors[worst]:.2g}")
+            )
+    heads = (
+        "model",
+        *(f"{100 * level:g} % interval" for level in LEVELS),
+        "calibration error",
+        "worst number",
+    )
     if rows:
         print_table(heads, rows, title="true values within central intervals, one step ahead")
 

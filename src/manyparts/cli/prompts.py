@@ -15,8 +15,8 @@ from manyparts.evaluation.prompt_kinds import Prompts
 
 @dataclass(frozen=True)
 class Options:
-    """Evaluate an agent under every kind of prompt that it was trained for, sound and degraded, and under every
-    task's prompt in every task's scenes.
+    """Evaluate an agent under every kind of prompt that it was trained for, sound and degraded, and
+    under every task's prompt in every task's scenes.
 
     A second call after a kill goes on where the first one stopped.
     """
@@ -30,7 +30,7 @@ class Options:
     episodes: int = 10
     """Episodes a task and prompt, each with a goal that training never saw."""
 
-    matrix_with: Prompts = "sentence"
+    matrix_with: Prompts = "instruction"
     """The kind of prompt by which every task is told in every task's scenes."""
 
     workers: int | None = None
@@ -43,7 +43,8 @@ class Options:
     """Steps an episode; None: the suite's horizon."""
 
     overwrite: bool = False
-    """Replace results of other settings, or of the run before it was trained on, once the new ones are whole."""
+    """Replace results of other settings, or of the run before it was trained on, once the new ones
+    are whole."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,11 +67,15 @@ def main(arguments: Sequence[str]) -> int:
         max_steps=options.max_steps,
         overwrite=options.overwrite,
     )
-    print_table(("prompt", "success"), [(kind, bounded(success)) for kind, success in study.kinds.items()])
+    print_table(
+        ("prompt", "success"), [(kind, bounded(success)) for kind, success in study.kinds.items()]
+    )
     scenes = list(study.matrix)
     rows = []
     for task, success in study.matrix.items():
-        cells = (Text(f"{success[scene].mean:.2f}", "bold" if scene == task else "") for scene in scenes)
+        cells = (
+            Text(f"{success[scene].mean:.2f}", "bold" if scene == task else "") for scene in scenes
+        )
         rows.append((task, *cells))
     print_table(("told, in scenes of", *(scene.partition("/")[2] for scene in scenes)), rows)
     return 0

@@ -1,4 +1,5 @@
-"""`manyparts quickstart`: the main job from an empty folder to a report, each stage an ordinary command."""
+"""`manyparts quickstart`: the main job from an empty folder to a report, each stage an ordinary
+command."""
 
 from __future__ import annotations
 
@@ -18,13 +19,21 @@ from manyparts.core.printing import say
 
 TASKS = tuple(
     f"metaworld/{name}"
-    for name in ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window-open", "door-open")
+    for name in (
+        "reach",
+        "button-press-topdown",
+        "drawer-close",
+        "drawer-open",
+        "window-open",
+        "door-open",
+    )
 )
 
 
 @dataclass(frozen=True)
 class Options:
-    """Collect six Meta-World tasks, train both phases, evaluate on goals never seen, write the report.
+    """Collect six Meta-World tasks, train both phases, evaluate on goals never seen, write the
+    report.
 
     A second call after a kill goes on where the first one stopped and skips what is finished.
     """
@@ -82,14 +91,38 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def stages(options: Options) -> list[Stage]:
-    """The commands in their order. Raises UserError if the output folder holds the data of other settings."""
+    """The commands in their order. Raises UserError if the output folder holds the data of other
+    settings."""
     data, first, second = (str(options.output / name) for name in ("data", "phase1", "phase2"))
     seed = ["--seed", str(options.seed)]
     workers = [] if options.workers is None else ["--workers", str(options.workers)]
-    collect = ["collect", *options.tasks, "--episodes", str(options.demonstrations), "--output", data]
+    collect = [
+        "collect",
+        *options.tasks,
+        "--episodes",
+        str(options.demonstrations),
+        "--output",
+        data,
+    ]
     phase1 = ["train", f"dualmind/phase1-{options.preset}", "--data", data, "--output", first]
-    phase2 = ["train", f"dualmind/phase2-{options.preset}", "--data", data, "--from", first, "--output", second]
-    evaluate = ["evaluate", second, "--episodes", str(options.episodes), "--videos", str(options.videos)]
+    phase2 = [
+        "train",
+        f"dualmind/phase2-{options.preset}",
+        "--data",
+        data,
+        "--from",
+        first,
+        "--output",
+        second,
+    ]
+    evaluate = [
+        "evaluate",
+        second,
+        "--episodes",
+        str(options.episodes),
+        "--videos",
+        str(options.videos),
+    ]
     return [
         Stage("collect", [*collect, *workers, *seed], finished=_is_collected(Path(data), options)),
         Stage("phase I", [*phase1, *seed, *_resume(first)]),
@@ -111,10 +144,20 @@ def _is_collected(data: Path, options: Options) -> bool:
         raise UserError(
             f"{data} exists and is not what a quickstart collected ({error}); choose another --output"
         ) from None
-    wanted = {"tasks": registry.expand(options.tasks), "episodes": options.demonstrations, "seed": options.seed}
-    different = [f"{key} was {found.get(key)}, is {value}" for key, value in wanted.items() if found.get(key) != value]
+    wanted = {
+        "tasks": registry.expand(options.tasks),
+        "episodes": options.demonstrations,
+        "seed": options.seed,
+    }
+    different = [
+        f"{key} was {found.get(key)}, is {value}"
+        for key, value in wanted.items()
+        if found.get(key) != value
+    ]
     if different:
-        raise UserError(f"{data} was collected otherwise ({'; '.join(different)}); choose another --output")
+        raise UserError(
+            f"{data} was collected otherwise ({'; '.join(different)}); choose another --output"
+        )
     return True
 
 

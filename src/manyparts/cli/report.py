@@ -14,7 +14,8 @@ from manyparts.core.printing import say
 
 @dataclass(frozen=True)
 class Options:
-    """Write what a run can do into one HTML file, light enough to mail: success, curves, videos, provenance."""
+    """Write what a run can do into one HTML file, light enough to mail: success, curves, videos,
+    provenance."""
 
     run: Positional[Path]
     """A run folder that was evaluated (`manyparts evaluate RUN --videos 2`)."""
@@ -23,7 +24,8 @@ class Options:
     """The file to write; None: RUN/report.html."""
 
     evaluation: Path | None = None
-    """The folder that the run was evaluated into (`manyparts evaluate RUN --output`); None: RUN/evaluation."""
+    """The folder that the run was evaluated into (`manyparts evaluate RUN --output`); None:
+    RUN/evaluation."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Run a study: a declared list of collections, runs and evaluations, and the tables and report that answer it.
+    """Run a study: a declared list of collections, runs and evaluations, and the tables and report
+    that answer it.
 
-    As many processes work as there are cores. Work that several methods share is done once. A second call after a
-    kill goes on where the first one stopped and skips what is done; a stage that fails is named with its log, the
-    others go on, and the exit code is 1. `--list` shows what would be run.
+    As many processes work as there are cores. Work that several methods share is done once. A
+    second call after a kill goes on where the first one stopped and skips what is done; a stage
+    that fails is named with its log, the others go on, and the exit code is 1. `--list` shows what
+    would be run.
     """
 
     name: Positional[str] = ""
@@ -45,20 +47,23 @@ class Options:
     """Training seeds of each method; None: the study's own number."""
 
     only: tuple[str, ...] = ()
-    """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is done."""
+    """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is
+    done."""
 
     workers: int | None = None
     """Processes, each with one thread; None: one a core."""
 
     environments: tuple[str, ...] = ()
-    """Of the study representations: where methods are compared, such as pointmass doors; empty: the preset's."""
+    """Of the study representations: where methods are compared, such as pointmass doors; empty: the
+    preset's."""
 
     objectives: tuple[str, ...] = ()
-    """Of representations: which objectives and baselines, such as inverse-dynamics states; empty: all."""
+    """Of representations: which objectives and baselines, such as inverse-dynamics states; empty:
+    all."""
 
     pretrain_sizes: tuple[int, ...] = ()
-    """Of representations: numbers of pretraining trajectories, an equal part for each task and at least one; empty: the
-    preset's."""
+    """Of representations: numbers of pretraining trajectories, an equal part for each task and at
+    least one; empty: the preset's."""
 
     finetune_sizes: tuple[int, ...] = ()
     """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
@@ -67,11 +72,11 @@ class Options:
     """Of representations: optimiser steps of every pretraining; None: the preset's."""
 
     data: str | None = None
-    """Of representations: your own dataset instead of the environments; actions of --holdout-task are predicted after a
-    few of its demonstrations, no simulator is needed."""
+    """Of representations: your own dataset instead of the environments; actions of --holdout-task
+    are predicted after a few of its demonstrations, no simulator is needed."""
 
     holdout_task: str | None = None
-    """With --data: the task, by name or sentence, that pretraining does not see."""
+    """With --data: the task, by name or instruction, that pretraining does not see."""
 
     listing: Annotated[bool, tyro.conf.arg(name="list")] = False
     """Print the stages and whether they are done, and run nothing."""
@@ -88,9 +93,11 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"seeds is {options.seeds}; expected at least 1")
     if options.data is not None or options.holdout_task is not None:
         return _offline(name, preset, options)
-    study = _chosen(studies.find(name), options)
+    study = _chosen(studies.find_study(name), options)
     if preset not in study.presets:
-        raise UserError(f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}")
+        raise UserError(
+            f"unknown preset {preset!r} of study {name}; {closest(preset, study.presets)}"
+        )
     seeds = options.seeds or study.seeds
     measurements = study.measurements(preset, seeds)
     wanted = _wanted(measurements, options.only)
@@ -98,7 +105,12 @@ def main(arguments: Sequence[str]) -> int:
     if options.listing:
         _print_stages([(each.method, stages_of([each])) for each in wanted], output)
         return 0
-    outcome = run_stages(stages_of(wanted), output, manifest={"study": name, "preset": preset}, workers=options.workers)
+    outcome = run_stages(
+        stages_of(wanted),
+        output,
+        manifest={"study": name, "preset": preset},
+        workers=options.workers,
+    )
     _conclude(study, preset, measurements, output)
     return _exit_code(outcome, output)
 
@@ -111,8 +123,15 @@ def _offline(name: str, preset: str, options: Options) -> int:
     if name != representations.STUDY.name:
         raise UserError(f"--data is of the study representations, not of {name}")
     if options.data is None or options.holdout_task is None:
-        raise UserError("--data and --holdout-task belong together: the dataset, and its task to be told apart")
-    if options.environments or options.pretrain_sizes or options.pretrain_steps is not None or options.only:
+        raise UserError(
+            "--data and --holdout-task belong together: the dataset, and its task to be told apart"
+        )
+    if (
+        options.environments
+        or options.pretrain_sizes
+        or options.pretrain_steps is not None
+        or options.only
+    ):
         raise UserError(
             "--environments, --pretrain-sizes, --pretrain-steps and --only are not for --data; --objectives chooses "
             "methods"
@@ -131,7 +150,9 @@ def _offline(name: str, preset: str, options: Options) -> int:
         _print_stages([(each.method, offline.stages_of([each])) for each in chosen], output)
         return 0
     manifest = {"study": "representations-offline", "preset": preset, "data": options.data}
-    outcome = run_stages(offline.stages_of(chosen), output, manifest=manifest, workers=options.workers)
+    outcome = run_stages(
+        offline.stages_of(chosen), output, manifest=manifest, workers=options.workers
+    )
     rows = offline.gather(chosen, output)
     if rows:
         path = offline.save(rows, output)
@@ -147,7 +168,9 @@ def _print_offline(rows: Sequence[Row]) -> None:
     for row in rows:
         error = f"{row.error:.3f} [{row.low:.3f}, {row.high:.3f}]"
         probe = "" if row.probe is None else f"{row.probe:.2f}"
-        cells.append((row.method, str(row.demonstrations), error, probe, str(row.seeds), str(row.episodes)))
+        cells.append(
+            (row.method, str(row.demonstrations), error, probe, str(row.seeds), str(row.episodes))
+        )
     heads = ("method", "demonstrations", "error", "state probe", "seeds", "episodes")
     print_table(heads, cells, title="error of actions: 0 the expert, 1 the mean action")
 
@@ -157,7 +180,9 @@ def _chosen(study: Study, options: Options) -> Study:
     from manyparts.studies.library import representations
 
     names = [field.name for field in fields(representations.Choice)]
-    given = {name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)}
+    given = {
+        name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)
+    }
     if not given:
         return study
     if study.name != representations.STUDY.name:
@@ -172,14 +197,20 @@ def _name_and_preset(options: Options) -> tuple[str, str]:
 
     if not options.name:
         raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
-    known = [name for name in studies.STUDIES if options.name == name or options.name.startswith(f"{name}-")]
+    known = [
+        name
+        for name in studies.STUDIES
+        if options.name == name or options.name.startswith(f"{name}-")
+    ]
     if not known:
         near = closest(options.name, studies.STUDIES, command="manyparts list studies")
         raise UserError(f"unknown study {options.name!r}; {near}")
     name = max(known, key=len)
     suffix = options.name.removeprefix(name).removeprefix("-")
     if suffix and options.preset and suffix != options.preset:
-        raise UserError(f"study {options.name} and --preset {options.preset} contradict each other; give one of them")
+        raise UserError(
+            f"study {options.name} and --preset {options.preset} contradict each other; give one of them"
+        )
     return name, suffix or options.preset or "laptop"
 
 
@@ -194,8 +225,8 @@ def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Me
 
 
 def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path) -> None:
-    """One line a stage: done or not, its folder, and the methods it is for. measured: each measurement's method, and
-    its stages with those they need."""
+    """One line a stage: done or not, its folder, and the methods it is for. measured: each
+    measurement's method, and its stages with those they need."""
     from manyparts.studies.engine.stages import folder, left_to_do
 
     users: dict[str, dict[str, None]] = {}
@@ -257,5 +288,8 @@ def _exit_code(outcome: Outcome, output: Path) -> int:
     for stage in outcome.failed:
         say(f"failed: {folder(stage, output) / LOG}", error=True)
     if outcome.blocked:
-        print(f"{len(outcome.blocked)} stages wait for these; the same command tries again", file=sys.stderr)
+        print(
+            f"{len(outcome.blocked)} stages wait for these; the same command tries again",
+            file=sys.stderr,
+        )
     return 1 if outcome.failed else 0

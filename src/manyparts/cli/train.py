@@ -6,36 +6,37 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError, closest
 from manyparts.core.printing import say
-from manyparts.methods import preset, preset_names
-from manyparts.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from manyparts.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
-    """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed goes on with
-    --resume."""
+class Options:
+    """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed
+    goes on with --resume."""
 
     data: tuple[str, ...]
-    """The dataset: a folder or file, hf://owner/name@revision, or with --buffer-frames a URL such as s3://bucket/set.
-    Of several, every batch has windows of each."""
+    """The dataset: a folder or file, hf://owner/name@revision, or with --buffer-frames a URL such
+    as s3://bucket/set. Of several, every batch has windows of each."""
 
     weights: tuple[float, ...] = ()
     """How much of every batch each dataset gives, such as 2 1; none: each as much."""
 
     temperature: float | None = None
-    """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other, large ones every dataset
-    as often as any other."""
+    """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other,
+    large ones every dataset as often as any other."""
 
     embodiment: tuple[str, ...] = ()
-    """The robot's name, one for all datasets or one for each; none: what they say themselves. Datasets that do not name
-    their robot are of one where cameras, state and actions are equal."""
+    """The robot's name, one for all datasets or one for each; none: what they say themselves.
+    Datasets that do not name their robot are of one where cameras, state and actions are equal."""
 
     output: Path
     """The run's folder: config, metrics, checkpoints."""
@@ -51,16 +52,20 @@ class Places:
 
 
 def main(arguments: Sequence[str]) -> int:
-    names = preset_names()
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n")
         print("`manyparts list presets` shows the presets, such as dualmind/phase1-laptop.")
         print("`manyparts train PRESET --help` documents every flag, with the preset's values.")
         return 0
+    from manyparts.methods import preset, preset_names
+
+    names = preset_names()
     name, rest = _preset_of(arguments, names)
     if name not in names:
-        raise UserError(f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}")
-    options: Any = parse(_places_and(preset(name)), rest, command=f"train {name}")
+        raise UserError(
+            f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}"
+        )
+    options: Any = parse(_options_with(preset(name)), rest, command=f"train {name}")
     from manyparts.training.distributed.ranks import first_process
     from manyparts.training.train import train
 
@@ -81,20 +86,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, list[str]]:
-    """The preset, wherever it stands, and the other arguments. Raises UserError if there is none."""
+    """The preset, wherever it stands, and the other arguments. Raises UserError if there is
+    none."""
     if not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
     for place, argument in enumerate(arguments):
         if argument in names:
             return argument, [*arguments[:place], *arguments[place + 1 :]]
-    raise UserError("missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all")
+    raise UserError(
+        "missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all"
+    )
 
 
-def _places_and(config: TrainConfig) -> type[Places]:
-    """`Places` with one more field, `config`, whose fields are flags with this config's values."""
-    flags = Annotated[TrainConfig, tyro.conf.arg(name="")]
+def _options_with(config: TrainConfig) -> type[Options]:
+    """`Options` with one more field, `config`, whose fields are flags with this config's values."""
+    flags: Any = Annotated[type(config), tyro.conf.arg(name="")]
     field = ("config", flags, dataclasses.field(default=config))
-    described = {"__doc__": Places.__doc__}
+    described = {"__doc__": Options.__doc__}
     return dataclasses.make_dataclass(
-        "Options", [field], bases=(Places,), namespace=described, frozen=True, kw_only=True
+        "Options", [field], bases=(Options,), namespace=described, frozen=True, kw_only=True
     )

@@ -1,4 +1,5 @@
-"""What people pass to public functions: paths, numbers, names and configs, each understood or refused in one place."""
+"""What people pass to public functions: paths, numbers, names and configs, each understood or
+refused in one place."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def path_of(value: Any, name: str = "path") -> Path:
     if not isinstance(value, str | os.PathLike):
         origin = getattr(value, "origin", None)  # of an agent
         source = f", loaded from {origin.run}" if origin else ""
-        raise UserError(f"{name} is of type {type(value).__name__}{source}; expected a path, as text or pathlib.Path")
+        raise UserError(
+            f"{name} is of type {type(value).__name__}{source}; expected a path, as text or pathlib.Path"
+        )
     text = os.fspath(value)
     if not text:
         raise UserError(f"{name} is empty; expected a path, or . for the current folder")
@@ -41,7 +44,8 @@ def path_of(value: Any, name: str = "path") -> Path:
 
 
 def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
-    """An int, also from numpy. Raises UserError for another number, for text, and for one below the minimum."""
+    """An int, also from numpy. Raises UserError for another number, for text, and for one below the
+    minimum."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UserError(f"{name} is {value!r}; expected a whole number")
     if minimum is not None and value < minimum:
@@ -65,7 +69,8 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
     """Make a call with wrong arguments end in a UserError that names the right ones.
 
     Args:
-        hints: for an argument that is a config, its class: whoever passes one of its fields reads where it belongs.
+        hints: for an argument that is a config, its class: whoever passes one of its fields reads
+        where it belongs.
             For an argument that does not exist, what to do instead.
     """
 
@@ -80,7 +85,9 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
                 try:
                     signature.bind(*args, **kwargs)
                 except TypeError as error:
-                    raise UserError(_wrong_call(function.__name__, signature, kwargs, hints, error)) from None
+                    raise UserError(
+                        _wrong_call(function.__name__, signature, kwargs, hints, error)
+                    ) from None
                 raise
 
         return call
@@ -89,12 +96,14 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 
 def set_by_replace(kind: Kind) -> Kind:
-    """Make setting a field of a frozen dataclass end in a UserError that says how to get another value, and making one
-    with a field that it has not in one that names the right one."""
+    """Make setting a field of a frozen dataclass end in a UserError that says how to get another
+    value, and making one with a field that it has not in one that names the right one."""
 
     def refuse(self: Any, name: str, value: Any) -> None:
         held = f"replace({kind.__name__}(...), {name}={value!r})"
-        raise UserError(f"{kind.__name__}.{name} cannot be set; make another one: dataclasses.{held}")
+        raise UserError(
+            f"{kind.__name__}.{name} cannot be set; make another one: dataclasses.{held}"
+        )
 
     setattr(kind, "__setattr__", refuse)  # noqa: B010, a dataclass that is frozen has set its own
     setattr(kind, "__init__", _with_known_fields(kind, kind.__init__))  # noqa: B010
@@ -108,16 +117,24 @@ def _with_known_fields(kind: type, make: Callable[..., None]) -> Callable[..., N
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         if unknown := [name for name in kwargs if name not in signature.parameters]:
             if held := _holder(kind, unknown[0], "config"):
-                raise UserError(f"{kind.__name__} has no field {unknown[0]!r}, which is in a part of it: {held}")
+                raise UserError(
+                    f"{kind.__name__} has no field {unknown[0]!r}, which is in a part of it: {held}"
+                )
             own = [item.name for item in dataclasses.fields(kind)]
-            raise UserError(f"{kind.__name__} has no field {unknown[0]!r}; {closest(unknown[0], own)}")
+            raise UserError(
+                f"{kind.__name__} has no field {unknown[0]!r}; {closest(unknown[0], own)}"
+            )
         make(self, *args, **kwargs)
 
     return init
 
 
 def _wrong_call(
-    function: str, signature: inspect.Signature, passed: dict[str, Any], hints: dict[str, type | str], error: TypeError
+    function: str,
+    signature: inspect.Signature,
+    passed: dict[str, Any],
+    hints: dict[str, type | str],
+    error: TypeError,
 ) -> str:
     takes = [name for name in signature.parameters if name != "self"]
     unknown = [name for name in passed if name not in takes]
@@ -135,12 +152,15 @@ def _wrong_call(
 
 
 def _holder(config: type, name: str, argument: str) -> str | None:
-    """How to pass a config in which a field, of its own or of one of its parts, is set; None if there is none."""
+    """How to pass a config in which a field, of its own or of one of its parts, is set; None if
+    there is none."""
     own = {item.name for item in dataclasses.fields(config)}
     if name in own:
         return f"{argument}={_changed(config, argument, f'{name}=...')}"
     for part, kind in typing.get_type_hints(config).items():
-        if dataclasses.is_dataclass(kind) and name in {item.name for item in dataclasses.fields(kind)}:
+        if dataclasses.is_dataclass(kind) and name in {
+            item.name for item in dataclasses.fields(kind)
+        }:
             inner = f"{part}=replace({argument}.{part}, {name}=...)"
             return f"{argument}={_changed(config, argument, inner)}"
     return None
@@ -149,5 +169,10 @@ def _holder(config: type, name: str, argument: str) -> str | None:
 def _changed(config: type, argument: str, change: str) -> str:
     """A call that makes the changed config: of its class where nothing else has to be said."""
     nothing = dataclasses.MISSING
-    needed = any(item.default is nothing and item.default_factory is nothing for item in dataclasses.fields(config))
-    return f"dataclasses.replace({argument}, {change})" if needed else f"{config.__name__}({change})"
+    needed = any(
+        item.default is nothing and item.default_factory is nothing
+        for item in dataclasses.fields(config)
+    )
+    return (
+        f"dataclasses.replace({argument}, {change})" if needed else f"{config.__name__}({change})"
+    )

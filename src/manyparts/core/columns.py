@@ -1,4 +1,5 @@
-"""Names of columns of a dataset, which are LeRobot's where it has one. They are data: files hold them."""
+"""Names of columns of a dataset, which are LeRobot's where it has one. They are data: files hold
+them."""
 
 STATE = "observation.state"
 IMAGES = "observation.images."

@@ -1,4 +1,5 @@
-"""What goes wrong: errors and warnings that a user reads, and the names nearest to one that is unknown."""
+"""What goes wrong: errors and warnings that a user reads, and the names nearest to one that is
+unknown."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _SHOWN = 5
 class UserError(ValueError):
     """Bad input by the user. The command line prints it in one line and exits with code 2.
 
-    Names from files may stand in it, so that it shows control characters rather than to send them to a terminal.
+    Names from files may stand in it, so that it shows control characters rather than to send them
+    to a terminal.
     """
 
     def __init__(self, what: object = "") -> None:

@@ -1,5 +1,5 @@
-"""Optional packages: importing one, and the command that installs it. This project itself is on no index, so that
-command names packages."""
+"""Optional packages: importing one, and the command that installs it. This project itself is on no
+index, so that command names packages."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ def load_package(name: str, needed_for: str, install: str) -> Any:
         install: the command that installs it.
 
     Raises:
-        PackageError: it is not installed, or raises something when it is imported. Packages of versions that do not
+        PackageError: it is not installed, or raises something when it is imported. Packages of
+        versions that do not
             fit together raise anything.
     """
     try:
         return importlib.import_module(name)
     except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name in (name, name.partition(".")[0])
+        missing = isinstance(error, ModuleNotFoundError) and error.name in (
+            name,
+            name.partition(".")[0],
+        )
         if missing:
             raise PackageError(f"{needed_for} needs {name.partition('.')[0]}: {install}") from error
         raise PackageError(
@@ -52,7 +56,9 @@ def packages_of(extra: str) -> tuple[str, ...]:
     """
     marked = [text.partition(";") for text in metadata.requires(NAME) or ()]
     wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
-    packages = tuple(requirement.strip() for requirement, _, marker in marked if wanted.search(marker))
+    packages = tuple(
+        requirement.strip() for requirement, _, marker in marked if wanted.search(marker)
+    )
     if not packages:
         raise KeyError(extra)
     return packages

@@ -9,14 +9,22 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-_OBEYED = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of pairs, separators of lines and paragraphs
+_OBEYED = {
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # control characters, halves of pairs, separators of lines and paragraphs
 Kind = TypeVar("Kind", bound=type)
 _ENTRIES, _LETTERS = 6, 80
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they show text in another order
+_TURNING = set(
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)  # they show text in another order
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    """The text with escapes such as \\x1b for what a terminal obeys rather than shows, newlines and tabs included.
+    """The text with escapes such as \\x1b for what a terminal obeys rather than shows, newlines and
+    tabs included.
 
     Args:
         text: whatever is to be shown.
@@ -25,7 +33,9 @@ def printable(text: object, *, keep: str = "") -> str:
     shown = str(text)
     if shown.isprintable():  # most are
         return shown
-    return "".join(letter if letter in keep or not _is_obeyed(letter) else _escape(letter) for letter in shown)
+    return "".join(
+        letter if letter in keep or not _is_obeyed(letter) else _escape(letter) for letter in shown
+    )
 
 
 def say(text: object, *, error: bool = False) -> None:
@@ -42,7 +52,8 @@ def _escape(letter: str) -> str:
 
 
 def short(value: Any, *, depth: int = 1) -> str:
-    """A value in a few words: arrays by dtype and shape, of many entries the first, of records what is not usual.
+    """A value in a few words: arrays by dtype and shape, of many entries the first, of records what
+    is not usual.
 
     Args:
         value: anything.
@@ -53,10 +64,18 @@ def short(value: Any, *, depth: int = 1) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _short_record(value, depth=depth - 1) if depth else f"{type(value).__name__}(...)"
     if isinstance(value, Mapping):
-        return "{" + _some([f"{key!r}: {short(each, depth=depth)}" for key, each in value.items()]) + "}"
+        return (
+            "{"
+            + _some([f"{key!r}: {short(each, depth=depth)}" for key, each in value.items()])
+            + "}"
+        )
     if isinstance(value, tuple | list):
         inner = _some([short(each, depth=depth) for each in value])
-        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
+        return (
+            f"[{inner}]"
+            if isinstance(value, list)
+            else f"({inner}{',' if len(value) == 1 else ''})"
+        )
     text = repr(value)
     return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 4]}...{text[-1]}"
 

@@ -1,4 +1,5 @@
-"""Progress of long work on stderr: a live bar on a terminal, lines now and then elsewhere, a summary at the end."""
+"""Progress of long work on stderr: a live bar on a terminal, lines now and then elsewhere, a
+summary at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Bar:
-    """What the work reports to: how far it is, with a note such as a rate, and what to say at the end."""
+    """What the work reports to: how far it is, with a note such as a rate, and what to say at the
+    end."""
 
     def __init__(self, draw: Callable[[int, str], None]) -> None:
         self._draw = draw
@@ -30,10 +32,11 @@ class Bar:
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Bar]:
-    """Show how far the work is while the block runs; when it ends well, print `summary` if the block has set one.
+    """Show how far the work is while the block runs; when it ends well, print `summary` if the
+    block has set one.
 
-    A terminal shows a live bar. A file or a pipe (nohup, CI, a scheduler's log) gets a plain line after five seconds
-    and then one every half minute, without control characters.
+    A terminal shows a live bar. A file or a pipe (nohup, CI, a scheduler's log) gets a plain line
+    after five seconds and then one every half minute, without control characters.
     """
     with _live_bar(description, total) if shows_a_bar() else _lines(description, total) as draw:
         bar = Bar(draw)
@@ -52,7 +55,9 @@ def shows_a_bar() -> bool:
 
 @contextlib.contextmanager
 def _live_bar(description: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    described, noted = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}"))
+    described, noted = (
+        TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")
+    )
     columns = [described, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), noted]
     with Progress(*columns, console=Console(stderr=True)) as shown:
         row = shown.add_task(printable(description), total=total, note="")

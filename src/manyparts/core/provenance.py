@@ -19,7 +19,8 @@ def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def code_commit() -> str | None:
-    """The git commit this package runs from, with "+changes" if files differ from it; None outside a checkout."""
+    """The git commit this package runs from, with "+changes" if files differ from it; None outside
+    a checkout."""
     home = Path(__file__).parents[1]
     try:
         _git(home, "ls-files", "--error-unmatch", "core/provenance.py")

@@ -14,25 +14,39 @@ from typing import Any, Literal, Union, get_args, get_origin
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.core.naming import fields_of_today, former_class, former_field
+from manyparts.core.naming import (
+    fields_of_today,
+    former_class,
+    former_field,
+    former_value,
+    value_of_today,
+)
 
 
 def to_jsonable(value: Any, *, defaults: bool = True, former: bool = False) -> Any:
-    """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under "type".
+    """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under
+    "type".
 
     Args:
-        value: the dataclass, or values that JSON has.
-        defaults: whether fields that have their default value are written too.
-        former: whether classes and fields get the names that they had before, see `naming.FORMER_CLASSES`.
+        value: the dataclass, or values that JSON has. defaults: whether fields that have their
+        default value are written too. former: whether classes and fields get the names that they
+        had before, see `naming.FORMER_CLASSES`.
     """
     again = functools.partial(to_jsonable, defaults=defaults, former=former)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value).__name__
         held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        usual = {} if defaults else {item.name: _default(item) for item in dataclasses.fields(value)}
+        usual = (
+            {} if defaults else {item.name: _default(item) for item in dataclasses.fields(value)}
+        )
         written = {name: part for name, part in held.items() if defaults or part != usual[name]}
         entries = {"type": former_class(kind) if former else kind}
-        return entries | {former_field(kind, name) if former else name: again(part) for name, part in written.items()}
+        if former:
+            return entries | {
+                former_field(kind, name): again(former_value(kind, name, part))
+                for name, part in written.items()
+            }
+        return entries | {name: again(part) for name, part in written.items()}
     if isinstance(value, Mapping):
         return {str(key): again(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -51,8 +65,8 @@ def from_jsonable(kind: Any, values: Any) -> Any:
 
 
 def require_types(record: Any) -> None:
-    """Raises UserError naming the first field of a dataclass, of those that hold plain values, that has another type
-    than it says: `steps is '3'; expected int`. Numpy's numbers become Python's."""
+    """Raises UserError naming the first field of a dataclass, of those that hold plain values, that
+    has another type than it says: `steps is '3'; expected int`. Numpy's numbers become Python's."""
     hints = _hints(type(record))
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
@@ -64,16 +78,18 @@ def require_types(record: Any) -> None:
         try:
             plain = to_jsonable(value)
         except TypeError:
-            raise UserError(f"{item.name} is {value!r} of type {type(value).__name__}; expected plain values") from None
+            raise UserError(
+                f"{item.name} is {value!r} of type {type(value).__name__}; expected plain values"
+            ) from None
         _read(hints[item.name], plain, item.name)
 
 
 def content_hash(value: Any, *, defaults: bool = True) -> str:
     """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name.
 
-    Classes and fields count by their former names, so that a new name for one of them renames no content.
-    defaults: whether fields that have their default value count; without them, a field that comes later, with a default
-    that keeps what was, leaves all names as they are.
+    Classes and fields count by their former names, so that a new name for one of them renames no
+    content. defaults: whether fields that have their default value count; without them, a field
+    that comes later, with a default that keeps what was, leaves all names as they are.
     """
     text = json.dumps(to_jsonable(value, defaults=defaults, former=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -100,7 +116,12 @@ def _read(kind: Any, values: Any, where: str) -> Any:
         return _read_dataclass(kind, values, where)
     if kind is float and isinstance(values, int) and not isinstance(values, bool):
         return float(values)
-    _require(isinstance(values, kind) and (kind is bool or not isinstance(values, bool)), where, values, kind.__name__)
+    _require(
+        isinstance(values, kind) and (kind is bool or not isinstance(values, bool)),
+        where,
+        values,
+        kind.__name__,
+    )
     return values
 
 
@@ -123,12 +144,27 @@ def _read_dataclass(kind: Any, values: Any, where: str) -> Any:
     known = {item.name for item in dataclasses.fields(kind)}
     name = kind.__name__
     given = fields_of_today(name, {key: value for key, value in values.items() if key != "type"})
-    _require(values.get("type", name) in (name, former_class(name)), where, values.get("type"), name)
+    _require(
+        values.get("type", name) in (name, former_class(name)), where, values.get("type"), name
+    )
     for key in given:
-        _require(key in known, f"{where}.{key}", given[key], f"no such key; known: {', '.join(sorted(known))}")
+        _require(
+            key in known,
+            f"{where}.{key}",
+            given[key],
+            f"no such key; known: {', '.join(sorted(known))}",
+        )
     needed = {item.name for item in dataclasses.fields(kind) if _has_no_default(item)}
-    _require(needed <= given.keys(), where, sorted(given), f"also {', '.join(sorted(needed - given.keys()))}")
-    return kind(**{key: _read(hints[key], value, f"{where}.{key}") for key, value in given.items()})
+    _require(
+        needed <= given.keys(),
+        where,
+        sorted(given),
+        f"also {', '.join(sorted(needed - given.keys()))}",
+    )
+    current = {key: value_of_today(name, key, value) for key, value in given.items()}
+    return kind(
+        **{key: _read(hints[key], value, f"{where}.{key}") for key, value in current.items()}
+    )
 
 
 def _has_no_default(item: dataclasses.Field[Any]) -> bool:
@@ -137,7 +173,9 @@ def _has_no_default(item: dataclasses.Field[Any]) -> bool:
 
 def _default(item: dataclasses.Field[Any]) -> Any:
     """What the field is where nothing is said; MISSING where something must be."""
-    return item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+    return (
+        item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
+    )
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,4 +1,5 @@
-"""What an embodiment is to the library: its cameras, state and action contract; and the tasks that it is asked for."""
+"""What an embodiment is to the library: its cameras, state and action contract; and the tasks that
+it is asked for."""
 
 from __future__ import annotations
 
@@ -14,9 +15,10 @@ class ActionContract:
     """What an action means: stored with data and checkpoint, compared at train, evaluate and serve.
 
     low, high: bounds a dimension; the model sees actions scaled from them to [-1, 1].
-    control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a gripper.
-    choices: names of the actions where one of several is taken, else empty; see `discrete`. measured: nobody wrote down
-    what is allowed, and the bounds are the least and the greatest action of some data.
+    control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a
+    gripper. choices: names of the actions where one of several is taken, else empty; see
+    `discrete`. measured: nobody wrote down what is allowed, and the bounds are the least and the
+    greatest action of some data.
     """
 
     representation: str
@@ -33,11 +35,14 @@ class ActionContract:
         assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
 
     @classmethod
-    def discrete(cls, choices: tuple[str, ...], *, frame: str, control_rate_hz: float) -> ActionContract:
+    def discrete(
+        cls, choices: tuple[str, ...], *, frame: str, control_rate_hz: float
+    ) -> ActionContract:
         """One of n choices a step, as one number: its index 0 to n - 1.
 
-        The bounds are -0.5 and n - 0.5, so that each choice owns a cell of width 1 around its index, [-1, 1] is n equal
-        bins with the choices at their centres, and a uniform number within the bounds is a uniform choice.
+        The bounds are -0.5 and n - 0.5, so that each choice owns a cell of width 1 around its
+        index, [-1, 1] is n equal bins with the choices at their centres, and a uniform number
+        within the bounds is a uniform choice.
         """
         low, high = (-0.5,), (len(choices) - 0.5,)
         return cls("discrete", frame, ("choice",), low, high, control_rate_hz, choices=choices)
@@ -53,18 +58,23 @@ class ActionContract:
         return (2 * (action - low) / width - 1).astype(np.float32)
 
     def denormalise(self, action: np.ndarray) -> np.ndarray:
-        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32; a choice is rounded."""
+        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32; a
+        choice is rounded."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         return self.executed(low + (np.clip(action, -1, 1) + 1) / 2 * (high - low))
 
     def executed(self, action: np.ndarray) -> np.ndarray:
-        """The action (..., a) that is carried out, float32: clipped to the bounds; of choices the nearest one."""
+        """The action (..., a) that is carried out, float32: clipped to the bounds; of choices the
+        nearest one."""
         if self.choices:
             return np.clip(np.rint(action), 0, len(self.choices) - 1).astype(np.float32)
         return np.clip(action, self.low, self.high).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ActionContract:
@@ -76,10 +86,11 @@ class ActionContract:
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """One task of a dataset: "suite/task", the sentence that asks for it, other ways to ask used in training."""
+    """One task of a dataset: "suite/task", the instruction that asks for it, other ways to ask used
+    in training."""
 
     name: str
-    sentence: str
+    instruction: str
     paraphrases: tuple[str, ...] = ()
 
 
@@ -87,10 +98,10 @@ class TaskEntry:
 class Spec:
     """One embodiment: what it is called, what it observes, what it does.
 
-    cameras: name to (height, width) in pixels. state_names: one name a state dimension. goal_camera: that of the
-    cameras which shows the goal, the same picture all through an episode; None where there is none.
-    named: whether somebody wrote the name down. False: `embodiment` is a guess, such as the name of the data's folder,
-    and does not tell two specs apart.
+    cameras: name to (height, width) in pixels. state_names: one name a state dimension.
+    goal_camera: that of the cameras which shows the goal, the same picture all through an episode;
+    None where there is none. named: whether somebody wrote the name down. False: `embodiment` is a
+    guess, such as the name of the data's folder, and does not tell two specs apart.
     """
 
     embodiment: str
@@ -102,12 +113,20 @@ class Spec:
 
     def __post_init__(self) -> None:
         if self.goal_camera is not None:  # whose picture stands in for any camera's
-            assert set(self.cameras.values()) == {self.cameras[self.goal_camera]}, (self.goal_camera, self.cameras)
+            assert set(self.cameras.values()) == {self.cameras[self.goal_camera]}, (
+                self.goal_camera,
+                self.cameras,
+            )
 
     def summary(self) -> str:
-        """The embodiment in a few words: "pointmass, camera top 32x32, 2 state numbers, 2 actions"."""
+        """The embodiment in a few words: "pointmass, camera top 32x32, 2 state numbers, 2
+        actions"."""
         cameras = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
-        seen = f"camera{'s' if len(cameras) > 1 else ''} {', '.join(cameras)}" if cameras else "no camera"
+        seen = (
+            f"camera{'s' if len(cameras) > 1 else ''} {', '.join(cameras)}"
+            if cameras
+            else "no camera"
+        )
         action = self.action
         acts = f"{len(action.choices)} choices" if action.choices else f"{action.dimension} actions"
         return f"{self.embodiment}, {seen}, {self.state_dimension} state numbers, {acts}"
@@ -129,7 +148,9 @@ class Spec:
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
         return cls(
             embodiment=values["embodiment"],
-            cameras={name: (int(size[0]), int(size[1])) for name, size in values["cameras"].items()},
+            cameras={
+                name: (int(size[0]), int(size[1])) for name, size in values["cameras"].items()
+            },
             state_names=tuple(values["state_names"]),
             action=ActionContract.from_dict(values["action"]),
             goal_camera=values.get("goal_camera"),
@@ -137,8 +158,8 @@ class Spec:
         )
 
     def bounded_as(self, other: Spec) -> Spec:
-        """This spec with the bounds of another's actions where both are but measured: data of one robot, recorded
-        twice, does not reach as far both times."""
+        """This spec with the bounds of another's actions where both are but measured: data of one
+        robot, recorded twice, does not reach as far both times."""
         ours, theirs = self.action, other.action
         if not (ours.measured and theirs.measured and ours.names == theirs.names):
             return self
@@ -149,8 +170,8 @@ class Spec:
         return replace(self, embodiment=other.embodiment, named=other.named)
 
     def differences(self, other: Spec) -> list[str]:
-        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they agree. A name that is
-        but a guess agrees with any."""
+        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they
+        agree. A name that is but a guess agrees with any."""
         ours, theirs = (replace(each, named=True).to_dict() for each in (self, other))
         if not (self.named and other.named):
             del ours["embodiment"]

@@ -30,13 +30,15 @@ __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
 
 class EpisodeDataset:
-    """An opened dataset: what it holds is known, frames stay on disk until asked for. `EpisodeDataset.open(path)`.
+    """An opened dataset: what it holds is known, frames stay on disk until asked for.
+    `EpisodeDataset.open(path)`.
 
     It is a sequence of episodes: `dataset[0]`, `len(dataset)`, `for episode in dataset`.
 
-    spec: the embodiment. fps: frames a second. environment: the EnvConfig as JSON, {} for foreign datasets.
-    tasks: the tasks, in order of their index. starts: int64 (num_episodes + 1,), first frame of each episode.
-    episode_task: int64 (num_episodes,), index into `tasks`. statistics: a feature's minimum, mean and so on.
+    spec: the embodiment. fps: frames a second. environment: the EnvConfig as JSON, {} for foreign
+    datasets. tasks: the tasks, in order of their index. starts: int64 (num_episodes + 1,), first
+    frame of each episode. episode_task: int64 (num_episodes,), index into `tasks`. statistics: a
+    feature's minimum, mean and so on.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -59,19 +61,20 @@ class EpisodeDataset:
     def _repr_html_(self) -> str:
         lengths = np.diff(self.starts)
         rows = [
-            (task.name, task.sentence, int(own.sum()), int(lengths[own].sum()))
+            (task.name, task.instruction, int(own.sum()), int(lengths[own].sum()))
             for number, task in enumerate(self.tasks)
             for own in [self.episode_task == number]
         ]
-        return html_table(repr(self), ("task", "sentence", "episodes", "frames"), rows)
+        return html_table(repr(self), ("task", "instruction", "episodes", "frames"), rows)
 
     @classmethod
     def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
-        """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a path,
-        "hf://owner/name@revision", or a URL of fsspec's. One that is open already is returned as it is.
+        """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a
+        path, "hf://owner/name@revision", or a URL of fsspec's. One that is open already is returned
+        as it is.
 
-        Warns (`DatasetWarning`) of what lies there and is left out. Raises UserError naming the file that is missing,
-        torn, or disagrees with another.
+        Warns (`DatasetWarning`) of what lies there and is left out. Raises UserError naming the
+        file that is missing, torn, or disagrees with another.
         """
         if isinstance(location, EpisodeDataset):
             return location
@@ -93,7 +96,8 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the names and contents of all files that hold the dataset's content, in hexadecimal."""
+        """sha256 over the names and contents of all files that hold the dataset's content, in
+        hexadecimal."""
         whole, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
         for file in sorted(self.reader.files()):
             with file.open("rb") as content:
@@ -102,7 +106,8 @@ class EpisodeDataset:
         return whole.hexdigest()
 
     def bounded_as(self, spec: Spec) -> EpisodeDataset:
-        """The same dataset as an agent of this spec takes it: by its name, and see `Spec.bounded_as`."""
+        """The same dataset as an agent of this spec takes it: by its name, and see
+        `Spec.bounded_as`."""
         return self._with_spec(self.spec.bounded_as(spec).called_as(spec))
 
     def of_embodiment(self, name: str) -> EpisodeDataset:
@@ -125,7 +130,8 @@ class EpisodeDataset:
         return map(self.episode, range(self.num_episodes))
 
     def episode(self, index: int) -> Episode:
-        """Decode one episode; -1 is the last one. Raises UserError naming the file where it is torn."""
+        """Decode one episode; -1 is the last one. Raises UserError naming the file where it is
+        torn."""
         index = self._number(index)
         columns = self.columns(index)
         length = self.length(index)
@@ -133,10 +139,12 @@ class EpisodeDataset:
         action = _matrix(columns[ACTION], length)
         return Episode(
             task=task.name,
-            sentence=task.sentence,
+            instruction=task.instruction,
             seed=self.seed(index),
             images={camera: self.frames(index, camera) for camera in self.spec.cameras},
-            state=_matrix(columns[STATE], length) if self.spec.state_names else np.zeros((length, 0), np.float32),
+            state=_matrix(columns[STATE], length)
+            if self.spec.state_names
+            else np.zeros((length, 0), np.float32),
             action=action,
             expert_action=_matrix(columns.get(EXPERT_ACTION, action), length),
             reward=self.rewards(index, columns),
@@ -163,22 +171,33 @@ class EpisodeDataset:
         return bool(self.num_episodes) and REWARD in self.columns(0)
 
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the episode's, if they are
-        read already. Raises UserError where there are several a step."""
-        return self._one_a_step(self.columns(index) if columns is None else columns, REWARD, index).astype(np.float32)
+        """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the
+        episode's, if they are read already. Raises UserError where there are several a step."""
+        return self._one_a_step(
+            self.columns(index) if columns is None else columns, REWARD, index
+        ).astype(np.float32)
 
-    def frames(self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it, ascending."""
+    def frames(
+        self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None
+    ) -> np.ndarray:
+        """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it,
+        ascending."""
         index, length = self._number(index), self.length(index)
         if camera not in self.spec.cameras:
-            raise UserError(f"{self.path} has no camera {camera!r}; choices: {', '.join(self.spec.cameras) or 'none'}")
+            raise UserError(
+                f"{self.path} has no camera {camera!r}; choices: {', '.join(self.spec.cameras) or 'none'}"
+            )
         rows = np.arange(length) if rows is None else np.asarray(rows)
         if rows.size and not 0 <= rows.min() <= rows.max() < length:
-            raise UserError(f"rows {rows.min()} to {rows.max()} of episode {index}; expected 0 to {length - 1}")
+            raise UserError(
+                f"rows {rows.min()} to {rows.max()} of episode {index}; expected 0 to {length - 1}"
+            )
         frames = self.reader.frames(index, camera, rows)
         expected = (*self.spec.cameras[camera], 3)
         if frames.shape[1:] != expected:
-            raise UserError(f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}")
+            raise UserError(
+                f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}"
+            )
         return frames
 
     def _number(self, index: int) -> int:
@@ -203,12 +222,14 @@ class EpisodeDataset:
             lengths = known.lengths[chosen]
             row = {
                 "task": task.name,
-                "sentence": task.sentence,
+                "instruction": task.instruction,
                 "paraphrases": len(task.paraphrases),
                 "episodes": len(chosen),
                 "frames": int(lengths.sum()),
                 "mean_length": float(lengths.mean()) if len(chosen) else 0.0,
-                "success": float(succeeded[chosen].mean()) if len(chosen) and succeeded is not None else None,
+                "success": float(succeeded[chosen].mean())
+                if len(chosen) and succeeded is not None
+                else None,
                 "noisy_episodes": 0 if known.noisy is None else int(known.noisy[chosen].sum()),
             }
             tasks.append(row)

@@ -17,7 +17,8 @@ _DEEP = ("RGB;16", "RGBA;16", "RGBX;16", "LA;16", "CMYK;16")  # of Pillow's raw 
 def encode_png(frame: np.ndarray) -> bytes:
     """uint8 (h, w, 3) to PNG; equal frames give equal bytes.
 
-    One filter for all rows and zlib's fastest level: half of Pillow's time at its size on rendered scenes.
+    One filter for all rows and zlib's fastest level: half of Pillow's time at its size on rendered
+    scenes.
     """
     height, width, channels = frame.shape
     assert frame.dtype == np.uint8 and channels == 3, (frame.dtype, frame.shape)
@@ -34,13 +35,16 @@ def encode_png(frame: np.ndarray) -> bytes:
 def decode_png(content: bytes, *, turned: bool = False) -> np.ndarray:
     """A PNG (or any picture Pillow reads) to uint8 (h, w, 3); alpha is dropped.
 
-    turned: as its EXIF orientation says; Hugging Face datasets read pictures so, and TensorFlow does not. Raises
-    OSError if it is torn, and ValueError if it has more than 8 bits a channel, as depth has.
+    turned: as its EXIF orientation says; Hugging Face datasets read pictures so, and TensorFlow
+    does not. Raises OSError if it is torn, and ValueError if it has more than 8 bits a channel, as
+    depth has.
     """
     with Image.open(io.BytesIO(content)) as picture:
         if deep := deep_pixels(picture):
             raise ValueError(f"{deep} is neither 8-bit colour nor grey")
-        upright = ImageOps.exif_transpose(picture) if turned and _orientation(picture) != 1 else picture
+        upright = (
+            ImageOps.exif_transpose(picture) if turned and _orientation(picture) != 1 else picture
+        )
         return np.asarray(upright.convert("RGB"))
 
 
@@ -56,7 +60,8 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def deep_pixels(picture: Image.Image) -> str | None:
-    """What an opened picture's pixels are, if they have more than 8 bits a channel; None for ordinary pictures."""
+    """What an opened picture's pixels are, if they have more than 8 bits a channel; None for
+    ordinary pictures."""
     kinds = {"I": "whole numbers of 16 or 32 bits", "F": "floating-point numbers"}
     if picture.mode.startswith("I;16"):
         return "16-bit grey"
@@ -68,4 +73,9 @@ def deep_pixels(picture: Image.Image) -> str | None:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))
+    )

@@ -1,4 +1,5 @@
-"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode episodes, join them, read frames."""
+"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode episodes, join them,
+read frames."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ from manyparts.core.errors import UserError
 
 def encode_video(frames: np.ndarray, fps: float) -> bytes:
     """uint8 (T, h, w, 3) frames to an mp4 (libsvtav1, yuv420p, g=2, crf=30) in memory. Lossy."""
-    os.environ.setdefault("SVT_LOG", "1")  # the encoder writes to stderr unless told to keep to errors
+    os.environ.setdefault(
+        "SVT_LOG", "1"
+    )  # the encoder writes to stderr unless told to keep to errors
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
@@ -38,9 +41,10 @@ def encode_video(frames: np.ndarray, fps: float) -> bytes:
 
 @contextlib.contextmanager
 def _ordinary_priority() -> Iterator[None]:
-    """Where it may, as root may on Linux, SVT-AV1 puts its threads and the one that opens it before all else on the
-    machine (SCHED_FIFO, 99) and leaves them there; what the process starts later is born so, too, and on two cores a
-    browser that was, let nothing else run. Here all are put back when it is open."""
+    """Where it may, as root may on Linux, SVT-AV1 puts its threads and the one that opens it before
+    all else on the machine (SCHED_FIFO, 99) and leaves them there; what the process starts later is
+    born so, too, and on two cores a browser that was, let nothing else run. Here all are put back
+    when it is open."""
     if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_FIFO:
         yield
         return
@@ -48,7 +52,9 @@ def _ordinary_priority() -> Iterator[None]:
     try:
         yield
     finally:
-        for thread in {threading.get_native_id()} | (_threads() - before):  # a user's real-time threads stay so
+        for thread in {threading.get_native_id()} | (
+            _threads() - before
+        ):  # a user's real-time threads stay so
             with contextlib.suppress(ProcessLookupError):  # it has ended since
                 if os.sched_getscheduler(thread) == os.SCHED_FIFO:
                     os.sched_setscheduler(thread, own, os.sched_param(0))
@@ -71,7 +77,8 @@ class VideoWriter:
         self.bytes = 0
 
     def add(self, video: bytes, length: int) -> tuple[float, float]:
-        """Join an episode of `length` frames. Returns the seconds at which it begins and ends in this file."""
+        """Join an episode of `length` frames. Returns the seconds at which it begins and ends in
+        this file."""
         with av.open(io.BytesIO(video), "r") as source:
             shown = source.streams.video[0]
             if self._stream is None:
@@ -94,8 +101,8 @@ class VideoWriter:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha. size: (height,
-    width)."""
+    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha.
+    size: (height, width)."""
 
     name: str
     bits: int
@@ -105,7 +112,8 @@ class PixelFormat:
 
 @dataclass(frozen=True)
 class Timeline:
-    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds; and how it keeps them."""
+    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds; and
+    how it keeps them."""
 
     ticks: np.ndarray
     base: float
@@ -134,16 +142,24 @@ def _pixels(container: InputContainer, stream: av.VideoStream) -> PixelFormat:
 
 
 def read_timeline(path: Path) -> Timeline:
-    """When each frame of a video is shown, without decoding it. Raises UserError naming the file if it is torn."""
+    """When each frame of a video is shown, without decoding it. Raises UserError naming the file if
+    it is torn."""
     with _reading(path) as (container, stream):
         assert stream.time_base is not None
         pixels = _pixels(container, stream)
-        packets = [packet.pts for packet in container.demux(stream) if packet.pts is not None and not packet.is_discard]
-        return Timeline(np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base), pixels)
+        packets = [
+            packet.pts
+            for packet in container.demux(stream)
+            if packet.pts is not None and not packet.is_discard
+        ]
+        return Timeline(
+            np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base), pixels
+        )
 
 
 def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:
-    """The frames of a video that are shown at these times of its timeline, ascending: uint8 (n, h, w, 3).
+    """The frames of a video that are shown at these times of its timeline, ascending: uint8 (n, h,
+    w, 3).
 
     Raises UserError naming the file if it is torn, or a frame cannot be had.
     """
@@ -159,7 +175,9 @@ def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:
     raise UserError(f"{path} has no frame at {seconds:.3f} s that can be decoded")
 
 
-def _decode(container: InputContainer, stream: av.VideoStream, ticks: np.ndarray, start: int) -> list[np.ndarray]:
+def _decode(
+    container: InputContainer, stream: av.VideoStream, ticks: np.ndarray, start: int
+) -> list[np.ndarray]:
     """From a key frame at or before `start` on, until one is missing."""
     frames: list[np.ndarray] = []
     container.seek(start, stream=stream)

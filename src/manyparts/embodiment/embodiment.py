@@ -1,4 +1,5 @@
-"""One embodiment that weights know: its spec, its environment, its statistics and the tasks that it was trained on."""
+"""One embodiment that weights know: its spec, its environment, its statistics and the tasks that it
+was trained on."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from manyparts.embodiment.statistics import Statistics
 @shown_short
 @dataclass(frozen=True)
 class Embodiment:
-    """A body that weights know. environment: its config as plain JSON values. statistics: what its states are
-    normalised by. tasks: those that this run was trained on; none where it only kept the body of an earlier run."""
+    """A body that weights know. environment: its config as plain JSON values. statistics: what its
+    states are normalised by. tasks: those that this run was trained on; none where it only kept the
+    body of an earlier run."""
 
     spec: Spec
     environment: Mapping[str, Any]

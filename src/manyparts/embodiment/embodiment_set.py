@@ -12,12 +12,12 @@ from manyparts.core.spec import Spec
 
 
 @dataclass(frozen=True)
-class JointSpec:
+class EmbodimentSet:
     """The embodiments of one agent; a row of a batch names its own by its place in `specs`.
 
-    States and actions are padded to the largest. The i-th camera of every embodiment is in slot i, whose pictures have
-    one size. The slots of a single embodiment are its cameras. Raises UserError where two embodiments share a name,
-    or two cameras a slot but no size.
+    States and actions are padded to the largest. The i-th camera of every embodiment is in slot i,
+    whose pictures have one size. The slots of a single embodiment are its cameras. Raises UserError
+    where two embodiments share a name, or two cameras a slot but no size.
     """
 
     specs: tuple[Spec, ...]
@@ -58,7 +58,8 @@ class JointSpec:
 
     @cached_property
     def present(self) -> np.ndarray:
-        """bool (embodiments, slots + 1): which camera slots, and at last whether a state, each of them has.
+        """bool (embodiments, slots + 1): which camera slots, and at last whether a state, each of
+        them has.
 
         A single embodiment has all: an empty state is then a token that is always the same.
         """
@@ -66,7 +67,10 @@ class JointSpec:
             return np.ones((1, len(self.slots) + 1), bool)
         return np.array(
             [
-                [*(number < len(spec.cameras) for number in range(len(self.slots))), spec.state_dimension > 0]
+                [
+                    *(number < len(spec.cameras) for number in range(len(self.slots))),
+                    spec.state_dimension > 0,
+                ]
                 for spec in self.specs
             ]
         )
@@ -76,15 +80,20 @@ class JointSpec:
         return dict(zip(spec.cameras, self.slots, strict=False))
 
     def index(self, spec: Spec, complaint: str, *, advice: str = "") -> int:
-        """The place of an embodiment, wherever its actions end if that is but measured, and whatever it is called if
-        that is but a guess. Raises UserError that begins with `complaint` and says what differs from those that are
-        known, or which of them it may be; it ends with `advice` where only the name is in question."""
-        differences = {ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs}
+        """The place of an embodiment, wherever its actions end if that is but measured, and
+        whatever it is called if that is but a guess. Raises UserError that begins with `complaint`
+        and says what differs from those that are known, or which of them it may be; it ends with
+        `advice` where only the name is in question."""
+        differences = {
+            ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs
+        }
         equal = [name for name, found in differences.items() if not found]
         if spec.embodiment in equal or len(equal) == 1:
             return self.names.index(spec.embodiment if spec.embodiment in equal else equal[0])
         if equal:
-            raise UserError(f"{complaint}: it does not name its robot, which may be {' or '.join(equal)}{advice}")
+            raise UserError(
+                f"{complaint}: it does not name its robot, which may be {' or '.join(equal)}{advice}"
+            )
         if not any(_fields(found) == "embodiment" for found in differences.values()):
             advice = ""
         alike = self.names[0] if len(self.names) == 1 else spec.embodiment
@@ -97,18 +106,31 @@ class JointSpec:
 
     def _cameras_in(self, number: int) -> dict[str, tuple[int, int]]:
         """ "camera C of E" to its size, for the cameras in a slot."""
-        found = {spec.embodiment: list(spec.cameras.items())[number : number + 1] for spec in self.specs}
-        return {f"camera {name!r} of {body}": size for body, items in found.items() for name, size in items}
+        found = {
+            spec.embodiment: list(spec.cameras.items())[number : number + 1] for spec in self.specs
+        }
+        return {
+            f"camera {name!r} of {body}": size
+            for body, items in found.items()
+            for name, size in items
+        }
 
 
 def _recording_flags(ours: Spec, theirs: Spec) -> str:
-    """The flags of `collect` that record the cameras we know; empty where these are the same, or of several sizes."""
+    """The flags of `collect` that record the cameras we know; empty where these are the same, or of
+    several sizes."""
     sides = {side for size in ours.cameras.values() for side in size}
     if dict(ours.cameras) == dict(theirs.cameras) or len(sides) != 1:
         return ""
-    flags = "" if ours.cameras.keys() == theirs.cameras.keys() else f" --cameras {' '.join(ours.cameras)}"
+    flags = (
+        ""
+        if ours.cameras.keys() == theirs.cameras.keys()
+        else f" --cameras {' '.join(ours.cameras)}"
+    )
     flags += (
-        "" if sides == {side for size in theirs.cameras.values() for side in size} else f" --image-size {min(sides)}"
+        ""
+        if sides == {side for size in theirs.cameras.values() for side in size}
+        else f" --image-size {min(sides)}"
     )
     return f"; `manyparts collect` records the cameras of {ours.embodiment} with{flags}"
 

@@ -1,4 +1,5 @@
-"""Statistics of a dataset's features, gathered in one pass and constant memory, stored as LeRobot's stats.json."""
+"""Statistics of a dataset's features, gathered in one pass and constant memory, stored as LeRobot's
+stats.json."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ _SAMPLE_ROWS = 65_536
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """One number a dimension of a feature (a channel of an image, scaled to [0, 1]); count: rows looked at.
+    """One number a dimension of a feature (a channel of an image, scaled to [0, 1]); count: rows
+    looked at.
 
     Quantiles are empty where a foreign dataset does not store them.
     """
@@ -35,13 +37,15 @@ class FeatureStatistics:
 
     @property
     def still(self) -> np.ndarray:
-        """bool (d,): numbers that differ between rows by no more than rounding, whatever their size."""
+        """bool (d,): numbers that differ between rows by no more than rounding, whatever their
+        size."""
         low, high = np.asarray(self.min), np.asarray(self.max)
         rounding = ROUNDING * np.maximum(np.abs(low), np.abs(high))
         return (high - low <= rounding) & (np.asarray(self.std) <= rounding)
 
     def to_dict(self, *, image: bool = False) -> dict[str, Any]:
-        """LeRobot's form: lists of d numbers, or nested (3, 1, 1) for images; count as a list of one."""
+        """LeRobot's form: lists of d numbers, or nested (3, 1, 1) for images; count as a list of
+        one."""
         values: dict[str, Any] = {}
         for name in ("min", "max", "mean", "std", *QUANTILES):
             numbers = getattr(self, name)
@@ -51,7 +55,8 @@ class FeatureStatistics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FeatureStatistics:
-        """The inverse of `to_dict`, whatever the nesting. Raises KeyError without min, max, mean or std."""
+        """The inverse of `to_dict`, whatever the nesting. Raises KeyError without min, max, mean or
+        std."""
         flat = {name: _floats(values[name]) for name in ("min", "max", "mean", "std")}
         flat |= {name: _floats(values[name]) for name in QUANTILES if name in values}
         count = int(np.ravel(values.get("count", 0))[0])
@@ -71,17 +76,30 @@ class Statistics:
         return self.features[feature]
 
     def to_dict(self, image_features: Collection[str] = ()) -> dict[str, Any]:
-        return {name: value.to_dict(image=name in image_features) for name, value in self.features.items()}
+        return {
+            name: value.to_dict(image=name in image_features)
+            for name, value in self.features.items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Statistics:
         """The inverse of `to_dict`; a feature's former name becomes that of today."""
-        complete = {name: item for name, item in values.items() if {"min", "max", "mean", "std"} <= item.keys()}
-        return cls({name: FeatureStatistics.from_dict(item) for name, item in columns_of_today(complete).items()})
+        complete = {
+            name: item
+            for name, item in values.items()
+            if {"min", "max", "mean", "std"} <= item.keys()
+        }
+        return cls(
+            {
+                name: FeatureStatistics.from_dict(item)
+                for name, item in columns_of_today(complete).items()
+            }
+        )
 
 
 def pooled(parts: Sequence[Statistics]) -> Statistics:
-    """Statistics of several datasets' rows together; of quantiles nothing can be said. Of one dataset, its own."""
+    """Statistics of several datasets' rows together; of quantiles nothing can be said. Of one
+    dataset, its own."""
     if len(parts) == 1:
         return parts[0]
     shared = [name for name in parts[0].features if all(name in part.features for part in parts)]
@@ -91,8 +109,9 @@ def pooled(parts: Sequence[Statistics]) -> Statistics:
 class RunningStatistics:
     """Statistics of vectors seen a block at a time.
 
-    Count, minimum, maximum, mean and deviation are exact. Quantiles are exact up to 65 536 rows; beyond, they
-    are those of an evenly spaced sample of at least half as many, so memory stays constant and nothing is random.
+    Count, minimum, maximum, mean and std are exact. Quantiles are exact up to 65 536 rows; beyond,
+    they are those of an evenly spaced sample of at least half as many, so memory stays constant and
+    nothing is random.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -114,7 +133,9 @@ class RunningStatistics:
         mean = values.mean(axis=0)
         total = self.count + len(values)
         difference = mean - self._mean  # Chan, Golub and LeVeque 1979: two blocks' moments to one
-        self._squares += ((values - mean) ** 2).sum(axis=0) + difference**2 * (self.count * len(values) / total)
+        self._squares += ((values - mean) ** 2).sum(axis=0) + difference**2 * (
+            self.count * len(values) / total
+        )
         self._mean += difference * (len(values) / total)
         self._min = np.minimum(self._min, values.min(axis=0))
         self._max = np.maximum(self._max, values.max(axis=0))
@@ -153,7 +174,9 @@ class RunningStatistics:
         return running
 
     def _keep_sample(self, values: np.ndarray) -> None:
-        kept = values[-self.count % self._stride :: self._stride].copy()  # a view would keep the whole block
+        kept = values[
+            -self.count % self._stride :: self._stride
+        ].copy()  # a view would keep the whole block
         self._sample.append(kept)
         self._sampled += len(kept)
         while self._sampled > _SAMPLE_ROWS:
@@ -163,7 +186,8 @@ class RunningStatistics:
 
 
 class RunningImageStatistics:
-    """Statistics a channel of uint8 images, exact, from a histogram of the 256 values; scaled to [0, 1]."""
+    """Statistics a channel of uint8 images, exact, from a histogram of the 256 values; scaled to
+    [0, 1]."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -192,36 +216,39 @@ class RunningImageStatistics:
         levels = np.arange(256) / 255
         share = self._histogram / self._histogram.sum(axis=1, keepdims=True)
         mean = share @ levels
-        deviation = np.sqrt((share * (levels - mean[:, None]) ** 2).sum(axis=1))
+        std = np.sqrt((share * (levels - mean[:, None]) ** 2).sum(axis=1))
         seen = [np.flatnonzero(row) for row in self._histogram]
         below = share.cumsum(axis=1)
-        quantiles = {name: _floats((below < q - 1e-12).sum(axis=1) / 255) for name, q in QUANTILES.items()}
+        quantiles = {
+            name: _floats((below < q - 1e-12).sum(axis=1) / 255) for name, q in QUANTILES.items()
+        }
         return FeatureStatistics(
             count=self.count,
             min=_floats([row[0] / 255 for row in seen]),
             max=_floats([row[-1] / 255 for row in seen]),
             mean=_floats(mean),
-            std=_floats(deviation),
+            std=_floats(std),
             **quantiles,
         )
 
 
 def sample_rows(length: int, limit: int = 8) -> np.ndarray:
-    """Up to `limit` evenly spaced rows of an episode, whose images stand for the rest in image statistics."""
+    """Up to `limit` evenly spaced rows of an episode, whose images stand for the rest in image
+    statistics."""
     return np.unique(np.linspace(0, length - 1, min(limit, length)).round().astype(np.int64))
 
 
 def _pooled(parts: Sequence[FeatureStatistics]) -> FeatureStatistics:
     count = sum(part.count for part in parts)
     share = np.array([part.count / count if count else 1 / len(parts) for part in parts])
-    means, deviations = np.array([part.mean for part in parts]), np.array([part.std for part in parts])
+    means, stds = np.array([part.mean for part in parts]), np.array([part.std for part in parts])
     mean = share @ means
     return FeatureStatistics(
         count=count,
         min=_floats(np.min([part.min for part in parts], axis=0)),
         max=_floats(np.max([part.max for part in parts], axis=0)),
         mean=_floats(mean),
-        std=_floats(np.sqrt(share @ (deviations**2 + (means - mean) ** 2))),
+        std=_floats(np.sqrt(share @ (stds**2 + (means - mean) ** 2))),
     )
 
 

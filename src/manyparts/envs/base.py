@@ -1,4 +1,5 @@
-"""What every environment is: its configuration, its sentences and the interface that rollouts use."""
+"""What every environment is: its configuration, its instructions and the interface that rollouts
+use."""
 
 from __future__ import annotations
 
@@ -28,14 +29,15 @@ StateKind = Literal["proprioception", "full", "shared"]
 class EnvConfig:
     """What an environment shows.
 
-    image_size: pixels a side of every camera's square picture. cameras: names; empty for the suite's default.
-    goal: "hidden" zeroes the goal in the state and removes its marker from the pictures. state: "proprioception"
-    is the robot's own body only, "full" is everything the simulator observes, "shared" the same in places that all
-    bodies of a suite have in common, for suites of many bodies. faithful_rendering: the simulator's
-    own picture (shadows, reflections, full meshes) instead of the fast one. max_steps: None for the suite's horizon.
-    context: a seed; all episodes have the goal that it draws, and only where things begin varies. It is one of
-    evaluation's goals, whatever the split, so that episodes of training without a context never had it. None: another
-    goal each episode.
+    image_size: pixels a side of every camera's square picture. cameras: names; empty for the
+    suite's default. goal: "hidden" zeroes the goal in the state and removes its marker from the
+    pictures. state: "proprioception" is the robot's own body only, "full" is everything the
+    simulator observes, "shared" the same in places that all bodies of a suite have in common, for
+    suites of many bodies. faithful_rendering: the simulator's own picture (shadows, reflections,
+    full meshes) instead of the fast one. max_steps: None for the suite's horizon. context: a seed;
+    all episodes have the goal that it draws, and only where things begin varies. It is one of
+    evaluation's goals, whatever the split, so that episodes of training without a context never had
+    it. None: another goal each episode.
     """
 
     image_size: int = 64
@@ -51,7 +53,9 @@ class EnvConfig:
         if self.goal not in ("visible", "hidden"):
             raise UserError(f"unknown goal setting {self.goal!r}; choices: visible, hidden")
         if self.state not in get_args(StateKind):
-            raise UserError(f"unknown state {self.state!r}; choices: {', '.join(get_args(StateKind))}")
+            raise UserError(
+                f"unknown state {self.state!r}; choices: {', '.join(get_args(StateKind))}"
+            )
         require_types(self)
         if self.context is not None and self.context < 0:
             raise UserError(f"context {self.context} is negative")
@@ -62,8 +66,8 @@ class EnvConfig:
 
     @classmethod
     def of(cls, value: EnvConfig | Mapping[str, Any]) -> EnvConfig:
-        """A config, or one from its fields by name, as agents and datasets have their `environment`. Raises UserError
-        for anything else, and for a field that does not fit."""
+        """A config, or one from its fields by name, as agents and datasets have their
+        `environment`. Raises UserError for anything else, and for a field that does not fit."""
         if isinstance(value, EnvConfig):
             return value
         if not isinstance(value, Mapping):
@@ -75,10 +79,11 @@ class EnvConfig:
 class Instructions:
     """How a task is put into words.
 
-    sentence: the standard one. paraphrases: others to train on. held_out: at least two, for evaluation only.
+    instruction: the standard one. paraphrases: others to train on. held_out: at least two, for
+    evaluation only.
     """
 
-    sentence: str
+    instruction: str
     paraphrases: tuple[str, ...]
     held_out: tuple[str, ...]
 
@@ -86,23 +91,24 @@ class Instructions:
 class Environment(gymnasium.Env, ABC):
     """One task of a suite. An episode is a pure function of (task, split, seed) and the actions.
 
-    `begin`, `observe` and `advance` are `reset` and `step` in parts, so that a step need not be rendered.
-    An episode never terminates on success; it is truncated after `max_steps`.
+    `begin`, `observe` and `advance` are `reset` and `step` in parts, so that a step need not be
+    rendered. An episode never terminates on success; it is truncated after `max_steps`.
 
-    task: "suite/task". interface: what it observes and does. split: whose goals it draws. max_steps: its horizon.
+    task: "suite/task". spec: what it observes and does, kept as `embodiment_spec`, since `spec` is
+    Gymnasium's. split: whose goals it draws. max_steps: its horizon.
     """
 
     render_mode = "rgb_array"
 
-    def __init__(self, task: str, interface: Spec, *, split: Split, max_steps: int) -> None:
+    def __init__(self, task: str, spec: Spec, *, split: Split, max_steps: int) -> None:
         if split not in SPLITS_OF_GOALS:
             raise UserError(f"unknown split {split!r}; choices: {', '.join(SPLITS_OF_GOALS)}")
         self.task = task
-        self.interface = interface
+        self.embodiment_spec = spec
         self.split: Split = split
         self.max_steps = max_steps
-        self.observation_space = observation_space(interface)
-        contract = interface.action
+        self.observation_space = observation_space(spec)
+        contract = spec.action
         low, high = np.asarray(contract.low, np.float32), np.asarray(contract.high, np.float32)
         self.action_space = gymnasium.spaces.Box(low, high, dtype=np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": contract.control_rate_hz}
@@ -116,26 +122,30 @@ class Environment(gymnasium.Env, ABC):
         self._elapsed = 0
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Step without rendering: (reward, terminated, truncated, info), with `info["success"]` a bool.
+        """Step without rendering: (reward, terminated, truncated, info), with `info["success"]` a
+        bool.
 
-        action: (a,) in the contract's units; beyond the bounds it is clipped, and a choice is rounded. ValueError on
-        another shape, on a number that is not finite, and before `begin`.
+        action: (a,) in the contract's units; beyond the bounds it is clipped, and a choice is
+        rounded. ValueError on another shape, on a number that is not finite, and before `begin`.
         """
         if self._elapsed is None:
             raise ValueError("no episode has begun: call reset(seed=...) or begin(seed) first")
         action = np.asarray(action, np.float32)
         if action.shape != self.action_space.shape:
-            raise ValueError(f"an action has shape {self.action_space.shape}, this one {action.shape}")
+            raise ValueError(
+                f"an action has shape {self.action_space.shape}, this one {action.shape}"
+            )
         if not np.isfinite(action).all():
             raise ValueError(f"an action must be finite, this one is {action.tolist()}")
-        reward, success = self._advance(self.interface.action.executed(action))
+        reward, success = self._advance(self.embodiment_spec.action.executed(action))
         self._elapsed += 1
         return reward, False, self._elapsed >= self.max_steps, {"success": success}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin the episode of `seed` and observe it. Without a seed, draws one from the last seed's generator."""
+        """Begin the episode of `seed` and observe it. Without a seed, draws one from the last
+        seed's generator."""
         seed = None if seed is None else whole("seed", seed, minimum=0)
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(2**31)) if seed is None else seed
@@ -148,18 +158,20 @@ class Environment(gymnasium.Env, ABC):
         return self.observe(), reward, terminated, truncated, info
 
     def metrics(self) -> dict[str, float]:
-        """Measures of the episode so far beyond success and return, by name; a suite may have some, by default none."""
+        """Measures of the episode so far beyond success and return, by name; a suite may have some,
+        by default none."""
         return {}
 
     def goal_image(self) -> np.ndarray | None:
-        """The goal's own picture, of the cameras' size, uint8 (h, w, 3); None where the suite has none, and the goal is
-        shown by the scene as its expert leaves it."""
+        """The goal's own picture, of the cameras' size, uint8 (h, w, 3); None where the suite has
+        none, and the goal is shown by the scene as its expert leaves it."""
         return None
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray] | None:
-        """The scenes that would be observed as one state (s,) after the other, finite and in the suite's units, as
-        pictures like `render`'s: what a model imagined, say. What states do not tell is as it is now; the episode goes
-        on as if nothing had been drawn. None where the suite cannot tell a scene from a state."""
+        """The scenes that would be observed as one state (s,) after the other, finite and in the
+        suite's units, as pictures like `render`'s: what a model imagined, say. What states do not
+        tell is as it is now; the episode goes on as if nothing had been drawn. None where the suite
+        cannot tell a scene from a state."""
         return None
 
     @abstractmethod
@@ -168,7 +180,8 @@ class Environment(gymnasium.Env, ABC):
 
     @abstractmethod
     def expert_action(self) -> np.ndarray:
-        """What the scripted expert would do now, from the true state: float32 (a,), within the contract's bounds."""
+        """What the scripted expert would do now, from the true state: float32 (a,), within the
+        contract's bounds."""
 
     @abstractmethod
     def render(self) -> np.ndarray:
@@ -181,10 +194,11 @@ class Environment(gymnasium.Env, ABC):
     def _advance(self, action: np.ndarray) -> tuple[float, bool]: ...
 
 
-def observation_space(interface: Spec) -> gymnasium.spaces.Dict:
+def observation_space(spec: Spec) -> gymnasium.spaces.Dict:
     """The space of `Observation` for a spec."""
     images: dict[str, gymnasium.Space] = {
-        name: gymnasium.spaces.Box(0, 255, (*size, 3), np.uint8) for name, size in sorted(interface.cameras.items())
+        name: gymnasium.spaces.Box(0, 255, (*size, 3), np.uint8)
+        for name, size in sorted(spec.cameras.items())
     }
-    state = gymnasium.spaces.Box(-np.inf, np.inf, (interface.state_dimension,), np.float32)
+    state = gymnasium.spaces.Box(-np.inf, np.inf, (spec.state_dimension,), np.float32)
     return gymnasium.spaces.Dict({"images": gymnasium.spaces.Dict(images), "state": state})

@@ -14,14 +14,16 @@ from manyparts.envs.rendering import Renderer, load_mujoco
 
 @dataclass(frozen=True)
 class FreeCamera:
-    """position, look_at: metres in the world frame, z up; fovy: vertical field of view in degrees."""
+    """position, look_at: metres in the world frame, z up; fovy: vertical field of view in
+    degrees."""
 
     position: tuple[float, float, float]
     look_at: tuple[float, float, float]
     fovy: float
 
     def to_mujoco(self) -> Any:
-        """A free `mujoco.MjvCamera` at this place; its field of view is a setting of the model's, not its own."""
+        """A free `mujoco.MjvCamera` at this place; its field of view is a setting of the model's,
+        not its own."""
         mujoco = load_mujoco()
         towards = np.asarray(self.look_at) - np.asarray(self.position)
         distance = float(np.linalg.norm(towards))
@@ -37,7 +39,8 @@ class FreeCamera:
 class Pictures:
     """What the cameras of a model show. The renderer they share is made for the first picture.
 
-    free: cameras of our own by name; other names are those of the model, which may have none: then MuJoCo's own view.
+    free: cameras of our own by name; other names are those of the model, which may have none: then
+    MuJoCo's own view.
     """
 
     def __init__(self, model: Any, config: EnvConfig, free: Mapping[str, FreeCamera]) -> None:
@@ -53,7 +56,9 @@ class Pictures:
         free = self._free.get(name)
         if name not in self._cameras:
             self._cameras[name] = free.to_mujoco() if free else self._of_model(name)
-        return self._renderer.picture(data, self._cameras[name], size, fovy=free.fovy if free else None)
+        return self._renderer.picture(
+            data, self._cameras[name], size, fovy=free.fovy if free else None
+        )
 
     def close(self) -> None:
         """Free the renderer; another picture makes another one."""

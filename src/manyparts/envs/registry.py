@@ -1,4 +1,5 @@
-"""Environments by name: "suite/task". A suite is a file in `suites/`; naming its tasks needs no simulator."""
+"""Environments by name: "suite/task". A suite is a file in `suites/`; naming its tasks needs no
+simulator."""
 
 from __future__ import annotations
 
@@ -24,31 +25,38 @@ __all__ = [
     "instructions",
     "listed",
     "make",
-    "one_of_each_body",
+    "one_task_per_embodiment",
     "steps_after_success",
     "suite_names",
     "versions",
 ]
 
 
-@explained(config=EnvConfig, render_mode="env.render() returns a picture for people, whatever the config")
+@explained(
+    config=EnvConfig, render_mode="env.render() returns a picture for people, whatever the config"
+)
 def make(
     task: str,
     config: EnvConfig | Mapping[str, Any] = EnvConfig(),  # noqa: B008, frozen
     *,
     split: Split = "train",
 ) -> Environment:
-    """The environment of a task such as "metaworld/reach", with goals of one split of its goal space.
+    """The environment of a task such as "metaworld/reach", with goals of one split of its goal
+    space.
 
-    config: also as a dict of its fields, such as an agent's `environment`. Its `render` gives pictures for people.
+    config: also as a dict of its fields, such as an agent's `environment`. Its `render` gives
+    pictures for people.
 
-    UserError on an unknown suite, task, camera or split, and where the suite's simulator or a renderer is missing.
+    UserError on an unknown suite, task, camera or split, and where the suite's simulator or a
+    renderer is missing.
     """
     config = EnvConfig.of(config)
     suite, name = _find(task)
     module = _suite(suite)
     if name in module.SPLITS:
-        raise UserError(f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first")
+        raise UserError(
+            f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first"
+        )
     if config.state == "shared" and not hasattr(module, "SHARED"):
         raise UserError(f"{suite} is no suite of many bodies: state 'shared' is not for it")
     _require_packages(suite)
@@ -56,8 +64,8 @@ def make(
 
 
 def expand(names: str | Sequence[str]) -> list[str]:
-    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. One may be plain text.
-    UserError on an unknown."""
+    """Tasks in order, without repeats; a split such as "metaworld/mt10" becomes its tasks. One may
+    be plain text. UserError on an unknown."""
     tasks: list[str] = []
     for full in names_of(names, "tasks"):
         suite, name = _find(full)
@@ -66,49 +74,57 @@ def expand(names: str | Sequence[str]) -> list[str]:
 
 
 def instructions(task: str) -> Instructions:
-    """The sentences of a task. UserError on no such task."""
+    """The instructions of a task. UserError on no such task."""
     suite, name = _find(task)
     if name in _suite(suite).SPLITS:
-        raise UserError(f"{task} is a split: each of its tasks has a sentence of its own")
+        raise UserError(f"{task} is a split: each of its tasks has an instruction of its own")
     return _suite(suite).INSTRUCTIONS[name]
 
 
 def steps_after_success(tasks: Sequence[str]) -> int:
-    """Steps to record after a demonstration's first solved one, where nobody says otherwise: what the tasks' suite has.
+    """Steps to record after a demonstration's first solved one, where nobody says otherwise: what
+    the tasks' suite has.
 
     UserError where they are of suites that differ in it.
     """
-    steps = {suite: _suite(suite).STEPS_AFTER_SUCCESS for suite in (_find(task)[0] for task in tasks)}
+    steps = {
+        suite: _suite(suite).STEPS_AFTER_SUCCESS for suite in (_find(task)[0] for task in tasks)
+    }
     if len(set(steps.values())) != 1:
         raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
     return next(iter(steps.values()))
 
 
-def one_of_each_body(tasks: Sequence[str]) -> list[str]:
-    """Tasks in order, of which some show every body that there may be: all of a suite of many bodies, else one."""
+def one_task_per_embodiment(tasks: Sequence[str]) -> list[str]:
+    """Tasks in order, of which some show every body that there may be: all of a suite of many
+    bodies, else one."""
     suites: set[str] = set()
     found = []
     for task in tasks:
         suite = _find(task)[0]
-        if suite not in suites or getattr(_suite(suite), "MANY_BODIES", False):
+        if suite not in suites or getattr(_suite(suite), "MANY_EMBODIMENTS", False):
             found.append(task)
         suites.add(suite)
     return found
 
 
 def listed(suite: str) -> dict[str, str]:
-    """The tasks of a suite with their instructions, and its splits with the number of their tasks. UserError on an
-    unknown suite."""
+    """The tasks of a suite with their instructions, and its splits with the number of their tasks.
+    UserError on an unknown suite."""
     module = _suite(suite)
-    tasks = {f"{suite}/{name}": module.INSTRUCTIONS[name].sentence for name in module.TASKS}
-    return tasks | {f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in module.SPLITS.items()}
+    tasks = {f"{suite}/{name}": module.INSTRUCTIONS[name].instruction for name in module.TASKS}
+    return tasks | {
+        f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in module.SPLITS.items()
+    }
 
 
 @cache
 def suite_names() -> list[str]:
     """The suites there are. A file whose name has an underscore is a part of one."""
     package = importlib.import_module("manyparts.envs.suites")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name)
+    return sorted(
+        module.name for module in pkgutil.iter_modules(package.__path__) if "_" not in module.name
+    )
 
 
 def versions(task: str) -> dict[str, str]:
@@ -129,7 +145,9 @@ def _find(task: str) -> tuple[str, str]:
     if suite not in suite_names():
         raise UserError(f"unknown suite {suite!r} in {task!r}; {closest(suite, suite_names())}")
     known = [*_suite(suite).TASKS, *_suite(suite).SPLITS]
-    if name not in known and name not in _suite(suite).INSTRUCTIONS:  # a suite may have more tasks than it lists
+    if (
+        name not in known and name not in _suite(suite).INSTRUCTIONS
+    ):  # a suite may have more tasks than it lists
         raise UserError(f"unknown task {task!r}; {_nearest(task, suite, known)}")
     return suite, name
 
@@ -148,4 +166,6 @@ def _require_packages(suite: str) -> None:
 
 
 def _nearest(task: str, suite: str, known: Sequence[str]) -> str:
-    return closest(task, [f"{suite}/{each}" for each in known], command=f"manyparts list tasks {suite}/")
+    return closest(
+        task, [f"{suite}/{each}" for each in known], command=f"manyparts list tasks {suite}/"
+    )

@@ -1,4 +1,5 @@
-"""One fast offscreen renderer for MuJoCo models: no shadows, clustered meshes, any thread, one process."""
+"""One fast offscreen renderer for MuJoCo models: no shadows, clustered meshes, any thread, one
+process."""
 
 from __future__ import annotations
 
@@ -27,12 +28,15 @@ _open: weakref.WeakSet[Renderer] = weakref.WeakSet()
 _one_at_a_time = threading.RLock()
 _drew = False  # whether this process has
 _parent_drew = False  # before it forked this process; what drivers hold does not survive that
-_abandoned: list[Any] = []  # contexts of a parent process, kept so that their destructors never run here
+_abandoned: list[
+    Any
+] = []  # contexts of a parent process, kept so that their destructors never run here
 
 
 @lru_cache(maxsize=1)
 def load_mujoco() -> Any:
-    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no declarations."""
+    """The mujoco module, after a backend was chosen. Typed Any since its compiled names have no
+    declarations."""
     backend = choose_backend()
     try:
         import mujoco
@@ -46,7 +50,8 @@ def load_mujoco() -> Any:
 def drawing() -> Iterator[None]:
     """Draw while the block runs: one thread at a time, all in one process.
 
-    A child that was forked after its parent drew finds the driver's threads gone, and would wait for them for ever.
+    A child that was forked after its parent drew finds the driver's threads gone, and would wait
+    for them for ever.
 
     Raises:
         UserError: this is such a child.
@@ -64,13 +69,15 @@ def drawing() -> Iterator[None]:
 
 
 class Renderer:
-    """Pictures of a MuJoCo model, right side up. A context for each renderer; closed before the interpreter ends.
+    """Pictures of a MuJoCo model, right side up. A context for each renderer; closed before the
+    interpreter ends.
 
     Any thread may draw: after each picture the context is free for the next thread.
 
-    model: read for its assets on creation and for its poses at every picture; never changed but for the field of
-    view of free cameras. size: pixels a side of the pictures to expect; a larger one makes the buffer grow.
-    faithful: shadows, reflections, anti-aliasing and every triangle, as the simulator would draw it.
+    model: read for its assets on creation and for its poses at every picture; never changed but for
+    the field of view of free cameras. size: pixels a side of the pictures to expect; a larger one
+    makes the buffer grow. faithful: shadows, reflections, anti-aliasing and every triangle, as the
+    simulator would draw it.
     """
 
     def __init__(self, model: Any, *, size: int, faithful: bool = False) -> None:
@@ -98,7 +105,9 @@ class Renderer:
         _open.add(self)
         _close_at_exit()
 
-    def picture(self, data: Any, camera: Any, size: int, *, fovy: float | None = None) -> np.ndarray:
+    def picture(
+        self, data: Any, camera: Any, size: int, *, fovy: float | None = None
+    ) -> np.ndarray:
         """What a camera sees: uint8 (size, size, 3). fovy: degrees, for free cameras."""
         mujoco = load_mujoco()
         rectangle = mujoco.MjrRect(0, 0, size, size)
@@ -109,7 +118,13 @@ class Renderer:
             if fovy is not None:
                 self._model.vis.global_.fovy = fovy
             mujoco.mjv_updateScene(
-                self._model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+                self._model,
+                data,
+                self._option,
+                None,
+                camera,
+                mujoco.mjtCatBit.mjCAT_ALL.value,
+                self._scene,
             )
             with self._current():
                 if size > self._size:
@@ -117,7 +132,8 @@ class Renderer:
                     self._size = size
                 mujoco.mjr_render(rectangle, self._scene, self._context)
                 mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
-            # OpenGL's first row is the lowest. A camera mounted head down is turned by half a circle, never mirrored.
+            # OpenGL's first row is the lowest. A camera mounted head down is turned by half a
+            # circle, never mirrored.
             upside_down = self._scene.camera[0].up[2] < 0
         return np.ascontiguousarray(pixels[:, ::-1] if upside_down else pixels[::-1])
 
@@ -132,13 +148,15 @@ class Renderer:
             self._gl.free()
 
     def abandon(self) -> None:
-        """Forget, in a forked child, what the driver holds for the parent, without a call to the driver."""
+        """Forget, in a forked child, what the driver holds for the parent, without a call to the
+        driver."""
         _abandoned.extend([self._gl, self._context])
         self._gl._context = self._context = None
 
     @contextlib.contextmanager
     def _current(self) -> Iterator[None]:
-        """The context is this thread's while the block runs, then no thread's: only one thread can have it."""
+        """The context is this thread's while the block runs, then no thread's: only one thread can
+        have it."""
         self._gl.make_current()
         try:
             yield
@@ -147,15 +165,18 @@ class Renderer:
 
 
 def cluster_metres(size: int) -> float:
-    """The cell in which vertices are merged for pictures of `size` pixels a side: about what a pixel shows."""
+    """The cell in which vertices are merged for pictures of `size` pixels a side: about what a
+    pixel shows."""
     return min(max(1.28 / size, 0.01), 0.02)
 
 
 def cluster_meshes(model: Any, cell: float) -> None:
-    """Merge the vertices of a model's large meshes that share a cell of `cell` metres, for drawing only.
+    """Merge the vertices of a model's large meshes that share a cell of `cell` metres, for drawing
+    only.
 
-    Triangles that collapse are dropped and each mesh keeps its place in the arrays. Normals are those of the
-    vertex that stands for its cell, so that shading stays smooth. Small meshes (under 2000 triangles) keep all.
+    Triangles that collapse are dropped and each mesh keeps its place in the arrays. Normals are
+    those of the vertex that stands for its cell, so that shading stays smooth. Small meshes (under
+    2000 triangles) keep all.
     """
     for mesh in range(model.nmesh):
         if model.mesh_facenum[mesh] < CLUSTER_ABOVE_FACES:
@@ -182,11 +203,14 @@ def cluster_meshes(model: Any, cell: float) -> None:
 def _gl_context(size: int) -> Any:
     mujoco, backend = load_mujoco(), choose_backend()
     try:
-        # By name, since a mujoco imported before the choice was made holds the context of a window system.
+        # By name, since a mujoco imported before the choice was made holds the context of a window
+        # system.
         home = importlib.import_module(f"mujoco.{backend}") if backend in BACKENDS else mujoco
         return home.GLContext(size, size)
     except Exception as error:  # drivers raise their own kinds
-        raise NoRendererError(f"{backend}: {in_a_line(error)}", "unset MUJOCO_GL, or see `manyparts doctor`") from error
+        raise NoRendererError(
+            f"{backend}: {in_a_line(error)}", "unset MUJOCO_GL, or see `manyparts doctor`"
+        ) from error
 
 
 def _release() -> None:
@@ -195,22 +219,29 @@ def _release() -> None:
     if backend == "egl":
         egl = importlib.import_module("mujoco.egl")
         driver = egl.EGL
-        driver.eglMakeCurrent(egl.EGL_DISPLAY, driver.EGL_NO_SURFACE, driver.EGL_NO_SURFACE, driver.EGL_NO_CONTEXT)
+        driver.eglMakeCurrent(
+            egl.EGL_DISPLAY, driver.EGL_NO_SURFACE, driver.EGL_NO_SURFACE, driver.EGL_NO_CONTEXT
+        )
     elif backend == "glfw":
         importlib.import_module("glfw").make_context_current(None)
 
 
 @lru_cache(maxsize=1)
 def _close_at_exit() -> None:
-    """Handlers run last come first, so this one, registered after the driver's own, runs before it."""
+    """Handlers run last come first, so this one, registered after the driver's own, runs before
+    it."""
     atexit.register(lambda: [renderer.close() for renderer in list(_open)])
 
 
 def _after_fork() -> None:
-    """In a child that was just forked: neither destructors nor handlers at its end may call the driver."""
+    """In a child that was just forked: neither destructors nor handlers at its end may call the
+    driver."""
     global _drew, _parent_drew
     egl, gl = sys.modules.get("mujoco.egl"), sys.modules.get("pyglet.gl")
-    others = getattr(egl, "EGL_DISPLAY", None) is not None or getattr(gl, "current_context", None) is not None
+    others = (
+        getattr(egl, "EGL_DISPLAY", None) is not None
+        or getattr(gl, "current_context", None) is not None
+    )
     _drew, _parent_drew = False, _parent_drew or _drew or others
     for renderer in list(_open):
         renderer.abandon()

@@ -18,7 +18,7 @@ from manyparts.agents.policy import PolicyAgent
 from manyparts.agents.random import RandomAgent
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Observation, Precision, Prompt
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.evaluation.attention import Attention
 from manyparts.evaluation.prompts import episode_prompt
@@ -37,12 +37,13 @@ _SECONDS_AFTER_SUCCESS = 1.0
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned nothing.
-    environments: of each suite that is evaluated. prompts: a kind of prompt, or the sentence itself. device,
-    precision: how the agent runs.
+    """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned
+    nothing. environments: of each suite that is evaluated. prompts: a kind of prompt, or the
+    instruction itself. device, precision: how the agent runs.
 
-    prompt_task: the task whose prompts are given, whatever the environment's; None: its own. until_success: an
-    episode ends with its first solved step. planner: what a dynamics model acts with.
+    prompt_task: the task whose prompts are given, whatever the environment's; None: its own.
+    until_success: an episode ends with its first solved step. planner: what a dynamics model acts
+    with.
     """
 
     agent: Path | Reference
@@ -62,7 +63,8 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Episode `index` of a task. video: a folder where its video and what its visual tokens look at go, or None."""
+    """Episode `index` of a task. video: a folder where its video and what its visual tokens look at
+    go, or None."""
 
     task: str
     index: int
@@ -82,7 +84,15 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
     agent = _agent_for(config, env, seed)
     prompt = _prompt(job, agent, env, seed)
     after = 0 if config.until_success else None
-    result = rollout(env, agent, seed=seed, prompt=prompt, explore=False, on_step=camera, steps_after_success=after)
+    result = rollout(
+        env,
+        agent,
+        seed=seed,
+        prompt=prompt,
+        explore=False,
+        on_step=camera,
+        steps_after_success=after,
+    )
     if job.video is not None and camera is not None:
         path = job.video / video_name(result)
         if isinstance(agent, PolicyAgent):
@@ -92,7 +102,7 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
         task=job.task,
         index=job.index,
         seed=seed,
-        prompt=None if prompt is None else prompt.sentence,
+        prompt=None if prompt is None else prompt.instruction,
         success_any=result.success_any,
         success_last=result.success_last,
         return_=result.return_,
@@ -102,9 +112,12 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
 
 
 def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
-    """The name of an environment's embodiment. Raises UserError if the agent did not learn it, saying what differs."""
-    learned = JointSpec(tuple(each.spec for each in info.trained))
-    return learned.names[learned.index(env.interface, f"{env.task} has another embodiment than the agent")]
+    """The name of an environment's embodiment. Raises UserError if the agent did not learn it,
+    saying what differs."""
+    learned = EmbodimentSet(tuple(each.spec for each in info.trained))
+    return learned.names[
+        learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
+    ]
 
 
 def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
@@ -114,13 +127,14 @@ def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
 
 
 class _Camera:
-    """Films an episode in real time, at about 20 frames a second, until a second after it is solved.
+    """Films an episode in real time, at about 20 frames a second, until a second after it is
+    solved.
 
     frames: for people. seen: what the agent saw until it was solved, with its step.
     """
 
     def __init__(self, env: Environment) -> None:
-        rate = env.interface.action.control_rate_hz
+        rate = env.embodiment_spec.action.control_rate_hz
         self.stride = max(1, round(rate / VIDEO_FRAMES_PER_SECOND))
         self.frames_per_second = rate / self.stride
         self.frames: list[np.ndarray] = []
@@ -139,12 +153,14 @@ class _Camera:
         self._steps_left -= 1
 
 
-def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> LearnedAgent | ExpertAgent | RandomAgent:
+def _agent_for(
+    config: EvaluationConfig, env: Environment, seed: int
+) -> LearnedAgent | ExpertAgent | RandomAgent:
     if config.agent == "expert":
         return ExpertAgent(env)
     draws = derive_seed("act", seed)
     if config.agent == "random":
-        return RandomAgent(env.interface, seed=draws)
+        return RandomAgent(env.embodiment_spec, seed=draws)
     checkpoint = Path(config.agent)
     embodiment = learned_embodiment(_info(checkpoint), env)
     agent = _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
@@ -157,14 +173,22 @@ def _prompt(job: EvaluationJob, agent: Agent, env: Environment, seed: int) -> Pr
     config = job.config
     task = config.prompt_task or job.task
     shown_in = task if task.partition("/")[0] in config.environments else job.task
-    return episode_prompt(config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window)
+    return episode_prompt(
+        config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window
+    )
 
 
 @lru_cache(maxsize=2)
 def _agent(
-    checkpoint: Path, device: str, precision: Precision, embodiment: str, planner: PlannerConfig | None
+    checkpoint: Path,
+    device: str,
+    precision: Precision,
+    embodiment: str,
+    planner: PlannerConfig | None,
 ) -> LearnedAgent:
-    return load(checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner)
+    return load(
+        checkpoint, device=device, embodiment=embodiment, precision=precision, planner=planner
+    )
 
 
 @lru_cache(maxsize=1)

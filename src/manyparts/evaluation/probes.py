@@ -28,20 +28,21 @@ from manyparts.objectives.system import System
 _FRAMES, _AT_ONCE = 4000, 256
 _HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
 _RIDGES = 10.0 ** np.arange(-4, 3)
-_VARYING, _FARTHEST = 1e-3, 5.0  # a part of the largest deviation; deviations
-_STILL = 1e-3  # of actions in [-1, 1], a deviation that is none
+_VARYING, _FARTHEST = 1e-3, 5.0  # a part of the largest std; stds
+_STILL = 1e-3  # of actions in [-1, 1], a std that is none
 
 
 def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
-    """R^2 on held-out episodes of a "linear" map and of a small perceptron ("mlp") from the embedding of a frame to
-    each dimension of the state that varies, by its name, and to those of the goal ("goal 0" and so on) where the
-    dataset's environment can be made again.
+    """R^2 on held-out episodes of a "linear" map and of a small perceptron ("mlp") from the
+    embedding of a frame to each dimension of the state that varies, by its name, and to those of
+    the goal ("goal 0" and so on) where the dataset's environment can be made again.
 
-    Of five parts of the episodes each is held out once; another one chooses how strongly the linear map is regularised
-    (for each dimension) and when the perceptron's training stops. 1 is all that there is to know, 0 what the mean of
-    the others tells, less is worse than that. data: a dataset with images and states, of the run's embodiment, not
-    trained on. At most 4000 frames are looked at. Raises UserError if the run is not of a representation, or the
-    dataset is too small or does not fit.
+    Of five parts of the episodes each is held out once; another one chooses how strongly the linear
+    map is regularised (for each dimension) and when the perceptron's training stops. 1 is all that
+    there is to know, 0 what the mean of the others tells, less is worse than that. data: a dataset
+    with images and states, of the run's embodiment, not trained on. At most 4000 frames are looked
+    at. Raises UserError if the run is not of a representation, or the dataset is too small or does
+    not fit.
     """
     dataset = EpisodeDataset.open(data)
     model, normaliser = _representation(run, dataset)
@@ -66,24 +67,30 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
 
 
 def action_errors(run: str | Path, data: str | Path) -> list[float]:
-    """Of each episode of a dataset: the mean square error of a tuned policy's actions, as a part of what their variance
-    over all these episodes is, a mean over the dimensions that vary in them. 0 is the expert, 1 is what the mean action
-    costs. Raises UserError if the run has no policy over a representation or does not fit the dataset, or where no
-    action varies."""
+    """Of each episode of a dataset: the mean square error of a tuned policy's actions, as a part of
+    what their variance over all these episodes is, a mean over the dimensions that vary in them. 0
+    is the expert, 1 is what the mean action costs. Raises UserError if the run has no policy over a
+    representation or does not fit the dataset, or where no action varies."""
     dataset = EpisodeDataset.open(data)
     system, body, normaliser = _system(run, dataset)
-    policy = system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+    policy = (
+        system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
+    )
     if not isinstance(policy, EmbeddingCloning):
         raise UserError(f"{run} learned no policy over a representation")
     rows = _sampled(dataset)
     embedded, _ = _embedded(system.model, normaliser, dataset, rows)
     with torch.inference_mode():
-        chunks = policy.decide(torch.from_numpy(embedded)[None])[0].unflatten(-1, (system.model.chunk, -1))
+        chunks = policy.decide(torch.from_numpy(embedded)[None])[0].unflatten(
+            -1, (system.model.chunk, -1)
+        )
     predicted = chunks[:, 0].numpy()
     contract = body.spec.action
     episodes = [dataset.columns(index) for index in range(dataset.num_episodes)]
     wanted = [
-        contract.normalise(columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own])
+        contract.normalise(
+            columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own]
+        )
         for columns, own in zip(episodes, rows, strict=True)
     ]
     spread = np.concatenate(wanted).var(axis=0)
@@ -91,11 +98,16 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
     if not varies.any():
         raise UserError(f"actions do not vary in {data}: there is nothing to predict")
     ends = np.cumsum([len(own) for own in rows])[:-1]
-    errors = [np.square(ours - theirs) for ours, theirs in zip(np.split(predicted, ends), wanted, strict=True)]
+    errors = [
+        np.square(ours - theirs)
+        for ours, theirs in zip(np.split(predicted, ends), wanted, strict=True)
+    ]
     return [float((error[:, varies] / spread[varies]).mean()) for error in errors]
 
 
-def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Representation, StateNormaliser]:
+def _representation(
+    run: str | Path, dataset: EpisodeDataset
+) -> tuple[Representation, StateNormaliser]:
     system, _, normaliser = _system(run, dataset)
     return system.model, normaliser
 
@@ -103,7 +115,9 @@ def _representation(run: str | Path, dataset: EpisodeDataset) -> tuple[Represent
 def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Embodiment, StateNormaliser]:
     system, info = load_system(run)
     if not isinstance(system.model, Representation):
-        raise UserError(f"{run} is of a {type(system.model).__name__}; probes read a representation")
+        raise UserError(
+            f"{run} is of a {type(system.model).__name__}; probes read a representation"
+        )
     body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
     return system.eval(), body, StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
 
@@ -112,12 +126,17 @@ def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
     """Of each episode some rows, evenly spaced."""
     each = max(2, _FRAMES // dataset.num_episodes)
     lengths = np.diff(dataset.starts)
-    return [np.unique(np.linspace(0, length - 1, min(each, length)).astype(int)) for length in lengths]
+    return [
+        np.unique(np.linspace(0, length - 1, min(each, length)).astype(int)) for length in lengths
+    ]
 
 
 @torch.inference_mode()
 def _embedded(
-    model: Representation, normaliser: StateNormaliser, dataset: EpisodeDataset, rows: list[np.ndarray]
+    model: Representation,
+    normaliser: StateNormaliser,
+    dataset: EpisodeDataset,
+    rows: list[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n, e) and states (n, s) of the chosen rows."""
     states = [_states(dataset, index)[own] for index, own in enumerate(rows)]
@@ -126,9 +145,15 @@ def _embedded(
         return normaliser(state), state
     tokens = []
     for camera in model.cameras:
-        frames = np.concatenate([dataset.frames(index, camera, own) for index, own in enumerate(rows)])
+        frames = np.concatenate(
+            [dataset.frames(index, camera, own) for index, own in enumerate(rows)]
+        )
         pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-        tokens.append(torch.cat([model.visual_features(part, camera)[:, 0] for part in pixels.split(_AT_ONCE)]))
+        tokens.append(
+            torch.cat(
+                [model.visual_features(part, camera)[:, 0] for part in pixels.split(_AT_ONCE)]
+            )
+        )
     return torch.cat(tokens, dim=1).numpy(), state
 
 
@@ -139,8 +164,8 @@ def _states(dataset: EpisodeDataset, index: int) -> np.ndarray:
 
 
 def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
-    """Every episode's goal, from its environment begun again; None for datasets that others wrote, and where tasks
-    differ in what a goal is."""
+    """Every episode's goal, from its environment begun again; None for datasets that others wrote,
+    and where tasks differ in what a goal is."""
     if not dataset.environment:
         return None
     goals: dict[int, np.ndarray] = {}
@@ -157,35 +182,42 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
                     return None
                 goals[index] = np.asarray(goal, np.float32)
     shapes = {goal.shape for goal in goals.values()}
-    return np.stack([goals[index] for index in range(dataset.num_episodes)]) if len(shapes) == 1 else None
+    return (
+        np.stack([goals[index] for index in range(dataset.num_episodes)])
+        if len(shapes) == 1
+        else None
+    )
 
 
 def _varies(column: np.ndarray, fold: np.ndarray) -> bool:
     return all(column[fold != each].std() > 1e-6 for each in range(_FOLDS))
 
 
-def _scores(fit: Fit, embedded: np.ndarray, values: np.ndarray, fold: np.ndarray, seed: int) -> list[float]:
-    """R^2 over all rows of what `fit` learns of each from the other folds. A single fold would not do: a goal hardly
-    varies among a few episodes."""
+def _scores(
+    fit: Fit, embedded: np.ndarray, values: np.ndarray, fold: np.ndarray, seed: int
+) -> list[float]:
+    """R^2 over all rows of what `fit` learns of each from the other folds. A single fold would not
+    do: a goal hardly varies among a few episodes."""
     error, spread = np.zeros(values.shape[1]), np.zeros(values.shape[1])
     for each in range(_FOLDS):
         known, chooses = fold != each, fold == (each + 1) % _FOLDS
         inputs = _standardised(embedded, known)
-        mean, deviation = values[known].mean(axis=0), values[known].std(axis=0)
-        wanted = (values - mean) / deviation
+        mean, std = values[known].mean(axis=0), values[known].std(axis=0)
+        wanted = (values - mean) / std
         learns = known & ~chooses
         split = _Split(inputs[learns], wanted[learns], inputs[chooses], wanted[chooses])
-        predicted = fit(split, inputs[~known], seed) * deviation + mean
+        predicted = fit(split, inputs[~known], seed) * std + mean
         error += np.square(predicted - values[~known]).sum(axis=0)
         spread += np.square(values[~known] - mean).sum(axis=0)
     return (1 - error / spread).tolist()
 
 
 def _standardised(embedded: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """By mean and deviation of the known rows; without the features that do not vary there, and without outliers."""
-    deviation = embedded[known].std(axis=0)
-    varies = deviation > _VARYING * deviation.max()
-    scaled = (embedded - embedded[known].mean(axis=0))[:, varies] / deviation[varies]
+    """By mean and std of the known rows; without the features that do not vary there, and without
+    outliers."""
+    std = embedded[known].std(axis=0)
+    varies = std > _VARYING * std.max()
+    scaled = (embedded - embedded[known].mean(axis=0))[:, varies] / std[varies]
     return scaled.clip(-_FARTHEST, _FARTHEST)
 
 
@@ -238,7 +270,9 @@ def _perceptron(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
             optimizer.step()
             if step % _STEPS_BETWEEN_LOOKS == 0:
                 with torch.inference_mode():
-                    error = np.square(network(choosing).numpy() - split.choosing_wanted).mean(axis=0)
+                    error = np.square(network(choosing).numpy() - split.choosing_wanted).mean(
+                        axis=0
+                    )
                     best = np.where(error < least, network(other).numpy(), best)
                 least = np.minimum(error, least)
     return best

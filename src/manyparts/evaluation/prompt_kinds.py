@@ -7,59 +7,76 @@ import re
 from typing import TYPE_CHECKING, Literal, get_args
 
 from manyparts.core.errors import UserError, closest
+from manyparts.core.naming import prompts_of_today
+from manyparts.core.printing import say
 from manyparts.core.records import Prompt
 
 if TYPE_CHECKING:
     from manyparts.data.sampling.windows import WindowConfig
 
 Prompts = Literal[
-    "sentence",
+    "instruction",
     "held_out",
     "goal_image",
     "demonstration",
     "watched",
-    "sentence+goal_image",
-    "sentence+demonstration",
+    "instruction+goal_image",
+    "instruction+demonstration",
     "goal_image+demonstration",
     "none",
     "other_goal_image",
     "half_goal_image",
 ]
-"""sentence, held_out: a task's own, or a paraphrase kept from training. goal_image: the goal's own picture in this
-very episode where the suite has one, else the scene as the expert leaves it. demonstration: the expert in another
-scene, with its actions; watched: without. none: nothing. other_goal_image: the goal of another scene of the task.
-half_goal_image: half of the goal image's 8 by 8 patches grey.
+"""instruction, held_out: a task's own, or a paraphrase kept from training. goal_image: the goal's
+own picture in this very episode where the suite has one, else the scene as the expert leaves it.
+demonstration: the expert in another scene, with its actions; watched: without. none: nothing.
+other_goal_image: the goal of another scene of the task. half_goal_image: half of the goal image's 8
+by 8 patches grey.
 """
 
 
 def checked_prompts(prompts: str | Prompt) -> str:
-    """A kind of prompt, or a sentence, for which a `Prompt` may stand.
+    """A kind of prompt, or an instruction, for which a `Prompt` may stand.
 
-    Raises UserError for what is neither: one word, which is more likely a kind misspelt, and what is near to a kind.
+    Raises UserError for what is neither: one word, which is more likely a kind misspelt, and what
+    is near to a kind.
     """
     kinds, text = get_args(Prompts), prompts
+    if isinstance(text, str) and text != prompts_of_today(text):
+        say(
+            f"prompts {text!r} are called {prompts_of_today(text)!r} now; the former name is taken until 0.3",
+            error=True,
+        )
+        return prompts_of_today(text)
     if isinstance(prompts, Prompt):
-        if prompts.goal is not None or prompts.demonstration is not None or not prompts.sentence:
-            raise UserError("evaluate takes a prompt of a sentence alone; for pictures of your own use rollout()")
-        text = prompts.sentence
+        if prompts.goal is not None or prompts.demonstration is not None or not prompts.instruction:
+            raise UserError(
+                "evaluate takes a prompt of an instruction alone; for pictures of your own use rollout()"
+            )
+        text = prompts.instruction
     if not isinstance(text, str):
-        raise UserError(f"prompts is {prompts!r}; expected a kind of prompt ({', '.join(kinds)}), or a sentence")
-    compact = text.replace(" ", "")
-    if text not in kinds and (re.fullmatch(r"[\w+]*", text, re.ASCII) or difflib.get_close_matches(compact, kinds)):
         raise UserError(
-            f"prompts is {text!r}; {closest(compact, kinds)}; or a sentence of two words or more, which replaces the "
+            f"prompts is {prompts!r}; expected a kind of prompt ({', '.join(kinds)}), or an instruction"
+        )
+    compact = text.replace(" ", "")
+    if text not in kinds and (
+        re.fullmatch(r"[\w+]*", text, re.ASCII) or difflib.get_close_matches(compact, kinds)
+    ):
+        raise UserError(
+            f"prompts is {text!r}; {closest(compact, kinds)}; or an instruction of two words or more, which replaces the "
             "task's own"
         )
     return text
 
 
-def is_sentence(prompts: str) -> bool:
+def is_instruction(prompts: str) -> bool:
     """Whether this is an instruction itself, rather than a kind of prompt."""
     return prompts not in get_args(Prompts)
 
 
 def kinds_for(window: WindowConfig) -> list[Prompts]:
-    """The kinds of prompt that an agent takes whose windows in training were these, sound and degraded."""
+    """The kinds of prompt that an agent takes whose windows in training were these, sound and
+    degraded."""
     absent = () if window.goal_image else ("goal_image",)
     absent += () if window.demonstration_frames else ("demonstration", "watched")
     return [kind for kind in get_args(Prompts) if not any(name in kind for name in absent)]

@@ -1,4 +1,5 @@
-"""How far success follows the prompt: every kind of prompt, and every task told in every task's scenes."""
+"""How far success follows the prompt: every kind of prompt, and every task told in every task's
+scenes."""
 
 from __future__ import annotations
 
@@ -23,17 +24,18 @@ def study_prompts(
     *,
     tasks: Sequence[str] | None = None,
     episodes: int = 10,
-    matrix_with: Prompts = "sentence",
+    matrix_with: Prompts = "instruction",
     seed: int = 0,
     workers: int | None = None,
     max_steps: int | None = None,
     overwrite: bool = False,
 ) -> PromptStudy:
-    """Evaluate an agent under every kind of prompt that it was trained for, and under every task's prompt.
+    """Evaluate an agent under every kind of prompt that it was trained for, and under every task's
+    prompt.
 
-    Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in prompts.json; a second
-    call does only what is missing. matrix_with: the kind of prompt in the matrix. overwrite: see `evaluate`. Raises
-    UserError as `evaluate` does.
+    Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in
+    prompts.json; a second call does only what is missing. matrix_with: the kind of prompt in the
+    matrix. overwrite: see `evaluate`. Raises UserError as `evaluate` does.
     """
     info = load_info(resolve(run))
     chosen = tuple(dict.fromkeys(registry.expand(tasks or [task.name for task in info.tasks])))

@@ -1,4 +1,5 @@
-"""Evaluates an agent on goals it never saw, with several processes; resumable, the same result however it is run."""
+"""Evaluates an agent on goals it never saw, with several processes; resumable, the same result
+however it is run."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from manyparts.evaluation.episodes import (
     run_episode,
     video_name,
 )
-from manyparts.evaluation.prompt_kinds import checked_prompts, is_sentence, kinds_for
+from manyparts.evaluation.prompt_kinds import checked_prompts, is_instruction, kinds_for
 from manyparts.evaluation.results import EVALUATION, EpisodeRecord, Result
 from manyparts.evaluation.results_folder import EPISODES, VIDEOS, kept, results_in
 from manyparts.models.checkpoint import CheckpointInfo, load_info
@@ -54,7 +55,7 @@ def evaluate(
     seed: int = 0,
     workers: int | None = None,
     videos: int = 0,
-    prompts: str | Prompt = "sentence",
+    prompts: str | Prompt = "instruction",
     prompt_task: str | None = None,
     max_steps: int | None = None,
     until_success: bool = False,
@@ -67,27 +68,31 @@ def evaluate(
 ) -> Result:
     """Run an agent for `episodes` episodes of each task, and return and save what it achieved.
 
-    run: a run or checkpoint folder, or an agent of `load`, which evaluates what it was loaded from. tasks: names or
-    splits; None: the tasks it was trained on, of an agent loaded for one embodiment that one's. An agent for several
-    embodiments acts for that of the task. prompts: a kind of prompt (`prompt_kinds`), or a sentence that replaces every
-    task's own. prompt_task: the task whose prompts it gets, whatever the environment's. max_steps: None for the suite's
-    horizon; episodes run to it, so that success at the last step means something, unless `until_success` ends each with
-    its first solved step, which saves most of the time of a good agent. videos: of each task film the first so many
-    successes and failures, and keep where the visual tokens look in them (`attention`). device, precision: how the
-    agent runs, by default on "cpu" in "fp32"; bf16 computes in bfloat16. planner: what a dynamics model acts with. An
-    agent brings its own.
+    run: a run or checkpoint folder, or an agent of `load`, which evaluates what it was loaded from.
+    tasks: names or splits; None: the tasks it was trained on, of an agent loaded for one embodiment
+    that one's. An agent for several embodiments acts for that of the task. prompts: a kind of
+    prompt (`prompt_kinds`), or an instruction that replaces every task's own. prompt_task: the task
+    whose prompts it gets, whatever the environment's. max_steps: None for the suite's horizon;
+    episodes run to it, so that success at the last step means something, unless `until_success`
+    ends each with its first solved step, which saves most of the time of a good agent. videos: of
+    each task film the first so many successes and failures, and keep where the visual tokens look
+    in them (`attention`). device, precision: how the agent runs, by default on "cpu" in "fp32";
+    bf16 computes in bfloat16. planner: what a dynamics model acts with. An agent brings its own.
 
-    Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one seed meet the same
-    goals, and results depend neither on `workers` (None: one a core) nor on kills. `output` (None: RUN/evaluation, of
-    one checkpoint of a run RUN/evaluation-STEP) holds episodes.jsonl, results.json and videos/; a second call does only
-    what is missing there. overwrite: if it holds results of other settings, or of the run before it was trained on,
-    put the new ones in their place once these are whole.
+    Episode i's environment is a pure function of (seed, task, i): two agents evaluated with one
+    seed meet the same goals, and results depend neither on `workers` (None: one a core) nor on
+    kills. `output` (None: RUN/evaluation, of one checkpoint of a run RUN/evaluation-STEP) holds
+    episodes.jsonl, results.json and videos/; a second call does only what is missing there.
+    overwrite: if it holds results of other settings, or of the run before it was trained on, put
+    the new ones in their place once these are whole.
 
-    Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or a folder of another
-    evaluation that is not to be overwritten.
+    Raises UserError for unknown tasks or bad values, an embodiment that the agent did not learn, or
+    a folder of another evaluation that is not to be overwritten.
     """
     if isinstance(run, str) and run in REFERENCES and not Path(run).exists():
-        raise UserError(f"{run} is no run: evaluate_reference({run!r}, tasks, output=...) evaluates it")
+        raise UserError(
+            f"{run} is no run: evaluate_reference({run!r}, tasks, output=...) evaluates it"
+        )
     asked = origin_of(run, device, precision, planner)
     checkpoint, planner = asked.checkpoint, asked.planner
     info = load_info(checkpoint)
@@ -104,13 +109,24 @@ def evaluate(
     if prompt_task is not None:
         (prompt_task,) = registry.expand([prompt_task])
     config = EvaluationConfig(
-        checkpoint, environments, seed, split, instruction, device, asked.precision, prompt_task, until_success, planner
+        checkpoint,
+        environments,
+        seed,
+        split,
+        instruction,
+        device,
+        asked.precision,
+        prompt_task,
+        until_success,
+        planner,
     )
     folder = results_folder(asked.run, EVALUATION) if output is None else path_of(output, "output")
     weights = {"weights": file_hash(checkpoint / WEIGHTS)}
     conditions = weights | _conditions(config, chosen, info.provenance.get("seed"))
     with results_in(folder, conditions, overwrite=overwrite) as place, kept(config, place) as held:
-        return _carried_out(place, held, conditions | _origin(config, info), chosen, episodes, videos, workers)
+        return _carried_out(
+            place, held, conditions | _origin(config, info), chosen, episodes, videos, workers
+        )
 
 
 @explained(environment=EnvConfig)
@@ -129,8 +145,9 @@ def evaluate_reference(
     split: Split = "evaluation",
     overwrite: bool = False,
 ) -> Result:
-    """What the "expert", which knows the simulator, or "random" actions achieve on the episodes that `evaluate` meets:
-    a ceiling and a floor. environment: None for the suites' usual one. The rest: see `evaluate`."""
+    """What the "expert", which knows the simulator, or "random" actions achieve on the episodes
+    that `evaluate` meets: a ceiling and a floor. environment: None for the suites' usual one. The
+    rest: see `evaluate`."""
     seed, episodes = _checked(seed, episodes, videos, max_steps, workers, split, "fp32")
     if agent not in REFERENCES:
         raise UserError(f"agent is {agent!r}; choices: {', '.join(REFERENCES)}")
@@ -139,7 +156,9 @@ def evaluate_reference(
     if max_steps is not None:
         settings = replace(settings, max_steps=max_steps)
     environments = {task.partition("/")[0]: settings for task in chosen}
-    config = EvaluationConfig(agent, environments, seed, split, "sentence", "cpu", until_success=until_success)
+    config = EvaluationConfig(
+        agent, environments, seed, split, "instruction", "cpu", until_success=until_success
+    )
     conditions = {"agent": agent} | _conditions(config, chosen, None)
     origin = {"commit": code_commit(), "training": {}, "python": platform.python_version()}
     with results_in(path_of(output, "output"), conditions, overwrite=overwrite) as place:
@@ -177,7 +196,10 @@ def _checked(
     for name, value in (("max_steps", max_steps), ("workers", workers)):
         if value is not None:
             whole(name, value, minimum=1)
-    for name, value, choices in (("split", split, get_args(Split)), ("precision", precision, get_args(Precision))):
+    for name, value, choices in (
+        ("split", split, get_args(Split)),
+        ("precision", precision, get_args(Precision)),
+    ):
         if value not in choices:
             raise UserError(f"{name} is {value!r}; choices: {', '.join(choices)}")
     return whole("seed", seed), whole("episodes", episodes, minimum=1)
@@ -189,22 +211,32 @@ def _tasks_of(info: CheckpointInfo, embodiment: str | None) -> list[str]:
     return [task.name for body in bodies for task in body.tasks]
 
 
-def _require_trained_on(prompts: str, run: Path, info: CheckpointInfo, prompt_task: str | None) -> None:
-    """Raises UserError for prompts that the agent was not trained on, or that would not reach it."""
+def _require_trained_on(
+    prompts: str, run: Path, info: CheckpointInfo, prompt_task: str | None
+) -> None:
+    """Raises UserError for prompts that the agent was not trained on, or that would not reach
+    it."""
     taken = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
-    if not is_sentence(prompts):
+    if not is_instruction(prompts):
         if prompts not in taken:
-            raise UserError(f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}")
+            raise UserError(
+                f"{run} was not trained on prompts of {prompts!r}; choices: {', '.join(taken)}"
+            )
     elif info.model.get("prompt") is None:
-        raise UserError(f"{run} takes no prompts, so nothing would read {prompts!r}; leave prompts out")
+        raise UserError(
+            f"{run} takes no prompts, so nothing would read {prompts!r}; leave prompts out"
+        )
     elif prompt_task is not None:
-        raise UserError(f"prompts {prompts!r} and prompt_task {prompt_task!r} both choose the instruction; give one")
+        raise UserError(
+            f"prompts {prompts!r} and prompt_task {prompt_task!r} both choose the instruction; give one"
+        )
 
 
 def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
     """The environment of each task's suite, as it was in training.
 
-    A suite that no embodiment was trained in is taken for the first one's, which must fit it. Raises UserError if not.
+    A suite that no embodiment was trained in is taken for the first one's, which must fit it.
+    Raises UserError if not.
     """
     configs = [from_jsonable(EnvConfig, dict(each.environment)) for each in info.embodiments]
     trained = {
@@ -222,7 +254,9 @@ def _environments(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvCo
     return found
 
 
-def _conditions(config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None) -> dict[str, Any]:
+def _conditions(
+    config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None
+) -> dict[str, Any]:
     """What decides an episode's outcome beside its task and index, as JSON values."""
     suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
     simulators = {suite: registry.versions(suite) for suite in suites}
@@ -266,7 +300,11 @@ def _origin(config: EvaluationConfig, info: CheckpointInfo) -> dict[str, Any]:
 
 
 def _run_missing(
-    folder: Path, config: EvaluationConfig, asked: Sequence[tuple[str, int]], videos: int, workers: int
+    folder: Path,
+    config: EvaluationConfig,
+    asked: Sequence[tuple[str, int]],
+    videos: int,
+    workers: int,
 ) -> list[EpisodeRecord]:
     """Run and film what is missing; the records of the episodes asked for, in their order.
 
@@ -285,7 +323,9 @@ def _run_missing(
         for job, record in finished:
             if job.video is not None:
                 first = known[record.task, record.index]
-                assert record == first, f"an episode came out differently when it was filmed: {first}, {record}"
+                assert record == first, (
+                    f"an episode came out differently when it was filmed: {first}, {record}"
+                )
                 continue
             _append(path, record)
             schedule.add(record)
@@ -294,16 +334,19 @@ def _run_missing(
             success = sum(episode.success_any for episode in done) / len(done)
             note = f"success {success:.2f}, {steps / (time.monotonic() - seconds):.0f} steps/s"
             bar.show(len(done), note)
-            bar.summary = f"evaluated {len(done)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
+            bar.summary = (
+                f"evaluated {len(done)} episodes in {time.monotonic() - seconds:.0f} s: {note}"
+            )
     _write_records(path, [known[key] for key in sorted(known)])
     return [known[key] for key in asked]
 
 
 class _Schedule:
-    """Which episode a worker runs next: it stays with its task, and films it once its episodes are done.
+    """Which episode a worker runs next: it stays with its task, and films it once its episodes are
+    done.
 
-    Which ones to film, the first `videos` successes and failures, is known only then. They are run once more before
-    a camera, which is cheaper by far than to film all.
+    Which ones to film, the first `videos` successes and failures, is known only then. They are run
+    once more before a camera, which is cheaper by far than to film all.
     """
 
     def __init__(
@@ -314,8 +357,16 @@ class _Schedule:
         videos: int,
         known: dict[tuple[str, int], EpisodeRecord],
     ) -> None:
-        self._folder, self._config, self._asked, self._videos, self._known = folder, config, asked, videos, known
-        self._blind = config.planner is not None or config.agent in REFERENCES  # no visual tokens that look anywhere
+        self._folder, self._config, self._asked, self._videos, self._known = (
+            folder,
+            config,
+            asked,
+            videos,
+            known,
+        )
+        self._blind = (
+            config.planner is not None or config.agent in REFERENCES
+        )  # no visual tokens that look anywhere
         self._affinity = Affinity()
         self._waiting: dict[str, deque[EvaluationJob]] = {task: deque() for task, _ in asked}
         for task, index in asked:
@@ -325,7 +376,9 @@ class _Schedule:
             self._film_if_done(task)
 
     def next_job(self, worker: int) -> EvaluationJob | None:
-        task = self._affinity.choose(worker, {task: len(jobs) for task, jobs in self._waiting.items()})
+        task = self._affinity.choose(
+            worker, {task: len(jobs) for task, jobs in self._waiting.items()}
+        )
         return None if task is None else self._waiting[task].popleft()
 
     def add(self, record: EpisodeRecord) -> None:
@@ -339,10 +392,14 @@ class _Schedule:
             return
         folder = self._folder / VIDEOS
         for outcome in (True, False):
-            for record in [record for record in found if record.success_any == outcome][: self._videos]:
+            for record in [record for record in found if record.success_any == outcome][
+                : self._videos
+            ]:
                 video = folder / video_name(record)
                 if not (video.exists() and (self._blind or video.with_suffix(".npz").exists())):
-                    self._waiting[task].append(EvaluationJob(task, record.index, self._config, folder))
+                    self._waiting[task].append(
+                        EvaluationJob(task, record.index, self._config, folder)
+                    )
 
 
 def _read_records(path: Path) -> list[EpisodeRecord]:
@@ -351,7 +408,9 @@ def _read_records(path: Path) -> list[EpisodeRecord]:
     try:
         return [EpisodeRecord.from_dict(json.loads(line)) for line in lines if line.endswith("\n")]
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} has a line that is no episode ({error}); delete it or choose another output") from None
+        raise UserError(
+            f"{path} has a line that is no episode ({error}); delete it or choose another output"
+        ) from None
 
 
 def _append(path: Path, record: EpisodeRecord) -> None:
@@ -363,4 +422,6 @@ def _append(path: Path, record: EpisodeRecord) -> None:
 
 
 def _write_records(path: Path, records: Sequence[EpisodeRecord]) -> None:
-    write_atomically(path, "".join(json.dumps(record.to_dict()) + "\n" for record in records).encode())
+    write_atomically(
+        path, "".join(json.dumps(record.to_dict()) + "\n" for record in records).encode()
+    )

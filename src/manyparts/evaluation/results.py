@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
-from manyparts.core.naming import FORMER_NAME, NAME
+from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
 from manyparts.core.printing import html_table, shown_short
 from manyparts.core.serialisation import from_jsonable
 from manyparts.core.storage.atomic import write_atomically
@@ -35,8 +35,8 @@ PROMPTS = "prompts.json"
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
 
-# What two results must share for their difference to be the agents' own. Checkpoint, commit, config and dataset
-# may differ: they are what is compared.
+# What two results must share for their difference to be the agents' own. Checkpoint, commit, config
+# and dataset may differ: they are what is compared.
 COMPARED_PROVENANCE = (
     "tasks",
     "episodes",
@@ -56,7 +56,8 @@ OBSERVED = ("image_size", "cameras", "goal", "state", "faithful_rendering")
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """One evaluated episode. index: its number within the task; seed: the environment's; prompt: None without one.
+    """One evaluated episode. index: its number within the task; seed: the environment's; prompt:
+    None without one.
 
     metrics: the suite's own measures by name, such as "spl".
     """
@@ -81,7 +82,9 @@ class EpisodeRecord:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EpisodeRecord:
-        return cls(**{"return_" if key == "return" else key: value for key, value in values.items()})
+        return cls(
+            **{"return_" if key == "return" else key: value for key, value in values.items()}
+        )
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,15 @@ class Result:
         return html_table(repr(self), heads, [*rows, *([] if mean is None else [mean])])
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...] | None]:
-        """What is shown to people: heads, a row of text for each task, and of several tasks that of their mean."""
+        """What is shown to people: heads, a row of text for each task, and of several tasks that of
+        their mean."""
         heads = ("task", "success", "at the end", *self.metrics, "return", "steps")
         rows = [(task, *_cells(measures, self.metrics)) for task, measures in self.per_task.items()]
-        return heads, rows, ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None
+        return (
+            heads,
+            rows,
+            ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None,
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -122,15 +130,19 @@ class Result:
 
     @cached_property
     def per_task(self) -> dict[str, dict[str, Interval]]:
-        """Task to measure to interval: Wilson's for successes, a bootstrap for return, length and the suite's own."""
+        """Task to measure to interval: Wilson's for successes, a bootstrap for return, length and
+        the suite's own."""
         return {
-            task: {name: _of_one_task(name, self.values(name, task)) for name in self.measures(task)}
+            task: {
+                name: _of_one_task(name, self.values(name, task)) for name in self.measures(task)
+            }
             for task in self.tasks
         }
 
     @cached_property
     def aggregate(self) -> dict[str, Interval]:
-        """Measure to its mean over the tasks that have it, with a bootstrap interval stratified by task."""
+        """Measure to its mean over the tasks that have it, with a bootstrap interval stratified by
+        task."""
         strata = {
             name: [self.values(name, task) for task in self.tasks if name in self.measures(task)]
             for name in (*MEASURES, *self.metrics)
@@ -142,13 +154,21 @@ class Result:
 
     def values(self, measure: str, task: str) -> np.ndarray:
         """A measure of every episode of a task, float64 (n,)."""
-        return np.array([episode.measure(measure) for episode in self.episodes if episode.task == task])
+        return np.array(
+            [episode.measure(measure) for episode in self.episodes if episode.task == task]
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        counts = {task: sum(episode.task == task for episode in self.episodes) for task in self.tasks}
+        counts = {
+            task: sum(episode.task == task for episode in self.episodes) for task in self.tasks
+        }
         return {
-            "aggregate": _plain(self.aggregate) | {"episodes": len(self.episodes), "tasks": len(self.tasks)},
-            "per_task": {task: _plain(found) | {"episodes": counts[task]} for task, found in self.per_task.items()},
+            "aggregate": _plain(self.aggregate)
+            | {"episodes": len(self.episodes), "tasks": len(self.tasks)},
+            "per_task": {
+                task: _plain(found) | {"episodes": counts[task]}
+                for task, found in self.per_task.items()
+            },
             "episodes": [episode.to_dict() for episode in self.episodes],
             "provenance": dict(self.provenance),
         }
@@ -159,15 +179,26 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is none."""
+        """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is
+        none."""
         path = path_of(path, "result")
-        tried = [path, path / RESULTS, path / EVALUATION / RESULTS, results_folder(path, EVALUATION) / RESULTS]
+        tried = [
+            path,
+            path / RESULTS,
+            path / EVALUATION / RESULTS,
+            results_folder(path, EVALUATION) / RESULTS,
+        ]
         found = next((candidate for candidate in tried if candidate.is_file()), None)
         if found is None:
-            raise UserError(f"{path} has no {RESULTS}; evaluate it first: manyparts evaluate {path}")
+            raise UserError(
+                f"{path} has no {RESULTS}; evaluate it first: manyparts evaluate {path}"
+            )
         try:
             values = json.loads(found.read_text())
-            return cls(tuple(map(EpisodeRecord.from_dict, values["episodes"])), values["provenance"])
+            provenance = values["provenance"]
+            if "prompts" in provenance:
+                provenance["prompts"] = prompts_of_today(provenance["prompts"])
+            return cls(tuple(map(EpisodeRecord.from_dict, values["episodes"])), provenance)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{found} is not the result of an evaluation ({error})") from None
 
@@ -175,8 +206,9 @@ class Result:
 @shown_short
 @dataclass(frozen=True)
 class PromptStudy:
-    """How far success follows the prompt. episodes: a task and prompt. kinds: success over all tasks under each kind of
-    prompt. matrix: success in the scenes of a task (second key) while told another (first key), by `matrix_with`.
+    """How far success follows the prompt. episodes: a task and prompt. kinds: success over all
+    tasks under each kind of prompt. matrix: success in the scenes of a task (second key) while told
+    another (first key), by `matrix_with`.
     """
 
     episodes: int
@@ -191,14 +223,20 @@ class PromptStudy:
         if not path.exists():
             return None
         try:
-            return from_jsonable(cls, json.loads(path.read_text(encoding="utf-8")))
+            study = from_jsonable(cls, json.loads(path.read_text(encoding="utf-8")))
+            return replace(
+                study, kinds={prompts_of_today(kind): found for kind, found in study.kinds.items()}
+            )
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot read {path}: {error}; write it anew: manyparts prompts {run}") from None
+            raise UserError(
+                f"cannot read {path}: {error}; write it anew: manyparts prompts {run}"
+            ) from None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much A is above B: over all tasks, and for each. mismatches: provenance that differs but should not."""
+    """How much A is above B: over all tasks, and for each. mismatches: provenance that differs but
+    should not."""
 
     measure: str
     a: Interval
@@ -210,7 +248,9 @@ class Comparison:
     def __repr__(self) -> str:
         over = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
         means = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}, A - B {bounded(self.difference, signed=True)}"
-        different = f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
+        different = (
+            f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
+        )
         return f"Comparison({self.measure} over {over}: {means}{different})"
 
     def _repr_html_(self) -> str:
@@ -227,23 +267,34 @@ class Comparison:
 
 @explained()
 def compare(
-    a: Result | str | Path, b: Result | str | Path, *, allow_mismatch: bool = False, measure: str = "success_any"
+    a: Result | str | Path,
+    b: Result | str | Path,
+    *,
+    allow_mismatch: bool = False,
+    measure: str = "success_any",
 ) -> Comparison:
-    """The difference A - B of a measure, paired by task, with its interval and the probability that A is better.
+    """The difference A - B of a measure, paired by task, with its interval and the probability that
+    A is better.
 
-    Raises UserError naming the fields if the two were not measured under the same conditions; `allow_mismatch`
-    compares them all the same, on the tasks that both have.
+    Raises UserError naming the fields if the two were not measured under the same conditions;
+    `allow_mismatch` compares them all the same, on the tasks that both have.
     """
-    one, other = (result if isinstance(result, Result) else Result.load(result) for result in (a, b))
+    one, other = (
+        result if isinstance(result, Result) else Result.load(result) for result in (a, b)
+    )
     known = (*MEASURES, *(name for name in one.metrics if name in other.metrics))
     if measure not in known:
         raise UserError(f"unknown measure {measure!r}; choices: {', '.join(known)}")
     mismatches = provenance_mismatches(one.provenance, other.provenance)
     if mismatches and not allow_mismatch:
-        raise UserError(f"these results cannot be compared, they differ in {'; '.join(mismatches)} (--allow-mismatch)")
+        raise UserError(
+            f"these results cannot be compared, they differ in {'; '.join(mismatches)} (--allow-mismatch)"
+        )
     tasks = [task for task in one.tasks if task in other.tasks and measure in one.measures(task)]
     if not tasks:
-        raise UserError(f"no task in common: {', '.join(one.tasks)} against {', '.join(other.tasks)}")
+        raise UserError(
+            f"no task in common: {', '.join(one.tasks)} against {', '.join(other.tasks)}"
+        )
     ours, theirs = ([result.values(measure, task) for task in tasks] for result in (one, other))
     estimate = _difference_of(measure)
     return Comparison(
@@ -257,17 +308,23 @@ def compare(
 
 
 def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's". Where one of the two
-    is a reference, which looks at nothing, what is to be seen is none of them."""
+    """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's".
+    Where one of the two is a reference, which looks at nothing, what is to be seen is none of
+    them."""
     ours, theirs = _named_as_today(_flat(a)), _named_as_today(_flat(b))
     compared = [key for key in sorted(ours.keys() | theirs.keys()) if _is_compared(key)]
     if "agent" in ours or "agent" in theirs:
         compared = [key for key in compared if not _is_observed(key)]
-    return [f"{key}: {ours.get(key)}, {theirs.get(key)}" for key in compared if ours.get(key) != theirs.get(key)]
+    return [
+        f"{key}: {ours.get(key)}, {theirs.get(key)}"
+        for key in compared
+        if ours.get(key) != theirs.get(key)
+    ]
 
 
 def _named_as_today(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The version of this project is one field, whichever name the project had when it was written."""
+    """The version of this project is one field, whichever name the project had when it was
+    written."""
     former = f"versions.{FORMER_NAME}"
     return {f"versions.{NAME}" if key == former else key: value for key, value in flat.items()}
 
@@ -283,20 +340,32 @@ def _is_observed(key: str) -> bool:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
-def _difference_of(measure: str) -> Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], Difference]:
+def _difference_of(
+    measure: str,
+) -> Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], Difference]:
     return difference_of_success if measure in _SUCCESSES else difference
 
 
 def _restricted(result: Result, tasks: Sequence[str]) -> Result:
-    return Result(tuple(episode for episode in result.episodes if episode.task in tasks), result.provenance)
+    return Result(
+        tuple(episode for episode in result.episodes if episode.task in tasks), result.provenance
+    )
 
 
 def _of_one_task(name: str, values: np.ndarray) -> Interval:
-    return wilson(int(values.sum()), len(values)) if name in _SUCCESSES else stratified_bootstrap([values])
+    return (
+        wilson(int(values.sum()), len(values))
+        if name in _SUCCESSES
+        else stratified_bootstrap([values])
+    )
 
 
 def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
@@ -304,7 +373,13 @@ def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
 
 
 def _cells(measures: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
-    """What a table shows of a task: success, success at the end, the suite's own measures, return and steps."""
+    """What a table shows of a task: success, success at the end, the suite's own measures, return
+    and steps."""
     own = (bounded(measures[metric]) if metric in measures else "" for metric in metrics)
     averages = f"{measures['return'].mean:.1f}", f"{measures['length'].mean:.0f}"
-    return (bounded(measures["success_any"]), f"{measures['success_last'].mean:.2f}", *own, *averages)
+    return (
+        bounded(measures["success_any"]),
+        f"{measures['success_last'].mean:.2f}",
+        *own,
+        *averages,
+    )

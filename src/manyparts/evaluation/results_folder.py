@@ -1,4 +1,5 @@
-"""The folder that an evaluation works in: old results give way to whole ones, and the evaluated agent stays."""
+"""The folder that an evaluation works in: old results give way to whole ones, and the evaluated
+agent stays."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.storage.atomic import replace_folder
-from manyparts.core.storage.locked_folder import MANIFEST, claim, holds
+from manyparts.core.storage.locked_folder import MANIFEST, holds, locked_folder
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 from manyparts.evaluation.episodes import EvaluationConfig
 from manyparts.evaluation.results import RESULTS
@@ -29,10 +30,10 @@ _WAY_OUT = (
 
 @contextlib.contextmanager
 def results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
-    """The folder to work in: that of the results. To overwrite others it is one next to it, which takes its name when
-    the block ends well; until then the old results are whole."""
+    """The folder to work in: that of the results. To overwrite others it is one next to it, which
+    takes its name when the block ends well; until then the old results are whole."""
     if not overwrite or not (folder / MANIFEST).exists() or holds(folder, conditions):
-        with claim(folder, conditions, way_out=_WAY_OUT):
+        with locked_folder(folder, conditions, way_out=_WAY_OUT):
             yield folder
         return
     folder = Path(os.path.abspath(folder))  # a name of its own, whatever it was called
@@ -40,7 +41,7 @@ def results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) 
     with hold(folder / LOCK, what=str(folder)):
         if not holds(fresh, conditions):
             _discard(fresh)
-        with claim(fresh, conditions):
+        with locked_folder(fresh, conditions):
             yield fresh
         for path in folder.iterdir():  # what is not ours stays
             if path.name not in _OURS and not (fresh / path.name).exists():
@@ -50,7 +51,8 @@ def results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) 
 
 @contextlib.contextmanager
 def kept(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
-    """The same with an agent that stays: a run that is still training deletes its older checkpoints.
+    """The same with an agent that stays: a run that is still training deletes its older
+    checkpoints.
 
     Its files get second names in the folder of the results; none where that is on another disk.
     """

@@ -28,7 +28,8 @@ class Bounded(Protocol):
 
 
 def bounded(estimate: Bounded, *, signed: bool = False) -> str:
-    """Mean and bounds for people, such as "0.50 [0.30, 0.70]"; signed: with a plus, as differences are shown."""
+    """Mean and bounds for people, such as "0.50 [0.30, 0.70]"; signed: with a plus, as differences
+    are shown."""
     form = "+.2f" if signed else ".2f"
     return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
@@ -43,7 +44,8 @@ class Interval:
 
 
 def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a success rate (Wilson 1927), honest at 0 and at 1. Raises ValueError for 0 trials."""
+    """Wilson's score interval of a success rate (Wilson 1927), honest at 0 and at 1. Raises
+    ValueError for 0 trials."""
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes of {trials} trials")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -54,23 +56,32 @@ def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) 
 
 
 def stratified_bootstrap(
-    strata: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
+    strata: Sequence[np.ndarray],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
-    """The mean over strata of their means, every stratum counting the same, with a percentile interval.
+    """The mean over strata of their means, every stratum counting the same, with a percentile
+    interval.
 
-    strata: for each task its episodes' values (n,), or its seeds' scores (n,). Values are drawn anew within each
-    stratum, never across (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice").
+    strata: for each task its episodes' values (n,), or its seeds' scores (n,). Values are drawn
+    anew within each stratum, never across (Agarwal et al. 2021, "Deep RL at the edge of the
+    statistical precipice").
     """
     means = _resampled_means(strata, resamples, seed)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(_mean(strata), float(low), float(high))
 
 
-def mean_success(strata: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
-    """Mean success over tasks with its stratified bootstrap interval. strata: for each task its successes, bool (n,).
+def mean_success(
+    strata: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, seed: int = 0
+) -> Interval:
+    """Mean success over tasks with its stratified bootstrap interval. strata: for each task its
+    successes, bool (n,).
 
-    Where no task has both successes and failures the bootstrap would claim certainty: Wilson's interval of the
-    mean over all episodes stands in for it.
+    Where no task has both successes and failures the bootstrap would claim certainty: Wilson's
+    interval of the mean over all episodes stands in for it.
     """
     if any(np.ptp(np.asarray(stratum, np.int8)) for stratum in strata):
         return stratified_bootstrap(strata, confidence=confidence, seed=seed)
@@ -80,8 +91,8 @@ def mean_success(strata: Sequence[np.ndarray], *, confidence: float = CONFIDENCE
 
 @dataclass(frozen=True)
 class Difference:
-    """How much A is above B. probability: that A is the better one, as sure as the interval is; 0.5 where nothing
-    tells."""
+    """How much A is above B. probability: that A is the better one, as sure as the interval is; 0.5
+    where nothing tells."""
 
     mean: float
     low: float
@@ -90,9 +101,14 @@ class Difference:
 
 
 def difference(
-    a: Sequence[np.ndarray], b: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, seed: int = 0
+    a: Sequence[np.ndarray],
+    b: Sequence[np.ndarray],
+    *,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Difference:
-    """The mean over tasks of A's mean less B's, paired by task: a[i] and b[i] are values (n,) of the same task."""
+    """The mean over tasks of A's mean less B's, paired by task: a[i] and b[i] are values (n,) of
+    the same task."""
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tasks against {len(b)}")
     differences = _resampled_means(a, RESAMPLES, seed) - _resampled_means(b, RESAMPLES, seed + 1)
@@ -102,8 +118,8 @@ def difference(
 
 
 def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Difference:
-    """`difference` for successes, bool (n,) a task. Where the bootstrap would claim certainty for both A and B,
-    the bounds are combined from the two intervals (Newcombe 1998, method 10)."""
+    """`difference` for successes, bool (n,) a task. Where the bootstrap would claim certainty for
+    both A and B, the bounds are combined from the two intervals (Newcombe 1998, method 10)."""
     resampled = difference(a, b)
     if resampled.low < resampled.high:
         return resampled
@@ -112,7 +128,8 @@ def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> D
 
 
 def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    """The chance that a run of A beats a run of B on a task drawn at random, ties counting half (Agarwal et al. 2021).
+    """The chance that a run of A beats a run of B on a task drawn at random, ties counting half
+    (Agarwal et al. 2021).
 
     a[i], b[i]: scores (n,), (m,) of the runs on the same task.
     """
@@ -123,10 +140,11 @@ def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray])
 def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> Interval:
     """A method's mean over tasks and training seeds, with Student's interval.
 
-    values: of every episode (tasks, seeds, episodes), successes or numbers. A seed is one agent, so that the seeds'
-    means over tasks are the sample. A bootstrap of so few covers the truth too rarely (of three seeds that differ, 81
-    times in a hundred). With one seed the interval is over episodes alone. Where nothing varies it would claim
-    certainty: of successes, Wilson's interval over all episodes stands in for it.
+    values: of every episode (tasks, seeds, episodes), successes or numbers. A seed is one agent, so
+    that the seeds' means over tasks are the sample. A bootstrap of so few covers the truth too
+    rarely (of three seeds that differ, 81 times in a hundred). With one seed the interval is over
+    episodes alone. Where nothing varies it would claim certainty: of successes, Wilson's interval
+    over all episodes stands in for it.
     """
     sample = _sample_of_seeds(values)
     if not sample.variance and _are_successes(values):
@@ -138,11 +156,14 @@ def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> In
     return Interval(sample.mean, low, high)
 
 
-def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE) -> Difference:
-    """The mean of method A less that of B, on the same tasks, with Welch's interval (Welch 1947) as in
-    `mean_over_seeds`; A and B may have different numbers of seeds.
+def difference_over_seeds(
+    a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE
+) -> Difference:
+    """The mean of method A less that of B, on the same tasks, with Welch's interval (Welch 1947) as
+    in `mean_over_seeds`; A and B may have different numbers of seeds.
 
-    a, b: values (tasks, seeds, episodes). Where nothing varies the bounds are combined from the two intervals.
+    a, b: values (tasks, seeds, episodes). Where nothing varies the bounds are combined from the two
+    intervals.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tasks against {len(b)}")
@@ -153,18 +174,30 @@ def difference_over_seeds(a: np.ndarray, b: np.ndarray, *, confidence: float = C
         return Difference(mean, low, high, float(np.sign(mean) + 1) / 2)
     freedom = variance**2 / sum(each.variance**2 / each.freedom for each in (ours, theirs))
     reach = _reach(_Sample(mean, variance, freedom), confidence)
-    return Difference(mean, mean - reach, mean + reach, float(stdtr(freedom, mean / math.sqrt(variance))))
+    return Difference(
+        mean, mean - reach, mean + reach, float(stdtr(freedom, mean / math.sqrt(variance)))
+    )
 
 
 def improvement(
-    a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE, resamples: int = 2000, seed: int = 0
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
-    """`probability_of_improvement` of method A over B with its interval, over seeds drawn anew for all tasks together.
+    """`probability_of_improvement` of method A over B with its interval, over seeds drawn anew for
+    all tasks together.
 
-    a: scores (tasks, seeds) of A's runs; b: the same of B's, which may have another number of seeds.
+    a: scores (tasks, seeds) of A's runs; b: the same of B's, which may have another number of
+    seeds.
     """
     generator = np.random.default_rng(seed)
-    ours, theirs = (each[:, generator.integers(each.shape[1], size=(resamples, each.shape[1]))] for each in (a, b))
+    ours, theirs = (
+        each[:, generator.integers(each.shape[1], size=(resamples, each.shape[1]))]
+        for each in (a, b)
+    )
     wins = (np.sign(ours[..., :, None] - theirs[..., None, :]) + 1) / 2
     low, high = np.quantile(wins.mean(axis=(0, 2, 3)), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(probability_of_improvement(list(a), list(b)), float(low), float(high))
@@ -180,15 +213,21 @@ class _Sample:
 
 
 def _sample_of_seeds(values: np.ndarray) -> _Sample:
-    """Of values (tasks, seeds, episodes). The variance is at least what episodes alone give: seeds may agree by
-    chance."""
+    """Of values (tasks, seeds, episodes). The variance is at least what episodes alone give: seeds
+    may agree by chance."""
     tasks, seeds, episodes = np.shape(values)
     values = np.asarray(values, np.float64)
-    within = float(values.var(axis=2, ddof=1).mean()) / (tasks * seeds * episodes) if episodes > 1 else 0.0
+    within = (
+        float(values.var(axis=2, ddof=1).mean()) / (tasks * seeds * episodes)
+        if episodes > 1
+        else 0.0
+    )
     if seeds == 1:
         return _Sample(float(values.mean()), within, max(tasks * (episodes - 1), 1))
     means = values.mean(axis=(0, 2))
-    between = float(means.var(ddof=1)) / seeds if np.ptp(means) else 0.0  # equal ones: not rounding either
+    between = (
+        float(means.var(ddof=1)) / seeds if np.ptp(means) else 0.0
+    )  # equal ones: not rounding either
     return _Sample(float(values.mean()), max(between, within), seeds - 1)
 
 

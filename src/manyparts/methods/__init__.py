@@ -1,4 +1,5 @@
-"""Complete training configurations by name: "method/phase-size". A preset is a function that returns one."""
+"""Complete training configurations by name: "method/phase-size". A preset is a function that
+returns one."""
 
 from __future__ import annotations
 
@@ -27,7 +28,11 @@ _REPRESENTATIONS = (
     "static-contrastive",
     "static-contrastive-tuned",
 )
-_FINETUNED = {"finetune": "finetune", "finetune-states": "finetune_states", "scratch": "from_scratch"}
+_FINETUNED = {
+    "finetune": "finetune",
+    "finetune-states": "finetune_states",
+    "scratch": "from_scratch",
+}
 _SIZES = ("debug", "laptop", "paper")
 _PRESETS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # module, function, arguments
     f"dualmind/{phase}-{size}": ("dualmind", f"{phase}_{size}".replace("-", "_"), ())
@@ -36,11 +41,19 @@ _PRESETS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # module, function, a
 }
 for _size in _SIZES:
     for _objective in _REPRESENTATIONS:
-        _PRESETS[f"inverse_dynamics/{_objective}-{_size}"] = ("inverse_dynamics", "pretrain", (_objective, _size))
+        _PRESETS[f"inverse_dynamics/{_objective}-{_size}"] = (
+            "inverse_dynamics",
+            "pretrain",
+            (_objective, _size),
+        )
     for _name, _function in _FINETUNED.items():
         _PRESETS[f"inverse_dynamics/{_name}-{_size}"] = ("inverse_dynamics", _function, (_size,))
     for _decoding in ("parallel", "sequential"):
-        _PRESETS[f"dynamics/{_decoding}-{_size}"] = ("transformer_dynamics", "dynamics", (_decoding, _size))
+        _PRESETS[f"dynamics/{_decoding}-{_size}"] = (
+            "transformer_dynamics",
+            "dynamics",
+            (_decoding, _size),
+        )
     for _function in ("generalist", "mlp", "ensemble", "recurrent"):
         _PRESETS[f"dynamics/{_function}-{_size}"] = ("transformer_dynamics", _function, (_size,))
 
@@ -57,7 +70,8 @@ def preset(name: str) -> TrainConfig:
 
 
 def preset_function(name: str) -> tuple[Callable[..., TrainConfig], tuple[str, ...]]:
-    """The function that makes a preset, and its arguments. Raises UserError for an unknown preset."""
+    """The function that makes a preset, and its arguments. Raises UserError for an unknown
+    preset."""
     import importlib
 
     if not isinstance(name, str) or name not in _PRESETS:

@@ -1,4 +1,5 @@
-"""DualMind (Wei et al. 2023, arXiv 2307.07909): self-supervised dynamics first, prompted imitation second."""
+"""DualMind (Wei et al. 2023, arXiv 2307.07909): self-supervised dynamics first, prompted imitation
+second."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ _DECODER = (
 def trained_parts(variant: int, *, layers: int) -> tuple[str, ...]:
     """Patterns of the parameters that phase II trains, by the paper's variant.
 
-    1: prompt, its attention and the head. 2: also the upper half of the blocks. 3: all but the vision encoder.
-    4: everything (no pattern).
+    1: prompt, its attention and the head. 2: also the upper half of the blocks. 3: all but the
+    vision encoder. 4: everything (no pattern).
     """
     upper = tuple(f"model.blocks.{index}.*" for index in range(layers // 2, layers))
     variants = {1: _PROMPT, 2: (*_PROMPT, *upper), 3: (*_PROMPT, *_DECODER), 4: ()}
@@ -44,10 +45,11 @@ def transformer(config: TrainConfig) -> ControlTransformerConfig:
 
 
 def phase1_laptop() -> TrainConfig:
-    """Phase I for 64 px and two cores: 1 M parameters, a convolutional stem, continuous chunks of four actions.
+    """Phase I for 64 px and two cores: 1 M parameters, a convolutional stem, continuous chunks of
+    four actions.
 
-    Random shifts are what lets 50 goals a task stand for all (docs/log.md); hindsight control hides all actions from
-    the start, since a few hundred steps are too short for a mask that grows.
+    Random shifts are what lets 50 goals a task stand for all (docs/log.md); hindsight control hides
+    all actions from the start, since a few hundred steps are too short for a mask that grows.
     """
     return TrainConfig(
         method="dualmind",
@@ -70,9 +72,11 @@ def phase1_laptop() -> TrainConfig:
 
 
 def phase2_laptop() -> TrainConfig:
-    """Phase II for two cores: the vision encoder frozen and its tokens cached, all else trained (variant 3).
+    """Phase II for two cores: the vision encoder frozen and its tokens cached, all else trained
+    (variant 3).
 
-    The policy sees the present alone: its past tells the expert's direction better than a goal of three pixels does.
+    The policy sees the present alone: its past tells the expert's direction better than a goal of
+    three pixels does.
     """
     first = phase1_laptop()
     return replace(
@@ -91,13 +95,17 @@ def phase2_laptop() -> TrainConfig:
 
 
 def phase2_prompts_laptop() -> TrainConfig:
-    """Phase II for two cores that learns to be told by sentence, goal image, demonstration, or two of these."""
+    """Phase II for two cores that learns to be told by instruction, goal image, demonstration, or
+    two of these."""
     second = phase2_laptop()
-    return replace(second, window=replace(second.window, goal_image=True, demonstration_frames=4), steps=1500)
+    return replace(
+        second, window=replace(second.window, goal_image=True, demonstration_frames=4), steps=1500
+    )
 
 
 def phase1_metaworld45() -> TrainConfig:
-    """Phase I for the 45 training tasks of Meta-World's ML45 at 64 px on two cores: twice the laptop's parameters."""
+    """Phase I for the 45 training tasks of Meta-World's ML45 at 64 px on two cores: twice the
+    laptop's parameters."""
     laptop = phase1_laptop()
     encoder = ConvEncoderConfig(width=128, layers=((64, 8, 4), (128, 4, 2), (128, 3, 1)))
     return replace(
@@ -112,8 +120,9 @@ def phase1_metaworld45() -> TrainConfig:
 
 
 def phase2_metaworld45() -> TrainConfig:
-    """Phase II for the 45 tasks: everything trained on shifted images (variant 4), since the decoder costs more than
-    the encoder here, and small objects need an encoder that learned what to look for."""
+    """Phase II for the 45 tasks: everything trained on shifted images (variant 4), since the
+    decoder costs more than the encoder here, and small objects need an encoder that learned what to
+    look for."""
     first, second = phase1_metaworld45(), phase2_laptop()
     return replace(
         first,
@@ -129,18 +138,19 @@ def phase2_metaworld45() -> TrainConfig:
 
 
 def phase2_prompts_minilm_laptop() -> TrainConfig:
-    """As phase2-prompts-laptop, with sentences read by a frozen MiniLM, which knows words that training never said; it
-    comes with the extra `text`."""
+    """As phase2-prompts-laptop, with instructions read by a frozen MiniLM, which knows words that
+    training never said; it comes with the extra `text`."""
     second = phase2_prompts_laptop()
     text = PretrainedTextConfig("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
     return replace(second, model=replace(second.model, prompt=PromptConfig(text)))
 
 
 def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
-    """Imitation of a few demonstrations by an agent that has learned: everything is trained but the vision encoder.
+    """Imitation of a few demonstrations by an agent that has learned: everything is trained but the
+    vision encoder.
 
-    run: how the agent was trained. recipe: the phase II whose learning rate and augmentation is used. All
-    demonstrations are trained on, since a few are too few to hold any out.
+    run: how the agent was trained. recipe: the phase II whose learning rate and augmentation is
+    used. All demonstrations are trained on, since a few are too few to hold any out.
     """
     model = transformer(run)
     parts = trained_parts(3, layers=model.layers)
@@ -148,7 +158,9 @@ def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
         run,
         phase="few-shot",
         objectives={"behaviour_cloning": run.objectives["behaviour_cloning"]},
-        train_only=parts if model.prompt else tuple(part for part in parts if not part.startswith("model.prompt")),
+        train_only=parts
+        if model.prompt
+        else tuple(part for part in parts if not part.startswith("model.prompt")),
         cache_features=True,
         augmentation=recipe.augmentation,
         new_parameters=(),
@@ -160,16 +172,19 @@ def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
 
 
 def tune_laptop() -> TrainConfig:
-    """Tune an agent of phase2-laptop on about ten demonstrations of a new task, in a minute on two cores."""
+    """Tune an agent of phase2-laptop on about ten demonstrations of a new task, in a minute on two
+    cores."""
     second = phase2_laptop()
     return replace(tuning(second, second, steps=150), checkpoint_every_steps=50)
 
 
 def tune_metaworld45() -> TrainConfig:
-    """Tune an agent of phase2-metaworld45, such as manyparts/metaworld45-small, on about ten demonstrations of a new
-    task, in minutes on two cores."""
+    """Tune an agent of phase2-metaworld45, such as manyparts/metaworld45-small, on about ten
+    demonstrations of a new task, in minutes on two cores."""
     second = phase2_metaworld45()
-    return replace(tuning(second, second, steps=300), checkpoint_every_steps=100, log_every_steps=20)
+    return replace(
+        tuning(second, second, steps=300), checkpoint_every_steps=100, log_every_steps=20
+    )
 
 
 def tune_debug() -> TrainConfig:
@@ -194,7 +209,8 @@ def phase2_debug() -> TrainConfig:
 
 
 def phase1_base() -> TrainConfig:
-    """The paper's configuration: ViT-B/16 at 224 px, 8 visual tokens, 8 blocks of width 512, 256 bins, six steps.
+    """The paper's configuration: ViT-B/16 at 224 px, 8 visual tokens, 8 blocks of width 512, 256
+    bins, six steps.
 
     Its blocks are compiled, which takes minutes at the start and is meant for GPUs.
     """
@@ -227,7 +243,8 @@ def phase1_base() -> TrainConfig:
 
 
 def phase2_base() -> TrainConfig:
-    """Phase II of the paper: prompt attention, prompt projection and head (variant 1), a frozen CLIP text encoder."""
+    """Phase II of the paper: prompt attention, prompt projection and head (variant 1), a frozen
+    CLIP text encoder."""
     first = phase1_base()
     return replace(
         first,

@@ -1,6 +1,7 @@
 """Inverse dynamics pretraining (Brandfonbrener et al. 2023, arXiv 2305.16985) and its rivals.
 
-An encoder is learned from many contexts' trajectories and frozen, then a small policy from a few demonstrations of one.
+An encoder is learned from many contexts' trajectories and frozen, then a small policy from a few
+demonstrations of one.
 """
 
 from __future__ import annotations
@@ -35,20 +36,35 @@ OBJECTIVES: dict[str, ObjectiveConfig] = {
 }
 _ENCODERS: dict[Size, EncoderConfig] = {
     "debug": KeypointEncoderConfig(maps=8, layers=((8, 3, 2), (8, 3, 1))),
-    "laptop": KeypointEncoderConfig(maps=64, layers=((16, 3, 2), (32, 3, 2), (64, 3, 1), (64, 3, 1))),
+    "laptop": KeypointEncoderConfig(
+        maps=64, layers=((16, 3, 2), (32, 3, 2), (64, 3, 1), (64, 3, 1))
+    ),
     "paper": KeypointEncoderConfig(),
 }
 _IMAGENET_SIZE: dict[Size, int] = {"debug": 32, "laptop": 64, "paper": 224}
-_SHIFT: dict[Size, int] = {"debug": 1, "laptop": 6, "paper": 8}  # the paper's 8 of 84 pixels, and as much of 64
-_STEPS: dict[Size, tuple[int, int]] = {"debug": (12, 12), "laptop": (700, 1500), "paper": (100_000, 10_000)}
-_FOR_GPUS: dict[Size, bool] = {"debug": False, "laptop": False, "paper": True}  # compiled, convolutions in bfloat16
+_SHIFT: dict[Size, int] = {
+    "debug": 1,
+    "laptop": 6,
+    "paper": 8,
+}  # the paper's 8 of 84 pixels, and as much of 64
+_STEPS: dict[Size, tuple[int, int]] = {
+    "debug": (12, 12),
+    "laptop": (700, 1500),
+    "paper": (100_000, 10_000),
+}
+_FOR_GPUS: dict[Size, bool] = {
+    "debug": False,
+    "laptop": False,
+    "paper": True,
+}  # compiled, convolutions in bfloat16
 _BATCH: dict[Size, tuple[int, int]] = {"debug": (8, 8), "laptop": (64, 128), "paper": (256, 256)}
 
 
 def pretrain(objective: str, size: Size) -> TrainConfig:
-    """The representation by one of `OBJECTIVES`, from frames each shifted in its own way; pixel dynamics, which would
-    learn the shifts, from frames as they are, and static contrast, which shifts them itself. "far" asks for the five
-    actions between frames five steps apart. All trajectories are trained on, none is held out."""
+    """The representation by one of `OBJECTIVES`, from frames each shifted in its own way; pixel
+    dynamics, which would learn the shifts, from frames as they are, and static contrast, which
+    shifts them itself. "far" asks for the five actions between frames five steps apart. All
+    trajectories are trained on, none is held out."""
     chosen, shift, batch = OBJECTIVES[objective], _SHIFT[size], _BATCH[size][0]
     if isinstance(chosen, ContrastiveStaticConfig):
         chosen = replace(chosen, shift_pixels=shift)
@@ -60,9 +76,13 @@ def pretrain(objective: str, size: Size) -> TrainConfig:
         window=WindowConfig(steps=1 if alone else 2, chunk=chunk, paraphrases=False),
         model=RepresentationConfig(encoder=_ENCODERS[size]),
         objectives={objective.replace("-", "_"): chosen},
-        optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=1e-4, warmup_steps=0, final_fraction=0.0),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-3, weight_decay=1e-4, warmup_steps=0, final_fraction=0.0
+        ),
         augmentation=AugmentationConfig(
-            shift_pixels=0 if isinstance(chosen, PixelDynamicsConfig | ContrastiveStaticConfig) else shift,
+            shift_pixels=0
+            if isinstance(chosen, PixelDynamicsConfig | ContrastiveStaticConfig)
+            else shift,
             each_step=True,
         ),
         validation_fraction=0.0,
@@ -78,13 +98,17 @@ def untrained(size: Size) -> TrainConfig:
     """The encoder as it is drawn: one step that moves nothing."""
     config = pretrain("inverse-dynamics", size)
     still = replace(config.optimizer, learning_rate=1e-12)
-    return replace(config, phase="random", steps=1, optimizer=still, precision="fp32", compile=False)
+    return replace(
+        config, phase="random", steps=1, optimizer=still, precision="fp32", compile=False
+    )
 
 
 def imagenet(size: Size) -> TrainConfig:
     """An encoder of photographs' kinds, as others trained it: one step that moves nothing."""
     encoder = FrozenImagesConfig(size=_IMAGENET_SIZE[size])
-    return replace(untrained(size), phase="imagenet", model=RepresentationConfig(encoder=encoder, width=0))
+    return replace(
+        untrained(size), phase="imagenet", model=RepresentationConfig(encoder=encoder, width=0)
+    )
 
 
 def finetune(size: Size) -> TrainConfig:

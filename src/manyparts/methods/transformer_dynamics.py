@@ -27,13 +27,32 @@ _MODELS: dict[Size, tuple[int, int, int, int]] = {  # width, layers, heads, bins
     "paper": (384, 6, 8, 1024),
 }
 _HISTORY: dict[Size, int] = {"debug": 4, "laptop": 8, "paper": 16}
-_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (3000, 32), "paper": (200_000, 256)}
+_STEPS: dict[Size, tuple[int, int]] = {
+    "debug": (20, 8),
+    "laptop": (3000, 32),
+    "paper": (200_000, 256),
+}
 _PARALLEL_STEPS: dict[Size, tuple[int, int]] = {**_STEPS, "laptop": (6000, 32)}
-# Of the baselines: the paper's are those of PETS; the laptop's take as long as the parallel transformer or less.
-_NETWORKS: dict[Size, tuple[int, int]] = {"debug": (32, 2), "laptop": (128, 3), "paper": (200, 4)}  # width, layers
-_MLP_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (25_000, 64), "paper": (200_000, 256)}
-_ENSEMBLE_STEPS: dict[Size, tuple[int, int]] = {"debug": (20, 8), "laptop": (10_500, 64), "paper": (200_000, 256)}
-_RECURRENT: dict[Size, tuple[int, int, int]] = {  # width, variables and categories of each, steps of a window
+# Of the baselines: the paper's are those of PETS; the laptop's take as long as the parallel
+# transformer or less.
+_NETWORKS: dict[Size, tuple[int, int]] = {
+    "debug": (32, 2),
+    "laptop": (128, 3),
+    "paper": (200, 4),
+}  # width, layers
+_MLP_STEPS: dict[Size, tuple[int, int]] = {
+    "debug": (20, 8),
+    "laptop": (25_000, 64),
+    "paper": (200_000, 256),
+}
+_ENSEMBLE_STEPS: dict[Size, tuple[int, int]] = {
+    "debug": (20, 8),
+    "laptop": (10_500, 64),
+    "paper": (200_000, 256),
+}
+_RECURRENT: dict[
+    Size, tuple[int, int, int]
+] = {  # width, variables and categories of each, steps of a window
     "debug": (32, 8, 4),
     "laptop": (128, 16, 16),
     "paper": (200, 32, 50),
@@ -45,15 +64,18 @@ _BASELINE_WINDOW = 4  # steps; each is predicted from the one before alone
 def dynamics(decoding: Decoding, size: Size) -> TrainConfig:
     """A model of one body's dynamics, from its states alone: collect them with `--state full`."""
     width, layers, heads, bins = _MODELS[size]
-    model = DynamicsTransformerConfig(width=width, layers=layers, heads=heads, bins=bins, decoding=decoding)
-    objective = NextStepConfig(deviation=bins / 512)
+    model = DynamicsTransformerConfig(
+        width=width, layers=layers, heads=heads, bins=bins, decoding=decoding
+    )
+    objective = NextStepConfig(std=bins / 512)
     steps = _PARALLEL_STEPS if decoding == "parallel" else _STEPS
     return _trained(decoding, model, {"next_step": objective}, _HISTORY[size], *steps[size])
 
 
 def generalist(size: Size) -> TrainConfig:
-    """A model that learns many bodies' dynamics and what their experts do, to plan with and to follow: collect them
-    with `--state shared`. A step has ten times as many numbers as one body's, so each has a quarter of the bins."""
+    """A model that learns many bodies' dynamics and what their experts do, to plan with and to
+    follow: collect them with `--state shared`. A step has ten times as many numbers as one body's,
+    so each has a quarter of the bins."""
     config = dynamics("parallel", size)
     assert isinstance(config.model, DynamicsTransformerConfig), config.model
     bins = config.model.bins // 4
@@ -62,7 +84,7 @@ def generalist(size: Size) -> TrainConfig:
         phase="dynamics-generalist",
         model=replace(config.model, bins=bins, policy=True),
         objectives={
-            "next_step": NextStepConfig(deviation=bins / 512),
+            "next_step": NextStepConfig(std=bins / 512),
             "next_action": NextActionConfig(weight=_POLICY),
         },
         steps=2 * config.steps,
@@ -86,10 +108,13 @@ def ensemble(size: Size) -> TrainConfig:
 
 
 def recurrent(size: Size) -> TrainConfig:
-    """The baseline that sums up its history in a recurrent state and a few categorical variables."""
+    """The baseline that sums up its history in a recurrent state and a few categorical
+    variables."""
     width, variables, window = _RECURRENT[size]
     model = RecurrentDynamicsConfig(width=width, variables=variables, categories=variables)
-    return _trained("recurrent", model, {"latent_state": LatentStateConfig()}, window, *_STEPS[size])
+    return _trained(
+        "recurrent", model, {"latent_state": LatentStateConfig()}, window, *_STEPS[size]
+    )
 
 
 def _trained(

@@ -1,4 +1,5 @@
-"""Chunks of actions to tokens and back: continuous values, bins decoded at their centres, or discrete choices."""
+"""Chunks of actions to tokens and back: continuous values, bins decoded at their centres, or
+discrete choices."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from manyparts.nn.routing import by_row
 
 @dataclass(frozen=True)
 class ContinuousActionConfig:
-    """Actions as real numbers, learned by a Huber loss whose corner is at `huber` (in units of half the range)."""
+    """Actions as real numbers, learned by a Huber loss whose corner is at `huber` (in units of half
+    the range)."""
 
     huber: float = 0.1
 
@@ -28,7 +30,7 @@ class ContinuousActionConfig:
 class BinnedActionConfig:
     """Actions as bins a dimension, learned by cross-entropy. mu: mu-law companding, 0 for none.
 
-    soft_targets: the deviation, in bins, of a Gaussian over bins as target; 0 for one hot.
+    soft_targets: the std, in bins, of a Gaussian over bins as target; 0 for one hot.
     """
 
     bins: int = 256
@@ -40,8 +42,9 @@ ActionConfig = ContinuousActionConfig | BinnedActionConfig
 
 
 def fitted(config: ActionConfig, contract: ActionContract) -> ActionConfig:
-    """The configuration for a contract: of discrete actions every choice is a bin, whatever is configured, so that
-    they are embedded by a table and learned by cross-entropy (see `ActionContract.discrete`)."""
+    """The configuration for a contract: of discrete actions every choice is a bin, whatever is
+    configured, so that they are embedded by a table and learned by cross-entropy (see
+    `ActionContract.discrete`)."""
     return BinnedActionConfig(bins=len(contract.choices), mu=0.0) if contract.choices else config
 
 
@@ -53,7 +56,9 @@ class ActionEmbedding(nn.Module):
 
     def __init__(self, config: ActionConfig, width: int, *, chunk: int, dimension: int):
         super().__init__()
-        self.bins = Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        self.bins = (
+            Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        )
         self.dimension = dimension
         values = chunk * dimension
         if isinstance(config, BinnedActionConfig):
@@ -69,24 +74,35 @@ class ActionEmbedding(nn.Module):
         real: Bool[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t d"]:
-        """action: in [-1, 1]. real: real actions and real dimensions. embodiment: see `ActionEmbeddings`."""
-        values, real = rearrange(action, "b t k a -> b t (k a)"), rearrange(real, "b t k a -> b t (k a)")
+        """action: in [-1, 1]. real: real actions and real dimensions. embodiment: see
+        `ActionEmbeddings`."""
+        values, real = (
+            rearrange(action, "b t k a -> b t (k a)"),
+            rearrange(real, "b t k a -> b t (k a)"),
+        )
         if self.bins is None:
             return self.project(torch.cat([values * real, real.to(values.dtype)], dim=-1))
         index = self.bins.encode(values)
-        embedded = self.tables[torch.arange(index.shape[-1], device=index.device), index].tanh() * real[..., None]
+        embedded = (
+            self.tables[torch.arange(index.shape[-1], device=index.device), index].tanh()
+            * real[..., None]
+        )
         return self.project(rearrange(embedded, "b t v e -> b t (v e)"))
 
 
 class ActionEmbeddings(nn.Module):
-    """An `ActionEmbedding` for each of several embodiments: every row goes through its own, without its padding."""
+    """An `ActionEmbedding` for each of several embodiments: every row goes through its own, without
+    its padding."""
 
     def __init__(self, embeddings: Sequence[ActionEmbedding]):
         super().__init__()
         self.of = _numbered(embeddings)
 
     def forward(
-        self, action: Float[Tensor, "b t k a"], real: Bool[Tensor, "b t k a"], embodiment: Int[Tensor, "b"] | None
+        self,
+        action: Float[Tensor, "b t k a"],
+        real: Bool[Tensor, "b t k a"],
+        embodiment: Int[Tensor, "b"] | None,
     ) -> Float[Tensor, "b t d"]:
         """embodiment: each row's."""
 
@@ -98,15 +114,20 @@ class ActionEmbeddings(nn.Module):
 
 
 class ActionHead(nn.Module):
-    """Features to a chunk of k actions: `forward` gives parameters, `loss` compares them, `decode` makes actions.
+    """Features to a chunk of k actions: `forward` gives parameters, `loss` compares them, `decode`
+    makes actions.
 
     embodiment: see `ActionHeads`.
     """
 
-    def __init__(self, config: ActionConfig, width: int, *, hidden: int, chunk: int, dimension: int):
+    def __init__(
+        self, config: ActionConfig, width: int, *, hidden: int, chunk: int, dimension: int
+    ):
         super().__init__()
         self.config, self.chunk, self.dimension = config, chunk, dimension
-        self.bins = Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        self.bins = (
+            Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
+        )
         self.values = config.bins if isinstance(config, BinnedActionConfig) else 1
         self.layers = mlp([width, hidden, chunk * dimension * self.values])
 
@@ -115,7 +136,11 @@ class ActionHead(nn.Module):
     ) -> Float[Tensor, "b t k a v"]:
         """v: the logits of an action's bins, or its one value."""
         return rearrange(
-            self.layers(features), "b t (k a v) -> b t k a v", k=self.chunk, a=self.dimension, v=self.values
+            self.layers(features),
+            "b t (k a v) -> b t k a v",
+            k=self.chunk,
+            a=self.dimension,
+            v=self.values,
         )
 
     def loss(
@@ -124,10 +149,14 @@ class ActionHead(nn.Module):
         action: Float[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """Huber loss (divided by its corner, so that far errors cost as their absolute value), or cross-entropy."""
+        """Huber loss (divided by its corner, so that far errors cost as their absolute value), or
+        cross-entropy."""
         if isinstance(self.config, ContinuousActionConfig):
             corner = self.config.huber
-            return F.huber_loss(parameters[..., 0].float(), action, reduction="none", delta=corner) / corner
+            return (
+                F.huber_loss(parameters[..., 0].float(), action, reduction="none", delta=corner)
+                / corner
+            )
         assert self.bins is not None
         logits = parameters.float().log_softmax(dim=-1)
         if self.config.soft_targets:
@@ -140,7 +169,8 @@ class ActionHead(nn.Module):
         generator: torch.Generator | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """The action, in [-1, 1]; the most likely bin's centre, or with a generator a sample of the bins."""
+        """The action, in [-1, 1]; the most likely bin's centre, or with a generator a sample of the
+        bins."""
         if self.bins is None:
             return parameters[..., 0].clamp(-1, 1)
         if generator is None:
@@ -153,14 +183,17 @@ class ActionHead(nn.Module):
 class ActionHeads(nn.Module):
     """An `ActionHead` for each of several embodiments: every row goes through its own.
 
-    Parameters, losses and actions are padded with zeros to the largest; padding of `action` is not read. embodiment:
-    each row's.
+    Parameters, losses and actions are padded with zeros to the largest; padding of `action` is not
+    read. embodiment: each row's.
     """
 
     def __init__(self, heads: Sequence[ActionHead]):
         super().__init__()
         self.of = _numbered(heads)
-        self.dimension, self.values = max(head.dimension for head in heads), max(head.values for head in heads)
+        self.dimension, self.values = (
+            max(head.dimension for head in heads),
+            max(head.values for head in heads),
+        )
 
     def forward(
         self, features: Float[Tensor, "b t f"], embodiment: Int[Tensor, "b"] | None
@@ -195,7 +228,10 @@ class ActionHeads(nn.Module):
     ) -> Float[Tensor, "b t k a"]:
         def act(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
-            return F.pad(own.decode(self._own(own, parameters[rows]), generator), (0, self.dimension - own.dimension))
+            return F.pad(
+                own.decode(self._own(own, parameters[rows]), generator),
+                (0, self.dimension - own.dimension),
+            )
 
         return by_row(embodiment, len(self.of), act)
 

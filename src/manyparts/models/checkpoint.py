@@ -1,4 +1,5 @@
-"""Checkpoints of weights: a folder with config.json and model.safetensors, written whole and read strictly."""
+"""Checkpoints of weights: a folder with config.json and model.safetensors, written whole and read
+strictly."""
 
 from __future__ import annotations
 
@@ -19,9 +20,14 @@ from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.core.storage.atomic import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.core.storage.atomic import (
+    disk_error,
+    rename_into_place,
+    replace_folder,
+    temporary_folder,
+)
 from manyparts.embodiment.embodiment import Embodiment
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
@@ -33,8 +39,8 @@ _NAMED = 5
 class CheckpointInfo:
     """What weights need beside them to act, and where they come from.
 
-    embodiments: in the order of the weights. model, objectives, window: configs as plain JSON values. provenance:
-    commit, versions, dataset fingerprint, seed and so on, as JSON values.
+    embodiments: in the order of the weights. model, objectives, window: configs as plain JSON
+    values. provenance: commit, versions, dataset fingerprint, seed and so on, as JSON values.
     """
 
     embodiments: tuple[Embodiment, ...]
@@ -48,13 +54,13 @@ class CheckpointInfo:
         return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {bodies})"
 
     @property
-    def joint(self) -> JointSpec:
+    def embodiment_set(self) -> EmbodimentSet:
         """The embodiments as the model knows them."""
-        return JointSpec(tuple(embodiment.spec for embodiment in self.embodiments))
+        return EmbodimentSet(tuple(embodiment.spec for embodiment in self.embodiments))
 
     def embodiment_of(self, spec: Spec, complaint: str) -> Embodiment:
-        """The one of this spec; see `JointSpec.index`."""
-        return self.embodiments[self.joint.index(spec, complaint)]
+        """The one of this spec; see `EmbodimentSet.index`."""
+        return self.embodiments[self.embodiment_set.index(spec, complaint)]
 
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:
@@ -73,45 +79,61 @@ class CheckpointInfo:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointInfo:
-        """The inverse of `to_dict`. Raises KeyError or UserError where something is missing or does not fit."""
-        known = values["embodiments"] if "spec" not in values else [values]  # before mixtures there was but one
+        """The inverse of `to_dict`. Raises KeyError or UserError where something is missing or does
+        not fit."""
+        known = (
+            values["embodiments"] if "spec" not in values else [values]
+        )  # before mixtures there was but one
         own = {item.name: values[item.name] for item in fields(cls) if item.name != "embodiments"}
         return cls(embodiments=tuple(map(Embodiment.from_dict, known)), **own)
 
 
 def save_checkpoint(folder: str | Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write the module's weights and `info` to `folder`, all or nothing; what it held is replaced."""
+    """Write the module's weights and `info` to `folder`, all or nothing; what it held is
+    replaced."""
     with fresh_checkpoint(folder) as temporary:
         write_checkpoint(temporary, module.state_dict(), info)
 
 
 def load_info(folder: str | Path) -> CheckpointInfo:
-    """What a checkpoint folder says of itself. Raises UserError naming the file that is missing or torn."""
+    """What a checkpoint folder says of itself. Raises UserError naming the file that is missing or
+    torn."""
     path = Path(folder) / CONFIG
     try:
         return CheckpointInfo.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"no checkpoint at {folder}: {path} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a checkpoint's description: {_first_line(error)}") from error
+        raise UserError(
+            f"{path} is not a checkpoint's description: {_first_line(error)}"
+        ) from error
 
 
 def load_weights(
-    module: nn.Module, folder: str | Path, *, may_miss: Sequence[str] = (), ignore: Sequence[str] = ()
+    module: nn.Module,
+    folder: str | Path,
+    *,
+    may_miss: Sequence[str] = (),
+    ignore: Sequence[str] = (),
 ) -> set[str]:
-    """Copy the weights of a checkpoint folder into `module`, on whatever device it is; the names of all that it has.
+    """Copy the weights of a checkpoint folder into `module`, on whatever device it is; the names of
+    all that it has.
 
-    may_miss: patterns of names that the checkpoint may lack, whose fresh values stay. ignore: patterns of names that
-    only the checkpoint has. Raises UserError listing all other missing, unexpected and mis-shaped weights; the
-    module is then unchanged.
+    may_miss: patterns of names that the checkpoint may lack, whose fresh values stay. ignore:
+    patterns of names that only the checkpoint has. Raises UserError listing all other missing,
+    unexpected and mis-shaped weights; the module is then unchanged.
     """
     path, ours = Path(folder) / WEIGHTS, module.state_dict()
     theirs = read_weights(path)
     missing = [name for name in ours if name not in theirs and not matches(name, may_miss)]
     unexpected = [name for name in sorted(theirs) if name not in ours and not matches(name, ignore)]
     shared = {name: theirs[name] for name in ours if name in theirs}
-    shapes = {name: (tuple(tensor.shape), tuple(ours[name].shape)) for name, tensor in shared.items()}
-    misshaped = [f"{name} {there} for {here}" for name, (there, here) in shapes.items() if there != here]
+    shapes = {
+        name: (tuple(tensor.shape), tuple(ours[name].shape)) for name, tensor in shared.items()
+    }
+    misshaped = [
+        f"{name} {there} for {here}" for name, (there, here) in shapes.items() if there != here
+    ]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
     if complaints := [f"{kind}: {_some(names)}" for kind, names in found.items() if names]:
         raise UserError(f"{path} does not fit the model; {'; '.join(complaints)}")
@@ -120,7 +142,8 @@ def load_weights(
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises UserError naming the file if it is missing or torn."""
+    """The tensors of a safetensors file. Raises UserError naming the file if it is missing or
+    torn."""
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
@@ -136,7 +159,8 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the name `folder` when the block ends well and goes when it does not.
+    """A temporary folder to fill, which takes the name `folder` when the block ends well and goes
+    when it does not.
 
     Raises UserError if the disk is full.
     """
@@ -145,7 +169,7 @@ def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
-        if not put_in_place(temporary, folder):
+        if not rename_into_place(temporary, folder):
             replace_folder(temporary, folder)
     except OSError as error:
         raise disk_error(error, folder) from error

@@ -42,8 +42,9 @@ class ViTConfig:
 
 @dataclass(frozen=True)
 class KeypointEncoderConfig:
-    """Convolutions without padding, a linear map to `maps` features, and where in the picture each of these is: the
-    encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023). layers: (channels, kernel, stride) each."""
+    """Convolutions without padding, a linear map to `maps` features, and where in the picture each
+    of these is: the encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023). layers:
+    (channels, kernel, stride) each."""
 
     maps: int = 256
     layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
@@ -83,16 +84,21 @@ def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return images.float().div_(127.5).sub_(1)
 
 
-def coordinates(height: int, width: int, dimension: int, *, octaves: float = 3.0) -> Float[Tensor, "p d"]:
-    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of twice its side.
+def coordinates(
+    height: int, width: int, dimension: int, *, octaves: float = 3.0
+) -> Float[Tensor, "p d"]:
+    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of
+    twice its side.
 
-    Any run of 16 channels holds both coordinates, coarse and fine, so that one map of a TokenLearner, which reads some
-    channels only, tells where it looks.
+    Any run of 16 channels holds both coordinates, coarse and fine, so that one map of a
+    TokenLearner, which reads some channels only, tells where it looks.
     """
     if dimension % 4:
         raise ValueError(f"dimension {dimension} is not a multiple of 4")
     frequencies = torch.pi / 2 * 2 ** torch.linspace(0, octaves, dimension // 4)
-    frequencies = rearrange(frequencies, "(fine coarse) -> (coarse fine)", fine=math.gcd(4, dimension // 4))
+    frequencies = rearrange(
+        frequencies, "(fine coarse) -> (coarse fine)", fine=math.gcd(4, dimension // 4)
+    )
 
     def waves(cells: int) -> Tensor:
         angles = ((torch.arange(cells) + 0.5) / cells * 2 - 1)[:, None] * frequencies
@@ -106,8 +112,9 @@ def coordinates(height: int, width: int, dimension: int, *, octaves: float = 3.0
 class ConvEncoder(nn.Module):
     """Convolutions, then a linear map to tokens with learned positions.
 
-    Positions begin as sines and cosines of the coordinates, as large as the features: a pooled token then says where
-    something is from the first step on. Small random ones leave the localisation of small goals at chance for long.
+    Positions begin as sines and cosines of the coordinates, as large as the features: a pooled
+    token then says where something is from the first step on. Small random ones leave the
+    localisation of small goals at chance for long.
     """
 
     def __init__(self, width: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
@@ -161,37 +168,50 @@ class KeypointEncoder(nn.Module):
 
 
 class ViT(nn.Module):
-    """A vision transformer; its class token takes part and is dropped at the end, as patch tokens are what is asked."""
+    """A vision transformer; its class token takes part and is dropped at the end, as patch tokens
+    are what is asked."""
 
-    def __init__(self, width: int, patch: int, layers: int, heads: int, dropout: float, size: tuple[int, int]):
+    def __init__(
+        self, width: int, patch: int, layers: int, heads: int, dropout: float, size: tuple[int, int]
+    ):
         super().__init__()
         if size[0] % patch or size[1] % patch:
-            raise UserError(f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}")
+            raise UserError(
+                f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}"
+            )
         self.size, self.width = size, width
         self.grid = (size[0] // patch, size[1] // patch)
         self.patch_embedding = nn.Conv2d(3, width, patch, patch)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position_embedding = nn.Parameter(torch.randn(1 + self.grid[0] * self.grid[1], width) * 0.02)
+        self.position_embedding = nn.Parameter(
+            torch.randn(1 + self.grid[0] * self.grid[1], width) * 0.02
+        )
         self.blocks = nn.ModuleList(Block(width, heads, dropout=dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
         patches = self._embed_patches(pixels(images))
-        x = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1) + self.position_embedding
+        x = (
+            torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+            + self.position_embedding
+        )
         for block in self.blocks:
             x = block(x)
         return self.norm(x)[:, 1:]
 
     def _embed_patches(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
-        """The convolution as one matrix product, since its patches do not overlap: much faster to differentiate."""
+        """The convolution as one matrix product, since its patches do not overlap: much faster to
+        differentiate."""
         height, width = self.patch_embedding.kernel_size
         patches = rearrange(images, "n c (y h) (x w) -> n (y x) (c h w)", h=height, w=width)
         return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
 
 
 def _too_small(size: tuple[int, int]) -> UserError:
-    return UserError(f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides")
+    return UserError(
+        f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides"
+    )
 
 
 Encoder = ConvEncoder | KeypointEncoder | ViT | FrozenImages

@@ -1,4 +1,5 @@
-"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP, T5 or BERT text encoder as it is."""
+"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP, T5 or BERT text encoder
+as it is."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from manyparts.core.errors import UserError
 from manyparts.models.encoders import EncoderConfig, ViT, ViTConfig
 from manyparts.models.huggingface import from_pretrained
 
-_SENTENCES_KEPT = 10_000
+_INSTRUCTIONS_KEPT = 10_000
 _RENAMED = (
     (r"^embeddings\.cls_token$", "class_token"),
     (r"^embeddings\.position_embeddings$", "position_embedding"),
@@ -30,7 +31,8 @@ _RENAMED = (
 
 
 def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
-    """Start image encoders from the pretrained weights that their config names; whether it names any."""
+    """Start image encoders from the pretrained weights that their config names; whether it names
+    any."""
     source = config.pretrained if isinstance(config, ViTConfig) else None
     if not source:
         return False
@@ -41,7 +43,8 @@ def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
 
 
 def load_vit(vit: ViT, source: str) -> None:
-    """Copy the weights of the `transformers` ViTModel at `source` (a folder or a cached Hub id) into `vit`.
+    """Copy the weights of the `transformers` ViTModel at `source` (a folder or a cached Hub id)
+    into `vit`.
 
     Raises UserError if `transformers` or the weights are missing, or if a shape differs.
     """
@@ -51,7 +54,9 @@ def load_vit(vit: ViT, source: str) -> None:
     for name, tensor in weights.items():
         if name not in ours or ours[name].shape != tensor.shape:
             expected = tuple(ours[name].shape) if name in ours else "absent"
-            raise UserError(f"{source}: weight {name} has shape {tuple(tensor.shape)}; this model's is {expected}")
+            raise UserError(
+                f"{source}: weight {name} has shape {tuple(tensor.shape)}; this model's is {expected}"
+            )
     vit.load_state_dict(weights)
     for block in [*vit.blocks, vit]:
         for layer in block.children():
@@ -74,8 +79,9 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class PretrainedText(nn.Module):
-    """A frozen text encoder of `transformers` (CLIP, T5 or BERT): sentences to their word tokens' last hidden states,
-    which are kept, since training says the same sentences over and over."""
+    """A frozen text encoder of `transformers` (CLIP, T5 or BERT): instructions to their word
+    tokens' last hidden states, which are kept, since training says the same instructions over and
+    over."""
 
     def __init__(self, source: str, max_words: int):
         super().__init__()
@@ -87,7 +93,9 @@ class PretrainedText(nn.Module):
             "t5": "T5EncoderModel",
         }
         if kind not in classes:
-            raise UserError(f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}")
+            raise UserError(
+                f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}"
+            )
         self.encoder = from_pretrained(classes[kind], source).requires_grad_(False).eval()
         self.tokenizer = from_pretrained("AutoTokenizer", source)
         self.width: int = self.encoder.config.hidden_size
@@ -95,24 +103,32 @@ class PretrainedText(nn.Module):
         self._encoded: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+    def forward(
+        self, instructions: tuple[str, ...]
+    ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
         device = self.encoder.device
-        if len(self._encoded) > _SENTENCES_KEPT:
+        if len(self._encoded) > _INSTRUCTIONS_KEPT:
             self._encoded.clear()
-        for sentence in sentences:
-            if sentence not in self._encoded:
-                self._encoded[sentence] = self._encode(sentence).cpu()
-        rows = [self._encoded[sentence].to(device) for sentence in sentences]
+        for instruction in instructions:
+            if instruction not in self._encoded:
+                self._encoded[instruction] = self._encode(instruction).cpu()
+        rows = [self._encoded[instruction].to(device) for instruction in instructions]
         lengths = torch.tensor([len(row) for row in rows], device=device)
         hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return hidden, torch.arange(hidden.shape[1], device=device) < lengths[:, None]
 
-    def tokens(self, sentence: str) -> tuple[int, ...]:
-        """The numbers that the encoder reads of a sentence, cut to `max_words`."""
-        return tuple(self.tokenizer([sentence], truncation=True, max_length=self.max_words)["input_ids"][0])
+    def tokens(self, instruction: str) -> tuple[int, ...]:
+        """The numbers that the encoder reads of an instruction, cut to `max_words`."""
+        return tuple(
+            self.tokenizer([instruction], truncation=True, max_length=self.max_words)["input_ids"][
+                0
+            ]
+        )
 
-    def _encode(self, sentence: str) -> Float[Tensor, "w d"]:
-        words = self.tokenizer([sentence], truncation=True, max_length=self.max_words, return_tensors="pt")
+    def _encode(self, instruction: str) -> Float[Tensor, "w d"]:
+        words = self.tokenizer(
+            [instruction], truncation=True, max_length=self.max_words, return_tensors="pt"
+        )
         with torch.autocast(self.encoder.device.type, enabled=False):
             return self.encoder(**words.to(self.encoder.device)).last_hidden_state[0].float()
 

@@ -1,4 +1,5 @@
-"""Prompts to prompt tokens: sentences through a text encoder, pictures through the agent's own eyes."""
+"""Prompts to prompt tokens: instructions through a text encoder, pictures through the agent's own
+eyes."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ from manyparts.nn.transformer import Block
 
 @dataclass(frozen=True)
 class SmallTextConfig:
-    """Words hashed into `vocabulary` embeddings and a small transformer, trained with the agent; no download."""
+    """Words hashed into `vocabulary` embeddings and a small transformer, trained with the agent; no
+    download."""
 
     width: int = 128
     layers: int = 1
@@ -43,9 +45,9 @@ class PretrainedTextConfig:
 class PromptConfig:
     """How prompts become tokens, and how the decoder reads them.
 
-    conditioning: "cross_attention" adds a layer before each block that attends to the prompt; "prefix" puts the
-    prompt's tokens before the steps' own, in one stream, and adds a layer of the same size that attends within it:
-    both have the same parameters.
+    conditioning: "cross_attention" adds a layer before each block that attends to the prompt;
+    "prefix" puts the prompt's tokens before the steps' own, in one stream, and adds a layer of the
+    same size that attends within it: both have the same parameters.
     """
 
     text: SmallTextConfig | PretrainedTextConfig = SmallTextConfig()
@@ -60,13 +62,16 @@ class PromptTokens:
     mask: Bool[Tensor, "b p"]
 
     def __post_init__(self) -> None:
-        assert self.tokens.shape[:2] == self.mask.shape, (tuple(self.tokens.shape), tuple(self.mask.shape))
+        assert self.tokens.shape[:2] == self.mask.shape, (
+            tuple(self.tokens.shape),
+            tuple(self.mask.shape),
+        )
 
 
 @dataclass(frozen=True)
-class PictureTokens:
-    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after each; mask: bool
-    (b, f, v) and action_mask: bool (b, f), which of these are there."""
+class ImageTokens:
+    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after
+    each; mask: bool (b, f, v) and action_mask: bool (b, f), which of these are there."""
 
     visual: Float[Tensor, "b f v d"]
     action: Float[Tensor, "b f d"]
@@ -75,46 +80,71 @@ class PictureTokens:
 
 
 class PromptEncoder(nn.Module):
-    """Prompts to tokens of the decoder's width: one a word, and those of every picture and of the action after it.
+    """Prompts to tokens of the decoder's width: one a word, and those of every picture and of the
+    action after it.
 
-    pictures: how many a prompt may have, the goal's and a demonstration's frames. visual_tokens: of each.
+    pictures: how many a prompt may have, the goal's and a demonstration's frames. visual_tokens: of
+    each.
     """
 
-    def __init__(self, config: PromptConfig, width: int, *, pictures: int = 0, visual_tokens: int = 0):
+    def __init__(
+        self, config: PromptConfig, width: int, *, pictures: int = 0, visual_tokens: int = 0
+    ):
         super().__init__()
         self.pictures = pictures
         if isinstance(config.text, PretrainedTextConfig):
-            self.text: PretrainedText | SmallText = PretrainedText(config.text.source, config.text.max_words)
+            self.text: PretrainedText | SmallText = PretrainedText(
+                config.text.source, config.text.max_words
+            )
         else:
             text = config.text
-            self.text = SmallText(text.width, text.layers, text.heads, text.vocabulary, text.max_words)
+            self.text = SmallText(
+                text.width, text.layers, text.heads, text.vocabulary, text.max_words
+            )
         self.project = nn.Linear(self.text.width, width)
         self.norm = nn.LayerNorm(width)
         if pictures:
-            self.place_embedding = nn.Parameter(torch.randn(pictures, visual_tokens + 1, width) * 0.02)
+            self.place_embedding = nn.Parameter(
+                torch.randn(pictures, visual_tokens + 1, width) * 0.02
+            )
             self.picture_norm = nn.LayerNorm(width)
 
-    def tokens(self, sentence: str) -> tuple[int, ...]:
-        """What the text encoder makes of a sentence: two with equal tokens are the same to the agent."""
-        return self.text.tokens(sentence)
+    def tokens(self, instruction: str) -> tuple[int, ...]:
+        """What the text encoder makes of an instruction: two with equal tokens are the same to the
+        agent."""
+        return self.text.tokens(instruction)
 
-    def forward(self, prompts: tuple[Prompt, ...], pictures: PictureTokens | None = None) -> PromptTokens:
-        """Equal sentences of a batch are encoded once. A prompt that says nothing is the empty sentence."""
-        said = [prompt.sentence or "" for prompt in prompts]
-        sentences = tuple(dict.fromkeys(said))
-        hidden, mask = self.text(sentences)
+    def forward(
+        self, prompts: tuple[Prompt, ...], pictures: ImageTokens | None = None
+    ) -> PromptTokens:
+        """Equal instructions of a batch are encoded once. A prompt that says nothing is the empty
+        instruction."""
+        said = [prompt.instruction or "" for prompt in prompts]
+        instructions = tuple(dict.fromkeys(said))
+        hidden, mask = self.text(instructions)
         tokens = self.norm(self.project(hidden))
-        rows = torch.tensor([sentences.index(sentence) for sentence in said], device=tokens.device)
+        rows = torch.tensor(
+            [instructions.index(instruction) for instruction in said], device=tokens.device
+        )
         words = PromptTokens(tokens[rows], mask[rows])
         return words if pictures is None else self._add(words, prompts, pictures)
 
-    def _add(self, words: PromptTokens, prompts: tuple[Prompt, ...], pictures: PictureTokens) -> PromptTokens:
-        silent = torch.tensor([prompt.sentence is None for prompt in prompts], device=words.mask.device)
+    def _add(
+        self, words: PromptTokens, prompts: tuple[Prompt, ...], pictures: ImageTokens
+    ) -> PromptTokens:
+        silent = torch.tensor(
+            [prompt.instruction is None for prompt in prompts], device=words.mask.device
+        )
         shown = pictures.mask.flatten(1).any(dim=1)
         heard = words.mask & ~(silent & shown)[:, None]
-        seen = torch.cat([pictures.visual, pictures.action[:, :, None]], dim=2) + self.place_embedding
+        seen = (
+            torch.cat([pictures.visual, pictures.action[:, :, None]], dim=2) + self.place_embedding
+        )
         real = torch.cat([pictures.mask, pictures.action_mask[..., None]], dim=-1)
-        seen, real = rearrange(self.picture_norm(seen), "b f n d -> b (f n) d"), rearrange(real, "b f n -> b (f n)")
+        seen, real = (
+            rearrange(self.picture_norm(seen), "b f n d -> b (f n) d"),
+            rearrange(real, "b f n -> b (f n)"),
+        )
         return PromptTokens(torch.cat([words.tokens, seen], dim=1), torch.cat([heard, real], dim=1))
 
 
@@ -129,24 +159,28 @@ class SmallText(nn.Module):
         nn.init.normal_(self.position_embedding.weight, std=0.02)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
 
-    def forward(self, sentences: tuple[str, ...]) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
-        rows = [self.tokens(sentence) for sentence in sentences]
+    def forward(
+        self, instructions: tuple[str, ...]
+    ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        rows = [self.tokens(instruction) for instruction in instructions]
         device = self.word_embedding.weight.device
         longest = max(map(len, rows))
         index = torch.tensor([row + (0,) * (longest - len(row)) for row in rows], device=device)
-        mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor(
+            [[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device
+        )
         x = self.word_embedding(index) + self.position_embedding.weight[:longest]
         for block in self.blocks:
             x = block(x, mask[:, None, None, :])
         return x, mask
 
-    def tokens(self, sentence: str) -> tuple[int, ...]:
-        """The numbers of a sentence's words, at least one: an empty sentence is the word "".
+    def tokens(self, instruction: str) -> tuple[int, ...]:
+        """The numbers of an instruction's words, at least one: an empty instruction is the word "".
 
-        Of a sentence that is too long, the last token stands for all words that have none of their own, so that
-        sentences that differ only there are not the same.
+        Of an instruction that is too long, the last token stands for all words that have none of
+        their own, so that instructions that differ only there are not the same.
         """
-        said = words(sentence) or ("",)
+        said = words(instruction) or ("",)
         if len(said) > self.max_words:
             rest = said[self.max_words - 1 :]
             said = (*said[: self.max_words - 1], " ".join(rest))

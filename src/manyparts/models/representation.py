@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.encoders import EncoderConfig, KeypointEncoderConfig, build_encoder
 from manyparts.models.pretrained import load_encoders
 from manyparts.nn.named import NamedModules
@@ -20,10 +20,11 @@ from manyparts.nn.named import NamedModules
 
 @dataclass(frozen=True)
 class RepresentationConfig:
-    """encoder: of every camera. width: of a camera's embedding, a linear map of the mean of the encoder's tokens, then
-    LayerNorm and tanh; 0: that mean itself, for encoders that come trained.
+    """encoder: of every camera. width: of a camera's embedding, a linear map of the mean of the
+    encoder's tokens, then LayerNorm and tanh; 0: that mean itself, for encoders that come trained.
 
-    sees: "images"; "state": the embedding is the normalised state, which no picture can tell better (a ceiling).
+    sees: "images"; "state": the embedding is the normalised state, which no picture can tell better
+    (a ceiling).
     """
 
     encoder: EncoderConfig = KeypointEncoderConfig()
@@ -38,38 +39,49 @@ class RepresentationConfig:
 
 
 class Representation(nn.Module):
-    """See the module. joint: one embodiment; chunk: actions a step; steps: observations a window.
+    """See the module. embodiments: one embodiment; chunk: actions a step; steps: observations a
+    window.
 
-    embedding_dimension: of all cameras together, or of the state. encoder_names: prefixes of the parameters that
-    `visual_features` depends on.
+    embedding_dimension: of all cameras together, or of the state. encoder_names: prefixes of the
+    parameters that `visual_features` depends on.
     """
 
     prompt_encoder = None
     encoder_names = ("encoders.", "read.")
 
-    def __init__(self, config: RepresentationConfig, joint: JointSpec, *, chunk: int, steps: int):
+    def __init__(
+        self, config: RepresentationConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+    ):
         super().__init__()
-        if len(joint.specs) > 1:
-            raise UserError(f"a representation is of one embodiment, not of {', '.join(joint.names)}")
-        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
-        slots = joint.slots if config.sees == "images" else {}
+        if len(embodiments.specs) > 1:
+            raise UserError(
+                f"a representation is of one embodiment, not of {', '.join(embodiments.names)}"
+            )
+        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
+        slots = embodiments.slots if config.sees == "images" else {}
         if config.sees == "images" and not slots:
-            raise UserError(f"the embodiment {joint.names[0]!r} has no camera to learn a representation from")
-        if config.sees == "state" and not joint.state_dimension:
-            raise UserError(f"the embodiment {joint.names[0]!r} has no state to learn from")
+            raise UserError(
+                f"the embodiment {embodiments.names[0]!r} has no camera to learn a representation from"
+            )
+        if config.sees == "state" and not embodiments.state_dimension:
+            raise UserError(f"the embodiment {embodiments.names[0]!r} has no state to learn from")
         self.cameras = tuple(slots)
         encoders = {name: build_encoder(config.encoder, size) for name, size in slots.items()}
         self.encoders = NamedModules(encoders)
-        self.read = NamedModules({name: _reading(each.width, config.width) for name, each in encoders.items()})
+        self.read = NamedModules(
+            {name: _reading(each.width, config.width) for name, each in encoders.items()}
+        )
         widths = [config.width or each.width for each in encoders.values()]
-        self.embedding_dimension = sum(widths) if slots else joint.state_dimension
+        self.embedding_dimension = sum(widths) if slots else embodiments.state_dimension
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """Start the encoders from the pretrained weights that the config names, if it names any. Returns prefixes of
-        the parameters that were loaded."""
+        """Start the encoders from the pretrained weights that the config names, if it names any.
+        Returns prefixes of the parameters that were loaded."""
         return ("encoders.",) if load_encoders(self.config.encoder, self.encoders.values()) else ()
 
-    def visual_features(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n 1 d"]:
+    def visual_features(
+        self, images: UInt8[Tensor, "n c h w"], camera: str
+    ) -> Float[Tensor, "n 1 d"]:
         """A camera's embedding of frames, as one token."""
         return self.read[camera](self.encoders[camera](images).mean(dim=1))[:, None]
 
@@ -85,7 +97,9 @@ class Representation(nn.Module):
 
     def _of_camera(self, images: UInt8[Tensor, "b t c h w"], name: str) -> Float[Tensor, "b t d"]:
         frames, shape = pack([images], "* c h w")
-        (found,) = unpack(rearrange(self.visual_features(frames, name), "n 1 d -> n d"), shape, "* d")
+        (found,) = unpack(
+            rearrange(self.visual_features(frames, name), "n 1 d -> n d"), shape, "* d"
+        )
         return found
 
 

@@ -1,4 +1,5 @@
-"""Where a run's checkpoints and results lie: which checkpoint a path means, and where what is made of it goes."""
+"""Where a run's checkpoints and results lie: which checkpoint a path means, and where what is made
+of it goes."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     """The checkpoint folder that `path` means.
 
-    It may be one itself, a run folder, of which it is the last, or by its name "manyparts/NAME" (or "understudy/NAME",
-    as runs from before the rename have it) one that comes with the package.
+    It may be one itself, a run folder, of which it is the last, or by its name "manyparts/NAME" (or
+    "understudy/NAME", as runs from before the rename have it) one that comes with the package.
 
     Args:
         needs: files that the checkpoint of a run must hold besides weights and config.
@@ -36,7 +37,9 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
     if shipped := _shipped(path):
         return shipped
     if not path.exists() and _URL.match(str(path)):
-        raise UserError(f"{path} is no folder: agents are loaded from a disk; download the run, and give its folder")
+        raise UserError(
+            f"{path} is no folder: agents are loaded from a disk; download the run, and give its folder"
+        )
     if last := last_checkpoint(path, needs=needs):
         return last
     if (path / WEIGHTS).is_file():
@@ -49,8 +52,9 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
 def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:
     """The checkpoint that a run goes on from: the one that checkpoints/last stands for.
 
-    A copy of a run may have followed that link or lost it, and a copied checkpoint may be cut off. Then it is the whole
-    one of the highest step; without any, what checkpoints/last is or leads to. None if there is none.
+    A copy of a run may have followed that link or lost it, and a copied checkpoint may be cut off.
+    Then it is the whole one of the highest step; without any, what checkpoints/last is or leads to.
+    None if there is none.
     """
     folder = run / CHECKPOINTS
     named = pointed_at(folder / LAST)
@@ -61,7 +65,9 @@ def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:
         return (folder / LAST).resolve() if (folder / LAST / WEIGHTS).is_file() else None
     if named is not None:
         warnings.warn(
-            f"{folder / named} is missing or incomplete: {whole[-1]} is used", SurroundingsWarning, stacklevel=2
+            f"{folder / named} is missing or incomplete: {whole[-1]} is used",
+            SurroundingsWarning,
+            stacklevel=2,
         )
     return whole[-1].resolve()
 
@@ -82,15 +88,17 @@ def is_whole(folder: Path, needs: Sequence[str] = ()) -> bool:
         with weights.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             begin = file.tell()
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        ends = [
+            entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"
+        ]
         return weights.stat().st_size >= begin + max(ends, default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
         return False
 
 
 def run_of(path: str | Path) -> Path:
-    """The run's folder, of a run or of one of its checkpoints, also of one that is deleted by now; of any other
-    checkpoint its own folder."""
+    """The run's folder, of a run or of one of its checkpoints, also of one that is deleted by now;
+    of any other checkpoint its own folder."""
     path = Path(path)
     whole = Path(os.path.abspath(path))
     is_step = (whole.name == LAST or whole.name.isdecimal()) and whole.parent.name == CHECKPOINTS
@@ -101,8 +109,8 @@ def run_of(path: str | Path) -> Path:
 def results_folder(path: str | Path, kind: str) -> Path:
     """Where results of an agent go, where nobody says otherwise, such as `RUN/evaluation`.
 
-    Those of one checkpoint of a run are in `RUN/evaluation-000300`: its own folder is deleted in time by the run. Those
-    of an agent that comes with the package are in runs/NAME.
+    Those of one checkpoint of a run are in `RUN/evaluation-000300`: its own folder is deleted in
+    time by the run. Those of an agent that comes with the package are in runs/NAME.
     """
     if _shipped(path):
         return Path("runs") / Path(path).name / kind
@@ -116,11 +124,14 @@ def results_folder(path: str | Path, kind: str) -> Path:
 
 
 def _shipped(path: str | Path) -> Path | None:
-    """The folder of the package's own checkpoint of that name; a folder of the user's comes first."""
+    """The folder of the package's own checkpoint of that name; a folder of the user's comes
+    first."""
     owner, _, name = Path(path).as_posix().partition("/")
     if owner not in NAMES or Path(path).exists():
         return None
     known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
     if name not in known:
-        raise UserError(f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}")
+        raise UserError(
+            f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}"
+        )
     return SHIPPED / name

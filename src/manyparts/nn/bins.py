@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 
 class Bins(nn.Module):
-    """num_bins equal cells of [-1, 1] after the companding sign(x) ln(1 + mu |x|) / ln(1 + mu limit).
+    """num_bins equal cells of [-1, 1] after the companding sign(x) ln(1 + mu |x|) / ln(1 + mu
+    limit).
 
-    limit: the largest value told apart. mu: 0: x / limit; 100, with a limit of 256: Gato's (Reed et al. 2022).
+    limit: the largest value told apart. mu: 0: x / limit; 100, with a limit of 256: Gato's (Reed et
+    al. 2022).
 
-    DualMind's released code uses mu = 1.7 without the denominator, so part of its bins is never used.
+    DualMind's released code uses mu = 1.7 without the denominator, so part of its bins is never
+    used.
     """
 
     centres: Tensor
@@ -35,19 +38,22 @@ class Bins(nn.Module):
         """The centre of each bin."""
         return self.centres[index]
 
-    def soft_targets(self, values: Float[Tensor, "..."], deviation_bins: float) -> Float[Tensor, "... n"]:
-        """Probabilities over bins whose mean is the value; of one beyond the outermost centres, that bin alone.
-        deviation_bins: of the Gaussian around each bin (see `_spread`); a value between two has a share of both's."""
-        spread = _spread(self.num_bins, self.mu, self.limit, deviation_bins, values.device)
+    def soft_targets(self, values: Float[Tensor, "..."], std_bins: float) -> Float[Tensor, "... n"]:
+        """Probabilities over bins whose mean is the value; of one beyond the outermost centres,
+        that bin alone. std_bins: of the Gaussian around each bin (see `_spread`); a value between
+        two has a share of both's."""
+        spread = _spread(self.num_bins, self.mu, self.limit, std_bins, values.device)
         within = values.float().clamp(self.centres[0], self.centres[-1])
         high = torch.bucketize(within, self.centres).clamp(1, self.num_bins - 1)
         low, above = self.centres[high - 1], self.centres[high]
         share = (within - low) / (above - low)
         return torch.lerp(spread[high - 1], spread[high], share[..., None])
 
-    def cumulative(self, chances: Float[Tensor, "... n"], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """The probability of values up to these, where bins have the probabilities `chances`, each spread evenly over
-        its cell after companding."""
+    def cumulative(
+        self, chances: Float[Tensor, "... n"], values: Float[Tensor, "..."]
+    ) -> Float[Tensor, "..."]:
+        """The probability of values up to these, where bins have the probabilities `chances`, each
+        spread evenly over its cell after companding."""
         place = (self.position(values) + 0.5).clamp(0, self.num_bins)
         cell = place.long().clamp(max=self.num_bins - 1)
         within = chances.gather(-1, cell[..., None])[..., 0]
@@ -70,26 +76,29 @@ class Bins(nn.Module):
 @functools.lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _spread(
-    num_bins: int, mu: float, limit: float, deviation_bins: float, device: torch.device
+    num_bins: int, mu: float, limit: float, std_bins: float, device: torch.device
 ) -> Float[Tensor, "n n"]:
-    """For each bin a Gaussian over bins, its deviation counted in bins, moved so that its mean is the bin's centre: by
-    nothing where bins are even, more where they grow, most at the edges, of which the outermost bin is alone.
+    """For each bin a Gaussian over bins, its std counted in bins, moved so that its mean is the
+    bin's centre: by nothing where bins are even, more where they grow, most at the edges, of which
+    the outermost bin is alone.
 
     The mean grows as a Gaussian moves up, so where it has to be is found by bisection.
     """
     place = torch.arange(num_bins, dtype=torch.float64)
     centres = Bins(num_bins, mu=mu, limit=limit).centres.double()
     wanted = centres[1:-1]
-    reach = num_bins + 64 * deviation_bins**2  # from where nothing but the outermost bin is left
+    reach = num_bins + 64 * std_bins**2  # from where nothing but the outermost bin is left
     below, above = place[1:-1] - reach, place[1:-1] + reach
     for _ in range(60):
         middle = (below + above) / 2
-        low = _gaussians(place, middle, deviation_bins) @ centres < wanted
+        low = _gaussians(place, middle, std_bins) @ centres < wanted
         below, above = below.where(~low, middle), above.where(low, middle)
     spread = torch.eye(num_bins, dtype=torch.float64)
-    spread[1:-1] = _gaussians(place, (below + above) / 2, deviation_bins)
+    spread[1:-1] = _gaussians(place, (below + above) / 2, std_bins)
     return spread.float().to(device)
 
 
-def _gaussians(place: Float[Tensor, "n"], middle: Float[Tensor, "m"], deviation: float) -> Float[Tensor, "m n"]:
-    return (-0.5 * ((place - middle[:, None]) / deviation) ** 2).softmax(dim=-1)
+def _gaussians(
+    place: Float[Tensor, "n"], middle: Float[Tensor, "m"], std: float
+) -> Float[Tensor, "m n"]:
+    return (-0.5 * ((place - middle[:, None]) / std) ** 2).softmax(dim=-1)

@@ -1,4 +1,5 @@
-"""Causal self-attention over steps, whose past is kept: once for all rows of a batch, and each row's own."""
+"""Causal self-attention over steps, whose past is kept: once for all rows of a batch, and each
+row's own."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ Turns = tuple[Tensor, Tensor]
 
 
 class Past:
-    """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own: (h, b, m, d)."""
+    """Keys and values of one layer. shared: (h, l, d), the same for every row, never copied; own:
+    (h, b, m, d)."""
 
     def __init__(self, shared: tuple[Tensor, Tensor] | None = None) -> None:
         self._shared = shared
@@ -42,11 +44,15 @@ class Past:
         return 0 if self._room is None else sum(part.nbytes for part in self._room)
 
     def forget(self, count: int) -> None:
-        """From now on the first `count` of all keys and values, shared ones first, are not attended to."""
+        """From now on the first `count` of all keys and values, shared ones first, are not attended
+        to."""
         self._gone = max(self._gone, count)
 
-    def append(self, key: Float[Tensor, "h b l d"], value: Float[Tensor, "h b l d"]) -> tuple[Tensor, Tensor]:
-        """Put rows' own keys and values behind those before; returns those that are not forgotten."""
+    def append(
+        self, key: Float[Tensor, "h b l d"], value: Float[Tensor, "h b l d"]
+    ) -> tuple[Tensor, Tensor]:
+        """Put rows' own keys and values behind those before; returns those that are not
+        forgotten."""
         h, b, length, d = key.shape
         used = self._used + length
         if self._room is None or used > self._room[0].shape[2]:
@@ -70,8 +76,8 @@ class Past:
 
 
 class CachedBlock(nn.Module):
-    """A pre-norm layer. Positions are steps, by rotation of queries and keys (Su et al. 2021, arXiv 2104.09864), so
-    what is kept stays true when the oldest steps go."""
+    """A pre-norm layer. Positions are steps, by rotation of queries and keys (Su et al. 2021, arXiv
+    2104.09864), so what is kept stays true when the oldest steps go."""
 
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0):
         super().__init__()
@@ -92,11 +98,13 @@ class CachedBlock(nn.Module):
         mask: Bool[Tensor, "..."] | None,
         past: Past | None = None,
     ) -> Float[Tensor, "b l d"]:
-        """turns: `turns_of` the steps that tokens belong to, the same for all layers. mask: which tokens of `x` each of
-        them attends to, broadcastable to (b, h, l, l), with a past (l, l); None: all. past: what is before `x`, to
-        which all attend and where `x` is then added."""
+        """turns: `turns_of` the steps that tokens belong to, the same for all layers. mask: which
+        tokens of `x` each of them attends to, broadcastable to (b, h, l, l), with a past (l, l);
+        None: all. past: what is before `x`, to which all attend and where `x` is then added."""
         found = self.query_key_value(self.attention_norm(x))
-        order = "three b h l d" if past is None else "three h b l d"  # so what rows share is one product a head
+        order = (
+            "three b h l d" if past is None else "three h b l d"
+        )  # so what rows share is one product a head
         parts = rearrange(found, f"b l (three h d) -> {order}", three=3, h=self.heads)
         (query, key), value = _rotate(parts[:2], turns), parts[2]
         if past is None:
@@ -108,10 +116,13 @@ class CachedBlock(nn.Module):
 
 
 def _attend(
-    query: Float[Tensor, "h b l d"], past: Past, own: tuple[Tensor, Tensor], mask: Bool[Tensor, "l l"] | None
+    query: Float[Tensor, "h b l d"],
+    past: Past,
+    own: tuple[Tensor, Tensor],
+    mask: Bool[Tensor, "l l"] | None,
 ) -> Float[Tensor, "h b l d"]:
-    """Attention to what is shared and to each row's own. The shared part is one product for all rows: nothing is
-    repeated for them."""
+    """Attention to what is shared and to each row's own. The shared part is one product for all
+    rows: nothing is repeated for them."""
     length, (key, value) = query.shape[2], own
     query = query * query.shape[-1] ** -0.5
     scores = query @ key.mT
@@ -127,7 +138,8 @@ def _attend(
 
 
 def turns_of(steps: Int[Tensor, "l"], width: int) -> Turns:
-    """Of each step and each of a head's `width` numbers: what turns it by the step's angle, two (l, width)."""
+    """Of each step and each of a head's `width` numbers: what turns it by the step's angle, two (l,
+    width)."""
     angles = steps[:, None] * _rates(width, steps.device)
     sine = angles.sin()
     return angles.cos().repeat(1, 2), torch.cat([-sine, sine], dim=-1)

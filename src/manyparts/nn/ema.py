@@ -12,7 +12,8 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 def detached_copy(module: ModuleType) -> ModuleType:
-    """A copy that shares no tensor with `module`, takes no gradient and stays in evaluation mode."""
+    """A copy that shares no tensor with `module`, takes no gradient and stays in evaluation
+    mode."""
     return copy.deepcopy(module).requires_grad_(False).eval()
 
 

@@ -13,19 +13,25 @@ from torch.nn import functional as F
 
 
 class EnsembleLinear(nn.Module):
-    """A linear map for each member. Weights begin as in PETS: a normal distribution of deviation 1 / (2 sqrt(inputs)),
-    cut at two deviations; biases at zero."""
+    """A linear map for each member. Weights begin as in PETS: a normal distribution of std 1 / (2
+    sqrt(inputs)), cut at two stds; biases at zero."""
 
     def __init__(self, members: int, width_in: int, width_out: int):
         super().__init__()
-        deviation = 0.5 / math.sqrt(width_in)
+        std = 0.5 / math.sqrt(width_in)
         self.weight = nn.Parameter(torch.empty(members, width_in, width_out))
         self.bias = nn.Parameter(torch.zeros(members, 1, width_out))
-        nn.init.trunc_normal_(self.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
 
-    def forward(self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None) -> Float[Tensor, "e n o"]:
+    def forward(
+        self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None
+    ) -> Float[Tensor, "e n o"]:
         """members: whose maps these are, one a slice of x; None: all in their order."""
-        weight, bias = (self.weight, self.bias) if members is None else (self.weight[members], self.bias[members])
+        weight, bias = (
+            (self.weight, self.bias)
+            if members is None
+            else (self.weight[members], self.bias[members])
+        )
         return torch.baddbmm(bias, x, weight)
 
 
@@ -36,7 +42,9 @@ class EnsembleMlp(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EnsembleLinear(members, *pair) for pair in pairwise(sizes))
 
-    def forward(self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None) -> Float[Tensor, "e n o"]:
+    def forward(
+        self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None
+    ) -> Float[Tensor, "e n o"]:
         """See `EnsembleLinear.forward`."""
         first, *later = self.layers
         x = first(x, members)

@@ -8,12 +8,14 @@ from torch import Generator, Tensor
 
 
 def random_shift(images: Tensor, pixels: int, generator: Generator) -> Tensor:
-    """Move uint8 (b, t, c, h, w) by up to `pixels` in each direction, repeating the border; one shift a window, drawn
-    where the generator is, so that it is the same wherever the images are."""
+    """Move uint8 (b, t, c, h, w) by up to `pixels` in each direction, repeating the border; one
+    shift a window, drawn where the generator is, so that it is the same wherever the images are."""
     b, t, c, h, w = images.shape
     if pixels == 0:
         return images
-    drawn = torch.randint(-pixels, pixels + 1, (2, b, 1), generator=generator, device=generator.device)
+    drawn = torch.randint(
+        -pixels, pixels + 1, (2, b, 1), generator=generator, device=generator.device
+    )
     down, right = drawn.to(images.device)
     rows = (torch.arange(h, device=images.device) + down).clamp(0, h - 1)
     columns = (torch.arange(w, device=images.device) + right).clamp(0, w - 1)
@@ -40,7 +42,8 @@ def random_resized_crop(images: Tensor, scale: tuple[float, float], generator: G
 
 
 def brightness(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Scale uint8 (b, t, c, h, w) by a factor drawn from [1 - strength, 1 + strength]; one factor a window."""
+    """Scale uint8 (b, t, c, h, w) by a factor drawn from [1 - strength, 1 + strength]; one factor a
+    window."""
     if strength == 0:
         return images
     factor = 1 + strength * (2 * _uniform((len(images), 1, 1, 1, 1), generator, images) - 1)

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 
 class Linear(nn.Linear):
-    """nn.Linear, but under a CPU's autocast to bfloat16 the weight's gradient is a product of laid out matrices: of
-    transposed ones it takes twice as long (docs/log.md, 2026-11-21)."""
+    """nn.Linear, but under a CPU's autocast to bfloat16 the weight's gradient is a product of laid
+    out matrices: of transposed ones it takes twice as long (docs/log.md, 2026-11-21)."""
 
     def forward(self, x: Tensor) -> Tensor:
         learns = torch.is_grad_enabled() and self.weight.requires_grad

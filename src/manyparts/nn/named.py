@@ -6,9 +6,11 @@ from torch import nn
 
 
 class NamedModules(nn.ModuleDict):
-    """A `ModuleDict` asked by names that may hold dots, such as cameras', which torch keeps for parameters' names.
+    """A `ModuleDict` asked by names that may hold dots, such as cameras', which torch keeps for
+    parameters' names.
 
-    In those, and in `keys` and `items`, a dot is "%2E"; names without dots are as they are in a `ModuleDict`.
+    In those, and in `keys` and `items`, a dot is "%2E"; names without dots are as they are in a
+    `ModuleDict`.
     """
 
     def __getitem__(self, key: str) -> nn.Module:

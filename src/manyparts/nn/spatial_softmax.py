@@ -1,4 +1,5 @@
-"""Spatial softmax: where in the picture each feature map is largest (Finn et al. 2016, arXiv 1509.06113)."""
+"""Spatial softmax: where in the picture each feature map is largest (Finn et al. 2016, arXiv
+1509.06113)."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 
 class SpatialSoftmax(nn.Module):
-    """The mean place of each map under the softmax of its values: x and y in [-1, 1], first all x, then all y.
+    """The mean place of each map under the softmax of its values: x and y in [-1, 1], first all x,
+    then all y.
 
     In float32 also under autocast: bfloat16 knows places to a 128th of half a picture.
     """

@@ -1,4 +1,5 @@
-"""TokenLearner: many patch tokens to a few, weighted means over positions (Ryoo et al. 2021, arXiv 2106.11297)."""
+"""TokenLearner: many patch tokens to a few, weighted means over positions (Ryoo et al. 2021, arXiv
+2106.11297)."""
 
 from __future__ import annotations
 
@@ -9,13 +10,22 @@ from torch import Tensor, nn
 
 
 class TokenLearner(nn.Module):
-    """num_tokens learned tokens; each has `maps` attention maps, one for each equal part of its channels.
+    """num_tokens learned tokens; each has `maps` attention maps, one for each equal part of its
+    channels.
 
-    initial_gain widens the first scores: maps that begin nearly uniform all read the mean of the image, and learning
-    to look somewhere takes thousands of steps (docs/log.md, 2026-11-21).
+    initial_gain widens the first scores: maps that begin nearly uniform all read the mean of the
+    image, and learning to look somewhere takes thousands of steps (docs/log.md, 2026-11-21).
     """
 
-    def __init__(self, width: int, num_tokens: int, *, maps: int = 1, hidden: int = 64, initial_gain: float = 10.0):
+    def __init__(
+        self,
+        width: int,
+        num_tokens: int,
+        *,
+        maps: int = 1,
+        hidden: int = 64,
+        initial_gain: float = 10.0,
+    ):
         super().__init__()
         if width % maps:
             raise ValueError(f"width {width} is not a multiple of maps {maps}")
@@ -33,4 +43,6 @@ class TokenLearner(nn.Module):
 
     def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n d"]:
         values = rearrange(patches, "b p (m c) -> b m p c", m=self.maps)
-        return rearrange(torch.einsum("bnmp,bmpc->bnmc", self.attention(patches), values), "b n m c -> b n (m c)")
+        return rearrange(
+            torch.einsum("bnmp,bmpc->bnmc", self.attention(patches), values), "b n m c -> b n (m c)"
+        )

@@ -1,4 +1,5 @@
-"""Pre-norm transformer layers over `scaled_dot_product_attention`; a mask is True where attention is allowed."""
+"""Pre-norm transformer layers over `scaled_dot_product_attention`; a mask is True where attention
+is allowed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from manyparts.nn.mlp import mlp
 class Attention(nn.Module):
     """Multi-head attention from `x` to `context` (to `x` itself where no context is given)."""
 
-    def __init__(self, width: int, heads: int, *, context_width: int | None = None, dropout: float = 0.0):
+    def __init__(
+        self, width: int, heads: int, *, context_width: int | None = None, dropout: float = 0.0
+    ):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
@@ -33,7 +36,10 @@ class Attention(nn.Module):
         """mask: bool, broadcastable to (b, heads, q, k)."""
         query = rearrange(self.query(x), "b q (h d) -> b h q d", h=self.heads)
         key, value = rearrange(
-            self.key_value(x if context is None else context), "b k (two h d) -> two b h k d", two=2, h=self.heads
+            self.key_value(x if context is None else context),
+            "b k (two h d) -> two b h k d",
+            two=2,
+            h=self.heads,
         )
         dropout = self.dropout if self.training else 0.0
         if _fused_is_slow(query):
@@ -42,7 +48,9 @@ class Attention(nn.Module):
                 scores = scores.masked_fill(~mask, -torch.inf)
             attended = F.dropout(scores.softmax(dim=-1), dropout) @ value
         else:
-            attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+            attended = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, dropout_p=dropout
+            )
         return self.output(rearrange(attended, "b h q d -> b q (h d)"))
 
 
@@ -52,7 +60,15 @@ class Block(nn.Module):
     identity: both begin as the identity, so that adding the layer changes nothing.
     """
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4, identity: bool = False):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dropout: float = 0.0,
+        expansion: int = 4,
+        identity: bool = False,
+    ):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads, dropout=dropout)
@@ -62,13 +78,16 @@ class Block(nn.Module):
         if identity:
             _begin_as_identity(self.attention, self.feed_forward)
 
-    def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None) -> Float[Tensor, "b l d"]:
+    def forward(
+        self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None
+    ) -> Float[Tensor, "b l d"]:
         x = x + self.dropout(self.attention(self.attention_norm(x), mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class CrossBlock(nn.Module):
-    """Attention to a prompt and feed-forward; both begin as the identity, so that adding the layer changes nothing."""
+    """Attention to a prompt and feed-forward; both begin as the identity, so that adding the layer
+    changes nothing."""
 
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
@@ -95,6 +114,6 @@ def _begin_as_identity(attention: Attention, feed_forward: nn.Sequential) -> Non
 
 
 def _fused_is_slow(query: Tensor) -> bool:
-    """On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as long as its parts
-    (docs/log.md, 2026-11-24)."""
+    """On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as
+    long as its parts (docs/log.md, 2026-11-24)."""
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad

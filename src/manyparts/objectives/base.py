@@ -1,4 +1,5 @@
-"""What every objective is: a head with a prediction and a loss, over passes of the model that objectives share."""
+"""What every objective is: a head with a prediction and a loss, over passes of the model that
+objectives share."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from manyparts.nn.masks import AttentionPattern
 
 @dataclass
 class Passes:
-    """A batch's way through the model: embedded once, decoded once for each pattern of attention that is asked for.
+    """A batch's way through the model: embedded once, decoded once for each pattern of attention
+    that is asked for.
 
     generator: the source of all randomness of the objectives in this pass.
     """
@@ -42,7 +44,11 @@ class Passes:
         if key not in self._decoded:
             prompt = self._prompt() if prompted else None
             self._decoded[key] = self.model.decode(
-                self.embedded, attention, mask=self.batch.mask, prompt=prompt, embodiment=self.batch.embodiment
+                self.embedded,
+                attention,
+                mask=self.batch.mask,
+                prompt=prompt,
+                embodiment=self.batch.embodiment,
             )
         return self._decoded[key]
 
@@ -53,14 +59,18 @@ class Passes:
         )
 
     def _prompt(self) -> PromptTokens | None:
-        return self.model.encode_prompt(self.batch.prompt, self.batch.prompt_pictures, self.batch.embodiment)
+        return self.model.encode_prompt(
+            self.batch.prompt, self.batch.prompt_images, self.batch.embodiment
+        )
 
 
 class Objective(nn.Module):
-    """One loss. Subclasses have a `predict`, apart from the loss, so that tests can ask what it may not see."""
+    """One loss. Subclasses have a `predict`, apart from the loss, so that tests can ask what it may
+    not see."""
 
     def forward(self, passes: Any) -> Loss:
-        """The loss, unreduced, with its mask. passes: `Passes`, or what stands for it where the model is another."""
+        """The loss, unreduced, with its mask. passes: `Passes`, or what stands for it where the
+        model is another."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
     def after_step(self, model: Any) -> None:
@@ -71,7 +81,8 @@ class Objective(nn.Module):
 
 
 def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead | ActionHeads:
-    """A head for the model's chunks of actions, over features of `width`; one for each of several embodiments."""
+    """A head for the model's chunks of actions, over features of `width`; one for each of several
+    embodiments."""
     heads = [
         ActionHead(
             fitted(model.config.action, spec.action),
@@ -80,21 +91,28 @@ def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHea
             chunk=model.chunk,
             dimension=spec.action.dimension,
         )
-        for spec in model.joint.specs
+        for spec in model.embodiments.specs
     ]
     return heads[0] if len(heads) == 1 else ActionHeads(heads)
 
 
 def action_mask(batch: Batch, steps: slice = slice(None)) -> Tensor:
     """bool (b, t, k, a): real steps, real actions, real dimensions."""
-    return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[:, None, None, :]
+    return (batch.mask[:, steps, None] & batch.chunk_mask[:, steps])[..., None] & batch.action_mask[
+        :, None, None, :
+    ]
 
 
-def action_loss(head: ActionHead | ActionHeads, parameters: Tensor, action: Tensor, mask: Tensor, batch: Batch) -> Loss:
+def action_loss(
+    head: ActionHead | ActionHeads, parameters: Tensor, action: Tensor, mask: Tensor, batch: Batch
+) -> Loss:
     """The loss of predicted actions where `mask`, bool (b, t, k, a), holds.
 
-    Where embodiments differ in dimensions, each action counts alike, not each dimension: one choice as much as four
-    numbers.
+    Where embodiments differ in dimensions, each action counts alike, not each dimension: one choice
+    as much as four numbers.
     """
     weight = batch.action_mask.shape[1] / batch.action_mask.sum(dim=1).clamp(min=1)
-    return Loss(head.loss(parameters, action, embodiment=batch.embodiment), mask * weight[:, None, None, None])
+    return Loss(
+        head.loss(parameters, action, embodiment=batch.embodiment),
+        mask * weight[:, None, None, None],
+    )

@@ -19,9 +19,9 @@ from manyparts.objectives.base import Objective, Passes, action_head, action_los
 class BehaviourCloningConfig:
     """Imitation of `expert_action`, which under noise is not the action that was executed.
 
-    attention: "causal" shows the policy the past of its window; "present" the present alone. The past tells the
-    expert's direction so well that a small goal in the image need not be looked at; acting, the agent then follows
-    itself.
+    attention: "causal" shows the policy the past of its window; "present" the present alone. The
+    past tells the expert's direction so well that a small goal in the image need not be looked at;
+    acting, the agent then follows itself.
     """
 
     weight: float = 1.0
@@ -38,7 +38,9 @@ class BehaviourCloning(Objective):
     def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
         super().__init__()
         self.config = config
-        self.history = 0 if config.attention == "present" else model.steps - 1  # steps before the present that it sees
+        self.history = (
+            0 if config.attention == "present" else model.steps - 1
+        )  # steps before the present that it sees
         width = (model.visual_tokens + 1) * model.config.width
         self.head = action_head(model, width, config.hidden)
 
@@ -58,9 +60,13 @@ class BehaviourCloning(Objective):
     ) -> Float[Tensor, "b 1 k a v"]:
         """Parameters of the actions of a window's last step, for an agent that acts."""
         if self.config.attention == "present":
-            outputs = model.decode_present(window.observation[:, -1:], prompt=prompt, embodiment=embodiment)
+            outputs = model.decode_present(
+                window.observation[:, -1:], prompt=prompt, embodiment=embodiment
+            )
         else:
-            decoded = model.decode(window, self.config.attention, prompt=prompt, embodiment=embodiment)
+            decoded = model.decode(
+                window, self.config.attention, prompt=prompt, embodiment=embodiment
+            )
             outputs = decoded.observation[:, -1:]
         return self._read(outputs, embodiment)
 
@@ -71,4 +77,6 @@ class BehaviourCloning(Objective):
 
     def forward(self, passes: Passes) -> Loss:
         batch = passes.batch
-        return action_loss(self.head, self.predict(passes), batch.expert_action, action_mask(batch), batch)
+        return action_loss(
+            self.head, self.predict(passes), batch.expert_action, action_mask(batch), batch
+        )

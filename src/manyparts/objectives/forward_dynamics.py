@@ -1,4 +1,5 @@
-"""Forward dynamics: the next observation's tokens from the outputs and the action at t (DualMind, phase I)."""
+"""Forward dynamics: the next observation's tokens from the outputs and the action at t (DualMind,
+phase I)."""
 
 from __future__ import annotations
 
@@ -20,10 +21,12 @@ from manyparts.objectives.base import Objective, Passes
 
 @dataclass(frozen=True)
 class ForwardDynamicsConfig:
-    """target_rate: what the target encoder moves towards the encoder each step. attention: whose pass is shared.
+    """target_rate: what the target encoder moves towards the encoder each step. attention: whose
+    pass is shared.
 
-    target: "ema", a separate averaged encoder; "online" reproduces the released code, where the target is the
-    encoder itself and takes gradient, so that constant tokens minimise the loss (kept to be measured).
+    target: "ema", a separate averaged encoder; "online" reproduces the released code, where the
+    target is the encoder itself and takes gradient, so that constant tokens minimise the loss (kept
+    to be measured).
     """
 
     weight: float = 1.0
@@ -34,7 +37,8 @@ class ForwardDynamicsConfig:
 
 
 class ForwardDynamics(Objective):
-    """|| predict(t) - target(o_{t+1}) ||^2, a mean over token channels; targets are normalised a token."""
+    """|| predict(t) - target(o_{t+1}) ||^2, a mean over token channels; targets are normalised a
+    token."""
 
     def __init__(self, config: ForwardDynamicsConfig, model: ControlTransformer):
         super().__init__()
@@ -65,7 +69,7 @@ class ForwardDynamics(Objective):
         steps = batch.mask[:, 1:] & batch.mask[:, :-1]
         mask = steps[..., None] & passes.model.embedding.real(batch.embodiment)[:, None]
         spread = targets.detach().flatten(0, 1).std(dim=0).mean()
-        return Loss(error, mask, {"target_deviation": spread})
+        return Loss(error, mask, {"target_std": spread})
 
     def after_step(self, model: ControlTransformer) -> None:
         if self.target is not None:

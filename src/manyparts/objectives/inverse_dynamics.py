@@ -17,8 +17,8 @@ from manyparts.objectives.base import Objective, Passes, action_head, action_los
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig:
-    """attention "visual": only pixels tell the action, since from proprioception it is trivial (the hand's
-    displacement); "inverse": visual and state tokens tell it, as in the paper."""
+    """attention "visual": only pixels tell the action, since from proprioception it is trivial (the
+    hand's displacement); "inverse": visual and state tokens tell it, as in the paper."""
 
     weight: float = 1.0
     attention: AttentionPattern = "visual"
@@ -26,12 +26,15 @@ class InverseDynamicsConfig:
 
 
 class InverseDynamics(Objective):
-    """The executed actions between t and t + 1 from the outputs at both, which may not have seen them."""
+    """The executed actions between t and t + 1 from the outputs at both, which may not have seen
+    them."""
 
     def __init__(self, config: InverseDynamicsConfig, model: ControlTransformer):
         super().__init__()
         if config.attention not in ("visual", "inverse"):
-            raise ValueError(f"inverse dynamics under attention {config.attention!r} would see its answer")
+            raise ValueError(
+                f"inverse dynamics under attention {config.attention!r} would see its answer"
+            )
         self.config = config
         tokens = model.visual_tokens + (config.attention == "inverse")
         self.head = action_head(model, 2 * tokens * model.config.width, config.hidden)

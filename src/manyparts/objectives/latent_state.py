@@ -1,4 +1,5 @@
-"""The evidence lower bound of a recurrent state-space model: what a state tells, and what it costs to know it."""
+"""The evidence lower bound of a recurrent state-space model: what a state tells, and what it costs
+to know it."""
 
 from __future__ import annotations
 
@@ -18,17 +19,18 @@ from manyparts.objectives.steps import StepPasses
 
 @dataclass(frozen=True)
 class LatentStateConfig:
-    """deviation: of observations (in their own) and rewards around what is told. divergence: weight of the
-    Kullback-Leibler divergence; balance: how much of it moves the prior, the rest moves the posterior."""
+    """std: of observations (in their own) and rewards around what is told. divergence: weight of
+    the Kullback-Leibler divergence; balance: how much of it moves the prior, the rest moves the
+    posterior."""
 
     weight: float = 1.0
-    deviation: float = 0.1
+    std: float = 0.1
     divergence: float = 1.0
     balance: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.deviation <= 0:
-            raise UserError(f"deviation {self.deviation} is not positive")
+        if self.std <= 0:
+            raise UserError(f"std {self.std} is not positive")
         if self.divergence < 0:
             raise UserError(f"weight {self.divergence} of the divergence is negative")
         if not 0 <= self.balance <= 1:
@@ -36,8 +38,8 @@ class LatentStateConfig:
 
 
 class LatentState(Objective):
-    """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t), step by step (Hafner
-    et al. 2021, equation 2, and algorithm 2 for the balance).
+    """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t),
+    step by step (Hafner et al. 2021, equation 2, and algorithm 2 for the balance).
 
     The reward of a window's last action is told from the prior, as nothing is seen after it.
     """
@@ -47,7 +49,8 @@ class LatentState(Objective):
         self.config = config
 
     def predict(self, passes: StepPasses[RecurrentDynamics]) -> Float[Tensor, "b t m"]:
-        """Of each step's next observation and of its reward, before it comes: from the most likely variables."""
+        """Of each step's next observation and of its reward, before it comes: from the most likely
+        variables."""
         return self._ahead(passes, self._filtered(passes, None))
 
     def forward(self, passes: StepPasses[RecurrentDynamics]) -> Loss:
@@ -61,29 +64,44 @@ class LatentState(Objective):
         error = error.index_put(ends, (after - batch.reward[ends]).square(), accumulate=True)
         moved = config.balance * divergence(known.posterior.detach(), known.prior)
         held = (1 - config.balance) * divergence(known.posterior, known.prior.detach())
-        loss = error / (2 * config.deviation**2) + config.divergence * (moved + held)
+        loss = error / (2 * config.std**2) + config.divergence * (moved + held)
         with torch.no_grad():
-            missed = (self._ahead(passes, known)[..., :-1][:, :-1] - batch.state[:, 1:]).square().mean(dim=-1)
+            missed = (
+                (self._ahead(passes, known)[..., :-1][:, :-1] - batch.state[:, 1:])
+                .square()
+                .mean(dim=-1)
+            )
         real = batch.mask[:, 1:]
         metrics = {
             "square_error": (missed * real).sum() / real.sum().clamp(min=1),
-            "divergence": ((moved + held).detach() * batch.mask).sum() / batch.mask.sum().clamp(min=1),
+            "divergence": ((moved + held).detach() * batch.mask).sum()
+            / batch.mask.sum().clamp(min=1),
         }
         return Loss(loss, batch.mask, metrics)
 
-    def _filtered(self, passes: StepPasses[RecurrentDynamics], generator: torch.Generator | None) -> Filtered:
+    def _filtered(
+        self, passes: StepPasses[RecurrentDynamics], generator: torch.Generator | None
+    ) -> Filtered:
         return passes.model.filter(passes.batch.state, passes.action, generator)
 
     def _ahead(
-        self, passes: StepPasses[RecurrentDynamics], known: Filtered, generator: torch.Generator | None = None
+        self,
+        passes: StepPasses[RecurrentDynamics],
+        known: Filtered,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b t m"]:
         """generator: as in `RecurrentDynamics.filter`, of what comes next."""
         model = passes.model
-        after = model.advance(known.recurrent.flatten(0, 1), known.drawn.flatten(0, 1), passes.action.flatten(0, 1))
+        after = model.advance(
+            known.recurrent.flatten(0, 1), known.drawn.flatten(0, 1), passes.action.flatten(0, 1)
+        )
         drawn = model.draw(model.prior(after), generator)
         return model.decode(torch.cat([after, drawn], dim=-1)).view(*known.drawn.shape[:2], -1)
 
 
-def divergence(first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]) -> Float[Tensor, "..."]:
-    """KL(first || second) of independent categorical variables from their log probabilities, in nats."""
+def divergence(
+    first: Float[Tensor, "... v c"], second: Float[Tensor, "... v c"]
+) -> Float[Tensor, "..."]:
+    """KL(first || second) of independent categorical variables from their log probabilities, in
+    nats."""
     return (first.exp() * (first - second)).sum(dim=(-2, -1))

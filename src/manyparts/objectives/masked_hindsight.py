@@ -1,4 +1,5 @@
-"""Masked hindsight control: hidden actions from what came before and after (DualMind, phase I; SMART, 2301.09816)."""
+"""Masked hindsight control: hidden actions from what came before and after (DualMind, phase I;
+SMART, 2301.09816)."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from manyparts.objectives.base import Objective, Passes, action_head, action_los
 
 @dataclass(frozen=True)
 class MaskedHindsightConfig:
-    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at the end of training
-    (at least one action); observations: how many observations are hidden for each hidden action."""
+    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at
+    the end of training (at least one action); observations: how many observations are hidden for
+    each hidden action."""
 
     weight: float = 1.0
     hidden_from: float = 0.0
@@ -26,8 +28,9 @@ class MaskedHindsightConfig:
 
 
 class MaskedHindsight(Objective):
-    """Hide k actions and k' observations of each window, drawn for every window by itself; full attention; the loss
-    is on the hidden actions alone. The decoder sees a learned mask token in their place."""
+    """Hide k actions and k' observations of each window, drawn for every window by itself; full
+    attention; the loss is on the hidden actions alone. The decoder sees a learned mask token in
+    their place."""
 
     def __init__(self, config: MaskedHindsightConfig, model: ControlTransformer):
         super().__init__()
@@ -43,23 +46,35 @@ class MaskedHindsight(Objective):
 
     def counts(self, steps: int) -> tuple[int, int]:
         """How many of `steps` actions and observations are hidden now."""
-        part = self.config.hidden_from + (self.config.hidden_to - self.config.hidden_from) * self.progress
+        part = (
+            self.config.hidden_from
+            + (self.config.hidden_to - self.config.hidden_from) * self.progress
+        )
         actions = min(max(round(part * steps), 1), steps)
         return actions, int(self.config.observations * actions)
 
-    def draw(self, batch: Batch, generator: torch.Generator) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
+    def draw(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[Bool[Tensor, "b t"], Bool[Tensor, "b t"]]:
         """Which actions and which observations are hidden, among the real steps of each window."""
         actions, observations = self.counts(batch.mask.shape[1])
         return _choose(batch.mask, actions, generator), _choose(batch.mask, observations, generator)
 
     def predict(
-        self, passes: Passes, hidden_actions: Bool[Tensor, "b t"], hidden_observations: Bool[Tensor, "b t"]
+        self,
+        passes: Passes,
+        hidden_actions: Bool[Tensor, "b t"],
+        hidden_observations: Bool[Tensor, "b t"],
     ) -> Float[Tensor, "b t k a v"]:
         """Parameters of every action; those of hidden actions were not seen."""
         seen = passes.embedded
         tokens = Tokens(
-            visual=torch.where(hidden_observations[..., None, None], self.hidden_observation[:-1], seen.visual),
-            state=torch.where(hidden_observations[..., None], self.hidden_observation[-1], seen.state),
+            visual=torch.where(
+                hidden_observations[..., None, None], self.hidden_observation[:-1], seen.visual
+            ),
+            state=torch.where(
+                hidden_observations[..., None], self.hidden_observation[-1], seen.state
+            ),
             action=torch.where(hidden_actions[..., None], self.hidden_action, seen.action),
         )
         batch = passes.batch
@@ -75,7 +90,9 @@ class MaskedHindsight(Objective):
         return replace(loss, metrics={"hidden_part": hidden_actions.float().mean()})
 
 
-def _choose(real: Bool[Tensor, "b t"], count: int, generator: torch.Generator) -> Bool[Tensor, "b t"]:
+def _choose(
+    real: Bool[Tensor, "b t"], count: int, generator: torch.Generator
+) -> Bool[Tensor, "b t"]:
     """`count` of the real steps of each row (all, where it has fewer), uniformly."""
     draws = torch.rand(real.shape, generator=generator, device=generator.device)
     draws = draws.to(real.device, non_blocking=True)

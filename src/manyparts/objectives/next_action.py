@@ -1,4 +1,5 @@
-"""What to do: the expert's next action, as a dynamics transformer tells it, which makes it a policy."""
+"""What to do: the expert's next action, as a dynamics transformer tells it, which makes it a
+policy."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class NextActionConfig:
 
 
 class NextAction(Objective):
-    """The square error of the expert's own action a_t, where noise was added to it, told from o_1, a_1, ..., o_t."""
+    """The square error of the expert's own action a_t, where noise was added to it, told from o_1,
+    a_1, ..., o_t."""
 
     def __init__(self, config: NextActionConfig, model: DynamicsTransformer):
         super().__init__()

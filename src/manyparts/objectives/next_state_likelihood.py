@@ -1,4 +1,5 @@
-"""The next state as a Gaussian: its negative log likelihood under every member of an ensemble (PETS)."""
+"""The next state as a Gaussian: its negative log likelihood under every member of an ensemble
+(PETS)."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ _MOST = 12  # a step is there more often once in 10^10
 
 @dataclass(frozen=True)
 class NextStateLikelihoodConfig:
-    """bound: weight of the distance between the bounds of log variances, which draws them together. memory: decay a
-    step of members' held-out errors."""
+    """bound: weight of the distance between the bounds of log variances, which draws them together.
+    memory: decay a step of members' held-out errors."""
 
     weight: float = 1.0
     bound: float = 0.01
@@ -36,10 +37,12 @@ class NextStateLikelihoodConfig:
 
 
 class NextStateLikelihood(Objective):
-    """-log N(o_{t+1} - o_t, r_t; mu_i(o_t, a_t), sigma_i(o_t, a_t)), number by number, for each member i.
+    """-log N(o_{t+1} - o_t, r_t; mu_i(o_t, a_t), sigma_i(o_t, a_t)), number by number, for each
+    member i.
 
-    In training each member has a bootstrap sample of the steps of its own. About 37 % are not in it; the square error
-    of these is the member's held-out error, by which the model chooses its elites.
+    In training each member has a bootstrap sample of the steps of its own. About 37 % are not in
+    it; the square error of these is the member's held-out error, by which the model chooses its
+    elites.
     """
 
     _held_out: Tensor | None = None  # of the last batch of training, until `after_step`
@@ -56,12 +59,16 @@ class NextStateLikelihood(Objective):
         """Of (b, e, t, m): windows, members, steps, numbers."""
         model, known, told = passes.model, passes.known, self.predict(passes)
         error = (passes.outcomes - told.mean).square()
-        loss = 0.5 * (error * (-told.log_variance).exp() + told.log_variance + math.log(2 * math.pi))
+        loss = 0.5 * (
+            error * (-told.log_variance).exp() + told.log_variance + math.log(2 * math.pi)
+        )
         loss = loss + self.config.bound * (model.highest - model.lowest)
         counts = known.expand_as(error).float()
         if self.training:
             times = bootstrap(passes.batch, model.config.members)[..., None]
-            self._held_out = _mean_of_members(error.detach(), counts * (times == 0), model.held_out_error)
+            self._held_out = _mean_of_members(
+                error.detach(), counts * (times == 0), model.held_out_error
+            )
             counts = counts * times
         metrics = {"square_error": _mean_of_members(error.detach(), known.expand_as(error)).mean()}
         return Loss(loss.transpose(0, 1), counts.transpose(0, 1), metrics)
@@ -74,11 +81,20 @@ class NextStateLikelihood(Objective):
 
 
 def bootstrap(batch: Batch, members: int) -> Float[Tensor, "e b t"]:
-    """How often each step is in each member's sample, by a Poisson distribution of mean 1, to which drawing with
-    replacement tends (Oza and Russell 2001); a function of the member and of the step's place in the dataset alone."""
-    steps = (batch.window[:, None] + torch.arange(batch.mask.shape[1], device=batch.window.device)).cpu().numpy()
-    uniform = torch.stack([torch.from_numpy(mix(steps, member) / 2.0**64) for member in range(members)])
-    chances = torch.tensor([math.exp(-1) / math.factorial(count) for count in range(_MOST)], dtype=torch.float64)
+    """How often each step is in each member's sample, by a Poisson distribution of mean 1, to which
+    drawing with replacement tends (Oza and Russell 2001); a function of the member and of the
+    step's place in the dataset alone."""
+    steps = (
+        (batch.window[:, None] + torch.arange(batch.mask.shape[1], device=batch.window.device))
+        .cpu()
+        .numpy()
+    )
+    uniform = torch.stack(
+        [torch.from_numpy(mix(steps, member) / 2.0**64) for member in range(members)]
+    )
+    chances = torch.tensor(
+        [math.exp(-1) / math.factorial(count) for count in range(_MOST)], dtype=torch.float64
+    )
     return torch.bucketize(uniform, chances.cumsum(0)).float().to(batch.mask.device)
 
 

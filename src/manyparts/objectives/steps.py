@@ -32,14 +32,15 @@ class StepPasses(Generic[Model]):
 
     @property
     def outcomes(self) -> Float[Tensor, "b t m"]:
-        """The change of each number of the observation until the next step, and at last the reward: m = s + 1. The
-        window's last step has no next one."""
+        """The change of each number of the observation until the next step, and at last the reward:
+        m = s + 1. The window's last step has no next one."""
         changes = F.pad(self.batch.state.diff(dim=1), (0, 0, 0, 1))
         return torch.cat([changes, self.batch.reward[..., None]], dim=-1)
 
     @property
     def known(self) -> Bool[Tensor, "b t m"]:
-        """Which outcomes there are: a change where the next step is real, a reward where its own step is."""
+        """Which outcomes there are: a change where the next step is real, a reward where its own
+        step is."""
         real, numbers = self.batch.mask, self.batch.state.shape[-1]
         changes = F.pad(real[:, 1:] & real[:, :-1], (0, 1))
         return torch.cat([changes[..., None].expand(-1, -1, numbers), real[..., None]], dim=-1)
@@ -55,8 +56,8 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
 
     @cached_property
     def step(self) -> Int[Tensor, "b"]:
-        """A real one of each window (padding comes last), whose distribution is learned: of all steps, a layer over
-        bins would take longer to train than the rest of the model."""
+        """A real one of each window (padding comes last), whose distribution is learned: of all
+        steps, a layer over bins would take longer to train than the rest of the model."""
         there = self.batch.mask.sum(dim=1)
         drawn = torch.rand(len(there), generator=self.generator).to(there.device)
         return (drawn * there).long()

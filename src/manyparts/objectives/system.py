@@ -12,7 +12,7 @@ from torch import nn
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch, Loss
 from manyparts.data.sampling.windows import WindowConfig
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.control_transformer import ControlTransformer, ControlTransformerConfig
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
 from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
@@ -28,12 +28,24 @@ from manyparts.objectives.latent_state import LatentState, LatentStateConfig
 from manyparts.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
 from manyparts.objectives.next_action import NextAction, NextActionConfig
 from manyparts.objectives.next_state import NextState, NextStateConfig
-from manyparts.objectives.next_state_likelihood import NextStateLikelihood, NextStateLikelihoodConfig
+from manyparts.objectives.next_state_likelihood import (
+    NextStateLikelihood,
+    NextStateLikelihoodConfig,
+)
 from manyparts.objectives.next_step import NextStep, NextStepConfig
 from manyparts.objectives.representations.base import FramePasses
-from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning, EmbeddingCloningConfig
-from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamics, ContrastiveDynamicsConfig
-from manyparts.objectives.representations.contrastive_static import ContrastiveStatic, ContrastiveStaticConfig
+from manyparts.objectives.representations.behaviour_cloning import (
+    EmbeddingCloning,
+    EmbeddingCloningConfig,
+)
+from manyparts.objectives.representations.contrastive_dynamics import (
+    ContrastiveDynamics,
+    ContrastiveDynamicsConfig,
+)
+from manyparts.objectives.representations.contrastive_static import (
+    ContrastiveStatic,
+    ContrastiveStaticConfig,
+)
 from manyparts.objectives.representations.inverse_dynamics import (
     EmbeddingInverseDynamics,
     EmbeddingInverseDynamicsConfig,
@@ -41,7 +53,9 @@ from manyparts.objectives.representations.inverse_dynamics import (
 from manyparts.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
 from manyparts.objectives.steps import StepPasses, TransformerPasses
 
-DynamicsConfig = DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
+DynamicsConfig = (
+    DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
+)
 ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
 ObjectiveConfig = (
     BehaviourCloningConfig
@@ -75,7 +89,8 @@ REPRESENTATION_OBJECTIVES: dict[type, Any] = {
 
 
 class Kind(NamedTuple):
-    """What a model's config stands for: the model, its objectives by their configs, and a batch's way through it."""
+    """What a model's config stands for: the model, its objectives by their configs, and a batch's
+    way through it."""
 
     model: Any
     objectives: Mapping[type, Any]
@@ -86,10 +101,14 @@ KINDS: dict[type, Kind] = {
     ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
     RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
     DynamicsTransformerConfig: Kind(
-        DynamicsTransformer, {NextStepConfig: NextStep, NextActionConfig: NextAction}, TransformerPasses
+        DynamicsTransformer,
+        {NextStepConfig: NextStep, NextActionConfig: NextAction},
+        TransformerPasses,
     ),
     MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
-    EnsembleDynamicsConfig: Kind(EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses),
+    EnsembleDynamicsConfig: Kind(
+        EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses
+    ),
     RecurrentDynamicsConfig: Kind(RecurrentDynamics, {LatentStateConfig: LatentState}, StepPasses),
 }
 
@@ -102,7 +121,8 @@ def sees_images(model: ModelConfig) -> bool:
 
 
 class System(nn.Module):
-    """model, one of `KINDS`, and objectives; the weights of the losses stand under the objectives' names."""
+    """model, one of `KINDS`, and objectives; the weights of the losses stand under the objectives'
+    names."""
 
     model: Any
 
@@ -123,15 +143,16 @@ class System(nn.Module):
         cls,
         model: ModelConfig,
         objectives: Mapping[str, ObjectiveConfig],
-        joint: JointSpec,
+        embodiments: EmbodimentSet,
         window: WindowConfig,
     ) -> System:
-        """Fresh weights for some embodiments, from the global torch generator. Raises UserError for an objective that
-        is not for this model, or a dynamics model's policy that none of them teaches."""
+        """Fresh weights for some embodiments, from the global torch generator. Raises UserError for
+        an objective that is not for this model, or a dynamics model's policy that none of them
+        teaches."""
         kind, given = KINDS[type(model)], {"chunk": window.chunk, "steps": window.steps}
         if isinstance(model, ControlTransformerConfig):
-            given["prompt_pictures"] = window.prompt_pictures
-        fresh, known = kind.model(model, joint, **given), kind.objectives
+            given["prompt_images"] = window.prompt_images
+        fresh, known = kind.model(model, embodiments, **given), kind.objectives
         for name, config in objectives.items():
             if type(config) not in known:
                 raise UserError(
@@ -139,7 +160,11 @@ class System(nn.Module):
                     + ", ".join(each.__name__ for each in known)
                 )
         learned = {type(config) for config in objectives.values()}
-        if isinstance(model, DynamicsTransformerConfig) and model.policy and NextActionConfig not in learned:
+        if (
+            isinstance(model, DynamicsTransformerConfig)
+            and model.policy
+            and NextActionConfig not in learned
+        ):
             raise UserError(
                 "model.policy is set, but no objective teaches the policy what to do; choices: a preset that has one, "
                 "`dynamics/generalist-laptop` or another size of it, or the objective NextActionConfig"
@@ -173,4 +198,6 @@ class System(nn.Module):
         return getattr(self.model, "reward_limit", math.inf)
 
     def _objectives(self) -> list[Objective]:
-        return [objective for objective in self.objectives.values() if isinstance(objective, Objective)]
+        return [
+            objective for objective in self.objectives.values() if isinstance(objective, Objective)
+        ]

@@ -1,4 +1,5 @@
-"""Planners by name. Each is a pure function of a world model's context, a config and a generator, to a plan."""
+"""Planners by name. Each is a pure function of a world model's context, a config and a generator,
+to a plan."""
 
 from __future__ import annotations
 
@@ -40,4 +41,6 @@ def plan(
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
     """The plan of the config's planner."""
-    return _SEARCHES[type(config)](context, config, generator, start, objective=objective, proposals=proposals)
+    return _SEARCHES[type(config)](
+        context, config, generator, start, objective=objective, proposals=proposals
+    )

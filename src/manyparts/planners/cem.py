@@ -25,11 +25,11 @@ from manyparts.planners.plans import (
 
 @dataclass(frozen=True)
 class CemConfig(SearchConfig):
-    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv 2008.06389), so that no
-    iteration makes the plan worse."""
+    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv
+    2008.06389), so that no iteration makes the plan worse."""
 
     elites: int = 16
-    """The best plans, whose mean and deviation the next iteration draws from."""
+    """The best plans, whose mean and std the next iteration draws from."""
 
     iterations: int = 3
     """Rounds of drawing, each with so many candidates."""
@@ -37,7 +37,9 @@ class CemConfig(SearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 2 <= self.elites <= self.candidates:
-            raise UserError(f"planner.elites is {self.elites}; expected 2 to planner.candidates, {self.candidates}")
+            raise UserError(
+                f"planner.elites is {self.elites}; expected 2 to planner.candidates, {self.candidates}"
+            )
         if self.iterations < 1:
             raise UserError(f"planner.iterations is {self.iterations}; expected at least 1")
 
@@ -52,8 +54,8 @@ def cem(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The best plan of all iterations (Rubinstein 1999). The first one draws around `start`, the last plan moved on by
-    a step, and around proposals.
+    """The best plan of all iterations (Rubinstein 1999). The first one draws around `start`, the
+    last plan moved on by a step, and around proposals.
 
     Raises UserError if the model's predictions are not finite under any plan.
     """
@@ -66,8 +68,8 @@ def cem(
         if not len(elite):
             break
         plans, found = plans[elite], found[elite]
-        mean, deviation = plans.mean(dim=0), plans.std(dim=0, correction=0)
-        fresh = (mean + deviation * noise(config, start, generator)).clamp(-1, 1)
+        mean, std = plans.mean(dim=0), plans.std(dim=0, correction=0)
+        fresh = (mean + std * noise(config, start, generator)).clamp(-1, 1)
         plans = torch.cat([plans, fresh])
         found = torch.cat([found, returns(context, fresh, config, objective, seed)])
     return best(plans, found)

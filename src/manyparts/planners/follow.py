@@ -30,12 +30,16 @@ def follow(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The action of the model's own policy, of which no return is predicted. Raises UserError if it has none, and for
-    an objective or proposals, which it could not heed."""
+    """The action of the model's own policy, of which no return is predicted. Raises UserError if it
+    has none, and for an objective or proposals, which it could not heed."""
     if objective is not predicted_reward or proposals is not None:
-        raise UserError("a policy is followed as it is: it takes neither an objective nor proposals")
+        raise UserError(
+            "a policy is followed as it is: it takes neither an objective nor proposals"
+        )
     imagination = context.imagine(1)
     if not isinstance(imagination, ProposesActions):
-        raise UserError("this dynamics model has no policy to follow; a transformer trained with one has")
+        raise UserError(
+            "this dynamics model has no policy to follow; a transformer trained with one has"
+        )
     action = imagination.policy()
     return Plan(action, action.new_tensor(torch.nan))

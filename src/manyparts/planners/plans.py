@@ -1,4 +1,5 @@
-"""What planners share: drawing plans, asking a world model what each comes to, and moving a plan on by a step."""
+"""What planners share: drawing plans, asking a world model what each comes to, and moving a plan on
+by a step."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ from manyparts.core.errors import UserError
 from manyparts.models.dynamics.world_model import Context, ImaginesInParallel, step_by_step
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What a step is worth: (observation (n, s), action (n, a), reward (n,)) to (n,). The observation is the one that the
-model predicts after the action, normalised; the action is within [-1, 1]; the reward is the predicted one."""
+"""What a step is worth: (observation (n, s), action (n, a), reward (n,)) to (n,). The observation
+is the one that the model predicts after the action, normalised; the action is within [-1, 1]; the
+reward is the predicted one."""
 
 
 class Plan(NamedTuple):
-    """action: one a step, within [-1, 1]. predicted_return: what the model says of this very plan."""
+    """action: one a step, within [-1, 1]. predicted_return: what the model says of this very
+    plan."""
 
     action: Float[Tensor, "t a"]
     predicted_return: Float[Tensor, ""]
@@ -28,7 +31,8 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What every planner is told. The defaults are those of TDM (Schubert et al. 2023, arXiv 2305.10912)."""
+    """What every planner is told. The defaults are those of TDM (Schubert et al. 2023, arXiv
+    2305.10912)."""
 
     candidates: int = 128
     """Plans that are tried at a time."""
@@ -36,26 +40,28 @@ class SearchConfig:
     horizon: int = 25
     """Steps of a plan."""
 
-    deviation: float = 2**0.5
+    std: float = 2**0.5
     """Of the noise of plans, in half-ranges of an action."""
 
     correlation: float = 0.0
-    """Of the noise of successive steps. White noise pushes to and fro, which leads less far the shorter a step is."""
+    """Of the noise of successive steps. White noise pushes to and fro, which leads less far the
+    shorter a step is."""
 
     discount: float = 1.0
     """A step later, what a step is worth counts so much."""
 
-    advised: bool = False
+    policy_proposals: bool = False
     """Whether the model's own policy proposes a plan, for models that learned one."""
 
-    proposed: float = 0.5
+    proposal_fraction: float = 0.5
     """Share of the candidates that are drawn around proposals, where there are any."""
 
-    proposal_deviation: float = 0.3
+    proposal_std: float = 0.3
     """Of the noise around proposals."""
 
     batch: int | None = None
-    """Candidates that are imagined at once, which bounds the memory and changes no plan; None: all."""
+    """Candidates that are imagined at once, which bounds the memory and changes no plan; None:
+    all."""
 
     def __post_init__(self) -> None:
         for name, least in (("candidates", 2), ("horizon", 1), ("batch", 1)):
@@ -63,11 +69,11 @@ class SearchConfig:
             if value is not None and value < least:
                 raise UserError(f"planner.{name} is {value}; expected at least {least}")
         for name, holds, expected in (
-            ("deviation", 0 < self.deviation < math.inf, "a finite number above 0"),
+            ("std", 0 < self.std < math.inf, "a finite number above 0"),
             ("correlation", 0 <= self.correlation < 1, "at least 0 and less than 1"),
             ("discount", 0 < self.discount <= 1, "more than 0 and at most 1"),
-            ("proposed", 0 < self.proposed < 1, "more than 0 and less than 1"),
-            ("proposal_deviation", 0 <= self.proposal_deviation < math.inf, "a finite number, at least 0"),
+            ("proposal_fraction", 0 < self.proposal_fraction < 1, "more than 0 and less than 1"),
+            ("proposal_std", 0 <= self.proposal_std < math.inf, "a finite number, at least 0"),
         ):
             if not holds:
                 raise UserError(f"planner.{name} is {getattr(self, name)}; expected {expected}")
@@ -81,11 +87,15 @@ def predicted_reward(
 
 
 def returns(
-    context: Context, plans: Float[Tensor, "n t a"], config: SearchConfig, objective: StepValue, seed: int = 0
+    context: Context,
+    plans: Float[Tensor, "n t a"],
+    config: SearchConfig,
+    objective: StepValue,
+    seed: int = 0,
 ) -> Float[Tensor, "n"]:
-    """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything that the model
-    predicts is not finite: one that explodes never wins. seed: of what a model draws; the same for all plans, however
-    they are split.
+    """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything
+    that the model predicts is not finite: one that explodes never wins. seed: of what a model
+    draws; the same for all plans, however they are split.
 
     Raises UserError if the objective tells anything but a number for each candidate."""
     parts = plans.split(config.batch or len(plans))
@@ -93,14 +103,15 @@ def returns(
 
 
 def imagination_seed(generator: torch.Generator) -> int:
-    """The seed of what a model draws in all imaginations of a plan, so that its candidates are compared alike. The
-    generator stays as it is."""
+    """The seed of what a model draws in all imaginations of a plan, so that its candidates are
+    compared alike. The generator stays as it is."""
     twin = generator.clone_state()
     return int(torch.randint(2**31, (), generator=twin, device=twin.device))
 
 
 def best(plans: Float[Tensor, "n t a"], found: Float[Tensor, "n"]) -> Plan:
-    """The plan of the highest return, the first of equals. Raises UserError if none has a finite one."""
+    """The plan of the highest return, the first of equals. Raises UserError if none has a finite
+    one."""
     if not found.isfinite().any():
         raise UserError(
             f"no return of {len(found)} plans is a finite number; has the model learned, and is the objective finite?"
@@ -121,29 +132,35 @@ def candidates(
     generator: torch.Generator,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """Plans to try: a share around proposals, each of these once as it is; the others around `centre`; and, the last,
-    `start`. Raises UserError for proposals that do not fit or are not finite."""
+    """Plans to try: a share around proposals, each of these once as it is; the others around
+    `centre`; and, the last, `start`. Raises UserError for proposals that do not fit or are not
+    finite."""
     if len(start) != config.horizon:
-        raise ValueError(f"the plan to begin from has {len(start)} steps; expected the horizon, {config.horizon}")
+        raise ValueError(
+            f"the plan to begin from has {len(start)} steps; expected the horizon, {config.horizon}"
+        )
     proposals = start[None][:0] if proposals is None else proposals
-    room = min(round(config.proposed * config.candidates), config.candidates - 1)
+    room = min(round(config.proposal_fraction * config.candidates), config.candidates - 1)
     if len(proposals) > room or proposals.shape[1:] != start.shape:
         expected = f"at most {room} of shape {tuple(start.shape)}"
         raise UserError(f"proposals have shape {tuple(proposals.shape)}; expected {expected}")
     if not proposals.isfinite().all():
         raise UserError("proposals have actions that are not finite; expected numbers in [-1, 1]")
     count = room if len(proposals) else 0
-    deviation = centre.new_full((config.candidates, 1, 1), config.deviation)
-    deviation[:count], deviation[: len(proposals)] = config.proposal_deviation, 0
+    std = centre.new_full((config.candidates, 1, 1), config.std)
+    std[:count], std[: len(proposals)] = config.proposal_std, 0
     turns = torch.arange(count, device=centre.device) % max(1, len(proposals))
     centres = torch.cat([proposals[turns], centre.expand(config.candidates - count, -1, -1)])
-    plans = (centres + deviation * noise(config, start, generator)).clamp(-1, 1)
+    plans = (centres + std * noise(config, start, generator)).clamp(-1, 1)
     plans[-1] = start.clamp(-1, 1)
     return plans
 
 
-def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Generator) -> Float[Tensor, "n t a"]:
-    """Standard normal, of all candidates at once; correlated along time: n(t) = c n(t-1) + sqrt(1 - c^2) e(t)."""
+def noise(
+    config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Generator
+) -> Float[Tensor, "n t a"]:
+    """Standard normal, of all candidates at once; correlated along time: n(t) = c n(t-1) + sqrt(1 -
+    c^2) e(t)."""
     white = torch.randn(config.candidates, *like.shape, generator=generator, device=like.device)
     steps = torch.arange(len(like), device=like.device)
     share = (float(config.correlation) ** (steps[:, None] - steps).clamp(min=0)).tril()
@@ -152,7 +169,11 @@ def noise(config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Gen
 
 
 def _returns(
-    context: Context, plans: Float[Tensor, "n t a"], discount: float, objective: StepValue, seed: int
+    context: Context,
+    plans: Float[Tensor, "n t a"],
+    discount: float,
+    objective: StepValue,
+    seed: int,
 ) -> Float[Tensor, "n"]:
     generator = torch.Generator(plans.device).manual_seed(seed)
     if isinstance(context, ImaginesInParallel):
@@ -163,8 +184,16 @@ def _returns(
     for step, action in enumerate(plans.unbind(dim=1)):
         worth = objective(observation[:, step], action, reward[:, step])
         if getattr(worth, "shape", None) != total.shape:
-            told = f"shape {tuple(worth.shape)}" if isinstance(worth, Tensor) else f"a {type(worth).__name__}"
-            raise UserError(f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}")
-        total = total + discount**step * torch.as_tensor(worth, dtype=total.dtype, device=total.device)
+            told = (
+                f"shape {tuple(worth.shape)}"
+                if isinstance(worth, Tensor)
+                else f"a {type(worth).__name__}"
+            )
+            raise UserError(
+                f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}"
+            )
+        total = total + discount**step * torch.as_tensor(
+            worth, dtype=total.dtype, device=total.device
+        )
     finite = observation.isfinite().flatten(1).all(dim=1) & reward.isfinite().all(dim=1)
     return total.where(finite & total.isfinite(), -torch.inf)

@@ -1,4 +1,5 @@
-"""Proposals of a policy: what it would do in a model's imagination. `advised`: of the model's own policy."""
+"""Proposals of a policy: what it would do in a model's imagination. `policy_proposal`: of the
+model's own policy."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ def followed(
     horizon: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """`count` plans of a policy that sees what the model predicts of its actions. observation: the present one. From
-    where a prediction is not finite on, the last action is held. generator: see `Context.imagine`."""
+    """`count` plans of a policy that sees what the model predicts of its actions. observation: the
+    present one. From where a prediction is not finite on, the last action is held. generator: see
+    `Context.imagine`."""
 
     def act(seen: Tensor | None) -> Tensor:
         return policy(observation.expand(count, -1) if seen is None else seen).clamp(-1, 1)
@@ -35,22 +37,28 @@ def followed(
 
 
 @torch.no_grad()
-def advised(context: Context, *, horizon: int) -> Float[Tensor, "1 t a"]:
+def policy_proposal(context: Context, *, horizon: int) -> Float[Tensor, "1 t a"]:
     """As `followed`, one plan of the model's own policy. Raises UserError if the model has none."""
     imagination = context.imagine(1)
     if not isinstance(imagination, ProposesActions):
-        raise UserError("this dynamics model has no policy to propose plans; a transformer trained with one has")
+        raise UserError(
+            "this dynamics model has no policy to propose plans; a transformer trained with one has"
+        )
     return _lived(imagination, lambda _: imagination.policy(), horizon)
 
 
-def _lived(imagination: Imagination, act: Callable[[Tensor | None], Tensor], horizon: int) -> Float[Tensor, "n t a"]:
+def _lived(
+    imagination: Imagination, act: Callable[[Tensor | None], Tensor], horizon: int
+) -> Float[Tensor, "n t a"]:
     """What is done in an imagination. act: told what was predicted last; at first None."""
     seen, actions, sane = None, [], []
     for _ in range(horizon):
         actions.append(act(seen))
         seen, reward = imagination.step(actions[-1])
         sane.append(seen.isfinite().all(dim=1) & reward.isfinite())
-    meant = torch.stack(sane, dim=1).cumprod(dim=1).sum(dim=1)  # predictions, and so the actions after the first
+    meant = (
+        torch.stack(sane, dim=1).cumprod(dim=1).sum(dim=1)
+    )  # predictions, and so the actions after the first
     plans = torch.stack(actions, dim=1)
     steps = torch.arange(horizon, device=plans.device).minimum(meant[:, None])
     return plans.take_along_dim(steps[..., None], dim=1)

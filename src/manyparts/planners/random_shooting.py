@@ -36,7 +36,8 @@ def random_shooting(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The best of plans around doing nothing, of `start`, the last plan moved on by a step, and of proposals.
+    """The best of plans around doing nothing, of `start`, the last plan moved on by a step, and of
+    proposals.
 
     Raises UserError if the model's predictions are not finite under any plan.
     """

@@ -35,7 +35,8 @@ _CAUTION = (
 
 
 def attention(evidence: Evidence) -> list[str]:
-    """The section's parts: the first episode of each task of which the attention was kept; none if none was.
+    """The section's parts: the first episode of each task of which the attention was kept; none if
+    none was.
 
     The first task is shown, the others are folded away.
     """
@@ -62,7 +63,8 @@ def attention(evidence: Evidence) -> list[str]:
 
 
 def _first_of_each_task(evidence: Evidence) -> dict[str, tuple[int, Path]]:
-    """Task to (seed, file) of the first success filmed, or where there is none the first failure."""
+    """Task to (seed, file) of the first success filmed, or where there is none the first
+    failure."""
     found: dict[str, tuple[int, Path]] = {}
     for episode in sorted(evidence.result.episodes, key=lambda episode: not episode.success_any):
         if path := evidence.attention.get((episode.task, episode.seed)):
@@ -82,7 +84,9 @@ def _pictures(found: Attention, camera: str) -> list[list[bytes]]:
     frames, weights = found.frames[camera], _drawn(found, camera)
     rows = [[resized(frame, _SIZE) for frame in frames]]
     for token in range(weights.shape[1]):
-        rows.append([overlay(frame, weights[step, token], size=_SIZE) for step, frame in enumerate(frames)])
+        rows.append(
+            [overlay(frame, weights[step, token], size=_SIZE) for step, frame in enumerate(frames)]
+        )
     return [[_jpeg(picture) for picture in row] for row in rows]
 
 
@@ -103,12 +107,17 @@ def _figure(found: Attention, camera: str, rows: list[list[bytes]]) -> str:
     ]
     for name, fact, row in zip(names, facts, rows, strict=True):
         parts.append(f'<span class="name"><strong>{name}</strong> {fact}</span>')
-        parts += [_image(picture, f"{name}, step {step}") for picture, step in zip(row, found.steps, strict=True)]
+        parts += [
+            _image(picture, f"{name}, step {step}")
+            for picture, step in zip(row, found.steps, strict=True)
+        ]
     return f'<div class="looks" style="--steps:{len(found.steps)}">{"".join(parts)}</div>'
 
 
 def _image(jpeg: bytes, words: str) -> str:
-    return f'<img alt="{words}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
+    return (
+        f'<img alt="{words}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
+    )
 
 
 def _jpeg(picture: np.ndarray) -> bytes:

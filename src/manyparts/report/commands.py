@@ -27,7 +27,9 @@ def reproduction(evidence: Evidence) -> str:
         if str(commit).endswith("+changes"):
             lines.append("# the working tree had changes beyond this commit")
     lines += [
-        _collect(program, data.collection, shown_path(data.path)) for data in evidence.datasets if data.collection
+        _collect(program, data.collection, shown_path(data.path))
+        for data in evidence.datasets
+        if data.collection
     ]
     lines += [_train(program, phase) for phase in evidence.phases]
     lines.append(_evaluate(program, evidence))
@@ -44,11 +46,24 @@ def shown_path(path: str | Path) -> str:
 
 def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
     environment, noise = collection["environment"], collection["noise"]
-    words: list[Any] = [program, "collect", *collection["tasks"], "--episodes", collection["episodes"]]
-    words += ["--image-size", environment["image_size"], "--goal", environment["goal"], "--state", environment["state"]]
+    words: list[Any] = [
+        program,
+        "collect",
+        *collection["tasks"],
+        "--episodes",
+        collection["episodes"],
+    ]
+    words += [
+        "--image-size",
+        environment["image_size"],
+        "--goal",
+        environment["goal"],
+        "--state",
+        environment["state"],
+    ]
     words += ["--cameras", *environment["cameras"]] if environment["cameras"] else []
     words += ["--faithful-rendering"] if environment["faithful_rendering"] else []
-    for name in ("fraction", "deviation", "correlation"):
+    for name in ("fraction", "std", "correlation"):
         words += [f"--noise-{name}", noise[name]]
     words += ["--max-steps", environment["max_steps"]] if environment.get("max_steps") else []
     words += ["--images", collection["images"], "--seed", collection["seed"]]
@@ -71,10 +86,16 @@ def _evaluate(program: str, evidence: Evidence) -> str:
     words += ["--episodes", provenance["episodes"], "--seed", provenance["seeds"]["evaluation"]]
     words += ["--prompt-task", provenance["prompt_task"]] if provenance.get("prompt_task") else []
     words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
-    words += ["--max-steps", provenance["max_steps"]] if isinstance(provenance["max_steps"], int) else []
+    words += (
+        ["--max-steps", provenance["max_steps"]] if isinstance(provenance["max_steps"], int) else []
+    )
     words += ["--until-success"] if provenance.get("until_success") else []
     words += ["--device", provenance["device"]] if provenance.get("device", "cpu") != "cpu" else []
-    words += ["--precision", provenance["precision"]] if provenance.get("precision", "fp32") != "fp32" else []
+    words += (
+        ["--precision", provenance["precision"]]
+        if provenance.get("precision", "fp32") != "fp32"
+        else []
+    )
     words += _planner(provenance["planner"]) if provenance.get("planner") else []
     words += ["--output", evidence.evaluation] if _elsewhere(evidence) else []
     return _join(*words, "--videos", _videos_a_verdict(evidence))

@@ -1,4 +1,5 @@
-"""What a report tells of a run, read from its folder: result, phases and their metrics, data, videos."""
+"""What a report tells of a run, read from its folder: result, phases and their metrics, data,
+videos."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from manyparts.models.run_files import last_checkpoint, results_folder, run_of
 
 @dataclass(frozen=True)
 class Phase:
-    """One run on the way to the agent: its folder, its config.json, the rows of its metrics.jsonl."""
+    """One run on the way to the agent: its folder, its config.json, the rows of its
+    metrics.jsonl."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -24,7 +26,8 @@ class Phase:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run was trained on. info: its info.json; collection: how it was recorded; empty where they are gone."""
+    """What a run was trained on. info: its info.json; collection: how it was recorded; empty where
+    they are gone."""
 
     path: Path
     info: Mapping[str, Any]
@@ -33,11 +36,11 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a report tells. evaluation: the folder of `result`. phases: the evaluated run last. datasets: of the
-    evaluated run.
+    """All that a report tells. evaluation: the folder of `result`. phases: the evaluated run last.
+    datasets: of the evaluated run.
 
-    videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts: what
-    `manyparts prompts` found, or None.
+    videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts:
+    what `manyparts prompts` found, or None.
     """
 
     run: Path
@@ -51,14 +54,19 @@ class Evidence:
 
 
 def gather(run: Path, evaluation: Path | None = None) -> Evidence:
-    """Read all that the report of `run`, a run or one of its checkpoints, tells. evaluation: the folder of its results;
-    None: see `results_folder`. Raises UserError where it has none, or those of another agent."""
+    """Read all that the report of `run`, a run or one of its checkpoints, tells. evaluation: the
+    folder of its results; None: see `results_folder`. Raises UserError where it has none, or those
+    of another agent."""
     if not run_of(run).is_dir():
         raise UserError(f"no run folder {run}")
     folder = _usual_results(run) if evaluation is None else evaluation
     if not (folder / RESULTS).is_file():
         into = "" if evaluation is None else f" --output {evaluation}"
-        known = ", or name with --evaluation the folder that it was evaluated into" if evaluation is None else ""
+        known = (
+            ", or name with --evaluation the folder that it was evaluated into"
+            if evaluation is None
+            else ""
+        )
         raise UserError(f"{folder} has no {RESULTS}; first: manyparts evaluate {run}{into}{known}")
     result = Result.load(folder)
     agent = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
@@ -80,7 +88,7 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
 
 
 def outdated(evidence: Evidence) -> str | None:
-    """A sentence that says so, where the results are not those of the run as it is now."""
+    """An instruction that says so, where the results are not those of the run as it is now."""
     step = Path(str(evidence.result.provenance.get("checkpoint"))).name
     last = last_checkpoint(evidence.run)
     if last is None or not step.isdecimal() or step == last.name:
@@ -92,11 +100,17 @@ def outdated(evidence: Evidence) -> str | None:
 
 
 def _usual_results(run: Path) -> Path:
-    """Where results lie: of a checkpoint once in its own folder; of a run perhaps those of single checkpoints alone."""
+    """Where results lie: of a checkpoint once in its own folder; of a run perhaps those of single
+    checkpoints alone."""
     usual = results_folder(run, EVALUATION)
-    steps = [path for path in run.glob(f"{EVALUATION}-*") if path.name.rpartition("-")[2].isdecimal()]
+    steps = [
+        path for path in run.glob(f"{EVALUATION}-*") if path.name.rpartition("-")[2].isdecimal()
+    ]
     newest_first = sorted(steps, key=lambda path: -int(path.name.rpartition("-")[2]))
-    return next((path for path in (usual, run / EVALUATION, *newest_first) if (path / RESULTS).is_file()), usual)
+    return next(
+        (path for path in (usual, run / EVALUATION, *newest_first) if (path / RESULTS).is_file()),
+        usual,
+    )
 
 
 def _datasets(phase: Phase) -> Iterator[Dataset]:
@@ -104,22 +118,28 @@ def _datasets(phase: Phase) -> Iterator[Dataset]:
     named = phase.config["data"]
     for path in map(Path, [named] if isinstance(named, str) else named):
         info, collection = (
-            _read_json(path / "meta" / name, optional=True) for name in ("info.json", "collection.json")
+            _read_json(path / "meta" / name, optional=True)
+            for name in ("info.json", "collection.json")
         )
         yield Dataset(path, info, collection)
 
 
 def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
     """Files <task with / as _>/<success|failure>-<seed>.mp4 by the episode they show."""
-    found = {(path.parent.name, path.stem.rpartition("-")[2]): path for path in sorted(folder.glob("*/*-*.mp4"))}
+    found = {
+        (path.parent.name, path.stem.rpartition("-")[2]): path
+        for path in sorted(folder.glob("*/*-*.mp4"))
+    }
     keys = {
-        (episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed)) for episode in result.episodes
+        (episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed))
+        for episode in result.episodes
     }
     return {episode: found[key] for episode, key in keys.items() if key in found}
 
 
 def _phases(run: Path) -> Iterator[Phase]:
-    """The run, then the run it started from, and so on; a folder that is gone or was seen ends the chain."""
+    """The run, then the run it started from, and so on; a folder that is gone or was seen ends the
+    chain."""
     folder: Path | None = run
     seen: set[Path] = set()
     while folder is not None and folder.resolve() not in seen and (folder / "config.json").exists():

@@ -1,4 +1,5 @@
-"""A run in one self-contained HTML file: success with intervals, learning curves, videos, provenance, commands."""
+"""A run in one self-contained HTML file: success with intervals, learning curves, videos,
+provenance, commands."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 
 
 @explained()
-def write_report(run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None) -> Path:
-    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path. evaluation: the
-    folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are RUN/report-STEP.html and
-    RUN/evaluation-STEP.
+def write_report(
+    run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None
+) -> Path:
+    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path.
+    evaluation: the folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are
+    RUN/report-STEP.html and RUN/evaluation-STEP.
 
     Raises UserError if the run was not evaluated or one of its files cannot be read.
     """
@@ -37,6 +40,9 @@ def write_report(run: str | Path, output: str | Path | None = None, *, evaluatio
 
 
 def write_page(path: Path, *, title: str, body: Sequence[str]) -> None:
-    """One self-contained HTML file, all of it or nothing. title, body: HTML, escaped where it comes from a file."""
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(title=title, body="\n".join(body))
+    """One self-contained HTML file, all of it or nothing. title, body: HTML, escaped where it comes
+    from a file."""
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=title, body="\n".join(body)
+    )
     write_atomically(path, page.encode())

@@ -22,7 +22,11 @@ def prompts(study: PromptStudy | None) -> list[str]:
     if study is None:
         return []
     each = f"{study.episodes} episode{'' if study.episodes == 1 else 's'} a task and prompt"
-    parts = ["<h2>What the prompt changes</h2>", f"<p>Success at any step, {each}.</p>", _kinds(study)]
+    parts = [
+        "<h2>What the prompt changes</h2>",
+        f"<p>Success at any step, {each}.</p>",
+        _kinds(study),
+    ]
     return [*parts, *_matrix(study)] if len(study.matrix) > 1 else parts
 
 
@@ -55,8 +59,12 @@ def _matrix(study: PromptStudy) -> list[str]:
 
 
 def _summary(matrix: Mapping[str, Mapping[str, Interval]]) -> str:
-    pairs = [(told == scene, found.mean) for told, row in matrix.items() for scene, found in row.items()]
-    own, other = (100 * np.mean([mean for same, mean in pairs if same == which]) for which in (True, False))
+    pairs = [
+        (told == scene, found.mean) for told, row in matrix.items() for scene, found in row.items()
+    ]
+    own, other = (
+        100 * np.mean([mean for same, mean in pairs if same == which]) for which in (True, False)
+    )
     return f"Mean success {own:.0f} % when told the task of the scene, {other:.0f} % when told another."
 
 
@@ -66,7 +74,8 @@ def _cell(found: Interval, *, own: bool) -> str:
 
 
 def _name(task: str) -> str:
-    """Without the suite, which all tasks of a study share as a rule; it may break at its hyphens."""
+    """Without the suite, which all tasks of a study share as a rule; it may break at its
+    hyphens."""
     return escape(task.partition("/")[2] or task)
 
 

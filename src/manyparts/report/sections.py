@@ -22,7 +22,9 @@ VIDEO_BUDGET = 6_000_000
 
 
 def title(evidence: Evidence) -> str:
-    return escape(f"{evidence.run.name}: {_percent(evidence.result.aggregate['success_any'].mean)} success")
+    return escape(
+        f"{evidence.run.name}: {_percent(evidence.result.aggregate['success_any'].mean)} success"
+    )
 
 
 def body(evidence: Evidence) -> list[str]:
@@ -71,7 +73,8 @@ def _outdated(evidence: Evidence) -> str:
 
 
 def _planned(result: Result) -> str:
-    """Of an agent that plans, which seeks rewards rather than success: its planner, and what it earned."""
+    """Of an agent that plans, which seeks rewards rather than success: its planner, and what it
+    earned."""
     planner, found = result.provenance.get("planner"), result.aggregate["return"]
     if not planner:
         return ""
@@ -82,13 +85,28 @@ def _planned(result: Result) -> str:
 def success_table(result: Result) -> str:
     """One row a task, best first to read down, and the mean."""
     own = result.metrics
-    rows = [_task_row(escape(task).replace("/", "/<wbr>"), found, own) for task, found in result.per_task.items()]
+    rows = [
+        _task_row(escape(task).replace("/", "/<wbr>"), found, own)
+        for task, found in result.per_task.items()
+    ]
     if len(rows) > 1:
         rows.append(_task_row("mean over tasks", result.aggregate, own, kind="mean"))
     heads = ["task", "", "at any step", "at the last", *map(escape, own), "return", "steps"]
-    classes = ["", "spare", "number", "number", *["number"] * len(own), "number spare", "number spare"]
-    head = "".join(f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True))
-    table = f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    classes = [
+        "",
+        "spare",
+        "number",
+        "number",
+        *["number"] * len(own),
+        "number spare",
+        "number spare",
+    ]
+    head = "".join(
+        f'<th class="{kind}">{name}</th>' for name, kind in zip(heads, classes, strict=True)
+    )
+    table = (
+        f'<table id="success"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
     return f'<div class="wide">{table}</div>'
 
 
@@ -112,22 +130,29 @@ def curves(phases: Sequence[Phase]) -> str:
         )
         for phase in phases
     ]
-    held_out = any(key.startswith("validation/") for phase in phases for row in phase.metrics for key in row)
+    held_out = any(
+        key.startswith("validation/") for phase in phases for row in phase.metrics for key in row
+    )
     legend = '<p class="soft">Dashed: on held-out episodes.</p>' if held_out else ""
     return f'<div class="charts">{"".join(charts)}</div>{legend}'
 
 
 def videos(evidence: Evidence) -> str:
-    """Videos task by task with what the agent was told; beyond the budget of bytes they are counted, not shown."""
+    """Videos task by task with what the agent was told; beyond the budget of bytes they are
+    counted, not shown."""
     chosen = _within_budget(evidence.videos)
     parts = []
     for task in evidence.result.tasks:
         episodes = [episode for episode in evidence.result.episodes if episode.task == task]
         shown = [episode for episode in episodes if (task, episode.seed) in chosen]
         told = list(dict.fromkeys(episode.prompt for episode in episodes if episode.prompt))
-        said = " ".join(f"<q>{escape(sentence)}</q>" for sentence in told) or "no prompt"
+        said = " ".join(f"<q>{escape(instruction)}</q>" for instruction in told) or "no prompt"
         figures = "".join(_video(episode, chosen[task, episode.seed]) for episode in shown)
-        grid = f'<div class="videos">{figures}</div>' if figures else '<p class="soft">No video was kept.</p>'
+        grid = (
+            f'<div class="videos">{figures}</div>'
+            if figures
+            else '<p class="soft">No video was kept.</p>'
+        )
         parts.append(f'<h3>{escape(task)}</h3><p class="soft">Told: {said}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
         parts.append(
@@ -151,7 +176,10 @@ def provenance(found: Mapping[str, Any]) -> str:
 
 def definitions(facts: Mapping[str, Any]) -> str:
     """A list of names and values."""
-    items = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd>" for key, value in facts.items())
+    items = "".join(
+        f"<dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd>"
+        for key, value in facts.items()
+    )
     return f"<dl>{items}</dl>"
 
 
@@ -159,11 +187,17 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one, with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
-def _task_row(name: str, found: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task") -> str:
+def _task_row(
+    name: str, found: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task"
+) -> str:
     success, last = found["success_any"], found["success_last"]
     bar = interval_bar(success.mean, success.low, success.high)
     own = "".join(f'<td class="number">{_measure(found.get(metric))}</td>' for metric in metrics)
@@ -197,7 +231,7 @@ def _dataset_facts(data: Dataset) -> dict[str, Any]:
         "feels": ", ".join(ours.get("spec", {}).get("state_names", [])),
     }
     if noise.get("fraction"):
-        facts["noise"] = f"in {_percent(noise['fraction'])} of the attempts, deviation {noise['deviation']:g}"
+        facts["noise"] = f"in {_percent(noise['fraction'])} of the attempts, std {noise['std']:g}"
     return {key: value for key, value in facts.items() if value}
 
 
@@ -206,7 +240,9 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
     objectives = config.get("objectives", {})
     trains = config.get("train_only") or ["everything"]
     return {
-        "objectives": ", ".join(f"{name} (weight {item.get('weight', 1):g})" for name, item in objectives.items()),
+        "objectives": ", ".join(
+            f"{name} (weight {item.get('weight', 1):g})" for name, item in objectives.items()
+        ),
         "what trains": ", ".join(map(str, trains)),
         "updates": f"{config.get('steps')} steps of {config.get('batch_size')} windows",
         "starts from": "fresh weights" if before is None else shown_path(before),
@@ -214,7 +250,9 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
     }
 
 
-def _series(rows: Sequence[Mapping[str, Any]], prefix: str) -> dict[str, tuple[list[float], list[float]]]:
+def _series(
+    rows: Sequence[Mapping[str, Any]], prefix: str
+) -> dict[str, tuple[list[float], list[float]]]:
     """name to (steps, values) of the metrics whose name begins with `prefix`."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows:

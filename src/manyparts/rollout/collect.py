@@ -1,4 +1,5 @@
-"""Collects a dataset of expert demonstrations with several processes; the same bytes whatever their number."""
+"""Collects a dataset of expert demonstrations with several processes; the same bytes whatever their
+number."""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.core.storage.locked_folder import claim, holds
+from manyparts.core.storage.locked_folder import holds, locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
-from manyparts.rollout.recorded_tries import Attempt, CollectConfig, run_attempt
+from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record_try
 from manyparts.rollout.shards import clear_torn, load, staged
 from manyparts.rollout.workers import Affinity, stream
 
@@ -48,16 +49,16 @@ def collect(
 ) -> EpisodeDataset:
     """Record the first `episodes` successes of each task's expert.
 
-    Each is cut `steps_after_success` steps after its first solved one (None: what the suite has): an agent that saw
-    none of these does not know how to come close, nor how to stay; one that saw many of standing still may do nothing
-    else.
+    Each is cut `steps_after_success` steps after its first solved one (None: what the suite has):
+    an agent that saw none of these does not know how to come close, nor how to stay; one that saw
+    many of standing still may do nothing else.
 
-    Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the dataset depends
-    neither on `workers` (None: one a core) nor on kills: finished attempts wait in `<output>.partial`, from which
-    the same call continues (with `resume=False` it begins anew). Failed attempts are counted in
-    `meta/collection.json`; `keep_failures` keeps those made on the way as episodes too. Raises UserError for unknown
-    tasks or bad values, if `output` exists, if `<output>.partial` was begun with other settings, or if an expert
-    keeps failing.
+    Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the
+    dataset depends neither on `workers` (None: one a core) nor on kills: finished attempts wait in
+    `<output>.partial`, from which the same call continues (with `resume=False` it begins anew).
+    Failed attempts are counted in `meta/collection.json`; `keep_failures` keeps those made on the
+    way as episodes too. Raises UserError for unknown tasks or bad values, if `output` exists, if
+    `<output>.partial` was begun with other settings, or if an expert keeps failing.
     """
     names = tuple(registry.expand(tasks))
     if not names:
@@ -70,7 +71,9 @@ def collect(
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
-        steps_after_success=registry.steps_after_success(names) if steps_after_success is None else steps_after_success,
+        steps_after_success=registry.steps_after_success(names)
+        if steps_after_success is None
+        else steps_after_success,
     )
     _check(chosen)
     workers = cores() if workers is None else whole("workers", workers, minimum=1)
@@ -79,16 +82,17 @@ def collect(
     manifest = _manifest(chosen)
     if not resume:
         shutil.rmtree(staging, ignore_errors=True)
-    # both exist where a kill came after the dataset was put in place and before its staging was removed
+    # both exist where a kill came after the dataset was put in place and before its staging was
+    # removed
     if output.exists() and not holds(staging, manifest):
         raise UserError(f"{output} exists; choose another output")
     if not output.exists():
-        _require_one_body(chosen)
-    with claim(staging, manifest):
+        _require_one_embodiment_of_all(chosen)
+    with locked_folder(staging, manifest):
         clear_torn(staging)
         if not output.exists():
             ledgers = {task: Ledger(staged(staging, task)) for task in chosen.tasks}
-            _run_attempts(chosen, staging, ledgers, workers)
+            _record_tries(chosen, staging, ledgers, workers)
             _assemble(chosen, staging, ledgers).rename(output)
     shutil.rmtree(staging, ignore_errors=True)
     return EpisodeDataset.open(output)
@@ -112,13 +116,16 @@ class Ledger:
     def missing(self, episodes: int) -> int:
         """How many more attempts must be made for sure, if all that are running succeed.
 
-        Attempts start in order and only while this is positive, so none is made that would not be needed.
+        Attempts start in order and only while this is positive, so none is made that would not be
+        needed.
         """
         return max(episodes - self.successes - len(self.running), 0)
 
     def start_next(self) -> int:
         """Take the lowest number that is neither finished nor running."""
-        number = next(n for n in range(len(self.finished) + len(self.running) + 1) if not self._is_taken(n))
+        number = next(
+            n for n in range(len(self.finished) + len(self.running) + 1) if not self._is_taken(n)
+        )
         self.running.add(number)
         return number
 
@@ -140,18 +147,20 @@ def _check(config: CollectConfig) -> None:
     if not 0 <= noise.fraction <= 1:
         raise UserError(f"noise fraction is {noise.fraction}; expected 0 to 1")
     if not 0 <= noise.correlation < 1:
-        raise UserError(f"noise correlation is {noise.correlation}; expected at least 0 and less than 1")
-    if noise.deviation < 0:
-        raise UserError(f"noise deviation is {noise.deviation}; expected at least 0")
+        raise UserError(
+            f"noise correlation is {noise.correlation}; expected at least 0 and less than 1"
+        )
+    if noise.std < 0:
+        raise UserError(f"noise std is {noise.std}; expected at least 0")
 
 
-def _require_one_body(config: CollectConfig) -> None:
+def _require_one_embodiment_of_all(config: CollectConfig) -> None:
     """See `_require_one_embodiment`; before anything is recorded."""
-    first, tasks = None, registry.one_of_each_body(config.tasks)
+    first, tasks = None, registry.one_task_per_embodiment(config.tasks)
     for task in tasks if len(tasks) > 1 else ():
         with closing(registry.make(task, config.environment)) as env:
-            first = first or env.interface
-            _require_one_embodiment(first, env.interface, task)
+            first = first or env.embodiment_spec
+            _require_one_embodiment(first, env.embodiment_spec, task)
 
 
 def _manifest(config: CollectConfig) -> dict[str, Any]:
@@ -160,23 +169,29 @@ def _manifest(config: CollectConfig) -> dict[str, Any]:
     return to_jsonable(config) | {"versions": versions}
 
 
-def _run_attempts(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger], workers: int) -> None:
+def _record_tries(
+    config: CollectConfig, staging: Path, ledgers: dict[str, Ledger], workers: int
+) -> None:
     affinity = Affinity()
 
-    def next_attempt(worker: int) -> Attempt | None:
-        task = affinity.choose(worker, {name: ledger.missing(config.episodes) for name, ledger in ledgers.items()})
-        return None if task is None else Attempt(task, ledgers[task].start_next(), config, staging)
+    def next_try(worker: int) -> RecordedTry | None:
+        task = affinity.choose(
+            worker, {name: ledger.missing(config.episodes) for name, ledger in ledgers.items()}
+        )
+        return (
+            None if task is None else RecordedTry(task, ledgers[task].start_next(), config, staging)
+        )
 
-    seconds, frames, interface = time.monotonic(), 0, None
+    seconds, frames, spec = time.monotonic(), 0, None
     with (
         progress_bar("collecting", config.episodes * len(config.tasks)) as bar,
-        closing(stream(run_attempt, next_attempt, workers=workers)) as attempts,
+        closing(stream(record_try, next_try, workers=workers)) as attempts,
     ):
         for attempt, outcome in attempts:
             ledger = ledgers[attempt.task]
             ledger.finish(attempt.number, outcome.success)
-            interface = interface or outcome.interface
-            _require_one_embodiment(interface, outcome.interface, attempt.task)
+            spec = spec or outcome.spec
+            _require_one_embodiment(spec, outcome.spec, attempt.task)
             _require_progress(attempt.task, ledger)
             frames += outcome.frames if outcome.success or config.keep_failures else 0
             rate = frames / (time.monotonic() - seconds)
@@ -198,11 +213,14 @@ def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
 
 def _require_progress(task: str, ledger: Ledger) -> None:
     if ledger.failures >= PATIENT_FAILURES + 4 * ledger.successes:
-        raise UserError(f"the expert of {task} failed {ledger.failures} of {len(ledger.finished)} attempts; gave up")
+        raise UserError(
+            f"the expert of {task} failed {ledger.failures} of {len(ledger.finished)} attempts; gave up"
+        )
 
 
 def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) -> Path:
-    """The dataset of all staged attempts to be kept, tasks in the order asked for, attempts in theirs."""
+    """The dataset of all staged attempts to be kept, tasks in the order asked for, attempts in
+    theirs."""
     path = staging / "dataset"
     shutil.rmtree(path, ignore_errors=True)
     kept = [(task, number) for task in config.tasks for number in _kept(config, ledgers[task])]
@@ -210,14 +228,14 @@ def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) 
     def read(task: str, number: int) -> tuple[Any, Spec]:
         return load(staging, task, number, success=ledgers[task].finished[number])
 
-    interface = read(*kept[0])[1]
+    spec = read(*kept[0])[1]
     environment = to_jsonable(config.environment)
     with (
         progress_bar("writing", len(kept)) as bar,
         DatasetWriter(
             path,
-            interface,
-            fps=interface.action.control_rate_hz,
+            spec,
+            fps=spec.action.control_rate_hz,
             tasks=[_entry(task) for task in config.tasks],
             environment=environment,
             images=config.images,
@@ -225,11 +243,12 @@ def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) 
     ):
         for count, (task, number) in enumerate(kept):
             episode, other = read(task, number)
-            _require_one_embodiment(interface, other, task)
+            _require_one_embodiment(spec, other, task)
             writer.add(episode)
             bar.show(count + 1, "")
     attempts = {
-        task: {"attempts": len(ledger.finished), "failures": ledger.failures} for task, ledger in ledgers.items()
+        task: {"attempts": len(ledger.finished), "failures": ledger.failures}
+        for task, ledger in ledgers.items()
     }
     described = _manifest(config) | {"attempts": attempts}
     write_atomically(path / "meta" / "collection.json", json.dumps(described, indent=1).encode())
@@ -237,9 +256,13 @@ def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) 
 
 
 def _kept(config: CollectConfig, ledger: Ledger) -> list[int]:
-    return [number for number, success in sorted(ledger.finished.items()) if success or config.keep_failures]
+    return [
+        number
+        for number, success in sorted(ledger.finished.items())
+        if success or config.keep_failures
+    ]
 
 
 def _entry(task: str) -> TaskEntry:
     instructions = registry.instructions(task)
-    return TaskEntry(task, instructions.sentence, instructions.paraphrases)
+    return TaskEntry(task, instructions.instruction, instructions.paraphrases)

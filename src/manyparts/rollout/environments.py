@@ -1,4 +1,5 @@
-"""The simulators a worker process keeps open between its jobs: building one takes about a second."""
+"""The simulators a worker process keeps open between its jobs: building one takes about a
+second."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _open: OrderedDict[tuple[str, EnvConfig, Split], Environment] = OrderedDict()
 
 
 def environment(task: str, config: EnvConfig, split: Split) -> Environment:
-    """The environment for a task, built on first use. The last `KEPT` stay open, older ones are closed."""
+    """The environment for a task, built on first use. The last `KEPT` stay open, older ones are
+    closed."""
     key = (task, config, split)
     if key not in _open:
         while len(_open) >= KEPT:

@@ -15,9 +15,11 @@ from manyparts.envs.base import Environment
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in one step: the observation (None if nobody asked), then the action, then what came of it.
+    """What happened in one step: the observation (None if nobody asked), then the action, then what
+    came of it.
 
-    carry: the agent's memory after acting. action: float32 (a,), as executed. success: solved after the action.
+    carry: the agent's memory after acting. action: float32 (a,), as executed. success: solved after
+    the action.
     """
 
     index: int
@@ -30,10 +32,11 @@ class Step:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One episode's outcome. length: steps taken; first_success: index of the first solved step, None if never.
+    """One episode's outcome. length: steps taken; first_success: index of the first solved step,
+    None if never.
 
-    return_: the sum of rewards. success_any, success_last: solved after any step, after the last step.
-    metrics: the suite's own measures at the end, by name.
+    return_: the sum of rewards. success_any, success_last: solved after any step, after the last
+    step. metrics: the suite's own measures at the end, by name.
     """
 
     task: str
@@ -58,11 +61,13 @@ def rollout(
     observed: Container[int] = (),
     steps_after_success: int | None = None,
 ) -> EpisodeResult:
-    """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None: the env's own).
+    """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None:
+    the env's own).
 
-    prompt: a plain sentence will do. An observation is rendered only when the agent needs it, and at the
-    steps `observed`. `on_step` is called after every step, before the next one begins. `steps_after_success` ends the
-    episode so many steps after its first solved one; None: it runs to its end.
+    prompt: a plain instruction will do. An observation is rendered only when the agent needs it,
+    and at the steps `observed`. `on_step` is called after every step, before the next one begins.
+    `steps_after_success` ends the episode so many steps after its first solved one; None: it runs
+    to its end.
     """
     prompt = Prompt.of(prompt)
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
@@ -81,7 +86,9 @@ def rollout(
         if terminated or truncated or _lasted(index, first_success, steps_after_success):
             break
     solved = first_success is not None
-    return EpisodeResult(env.task, seed, solved, success, return_, index + 1, first_success, env.metrics())
+    return EpisodeResult(
+        env.task, seed, solved, success, return_, index + 1, first_success, env.metrics()
+    )
 
 
 def _lasted(index: int, first_success: int | None, steps_after_success: int | None) -> bool:

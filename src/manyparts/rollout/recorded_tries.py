@@ -19,7 +19,8 @@ from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
 from manyparts.rollout.shards import stage
 
-# An attempt unsolved after this many steps may well fail: the rest is simulated first, and rendered if it succeeds.
+# An attempt unsolved after this many steps may well fail: the rest is simulated first, and rendered
+# if it succeeds.
 PATIENT_STEPS = 100
 
 
@@ -27,8 +28,8 @@ PATIENT_STEPS = 100
 class CollectConfig:
     """What decides every byte of a collected dataset. episodes: successes kept of each task.
 
-    images: "png" or "video". keep_failures: keep the attempts that failed on the way to those successes as well.
-    steps_after_success: steps recorded after the first solved one.
+    images: "png" or "video". keep_failures: keep the attempts that failed on the way to those
+    successes as well. steps_after_success: steps recorded after the first solved one.
     """
 
     tasks: tuple[str, ...]
@@ -42,8 +43,8 @@ class CollectConfig:
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """Attempt `number` (0, 1, ...) at a task, to be staged under `staging`."""
+class RecordedTry:
+    """RecordedTry `number` (0, 1, ...) at a task, to be staged under `staging`."""
 
     task: str
     number: int
@@ -53,25 +54,30 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt: frames is its length in steps, interface the embodiment it was made with."""
+    """What became of an attempt: frames is its length in steps, spec the embodiment it was made
+    with."""
 
     success: bool
     frames: int
-    interface: Spec
+    spec: Spec
 
 
-def run_attempt(attempt: Attempt) -> Outcome:
-    """Make one attempt and stage it: a pure function of (config.seed, task, number), whichever process runs it."""
+def record_try(attempt: RecordedTry) -> Outcome:
+    """Make one attempt and stage it: a pure function of (config.seed, task, number), whichever
+    process runs it."""
     config = attempt.config
     env = environment(attempt.task, config.environment, "train")
     episode, result = record(env, attempt)
-    success, interface = result.success_any, env.interface
-    stage(attempt.staging, attempt.task, attempt.number, success=success, episode=episode, interface=interface)
-    return Outcome(success, result.length, interface)
+    success, spec = result.success_any, env.embodiment_spec
+    stage(
+        attempt.staging, attempt.task, attempt.number, success=success, episode=episode, spec=spec
+    )
+    return Outcome(success, result.length, spec)
 
 
-def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeResult]:
-    """The recorded episode, cut soon after its first success, and its outcome; None for a failure not to be kept."""
+def record(env: Environment, attempt: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
+    """The recorded episode, cut soon after its first success, and its outcome; None for a failure
+    not to be kept."""
     config = attempt.config
     seed = derive_seed("collect", config.seed, attempt.task, attempt.number)
     noisy = is_noisy(attempt.number, config.noise.fraction)
@@ -81,7 +87,9 @@ def record(env: Environment, attempt: Attempt) -> tuple[Episode | None, EpisodeR
         steps: list[Step] = []
         options: dict[str, Any] = {"observed": observed, "on_step": steps.append}
         after = config.steps_after_success
-        return steps, rollout(env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options)
+        return steps, rollout(
+            env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options
+        )
 
     patience = env.max_steps if config.keep_failures else PATIENT_STEPS + config.steps_after_success
     steps, result = run(range(patience))
@@ -104,9 +112,12 @@ def _episode(task: str, seed: int, steps: list[Step]) -> Episode:
     assert first is not None
     return Episode(
         task=task,
-        sentence=instructions(task).sentence,
+        instruction=instructions(task).instruction,
         seed=seed,
-        images={name: np.stack([o["images"][name] for o in observations if o is not None]) for name in first["images"]},
+        images={
+            name: np.stack([o["images"][name] for o in observations if o is not None])
+            for name in first["images"]
+        },
         state=np.stack([o["state"] for o in observations if o is not None]),
         action=np.stack([step.action for step in steps]),
         expert_action=np.stack([step.carry.expert_action for step in steps]),

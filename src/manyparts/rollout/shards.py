@@ -1,4 +1,5 @@
-"""Finished attempts on disk before they become a dataset, so that a kill loses only what was under way."""
+"""Finished attempts on disk before they become a dataset, so that a kill loses only what was under
+way."""
 
 from __future__ import annotations
 
@@ -15,13 +16,20 @@ from manyparts.core.storage.atomic import write_atomically
 _RECORDED = ("state", "action", "expert_action", "reward", "success")
 
 
-def stage(folder: Path, task: str, number: int, *, success: bool, episode: Episode | None, interface: Spec) -> None:
-    """Record an attempt's outcome, all of it or nothing. episode: None for a failure that is not kept."""
+def stage(
+    folder: Path, task: str, number: int, *, success: bool, episode: Episode | None, spec: Spec
+) -> None:
+    """Record an attempt's outcome, all of it or nothing. episode: None for a failure that is not
+    kept."""
     content = io.BytesIO()
     if episode is not None:
         images = {f"images/{name}": frames for name, frames in episode.images.items()}
         arrays = {name: getattr(episode, name) for name in _RECORDED}
-        described = {"seed": episode.seed, "sentence": episode.sentence, "interface": json.dumps(interface.to_dict())}
+        described = {
+            "seed": episode.seed,
+            "sentence": episode.instruction,
+            "interface": json.dumps(spec.to_dict()),
+        }
         np.savez(content, **described, **images, **arrays)
     path = _path(folder, task, number, success)
     path.parent.mkdir(exist_ok=True)
@@ -37,11 +45,15 @@ def staged(folder: Path, task: str) -> dict[int, bool]:
 def load(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episode, Spec]:
     """A staged attempt and the embodiment it was made with."""
     with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
-        images = {name.removeprefix("images/"): file[name] for name in file.files if name.startswith("images/")}
+        images = {
+            name.removeprefix("images/"): file[name]
+            for name in file.files
+            if name.startswith("images/")
+        }
         arrays = {name: file[name] for name in _RECORDED}
-        described = {"task": task, "sentence": str(file["sentence"]), "seed": int(file["seed"])}
-        interface = Spec.from_dict(json.loads(str(file["interface"])))
-        return Episode(images=images, **described, **arrays), interface
+        described = {"task": task, "instruction": str(file["sentence"]), "seed": int(file["seed"])}
+        spec = Spec.from_dict(json.loads(str(file["interface"])))
+        return Episode(images=images, **described, **arrays), spec
 
 
 def clear_torn(folder: Path) -> None:

@@ -1,4 +1,5 @@
-"""Jobs run in worker processes: results as they come, and no worker outlives the process that started it."""
+"""Jobs run in worker processes: results as they come, and no worker outlives the process that
+started it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from manyparts.core.host.processes import ending
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# One thread each: workers already share the cores among themselves. LP_NUM_THREADS is the software renderer's.
+# One thread each: workers already share the cores among themselves. LP_NUM_THREADS is the software
+# renderer's.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
 
 
@@ -34,18 +36,20 @@ class WorkerError(RuntimeError):
 
 
 class LostWorkerError(WorkerError, UserError):
-    """A worker process died in the middle of its work: killed, out of memory, or by a broken driver."""
+    """A worker process died in the middle of its work: killed, out of memory, or by a broken
+    driver."""
 
 
 def stream(
     function: Callable[[Job], Result], next_job: Callable[[int], Job | None], *, workers: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """Yield each job with its result as it ends. Close the iterator (`contextlib.closing`) to stop the workers.
+    """Yield each job with its result as it ends. Close the iterator (`contextlib.closing`) to stop
+    the workers.
 
-    function: importable by name; it runs in fresh processes that do not run the caller's main script again.
-    next_job(worker) is asked whenever that worker is free: a job, or None for nothing to do at this moment. The
-    stream ends when no job runs and none is offered. Raises UserError as raised by `function`, LostWorkerError if a
-    worker died, else WorkerError.
+    function: importable by name; it runs in fresh processes that do not run the caller's main
+    script again. next_job(worker) is asked whenever that worker is free: a job, or None for nothing
+    to do at this moment. The stream ends when no job runs and none is offered. Raises UserError as
+    raised by `function`, LostWorkerError if a worker died, else WorkerError.
     """
     if workers < 1:
         raise UserError(f"{workers} workers; at least 1 is needed")
@@ -73,19 +77,23 @@ def stream(
 
 
 class Affinity:
-    """Gives each worker a task of its own for as long as there is work, so that it builds few simulators."""
+    """Gives each worker a task of its own for as long as there is work, so that it builds few
+    simulators."""
 
     def __init__(self) -> None:
         self._current: dict[int, str] = {}
 
     def choose(self, worker: int, remaining: Mapping[str, int]) -> str | None:
-        """The task `worker` does next, given the number of jobs left of each; None if none is left."""
+        """The task `worker` does next, given the number of jobs left of each; None if none is
+        left."""
         remaining = {task: count for task, count in remaining.items() if count > 0}
         if not remaining:
             return None
         if self._current.get(worker) not in remaining:
             taken = {task for other, task in self._current.items() if other != worker}
-            self._current[worker] = max(remaining, key=lambda task: (task not in taken, remaining[task]))
+            self._current[worker] = max(
+                remaining, key=lambda task: (task not in taken, remaining[task])
+            )
         return self._current[worker]
 
 
@@ -96,7 +104,9 @@ class _Worker:
         self.index = index
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
-        environment = os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = (
+            os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()})"],
             pass_fds=[theirs.fileno()],
@@ -117,7 +127,9 @@ class _Worker:
         try:
             kind, value = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            raise LostWorkerError(self._obituary(f"while running {shorten(str(job), _JOB_TEXT)}")) from None
+            raise LostWorkerError(
+                self._obituary(f"while running {shorten(str(job), _JOB_TEXT)}")
+            ) from None
         if kind == "user error":
             raise UserError(value)
         if kind == "error":
@@ -144,7 +156,8 @@ class _Worker:
 
 
 def serve(descriptor: int) -> None:
-    """The worker's end: run jobs from the socket until told to stop, or until the parent is gone."""
+    """The worker's end: run jobs from the socket until told to stop, or until the parent is
+    gone."""
     connection = Connection(descriptor)
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()

@@ -1,4 +1,5 @@
-"""Declared lists of runs and the tables that answer them. A study is a file with `STUDY` and a line in `STUDIES`."""
+"""Declared lists of runs and the tables that answer them. A study is a file with `STUDY` and a line
+in `STUDIES`."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ STUDIES = (
 )
 
 
-def find(name: str) -> Study:
+def find_study(name: str) -> Study:
     """The study of that name, one of `STUDIES`."""
     import importlib
 

@@ -13,18 +13,23 @@ from manyparts.training.config import AugmentationConfig
 
 
 def augment(batch: Batch, config: AugmentationConfig, generator: torch.Generator) -> Batch:
-    """The batch with images shifted, cut and brightened and states moved, each window in its own way and (but for
-    `each_step`) all its steps alike; its prompt's pictures in another way, all of them alike."""
+    """The batch with images shifted, cut and brightened and states moved, each window in its own
+    way and (but for `each_step`) all its steps alike; its prompt's pictures in another way, all of
+    them alike."""
     images = {name: _augment(frames, config, generator) for name, frames in batch.images.items()}
-    pictures = batch.prompt_pictures
+    pictures = batch.prompt_images
     if pictures is not None:
-        moved = {name: _augment(frames, config, generator) for name, frames in pictures.images.items()}
+        moved = {
+            name: _augment(frames, config, generator) for name, frames in pictures.images.items()
+        }
         pictures = replace(pictures, images=moved)
     state = batch.state
     if config.state_noise:
-        offset = torch.randn(len(batch), 1, state.shape[-1], generator=generator, device=generator.device)
+        offset = torch.randn(
+            len(batch), 1, state.shape[-1], generator=generator, device=generator.device
+        )
         state = state + config.state_noise * offset.to(state.device) * batch.mask[..., None]
-    return replace(batch, images=images, state=state, prompt_pictures=pictures)
+    return replace(batch, images=images, state=state, prompt_images=pictures)
 
 
 def _augment(frames: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:

@@ -26,14 +26,20 @@ KEPT = 2
 
 
 def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointInfo) -> Path:
-    """Write checkpoints/{step}, point `last` at it, then remove all but the newest few. A kill at any moment leaves
-    `last` at a whole checkpoint. All ranks call it, and the first writes whole tensors, so that any number of processes
-    can go on from them. Raises UserError if the disk is full.
+    """Write checkpoints/{step}, point `last` at it, then remove all but the newest few. A kill at
+    any moment leaves `last` at a whole checkpoint. All ranks call it, and the first writes whole
+    tensors, so that any number of processes can go on from them. Raises UserError if the disk is
+    full.
 
-    model.safetensors holds the averaged weights where there are any; training_state.pt then has the others.
+    model.safetensors holds the averaged weights where there are any; training_state.pt then has the
+    others.
     """
     folder = run / CHECKPOINTS / f"{step:06d}"
-    state: dict[str, Any] = {"step": step, "optimizer": _whole_state(learner.optimizer), "meter": meter.sums}
+    state: dict[str, Any] = {
+        "step": step,
+        "optimizer": _whole_state(learner.optimizer),
+        "meter": meter.sums,
+    }
     weights = {name: whole(tensor) for name, tensor in learner.system.state_dict().items()}
     if learner.averages is not None:
         state["weights"] = {name: weights[name] for name in learner.averages.values}
@@ -56,8 +62,8 @@ def last(run: Path) -> Path | None:
 
 
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
-    """Bring a learner to the state of a checkpoint, whose weights its system was made with. Returns how many steps are
-    done, and the running means."""
+    """Bring a learner to the state of a checkpoint, whose weights its system was made with. Returns
+    how many steps are done, and the running means."""
     state = _load_state(folder / STATE)
     if learner.averages is not None:  # these began as the checkpoint's weights, which are averages
         own = trained(learner.system)
@@ -65,14 +71,19 @@ def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
             for name in learner.averages.values:
                 own[name].copy_(part(state["weights"][name], own[name]))
     _load_parts(learner.optimizer, state["optimizer"])
-    return state["step"], Meter({name: (total, count) for name, (total, count) in state["meter"].items()})
+    return state["step"], Meter(
+        {name: (total, count) for name, (total, count) in state["meter"].items()}
+    )
 
 
 def _whole_state(optimizer: Optimizer) -> dict[str, Any]:
     """The optimiser's state with whole tensors, as if one process held it."""
     state = optimizer.state_dict()
     entries = {
-        number: {name: whole(value) if isinstance(value, Tensor) else value for name, value in entry.items()}
+        number: {
+            name: whole(value) if isinstance(value, Tensor) else value
+            for name, value in entry.items()
+        }
         for number, entry in state["state"].items()
     }
     return state | {"state": entries}
@@ -83,7 +94,9 @@ def _load_parts(optimizer: Optimizer, state: dict[str, Any]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     entries = {
         number: {
-            name: part(value, parameters[number]) if value.shape == parameters[number].shape else value
+            name: part(value, parameters[number])
+            if value.shape == parameters[number].shape
+            else value
             for name, value in entry.items()
         }
         for number, entry in state["state"].items()
@@ -103,11 +116,14 @@ def _load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     except Exception as error:  # of a file that is cut off its reader may raise anything
-        raise UserError(f"{path} cannot be read: {type(error).__name__}; the run cannot be resumed from it") from error
+        raise UserError(
+            f"{path} cannot be read: {type(error).__name__}; the run cannot be resumed from it"
+        ) from error
 
 
 def _put_aside(last: Path) -> None:
-    """`last` is a folder where a copy of the run has followed the link: let it be the step that it is."""
+    """`last` is a folder where a copy of the run has followed the link: let it be the step that it
+    is."""
     try:
         name = f"{_load_state(last / STATE)['step']:06d}"
     except (UserError, KeyError):
@@ -126,7 +142,8 @@ def _free(path: Path) -> Path:
 
 
 def _prune(folder: Path, newest: Path) -> None:
-    """Remove older checkpoints, and those of later steps that a run resumed from `last` has left behind."""
+    """Remove older checkpoints, and those of later steps that a run resumed from `last` has left
+    behind."""
     steps = numbered(folder)
     kept = [path for path in steps if int(path.name) <= int(newest.name)][-KEPT:]
     for torn in folder.iterdir():
@@ -138,7 +155,8 @@ def _prune(folder: Path, newest: Path) -> None:
 
 
 def _delete(checkpoint: Path) -> None:
-    """Remove what training wrote, and the folder if nothing else is in it: results may lie there."""
+    """Remove what training wrote, and the folder if nothing else is in it: results may lie
+    there."""
     with contextlib.suppress(OSError):
         for name in (WEIGHTS, STATE, CONFIG):  # without weights it is no checkpoint any more
             (checkpoint / name).unlink(missing_ok=True)

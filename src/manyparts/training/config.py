@@ -48,7 +48,12 @@ class OptimizerConfig:
         _require("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("optimizer.clip_norm", self.clip_norm, self.clip_norm > 0, "above 0")
         _require("optimizer.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0")
-        _require("optimizer.final_fraction", self.final_fraction, 0 <= self.final_fraction <= 1, "in [0, 1]")
+        _require(
+            "optimizer.final_fraction",
+            self.final_fraction,
+            0 <= self.final_fraction <= 1,
+            "in [0, 1]",
+        )
         _require("optimizer.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
 
 
@@ -58,8 +63,8 @@ class CurationConfig:
     """Which demonstrations are left out, by what `manyparts data info --quality` measures."""
 
     measure: Measure = "divergence"
-    """What is bad: others act differently (divergence), all is known already (diversity), nothing moves (idle), the way
-    leads back (extraneous)."""
+    """What is bad: others act differently (divergence), all is known already (diversity), nothing
+    moves (idle), the way leads back (extraneous)."""
 
     drop: float = 0.0
     """Share of each task's demonstrations that goes, the worst first."""
@@ -72,7 +77,8 @@ class CurationConfig:
 @set_by_replace
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Changes of a window's images and states, the same for all its steps; the defaults change nothing."""
+    """Changes of a window's images and states, the same for all its steps; the defaults change
+    nothing."""
 
     shift_pixels: int = 0
     """Largest random shift, in pixels."""
@@ -87,14 +93,22 @@ class AugmentationConfig:
     """Change the image of every step in its own way, not all of a window alike."""
 
     state_noise: float = 0.0
-    """Standard deviation of an offset of the state, in standard deviations of the data. An exact state names the
-    demonstration it comes from, and the policy learns these by heart instead of looking."""
+    """Standard std of an offset of the state, in standard deviation of the data. An exact state
+    names the demonstration it comes from, and the policy learns these by heart instead of
+    looking."""
 
     def __post_init__(self) -> None:
         require_types(self)
-        _require("augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0")
+        _require(
+            "augmentation.shift_pixels", self.shift_pixels, self.shift_pixels >= 0, "at least 0"
+        )
         low, high = self.resized_crop
-        _require("augmentation.resized_crop", self.resized_crop, 0 < low <= high <= 1, "0 < low <= high <= 1")
+        _require(
+            "augmentation.resized_crop",
+            self.resized_crop,
+            0 < low <= high <= 1,
+            "0 < low <= high <= 1",
+        )
         _require("augmentation.brightness", self.brightness, 0 <= self.brightness < 1, "in [0, 1)")
         _require("augmentation.state_noise", self.state_noise, self.state_noise >= 0, "at least 0")
 
@@ -121,20 +135,23 @@ class TrainConfig:
     """Losses by name, each with its weight."""
 
     train_only: tuple[str, ...] = ()
-    """Patterns of the parameters that are trained; all others are frozen. Empty: all are trained."""
+    """Patterns of the parameters that are trained; all others are frozen. Empty: all are
+    trained."""
 
     freeze_untrained: bool = False
-    """Allow train_only to freeze parameters that nothing has trained: random features, as a baseline."""
+    """Allow train_only to freeze parameters that nothing has trained: random features, as a
+    baseline."""
 
     new_parameters: tuple[str, ...] = ()
     """Patterns of parameters that the run we start from may lack."""
 
     cache_features: bool = False
-    """Compute the visual tokens of frozen encoders once, for the whole dataset, and train on these."""
+    """Compute the visual tokens of frozen encoders once, for the whole dataset, and train on
+    these."""
 
     buffer_frames: int = 0
-    """0: decode the whole dataset to the disk once. N: fetch, decode and shuffle about N frames at a time, which suits
-    a dataset that is larger than the disk, or lies elsewhere."""
+    """0: decode the whole dataset to the disk once. N: fetch, decode and shuffle about N frames at
+    a time, which suits a dataset that is larger than the disk, or lies elsewhere."""
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000
@@ -149,18 +166,20 @@ class TrainConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     curation: CurationConfig = field(default_factory=CurationConfig)
     precision: Precision = "fp32"
-    """bf16: matrix products in bfloat16, weights and losses in float32; all in float32 where a CPU has no instructions
-    for it."""
+    """bf16: matrix products in bfloat16, weights and losses in float32; all in float32 where a CPU
+    has no instructions for it."""
 
     compile: bool = False
-    """Compile transformer blocks and keypoint encoders with torch.compile; needs a C++ compiler on a CPU."""
+    """Compile transformer blocks and keypoint encoders with torch.compile; needs a C++ compiler on
+    a CPU."""
 
     processes: int = 1
-    """Processes that share each batch, on a CPU; other devices use one. Under torchrun its own number counts."""
+    """Processes that share each batch, on a CPU; other devices use one. Under torchrun its own
+    number counts."""
 
     sharding: Literal["none", "fsdp"] = "none"
-    """What each process holds where several train: none: all weights; fsdp: its part of weights, gradients and
-    optimiser state (docs/scale.md)."""
+    """What each process holds where several train: none: all weights; fsdp: its part of weights,
+    gradients and optimiser state (docs/scale.md)."""
 
     validation_fraction: float = 0.05
     """Part of each task's episodes that is held out for the validation loss."""
@@ -186,12 +205,21 @@ class TrainConfig:
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("buffer_frames", self.buffer_frames, self.buffer_frames >= 0, "at least 0")
         alone = not (self.buffer_frames and (self.cache_features or self.curation.drop))
-        expected = "0 with cache_features or curation, which go through the whole dataset before training"
+        expected = (
+            "0 with cache_features or curation, which go through the whole dataset before training"
+        )
         _require("buffer_frames", self.buffer_frames, alone, expected)
         cached = not (self.cache_features and not sees_images(self.model))
-        _require("cache_features", self.cache_features, cached, "False for a model that sees no images")
+        _require(
+            "cache_features", self.cache_features, cached, "False for a model that sees no images"
+        )
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
-        _require("validation_fraction", self.validation_fraction, 0 <= self.validation_fraction < 1, "in [0, 1)")
+        _require(
+            "validation_fraction",
+            self.validation_fraction,
+            0 <= self.validation_fraction < 1,
+            "in [0, 1)",
+        )
         parts = self.processes * self.optimizer.accumulation
         expected = f"a multiple of processes x accumulation = {parts}"
         _require("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
@@ -200,7 +228,9 @@ class TrainConfig:
 def require_config(config: object) -> None:
     """Raises UserError for anything but a `TrainConfig`, such as the name of a preset."""
     if not isinstance(config, TrainConfig):
-        name = f"preset({config!r})" if isinstance(config, str) else 'preset("dualmind/phase1-laptop")'
+        name = (
+            f"preset({config!r})" if isinstance(config, str) else 'preset("dualmind/phase1-laptop")'
+        )
         raise UserError(f"config is {config!r}; expected a TrainConfig, such as manyparts.{name}")
 
 

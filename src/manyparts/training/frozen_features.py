@@ -1,4 +1,5 @@
-"""Visual tokens of a whole dataset under frozen encoders, computed once and kept on disk as float16."""
+"""Visual tokens of a whole dataset under frozen encoders, computed once and kept on disk as
+float16."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import torch
 from manyparts.core.errors import UserError
 from manyparts.core.progress import progress_bar
 from manyparts.core.serialisation import content_hash
-from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
 from manyparts.core.storage.caches import cache_root
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FORMAT, FrameCache
@@ -34,9 +35,9 @@ def frozen_features(
     precision: str = "fp32",
     cache_dir: str | Path | None = None,
 ) -> dict[str, np.ndarray]:
-    """Camera to the tokens (num_frames, n, d) of every frame: memory-mapped float16, computed now if they are not
-    there; a camera is seen by the encoder of its slot. They are named by the encoders' weights, `encoder` (their
-    config), the precision and the dataset's content.
+    """Camera to the tokens (num_frames, n, d) of every frame: memory-mapped float16, computed now
+    if they are not there; a camera is seen by the encoder of its slot. They are named by the
+    encoders' weights, `encoder` (their config), the precision and the dataset's content.
 
     Raises UserError if an encoder is trained, its tokens do not fit float16, or the disk is full.
     """
@@ -44,20 +45,26 @@ def frozen_features(
     content = encoder_hash(system, encoder, precision)
     folder = cache_root(cache_dir) / "features" / f"{dataset.fingerprint[:32]}-{content}-{FORMAT}"
     if not folder.is_dir():
-        _build(system, cache, system.model.joint.slot_of(dataset.spec), folder, precision)
+        _build(system, cache, system.model.embodiments.slot_of(dataset.spec), folder, precision)
     cameras = dataset.spec.cameras
-    return {camera: np.load(folder / f"{number}.npy", mmap_mode="r") for number, camera in enumerate(cameras)}
+    return {
+        camera: np.load(folder / f"{number}.npy", mmap_mode="r")
+        for number, camera in enumerate(cameras)
+    }
 
 
 def require_frozen(system: System) -> None:
     """Raises UserError if a parameter of the encoders is trained."""
     moving = [name for name in trained(system) if name.startswith(system.encoder_names)]
     if moving:
-        raise UserError(f"cache_features needs frozen encoders, but {moving[0]} is trained; change one of the two")
+        raise UserError(
+            f"cache_features needs frozen encoders, but {moving[0]} is trained; change one of the two"
+        )
 
 
 def encoder_hash(system: System, encoder: Any, precision: str) -> str:
-    """A name of what decides the tokens: the encoders' weights to the bit, their config, the precision."""
+    """A name of what decides the tokens: the encoders' weights to the bit, their config, the
+    precision."""
     whole = hashlib.sha256(f"{content_hash(encoder)} {precision}".encode())
     for name, tensor in sorted(system.state_dict().items()):
         if name.startswith(system.encoder_names):
@@ -66,20 +73,24 @@ def encoder_hash(system: System, encoder: Any, precision: str) -> str:
     return whole.hexdigest()[:32]
 
 
-def _build(system: System, cache: FrameCache, slots: Mapping[str, str], folder: Path, precision: str) -> None:
+def _build(
+    system: System, cache: FrameCache, slots: Mapping[str, str], folder: Path, precision: str
+) -> None:
     """slots: camera to slot."""
     fresh = temporary_folder(folder)
     try:
         for number, (camera, slot) in enumerate(slots.items()):
             _encode(system, cache, camera, slot, fresh / f"{number}.npy", precision)
-        put_in_place(fresh, folder)
+        rename_into_place(fresh, folder)
     except OSError as error:
         raise disk_error(error, folder) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _encode(system: System, cache: FrameCache, camera: str, slot: str, path: Path, precision: str) -> None:
+def _encode(
+    system: System, cache: FrameCache, camera: str, slot: str, path: Path, precision: str
+) -> None:
     began = time.monotonic()
     with progress_bar(f"encoding {camera}", cache.num_frames) as bar, path.open("wb") as file:
         for done, tokens in _tokens(system, cache, camera, slot, precision):
@@ -93,7 +104,9 @@ def _encode(system: System, cache: FrameCache, camera: str, slot: str, path: Pat
             file.write(tokens.tobytes())
             bar.show(done, "")
         rate = cache.num_frames / (time.monotonic() - began)
-        bar.summary = f"encoded {cache.num_frames} frames of camera {camera} once ({rate:.0f} frames/s)"
+        bar.summary = (
+            f"encoded {cache.num_frames} frames of camera {camera} once ({rate:.0f} frames/s)"
+        )
 
 
 @torch.no_grad()

@@ -1,4 +1,5 @@
-"""What a run is trained on: datasets, how much of every batch each gives, and the embodiments that they show."""
+"""What a run is trained on: datasets, how much of every batch each gives, and the embodiments that
+they show."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ K = TypeVar("K", bound=Hashable)
 @shown_short
 @dataclass(frozen=True)
 class Sources:
-    """One dataset or several. weights: in proportion to the windows that each gives. embodiment: what the user calls
-    the robot of all, or of each; empty: what the datasets say."""
+    """One dataset or several. weights: in proportion to the windows that each gives. embodiment:
+    what the user calls the robot of all, or of each; empty: what the datasets say."""
 
     datasets: tuple[EpisodeDataset, ...]
     weights: tuple[float, ...] = (1.0,)
@@ -52,25 +53,34 @@ class Sources:
     ) -> Sources:
         """Of one dataset or several, or their locations; without weights each counts as much.
 
-        temperature: weights are multiplied by frames^(1 / temperature), so that 1 draws every frame as often as any
-        other, and large ones every dataset as often as any other. embodiment: the robot's name, one for all datasets or
-        one for each; none: what the datasets say. Those that say nothing are of one robot where their specs are equal.
-        Raises UserError where a dataset cannot be read, or weights or names do not fit.
+        temperature: weights are multiplied by frames^(1 / temperature), so that 1 draws every frame
+        as often as any other, and large ones every dataset as often as any other. embodiment: the
+        robot's name, one for all datasets or one for each; none: what the datasets say. Those that
+        say nothing are of one robot where their specs are equal. Raises UserError where a dataset
+        cannot be read, or weights or names do not fit.
         """
         locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else data
         if not isinstance(locations, Sequence):
-            raise UserError(f"data is of type {type(data).__name__}; expected a dataset or its location, or several")
+            raise UserError(
+                f"data is of type {type(data).__name__}; expected a dataset or its location, or several"
+            )
         if not locations:
             raise UserError("no dataset is given to train on")
         require_weights(weights or [1.0] * len(locations), len(locations))
-        if temperature is not None and not (isinstance(temperature, numbers.Real) and temperature > 0):
+        if temperature is not None and not (
+            isinstance(temperature, numbers.Real) and temperature > 0
+        ):
             raise UserError(f"temperature is {temperature!r}; expected a number above 0")
         embodiment = names_of(embodiment, "embodiment")
         _require_names(embodiment, len(locations))
         opened = list(map(EpisodeDataset.open, locations))
         for dataset in opened:
-            if dataset.spec != dataset.reader.contents.spec:  # other processes and --resume open it again
-                raise UserError(f"the spec of {dataset.location} was changed after it was opened; open it again")
+            if (
+                dataset.spec != dataset.reader.contents.spec
+            ):  # other processes and --resume open it again
+                raise UserError(
+                    f"the spec of {dataset.location} was changed after it was opened; open it again"
+                )
         datasets = _named(opened, embodiment)
         given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
         if temperature is not None:
@@ -90,8 +100,8 @@ class Sources:
         return prints[0] if len(prints) == 1 else content_hash(prints)
 
     def require_rewards(self, limit: float) -> None:
-        """Raises UserError naming the first dataset with a reward beyond -limit to limit, and the reward. One that lies
-        elsewhere is known by its statistics alone."""
+        """Raises UserError naming the first dataset with a reward beyond -limit to limit, and the
+        reward. One that lies elsewhere is known by its statistics alone."""
         for dataset in self.datasets:
             for reward in _extreme_rewards(dataset):
                 if not abs(reward) <= limit:
@@ -101,8 +111,8 @@ class Sources:
                     )
 
     def require_rewards_of_all_or_none(self) -> None:
-        """Raises UserError naming two datasets of which one has rewards and the other none, which would be learned as
-        rewards of 0."""
+        """Raises UserError naming two datasets of which one has rewards and the other none, which
+        would be learned as rewards of 0."""
         found = {dataset.has_rewards: dataset.path for dataset in self.datasets}
         if len(found) == 2:
             raise UserError(
@@ -111,19 +121,21 @@ class Sources:
             )
 
     def embodiments(self) -> tuple[Embodiment, ...]:
-        """The embodiments in the order of their first datasets, see `grouped`. Datasets that do not name their robot
-        are of one where their specs are equal."""
+        """The embodiments in the order of their first datasets, see `grouped`. Datasets that do not
+        name their robot are of one where their specs are equal."""
         found = self.grouped(_robots(self.datasets))
         named = {own.spec.embodiment for own in self.datasets if own.spec.named}
         return tuple(
-            replace(each, spec=replace(each.spec, embodiment=name, named=name in named)) for name, each in found.items()
+            replace(each, spec=replace(each.spec, embodiment=name, named=name in named))
+            for name, each in found.items()
         )
 
     def grouped(self, keys: Sequence[K]) -> dict[K, Embodiment]:
-        """The embodiment of all datasets of one key, with the statistics of all their frames. keys: one a dataset.
+        """The embodiment of all datasets of one key, with the statistics of all their frames. keys:
+        one a dataset.
 
-        Bounds of actions that are but measured are those of all frames. Raises UserError where datasets of one
-        embodiment otherwise differ in its spec, or in its environment.
+        Bounds of actions that are but measured are those of all frames. Raises UserError where
+        datasets of one embodiment otherwise differ in its spec, or in its environment.
         """
         groups: dict[K, list[EpisodeDataset]] = {}
         for key, dataset in zip(keys, self.datasets, strict=True):
@@ -134,7 +146,9 @@ class Sources:
         """A line for each robot of several datasets that not all name it."""
         names = _robots(self.datasets)
         for name in dict.fromkeys(names):
-            group = [dataset for dataset, own in zip(self.datasets, names, strict=True) if own == name]
+            group = [
+                dataset for dataset, own in zip(self.datasets, names, strict=True) if own == name
+            ]
             if len(group) > 1 and not all(dataset.spec.named for dataset in group):
                 paths = ", ".join(str(dataset.path) for dataset in group)
                 yield (
@@ -143,19 +157,25 @@ class Sources:
                 )
 
 
-def known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embodiment, ...], list[str]]:
-    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line for each number whose
-    scale is taken from our data, see `fitted_to_data`. Without a checkpoint, those of our data.
+def known_embodiments(
+    sources: Sources, origin: Path | None
+) -> tuple[tuple[Embodiment, ...], list[str]]:
+    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line
+    for each number whose scale is taken from our data, see `fitted_to_data`. Without a checkpoint,
+    those of our data.
 
-    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that the checkpoint does
-    not know.
+    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that
+    the checkpoint does not know.
     """
     if origin is None:
         return sources.embodiments(), []
     info = load_info(origin)
     known, lines = [replace(embodiment, tasks=()) for embodiment in info.embodiments], list[str]()
     complaint = f"the dataset is of another embodiment than {origin}"
-    places = [info.joint.index(dataset.spec, complaint, advice=_ONE_ROBOT) for dataset in sources.datasets]
+    places = [
+        info.embodiment_set.index(dataset.spec, complaint, advice=_ONE_ROBOT)
+        for dataset in sources.datasets
+    ]
     for place, ours in sources.grouped(places).items():
         frozen = Scale(known[place].spec, known[place].statistics)
         scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
@@ -167,7 +187,9 @@ def known_embodiments(sources: Sources, origin: Path | None) -> tuple[tuple[Embo
 
 def _require_names(names: Sequence[str], datasets: int) -> None:
     if len(names) not in (0, 1, datasets):
-        raise UserError(f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one for each")
+        raise UserError(
+            f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one for each"
+        )
     for name in names:
         if not name.strip():
             raise UserError(f"embodiment is {name!r}; expected the robot's name")
@@ -182,7 +204,8 @@ def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[Epi
 
 
 def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
-    """What the robot of each dataset is called: of one that does not name it, as in another one of equal spec."""
+    """What the robot of each dataset is called: of one that does not name it, as in another one of
+    equal spec."""
     found: list[str] = []
     for dataset in datasets:
         equal = [other.spec for other in datasets if _of_one_robot(dataset, other)]
@@ -199,11 +222,14 @@ def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
 
 
 def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:
-    return one.environment == other.environment and not other.spec.differences(one.spec.bounded_as(other.spec))
+    return one.environment == other.environment and not other.spec.differences(
+        one.spec.bounded_as(other.spec)
+    )
 
 
 def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
-    """The least and the greatest of each episode, or of a dataset that lies elsewhere what its statistics say."""
+    """The least and the greatest of each episode, or of a dataset that lies elsewhere what its
+    statistics say."""
     known = dataset.statistics.features.get(REWARD)
     if dataset.is_remote:
         yield from (*known.min, *known.max) if known is not None else ()
@@ -221,10 +247,16 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
         if first.environment != other.environment:
             ours, theirs = first.environment, other.environment
             keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
-            different += [f"environment.{key}: {ours.get(key)}, {theirs.get(key)}" for key in sorted(keys)]
+            different += [
+                f"environment.{key}: {ours.get(key)}, {theirs.get(key)}" for key in sorted(keys)
+            ]
         if different:
             guessed = not (first.spec.named and other.spec.named)
-            remedy = "of two robots? name them with --embodiment, a name for each dataset" if guessed else ""
+            remedy = (
+                "of two robots? name them with --embodiment, a name for each dataset"
+                if guessed
+                else ""
+            )
             raise UserError(
                 f"{first.path} and {other.path} both have the embodiment {first.spec.embodiment!r}, but differ "
                 f"({'; '.join(different)}); {remedy or 'collect them alike'}"
@@ -234,13 +266,14 @@ def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
 
 
 def _tasks(datasets: Sequence[EpisodeDataset]) -> tuple[TaskEntry, ...]:
-    """Each task once. Tasks without a name of their own, which are only numbered, go on being counted."""
+    """Each task once. Tasks without a name of their own, which are only numbered, go on being
+    counted."""
     found: dict[str, TaskEntry] = {}
     for task in (task for dataset in datasets for task in dataset.tasks):
         nameless = task.name.startswith(f"{UNKNOWN}/")
         if task.name not in found:
             found[task.name] = task
-        elif nameless and all(task.sentence != other.sentence for other in found.values()):
+        elif nameless and all(task.instruction != other.instruction for other in found.values()):
             free = next(name for number in count() if (name := f"{UNKNOWN}/{number}") not in found)
             found[free] = replace(task, name=free)
     return tuple(found.values())

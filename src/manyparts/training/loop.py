@@ -39,8 +39,8 @@ AnyWindows = Windows | StreamedWindows | Mixture
 
 @dataclass(frozen=True)
 class TrainContext:
-    """All that a process trains with. validation: windows of held-out episodes; None where this process does not
-    validate, or there are none. output: the run's folder."""
+    """All that a process trains with. validation: windows of held-out episodes; None where this
+    process does not validate, or there are none. output: the run's folder."""
 
     config: TrainConfig
     learner: Learner
@@ -51,92 +51,111 @@ class TrainContext:
     ranks: Ranks
 
 
-def fit(course: TrainContext, start: int, meter: Meter) -> None:
+def fit(context: TrainContext, start: int, meter: Meter) -> None:
     """Train from step `start` to the last. Only rank 0 logs, validates and writes.
 
-    SIGINT, SIGTERM or SIGUSR1 ends the run after the step under way with a checkpoint and KeyboardInterrupt. A loss
-    that is not finite raises UserError naming the step, the loss and the windows; the state before it is kept.
+    SIGINT, SIGTERM or SIGUSR1 ends the run after the step under way with a checkpoint and
+    KeyboardInterrupt. A loss that is not finite raises UserError naming the step, the loss and the
+    windows; the state before it is kept.
     """
-    if not course.ranks.first:
-        _follow(course, start)
+    if not context.ranks.first:
+        _follow(context, start)
         return
-    config, pace = course.config, _Pace(course.config.batch_size)
+    config, pace = context.config, _Pace(context.config.batch_size)
     with (
-        Metrics(course.output, start) as metrics,
+        Metrics(context.output, start) as metrics,
         interruption() as asked,
         progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
     ):
-        for step, parts in drawn_ahead(course, start):
-            report = _step_or_explain(course, step, parts, stop=asked(), meter=meter)
+        for step, parts in drawn_ahead(context, start):
+            report = _step_or_explain(context, step, parts, stop=asked(), meter=meter)
             done, last = step + 1, step + 1 == config.steps
-            shares = {f"share/{name}": part for name, part in course.windows.shares(step, config.batch_size).items()}
-            meter.add(dict(report.losses) | dict(report.metrics) | shares | {"gradient_norm": report.gradient_norm})
+            shares = {
+                f"share/{name}": part
+                for name, part in context.windows.shares(step, config.batch_size).items()
+            }
+            meter.add(
+                dict(report.losses)
+                | dict(report.metrics)
+                | shares
+                | {"gradient_norm": report.gradient_norm}
+            )
             pace.tick()
             bar.show(done, _note(report, pace))
-            row = _row(course, report, done, meter, pace)
+            row = _row(context, report, done, meter, pace)
             if row:
                 metrics.write({"step": done} | row)
-            if _is_saved(course, done, report):
-                checkpoint.save(course.output, done, course.learner, meter, course.info)
+            if _is_saved(context, done, report):
+                checkpoint.save(context.output, done, context.learner, meter, context.info)
             if report.stop and not last:
-                raise _interrupted(course, done)
+                raise _interrupted(context, done)
             pace.resume()
-        bar.summary = _summary(course, start, pace)
+        bar.summary = _summary(context, start, pace)
 
 
-def drawn_ahead(course: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
-    """Each step with this rank's parts of its batch; the next step's are drawn by a thread meanwhile."""
-    steps = range(start, course.config.steps)
+def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """Each step with this rank's parts of its batch; the next step's are drawn by a thread
+    meanwhile."""
+    steps = range(start, context.config.steps)
     with ThreadPoolExecutor(1) as thread:
-        ahead = [thread.submit(draw, course, step) for step in steps[:1]]
+        ahead = [thread.submit(draw, context, step) for step in steps[:1]]
         for step in steps:
             parts = ahead.pop().result()
             if step + 1 in steps:
-                ahead.append(thread.submit(draw, course, step + 1))
+                ahead.append(thread.submit(draw, context, step + 1))
             yield step, parts
 
 
-def draw(course: TrainContext, step: int) -> dict[int, Batch]:
-    """This rank's parts of a step's batch, by their number among all parts: a pure function of (seed, step). A GPU
-    augments what it trains on, which takes a processor longer than the step."""
-    config, ranks, device = course.config, course.ranks, course.learner.device
+def draw(context: TrainContext, step: int) -> dict[int, Batch]:
+    """This rank's parts of a step's batch, by their number among all parts: a pure function of
+    (seed, step). A GPU augments what it trains on, which takes a processor longer than the step."""
+    config, ranks, device = context.config, context.ranks, context.learner.device
     parts = config.optimizer.accumulation
     drawn = {}
     for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
-        batch = course.windows.batch(step, config.batch_size, rank=number, world_size=ranks.world * parts)
+        batch = context.windows.batch(
+            step, config.batch_size, rank=number, world_size=ranks.world * parts
+        )
         if device.type == "cuda":
             batch = batch.pinned().to(device, non_blocking=True)
-        generator = torch.Generator().manual_seed(derive_seed("augmentation", config.seed, step, number))
+        generator = torch.Generator().manual_seed(
+            derive_seed("augmentation", config.seed, step, number)
+        )
         drawn[number] = augment(batch, config.augmentation, generator)
     return drawn
 
 
-def validate(course: TrainContext) -> dict[str, float]:
-    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is evaluated by; of
-    several embodiments also each one's."""
-    assert course.validation is not None
-    size = min(course.config.batch_size, course.validation.num_windows)
-    batches = min(VALIDATION_BATCHES, math.ceil(course.validation.num_windows / size))
-    averages = course.learner.averages
+def validate(context: TrainContext) -> dict[str, float]:
+    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is
+    evaluated by; of several embodiments also each one's."""
+    assert context.validation is not None
+    size = min(context.config.batch_size, context.validation.num_windows)
+    batches = min(VALIDATION_BATCHES, math.ceil(context.validation.num_windows / size))
+    averages = context.learner.averages
     sums: dict[str, list[float]] = {}
     with averages.applied() if averages is not None else contextlib.nullcontext():
         for number in range(batches):
-            batch = course.validation.batch(number, size)
-            for name, loss in course.learner.evaluate(number, batch).items():
+            batch = context.validation.batch(number, size)
+            for name, loss in context.learner.evaluate(number, batch).items():
                 weight = loss.mask.float()
                 value = loss.value.float() * weight
-                for whose, rows in _rows_by_embodiment(course, batch).items():
+                for whose, rows in _rows_by_embodiment(context, batch).items():
                     total, count = sums.setdefault(name + whose, [0.0, 0.0])
-                    sums[name + whose] = [total + float(value[rows].sum()), count + float(weight[rows].sum())]
+                    sums[name + whose] = [
+                        total + float(value[rows].sum()),
+                        count + float(weight[rows].sum()),
+                    ]
     return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
 
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether one of `STOP_SIGNALS` came; a second one acts as without us.
+    """Yields a function that tells whether one of `STOP_SIGNALS` came; a second one acts as without
+    us.
 
-    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`). A terminal that is closed
-    sends SIGHUP, unless nohup ignores it. A shell lets its background jobs ignore SIGINT; here it counts all the same.
+    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`). A
+    terminal that is closed sends SIGHUP, unless nohup ignores it. A shell lets its background jobs
+    ignore SIGINT; here it counts all the same.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -160,7 +179,8 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 
 class _Pace:
-    """Windows a second, of training alone: time between `tick` and `resume` (validating, saving) does not count."""
+    """Windows a second, of training alone: time between `tick` and `resume` (validating, saving)
+    does not count."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size, self.seconds, self.steps = batch_size, 0.0, 0
@@ -183,54 +203,68 @@ class _Pace:
         self._marked = (self.steps, self.seconds)
 
 
-def _follow(course: TrainContext, start: int) -> None:
-    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where weights are shared
-    out, also take part in validating and saving."""
+def _follow(context: TrainContext, start: int) -> None:
+    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where
+    weights are shared out, also take part in validating and saving."""
     with interruption():  # rank 0 tells when to stop
-        for step, parts in drawn_ahead(course, start):
+        for step, parts in drawn_ahead(context, start):
             try:
-                report = course.learner.step(step, parts)
+                report = context.learner.step(step, parts)
             except NonFiniteError:
-                checkpoint.save(course.output, step, course.learner, Meter(), course.info)
+                checkpoint.save(context.output, step, context.learner, Meter(), context.info)
                 return  # rank 0 tells of it
-            if _is_validated(course, step + 1):
-                validate(course)
-            if _is_saved(course, step + 1, report):
-                checkpoint.save(course.output, step + 1, course.learner, Meter(), course.info)
+            if _is_validated(context, step + 1):
+                validate(context)
+            if _is_saved(context, step + 1, report):
+                checkpoint.save(context.output, step + 1, context.learner, Meter(), context.info)
             if report.stop:
                 return
 
 
-def _is_validated(course: TrainContext, done: int) -> bool:
-    last = done == course.config.steps
-    return course.validation is not None and (last or done % course.config.validate_every_steps == 0)
+def _is_validated(context: TrainContext, done: int) -> bool:
+    last = done == context.config.steps
+    return context.validation is not None and (
+        last or done % context.config.validate_every_steps == 0
+    )
 
 
-def _is_saved(course: TrainContext, done: int, report: StepReport) -> bool:
-    return done == course.config.steps or report.stop or done % course.config.checkpoint_every_steps == 0
+def _is_saved(context: TrainContext, done: int, report: StepReport) -> bool:
+    return (
+        done == context.config.steps
+        or report.stop
+        or done % context.config.checkpoint_every_steps == 0
+    )
 
 
-def _row(course: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace) -> dict[str, float]:
+def _row(
+    context: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace
+) -> dict[str, float]:
     """What is to be logged now, if anything."""
-    config, row = course.config, {}
+    config, row = context.config, {}
     last = done == config.steps
     if last or done % config.log_every_steps == 0:
-        row = meter.take() | {"learning_rate": report.learning_rate, "samples_per_second": pace.rate()}
-        row |= {f"epoch{whose}": count for whose, count in course.windows.epochs(done * config.batch_size).items()}
+        row = meter.take() | {
+            "learning_rate": report.learning_rate,
+            "samples_per_second": pace.rate(),
+        }
+        row |= {
+            f"epoch{whose}": count
+            for whose, count in context.windows.epochs(done * config.batch_size).items()
+        }
         pace.mark()
-    if _is_validated(course, done):
-        row |= validate(course)
+    if _is_validated(context, done):
+        row |= validate(context)
     return row
 
 
 def _step_or_explain(
-    course: TrainContext, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter
+    context: TrainContext, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter
 ) -> StepReport:
     try:
-        return course.learner.step(step, parts, stop=stop)
+        return context.learner.step(step, parts, stop=stop)
     except NonFiniteError as error:
-        kept = checkpoint.save(course.output, step, course.learner, meter, course.info)
-        windows = [course.windows.describe(window) for window in error.windows]
+        kept = checkpoint.save(context.output, step, context.learner, meter, context.info)
+        windows = [context.windows.describe(window) for window in error.windows]
         more = f" and {len(windows) - 4} more windows" if len(windows) > 4 else ""
         raise UserError(
             f"step {step}: {error} in {'; '.join(windows[:4])}{more}. The state before this step is kept in {kept}; "
@@ -238,12 +272,15 @@ def _step_or_explain(
         ) from error
 
 
-def _rows_by_embodiment(course: TrainContext, batch: Batch) -> dict[str, slice | Tensor]:
+def _rows_by_embodiment(context: TrainContext, batch: Batch) -> dict[str, slice | Tensor]:
     """All rows of a batch as "", and those of each of several embodiments as "/name"."""
     everyone: dict[str, slice | Tensor] = {"": slice(None)}
     if batch.embodiment is None:
         return everyone
-    return everyone | {f"/{name}": batch.embodiment == number for number, name in enumerate(course.info.joint.names)}
+    return everyone | {
+        f"/{name}": batch.embodiment == number
+        for number, name in enumerate(context.info.embodiment_set.names)
+    }
 
 
 def _note(report: StepReport, pace: _Pace) -> str:
@@ -251,15 +288,18 @@ def _note(report: StepReport, pace: _Pace) -> str:
     return ", ".join([*parts, f"{pace.rate():.0f} samples/s"])
 
 
-def _summary(course: TrainContext, start: int, pace: _Pace) -> str:
-    config = course.config
+def _summary(context: TrainContext, start: int, pace: _Pace) -> str:
+    config = context.config
     if start >= config.steps:
         return f"{config.method} {config.phase}: all {config.steps} steps were done before"
     rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
     return f"{config.method} {config.phase}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
 
 
-def _interrupted(course: TrainContext, done: int) -> KeyboardInterrupt:
+def _interrupted(context: TrainContext, done: int) -> KeyboardInterrupt:
     print(file=sys.stderr)
-    say(f"stopped after step {done} of {course.config.steps}; --resume continues from {course.output}", error=True)
+    say(
+        f"stopped after step {done} of {context.config.steps}; --resume continues from {context.output}",
+        error=True,
+    )
     return KeyboardInterrupt()

@@ -1,4 +1,5 @@
-"""metrics.jsonl and TensorBoard: one row now and then, cut back to the checkpoint when a run resumes."""
+"""metrics.jsonl and TensorBoard: one row now and then, cut back to the checkpoint when a run
+resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from manyparts.core.storage.atomic import write_atomically
 
 
 class Metrics:
-    """Rows of a run's folder. step: how many steps are done; rows of later ones, left by a kill, are removed."""
+    """Rows of a run's folder. step: how many steps are done; rows of later ones, left by a kill,
+    are removed."""
 
     def __init__(self, run: Path, step: int) -> None:
         self.path = run / "metrics.jsonl"
@@ -45,7 +47,12 @@ class Metrics:
     def __enter__(self) -> Metrics:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if error is None:
             self.close()
         else:  # a disk that is full now was told of already
@@ -61,7 +68,8 @@ class Metrics:
 
     @contextlib.contextmanager
     def _without_a_broken_board(self) -> Iterator[None]:
-        """TensorBoard is an extra: if it fails, the run goes on without it. A full disk is no failure of its own."""
+        """TensorBoard is an extra: if it fails, the run goes on without it. A full disk is no
+        failure of its own."""
         try:
             yield
         except OSError:
@@ -72,8 +80,8 @@ class Metrics:
 
 
 class Meter:
-    """Means of numbers over the steps since the last row; part of a checkpoint, so that a resumed run's rows are the
-    same."""
+    """Means of numbers over the steps since the last row; part of a checkpoint, so that a resumed
+    run's rows are the same."""
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
         self.sums = dict(sums or {})

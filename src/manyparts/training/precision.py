@@ -13,18 +13,20 @@ from manyparts.core.records import Precision
 
 
 def computed_precision(asked: Precision, device: torch.device) -> Precision:
-    """ "fp32" instead of "bf16" on x86 processors that have no instructions for it: to imitate them costs several times
-    as much as float32 (docs/log.md, 2026-11-27)."""
+    """ "fp32" instead of "bf16" on x86 processors that have no instructions for it: to imitate them
+    costs several times as much as float32 (docs/log.md, 2026-11-27)."""
     return asked if asked == "fp32" or _knows_bf16(device) else "fp32"
 
 
 @contextlib.contextmanager
 def flushed_denormals(device: torch.device) -> Iterator[None]:
-    """Within, this thread's numbers too small for float32's usual form count as zero on a CPU, as GPUs' fast ones do.
-    Sums of vanishing gradients and of their squares are full of them, and some processors take a hundred times as
-    long for each."""
+    """Within, this thread's numbers too small for float32's usual form count as zero on a CPU, as
+    GPUs' fast ones do. Sums of vanishing gradients and of their squares are full of them, and some
+    processors take a hundred times as long for each."""
     for kind in ("float32", "float64"):
-        np.finfo(kind)  # numpy measures its numbers when it is first asked, and warns where the smallest are zero
+        np.finfo(
+            kind
+        )  # numpy measures its numbers when it is first asked, and warns where the smallest are zero
     changed = device.type == "cpu" and torch.set_flush_denormal(True)
     try:
         yield

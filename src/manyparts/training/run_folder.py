@@ -22,7 +22,13 @@ from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
 
 CONFIG = "config.json"
-_MAY_CHANGE = {"log_every_steps", "checkpoint_every_steps", "validate_every_steps", "processes", "sharding"}
+_MAY_CHANGE = {
+    "log_every_steps",
+    "checkpoint_every_steps",
+    "validate_every_steps",
+    "processes",
+    "sharding",
+}
 
 
 def require_free(run: Path, *, resume: bool) -> None:
@@ -31,16 +37,21 @@ def require_free(run: Path, *, resume: bool) -> None:
         raise UserError(f"output {run} is a file; choose a folder")
     content = _content(run)
     if content and not resume:
-        raise UserError(f"output {run} is in use; choose another, or continue the run there with --resume")
+        raise UserError(
+            f"output {run} is in use; choose another, or continue the run there with --resume"
+        )
     if content and CONFIG not in content:
-        raise UserError(f"output {run} holds no run to resume: {CONFIG} is missing; choose another folder")
+        raise UserError(
+            f"output {run} holds no run to resume: {CONFIG} is missing; choose another folder"
+        )
     if resume and not content:
         say(f"nothing to resume in {run}: training from the start", error=True)
 
 
 @contextlib.contextmanager
 def hold(run: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out. If the block fails before it wrote anything, the folder goes."""
+    """Make the folder and keep other processes out. If the block fails before it wrote anything,
+    the folder goes."""
     made = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
     with locks.hold(run / locks.LOCK, what=f"output {run}"):
@@ -58,7 +69,8 @@ def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> No
 
 
 def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """A run's config and the facts beside it. Raises UserError if config.json is missing or does not fit."""
+    """A run's config and the facts beside it. Raises UserError if config.json is missing or does
+    not fit."""
     path = run / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -66,19 +78,27 @@ def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
         raise UserError(f"cannot read {path}: {error}") from error
     names = {item.name for item in fields(TrainConfig)} | {"type"}
     own = {name: value for name, value in values.items() if name in names}
-    return from_jsonable(TrainConfig, own), {name: value for name, value in values.items() if name not in names}
+    return from_jsonable(TrainConfig, own), {
+        name: value for name, value in values.items() if name not in names
+    }
 
 
 def named_embodiment(run: Path) -> list[str]:
-    """What the run there was told to call its robots; nothing if it was told nothing, or there is no run."""
+    """What the run there was told to call its robots; nothing if it was told nothing, or there is
+    no run."""
     return list(read_config(run)[1].get("embodiment", [])) if (run / CONFIG).exists() else []
 
 
 def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
-    """The facts of the run to resume. Raises UserError naming what differs from how it was begun."""
+    """The facts of the run to resume. Raises UserError naming what differs from how it was
+    begun."""
     begun, facts = read_config(run)
     there, now = _flat(to_jsonable(begun)), _flat(to_jsonable(config))
-    keys = sorted(key for key in there.keys() | now.keys() if key not in _MAY_CHANGE and there.get(key) != now.get(key))
+    keys = sorted(
+        key
+        for key in there.keys() | now.keys()
+        if key not in _MAY_CHANGE and there.get(key) != now.get(key)
+    )
     different = [f"{key} was {there.get(key)!r}, is {now.get(key)!r}" for key in keys]
     weights = facts.get("weights", [1.0])
     if len(sources.datasets) > 1 and weights != list(sources.weights):
@@ -91,18 +111,28 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
     if keys == ["steps"] and len(different) == 1 and config.steps > begun.steps:
         raise UserError(_how_to_train_on(run, begun.steps, config.steps, sources.locations))
     if different:
-        raise UserError(f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own")
+        raise UserError(
+            f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own"
+        )
     return facts
 
 
 def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str:
-    """Why a run cannot be resumed for more steps, and the command or call that does what is wanted."""
+    """Why a run cannot be resumed for more steps, and the command or call that does what is
+    wanted."""
     more = wanted - begun
     if sys.argv[1:2] == ["train"]:
-        words = _without(sys.argv[1:], {"--output": 1, "--from": 1, "--steps": 1, "--resume": 0, "--no-resume": 0})
-        command = shlex.join([NAME, *words, "--from", str(run), "--output", "NEW", "--steps", str(more)])
+        words = _without(
+            sys.argv[1:],
+            {"--output": 1, "--from": 1, "--steps": 1, "--resume": 0, "--no-resume": 0},
+        )
+        command = shlex.join(
+            [NAME, *words, "--from", str(run), "--output", "NEW", "--steps", str(more)]
+        )
     else:
-        arguments = f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
+        arguments = (
+            f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
+        )
         command = f"train(dataclasses.replace(config, steps={more}), {arguments})"
     return (
         f"{run} was begun with {begun} steps, over which its learning rate falls, and cannot be resumed with {wanted}; "
@@ -125,7 +155,8 @@ def _without(words: Sequence[str], flags: Mapping[str, int]) -> list[str]:
 
 
 def _content(run: Path) -> set[str]:
-    """Names of what lies in a run's folder, but for its lock and a config that a kill left half-written."""
+    """Names of what lies in a run's folder, but for its lock and a config that a kill left
+    half-written."""
     names = {path.name for path in run.iterdir()} if run.exists() else set()
     return {name for name in names - locks.LOCK_FILES if not name.startswith(f"{CONFIG}.tmp-")}
 

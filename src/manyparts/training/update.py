@@ -33,7 +33,8 @@ from manyparts.training.schedule import learning_rate
 
 @dataclass(frozen=True)
 class StepReport:
-    """losses: each loss's mean over the whole batch, and their weighted sum as "loss". metrics: what objectives log.
+    """losses: each loss's mean over the whole batch, and their weighted sum as "loss". metrics:
+    what objectives log.
 
     gradient_norm: before clipping. stop: whether rank 0 was asked to stop.
     """
@@ -46,7 +47,8 @@ class StepReport:
 
 
 class NonFiniteError(UserError):
-    """A loss or its gradient is not a number; nothing was updated. windows: those of the batch that it came from."""
+    """A loss or its gradient is not a number; nothing was updated. windows: those of the batch that
+    it came from."""
 
     def __init__(self, names: Iterable[str], windows: Iterable[int]) -> None:
         self.names, self.windows = tuple(names), tuple(windows)
@@ -54,12 +56,18 @@ class NonFiniteError(UserError):
 
 
 class Learner:
-    """A system and what moves it. All randomness of a step is a pure function of (seed, step, part of the batch)."""
+    """A system and what moves it. All randomness of a step is a pure function of (seed, step, part
+    of the batch)."""
 
-    def __init__(self, system: System, config: TrainConfig, ranks: Ranks, device: torch.device) -> None:
-        """Moves the system to `device`, freezes what `config` does not train, and shares weights out among the ranks
-        where `config` says so; the ranks' systems have to be alike."""
-        assert set(system.weights) == set(config.objectives), (set(system.weights), set(config.objectives))
+    def __init__(
+        self, system: System, config: TrainConfig, ranks: Ranks, device: torch.device
+    ) -> None:
+        """Moves the system to `device`, freezes what `config` does not train, and shares weights
+        out among the ranks where `config` says so; the ranks' systems have to be alike."""
+        assert set(system.weights) == set(config.objectives), (
+            set(system.weights),
+            set(config.objectives),
+        )
         self.system, self.config, self.ranks, self.device = system.to(device), config, ranks, device
         self._bf16 = computed_precision(config.precision, device) == "bf16"
         train_only(system, config.train_only)
@@ -74,21 +82,26 @@ class Learner:
         self.averages = AveragedWeights(system, config.ema_decay) if config.ema_decay else None
 
     def step(self, step: int, parts: Mapping[int, Batch], *, stop: bool = False) -> StepReport:
-        """Train on this rank's parts of a batch, by their number in it; each part counts alike, and within a part each
-        loss is a mean over the elements of all ranks together. stop: a wish that is told to all ranks.
+        """Train on this rank's parts of a batch, by their number in it; each part counts alike, and
+        within a part each loss is a mean over the elements of all ranks together. stop: a wish that
+        is told to all ranks.
 
-        Raises NonFiniteError, before anything moves. The host waits for the device once, when all is computed but the
-        update.
+        Raises NonFiniteError, before anything moves. The host waits for the device once, when all
+        is computed but the update.
         """
         self.system.set_progress(step / self.config.steps)
         self.optimizer.zero_grad()
-        done = [self._backward(step, number, batch, stop, len(parts)) for number, batch in parts.items()]
+        done = [
+            self._backward(step, number, batch, stop, len(parts)) for number, batch in parts.items()
+        ]
         complete_gradients(self.parameters)
         if not self.sharded:
             add_up_gradients(self.parameters, self.ranks)
         norms = gradient_norm(self.parameters)
         numbers = torch.cat([*(part.numbers for part in done), norms[None]]).cpu()
-        *rows, (norm,) = (row.tolist() for row in numbers.split([*(len(part.numbers) for part in done), 1]))
+        *rows, (norm,) = (
+            row.tolist() for row in numbers.split([*(len(part.numbers) for part in done), 1])
+        )
         tallies = [part.tally(row, self.ranks.world) for part, row in zip(done, rows, strict=True)]
         self._require_finite(done, tallies, norm)
         if norm > self.config.optimizer.clip_norm:
@@ -100,9 +113,17 @@ class Learner:
         self.system.after_step()
         if self.averages is not None:
             self.averages.update(step)
-        means = {name: sum(tally.means[name] for tally in tallies) / len(tallies) for name in tallies[0].means}
-        metrics = {name: sum(tally.metrics[name] for tally in tallies) / len(tallies) for name in tallies[0].metrics}
-        losses = {"loss": self._weighted(means)} | {f"loss/{name}": value for name, value in means.items()}
+        means = {
+            name: sum(tally.means[name] for tally in tallies) / len(tallies)
+            for name in tallies[0].means
+        }
+        metrics = {
+            name: sum(tally.metrics[name] for tally in tallies) / len(tallies)
+            for name in tallies[0].metrics
+        }
+        losses = {"loss": self._weighted(means)} | {
+            f"loss/{name}": value for name, value in means.items()
+        }
         return StepReport(losses, metrics, norm, rate, any(tally.stop for tally in tallies))
 
     @torch.no_grad()
@@ -116,13 +137,15 @@ class Learner:
 
     def _losses(self, batch: Batch, seed: int) -> dict[str, Loss]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            losses = self.system.losses(batch.to(self.device, non_blocking=True), torch.Generator().manual_seed(seed))
+            losses = self.system.losses(
+                batch.to(self.device, non_blocking=True), torch.Generator().manual_seed(seed)
+            )
         assert set(losses) == set(self.system.weights), (set(losses), set(self.system.weights))
         return losses
 
     def _seed(self, seed: int) -> None:
-        """As `torch.manual_seed`, but of the devices that draw here alone: for GPUs that nobody has used, that writes
-        down the caller's stack, which takes a millisecond."""
+        """As `torch.manual_seed`, but of the devices that draw here alone: for GPUs that nobody has
+        used, that writes down the caller's stack, which takes a millisecond."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
@@ -132,20 +155,29 @@ class Learner:
         losses = self._losses(batch, derive_seed("masks", self.config.seed, step, number))
         sums = torch.stack([(loss.value.float() * loss.mask).sum() for loss in losses.values()])
         part = Part.of(losses, sums, batch, stop, self.ranks)
-        weights = torch.tensor([self.system.weights[name] for name in losses]).to(self.device, non_blocking=True)
+        weights = torch.tensor([self.system.weights[name] for name in losses]).to(
+            self.device, non_blocking=True
+        )
         total = (weights * sums / part.counts).sum()
         means_over_ranks = self.ranks.world if self.sharded else 1  # where a sum is wanted
         (total * means_over_ranks / parts).backward()
         return part
 
     def _require_finite(self, done: Sequence[Part], tallies: Sequence[Tally], norm: float) -> None:
-        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad; with all if no row is to blame."""
+        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad; with all if no
+        row is to blame."""
         losses = list(self.system.weights)
-        bad = [name for name in losses if not all(math.isfinite(tally.means[name]) for tally in tallies)]
+        bad = [
+            name
+            for name in losses
+            if not all(math.isfinite(tally.means[name]) for tally in tallies)
+        ]
         if not bad and math.isfinite(norm):
             return
         windows = torch.cat([part.batch.window.to(self.device) for part in done])
-        rows = torch.cat([_bad_rows([part.losses[name] for name in bad], part.batch) for part in done])
+        rows = torch.cat(
+            [_bad_rows([part.losses[name] for name in bad], part.batch) for part in done]
+        )
         blamed = torch.where(rows.to(self.device), windows, -1)
         everyone = self.ranks.gather(torch.stack([blamed, windows], dim=1))
         named = [window for window in everyone[:, 0].tolist() if window >= 0]
@@ -167,21 +199,32 @@ class Tally:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the batch, computed. losses: without gradient. numbers: sums of the losses, how many elements each
-    has, metrics and the wish to stop, in one vector that all ranks have added up; it is on the device still."""
+    """One part of the batch, computed. losses: without gradient. numbers: sums of the losses, how
+    many elements each has, metrics and the wish to stop, in one vector that all ranks have added
+    up; it is on the device still."""
 
     losses: Mapping[str, Loss]
     batch: Batch
     numbers: Tensor
 
     @classmethod
-    def of(cls, losses: Mapping[str, Loss], sums: Tensor, batch: Batch, stop: bool, ranks: Ranks) -> Part:
+    def of(
+        cls, losses: Mapping[str, Loss], sums: Tensor, batch: Batch, stop: bool, ranks: Ranks
+    ) -> Part:
         counts = torch.stack([loss.mask.sum() for loss in losses.values()])
-        metrics = [value.detach().float() for loss in losses.values() for value in loss.metrics.values()]
+        metrics = [
+            value.detach().float() for loss in losses.values() for value in loss.metrics.values()
+        ]
         wish = torch.full((1,), float(stop), device=sums.device)
-        numbers = torch.cat([sums.detach(), counts.float(), *(value[None] for value in metrics), wish])
+        numbers = torch.cat(
+            [sums.detach(), counts.float(), *(value[None] for value in metrics), wish]
+        )
         ranks.add(numbers)
-        return cls({name: replace(loss, value=loss.value.detach()) for name, loss in losses.items()}, batch, numbers)
+        return cls(
+            {name: replace(loss, value=loss.value.detach()) for name, loss in losses.items()},
+            batch,
+            numbers,
+        )
 
     @property
     def counts(self) -> Tensor:
@@ -198,8 +241,9 @@ class Part:
 
 
 def compile_blocks(system: nn.Module) -> None:
-    """Compile the members of every list of modules, which are the repeated blocks: one short compilation for all; and
-    convolutions with their keypoints, whose maps are then read and written once."""
+    """Compile the members of every list of modules, which are the repeated blocks: one short
+    compilation for all; and convolutions with their keypoints, whose maps are then read and written
+    once."""
     for module in system.modules():
         if isinstance(module, KeypointEncoder):
             module.compile()

@@ -1,4 +1,5 @@
-"""Which backend draws, for every value that MUJOCO_GL and its kin may have; and how processes end."""
+"""Which backend draws, for every value that MUJOCO_GL and its kin may have; and how processes
+end."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from manyparts.core.host.processes import alive, ending, started
 from manyparts.core.host.renderer import NoRendererError, choose_backend
 
 VARIABLES = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "MUJOCO_EGL_DEVICE_ID", "DISPLAY", "WAYLAND_DISPLAY")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere MuJoCo has one backend of its own")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere MuJoCo has one backend of its own"
+)
 
 
 @pytest.fixture
@@ -24,7 +27,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(renderer, "_loads", lambda name, device="": name in loads and device in ("", "0"))
+        monkeypatch.setattr(
+            renderer, "_loads", lambda name, device="": name in loads and device in ("", "0")
+        )
         renderer._backend.cache_clear()
         try:
             return choose_backend()
@@ -52,21 +57,67 @@ def test_a_backend_that_draws_is_chosen(chosen, variables: dict[str, str], expec
 @pytest.mark.parametrize(
     ("variables", "problem", "mend"),
     [
-        ({"MUJOCO_GL": "glfw", "DISPLAY": ":99"}, "the display ':99' opens none", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "on", "WAYLAND_DISPLAY": "w-9"}, "the display 'w-9' opens none", "unset MUJOCO_GL"),
-        ({"MUJOCO_GL": "glfw"}, "'glfw', which draws in a window", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "glx"}, "'glx', which draws in a window", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "disabled"}, "'disabled', which turns pictures off", "unset MUJOCO_GL (egl works here)"),
+        (
+            {"MUJOCO_GL": "glfw", "DISPLAY": ":99"},
+            "the display ':99' opens none",
+            "unset MUJOCO_GL (egl works here)",
+        ),
+        (
+            {"MUJOCO_GL": "on", "WAYLAND_DISPLAY": "w-9"},
+            "the display 'w-9' opens none",
+            "unset MUJOCO_GL",
+        ),
+        (
+            {"MUJOCO_GL": "glfw"},
+            "'glfw', which draws in a window",
+            "unset MUJOCO_GL (egl works here)",
+        ),
+        (
+            {"MUJOCO_GL": "glx"},
+            "'glx', which draws in a window",
+            "unset MUJOCO_GL (egl works here)",
+        ),
+        (
+            {"MUJOCO_GL": "disabled"},
+            "'disabled', which turns pictures off",
+            "unset MUJOCO_GL (egl works here)",
+        ),
         ({"MUJOCO_GL": "0"}, "'0', which turns pictures off", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "nonsense"}, "'nonsense'; choices: egl, osmesa", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "osmesa"}, "'osmesa', which does not load", "unset MUJOCO_GL (egl works here)"),
-        ({"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "glx"}, "PYOPENGL_PLATFORM is 'glx'", "unset PYOPENGL_PLATFORM"),
-        ({"PYOPENGL_PLATFORM": "glx"}, "PYOPENGL_PLATFORM is 'glx'", "unset PYOPENGL_PLATFORM (egl works here)"),
-        ({"MUJOCO_EGL_DEVICE_ID": "7"}, "MUJOCO_EGL_DEVICE_ID is '7'", "unset MUJOCO_EGL_DEVICE_ID"),
-        ({"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "x"}, "DEVICE_ID is 'x'", "unset MUJOCO_EGL_DEVICE_ID"),
+        (
+            {"MUJOCO_GL": "nonsense"},
+            "'nonsense'; choices: egl, osmesa",
+            "unset MUJOCO_GL (egl works here)",
+        ),
+        (
+            {"MUJOCO_GL": "osmesa"},
+            "'osmesa', which does not load",
+            "unset MUJOCO_GL (egl works here)",
+        ),
+        (
+            {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "glx"},
+            "PYOPENGL_PLATFORM is 'glx'",
+            "unset PYOPENGL_PLATFORM",
+        ),
+        (
+            {"PYOPENGL_PLATFORM": "glx"},
+            "PYOPENGL_PLATFORM is 'glx'",
+            "unset PYOPENGL_PLATFORM (egl works here)",
+        ),
+        (
+            {"MUJOCO_EGL_DEVICE_ID": "7"},
+            "MUJOCO_EGL_DEVICE_ID is '7'",
+            "unset MUJOCO_EGL_DEVICE_ID",
+        ),
+        (
+            {"MUJOCO_GL": "egl", "MUJOCO_EGL_DEVICE_ID": "x"},
+            "DEVICE_ID is 'x'",
+            "unset MUJOCO_EGL_DEVICE_ID",
+        ),
     ],
 )
-def test_a_value_that_cannot_draw_is_named(chosen, variables: dict[str, str], problem: str, mend: str) -> None:
+def test_a_value_that_cannot_draw_is_named(
+    chosen, variables: dict[str, str], problem: str, mend: str
+) -> None:
     with pytest.raises(NoRendererError) as caught:
         chosen(variables)
     assert problem in caught.value.problem and mend in caught.value.mend
@@ -74,7 +125,9 @@ def test_a_value_that_cannot_draw_is_named(chosen, variables: dict[str, str], pr
 
 @pytest.mark.parametrize("variables", [{}, {"MUJOCO_GL": "glfw"}])
 def test_where_nothing_loads_packages_are_named(chosen, variables: dict[str, str]) -> None:
-    with pytest.raises(NoRendererError, match=r"sudo apt-get update && sudo apt-get install -y libegl1"):
+    with pytest.raises(
+        NoRendererError, match=r"sudo apt-get update && sudo apt-get install -y libegl1"
+    ):
         chosen(variables, loads=())
 
 

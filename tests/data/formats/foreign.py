@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 LENGTHS = (5, 3, 4)
-SENTENCES = ("lift the cube", "open the drawer", "lift the cube")
+INSTRUCTIONS = ("lift the cube", "open the drawer", "lift the cube")
 SIZE = 12
 
 
 def episodes() -> list[dict[str, np.ndarray]]:
-    """Each with T + 1 observations: hand (3), gripper (), picture; T actions (2), rewards, successes."""
+    """Each with T + 1 observations: hand (3), gripper (), picture; T actions (2), rewards,
+    successes."""
     made = []
     for seed, length in enumerate(LENGTHS):
         rng = np.random.default_rng(seed)
@@ -43,19 +44,28 @@ def robomimic(path: Path) -> Path:
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["total"] = sum(LENGTHS)
-        settings = {"env_name": "Lift", "env_kwargs": {"control_freq": 25, "robots": ["Panda"]}, "type": 1}
+        settings = {
+            "env_name": "Lift",
+            "env_kwargs": {"control_freq": 25, "robots": ["Panda"]},
+            "type": 1,
+        }
         data.attrs["env_args"] = json.dumps(settings)
         for number, episode in enumerate(episodes()):
             demo = data.create_group(f"demo_{number}")
             demo.attrs["num_samples"] = LENGTHS[number]
-            demo.attrs["ep_meta"] = json.dumps({"lang": SENTENCES[number]})
+            demo.attrs["ep_meta"] = json.dumps({"lang": INSTRUCTIONS[number]})
             demo["actions"], demo["rewards"] = episode["action"], episode["reward"]
             demo["dones"], demo["success"] = episode["success"].astype(np.int64), episode["success"]
             demo["states"] = np.zeros((LENGTHS[number], 7))
             for group, rows in (("obs", slice(0, -1)), ("next_obs", slice(1, None))):
                 demo[f"{group}/agentview_image"] = episode["picture"][rows]
-                demo[f"{group}/gripper"], demo[f"{group}/hand"] = episode["gripper"][rows], episode["hand"][rows]
-                demo[f"{group}/agentview_depth"] = np.zeros((LENGTHS[number], SIZE, SIZE, 1), np.float32)
+                demo[f"{group}/gripper"], demo[f"{group}/hand"] = (
+                    episode["gripper"][rows],
+                    episode["hand"][rows],
+                )
+                demo[f"{group}/agentview_depth"] = np.zeros(
+                    (LENGTHS[number], SIZE, SIZE, 1), np.float32
+                )
         file.create_group("mask")["train"] = np.array([b"demo_0", b"demo_2"])
     return path
 
@@ -64,7 +74,9 @@ def npz(folder: Path) -> Path:
     folder.mkdir()
     for number, episode in enumerate(episodes()):
         rows = {name: values[: LENGTHS[number]] for name, values in episode.items()}
-        np.savez_compressed(folder / f"episode_{number:03d}.npz", **rows, sentence=np.array(SENTENCES[number]))
+        np.savez_compressed(
+            folder / f"episode_{number:03d}.npz", **rows, instruction=np.array(INSTRUCTIONS[number])
+        )
     return folder
 
 
@@ -82,7 +94,13 @@ def _minari_metadata(folder: Path, storage: str, *, jpeg: bool) -> Path:
         "low": side.tolist(),
         "high": (side + 255).tolist(),
     }
-    action = {"type": "Box", "dtype": "float32", "shape": [2], "low": [-1.0, -2.0], "high": [1.0, 2.0]}
+    action = {
+        "type": "Box",
+        "dtype": "float32",
+        "shape": [2],
+        "low": [-1.0, -2.0],
+        "high": [1.0, 2.0],
+    }
     observed = {"type": "Dict", "subspaces": {"gripper": gripper, "hand": box, "picture": picture}}
     metadata = {
         "total_episodes": len(LENGTHS),
@@ -103,7 +121,11 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
     with h5py.File(data / "main_data.hdf5", "w") as file:
         for number, episode in enumerate(episodes()):
             group = file.create_group(f"episode_{number}")
-            group.attrs["id"], group.attrs["seed"], group.attrs["total_steps"] = number, 40 + number, LENGTHS[number]
+            group.attrs["id"], group.attrs["seed"], group.attrs["total_steps"] = (
+                number,
+                40 + number,
+                LENGTHS[number],
+            )
             group["actions"], group["rewards"] = episode["action"], episode["reward"]
             group["terminations"] = episode["success"]
             group["truncations"] = np.zeros(LENGTHS[number], bool)
@@ -113,7 +135,9 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
             pictures = list(episode["picture"])
             if jpeg:
                 blobs = [np.frombuffer(_encoded(each, "JPEG"), np.uint8) for each in pictures]
-                kept = group.create_dataset("observations/picture", (len(blobs),), h5py.vlen_dtype(np.uint8))
+                kept = group.create_dataset(
+                    "observations/picture", (len(blobs),), h5py.vlen_dtype(np.uint8)
+                )
                 for place, blob in enumerate(blobs):
                     kept[place] = blob
             else:
@@ -122,19 +146,24 @@ def minari(folder: Path, *, jpeg: bool = False) -> Path:
 
 
 def minari_arrow(folder: Path, storage: str, *, jpeg: bool = False) -> Path:
-    """A folder an episode. All columns have T + 1 rows; what has T is padded. storage: arrow or parquet."""
+    """A folder an episode. All columns have T + 1 rows; what has T is padded. storage: arrow or
+    parquet."""
     data = _minari_metadata(folder, storage, jpeg=jpeg)
     for number, episode in enumerate(episodes()):
         padded = {name: np.concatenate([values, values[-1:]]) for name, values in episode.items()}
         flat = pa.array(episode["picture"].ravel())
         pictures = pa.FixedSizeListArray.from_arrays(flat, SIZE * SIZE * 3)
         if jpeg:
-            pictures = pa.array([_encoded(each, "JPEG") for each in episode["picture"]], pa.binary())
+            pictures = pa.array(
+                [_encoded(each, "JPEG") for each in episode["picture"]], pa.binary()
+            )
         hand = pa.FixedSizeListArray.from_arrays(pa.array(episode["hand"].ravel()), 3)
         gripper = pa.FixedSizeListArray.from_arrays(pa.array(episode["gripper"]), 1)
         success = np.concatenate([[False], episode["success"]])
         columns = {
-            "observations": pa.StructArray.from_arrays([gripper, hand, pictures], ["gripper", "hand", "picture"]),
+            "observations": pa.StructArray.from_arrays(
+                [gripper, hand, pictures], ["gripper", "hand", "picture"]
+            ),
             "actions": pa.FixedSizeListArray.from_arrays(pa.array(padded["action"].ravel()), 2),
             "rewards": pa.array(padded["reward"]),
             "terminations": pa.array(padded["success"]),
@@ -148,10 +177,17 @@ def minari_arrow(folder: Path, storage: str, *, jpeg: bool = False) -> Path:
 
 
 def rlds(folder: Path) -> Path:
-    """Two shards; the last step holds the last observation, and an action that counts for nothing."""
+    """Two shards; the last step holds the last observation, and an action that counts for
+    nothing."""
     version = folder / "toy_lift" / "1.0.0"
     version.mkdir(parents=True)
-    image = {"image": {"shape": {"dimensions": [str(SIZE), str(SIZE), "3"]}, "dtype": "uint8", "encodingFormat": "png"}}
+    image = {
+        "image": {
+            "shape": {"dimensions": [str(SIZE), str(SIZE), "3"]},
+            "dtype": "uint8",
+            "encodingFormat": "png",
+        }
+    }
     observation = {"hand": _tensor(3), "gripper": _tensor(), "picture": image}
     steps = {
         "observation": {"featuresDict": {"features": observation}},
@@ -182,9 +218,12 @@ def lerobot_v2(folder: Path, version: str) -> Path:
             "names": ["height", "width", "channel"],
         },
         "action": {"dtype": "float32", "shape": [2], "names": ["x", "y"]},
-        **{name: {"dtype": "int64", "shape": [1], "names": None} for name in ("episode_index", "index", "task_index")},
+        **{
+            name: {"dtype": "int64", "shape": [1], "names": None}
+            for name in ("episode_index", "index", "task_index")
+        },
     }
-    known = list(dict.fromkeys(SENTENCES))
+    known = list(dict.fromkeys(INSTRUCTIONS))
     info = {
         "codebase_version": version,
         "robot_type": "arm",
@@ -198,35 +237,47 @@ def lerobot_v2(folder: Path, version: str) -> Path:
         "features": features,
     }
     (folder / "meta/info.json").write_text(json.dumps(info))
-    _lines(folder / "meta/tasks.jsonl", [{"task_index": n, "task": text} for n, text in enumerate(known)])
+    _lines(
+        folder / "meta/tasks.jsonl",
+        [{"task_index": n, "task": text} for n, text in enumerate(known)],
+    )
     rows, statistics, everything = [], [], []
     for number, episode in enumerate(episodes()):
         length = LENGTHS[number]
-        state = np.concatenate([episode["gripper"][:length, None], episode["hand"][:length]], axis=1).astype(np.float32)
+        state = np.concatenate(
+            [episode["gripper"][:length, None], episode["hand"][:length]], axis=1
+        ).astype(np.float32)
         values = {"observation.state": state, "action": episode["action"]}
         table = {
             "observation.state": list(state),
             "observation.images.picture": [
-                {"bytes": _encoded(each, "PNG"), "path": None} for each in episode["picture"][:length]
+                {"bytes": _encoded(each, "PNG"), "path": None}
+                for each in episode["picture"][:length]
             ],
             "action": list(episode["action"]),
             "episode_index": np.full(length, number),
             "index": np.arange(length),
-            "task_index": np.full(length, known.index(SENTENCES[number])),
+            "task_index": np.full(length, known.index(INSTRUCTIONS[number])),
         }
         file = folder / info["data_path"].format(episode_chunk=number // 2, episode_index=number)
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(table), file)
-        rows.append({"episode_index": number, "tasks": [SENTENCES[number]], "length": length})
+        rows.append({"episode_index": number, "tasks": [INSTRUCTIONS[number]], "length": length})
         statistics.append(
-            {"episode_index": number, "stats": {name: _statistics(each) for name, each in values.items()}}
+            {
+                "episode_index": number,
+                "stats": {name: _statistics(each) for name, each in values.items()},
+            }
         )
         everything.append(values)
     _lines(folder / "meta/episodes.jsonl", rows)
     if version == "v2.1":
         _lines(folder / "meta/episodes_stats.jsonl", statistics)
     else:
-        whole = {name: _statistics(np.concatenate([each[name] for each in everything])) for name in everything[0]}
+        whole = {
+            name: _statistics(np.concatenate([each[name] for each in everything]))
+            for name in everything[0]
+        }
         (folder / "meta/stats.json").write_text(json.dumps(whole))
     return folder
 
@@ -247,7 +298,13 @@ def _lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _tensor(*shape: int, dtype: str = "float32") -> dict[str, Any]:
-    return {"tensor": {"shape": {"dimensions": [str(side) for side in shape]}, "dtype": dtype, "encoding": "none"}}
+    return {
+        "tensor": {
+            "shape": {"dimensions": [str(side) for side in shape]},
+            "dtype": dtype,
+            "encoding": "none",
+        }
+    }
 
 
 def _example(number: int, episode: Mapping[str, np.ndarray]) -> bytes:
@@ -257,14 +314,18 @@ def _example(number: int, episode: Mapping[str, np.ndarray]) -> bytes:
     features = {
         "steps/observation/hand": _floats(episode["hand"]),
         "steps/observation/gripper": _floats(episode["gripper"]),
-        "steps/observation/picture": _byte_strings([_encoded(each, "PNG") for each in episode["picture"]]),
+        "steps/observation/picture": _byte_strings(
+            [_encoded(each, "PNG") for each in episode["picture"]]
+        ),
         "steps/action": _floats(action),
         "steps/reward": _floats(reward),
         "steps/is_first": _integers([int(step == 0) for step in range(steps)]),
         "steps/is_last": _integers([int(step == steps - 1) for step in range(steps)]),
-        "steps/language_instruction": _byte_strings([SENTENCES[number].encode()] * steps),
+        "steps/language_instruction": _byte_strings([INSTRUCTIONS[number].encode()] * steps),
     }
-    entries = [_field(1, _field(1, name.encode()) + _field(2, value)) for name, value in features.items()]
+    entries = [
+        _field(1, _field(1, name.encode()) + _field(2, value)) for name, value in features.items()
+    ]
     return _field(1, b"".join(entries))
 
 

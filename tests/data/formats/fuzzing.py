@@ -1,4 +1,5 @@
-"""Reads mutated copies of a small dataset in a process with bounded memory; anything but a UserError ends it.
+"""Reads mutated copies of a small dataset in a process with bounded memory; anything but a
+UserError ends it.
 
 python fuzzing.py FORMAT CASES SEED FOLDER
 """
@@ -31,12 +32,15 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
     "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
     "lerobot-3.0": lambda path: write(path, [make_episode(seed, 4) for seed in range(2)]).path,
-    "lerobot-video": lambda path: write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path,
+    "lerobot-video": lambda path: (
+        write(path, [make_episode(seed, 4) for seed in range(2)], images="video").path
+    ),
 }
 
 
 def mutate(content: bytes, generator: random.Random) -> bytes:
-    """Some flipped bits, other bytes, parts cut out, doubled or blank, a torn end, digits changed."""
+    """Some flipped bits, other bytes, parts cut out, doubled or blank, a torn end, digits
+    changed."""
     data = bytearray(content)
     for _ in range(generator.choice((1, 1, 2, 4, 16))):
         if not data:
@@ -75,7 +79,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     whole = WRITERS[name](folder / "whole")
     read_all(whole)
-    files = [whole] if whole.is_file() else sorted(file for file in whole.rglob("*") if file.is_file())
+    files = (
+        [whole] if whole.is_file() else sorted(file for file in whole.rglob("*") if file.is_file())
+    )
     originals = {file: file.read_bytes() for file in files}
     refused = read = 0
     slowest = 0.0
@@ -84,7 +90,9 @@ def main() -> None:
         file = generator.choice(files)
         file.write_bytes(mutate(originals[file], generator))
         shutil.copy(file, folder / "last-case")
-        (folder / "last-case.txt").write_text(f"{name}, seed {seed}, case {case}: {file.relative_to(folder)}")
+        (folder / "last-case.txt").write_text(
+            f"{name}, seed {seed}, case {case}: {file.relative_to(folder)}"
+        )
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         began = time.monotonic()
         try:
@@ -96,7 +104,11 @@ def main() -> None:
         faulthandler.cancel_dump_traceback_later()
         slowest = max(slowest, time.monotonic() - began)
         file.write_bytes(originals[file])
-    outside = [path for path in folder.iterdir() if path.name not in ("last-case", "last-case.txt") and path != whole]
+    outside = [
+        path
+        for path in folder.iterdir()
+        if path.name not in ("last-case", "last-case.txt") and path != whole
+    ]
     assert not [path for path in outside if not str(whole).startswith(str(path))], outside
     print(f"{name}: {refused} refused, {read} read, slowest {slowest:.2f} s")
 

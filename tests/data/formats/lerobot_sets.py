@@ -1,4 +1,5 @@
-"""Small LeRobotDatasets as others write them, to be damaged: state of row t of episode e is 100 e + t, action 0.5 more.
+"""Small LeRobotDatasets as others write them, to be damaged: state of row t of episode e is 100 e +
+t, action 0.5 more.
 
 Pictures of row t of episode e are grey 20 e + 4 t.
 """
@@ -28,7 +29,10 @@ DATA, EPISODES, TASKS, INFO = (
     "meta/tasks.parquet",
     "meta/info.json",
 )
-STANDARD = {"timestamp": "float32", **dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64")}
+STANDARD = {
+    "timestamp": "float32",
+    **dict.fromkeys(("frame_index", "episode_index", "index", "task_index"), "int64"),
+}
 SENTENCE = "pick up the cube"
 
 
@@ -76,16 +80,22 @@ def write_v3(
     state: str = "observation.state",
     action: str = "action",
 ) -> Path:
-    """files: the data file of each episode. features, columns: further ones, and what row t of episode e holds.
-    episodes: further columns of meta/episodes. state, action: the names of these features."""
+    """files: the data file of each episode. features, columns: further ones, and what row t of
+    episode e holds. episodes: further columns of meta/episodes. state, action: the names of these
+    features."""
     files = files or [0] * len(lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)]).tolist()
     tables: dict[int, list[pa.Table]] = {}
     for episode, (length, file) in enumerate(zip(lengths, files, strict=True)):
         held = numbers_of(episode, length, starts[episode])
-        held |= {name: [put(episode, row) for row in range(length)] for name, put in (columns or {}).items()}
+        held |= {
+            name: [put(episode, row) for row in range(length)]
+            for name, put in (columns or {}).items()
+        }
         renamed = {"observation.state": state, "action": action}
-        tables.setdefault(file, []).append(pa.table({renamed.get(name, name): each for name, each in held.items()}))
+        tables.setdefault(file, []).append(
+            pa.table({renamed.get(name, name): each for name, each in held.items()})
+        )
     for file, parts in tables.items():
         path = folder / DATA.format(file)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +116,10 @@ def write_v3(
     table = pa.table({"task_index": list(range(len(tasks))), "task": list(tasks)})
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(described)}), folder / TASKS)
     whole = [numbers_of(episode, length) for episode, length in enumerate(lengths)]
-    kept = {renamed: statistics(np.concatenate([each[name] for each in whole])) for name, renamed in renamed.items()}
+    kept = {
+        renamed: statistics(np.concatenate([each[name] for each in whole]))
+        for name, renamed in renamed.items()
+    }
     (folder / "meta/stats.json").write_text(json.dumps(kept))
     everything = {
         "codebase_version": "v3.0",
@@ -128,7 +141,9 @@ def write_v3(
     return folder
 
 
-def write_v21(folder: Path, lengths: Sequence[int] = LENGTHS, kept: Sequence[int] | None = None) -> Path:
+def write_v21(
+    folder: Path, lengths: Sequence[int] = LENGTHS, kept: Sequence[int] | None = None
+) -> Path:
     """An episode a file. kept: the episodes that somebody has not deleted."""
     kept = range(len(lengths)) if kept is None else kept
     write_v3(folder, lengths)
@@ -140,7 +155,9 @@ def write_v21(folder: Path, lengths: Sequence[int] = LENGTHS, kept: Sequence[int
         numbers = numbers_of(episode, lengths[episode], starts[episode])
         pq.write_table(pa.table(numbers), folder / f"data/chunk-000/episode_{episode:06d}.parquet")
         listed.append({"episode_index": episode, "tasks": [SENTENCE], "length": lengths[episode]})
-        stats = {name: statistics(np.stack(numbers[name])) for name in ("observation.state", "action")}
+        stats = {
+            name: statistics(np.stack(numbers[name])) for name in ("observation.state", "action")
+        }
         stored.append({"episode_index": episode, "stats": stats})
     lines(folder / "meta/episodes.jsonl", listed)
     lines(folder / "meta/episodes_stats.jsonl", stored)
@@ -168,12 +185,14 @@ def write_filmed(
     options: Mapping[str, str] | None = None,
     **described: Any,
 ) -> Path:
-    """With one video. shown: (episode, row) of each of its frames. seconds: when. begins: where metadata says that each
-    episode begins."""
+    """With one video. shown: (episode, row) of each of its frames. seconds: when. begins: where
+    metadata says that each episode begins."""
     shown = shown or rows_of(lengths)
     seconds = seconds or [number / FPS for number in range(len(shown))]
     begins = begins or (np.cumsum([0, *lengths[:-1]]) / FPS).tolist()
-    places = dict.fromkeys((f"videos/{CAMERA}/chunk_index", f"videos/{CAMERA}/file_index"), [0] * len(lengths))
+    places = dict.fromkeys(
+        (f"videos/{CAMERA}/chunk_index", f"videos/{CAMERA}/file_index"), [0] * len(lengths)
+    )
     write_v3(
         folder,
         lengths,
@@ -219,7 +238,8 @@ def change_json(path: Path, **changes: Any) -> None:
 
 
 def change_table(path: Path, change: Callable[[dict[str, list[Any]]], Any]) -> None:
-    """Rewrite a parquet file: `change` gets its columns as lists and alters them, or returns others."""
+    """Rewrite a parquet file: `change` gets its columns as lists and alters them, or returns
+    others."""
     table = pq.read_table(path)
     columns = table.to_pydict()
     changed = change(columns)
@@ -227,8 +247,11 @@ def change_table(path: Path, change: Callable[[dict[str, list[Any]]], Any]) -> N
     pq.write_table(pa.table(columns), path)
 
 
-def assert_own_rows(dataset: EpisodeDataset, names: Sequence[int], lengths: Sequence[int] = LENGTHS) -> None:
-    """Each episode holds its own numbers, and pictures if it has some. names: what the episodes were recorded as."""
+def assert_own_rows(
+    dataset: EpisodeDataset, names: Sequence[int], lengths: Sequence[int] = LENGTHS
+) -> None:
+    """Each episode holds its own numbers, and pictures if it has some. names: what the episodes
+    were recorded as."""
     assert dataset.num_episodes == len(names)
     for index, name in enumerate(names):
         rows = np.arange(lengths[name])

@@ -21,7 +21,11 @@ def values(number: int, width: int, rows: int = 0) -> np.ndarray:
 
 
 def episode(number: int, **more: Any) -> Arrays:
-    plain = {"q": values(number, 3), "action": values(number, 2) / 1000, "sentence": np.array("lift")}
+    plain = {
+        "q": values(number, 3),
+        "action": values(number, 2) / 1000,
+        "sentence": np.array("lift"),
+    }
     return plain | more
 
 

@@ -18,7 +18,13 @@ tensor = _tensor
 
 
 def image(*shape: int, dtype: str = "uint8") -> dict[str, Any]:
-    return {"image": {"shape": {"dimensions": [str(side) for side in shape]}, "dtype": dtype, "encodingFormat": "png"}}
+    return {
+        "image": {
+            "shape": {"dimensions": [str(side) for side in shape]},
+            "dtype": dtype,
+            "encodingFormat": "png",
+        }
+    }
 
 
 def nested(inner: Mapping[str, Any], length: int = -1) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def rlds(
     split: str = "train",
     shards: int = 1,
 ) -> Path:
-    """steps, beside: further features of each step, and of an episode. A second call adds a split. Returns the folder
-    of the version."""
+    """steps, beside: further features of each step, and of an episode. A second call adds a split.
+    Returns the folder of the version."""
     version = folder / "toy" / "1.0.0"
     version.mkdir(parents=True, exist_ok=True)
     plain = {"observation/state": tensor(3), "action": tensor(2), "is_last": tensor(dtype="bool")}
@@ -77,13 +83,20 @@ def write_shard(file: Path, records: Sequence[bytes]) -> None:
 
 
 def example(values: Mapping[str, Values]) -> bytes:
-    entries = [_field(1, _field(1, name.encode()) + _field(2, _feature(each))) for name, each in values.items()]
+    entries = [
+        _field(1, _field(1, name.encode()) + _field(2, _feature(each)))
+        for name, each in values.items()
+    ]
     return _field(1, b"".join(entries))
 
 
 def sequence_example(values: Mapping[str, np.ndarray]) -> bytes:
     lists = [
-        _field(1, _field(1, name.encode()) + _field(2, b"".join(_field(1, _feature(row)) for row in rows)))
+        _field(
+            1,
+            _field(1, name.encode())
+            + _field(2, b"".join(_field(1, _feature(row)) for row in rows)),
+        )
         for name, rows in values.items()
     ]
     return _field(1, b"") + _field(2, b"".join(lists))
@@ -91,7 +104,9 @@ def sequence_example(values: Mapping[str, np.ndarray]) -> bytes:
 
 def pngs(frames: np.ndarray) -> list[bytes]:
     """(T, h, w) or (T, h, w, channels), uint8 or uint16."""
-    return [_encoded(frame.squeeze(-1) if frame.shape[-1] == 1 else frame, "PNG") for frame in frames]
+    return [
+        _encoded(frame.squeeze(-1) if frame.shape[-1] == 1 else frame, "PNG") for frame in frames
+    ]
 
 
 def _feature(values: Values) -> bytes:
@@ -104,7 +119,11 @@ def _feature(values: Values) -> bytes:
 def _tree(leaves: Mapping[str, Any], path: str) -> dict[str, Any]:
     children: dict[str, Any] = {}
     for name in dict.fromkeys(leaf.partition("/")[0] for leaf in leaves):
-        inner = {leaf.partition("/")[2]: feature for leaf, feature in leaves.items() if leaf.partition("/")[0] == name}
+        inner = {
+            leaf.partition("/")[2]: feature
+            for leaf, feature in leaves.items()
+            if leaf.partition("/")[0] == name
+        }
         child = inner[""] if "" in inner else _tree(inner, f"{path}{name}/")
         children[name] = nested(child) if f"{path}{name}" == "steps" else child
     return {"featuresDict": {"features": children}}

@@ -1,4 +1,5 @@
-"""Small robomimic files and Minari datasets with one thing that is special, written by their layout."""
+"""Small robomimic files and Minari datasets with one thing that is special, written by their
+layout."""
 
 from __future__ import annotations
 
@@ -23,9 +24,11 @@ LENGTHS = (6, 5, 4)
 Change = Callable[[int, Any], None]
 
 
-def robomimic(path: Path, change: Change | None = None, data: Mapping[str, Any] | None = None) -> Path:
-    """Three demonstrations with actions (2) and obs/hand (3). change: is given the number and group of each. data:
-    attributes of all."""
+def robomimic(
+    path: Path, change: Change | None = None, data: Mapping[str, Any] | None = None
+) -> Path:
+    """Three demonstrations with actions (2) and obs/hand (3). change: is given the number and group
+    of each. data: attributes of all."""
     with h5py.File(path, "w") as file:
         file.create_group("data").attrs.update(data or {})
         for number, length in enumerate(LENGTHS):
@@ -45,7 +48,9 @@ def put(group: Any, name: str, values: Any, **settings: Any) -> None:
     group.create_dataset(name, data=values, **settings)
 
 
-def box(*shape: int, dtype: str = "float32", low: float = -1.0, high: float = 1.0) -> dict[str, Any]:
+def box(
+    *shape: int, dtype: str = "float32", low: float = -1.0, high: float = 1.0
+) -> dict[str, Any]:
     bounds = {"low": np.full(shape, low).tolist(), "high": np.full(shape, high).tolist()}
     return {"type": "Box", "dtype": dtype, "shape": list(shape), **bounds}
 
@@ -59,7 +64,8 @@ def minari(
     change: Change | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Three episodes in HDF5, observations/hand (3) and actions (2) by default. actions: of so many steps."""
+    """Three episodes in HDF5, observations/hand (3) and actions (2) by default. actions: of so many
+    steps."""
     (folder / "data").mkdir(parents=True)
     hand = {"type": "Dict", "subspaces": {"hand": box(3)}}
     metadata = {
@@ -75,23 +81,34 @@ def minari(
             rng = np.random.default_rng(number)
             episode = file.create_group(f"episode_{number}")
             episode.attrs["id"] = number
-            episode["actions"] = actions(length) if actions else rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+            episode["actions"] = (
+                actions(length) if actions else rng.uniform(-1, 1, (length, 2)).astype(np.float32)
+            )
             episode["rewards"], episode["terminations"] = np.zeros(length), np.zeros(length, bool)
             episode["truncations"] = np.arange(length) == length - 1
             if not observed:
-                episode["observations/hand"] = rng.uniform(-1, 1, (length + 1, 3)).astype(np.float32)
+                episode["observations/hand"] = rng.uniform(-1, 1, (length + 1, 3)).astype(
+                    np.float32
+                )
             if change:
                 change(number, episode)
     return folder
 
 
-def minari_arrow(folder: Path, storage: str, change: Callable[[int, dict[str, Any]], None] | None = None) -> Path:
-    """The same in Arrow or Parquet. change: is given the number and the columns, and may change "label", too; "null
-    rows" are those without observations, "more" are further columns, or other ones."""
+def minari_arrow(
+    folder: Path, storage: str, change: Callable[[int, dict[str, Any]], None] | None = None
+) -> Path:
+    """The same in Arrow or Parquet. change: is given the number and the columns, and may change
+    "label", too; "null rows" are those without observations, "more" are further columns, or other
+    ones."""
     data = folder / "data"
     data.mkdir(parents=True)
     observed = {"type": "Dict", "subspaces": {"hand": box(3)}}
-    metadata = {"total_episodes": len(LENGTHS), "data_format": storage, "dataset_id": "toy/small-v0"}
+    metadata = {
+        "total_episodes": len(LENGTHS),
+        "data_format": storage,
+        "dataset_id": "toy/small-v0",
+    }
     spaces = {"observation_space": json.dumps(observed), "action_space": json.dumps(box(2))}
     (data / "metadata.json").write_text(json.dumps(metadata | spaces))
     for number, length in enumerate(LENGTHS):
@@ -105,7 +122,10 @@ def minari_arrow(folder: Path, storage: str, change: Callable[[int, dict[str, An
             change(number, parts)
         rows = len(parts["actions"])
         columns = {"actions": _lists(parts["actions"]), "rewards": np.zeros(rows)}
-        columns |= {"terminations": np.zeros(rows, bool), "truncations": np.arange(rows) == rows - 2}
+        columns |= {
+            "terminations": np.zeros(rows, bool),
+            "truncations": np.arange(rows) == rows - 2,
+        }
         if "hand" in parts:
             hand, null = _lists(parts["hand"]), parts.get("null rows")
             columns["observations"] = pa.StructArray.from_arrays([hand], ["hand"], mask=null)

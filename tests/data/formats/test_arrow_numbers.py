@@ -1,4 +1,5 @@
-"""Rows of Arrow's columns: as they are, or refused; never moved by others that are longer, shorter or null."""
+"""Rows of Arrow's columns: as they are, or refused; never moved by others that are longer, shorter
+or null."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ FLOATS, THREE = pa.list_(pa.float32()), pa.list_(pa.float32(), 3)
 ROWS = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]
 
 
-@pytest.mark.parametrize("kind", [FLOATS, pa.large_list(pa.float32()), THREE, pa.list_(pa.int16())], ids=str)
+@pytest.mark.parametrize(
+    "kind", [FLOATS, pa.large_list(pa.float32()), THREE, pa.list_(pa.int16())], ids=str
+)
 @pytest.mark.parametrize("chunked", [False, True])
 def test_rows_of_equal_length_are_a_matrix(kind: pa.DataType, chunked: bool) -> None:
     array = pa.array([[int(each) for each in row] for row in ROWS], kind)

@@ -82,7 +82,10 @@ def made(folder: Path) -> Path:
 
 
 def parted_npz(path: Path) -> Path:
-    np.savez(path, **{"action/arm": np.zeros((3, 2)), "action/hand": np.zeros((3, 1)), "q": np.zeros((3, 2))})
+    np.savez(
+        path,
+        **{"action/arm": np.zeros((3, 2)), "action/hand": np.zeros((3, 1)), "q": np.zeros((3, 2))},
+    )
     return path
 
 
@@ -133,15 +136,31 @@ Case = tuple[Callable[[Path], Path], str, str]
 FILES: dict[str, Case] = {
     "ALOHA's episode": (lambda p: aloha(p / "episode_0.hdf5"), "ALOHA", "LeRobotDataset"),
     "D4RL": (lambda p: d4rl(p / "hopper.hdf5"), "D4RL", "Minari"),
-    "raw robosuite": (lambda p: raw_robosuite(p / "demo.hdf5"), "no observations", "dataset_states_to_obs.py"),
+    "raw robosuite": (
+        lambda p: raw_robosuite(p / "demo.hdf5"),
+        "no observations",
+        "dataset_states_to_obs.py",
+    ),
     "columns": (
         lambda p: hdf5(p / "x.h5", ep_len=np.ones(2), ep_offset=np.ones(2)),
         "many episodes end to end",
         "convert",
     ),
-    "unknown HDF5": (lambda p: hdf5(p / "x.h5", a=np.ones(2)), "it has no group data but a", "known are"),
-    "numbered otherwise": (lambda p: renamed(p / "x.hdf5", "data/episode_{}"), "no data/demo_0", r"rename.*episode_0"),
-    "demonstrations at the top": (lambda p: renamed(p / "x.hdf5", "demo_{}"), "no group data", r"move\('demo_0'"),
+    "unknown HDF5": (
+        lambda p: hdf5(p / "x.h5", a=np.ones(2)),
+        "it has no group data but a",
+        "known are",
+    ),
+    "numbered otherwise": (
+        lambda p: renamed(p / "x.hdf5", "data/episode_{}"),
+        "no data/demo_0",
+        r"rename.*episode_0",
+    ),
+    "demonstrations at the top": (
+        lambda p: renamed(p / "x.hdf5", "demo_{}"),
+        "no group data",
+        r"move\('demo_0'",
+    ),
     "one npz": (lambda p: one_npz(p / "ep_0.npz"), "a single .npz", "give the folder"),
     "one npy": (lambda p: one_npy(p / "a.npy"), "a single array", "one .npz per episode"),
     "zarr in a zip": (
@@ -151,17 +170,45 @@ FILES: dict[str, Case] = {
     ),
     "zip": (lambda p: zipped(p / "set.zip", "meta/info.json"), "an archive", "unpack it"),
     "tar": (lambda p: tar(p / "set.tar"), "an archive", "unpack it"),
-    "gzip": (lambda p: put(p / "set.tar.gz", gzip.compress(b"x")), "compressed with gzip", "decompress it"),
-    "mcap": (lambda p: put(p / "a.mcap", b"\x89MCAP0\r\n" + bytes(99)), "a ROS recording", "topics"),
+    "gzip": (
+        lambda p: put(p / "set.tar.gz", gzip.compress(b"x")),
+        "compressed with gzip",
+        "decompress it",
+    ),
+    "mcap": (
+        lambda p: put(p / "a.mcap", b"\x89MCAP0\r\n" + bytes(99)),
+        "a ROS recording",
+        "topics",
+    ),
     "ROS 1 bag": (lambda p: put(p / "a.bag", "#ROSBAG V2.0\n"), "a ROS recording", "topics"),
     "ROS 2 database": (lambda p: database(p / "a.db3"), "a ROS 2 bag's .db3", "topics"),
-    "pickle": (lambda p: put(p / "a.pkl", pickle.dumps({})), "a pickle, which is never read", "one file per episode"),
-    "parquet": (lambda p: put(p / "f.parquet", "PAR1"), "a file of a dataset", "give the dataset's folder"),
-    "shard": (lambda p: put(p / "x.tfrecord-00000-of-00001", bytes(99)), "one file of an RLDS", "features.json"),
+    "pickle": (
+        lambda p: put(p / "a.pkl", pickle.dumps({})),
+        "a pickle, which is never read",
+        "one file per episode",
+    ),
+    "parquet": (
+        lambda p: put(p / "f.parquet", "PAR1"),
+        "a file of a dataset",
+        "give the dataset's folder",
+    ),
+    "shard": (
+        lambda p: put(p / "x.tfrecord-00000-of-00001", bytes(99)),
+        "one file of an RLDS",
+        "features.json",
+    ),
     "json": (lambda p: put(p / "info.json", "{}"), "a file of text", "the folder of the dataset"),
     "video": (lambda p: put(p / "a.mp4", bytes(99)), "a video", "the folder of the dataset"),
-    "pointer": (lambda p: put(p / "a.hdf5", "version https://git-lfs.github.com/spec/v1\n"), "Git LFS", "git lfs pull"),
-    "notes": (lambda p: put(p / "notes.txt", "hello"), "no dataset that is known", "robomimic HDF5"),
+    "pointer": (
+        lambda p: put(p / "a.hdf5", "version https://git-lfs.github.com/spec/v1\n"),
+        "Git LFS",
+        "git lfs pull",
+    ),
+    "notes": (
+        lambda p: put(p / "notes.txt", "hello"),
+        "no dataset that is known",
+        "robomimic HDF5",
+    ),
 }
 FOLDERS: dict[str, Case] = {
     "ALOHA": (lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")), "a.hdf5 is .*ALOHA", "LeRobotDataset"),

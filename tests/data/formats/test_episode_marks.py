@@ -20,7 +20,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWa
 def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
     """Several episodes end to end, as OGBench's files and its loader give them."""
     ends = np.concatenate([np.arange(count) == count - 1 for count in rows]).astype(np.float32)
-    plain = {"observations": np.ones((len(ends), 4), np.float32), "actions": np.ones((len(ends), 2), np.float32)}
+    plain = {
+        "observations": np.ones((len(ends), 4), np.float32),
+        "actions": np.ones((len(ends), 2), np.float32),
+    }
     if kind == "compact":
         following = np.append(ends[1:], 1)
         return plain | {"terminals": np.minimum(ends + following, 1), "valids": 1 - ends}
@@ -30,10 +33,15 @@ def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
         return plain | lists[kind]
     names = {"first steps": "is_first", "time limits": "timeouts"}
     flags = np.roll(ends, 1) if kind == "first steps" else ends
-    return plain | {names.get(kind, "terminals"): flags, "next_observations": plain["observations"] + 1}
+    return plain | {
+        names.get(kind, "terminals"): flags,
+        "next_observations": plain["observations"] + 1,
+    }
 
 
-@pytest.mark.parametrize("kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"])
+@pytest.mark.parametrize(
+    "kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"]
+)
 def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
@@ -41,8 +49,13 @@ def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
     np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
     for place in (folder, folder / "cube.npz"):
         (finding,) = check(place)
-        assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith("marks 3")
-        assert "one .npz per episode" in finding.remedy and "cube-val.npz into a folder of its own" in finding.remedy
+        assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith(
+            "marks 3"
+        )
+        assert (
+            "one .npz per episode" in finding.remedy
+            and "cube-val.npz into a folder of its own" in finding.remedy
+        )
 
 
 ROW = np.arange(20)
@@ -77,9 +90,14 @@ def test_marks_of_many_episodes_have_many_names(name: str, tmp_path: Path) -> No
     (tmp_path / "set").mkdir()
     for number in range(2):
         np.savez(
-            tmp_path / "set" / f"{number}.npz", actions=np.ones((20, 2)), q=np.ones((20, 3)), **{name: MARKS[name]}
+            tmp_path / "set" / f"{number}.npz",
+            actions=np.ones((20, 2)),
+            q=np.ones((20, 3)),
+            **{name: MARKS[name]},
         )
-    with pytest.raises(UserError, match=f"many episodes in one file, as OGBench's do: {name} marks 4; split it"):
+    with pytest.raises(
+        UserError, match=f"many episodes in one file, as OGBench's do: {name} marks 4; split it"
+    ):
         EpisodeDataset.open(tmp_path / "set")
 
 
@@ -108,7 +126,8 @@ def test_one_episode_is_not_taken_for_many(case: str, tmp_path: Path) -> None:
 
 
 def test_flags_that_are_held_and_fall_back_end_nothing() -> None:
-    """A success that was lost for two rows, and a sensor that was blind for as long; but an end may be of two rows."""
+    """A success that was lost for two rows, and a sensor that was blind for as long; but an end may
+    be of two rows."""
     held = np.isin(np.arange(20), (4, 5, 6, 7, 10, 11, 12))
     assert marked({"done": held, "valid": ~held}, 20) is None
     assert marked({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == ("terminals", 2)

@@ -1,4 +1,5 @@
-"""Mutated files of every format: never a crash, a hang, unbounded memory, or another error than ours."""
+"""Mutated files of every format: never a crash, a hang, unbounded memory, or another error than
+ours."""
 
 from __future__ import annotations
 

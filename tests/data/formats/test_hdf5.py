@@ -1,4 +1,5 @@
-"""HDF5 files: links, layouts that are not read, and what a torn file may do to the process that walks it."""
+"""HDF5 files: links, layouts that are not read, and what a torn file may do to the process that
+walks it."""
 
 from __future__ import annotations
 
@@ -45,9 +46,18 @@ def test_soft_links_inside_the_file_are_followed(target: str, tmp_path: Path) ->
 
 
 LINKS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "out": (lambda _: h5py.ExternalLink("other.h5", "/x"), "demo_1/obs is a link to /x of another file, other.h5"),
-    "through": (lambda _: h5py.SoftLink("/elsewhere/obs"), "/elsewhere is a link to /data of another file, other.h5"),
-    "nothing": (lambda _: h5py.SoftLink("/data/demo_9"), "demo_1/obs is a link to /data/demo_9, which is not there"),
+    "out": (
+        lambda _: h5py.ExternalLink("other.h5", "/x"),
+        "demo_1/obs is a link to /x of another file, other.h5",
+    ),
+    "through": (
+        lambda _: h5py.SoftLink("/elsewhere/obs"),
+        "/elsewhere is a link to /data of another file, other.h5",
+    ),
+    "nothing": (
+        lambda _: h5py.SoftLink("/data/demo_9"),
+        "demo_1/obs is a link to /data/demo_9, which is not there",
+    ),
     "circle": (lambda _: h5py.SoftLink("/data/demo_1/obs"), "is a link that leads in a circle"),
     "above": (lambda _: h5py.SoftLink("/data"), "lies too deep|has no|more than"),
 }
@@ -84,9 +94,12 @@ def test_groups_that_hold_each_other_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"two\nlines"])
 def test_names_that_cannot_be_printed_are_refused(name: bytes, tmp_path: Path) -> None:
     path = robomimic(
-        tmp_path / "set.hdf5", lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0])
+        tmp_path / "set.hdf5",
+        lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0]),
     )
-    with pytest.raises(UserError, match=r"demo_1/obs has a member whose name cannot be printed: b'"):
+    with pytest.raises(
+        UserError, match=r"demo_1/obs has a member whose name cannot be printed: b'"
+    ):
         EpisodeDataset.open(path)
 
 
@@ -101,7 +114,9 @@ def put_outside(file: Any, name: str, rows: int, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["external", "virtual"])
 def test_arrays_in_other_files_are_not_read(how: str, tmp_path: Path) -> None:
-    path = robomimic(tmp_path / "a.hdf5", lambda _, demo: put_outside(demo, "obs/out", len(demo["actions"]), how))
+    path = robomimic(
+        tmp_path / "a.hdf5", lambda _, demo: put_outside(demo, "obs/out", len(demo["actions"]), how)
+    )
     dataset = EpisodeDataset.open(path)
     assert dataset.spec.state_names == ("hand_0", "hand_1", "hand_2")
     assert dataset.reader.contents.left_out == {"out": "lies in other files, which are not read"}
@@ -126,7 +141,10 @@ def _write(path: Path, *names: str) -> Path:
 
 
 KINDS = {
-    "ALOHA": (("action", "observations/qpos", "observations/images/top"), "convert_aloha_data_to_lerobot.py"),
+    "ALOHA": (
+        ("action", "observations/qpos", "observations/images/top"),
+        "convert_aloha_data_to_lerobot.py",
+    ),
     "D4RL": (
         ("observations", "actions", "rewards", "terminals", "timeouts"),
         "take the dataset of Minari that holds the same",
@@ -156,7 +174,9 @@ def test_an_unknown_layout_has_no_kind(tmp_path: Path) -> None:
 
 def test_what_cannot_be_walked_costs_one_demonstration(tmp_path: Path) -> None:
     """A torn array of variable length, which the walk reads: the others are still there."""
-    content = np.frombuffer(encoded(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)) * 6, np.uint8)
+    content = np.frombuffer(
+        encoded(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)) * 6, np.uint8
+    )
 
     def change(_: int, demo: Any) -> None:
         kept = demo.create_dataset("obs/top", (len(demo["actions"]),), h5py.vlen_dtype(np.uint8))
@@ -173,11 +193,16 @@ def test_what_cannot_be_walked_costs_one_demonstration(tmp_path: Path) -> None:
     assert errors == ["episode demo_2"]
 
 
-STUCK = {"hang": ("time.sleep(60)", "came no further"), "crash": ("os.kill(os.getpid(), 11)", "ended with signal 11")}
+STUCK = {
+    "hang": ("time.sleep(60)", "came no further"),
+    "crash": ("os.kill(os.getpid(), 11)", "ended with signal 11"),
+}
 
 
 @pytest.mark.parametrize("how", STUCK)
-def test_a_walk_that_hangs_or_crashes_is_ended(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_walk_that_hangs_or_crashes_is_ended(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     does, why = STUCK[how]
     (tmp_path / "stuck.py").write_text(f"import os, time\n{does}\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -192,5 +217,7 @@ def test_empty_attributes_are_no_error(tmp_path: Path) -> None:
         demo.attrs["language"] = np.zeros((2, 2))
         put(demo, "language_instruction", np.ones(384))
 
-    dataset = EpisodeDataset.open(robomimic(tmp_path / "set.hdf5", change, {"env_args": np.ones(3), "lang": "lift it"}))
-    assert [task.sentence for task in dataset.tasks] == ["lift it"]
+    dataset = EpisodeDataset.open(
+        robomimic(tmp_path / "set.hdf5", change, {"env_args": np.ones(3), "lang": "lift it"})
+    )
+    assert [task.instruction for task in dataset.tasks] == ["lift it"]

@@ -8,11 +8,37 @@ from manyparts.data.formats.kinds import gives_away, no_camera
 
 BESIDE = ("obs", "observations", "hand/state", "image")
 FOLLOWS = (
-    *("next_obs", "next.observation", "obs_next", "observations_next", "nextobs", "nextObs", "next-state", "new_obs"),
-    *("s_next", "s_prime", "obs2", "obs_tp1", "obs_t+1", "observations_tp1", "state_next", "hand/next/state"),
+    *(
+        "next_obs",
+        "next.observation",
+        "obs_next",
+        "observations_next",
+        "nextobs",
+        "nextObs",
+        "next-state",
+        "new_obs",
+    ),
+    *(
+        "s_next",
+        "s_prime",
+        "obs2",
+        "obs_tp1",
+        "obs_t+1",
+        "observations_tp1",
+        "state_next",
+        "hand/next/state",
+    ),
     *("successor_state", "final_observation", "terminal_observation", "next_action", "hand/state2"),
 )
-ACTS = ("action", "actions", "expert_action", "action_dict/joints", "rel_actions", "delta_action", "policy.action")
+ACTS = (
+    "action",
+    "actions",
+    "expert_action",
+    "action_dict/joints",
+    "rel_actions",
+    "delta_action",
+    "policy.action",
+)
 STATE = (
     *(
         "state",
@@ -24,7 +50,15 @@ STATE = (
         "prev_actions",
         "goal_state",
     ),
-    *("action_mask", "distance_to_next_gate", "interaction_force", "robot1_state", "state_2", "hand/obs2", "context"),
+    *(
+        "action_mask",
+        "distance_to_next_gate",
+        "interaction_force",
+        "robot1_state",
+        "state_2",
+        "hand/obs2",
+        "context",
+    ),
     *("activations", "act", "target_pos", "return_home"),
 )
 
@@ -41,7 +75,12 @@ def test_actions_give_the_step_away(name: str) -> None:
 
 @pytest.mark.parametrize("name", STATE)
 def test_what_is_known_before_the_step_does_not(name: str) -> None:
-    assert gives_away(name, (*BESIDE, "obs", name) if name != "hand/obs2" else ("hand/obs1", "hand/obs2")) == ""
+    assert (
+        gives_away(
+            name, (*BESIDE, "obs", name) if name != "hand/obs2" else ("hand/obs1", "hand/obs2")
+        )
+        == ""
+    )
 
 
 def test_bodies_that_are_counted_are_not_what_follows() -> None:
@@ -49,9 +88,31 @@ def test_bodies_that_are_counted_are_not_what_follows() -> None:
     assert {gives_away(name, many) for name in many} == {""}
 
 
-DISTANCES = ("disparity", "wrist/disparity0", "left_depth", "depthmap", "depth/left", "observation.images.depth")
-CLASSES = ("seg", "seg_1", "robot0_agentview_segmentation_instance", "semantic", "objectMask", "segmask", "masks/left")
-GREY = ("grey", "segway_cam", "labelled_view", "instance_left/front_view", "depth_cam/front_view", "masked_front")
+DISTANCES = (
+    "disparity",
+    "wrist/disparity0",
+    "left_depth",
+    "depthmap",
+    "depth/left",
+    "observation.images.depth",
+)
+CLASSES = (
+    "seg",
+    "seg_1",
+    "robot0_agentview_segmentation_instance",
+    "semantic",
+    "objectMask",
+    "segmask",
+    "masks/left",
+)
+GREY = (
+    "grey",
+    "segway_cam",
+    "labelled_view",
+    "instance_left/front_view",
+    "depth_cam/front_view",
+    "masked_front",
+)
 
 
 @pytest.mark.parametrize("name", DISTANCES + CLASSES)

@@ -1,4 +1,5 @@
-"""What nobody needs is left out and named; several tasks, odd metadata and other states are read and said."""
+"""What nobody needs is left out and named; several tasks, odd metadata and other states are read
+and said."""
 
 from __future__ import annotations
 
@@ -33,17 +34,35 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.tools.check import check, repair
 from manyparts.data.tools.convert import convert
 
-PERSISTENT = {"role": "assistant", "content": "reach", "style": "subtask", "timestamp": 0.0, "camera": None}
+PERSISTENT = {
+    "role": "assistant",
+    "content": "reach",
+    "style": "subtask",
+    "timestamp": 0.0,
+    "camera": None,
+}
 EXTRA: dict[str, tuple[dict[str, Any], Callable[[int, int], Any], str]] = {
     "language_persistent": (feature("language", 1), lambda *_: [PERSISTENT], "language"),
-    "language_events": (feature("language", 1), lambda _, row: [PERSISTENT] if row == 2 else [], "language"),
+    "language_events": (
+        feature("language", 1),
+        lambda _, row: [PERSISTENT] if row == 2 else [],
+        "language",
+    ),
     "language_instruction": (feature("string", 1), lambda *_: "do it", "text"),
     "subtask_index": (feature("int64", 1), lambda _, row: row // 3 - 1, "int64"),
     "observation.effort": (feature("float32", 3), lambda _, row: [1.0 * row] * 3, "float32"),
-    "observation.environment_state": (feature("float32", 2), lambda _, row: [float("nan")] * 2, "float32"),
+    "observation.environment_state": (
+        feature("float32", 2),
+        lambda _, row: [float("nan")] * 2,
+        "float32",
+    ),
     "complementary_info.discrete_penalty": (feature("float32", 1), lambda *_: None, "float32"),
     "observation.pose": (feature("float32", 4, 4), lambda *_: np.eye(4).tolist(), "an array"),
-    "obs.agentview_image": (feature("uint8", 4, 4, 3), lambda *_: np.zeros((4, 4, 3), np.uint8).tolist(), "an array"),
+    "obs.agentview_image": (
+        feature("uint8", 4, 4, 3),
+        lambda *_: np.zeros((4, 4, 3), np.uint8).tolist(),
+        "an array",
+    ),
     "points": (feature("float32", 7), lambda _, row: [0.5] * row, "float32"),
     "of an unknown dtype": (feature("quaternion64", 4), lambda *_: [0.0] * 4, "quaternion64"),
     "without a dtype": ({"shape": [1]}, lambda *_: 0.0, "dtype None"),
@@ -91,13 +110,20 @@ def test_a_feature_that_no_file_holds_is_left_out(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["action", "observation.state"])
 def test_a_missing_column_that_is_needed_is_an_error(name: str, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
-    change_table(folder / DATA.format(0), lambda columns: {key: v for key, v in columns.items() if key != name})
+    change_table(
+        folder / DATA.format(0),
+        lambda columns: {key: v for key, v in columns.items() if key != name},
+    )
     with pytest.raises(UserError, match=f"has no column {name}"):
         EpisodeDataset.open(folder).episode(0)
 
 
-@pytest.mark.parametrize(("cell", "words"), [(lambda *_: "a", "no numbers"), (lambda _, t: [0.5] * (t + 1), "equally")])
-def test_actions_that_are_no_rows_of_numbers_are_refused(cell: Any, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cell", "words"), [(lambda *_: "a", "no numbers"), (lambda _, t: [0.5] * (t + 1), "equally")]
+)
+def test_actions_that_are_no_rows_of_numbers_are_refused(
+    cell: Any, words: str, tmp_path: Path
+) -> None:
     folder = write_v3(tmp_path / "set", action="other", features={"action": feature("float32", 2)})
     change_table(
         folder / DATA.format(0),
@@ -121,8 +147,12 @@ def test_other_observations_stand_for_a_missing_state(stored: bool, tmp_path: Pa
         stats = json.loads((folder / "meta/stats.json").read_text())
         part = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.5], "count": [15]}
         double = {key: value * 2 for key, value in part.items()}
-        (folder / "meta/stats.json").write_text(json.dumps(stats | {"observation.a": part, "observation.b": double}))
-    with pytest.warns(DatasetWarning, match=r"the state is observation.a and observation.b and observation.c"):
+        (folder / "meta/stats.json").write_text(
+            json.dumps(stats | {"observation.a": part, "observation.b": double})
+        )
+    with pytest.warns(
+        DatasetWarning, match=r"the state is observation.a and observation.b and observation.c"
+    ):
         dataset = EpisodeDataset.open(folder)
     np.testing.assert_array_equal(dataset.episode(1).state[2], [12, 1.5, 2, 102, 102, 102])
     assert dataset.spec.state_names == ("a_0", "b_0", "b_1", "c_0", "c_1", "c_2")
@@ -138,21 +168,27 @@ def test_state_and_actions_under_short_names_are_read(tmp_path: Path) -> None:
     with pytest.warns(DatasetWarning, match="the state is state"):
         dataset = EpisodeDataset.open(folder)
     assert_own_rows(dataset, range(3))
-    assert dataset.spec.action.high == (203.5, 203.5) and "the action is actions" in dataset.summary()["notes"]
+    assert (
+        dataset.spec.action.high == (203.5, 203.5)
+        and "the action is actions" in dataset.summary()["notes"]
+    )
 
 
 def test_several_tasks_in_an_episode_are_said(tmp_path: Path) -> None:
     tasks = ("pick", "place")
     folder = write_v3(
-        tmp_path / "set", tasks=tasks, episodes={"tasks": [["pick", "place"], ["place", "pick"], ["place"]]}
+        tmp_path / "set",
+        tasks=tasks,
+        episodes={"tasks": [["pick", "place"], ["place", "pick"], ["place"]]},
     )
     changing = [0, 0, 0, 1, 1, 1] + [0, 0, 1, 1, 1] + [1] * 4
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": changing})
     with pytest.warns(
-        DatasetWarning, match="episodes with several tasks: 2; each is read with the task of its first row"
+        DatasetWarning,
+        match="episodes with several tasks: 2; each is read with the task of its first row",
     ):
         dataset = EpisodeDataset.open(folder)
-    assert [dataset.episode(index).sentence for index in range(3)] == ["pick", "pick", "place"]
+    assert [dataset.episode(index).instruction for index in range(3)] == ["pick", "pick", "place"]
     (finding,) = check(folder)
     assert finding.severity == "warning" and "several tasks" in finding.what
 
@@ -161,36 +197,51 @@ def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", tasks=("pick", "place"))
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 14 + [1]})
     error, notes = check(folder)
-    assert "several tasks: 1" in notes.what and (error.check, error.where) == ("indices", "episode 2")
+    assert "several tasks: 1" in notes.what and (error.check, error.where) == (
+        "indices",
+        "episode 2",
+    )
 
 
-@pytest.mark.parametrize(("rows", "words"), [(1, "another task than meta/episodes lists"), (7, "meta/tasks lacks")])
-def test_rows_with_another_task_than_metadata_are_told(rows: int, words: str, tmp_path: Path) -> None:
-    folder = write_v3(tmp_path / "set", tasks=("pick", "place"), episodes={"tasks": pa.array([["pick"]] * 3)})
-    change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 6 + [rows] * 5 + [0] * 4})
+@pytest.mark.parametrize(
+    ("rows", "words"), [(1, "another task than meta/episodes lists"), (7, "meta/tasks lacks")]
+)
+def test_rows_with_another_task_than_metadata_are_told(
+    rows: int, words: str, tmp_path: Path
+) -> None:
+    folder = write_v3(
+        tmp_path / "set", tasks=("pick", "place"), episodes={"tasks": pa.array([["pick"]] * 3)}
+    )
+    change_table(
+        folder / DATA.format(0),
+        lambda columns: {**columns, "task_index": [0] * 6 + [rows] * 5 + [0] * 4},
+    )
     with pytest.warns(DatasetWarning, match=rf"{words}: 1; "):
         dataset = EpisodeDataset.open(folder)
     wanted = ["pick", "place" if rows == 1 else "pick", "pick"]
-    assert [dataset.episode(index).sentence for index in range(3)] == wanted
+    assert [dataset.episode(index).instruction for index in range(3)] == wanted
     assert any(words in finding.what for finding in check(folder))
     repair(folder, tmp_path / "copy")
-    assert [episode.sentence for episode in EpisodeDataset.open(tmp_path / "copy")] == wanted
+    assert [episode.instruction for episode in EpisodeDataset.open(tmp_path / "copy")] == wanted
 
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("listed", ["pick", ["pick"], [], None, ["unheard of"]])
 def test_tasks_are_read_as_text_list_or_by_rows(listed: Any, tmp_path: Path) -> None:
     kind = pa.string() if isinstance(listed, str) else pa.list_(pa.string())
-    folder = write_v3(tmp_path / "set", tasks=("place", "pick"), episodes={"tasks": pa.array([listed] * 3, kind)})
+    folder = write_v3(
+        tmp_path / "set", tasks=("place", "pick"), episodes={"tasks": pa.array([listed] * 3, kind)}
+    )
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [1] * 15})
     dataset = EpisodeDataset.open(folder)
-    assert [dataset.episode(index).sentence for index in range(3)] == ["pick"] * 3
+    assert [dataset.episode(index).instruction for index in range(3)] == ["pick"] * 3
     assert check(folder) == []
 
 
 def test_an_episode_without_a_known_task_is_left_out(tmp_path: Path) -> None:
     folder = write_v3(
-        tmp_path / "set", episodes={"tasks": [["pick up the cube"], ["unheard of"], ["pick up the cube"]]}
+        tmp_path / "set",
+        episodes={"tasks": [["pick up the cube"], ["unheard of"], ["pick up the cube"]]},
     )
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [7] * 15})
     with pytest.warns(DatasetWarning, match=r"1 \(its task is not in meta/tasks\)"):
@@ -200,13 +251,19 @@ def test_an_episode_without_a_known_task_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", ["task", "__index_level_0__", None])
 def test_task_texts_are_found_among_other_columns(index: str | None, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
-    name = index or "sentence"
-    table = pa.table({"task_index": [4.0, 2.0], "short": ["Pick", "Place"], name: ["pick up the cube", "put it down"]})
+    name = index or "instruction"
+    table = pa.table(
+        {
+            "task_index": [4.0, 2.0],
+            "short": ["Pick", "Place"],
+            name: ["pick up the cube", "put it down"],
+        }
+    )
     described = {"index_columns": [index] if index else [{"kind": "range"}]}
     pq.write_table(table.replace_schema_metadata({"pandas": json.dumps(described)}), folder / TASKS)
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [4] * 15})
     dataset = EpisodeDataset.open(folder)
-    assert dataset.episode(0).sentence == "pick up the cube" and check(folder) == []
+    assert dataset.episode(0).instruction == "pick up the cube" and check(folder) == []
 
 
 def test_an_empty_instruction_is_said(tmp_path: Path) -> None:
@@ -231,15 +288,21 @@ def with_odd_statistics(folder: Path) -> None:
     write_v3(folder)
     stats = json.loads((folder / "meta/stats.json").read_text())
     stats["action"]["mean"] = [[None]]
-    (folder / "meta/stats.json").write_text(json.dumps(stats | {"language_events": {"min": "a"}, "points": 3}))
+    (folder / "meta/stats.json").write_text(
+        json.dumps(stats | {"language_events": {"min": "a"}, "points": 3})
+    )
 
 
 @pytest.mark.parametrize("make", [without_an_episode, without_statistics, with_odd_statistics])
-def test_statistics_that_lack_rows_are_computed(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_statistics_that_lack_rows_are_computed(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
     make(tmp_path / "set")
     with pytest.warns(DatasetWarning, match="the statistics were computed from the rows"):
         dataset = EpisodeDataset.open(tmp_path / "set")
-    actions = np.concatenate([dataset.columns(index)["action"] for index in range(3)]).astype(np.float64)
+    actions = np.concatenate([dataset.columns(index)["action"] for index in range(3)]).astype(
+        np.float64
+    )
     np.testing.assert_allclose(dataset.statistics["action"].std, actions.std(axis=0))
     assert dataset.statistics["action"].count == sum(LENGTHS)
     assert [finding.check for finding in check(tmp_path / "set")] == ["notes"]
@@ -249,10 +312,20 @@ def test_nested_names_and_numbers_as_text_are_read(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set")
     features = json.loads((folder / INFO).read_text())["features"]
     features["observation.state"]["names"] = [["a", "b", "c"]]
-    change_json(folder / INFO, features=features, fps="10", total_episodes="3", total_frames=15.0, chunks_size=1000.0)
+    change_json(
+        folder / INFO,
+        features=features,
+        fps="10",
+        total_episodes="3",
+        total_frames=15.0,
+        chunks_size=1000.0,
+    )
     dataset = EpisodeDataset.open(folder)
     assert dataset.fps == 10 and dataset.spec.state_dimension == 3
-    for name, value, words in (("total_frames", 15.5, r"total_frames holds 15\.5"), ("fps", "quick", "fps is 'quick'")):
+    for name, value, words in (
+        ("total_frames", 15.5, r"total_frames holds 15\.5"),
+        ("fps", "quick", "fps is 'quick'"),
+    ):
         change_json(folder / INFO, **{name: value})
         with pytest.raises(UserError, match=words):
             EpisodeDataset.open(folder)
@@ -264,7 +337,9 @@ def test_counters_that_lerobots_tools_leave_stale_are_no_error(tmp_path: Path) -
     stats = json.loads((folder / "meta/stats.json").read_text())
     stale = {"min": [7], "max": [70], "mean": [30], "std": [9], "count": [15]}
     (folder / "meta/stats.json").write_text(
-        json.dumps(stats | dict.fromkeys(("index", "episode_index", "task_index", "frame_index"), stale))
+        json.dumps(
+            stats | dict.fromkeys(("index", "episode_index", "task_index", "frame_index"), stale)
+        )
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", DatasetWarning)
@@ -276,7 +351,8 @@ def test_indices_in_lists_of_one_are_read(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     indices = ("episode_index", "frame_index", "task_index", "timestamp")
     change_table(
-        folder / DATA.format(0), lambda columns: {**columns, **{name: [[x] for x in columns[name]] for name in indices}}
+        folder / DATA.format(0),
+        lambda columns: {**columns, **{name: [[x] for x in columns[name]] for name in indices}},
     )
     assert_own_rows(EpisodeDataset.open(folder), range(3))
     assert check(folder) == []
@@ -290,7 +366,10 @@ def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
         (folder / DATA.format(0)).rename(folder / "rows/file-000.parquet")
         change_table(
             folder / "rows/file-000.parquet",
-            lambda columns, more=more: {**columns, "action": [[x + more for x in row] for row in columns["action"]]},
+            lambda columns, more=more: {
+                **columns,
+                "action": [[x + more for x in row] for row in columns["action"]],
+            },
         )
         prints.append(EpisodeDataset.open(folder).fingerprint)
     assert len(set(prints)) == 2
@@ -298,7 +377,9 @@ def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
 
 def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", info={"splits": {"train": "0:2", "val": "2:3"}})
-    with pytest.warns(DatasetWarning, match=r"the splits train \(0:2\), val \(2:3\) are read as one dataset"):
+    with pytest.warns(
+        DatasetWarning, match=r"the splits train \(0:2\), val \(2:3\) are read as one dataset"
+    ):
         assert EpisodeDataset.open(folder).num_episodes == 3
 
 
@@ -314,16 +395,22 @@ def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
         ("observation.images.seg", 3, ""),
     ],
 )
-def test_pictures_are_cameras_unless_their_name_says_no(name: str, channels: int, why: str, tmp_path: Path) -> None:
+def test_pictures_are_cameras_unless_their_name_says_no(
+    name: str, channels: int, why: str, tmp_path: Path
+) -> None:
     features = {name: feature("image", 12, 12, channels), "next.success": feature("bool", 1)}
     columns = {
         name: lambda e, row: {"bytes": encoded(picture(e, row, 12), "PNG"), "path": "x"},
         "next.success": lambda _, row: row > 2,
     }
     folder = write_v3(tmp_path / "set", features=features, columns=columns)
-    with pytest.warns(DatasetWarning, match=why) if why else warnings.catch_warnings(action="error"):
+    with (
+        pytest.warns(DatasetWarning, match=why) if why else warnings.catch_warnings(action="error")
+    ):
         dataset = EpisodeDataset.open(folder)
-    assert len(dataset.spec.cameras) == (not why) and dataset.reader.contents.left_out.get(name, "").startswith(why)
+    assert len(dataset.spec.cameras) == (not why) and dataset.reader.contents.left_out.get(
+        name, ""
+    ).startswith(why)
     assert "next.success" in dataset.columns(0)
     assert_own_rows(dataset, range(3))
 
@@ -334,7 +421,9 @@ def test_what_gives_the_step_away_is_no_state(tmp_path: Path) -> None:
         "observation.next_qpos": feature("float32", 3),
         "observation.tokens": feature("int64", 77),
     }
-    cells = {name: lambda e, t, width=item["shape"][0]: [e + t] * width for name, item in more.items()}
+    cells = {
+        name: lambda e, t, width=item["shape"][0]: [e + t] * width for name, item in more.items()
+    }
     folder = write_v3(tmp_path / "set", state="observation.qpos", features=more, columns=cells)
     with pytest.warns(DatasetWarning, match="the state is observation.qpos"):
         dataset = EpisodeDataset.open(folder)

@@ -49,9 +49,15 @@ RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "frames predicted from later ones": (LENGTHS, {"options": CLOSED_GROUPS}),
     "groups that lean on each other": ((8, 8, 8), {"codec": "libx265", "options": OPEN_GROUPS}),
     "an encoder's delay": (LENGTHS, {"seconds": [tick + 0.2 for tick in TICKS]}),
-    "a delay that metadata knows": (LENGTHS, {"seconds": [t + 0.2 for t in TICKS], "begins": [0.2, 0.8, 1.3]}),
+    "a delay that metadata knows": (
+        LENGTHS,
+        {"seconds": [t + 0.2 for t in TICKS], "begins": [0.2, 0.8, 1.3]},
+    ),
     "2 % more time": (LENGTHS, {"seconds": [tick * 1.02 for tick in TICKS]}),
-    "another order": (LENGTHS, {"shown": [*ROWS[6:11], *ROWS[:6], *ROWS[11:]], "begins": [0.5, 0, 1.1]}),
+    "another order": (
+        LENGTHS,
+        {"shown": [*ROWS[6:11], *ROWS[:6], *ROWS[11:]], "begins": [0.5, 0, 1.1]},
+    ),
     "twice the rate": (
         LENGTHS,
         {
@@ -62,7 +68,11 @@ RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     ),
     "an episode cut out in front": (
         LENGTHS,
-        {"shown": [*ROWS[6:11], *ROWS], "begins": [0.5, 1.1, 1.6], "seconds": [n / 10 for n in range(20)]},
+        {
+            "shown": [*ROWS[6:11], *ROWS],
+            "begins": [0.5, 1.1, 1.6],
+            "seconds": [n / 10 for n in range(20)],
+        },
     ),
     "full range": (LENGTHS, {"pixels": "yuvj420p"}),
     "every colour": (LENGTHS, {"pixels": "yuv444p"}),
@@ -74,7 +84,9 @@ RIGHT: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", RIGHT)
 def test_frames_are_those_of_their_rows(case: str, tmp_path: Path) -> None:
     lengths, given = RIGHT[case]
-    assert_own_rows(EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given)), range(3), lengths)
+    assert_own_rows(
+        EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given)), range(3), lengths
+    )
 
 
 APART = "more than half a frame apart"
@@ -102,7 +114,9 @@ def test_frames_at_other_times_are_refused(case: str, tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(write_filmed(tmp_path / "set", lengths, **given))
     with pytest.raises(UserError, match=rf"file-000.mp4: episode 2: .*{words}"):
         dataset.frames(2, "top")
-    assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {"pictures"}
+    assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {
+        "pictures"
+    }
 
 
 def test_episodes_that_share_frames_are_left_out(tmp_path: Path) -> None:
@@ -117,7 +131,10 @@ def test_times_of_rows_tell_frames_before_the_first(tmp_path: Path) -> None:
     """Two frames more than rows, in front: the rows' timestamps begin at 0.2 s."""
     shown = [(2, 4), (2, 4), *ROWS[:6]]
     folder = write_filmed(tmp_path / "set", (6,), shown=shown, seconds=TICKS[:8])
-    change_table(folder / DATA.format(0), lambda columns: {**columns, "timestamp": [0.2 + n / 10 for n in range(6)]})
+    change_table(
+        folder / DATA.format(0),
+        lambda columns: {**columns, "timestamp": [0.2 + n / 10 for n in range(6)]},
+    )
     assert_own_rows(EpisodeDataset.open(folder), [0], (6,))
 
 
@@ -125,13 +142,24 @@ def test_old_files_that_were_renumbered_beside_their_films_are_left_out(tmp_path
     """Version 2.1: an episode was deleted, files and films renumbered, but not the rows."""
     folder = write_v21(tmp_path / "set", (5, 5, 5))
     info = json.loads((folder / INFO).read_text())
-    change_json(folder / INFO, features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)})
+    change_json(
+        folder / INFO, features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)}
+    )
     for episode in range(3):
-        film(folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4", [picture(episode, 0)] * 5, TICKS[:5])
+        film(
+            folder / f"videos/chunk-000/{CAMERA}/episode_{episode:06d}.mp4",
+            [picture(episode, 0)] * 5,
+            TICKS[:5],
+        )
         rows = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
         number = {0: 1, 1: 0, 2: 2}[episode]
-        change_table(rows, lambda columns, number=number: {**columns, "episode_index": [number] * 5})
-    with pytest.warns(DatasetWarning, match=r"0 \(its rows are in the file of another episode, episode_000001.parquet"):
+        change_table(
+            rows, lambda columns, number=number: {**columns, "episode_index": [number] * 5}
+        )
+    with pytest.warns(
+        DatasetWarning,
+        match=r"0 \(its rows are in the file of another episode, episode_000001.parquet",
+    ):
         assert EpisodeDataset.open(folder).num_episodes == 1
     assert repair(folder, tmp_path / "copy") == ["0", "1"]
 
@@ -139,7 +167,10 @@ def test_old_files_that_were_renumbered_beside_their_films_are_left_out(tmp_path
 def test_an_episode_without_its_video_is_left_out(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set")
     file = f"videos/{CAMERA}/file_index"
-    change_table(folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, file: [0, None, 0]})
+    change_table(
+        folder / "meta/episodes/chunk-000/file-000.parquet",
+        lambda columns: {**columns, file: [0, None, 0]},
+    )
     with pytest.warns(DatasetWarning, match=r"1 \(it has no video of top\)"):
         assert EpisodeDataset.open(folder).num_episodes == 2
     change_json(folder / INFO, total_episodes=3)
@@ -158,12 +189,19 @@ def test_another_kind_of_video_among_them_is_refused_when_read(tmp_path: Path) -
     """Depth as 10-bit "colour" in the second file of a set that was merged."""
     second = VIDEO.replace("file-000", "file-001")
     folder = write_filmed(tmp_path / "set", (6, 5), shown=ROWS[:6], begins=[0, 0])
-    film(folder / second, [picture(1, row) for row in range(5)], TICKS[:5], "yuv420p10le", "libx265")
+    film(
+        folder / second, [picture(1, row) for row in range(5)], TICKS[:5], "yuv420p10le", "libx265"
+    )
     files = {f"videos/{CAMERA}/file_index": [0, 1]}
-    change_table(folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, **files})
+    change_table(
+        folder / "meta/episodes/chunk-000/file-000.parquet", lambda columns: {**columns, **files}
+    )
     dataset = EpisodeDataset.open(folder)
     assert dataset.frames(0, "top").shape[0] == 6
-    with pytest.raises(UserError, match=r"file-001.mp4: episode 1: the video is yuv420p10le with 10 bits, the first"):
+    with pytest.raises(
+        UserError,
+        match=r"file-001.mp4: episode 1: the video is yuv420p10le with 10 bits, the first",
+    ):
         dataset.frames(1, "top")
     assert repair(folder, tmp_path / "copy") == ["1"]
 
@@ -206,12 +244,19 @@ def deep_png(channels: int) -> bytes:
     """16 bits a channel, of which Pillow writes grey alone."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     kind = {2: 4, 3: 2, 4: 6}[channels]
     rows = zlib.compress((b"\0" + bytes([1, 2] * channels * 12)) * 12)
     header = struct.pack(">IIBBBBB", 12, 12, 16, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 MILLIMETRES = (400 + np.arange(144).reshape(12, 12)).astype(np.uint16)
@@ -234,19 +279,25 @@ ORDINARY: dict[str, Callable[[int, int], bytes]] = {
 
 
 def write_pictures(folder: Path, cell: Callable[[int, int], Any], **described: Any) -> Path:
-    return write_v3(folder, features={CAMERA: feature("image", 12, 12, 3) | described}, columns={CAMERA: cell})
+    return write_v3(
+        folder, features={CAMERA: feature("image", 12, 12, 3) | described}, columns={CAMERA: cell}
+    )
 
 
 @pytest.mark.parametrize("case", DEPTH_PICTURES)
 def test_stored_depth_is_no_camera(case: str, tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "set", lambda *_: {"bytes": DEPTH_PICTURES[case], "path": None})
+    folder = write_pictures(
+        tmp_path / "set", lambda *_: {"bytes": DEPTH_PICTURES[case], "path": None}
+    )
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA}"):
         dataset = EpisodeDataset.open(folder)
     assert dataset.spec.cameras == {} and check(folder) == []
 
 
 def test_what_a_torn_picture_hides_is_looked_for_in_other_episodes(tmp_path: Path) -> None:
-    deep, torn = ({"bytes": content, "path": None} for content in (DEPTH_PICTURES["16-bit PNG"], b"torn"))
+    deep, torn = (
+        {"bytes": content, "path": None} for content in (DEPTH_PICTURES["16-bit PNG"], b"torn")
+    )
     folder = write_pictures(tmp_path / "set", lambda episode, _: torn if episode == 0 else deep)
     with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .*16-bit"):
         assert EpisodeDataset.open(folder).spec.cameras == {}
@@ -260,9 +311,13 @@ def test_eight_bits_with_the_flag_are_depth(tmp_path: Path) -> None:
 
 def test_depth_among_pictures_is_refused_when_read(tmp_path: Path) -> None:
     deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
-    folder = write_pictures(tmp_path / "set", lambda *which: deep if which == (1, 2) else stored(*which))
+    folder = write_pictures(
+        tmp_path / "set", lambda *which: deep if which == (1, 2) else stored(*which)
+    )
     dataset = EpisodeDataset.open(folder)
-    with pytest.raises(UserError, match=r"episode 1, frame 2, .*16-bit grey is neither 8-bit colour nor grey"):
+    with pytest.raises(
+        UserError, match=r"episode 1, frame 2, .*16-bit grey is neither 8-bit colour nor grey"
+    ):
         dataset.frames(1, "top")
     assert repair(folder, tmp_path / "copy") == ["1"]
 
@@ -279,29 +334,41 @@ def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [[None, None, 3], [0, 0, 3]])
-def test_shapes_that_are_not_set_are_those_of_the_pictures(shape: list[int | None], tmp_path: Path) -> None:
+def test_shapes_that_are_not_set_are_those_of_the_pictures(
+    shape: list[int | None], tmp_path: Path
+) -> None:
     dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", stored, shape=shape))
     assert dataset.spec.cameras == {"top": (12, 12)}
     assert_own_rows(dataset, range(3))
-    torn = write_pictures(tmp_path / "torn", lambda *_: {"bytes": b"torn", "path": None}, shape=shape)
+    torn = write_pictures(
+        tmp_path / "torn", lambda *_: {"bytes": b"torn", "path": None}, shape=shape
+    )
     with pytest.warns(
-        DatasetWarning, match=rf"{CAMERA} \(its shape is not set, and its first picture cannot be opened"
+        DatasetWarning,
+        match=rf"{CAMERA} \(its shape is not set, and its first picture cannot be opened",
     ):
         assert EpisodeDataset.open(torn).spec.cameras == {}
 
 
 @pytest.mark.parametrize("cell", [lambda name: {"bytes": None, "path": name}, lambda name: name])
-def test_pictures_in_files_of_their_own_are_content(cell: Callable[[str], Any], tmp_path: Path) -> None:
+def test_pictures_in_files_of_their_own_are_content(
+    cell: Callable[[str], Any], tmp_path: Path
+) -> None:
     """The frames of the first set do not come out of the cache for the second."""
     sets = []
     for name, brighter in (("one", 0), ("other", 9)):
-        folder = write_pictures(tmp_path / name, lambda *which: cell("images/{:03d}_{:03d}.png".format(*which)))
+        folder = write_pictures(
+            tmp_path / name, lambda *which: cell("images/{:03d}_{:03d}.png".format(*which))
+        )
         (folder / "images").mkdir()
         for episode, row in ROWS:
             content = encoded(picture(episode, row, 12) + np.uint8(brighter))
             (folder / f"images/{episode:03d}_{row:03d}.png").write_bytes(content)
         sets.append(EpisodeDataset.open(folder))
-    one, other = (FrameCache.open(dataset, tmp_path / "cache").frames("top", 0, 2)[:, 0, 0, 0] for dataset in sets)
+    one, other = (
+        FrameCache.open(dataset, tmp_path / "cache").frames("top", 0, 2)[:, 0, 0, 0]
+        for dataset in sets
+    )
     np.testing.assert_array_equal(other, one + 9)
 
 
@@ -329,15 +396,24 @@ AXES: Mapping[str, tuple[list[int], list[str] | None]] = {
 def test_sizes_are_read_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
     shape, names = AXES[case]
     content = encoded(np.zeros((12, 20, 3), np.uint8))
-    folder = write_pictures(tmp_path / "set", lambda *_: {"bytes": content, "path": None}, shape=shape, names=names)
+    folder = write_pictures(
+        tmp_path / "set", lambda *_: {"bytes": content, "path": None}, shape=shape, names=names
+    )
     dataset = EpisodeDataset.open(folder)
-    assert dataset.spec.cameras == {"top": (12, 20)} and dataset.frames(0, "top").shape == (6, 12, 20, 3)
+    assert dataset.spec.cameras == {"top": (12, 20)} and dataset.frames(0, "top").shape == (
+        6,
+        12,
+        20,
+        3,
+    )
 
 
 def test_two_cameras_of_one_short_name_are_both_there(tmp_path: Path) -> None:
     other = "observation.top"
     described = dict.fromkeys((CAMERA, other), feature("image", 12, 12, 3))
-    folder = write_v3(tmp_path / "set", features=described, columns=dict.fromkeys(described, stored))
+    folder = write_v3(
+        tmp_path / "set", features=described, columns=dict.fromkeys(described, stored)
+    )
     dataset = EpisodeDataset.open(folder)
     assert list(dataset.spec.cameras) == ["top", other]
     assert_own_rows(dataset, range(3))
@@ -353,13 +429,19 @@ def test_a_video_that_nothing_places_is_left_out(info: dict[str, Any], tmp_path:
 
 def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
     cell = {"bytes": encoded(picture(1, 2, 9)), "path": None}
-    folder = write_pictures(tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which))
-    with pytest.raises(UserError, match=r"episode 1 has observation.images.top of several sizes: .*9, 9.*12, 12"):
+    folder = write_pictures(
+        tmp_path / "set", lambda *which: cell if which == (1, 2) else stored(*which)
+    )
+    with pytest.raises(
+        UserError, match=r"episode 1 has observation.images.top of several sizes: .*9, 9.*12, 12"
+    ):
         EpisodeDataset.open(folder).frames(1, "top")
 
 
 def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)})
+    folder = write_pictures(
+        tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)}
+    )
     (folder / "images").mkdir()
     for episode, row in ROWS:
         (folder / f"images/{episode}-{row}.png").write_bytes(stored(episode, row)["bytes"])
@@ -375,7 +457,9 @@ def test_pictures_are_turned_as_their_orientation_says(tmp_path: Path) -> None:
     exif[ExifTags.Base.Orientation] = 6
     Image.fromarray(pixels).save(content, "PNG", exif=exif)
     cell = {"bytes": content.getvalue(), "path": None}
-    dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", lambda *_: cell, shape=[None, None, 3]))
+    dataset = EpisodeDataset.open(
+        write_pictures(tmp_path / "set", lambda *_: cell, shape=[None, None, 3])
+    )
     assert dataset.spec.cameras == {"top": (20, 12)}
     assert (dataset.frames(0, "top")[:, :, 0] == 200).all()
 
@@ -393,7 +477,9 @@ def test_depth_by_a_url_is_no_camera(depth: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["run:1", b"caf\xe9".decode(errors="surrogateescape"), "#1?%20 é"])
-def test_folders_of_any_name_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_of_any_name_are_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_filmed(Path("set")).rename(name)
     assert_own_rows(EpisodeDataset.open(name), range(3))
@@ -405,7 +491,12 @@ def test_an_odd_first_episode_does_not_decide_for_the_others(tmp_path: Path) -> 
         return {"bytes": encoded(picture(episode, row, 20 if episode == 0 else 12)), "path": None}
 
     dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", cell))
-    assert dataset.spec.cameras == {"top": (12, 12)} and dataset.frames(1, "top").shape == (5, 12, 12, 3)
+    assert dataset.spec.cameras == {"top": (12, 12)} and dataset.frames(1, "top").shape == (
+        5,
+        12,
+        12,
+        3,
+    )
     assert repair(dataset.path, tmp_path / "copy") == ["0"]
 
 
@@ -413,7 +504,11 @@ def test_old_files_may_be_named_in_any_way(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set", (5, 5))
     path = "data/chunk-{episode_chunk:03d}/{episode_index:06d}_rows.parquet"
     info = json.loads((folder / INFO).read_text())
-    change_json(folder / INFO, features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)}, data_path=path)
+    change_json(
+        folder / INFO,
+        features={**info["features"], CAMERA: feature("video", SIZE, SIZE, 3)},
+        data_path=path,
+    )
     for episode in range(2):
         old = folder / f"data/chunk-000/episode_{episode:06d}.parquet"
         old.rename(old.with_name(f"{episode:06d}_rows.parquet"))

@@ -1,4 +1,5 @@
-"""Rows are found by what they say of themselves; where they contradict, their episode is left out with a word."""
+"""Rows are found by what they say of themselves; where they contradict, their episode is left out
+with a word."""
 
 from __future__ import annotations
 
@@ -67,7 +68,11 @@ def stale_file_number(folder: Path) -> None:
 
 
 def first_rows_that_restart(folder: Path) -> None:
-    write_v3(folder, files=[0, 0, 1], episodes={"dataset_from_index": [0, 6, 0], "dataset_to_index": [6, 11, 4]})
+    write_v3(
+        folder,
+        files=[0, 0, 1],
+        episodes={"dataset_from_index": [0, 6, 0], "dataset_to_index": [6, 11, 4]},
+    )
 
 
 def shuffled(folder: Path) -> None:
@@ -89,13 +94,19 @@ def split_over_files(folder: Path) -> None:
 def copied_files(folder: Path) -> None:
     write_v3(folder, files=[0, 0, 1])
     for name in ("file-000 (1).parquet", "backup.parquet"):
-        pq.write_table(pq.read_table(folder / FIRST).drop_columns("timestamp"), folder / "data/chunk-000" / name)
+        pq.write_table(
+            pq.read_table(folder / FIRST).drop_columns("timestamp"),
+            folder / "data/chunk-000" / name,
+        )
 
 
 def rows_without_counters(folder: Path) -> None:
     write_v3(folder, files=[0, 0, 1])
     for file in (FIRST, DATA.format(1)):
-        pq.write_table(pq.read_table(folder / file).drop_columns(["episode_index", "frame_index"]), folder / file)
+        pq.write_table(
+            pq.read_table(folder / file).drop_columns(["episode_index", "frame_index"]),
+            folder / file,
+        )
 
 
 def swapped_old_files(folder: Path) -> None:
@@ -133,7 +144,9 @@ def test_rows_are_found_where_they_are(case: str, tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(tmp_path / "set")
     assert_own_rows(dataset, range(len(lengths)), lengths)
     assert words in " ".join(dataset.summary()["notes"])
-    assert not [finding for finding in check(tmp_path / "set") if finding.check not in ("notes", "indices")]
+    assert not [
+        finding for finding in check(tmp_path / "set") if finding.check not in ("notes", "indices")
+    ]
     assert repair(tmp_path / "set", tmp_path / "copy") == []
     assert_own_rows(EpisodeDataset.open(tmp_path / "copy"), range(len(lengths)), lengths)
     assert check(tmp_path / "copy", every_frame=True) == []
@@ -141,7 +154,8 @@ def test_rows_are_found_where_they_are(case: str, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """damage: what is done to a dataset of version 3. lost: episodes that are left out, and words of the reason."""
+    """damage: what is done to a dataset of version 3. lost: episodes that are left out, and words
+    of the reason."""
 
     damage: Callable[[Path], Any]
     lost: Sequence[int]
@@ -154,38 +168,56 @@ def put(place: int, value: Any) -> Callable[[list[Any]], Any]:
 
 CONTRADICTIONS = {
     "a row twice": Contradiction(
-        lambda folder: order_rows(folder / FIRST, lambda n: [0, 0, *range(1, n)]), [0], "has 7 rows; .* counts 6"
+        lambda folder: order_rows(folder / FIRST, lambda n: [0, 0, *range(1, n)]),
+        [0],
+        "has 7 rows; .* counts 6",
     ),
     "a row missing": Contradiction(
-        lambda folder: order_rows(folder / FIRST, lambda n: [*range(7), *range(8, n)]), [1], "has 4 rows; .* counts 5"
+        lambda folder: order_rows(folder / FIRST, lambda n: [*range(7), *range(8, n)]),
+        [1],
+        "has 4 rows; .* counts 5",
     ),
     "a row in place of another": Contradiction(
-        lambda folder: order_rows(folder / FIRST, lambda n: [0, 0, *range(2, n)]), [0], "not 0 to 5, each once"
+        lambda folder: order_rows(folder / FIRST, lambda n: [0, 0, *range(2, n)]),
+        [0],
+        "not 0 to 5, each once",
     ),
     "frames counted from elsewhere": Contradiction(
-        lambda folder: set_column(folder / FIRST, "frame_index", lambda values: [value + 3 for value in values]),
+        lambda folder: set_column(
+            folder / FIRST, "frame_index", lambda values: [value + 3 for value in values]
+        ),
         [],
         "not 0 to 5, each once",
     ),
     "rows that say they are another's": Contradiction(
-        lambda folder: set_column(folder / FIRST, "episode_index", lambda v: [min(value, 1) for value in v]),
+        lambda folder: set_column(
+            folder / FIRST, "episode_index", lambda v: [min(value, 1) for value in v]
+        ),
         [1, 2],
         "has 9 rows; .* counts 5",
     ),
     "no rows at all": Contradiction(
-        lambda folder: keep_rows(folder / FIRST, lambda number: number != 1), [1], "in none of the data files"
+        lambda folder: keep_rows(folder / FIRST, lambda number: number != 1),
+        [1],
+        "in none of the data files",
     ),
     "another length": Contradiction(
-        lambda folder: set_column(folder / EPISODES, "length", put(1, 6)), [1], "has 5 rows; meta/episodes counts 6"
+        lambda folder: set_column(folder / EPISODES, "length", put(1, 6)),
+        [1],
+        "has 5 rows; meta/episodes counts 6",
     ),
     "no frames": Contradiction(
         lambda folder: set_column(folder / EPISODES, "length", put(1, 0)), [1], "it has no frames"
     ),
     "listed twice": Contradiction(
-        lambda folder: set_column(folder / EPISODES, "episode_index", put(2, 1)), [1, 2], "lists it twice"
+        lambda folder: set_column(folder / EPISODES, "episode_index", put(2, 1)),
+        [1, 2],
+        "lists it twice",
     ),
     "not listed": Contradiction(
-        lambda folder: keep_rows(folder / EPISODES, lambda number: number != 2), [2], "does not list it"
+        lambda folder: keep_rows(folder / EPISODES, lambda number: number != 2),
+        [2],
+        "does not list it",
     ),
 }
 
@@ -198,16 +230,24 @@ def test_an_episode_that_contradicts_is_left_out(case: str, tmp_path: Path) -> N
     listed = pq.read_table(folder / EPISODES)["length"].to_pylist()
     change_json(folder / INFO, total_episodes=len(listed), total_frames=sum(listed))
     if not contradiction.lost:
-        with pytest.raises(UserError, match=f"no episode that can be read; .*{contradiction.words}"):
+        with pytest.raises(
+            UserError, match=f"no episode that can be read; .*{contradiction.words}"
+        ):
             EpisodeDataset.open(folder)
         return
     kept = [number for number in range(3) if number not in contradiction.lost]
     with pytest.warns(DatasetWarning, match=contradiction.words):
         dataset = EpisodeDataset.open(folder)
     assert_own_rows(dataset, kept)
-    assert [dataset.reader.contents.name_of(index) for index in range(len(kept))] == list(map(str, kept))
-    assert list(dataset.summary()["episodes_left_out"]) == list(dict.fromkeys(map(str, contradiction.lost)))
-    assert any(finding.check == "episode" and finding.severity == "error" for finding in check(folder))
+    assert [dataset.reader.contents.name_of(index) for index in range(len(kept))] == list(
+        map(str, kept)
+    )
+    assert list(dataset.summary()["episodes_left_out"]) == list(
+        dict.fromkeys(map(str, contradiction.lost))
+    )
+    assert any(
+        finding.check == "episode" and finding.severity == "error" for finding in check(folder)
+    )
     assert sorted(set(repair(folder, tmp_path / "copy"))) == list(map(str, contradiction.lost))
     copy = EpisodeDataset.open(tmp_path / "copy")
     assert [copy.episode(index).state[0, 0] // 100 for index in range(copy.num_episodes)] == kept
@@ -220,13 +260,17 @@ def test_a_recording_resumed_past_a_gap_keeps_its_numbers(tmp_path: Path) -> Non
     folder = write_v3(tmp_path / "set", lengths)
     for path in (FIRST, EPISODES):
         keep_rows(folder / path, lambda number: number in there)
-    with pytest.raises(UserError, match="counts 6 episodes, meta/episodes 4; episodes 2, 3 are missing"):
+    with pytest.raises(
+        UserError, match="counts 6 episodes, meta/episodes 4; episodes 2, 3 are missing"
+    ):
         EpisodeDataset.open(folder)
     assert {"metadata", "notes"} <= {finding.check for finding in check(folder)}
     assert repair(folder, tmp_path / "copy") == [] and check(tmp_path / "copy") == []
     copy = EpisodeDataset.open(tmp_path / "copy")
     for index, name in enumerate(there):
-        np.testing.assert_array_equal(copy.episode(index).state[:, 0], 100 * name + np.arange(lengths[name]))
+        np.testing.assert_array_equal(
+            copy.episode(index).state[:, 0], 100 * name + np.arange(lengths[name])
+        )
     change_json(folder / INFO, total_episodes=4, total_frames=20)
     assert_own_rows(EpisodeDataset.open(folder), there, lengths)
 
@@ -246,7 +290,9 @@ def test_an_old_folder_with_deleted_episodes_is_read(kept: tuple[int, ...], tmp_
 def test_one_torn_file_of_an_old_folder_costs_one_episode(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set")
     (folder / OLD.format(1)).write_bytes(b"PAR1" + bytes(300))
-    with pytest.raises(UserError, match=r"episode_000001.parquet cannot be read.*--fix COPY` leaves it out"):
+    with pytest.raises(
+        UserError, match=r"episode_000001.parquet cannot be read.*--fix COPY` leaves it out"
+    ):
         EpisodeDataset.open(folder)
     assert repair(folder, tmp_path / "copy") == ["1"]
     assert EpisodeDataset.open(tmp_path / "copy").num_episodes == 2
@@ -265,7 +311,9 @@ def test_rows_repeated_in_one_file_are_refused_when_read(tmp_path: Path) -> None
     folder = write_v21(tmp_path / "set")
     order_rows(folder / OLD.format(0), lambda count: [0, 1, 1, 3, 4, 5])
     dataset = EpisodeDataset.open(folder)
-    with pytest.raises(UserError, match=r"episode 0: its frame_index is not 0 to 5, each once; .*leaves it out"):
+    with pytest.raises(
+        UserError, match=r"episode 0: its frame_index is not 0 to 5, each once; .*leaves it out"
+    ):
         dataset.episode(0)
     assert repair(folder, tmp_path / "copy") == ["0"]
 
@@ -273,17 +321,25 @@ def test_rows_repeated_in_one_file_are_refused_when_read(tmp_path: Path) -> None
 @pytest.mark.parametrize("value", [0.5, float("nan"), None, "x"])
 def test_a_number_that_is_none_is_refused_by_its_column(value: Any, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
-    set_column(folder / EPISODES, "data/chunk_index", lambda _: [str(value) if value == "x" else value] * 3)
-    with pytest.raises(UserError, match=r"meta/episodes: data/chunk_index holds .*; expected whole numbers"):
+    set_column(
+        folder / EPISODES, "data/chunk_index", lambda _: [str(value) if value == "x" else value] * 3
+    )
+    with pytest.raises(
+        UserError, match=r"meta/episodes: data/chunk_index holds .*; expected whole numbers"
+    ):
         EpisodeDataset.open(folder)
 
 
 def test_a_remote_episode_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
     """Only what metadata names is fetched."""
     stale_file_number(tmp_path / "set")
-    dataset = EpisodeDataset(RemoteReader(f"file://{tmp_path / 'set'}", cache_dir=tmp_path / "cache"))
+    dataset = EpisodeDataset(
+        RemoteReader(f"file://{tmp_path / 'set'}", cache_dir=tmp_path / "cache")
+    )
     assert dataset.episode(3).state[0, 0] == 300 and dataset.episode(0).state[0, 0] == 0
-    with pytest.raises(UserError, match=r"episode 2 is not to be found in data/chunk-000/file-000.parquet"):
+    with pytest.raises(
+        UserError, match=r"episode 2 is not to be found in data/chunk-000/file-000.parquet"
+    ):
         dataset.episode(2)
 
 

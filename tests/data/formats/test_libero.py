@@ -1,4 +1,5 @@
-"""LIBERO's files: pictures from the bottom row, and instructions in attributes or in the file's name."""
+"""LIBERO's files: pictures from the bottom row, and instructions in attributes or in the file's
+name."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest
 from data.formats.small_hdf5 import put, robomimic
 
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.libero import sentence_of
+from manyparts.data.formats.libero import instruction_from_name
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 NAMES = ("agentview_rgb", "eye_in_hand_rgb", "ee_ori", "ee_pos", "gripper_states", "joint_states")
@@ -51,7 +52,9 @@ def test_attributes_come_before_names(tmp_path: Path) -> None:
     data = {"macros_image_convention": "opencv", "language": "lift it"}
     dataset = regenerated(tmp_path / "pick_it_up_demo.hdf5", **data)
     np.testing.assert_array_equal(dataset.frames(0, "agentview")[1], UPRIGHT[::-1])
-    assert [task.sentence for task in dataset.tasks] == ["lift it"] and not dataset.reader.contents.notes
+    assert [task.sentence for task in dataset.tasks] == [
+        "lift it"
+    ] and not dataset.reader.contents.notes
 
 
 def test_one_such_name_is_not_liberos(tmp_path: Path) -> None:
@@ -72,5 +75,5 @@ def test_one_such_name_is_not_liberos(tmp_path: Path) -> None:
     ],
 )
 def test_file_names_of_liberos_kind_hold_a_sentence(name: str, sentence: str) -> None:
-    assert sentence_of(Path(f"a_b_demo/{name}.hdf5"), NAMES) == sentence
-    assert sentence_of(Path(f"{name}.hdf5"), ("agentview_image", "robot0_eef_pos")) == ""
+    assert instruction_from_name(Path(f"a_b_demo/{name}.hdf5"), NAMES) == sentence
+    assert instruction_from_name(Path(f"{name}.hdf5"), ("agentview_image", "robot0_eef_pos")) == ""

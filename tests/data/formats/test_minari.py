@@ -1,4 +1,5 @@
-"""Minari datasets with one thing that is special: each is read rightly, or refused or left out with the reason."""
+"""Minari datasets with one thing that is special: each is read rightly, or refused or left out with
+the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +11,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from data.formats.small_hdf5 import LENGTHS, box, encoded, leaves_out_the_second, minari, minari_arrow, padded, put
+from data.formats.small_hdf5 import (
+    LENGTHS,
+    box,
+    encoded,
+    leaves_out_the_second,
+    minari,
+    minari_arrow,
+    padded,
+    put,
+)
 from data.synthetic import make_episode, write
 
 from manyparts.core.errors import UserError
@@ -35,10 +45,17 @@ def test_seeds_that_do_not_fit_are_unknown(storage: str, seed: Any, tmp_path: Pa
     value = LARGE[storage] if seed == "large" else seed
     if storage == "hdf5":
         attributes = [{"seed": 12}, {} if value is None else {"seed": value}, {"seed": 2**63 - 1}]
-        path = minari(tmp_path / "set", change=lambda number, episode: episode.attrs.update(attributes[number]))
+        path = minari(
+            tmp_path / "set",
+            change=lambda number, episode: episode.attrs.update(attributes[number]),
+        )
     else:
         seeds = [12, value, 2**63 - 1]
-        path = minari_arrow(tmp_path / "set", storage, lambda number, parts: parts["label"].update(seed=seeds[number]))
+        path = minari_arrow(
+            tmp_path / "set",
+            storage,
+            lambda number, parts: parts["label"].update(seed=seeds[number]),
+        )
     dataset = EpisodeDataset.open(path)
     assert [dataset.seed(index) for index in range(3)] == [12, -1, 2**63 - 1]
 
@@ -46,7 +63,9 @@ def test_seeds_that_do_not_fit_are_unknown(storage: str, seed: Any, tmp_path: Pa
 def test_attributes_and_infos_nobody_needs_are_left_alone(tmp_path: Path) -> None:
     def change(_: int, episode: Any) -> None:
         length = len(episode["actions"])
-        episode.attrs.update({"nothing": h5py.Empty("f4"), "options/x": 3, "pair": np.zeros(2, "i4,f4")})
+        episode.attrs.update(
+            {"nothing": h5py.Empty("f4"), "options/x": 3, "pair": np.zeros(2, "i4,f4")}
+        )
         put(episode, "infos/success", np.ones((length, 2)))
         put(episode, "infos/words", ["x"] * length, dtype=TEXT)
         put(episode, "infos/pairs", np.zeros(length, "i4,f4"))
@@ -54,7 +73,9 @@ def test_attributes_and_infos_nobody_needs_are_left_alone(tmp_path: Path) -> Non
 
     dataset = EpisodeDataset.open(minari(tmp_path / "set", change=change))
     assert dataset.reader.contents.left_out["infos"] == "expert_action, pairs, success, words"
-    assert not dataset.episode(0).success.any() and "expert_action" not in " ".join(dataset.columns(0))
+    assert not dataset.episode(0).success.any() and "expert_action" not in " ".join(
+        dataset.columns(0)
+    )
 
 
 def test_spaces_that_hold_no_numbers_are_named(tmp_path: Path) -> None:
@@ -67,7 +88,10 @@ def test_spaces_that_hold_no_numbers_are_named(tmp_path: Path) -> None:
         "levels": {"type": "MultiDiscrete", "nvec": [3, 4], "dtype": "int64"},
         "free": box(2, low=-np.inf, high=np.inf),
         "pair": {"type": "Tuple", "subspaces": [box(1), {"type": "Discrete", "n": 2}]},
-        "nested": {"type": "Dict", "subspaces": {"image": box(7, 7, 3, dtype="uint8", low=0, high=255)}},
+        "nested": {
+            "type": "Dict",
+            "subspaces": {"image": box(7, 7, 3, dtype="uint8", low=0, high=255)},
+        },
     }
 
     def change(_: int, episode: Any) -> None:
@@ -94,24 +118,38 @@ def test_a_mission_is_the_instruction(tmp_path: Path) -> None:
     def change(number: int, episode: Any) -> None:
         length = len(episode["actions"]) + 1
         put(episode, "observations/hand", np.ones((length, 3)))
-        put(episode, "observations/mission", ["go to the red ball" if number else "open the box"] * length, dtype=TEXT)
+        put(
+            episode,
+            "observations/mission",
+            ["go to the red ball" if number else "open the box"] * length,
+            dtype=TEXT,
+        )
 
     observed = {"type": "Dict", "subspaces": {"hand": box(3), "mission": {"type": "Text"}}}
     dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
-    assert [dataset.episode(index).sentence for index in range(3)] == ["open the box", *["go to the red ball"] * 2]
-    assert not dataset.reader.contents.notes and "instruction" in dataset.reader.contents.left_out["mission"]
+    assert [dataset.episode(index).instruction for index in range(3)] == [
+        "open the box",
+        *["go to the red ball"] * 2,
+    ]
+    assert (
+        not dataset.reader.contents.notes
+        and "instruction" in dataset.reader.contents.left_out["mission"]
+    )
 
 
 def test_a_mission_that_changes_is_told(tmp_path: Path) -> None:
     def change(number: int, episode: Any) -> None:
         length = len(episode["actions"]) + 1
         put(episode, "observations/hand", np.ones((length, 3)))
-        said = ["open"] * (length - 2) + ["close" if number == 1 else "open", "after the last action"]
+        said = ["open"] * (length - 2) + [
+            "close" if number == 1 else "open",
+            "after the last action",
+        ]
         put(episode, "observations/mission", said, dtype=TEXT)
 
     observed = {"type": "Dict", "subspaces": {"hand": box(3), "mission": {"type": "Text"}}}
     dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=observed, change=change))
-    assert [task.sentence for task in dataset.tasks] == ["open"]
+    assert [task.instruction for task in dataset.tasks] == ["open"]
     assert dataset.reader.contents.notes[0].startswith("1 episode has several instructions")
 
 
@@ -127,7 +165,11 @@ def test_what_is_no_state_is_named(tmp_path: Path) -> None:
         for name, space in spaces.items():
             width = 20 if "nvec" in space else space["shape"][0]
             values = np.tile(np.arange(width) % 9, (rows, 1))
-            put(episode, f"observations/{name}", values.astype(np.int64 if width == 20 else np.float32))
+            put(
+                episode,
+                f"observations/{name}",
+                values.astype(np.int64 if width == 20 else np.float32),
+            )
 
     dataset = EpisodeDataset.open(
         minari(tmp_path / "set", observed={"type": "Dict", "subspaces": spaces}, change=change)
@@ -140,7 +182,9 @@ def test_what_is_no_state_is_named(tmp_path: Path) -> None:
 def test_a_name_in_place_of_an_instruction_is_said(about: dict[str, str], tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(minari(tmp_path / "set", about=about))
     (note,) = dataset.reader.contents.notes
-    assert "no instruction" in note and ("description is used" if about else "'toy/small-v0'") in note
+    assert (
+        "no instruction" in note and ("description is used" if about else "'toy/small-v0'") in note
+    )
 
 
 @pytest.mark.parametrize("name", ["", "camera"])
@@ -149,7 +193,9 @@ def test_grey_pictures_are_cameras(name: str, stored: str, tmp_path: Path) -> No
     grey = box(48, 40, dtype="uint8", low=0, high=255)
 
     def change(_: int, episode: Any) -> None:
-        frames = np.stack([np.full((48, 40), 10 * step, np.uint8) for step in range(len(episode["actions"]) + 1)])
+        frames = np.stack(
+            [np.full((48, 40), 10 * step, np.uint8) for step in range(len(episode["actions"]) + 1)]
+        )
         key = f"observations/{name}".rstrip("/")
         if stored == "raw":
             put(episode, key, frames)
@@ -168,67 +214,119 @@ def test_grey_pictures_are_cameras(name: str, stored: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((4, 48, 40), "uint8"), ((3, 48, 40), "uint8"), ((48, 40, 3), "float32"), ((48, 40), "uint16")]
+    ("shape", "dtype"),
+    [
+        ((4, 48, 40), "uint8"),
+        ((3, 48, 40), "uint8"),
+        ((48, 40, 3), "float32"),
+        ((48, 40), "uint16"),
+    ],
 )
-def test_pictures_of_other_kinds_are_named(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
+def test_pictures_of_other_kinds_are_named(
+    shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
     def change(_: int, episode: Any) -> None:
         put(episode, "observations", np.zeros((len(episode["actions"]) + 1, *shape), dtype))
 
-    dataset = EpisodeDataset.open(minari(tmp_path / "set", observed=box(*shape, dtype=dtype), change=change))
-    assert not dataset.spec.cameras and f"{dtype} {shape}" in dataset.reader.contents.left_out["observations"]
+    dataset = EpisodeDataset.open(
+        minari(tmp_path / "set", observed=box(*shape, dtype=dtype), change=change)
+    )
+    assert (
+        not dataset.spec.cameras
+        and f"{dtype} {shape}" in dataset.reader.contents.left_out["observations"]
+    )
 
 
 # Actions that are choices
 
 
-@pytest.mark.parametrize(("start", "dtype"), [(0, np.int64), (5, np.uint8), (-1, np.int8), (2**40, np.int64)])
+@pytest.mark.parametrize(
+    ("start", "dtype"), [(0, np.int64), (5, np.uint8), (-1, np.int8), (2**40, np.int64)]
+)
 def test_choices_are_counted_from_zero(start: int, dtype: type, tmp_path: Path) -> None:
     space = {"type": "Discrete", "n": 3, "start": start}
-    path = minari(tmp_path / "set", acted=space, actions=lambda length: (start + np.arange(length) % 3).astype(dtype))
+    path = minari(
+        tmp_path / "set",
+        acted=space,
+        actions=lambda length: (start + np.arange(length) % 3).astype(dtype),
+    )
     dataset = EpisodeDataset.open(path)
     contract, action = dataset.spec.action, dataset.episode(0).action
-    assert action[:, 0].tolist() == [0, 1, 2, 0, 1, 2] and (contract.low, contract.high) == ((0.0,), (2.0,))
+    assert action[:, 0].tolist() == [0, 1, 2, 0, 1, 2] and (contract.low, contract.high) == (
+        (0.0,),
+        (2.0,),
+    )
     np.testing.assert_array_equal(contract.executed(action), action)
     convert(path, tmp_path / "copy", format="minari")
     assert not [finding for finding in check(tmp_path / "copy") if finding.check == "action bounds"]
     metadata = json.loads((tmp_path / "copy/data/metadata.json").read_text())
-    space, first = json.loads(metadata["action_space"]), EpisodeDataset.open(tmp_path / "copy").columns(0)["action"]
+    space, first = (
+        json.loads(metadata["action_space"]),
+        EpisodeDataset.open(tmp_path / "copy").columns(0)["action"],
+    )
     assert space["start"] <= first.min() and first.max() < space["start"] + space["n"]
 
 
 def test_several_choices_are_counted_from_zero(tmp_path: Path) -> None:
     space = {"type": "MultiDiscrete", "dtype": "int64", "nvec": [3, 4], "start": [5, -2]}
     values = np.array([5, -2]) + np.stack([np.arange(6) % 3, np.arange(6) % 4], axis=1)
-    dataset = EpisodeDataset.open(minari(tmp_path / "set", acted=space, actions=lambda length: values[:length]))
+    dataset = EpisodeDataset.open(
+        minari(tmp_path / "set", acted=space, actions=lambda length: values[:length])
+    )
     np.testing.assert_array_equal(dataset.episode(0).action, values - [5, -2])
     assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.0, 0.0), (2.0, 3.0))
     assert any("not rounded" in note for note in dataset.reader.contents.notes)
 
 
 MISFITS: dict[str, tuple[dict[str, Any], list[Any], str]] = {
-    "beyond": ({"type": "Discrete", "n": 3}, [0, 1, 3, 2, 0], "3 in row 2, which is none of the choices 0 to 2"),
-    "before": ({"type": "Discrete", "n": 3, "start": 5}, [5, 6, 7, 4, 5], "4 in row 3, which is none of the choices 5"),
+    "beyond": (
+        {"type": "Discrete", "n": 3},
+        [0, 1, 3, 2, 0],
+        "3 in row 2, which is none of the choices 0 to 2",
+    ),
+    "before": (
+        {"type": "Discrete", "n": 3, "start": 5},
+        [5, 6, 7, 4, 5],
+        "4 in row 3, which is none of the choices 5",
+    ),
     "half": ({"type": "Discrete", "n": 3}, [0, 0.5, 1, 2, 0], "0.5 in row 1"),
-    "several": ({"type": "MultiDiscrete", "nvec": [2, 3]}, [[1, 2], [2, 1], [0, 0], [0, 0], [0, 0]], "2 in row 1"),
-    "yes or no": ({"type": "MultiBinary", "n": 2}, [[1, 0], [1, 1], [0, -1], [0, 0], [0, 0]], "-1 in row 2"),
+    "several": (
+        {"type": "MultiDiscrete", "nvec": [2, 3]},
+        [[1, 2], [2, 1], [0, 0], [0, 0], [0, 0]],
+        "2 in row 1",
+    ),
+    "yes or no": (
+        {"type": "MultiBinary", "n": 2},
+        [[1, 0], [1, 1], [0, -1], [0, 0], [0, 0]],
+        "-1 in row 2",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_an_episode_whose_choices_do_not_fit_is_left_out_and_never_clipped(name: str, tmp_path: Path) -> None:
+def test_an_episode_whose_choices_do_not_fit_is_left_out_and_never_clipped(
+    name: str, tmp_path: Path
+) -> None:
     space, wrong, words = MISFITS[name]
     first = np.asarray(space.get("start", 0))
     width = np.shape(wrong)[1:]
 
     def change(number: int, episode: Any) -> None:
         length = len(episode["rewards"])
-        put(episode, "actions", np.array(wrong) if number == 1 else np.full((length, *width), first + number // 2))
+        put(
+            episode,
+            "actions",
+            np.array(wrong) if number == 1 else np.full((length, *width), first + number // 2),
+        )
 
     path = minari(tmp_path / "set", acted=space, change=change)
     with pytest.raises(UserError, match=words):
         EpisodeDataset.open(path)
     (finding,) = [finding for finding in check(path) if finding.severity == "error"]
-    assert (finding.where, finding.remedy) == ("episode 1", "--fix leaves the episode out") and words in finding.what
+    assert (finding.where, finding.remedy) == (
+        "episode 1",
+        "--fix leaves the episode out",
+    ) and words in finding.what
     assert repair(path, tmp_path / "copy") == ["1"]
     copy = EpisodeDataset.open(tmp_path / "copy")
     assert [np.unique(each.action).tolist() for each in copy] == [[0], [1]]
@@ -250,7 +348,10 @@ def test_choices_that_count_from_zero_against_their_space_are_refused(tmp_path: 
 
 
 def test_choices_inside_a_tuple_are_counted_from_zero(tmp_path: Path) -> None:
-    space = {"type": "Tuple", "subspaces": [{"type": "Discrete", "n": 3, "start": 2}, box(1), {"type": "Text"}]}
+    space = {
+        "type": "Tuple",
+        "subspaces": [{"type": "Discrete", "n": 3, "start": 2}, box(1), {"type": "Text"}],
+    }
 
     def change(_: int, episode: Any) -> None:
         length = len(episode["rewards"])
@@ -273,7 +374,9 @@ def test_actions_without_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def _torn_chunk(episode: Any) -> None:
-    put(episode, "observations/hand", np.ones((6, 3), np.float32), compression="gzip", chunks=(2, 3))
+    put(
+        episode, "observations/hand", np.ones((6, 3), np.float32), compression="gzip", chunks=(2, 3)
+    )
     chunk = episode["observations/hand"].id.get_chunk_info(1)
     episode.file.flush()
     with open(episode.file.filename, "r+b") as file:
@@ -288,13 +391,34 @@ def _empty(episode: Any) -> None:
 
 BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     "empty": (_empty, "has no steps"),
-    "missing": (lambda episode: episode.pop("observations"), "has no array /episode_1/observations/hand"),
-    "no flags": (lambda episode: episode.pop("terminations"), "has no array /episode_1/terminations"),
-    "not finite": (lambda episode: put(episode, "observations/hand", np.full((6, 3), np.nan)), "holds NaN"),
-    "infinite": (lambda episode: put(episode, "actions", np.full((5, 2), np.inf)), "action holds NaN or infinity"),
-    "wider": (lambda episode: put(episode, "observations/hand", np.ones((6, 4))), "4 a step; its space has 3"),
-    "shorter": (lambda episode: put(episode, "actions", np.ones((4, 2))), "has 4 actions, 5 rewards"),
-    "words": (lambda episode: put(episode, "actions", ["x"] * 5, dtype=TEXT), "actions holds objects"),
+    "missing": (
+        lambda episode: episode.pop("observations"),
+        "has no array /episode_1/observations/hand",
+    ),
+    "no flags": (
+        lambda episode: episode.pop("terminations"),
+        "has no array /episode_1/terminations",
+    ),
+    "not finite": (
+        lambda episode: put(episode, "observations/hand", np.full((6, 3), np.nan)),
+        "holds NaN",
+    ),
+    "infinite": (
+        lambda episode: put(episode, "actions", np.full((5, 2), np.inf)),
+        "action holds NaN or infinity",
+    ),
+    "wider": (
+        lambda episode: put(episode, "observations/hand", np.ones((6, 4))),
+        "4 a step; its space has 3",
+    ),
+    "shorter": (
+        lambda episode: put(episode, "actions", np.ones((4, 2))),
+        "has 4 actions, 5 rewards",
+    ),
+    "words": (
+        lambda episode: put(episode, "actions", ["x"] * 5, dtype=TEXT),
+        "actions holds objects",
+    ),
     "torn": (_torn_chunk, "observations/hand cannot be read"),
 }
 
@@ -302,7 +426,9 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
 @pytest.mark.parametrize("how", BAD)
 def test_one_bad_episode_is_left_out(how: str, tmp_path: Path) -> None:
     spoil, why = BAD[how]
-    path = minari(tmp_path / "set", change=lambda number, episode: spoil(episode) if number == 1 else None)
+    path = minari(
+        tmp_path / "set", change=lambda number, episode: spoil(episode) if number == 1 else None
+    )
     leaves_out_the_second(path, why, tmp_path / "copy")
 
 
@@ -315,10 +441,15 @@ def test_an_episode_that_is_missing_is_named(storage: str, tmp_path: Path) -> No
     else:
         path = minari_arrow(tmp_path / "set", storage)
         (path / "data/1").rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"has 2 episodes, metadata\.json counts 3; episode 1 is missing"):
+    with pytest.raises(
+        UserError, match=r"has 2 episodes, metadata\.json counts 3; episode 1 is missing"
+    ):
         EpisodeDataset.open(path)
     repair(path, tmp_path / "copy")
-    assert np.diff(EpisodeDataset.open(tmp_path / "copy").starts).tolist() == [LENGTHS[0], LENGTHS[2]]
+    assert np.diff(EpisodeDataset.open(tmp_path / "copy").starts).tolist() == [
+        LENGTHS[0],
+        LENGTHS[2],
+    ]
 
 
 # Layouts
@@ -343,7 +474,9 @@ def test_the_layout_before_version_5_is_read(inside: str, tmp_path: Path) -> Non
 
 def test_an_old_dataset_without_spaces_is_refused(tmp_path: Path) -> None:
     path = _as_before_version_5(minari(tmp_path / "old"), without="action_space")
-    with pytest.raises(UserError, match=r"Minari's layout before 0.5 .*action_space.*minari download"):
+    with pytest.raises(
+        UserError, match=r"Minari's layout before 0.5 .*action_space.*minari download"
+    ):
         EpisodeDataset.open(path)
 
 
@@ -352,7 +485,9 @@ def test_a_dataset_without_spaces_says_how_to_add_them(tmp_path: Path) -> None:
     about = json.loads((path / "data/metadata.json").read_text())
     del about["observation_space"]
     (path / "data/metadata.json").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"does not say its observation_space: add .*serialize_space"):
+    with pytest.raises(
+        UserError, match=r"does not say its observation_space: add .*serialize_space"
+    ):
         EpisodeDataset.open(path)
 
 
@@ -367,7 +502,9 @@ def test_as_many_observations_as_actions_are_read(storage: str, tmp_path: Path) 
         parts["label"]["total_steps"] = LENGTHS[number] + 1
 
     path = tmp_path / "set"
-    dataset = EpisodeDataset.open(minari(path, change=cut) if storage == "hdf5" else minari_arrow(path, storage, short))
+    dataset = EpisodeDataset.open(
+        minari(path, change=cut) if storage == "hdf5" else minari_arrow(path, storage, short)
+    )
     extra = 0 if storage == "hdf5" else 1
     assert np.diff(dataset.starts).tolist() == [length + extra for length in LENGTHS]
 

@@ -1,4 +1,5 @@
-"""Minari's Arrow and Parquet storage: rows are read as they are, or their episode is left out with the reason."""
+"""Minari's Arrow and Parquet storage: rows are read as they are, or their episode is left out with
+the reason."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWa
 UNEQUAL = "does not hold equally many numbers in each row"
 
 
-def lists(values: np.ndarray, others: dict[int, int | None], kind: pa.DataType | None = None) -> pa.Array:
+def lists(
+    values: np.ndarray, others: dict[int, int | None], kind: pa.DataType | None = None
+) -> pa.Array:
     """Rows of values (T, d). others: rows that have so many numbers, or are null."""
     rows: list[Any] = values.tolist()
     for row, count in others.items():
@@ -29,10 +32,16 @@ def lists(values: np.ndarray, others: dict[int, int | None], kind: pa.DataType |
 
 
 BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "empty": (lambda parts: parts.update(hand=parts["hand"][:1], actions=parts["actions"][:1]), "has no steps"),
+    "empty": (
+        lambda parts: parts.update(hand=parts["hand"][:1], actions=parts["actions"][:1]),
+        "has no steps",
+    ),
     "missing": (lambda parts: parts.pop("hand"), "has no observations/hand"),
     "not finite": (lambda parts: parts.update(hand=parts["hand"] * np.nan), "holds NaN"),
-    "wider": (lambda parts: parts.update(hand=np.ones((6, 4), np.float32)), "4 a step; its space has 3"),
+    "wider": (
+        lambda parts: parts.update(hand=np.ones((6, 4), np.float32)),
+        "4 a step; its space has 3",
+    ),
     "ragged": (
         lambda parts: parts.update(hand=lists(parts["hand"], {1: 2, 2: 4})),
         f"1: observations/hand {UNEQUAL}: row 1",
@@ -41,12 +50,27 @@ BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda parts: parts.update(actions=lists(parts["actions"], {1: None})),
         f"actions {UNEQUAL}: row 1 is null",
     ),
-    "null and long": (lambda parts: parts.update(actions=lists(parts["actions"], {1: None, 2: 4})), UNEQUAL),
-    "null of 3": (lambda parts: parts.update(hand=lists(parts["hand"], {2: None}, pa.list_(pa.float32(), 3))), UNEQUAL),
+    "null and long": (
+        lambda parts: parts.update(actions=lists(parts["actions"], {1: None, 2: 4})),
+        UNEQUAL,
+    ),
+    "null of 3": (
+        lambda parts: parts.update(hand=lists(parts["hand"], {2: None}, pa.list_(pa.float32(), 3))),
+        UNEQUAL,
+    ),
     "null number": (lambda parts: parts["actions"].__setitem__(0, np.nan), "action holds NaN"),
-    "null observation": (lambda parts: parts.update({"null rows": pa.array(np.arange(6) == 2)}), UNEQUAL),
-    "null flag": (lambda parts: parts.update(more={"terminations": pa.array([None, *[False] * 5])}), "holds null"),
-    "texts": (lambda parts: parts.update(more={"actions": pa.array(["x"] * 6)}), "1: actions holds string, no numbers"),
+    "null observation": (
+        lambda parts: parts.update({"null rows": pa.array(np.arange(6) == 2)}),
+        UNEQUAL,
+    ),
+    "null flag": (
+        lambda parts: parts.update(more={"terminations": pa.array([None, *[False] * 5])}),
+        "holds null",
+    ),
+    "texts": (
+        lambda parts: parts.update(more={"actions": pa.array(["x"] * 6)}),
+        "1: actions holds string, no numbers",
+    ),
 }
 
 
@@ -54,7 +78,9 @@ BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 @pytest.mark.parametrize("storage", ["arrow", "parquet"])
 def test_one_bad_folder_is_left_out(storage: str, how: str, tmp_path: Path) -> None:
     spoil, why = BAD_COLUMNS.get(how, (lambda _: None, f"cannot be read as {storage}"))
-    path = minari_arrow(tmp_path / "set", storage, lambda number, parts: spoil(parts) if number == 1 else None)
+    path = minari_arrow(
+        tmp_path / "set", storage, lambda number, parts: spoil(parts) if number == 1 else None
+    )
     if how == "torn":
         (file,) = (path / "data/1").glob("part*")
         file.write_bytes(file.read_bytes()[:200])
@@ -62,8 +88,12 @@ def test_one_bad_folder_is_left_out(storage: str, how: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("storage", ["arrow", "parquet"])
-@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3)])
-def test_rows_are_read_from_lists_of_any_kind(kind: pa.DataType, storage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3)]
+)
+def test_rows_are_read_from_lists_of_any_kind(
+    kind: pa.DataType, storage: str, tmp_path: Path
+) -> None:
     wanted = []
 
     def change(_: int, parts: dict[str, Any]) -> None:
@@ -90,7 +120,10 @@ def test_success_that_is_null_is_not_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [30, None])
 def test_a_raw_picture_of_another_size_moves_no_other(other: int | None, tmp_path: Path) -> None:
-    space = {"type": "Dict", "subspaces": {"hand": box(3), "front": box(40, 40, dtype="uint8", low=0, high=255)}}
+    space = {
+        "type": "Dict",
+        "subspaces": {"hand": box(3), "front": box(40, 40, dtype="uint8", low=0, high=255)},
+    }
 
     def change(number: int, parts: dict[str, Any]) -> None:
         pictures = [np.full(1600, 10 * step, np.uint8) for step in range(LENGTHS[number] + 1)]
@@ -102,7 +135,9 @@ def test_a_raw_picture_of_another_size_moves_no_other(other: int | None, tmp_pat
 
     path = minari_arrow(tmp_path / "set", "parquet", change)
     metadata = json.loads((path / "data/metadata.json").read_text())
-    (path / "data/metadata.json").write_text(json.dumps(metadata | {"observation_space": json.dumps(space)}))
+    (path / "data/metadata.json").write_text(
+        json.dumps(metadata | {"observation_space": json.dumps(space)})
+    )
     dataset = EpisodeDataset.open(path)
     assert dataset.frames(0, "front")[3].max() == 30
     with pytest.raises(UserError, match=f"data/1: observations/front {UNEQUAL}"):

@@ -1,4 +1,5 @@
-"""Folders of .npz as others write them: read rightly, or refused in one line that says what they are."""
+"""Folders of .npz as others write them: read rightly, or refused in one line that says what they
+are."""
 
 from __future__ import annotations
 
@@ -32,10 +33,16 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "four channels": ("image", lambda n: pictures(n, channels=4), "4 channels"),
     "token numbers": ("text_tokens", lambda n: np.full((LENGTHS[n], 8), 30_000), "codes of text"),
     "codes as floats": ("instruction", lambda n: np.full((LENGTHS[n], 40), 97.0), "codes of text"),
-    "many whole numbers": ("codes", lambda n: np.ones((LENGTHS[n], 512), np.int32), "512 whole numbers"),
+    "many whole numbers": (
+        "codes",
+        lambda n: np.ones((LENGTHS[n], 512), np.int32),
+        "512 whole numbers",
+    ),
     "bytes of pictures": (
         "coded",
-        lambda n: np.tile(np.frombuffer(b"\xff\xd8\xff\xe0" + bytes(96), np.uint8), (LENGTHS[n], 1)),
+        lambda n: np.tile(
+            np.frombuffer(b"\xff\xd8\xff\xe0" + bytes(96), np.uint8), (LENGTHS[n], 1)
+        ),
         "bytes of a JPEG",
     ),
     "of the next step": ("next_observations", lambda n: values(n, 3), "of the step that follows"),
@@ -43,15 +50,33 @@ LEFT_OUT: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "another reward": ("returns", lambda n: values(n, 1)[:, 0], "known only after the step"),
     "codes that read as text": (
         "goal",
-        lambda n: np.tile(np.frombuffer(b"pick up the cube", np.uint8).astype(int), (LENGTHS[n], 1)),
+        lambda n: np.tile(
+            np.frombuffer(b"pick up the cube", np.uint8).astype(int), (LENGTHS[n], 1)
+        ),
         "read as text",
     ),
     "tokens": ("tok", lambda n: np.tile(np.arange(77) * 300, (LENGTHS[n], 1)), "hardly change"),
     "a sensor that is not there": ("force", lambda n: np.full((LENGTHS[n], 2), np.nan), "NaN"),
-    "ends as floats": ("dones_float", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1.0, "where an episode ends"),
-    "ends under a common name": ("last", lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1, "where an episode ends"),
-    "the episode's number": ("episode_id", lambda n: np.full(LENGTHS[n], float(n)), "which episode"),
-    "where episodes end": ("is_first", lambda n: np.arange(LENGTHS[n]) == 0, "where an episode ends"),
+    "ends as floats": (
+        "dones_float",
+        lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1.0,
+        "where an episode ends",
+    ),
+    "ends under a common name": (
+        "last",
+        lambda n: np.arange(LENGTHS[n]) == LENGTHS[n] - 1,
+        "where an episode ends",
+    ),
+    "the episode's number": (
+        "episode_id",
+        lambda n: np.full(LENGTHS[n], float(n)),
+        "which episode",
+    ),
+    "where episodes end": (
+        "is_first",
+        lambda n: np.arange(LENGTHS[n]) == 0,
+        "where an episode ends",
+    ),
 }
 
 
@@ -65,7 +90,9 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
 
 
 def test_arrays_that_few_files_have_are_named(tmp_path: Path) -> None:
-    folder = write(tmp_path / "set", lambda n: episode(n, **({"extra": values(n, 1)} if n == 1 else {})))
+    folder = write(
+        tmp_path / "set", lambda n: episode(n, **({"extra": values(n, 1)} if n == 1 else {}))
+    )
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
     assert dataset.summary()["left_out"] == {"extra": "only 1 of 3 episodes have it"}
@@ -87,7 +114,9 @@ def test_the_expert_has_actions_of_its_own(tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
     np.testing.assert_allclose(dataset.episode(1).expert_action, values(1, 2) / 2000, rtol=1e-6)
-    other = EpisodeDataset.open(write(tmp_path / "other", lambda n: episode(n, expert_action=values(n, 3))))
+    other = EpisodeDataset.open(
+        write(tmp_path / "other", lambda n: episode(n, expert_action=values(n, 3)))
+    )
     require_right(other)
     assert other.summary()["left_out"] == {"expert_action": "float64 (3,), unlike action"}
 
@@ -100,11 +129,18 @@ INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
     ),
     "bytes": (lambda n: {"task": np.array([b"put it down"])}, "put it down"),
     "second annotation": (
-        lambda n: {"language_instruction": np.array(" "), "language_instruction_2": np.array("put it down")},
+        lambda n: {
+            "language_instruction": np.array(" "),
+            "language_instruction_2": np.array("put it down"),
+        },
         "put it down",
     ),
     "character codes": (
-        lambda n: {"instruction": np.tile(np.frombuffer(b"put it down\0\0", np.uint8).astype(int), (LENGTHS[n], 1))},
+        lambda n: {
+            "instruction": np.tile(
+                np.frombuffer(b"put it down\0\0", np.uint8).astype(int), (LENGTHS[n], 1)
+            )
+        },
         "put it down",
     ),
     "nowhere": (lambda n: {}, "set"),
@@ -114,23 +150,37 @@ INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
 @pytest.mark.parametrize("case", INSTRUCTIONS)
 def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path) -> None:
     make, wanted = INSTRUCTIONS[case]
-    folder = write(tmp_path / "set", lambda n: episode(n, sentence=np.array(""), **make(n)))
+    folder = write(tmp_path / "set", lambda n: episode(n, instruction=np.array(""), **make(n)))
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
-    assert {dataset.episode(number).sentence for number in range(3)} == {wanted}
+    assert {dataset.episode(number).instruction for number in range(3)} == {wanted}
     warned = [finding.what for finding in check(folder) if finding.check == "instructions"]
-    assert ["'set' looks like a name" in what for what in warned] == ([True] if case == "nowhere" else [])
+    assert ["'set' looks like a name" in what for what in warned] == (
+        [True] if case == "nowhere" else []
+    )
 
 
 def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:
     texts = np.array(["open", "open", "close", "close", "close", "close"])
-    folder = write(tmp_path / "set", lambda n: episode(n, sentence=texts[: LENGTHS[n]]))
-    assert EpisodeDataset.open(folder).summary()["notes"][0].startswith("3 episodes have several instructions")
+    folder = write(tmp_path / "set", lambda n: episode(n, instruction=texts[: LENGTHS[n]]))
+    assert (
+        EpisodeDataset.open(folder)
+        .summary()["notes"][0]
+        .startswith("3 episodes have several instructions")
+    )
 
 
 STATE: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
-    "motors in ticks": ("ticks", lambda n: np.arange(24) * 7 + 100 + np.arange(LENGTHS[n])[:, None]),
-    "memory": ("ram", lambda n: ((np.arange(128) * 13 + 5 * np.arange(LENGTHS[n])[:, None]) % 256).astype(np.uint8)),
+    "motors in ticks": (
+        "ticks",
+        lambda n: np.arange(24) * 7 + 100 + np.arange(LENGTHS[n])[:, None],
+    ),
+    "memory": (
+        "ram",
+        lambda n: ((np.arange(128) * 13 + 5 * np.arange(LENGTHS[n])[:, None]) % 256).astype(
+            np.uint8
+        ),
+    ),
     "one of many": ("which", lambda n: np.tile(np.eye(20, dtype=int)[n], (LENGTHS[n], 1))),
     "the last action": ("prev_action", lambda n: values(n, 2)),
     "where to go next": ("distance_to_next_gate", lambda n: values(n, 1)),
@@ -167,7 +217,10 @@ def test_kinds_of_numbers_may_differ_between_episodes(tmp_path: Path) -> None:
 
 def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
     ones = np.ones(9)
-    folder = write(tmp_path / "set", lambda n: episode(n, reward=ones[: LENGTHS[n]], rewards=ones[: LENGTHS[n]]))
+    folder = write(
+        tmp_path / "set",
+        lambda n: episode(n, reward=ones[: LENGTHS[n]], rewards=ones[: LENGTHS[n]]),
+    )
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
     assert dataset.summary()["left_out"] == {"rewards": "beside reward, which is read"}
@@ -183,11 +236,17 @@ def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
         (("run_val_0", "run_val_1"), []),
     ],
 )
-def test_files_of_several_splits_are_told(names: tuple[str, ...], said: list[str], tmp_path: Path) -> None:
+def test_files_of_several_splits_are_told(
+    names: tuple[str, ...], said: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "set").mkdir()
     for number, name in enumerate(names):
         np.savez(tmp_path / "set" / f"{name}.npz", **episode(number))
-    notes = [note for note in EpisodeDataset.open(tmp_path / "set").summary()["notes"] if "splits" in note]
+    notes = [
+        note
+        for note in EpisodeDataset.open(tmp_path / "set").summary()["notes"]
+        if "splits" in note
+    ]
     assert len(notes) == bool(said) and all(part in notes[0] for part in said)
 
 
@@ -198,13 +257,21 @@ def test_endings_in_capitals_are_read(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_not_finite_is_called_by_its_name(tmp_path: Path) -> None:
-    folder = write(tmp_path / "set", lambda n: episode(n, force=np.full(LENGTHS[n], np.nan if n == 1 else 0.5)))
-    with pytest.raises(UserError, match=r"observation.state holds NaN or infinity \(row 0, dimension 0, force\)"):
+    folder = write(
+        tmp_path / "set", lambda n: episode(n, force=np.full(LENGTHS[n], np.nan if n == 1 else 0.5))
+    )
+    with pytest.raises(
+        UserError, match=r"observation.state holds NaN or infinity \(row 0, dimension 0, force\)"
+    ):
         EpisodeDataset.open(folder)
 
 
 STEPS: dict[str, Arrays] = {
-    "full": {"actions": np.ones(7), "rel_actions": np.ones(7), "rgb": np.ones((20, 20, 3), np.uint8)},
+    "full": {
+        "actions": np.ones(7),
+        "rel_actions": np.ones(7),
+        "rgb": np.ones((20, 20, 3), np.uint8),
+    },
     "equal lengths": {"actions": np.ones(7), "joints": np.ones(7)},
     "one number": {"action": np.array(3), "joints": np.ones(7)},
     "one row": {"action": np.ones((1, 7)), "joints": np.ones((1, 7))},
@@ -215,7 +282,10 @@ STEPS: dict[str, Arrays] = {
 def test_a_file_per_time_step_is_refused(case: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "set", lambda n: STEPS[case])
     (finding,) = check(folder)
-    assert "hold one time step each, as CALVIN's do" in finding.what and "one .npz per episode" in finding.remedy
+    assert (
+        "hold one time step each, as CALVIN's do" in finding.what
+        and "one .npz per episode" in finding.remedy
+    )
 
 
 @pytest.mark.parametrize("observed", [{"q": values(0, 3)}, {"image": pictures(0)}])
@@ -223,12 +293,23 @@ def test_single_numbers_may_be_actions(observed: Arrays, tmp_path: Path) -> None
     (tmp_path / "set").mkdir()
     for number in range(2):
         np.savez(tmp_path / "set" / f"{number}.npz", action=np.arange(LENGTHS[0]), **observed)
-    assert EpisodeDataset.open(tmp_path / "set").episode(1).action.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert EpisodeDataset.open(tmp_path / "set").episode(1).action.ravel().tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 def test_stacked_episodes_are_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path / "set", lambda n: {"action": np.zeros((4, 6, 2)), "q": np.zeros((4, 6, 3))})
-    with pytest.raises(UserError, match=r"action has shape \(T, 6, 2\); write actions \(T, a\), with one .npz per"):
+    folder = write(
+        tmp_path / "set", lambda n: {"action": np.zeros((4, 6, 2)), "q": np.zeros((4, 6, 3))}
+    )
+    with pytest.raises(
+        UserError, match=r"action has shape \(T, 6, 2\); write actions \(T, a\), with one .npz per"
+    ):
         EpisodeDataset.open(folder)
 
 
@@ -271,7 +352,9 @@ def test_one_bad_file_is_left_out_by_fix(kind: str, place: int, tmp_path: Path) 
         done = np.arange(LENGTHS[number]) > 9
         np.savez(folder / f"ep_{name}.npz", **episode(number, image=pictures(number), done=done))
     spoil(folder / f"ep_{place}.npz", kind)
-    with pytest.raises(UserError, match=rf"ep_{place}.*data check DATASET --fix COPY` leaves it out"):
+    with pytest.raises(
+        UserError, match=rf"ep_{place}.*data check DATASET --fix COPY` leaves it out"
+    ):
         EpisodeDataset.open(folder)
     (finding,) = [finding for finding in check(folder) if finding.severity == "error"]
     assert finding.where == f"episode ep_{place}" and "leaves the episode out" in finding.remedy

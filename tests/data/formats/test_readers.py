@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.formats import foreign
-from data.formats.foreign import LENGTHS, SENTENCES, SIZE, episodes
+from data.formats.foreign import INSTRUCTIONS, LENGTHS, SIZE, episodes
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
@@ -27,7 +27,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "lerobot-2.0": lambda path: foreign.lerobot_v2(path, "v2.0"),
     "lerobot-2.1": lambda path: foreign.lerobot_v2(path, "v2.1"),
 }
-TELLS_SENTENCES = {"robomimic", "npz", "rlds", "lerobot-2.0", "lerobot-2.1"}
+TELLS_INSTRUCTIONS = {"robomimic", "npz", "rlds", "lerobot-2.0", "lerobot-2.1"}
 JPEG = {"minari-jpeg", "minari-parquet"}
 TELLS_SUCCESS = {"robomimic", "npz", "minari", "minari-jpeg", "minari-arrow", "minari-parquet"}
 
@@ -43,8 +43,12 @@ def dataset(name: str, tmp_path: Path) -> EpisodeDataset:
 
 
 def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> None:
-    assert dataset.num_episodes == len(LENGTHS) and np.diff(dataset.starts).tolist() == list(LENGTHS)
-    assert len(dataset.spec.state_names) == 4 and list(dataset.spec.cameras.values()) == [(SIZE, SIZE)]
+    assert dataset.num_episodes == len(LENGTHS) and np.diff(dataset.starts).tolist() == list(
+        LENGTHS
+    )
+    assert len(dataset.spec.state_names) == 4 and list(dataset.spec.cameras.values()) == [
+        (SIZE, SIZE)
+    ]
     for index, (wanted, length) in enumerate(zip(episodes(), LENGTHS, strict=True)):
         found = dataset.episode(index)
         state = np.concatenate([wanted["gripper"][:length, None], wanted["hand"][:length]], axis=1)
@@ -52,23 +56,30 @@ def test_episodes_hold_what_was_written(name: str, dataset: EpisodeDataset) -> N
         np.testing.assert_array_equal(found.action, wanted["action"])
         (pictures,) = found.images.values()
         if name in JPEG:
-            assert np.abs(pictures.astype(int) - wanted["picture"][:length]).mean() < 50  # noise, as JPEG
+            assert (
+                np.abs(pictures.astype(int) - wanted["picture"][:length]).mean() < 50
+            )  # noise, as JPEG
         else:
             np.testing.assert_array_equal(pictures, wanted["picture"][:length])
         if not name.startswith("lerobot"):
             np.testing.assert_array_equal(found.reward, wanted["reward"])
         if name in TELLS_SUCCESS:
             np.testing.assert_array_equal(found.success, wanted["success"])
-        if name in TELLS_SENTENCES:
-            assert found.sentence == SENTENCES[index]
+        if name in TELLS_INSTRUCTIONS:
+            assert found.instruction == INSTRUCTIONS[index]
 
 
 def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
     folder = foreign.npz(tmp_path / "set")
     for number, episode in enumerate(episodes()):
         rows = {name: values[: LENGTHS[number]] for name, values in episode.items()}
-        np.savez(folder / f"episode_{number:03d}.npz", **rows | {"reward": np.stack([rows["reward"]] * 2, axis=1)})
-    with pytest.raises(UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number a step"):
+        np.savez(
+            folder / f"episode_{number:03d}.npz",
+            **rows | {"reward": np.stack([rows["reward"]] * 2, axis=1)},
+        )
+    with pytest.raises(
+        UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number a step"
+    ):
         EpisodeDataset.open(folder)
 
 
@@ -77,10 +88,13 @@ def test_rewards_of_two_columns_are_refused_by_who_reads_them(
 ) -> None:
     """Of formats that look at numbers only then."""
     whole = dataset.columns(1)
-    monkeypatch.setattr(dataset.reader, "columns", lambda _: whole | {"next.reward": np.zeros((LENGTHS[1], 2))})
+    monkeypatch.setattr(
+        dataset.reader, "columns", lambda _: whole | {"next.reward": np.zeros((LENGTHS[1], 2))}
+    )
     for read in (dataset.rewards, dataset.episode):
         with pytest.raises(
-            UserError, match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number a step"
+            UserError,
+            match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number a step",
         ):
             read(1)
 
@@ -95,7 +109,9 @@ def test_statistics_are_those_of_all_rows(dataset: EpisodeDataset) -> None:
 def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> None:
     other = pickle.loads(pickle.dumps(dataset))
     assert other.fingerprint == dataset.fingerprint
-    batch = Windows(other, FrameCache.open(other, tmp_path / "cache"), WindowConfig(2, 2), seed=0).batch(0, 8)
+    batch = Windows(
+        other, FrameCache.open(other, tmp_path / "cache"), WindowConfig(2, 2), seed=0
+    ).batch(0, 8)
     assert batch.action[batch.chunk_mask].abs().max() <= 1.001
     assert dataset.summary()["episodes"] == len(LENGTHS)
 
@@ -103,6 +119,12 @@ def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> 
 def test_rates_robots_and_bounds_are_read_where_they_are_told(tmp_path: Path) -> None:
     arm = EpisodeDataset.open(foreign.robomimic(tmp_path / "lift.hdf5"))
     assert arm.fps == 25 and arm.spec.embodiment == "Panda" and arm.spec.action.low == (-1.0, -1.0)
-    assert list(arm.summary()["left_out"]) == ["agentview_depth"] and list(arm.spec.cameras) == ["agentview"]
+    assert list(arm.summary()["left_out"]) == ["agentview_depth"] and list(arm.spec.cameras) == [
+        "agentview"
+    ]
     toy = EpisodeDataset.open(foreign.minari(tmp_path / "minari"))
-    assert toy.spec.action.high == (1.0, 2.0) and [toy.seed(index) for index in range(3)] == [40, 41, 42]
+    assert toy.spec.action.high == (1.0, 2.0) and [toy.seed(index) for index in range(3)] == [
+        40,
+        41,
+        42,
+    ]

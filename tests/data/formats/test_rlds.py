@@ -1,4 +1,5 @@
-"""RLDS as others write it: what is not understood is left out and named, and what is read is right."""
+"""RLDS as others write it: what is not understood is left out and named, and what is read is
+right."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ Make = Callable[[int], Values]
 def grey(number: int, dtype: Any = np.uint8, channels: int = 3) -> np.ndarray:
     """(T, h, w, channels); each step has a colour of its own."""
     shades = 20 * number + np.arange(LENGTHS[number])
-    return np.broadcast_to(shades[:, None, None, None], (len(shades), SIDE, SIDE, channels)).astype(dtype)
+    return np.broadcast_to(shades[:, None, None, None], (len(shades), SIDE, SIDE, channels)).astype(
+        dtype
+    )
 
 
 def float_bytes(number: int) -> list[bytes]:
@@ -48,12 +51,18 @@ def float_bytes(number: int) -> list[bytes]:
 
 
 def codes(text: str, length: int) -> np.ndarray:
-    return np.pad(np.frombuffer(text.encode(), np.uint8).astype(np.int64), (0, length - len(text.encode())))
+    return np.pad(
+        np.frombuffer(text.encode(), np.uint8).astype(np.int64), (0, length - len(text.encode()))
+    )
 
 
 def write(folder: Path, name: str, feature: Mapping[str, Any], values: Make) -> Path:
     """A dataset with one further feature of each step."""
-    return rlds(folder, [episode(number, {f"steps/{name}": values(number)}) for number in ALL], {name: feature})
+    return rlds(
+        folder,
+        [episode(number, {f"steps/{name}": values(number)}) for number in ALL],
+        {name: feature},
+    )
 
 
 def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = tuple(ALL)) -> None:
@@ -72,14 +81,24 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: pngs(grey(n, np.uint16, 1)),
         "uint16",
     ),
-    "float picture": ("observation/depth_m", image(SIDE, SIDE, 1, dtype="float32"), float_bytes, "float32"),
+    "float picture": (
+        "observation/depth_m",
+        image(SIDE, SIDE, 1, dtype="float32"),
+        float_bytes,
+        "float32",
+    ),
     "16 bits called uint8": (
         "observation/front",
         image(SIDE, SIDE, 1),
         lambda n: pngs(grey(n, np.uint16, 1)),
         "more than 8 bits",
     ),
-    "four channels": ("observation/front", image(SIDE, SIDE, 4), lambda n: pngs(grey(n, channels=4)), "4 channels"),
+    "four channels": (
+        "observation/front",
+        image(SIDE, SIDE, 4),
+        lambda n: pngs(grey(n, channels=4)),
+        "4 channels",
+    ),
     "four channels called three": (
         "observation/front",
         image(SIDE, SIDE, 3),
@@ -104,15 +123,30 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: [*pngs(grey(n, channels=1)[:1]), *pngs(grey(n, np.uint16, 1)[1:])],
         "more than 8 bits",
     ),
-    "no pictures": ("observation/wrist", image(SIDE, SIDE, 3), lambda n: [b""] * LENGTHS[n], "empty images"),
-    "nested sequence": ("observation/objects", nested(tensor()), lambda n: np.zeros(0, np.float32), "a sequence"),
+    "no pictures": (
+        "observation/wrist",
+        image(SIDE, SIDE, 3),
+        lambda n: [b""] * LENGTHS[n],
+        "empty images",
+    ),
+    "nested sequence": (
+        "observation/objects",
+        nested(tensor()),
+        lambda n: np.zeros(0, np.float32),
+        "a sequence",
+    ),
     "packed numbers": (
         "observation/packed",
         tensor(2) | {"tensor": tensor(2)["tensor"] | {"encoding": "zlib"}},
         lambda n: [b"x"] * LENGTHS[n],
         "packed as zlib",
     ),
-    "unknown kind": ("observation/box", {"boundingBox": {}}, lambda n: np.zeros((LENGTHS[n], 4), np.float32), "kind"),
+    "unknown kind": (
+        "observation/box",
+        {"boundingBox": {}},
+        lambda n: np.zeros((LENGTHS[n], 4), np.float32),
+        "kind",
+    ),
     "text": ("observation/note", TEXT, lambda n: [b"x"] * LENGTHS[n], "text"),
     "token numbers": (
         "observation/instruction",
@@ -123,24 +157,41 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
     "bytes of a picture": (
         "observation/coded",
         tensor(90, dtype="uint8"),
-        lambda n: np.stack([np.frombuffer(pngs(grey(n))[0][:90].ljust(90, b"\0"), np.uint8)] * LENGTHS[n]).astype(int),
+        lambda n: np.stack(
+            [np.frombuffer(pngs(grey(n))[0][:90].ljust(90, b"\0"), np.uint8)] * LENGTHS[n]
+        ).astype(int),
         "bytes of a PNG",
     ),
-    "bits": ("observation/mask", image(SIDE, SIDE, 1, dtype="bool"), lambda n: pngs(grey(n, channels=1)), "of bool"),
+    "bits": (
+        "observation/mask",
+        image(SIDE, SIDE, 1, dtype="bool"),
+        lambda n: pngs(grey(n, channels=1)),
+        "of bool",
+    ),
     "codes under another name": (
         "observation/goal",
         tensor(100, dtype="uint8"),
         lambda n: np.tile(codes("pick up", 100), LENGTHS[n]),
         "read as text",
     ),
-    "the action": ("observation/action", tensor(2), lambda n: np.ones((LENGTHS[n], 2), np.float32), "an action"),
+    "the action": (
+        "observation/action",
+        tensor(2),
+        lambda n: np.ones((LENGTHS[n], 2), np.float32),
+        "an action",
+    ),
     "of the next step, last": (
         "observation/state_next",
         tensor(3),
         lambda n: np.ones((LENGTHS[n], 3), np.float32),
         "of the step that follows",
     ),
-    "not there": ("observation/force", tensor(2), lambda n: np.full((LENGTHS[n], 2), np.nan, np.float32), "NaN"),
+    "not there": (
+        "observation/force",
+        tensor(2),
+        lambda n: np.full((LENGTHS[n], 2), np.nan, np.float32),
+        "NaN",
+    ),
     "of the next step": (
         "observation/next_state",
         tensor(3),
@@ -153,7 +204,12 @@ LEFT_OUT: dict[str, tuple[str, Mapping[str, Any], Make, str]] = {
         lambda n: np.ones((LENGTHS[n], 4), np.float32),
         "embedding",
     ),
-    "beside observations": ("action_dict/grip", tensor(1), lambda n: np.ones((LENGTHS[n], 1), np.float32), "neither"),
+    "beside observations": (
+        "action_dict/grip",
+        tensor(1),
+        lambda n: np.ones((LENGTHS[n], 1), np.float32),
+        "neither",
+    ),
 }
 
 
@@ -177,7 +233,9 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     ],
     ids=["sides unset", "no shape", "grey", "raw"],
 )
-def test_eight_bit_pictures_are_cameras(feature: Mapping[str, Any], values: Make, tmp_path: Path) -> None:
+def test_eight_bit_pictures_are_cameras(
+    feature: Mapping[str, Any], values: Make, tmp_path: Path
+) -> None:
     dataset = EpisodeDataset.open(write(tmp_path, "observation/front", feature, values))
     require_right(dataset)
     assert dataset.spec.cameras == {"front": (SIDE, SIDE)}
@@ -186,14 +244,22 @@ def test_eight_bit_pictures_are_cameras(feature: Mapping[str, Any], values: Make
 
 
 def test_sizes_that_are_unset_come_from_the_values(tmp_path: Path) -> None:
-    folder = write(tmp_path, "observation/q", tensor(-1), lambda n: np.ones((LENGTHS[n], 2), np.float32))
+    folder = write(
+        tmp_path, "observation/q", tensor(-1), lambda n: np.ones((LENGTHS[n], 2), np.float32)
+    )
     assert EpisodeDataset.open(folder).spec.state_names[:2] == ("q_0", "q_1")
     fixed = nested(tensor(2), length=2)
-    folder = write(tmp_path / "b", "observation/q", fixed, lambda n: np.ones((LENGTHS[n], 4), np.float32))
-    assert list(EpisodeDataset.open(folder).summary()["left_out"]) == ["q"]  # (2, 2) is no row of numbers
+    folder = write(
+        tmp_path / "b", "observation/q", fixed, lambda n: np.ones((LENGTHS[n], 4), np.float32)
+    )
+    assert list(EpisodeDataset.open(folder).summary()["left_out"]) == [
+        "q"
+    ]  # (2, 2) is no row of numbers
 
 
-INSTRUCTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[int], dict[str, Values]]]] = {
+INSTRUCTIONS: dict[
+    str, tuple[dict[str, Any], dict[str, Any], Callable[[int], dict[str, Values]]]
+] = {
     "second annotation": (
         {"language_instruction_2": TEXT},
         {},
@@ -226,22 +292,29 @@ INSTRUCTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[int], di
 @pytest.mark.parametrize("case", INSTRUCTIONS)
 def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path) -> None:
     steps, beside, values = INSTRUCTIONS[case]
-    records = [episode(number, {"steps/language_instruction": [b""] * LENGTHS[number]}) for number in ALL]
+    records = [
+        episode(number, {"steps/language_instruction": [b""] * LENGTHS[number]}) for number in ALL
+    ]
     folder = rlds(tmp_path, [{**records[n], **values(n)} for n in ALL], steps, beside=beside)
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
-    assert {dataset.episode(number).sentence for number in ALL} == {"toy" if case == "nowhere" else "put it down"}
+    assert {dataset.episode(number).instruction for number in ALL} == {
+        "toy" if case == "nowhere" else "put it down"
+    }
     found = [finding for finding in check(folder) if finding.check == "instructions"]
     assert bool(found) == (case == "nowhere")
 
 
 def test_texts_of_the_whole_episode_are_read_or_named(tmp_path: Path) -> None:
     beside = {"episode_metadata/instructions": nested(TEXT), "episode_metadata/file_path": TEXT}
-    told = {"episode_metadata/instructions": [b"", b"put it down", b"lower it"], "episode_metadata/file_path": [b"x"]}
+    told = {
+        "episode_metadata/instructions": [b"", b"put it down", b"lower it"],
+        "episode_metadata/file_path": [b"x"],
+    }
     records = [episode(n, {"steps/language_instruction": [b""] * LENGTHS[n], **told}) for n in ALL]
     dataset = EpisodeDataset.open(rlds(tmp_path, records, beside=beside))
     require_right(dataset)
-    assert [task.sentence for task in dataset.tasks] == ["put it down"]
+    assert [task.instruction for task in dataset.tasks] == ["put it down"]
     assert not dataset.reader.contents.notes
     assert dataset.reader.contents.left_out == {
         "episode_metadata/file_path": "of the whole episode, and no instruction"
@@ -249,10 +322,14 @@ def test_texts_of_the_whole_episode_are_read_or_named(tmp_path: Path) -> None:
 
 
 def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:
-    texts = ([b"", b"open", b"open", b"open", b"open"], [b"open", b"open", b"close", b"close"], [b"close"] * 6)
+    texts = (
+        [b"", b"open", b"open", b"open", b"open"],
+        [b"open", b"open", b"close", b"close"],
+        [b"close"] * 6,
+    )
     folder = rlds(tmp_path, [episode(n, {"steps/language_instruction": texts[n]}) for n in ALL])
     dataset = EpisodeDataset.open(folder)
-    assert [dataset.episode(number).sentence for number in ALL] == ["open", "open", "close"]
+    assert [dataset.episode(number).instruction for number in ALL] == ["open", "open", "close"]
     (note,) = dataset.summary()["notes"]
     assert note.startswith("1 episode has several instructions")
     assert [finding.what for finding in check(folder)] == [note]
@@ -260,7 +337,12 @@ def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> No
 
 def test_one_hot_numbers_are_no_text(tmp_path: Path) -> None:
     one_hot = np.eye(3, dtype=np.int64)
-    folder = write(tmp_path, "observation/task", tensor(3, dtype="int64"), lambda n: np.tile(one_hot[n], LENGTHS[n]))
+    folder = write(
+        tmp_path,
+        "observation/task",
+        tensor(3, dtype="int64"),
+        lambda n: np.tile(one_hot[n], LENGTHS[n]),
+    )
     assert EpisodeDataset.open(folder).spec.state_dimension == 6
 
 
@@ -308,7 +390,11 @@ MISSING: dict[str, tuple[Callable[[Path], Any], str, tuple[int, ...]]] = {
         "1 of 3 files of train is missing (number 00001), with 1 of 3",
         (0, 2),
     ),
-    "a shard nobody counts": (forget_counts, "1 of 3 files of train is missing (number 00001)", (0, 2)),
+    "a shard nobody counts": (
+        forget_counts,
+        "1 of 3 files of train is missing (number 00001)",
+        (0, 2),
+    ),
     "the end of a shard": (shorten, "holds 0 of the 1 episodes", (0, 2)),
     "a split": (add_split, "the split val is missing, with 1 episode", (0, 1, 2)),
 }
@@ -330,11 +416,15 @@ def test_a_strange_dataset_info_is_no_obstacle(tmp_path: Path) -> None:
     (folder / "dataset_info.json").write_text('{"splits": [{"shardLengths": ["3"]}]}')
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
-    assert "dataset_info.json lacks 'name'; whether episodes are missing is not known" in dataset.summary()["notes"][0]
+    assert (
+        "dataset_info.json lacks 'name'; whether episodes are missing is not known"
+        in dataset.summary()["notes"][0]
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["toy-train-{0}-of-00003.tfrecord", "part{0}.tfrecord", "toy-train.tfrecord-{0}-of-00003"]
+    "name",
+    ["toy-train-{0}-of-00003.tfrecord", "part{0}.tfrecord", "toy-train.tfrecord-{0}-of-00003"],
 )
 def test_shards_may_be_named_otherwise(name: str, tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
@@ -355,7 +445,11 @@ def test_splits_that_are_joined_are_told(tmp_path: Path) -> None:
     require_right(dataset)
     (note,) = dataset.summary()["notes"]
     assert "train (2 episodes), val (1 episode) are read as one dataset" in note
-    assert [dataset.reader.contents.name_of(number) for number in ALL] == ["train 0", "train 1", "val 0"]
+    assert [dataset.reader.contents.name_of(number) for number in ALL] == [
+        "train 0",
+        "train 1",
+        "val 0",
+    ]
 
 
 def test_two_writings_of_a_split_are_refused(tmp_path: Path) -> None:
@@ -371,7 +465,10 @@ def compress(folder: Path) -> None:
 
 
 def as_sequence_examples(folder: Path) -> None:
-    values = {"steps/action": np.zeros((6, 2), np.float32), "steps/observation/state": np.zeros((6, 3), np.float32)}
+    values = {
+        "steps/action": np.zeros((6, 2), np.float32),
+        "steps/observation/state": np.zeros((6, 3), np.float32),
+    }
     write_shard(next(folder.glob("*.tfrecord*")), [sequence_example(values)])
 
 
@@ -385,11 +482,19 @@ def as_array_records(folder: Path) -> None:
     ("spoil", "words"),
     [
         (compress, "compressed with gzip, which is not read; decompress it with gunzip"),
-        (as_sequence_examples, "tf.train.SequenceExample, which are not read; write the dataset as RLDS"),
-        (as_array_records, "no .tfrecord files: its fileFormat is array_record; write it as tfrecord"),
+        (
+            as_sequence_examples,
+            "tf.train.SequenceExample, which are not read; write the dataset as RLDS",
+        ),
+        (
+            as_array_records,
+            "no .tfrecord files: its fileFormat is array_record; write it as tfrecord",
+        ),
     ],
 )
-def test_other_kinds_of_shards_are_refused(spoil: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+def test_other_kinds_of_shards_are_refused(
+    spoil: Callable[[Path], None], words: str, tmp_path: Path
+) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL])
     spoil(folder)
     with pytest.raises(UserError, match=words):
@@ -403,34 +508,52 @@ def spoilt(number: int, kind: str) -> bytes:
     changes: dict[str, dict[str, Values]] = {
         "not a number": {"steps/observation/state": np.full((steps, 3), np.nan, np.float32)},
         "empty": {
-            name: np.zeros(0, np.float32) for name in ("steps/observation/state", "steps/action", "steps/is_last")
+            name: np.zeros(0, np.float32)
+            for name in ("steps/observation/state", "steps/action", "steps/is_last")
         },
         "other width": {"steps/observation/state": np.ones((steps, 2), np.float32)},
         "shorter": {"steps/action": np.ones((steps - 1, 2), np.float32)},
         "other picture": {"steps/observation/front": pngs(grey(number)[:, :6])},
         "no picture": {"steps/observation/front": [b""] * steps},
-        "other picture later": {"steps/observation/front": [*pngs(grey(number)[:1]), *pngs(grey(number)[1:, :6])]},
+        "other picture later": {
+            "steps/observation/front": [*pngs(grey(number)[:1]), *pngs(grey(number)[1:, :6])]
+        },
         "fewer pictures": {"steps/observation/front": pngs(grey(number)[:2])},
         "torn picture": {"steps/observation/front": [b"\x89PNG torn"] * steps},
     }
     if kind == "torn record":
         return b"\xff" * 40
     if kind == "lacking":
-        return example({name: each for name, each in episode(number).items() if "state" not in name})
-    return example(episode(number, {"steps/observation/front": pngs(grey(number)), **changes[kind]}))
+        return example(
+            {name: each for name, each in episode(number).items() if "state" not in name}
+        )
+    return example(
+        episode(number, {"steps/observation/front": pngs(grey(number)), **changes[kind]})
+    )
 
 
 @pytest.mark.parametrize(
     "kind",
     [
-        *("not a number", "empty", "other width", "shorter", "other picture", "no picture", "torn picture"),
+        *(
+            "not a number",
+            "empty",
+            "other width",
+            "shorter",
+            "other picture",
+            "no picture",
+            "torn picture",
+        ),
         *("torn record", "lacking", "fewer pictures"),
     ],
 )
 def test_one_bad_episode_is_left_out_by_fix(kind: str, tmp_path: Path) -> None:
     records = [episode(number, {"steps/observation/front": pngs(grey(number))}) for number in ALL]
     folder = rlds(tmp_path, records, {"observation/front": image(SIDE, SIDE, 3)})
-    write_shard(next(folder.glob("*.tfrecord*")), [example(records[0]), spoilt(1, kind), example(records[2])])
+    write_shard(
+        next(folder.glob("*.tfrecord*")),
+        [example(records[0]), spoilt(1, kind), example(records[2])],
+    )
     with pytest.raises(UserError, match=r"data check DATASET --fix COPY` leaves it out"):
         EpisodeDataset.open(folder)
     (finding,) = [finding for finding in check(folder) if finding.severity == "error"]

@@ -1,4 +1,5 @@
-"""robomimic files with one thing that is special: each is read rightly, or refused or left out with the reason."""
+"""robomimic files with one thing that is special: each is read rightly, or refused or left out with
+the reason."""
 
 from __future__ import annotations
 
@@ -42,15 +43,23 @@ INSTRUCTED: dict[str, Callable[[Any], None]] = {
     "ep_meta": lambda demo: demo.attrs.update(ep_meta=json.dumps({"lang": "lift it"})),
     "attribute": lambda demo: demo.attrs.update(task_description="lift it"),
     "language": lambda demo: demo.attrs.update(language_instruction='"lift it"'),
-    "array": lambda demo: demo.attrs.update(instruction=np.array(["lift it", "pick it up"], dtype=TEXT)),
+    "array": lambda demo: demo.attrs.update(
+        instruction=np.array(["lift it", "pick it up"], dtype=TEXT)
+    ),
     "bytes": lambda demo: demo.attrs.update(language=np.bytes_(b"lift it")),
     "text": lambda demo: put(demo, "language_instruction", "lift it", dtype=TEXT),
-    "text a step": lambda demo: put(demo, "obs/language_instruction", ["lift it"] * len(demo["actions"]), dtype=TEXT),
+    "text a step": lambda demo: put(
+        demo, "obs/language_instruction", ["lift it"] * len(demo["actions"]), dtype=TEXT
+    ),
     "task": lambda demo: demo.attrs.update(task="lift it"),
     "prompt": lambda demo: put(demo, "prompt", "lift it", dtype=TEXT),
-    "RoboTwin": lambda demo: demo.attrs.update(instructions=json.dumps({"seen": ["lift it", "pick"], "unseen": []})),
+    "RoboTwin": lambda demo: demo.attrs.update(
+        instructions=json.dumps({"seen": ["lift it", "pick"], "unseen": []})
+    ),
     "codes": lambda demo: put(demo, "language_instruction", codes("lift it", len(demo["actions"]))),
-    "codes in obs": lambda demo: put(demo, "obs/language_instruction", codes("lift it", len(demo["actions"]))),
+    "codes in obs": lambda demo: put(
+        demo, "obs/language_instruction", codes("lift it", len(demo["actions"]))
+    ),
 }
 
 
@@ -65,8 +74,14 @@ def test_a_demonstrations_own_instruction_comes_first(how: str, tmp_path: Path) 
         if number:
             INSTRUCTED[how](demo)
 
-    dataset = opened(tmp_path, change, instruction="sort all", env_args=json.dumps({"env_name": "Lift"}))
-    assert [dataset.episode(index).sentence for index in range(3)] == ["sort all", "lift it", "lift it"]
+    dataset = opened(
+        tmp_path, change, instruction="sort all", env_args=json.dumps({"env_name": "Lift"})
+    )
+    assert [dataset.episode(index).instruction for index in range(3)] == [
+        "sort all",
+        "lift it",
+        "lift it",
+    ]
     assert not dataset.reader.contents.notes and len(dataset.spec.state_names) == 3
 
 
@@ -77,7 +92,7 @@ def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
         put(demo, "language_instruction", said, dtype=TEXT)
 
     dataset = opened(tmp_path, change)
-    assert [task.sentence for task in dataset.tasks] == ["open it"]
+    assert [task.instruction for task in dataset.tasks] == ["open it"]
     (note,) = dataset.reader.contents.notes
     assert note.startswith("2 episodes have several instructions, which change from step to step")
 
@@ -86,39 +101,58 @@ def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
     ("name", "make", "why"),
     [
         ("goal", lambda rows: codes("pick up the red cube", rows, 100), "read as text"),
-        ("goal", lambda rows: codes("pick up the red cube", rows, 100).astype(np.float32), "read as text"),
+        (
+            "goal",
+            lambda rows: codes("pick up the red cube", rows, 100).astype(np.float32),
+            "read as text",
+        ),
         ("tok", lambda rows: np.tile(np.arange(77) * 100, (rows, 1)), "tokens"),
         ("action", lambda rows: np.ones((rows, 2)), "an action"),
         ("state_next", lambda rows: np.ones((rows, 2)), "of the step that follows"),
         ("force", lambda rows: np.full((rows, 2), np.nan), "NaN"),
     ],
 )
-def test_what_is_no_state_is_named(name: str, make: Callable[[int], Any], why: str, tmp_path: Path) -> None:
+def test_what_is_no_state_is_named(
+    name: str, make: Callable[[int], Any], why: str, tmp_path: Path
+) -> None:
     dataset = opened(tmp_path, lambda _, demo: put(demo, f"obs/{name}", make(len(demo["actions"]))))
     assert dataset.spec.state_names == ("hand_0", "hand_1", "hand_2")
     assert why in dataset.reader.contents.left_out[name]
 
 
 @pytest.mark.parametrize(
-    "told", ['"open the drawer"', "open the drawer", list("open the drawer"), ["open the drawer", "pull it open"]]
+    "told",
+    [
+        '"open the drawer"',
+        "open the drawer",
+        list("open the drawer"),
+        ["open the drawer", "pull it open"],
+    ],
 )
 def test_libero_keeps_its_instruction_in_json(told: Any, tmp_path: Path) -> None:
     problem = json.dumps({"problem_name": "x", "language_instruction": told})
-    dataset = opened(tmp_path, problem_info=problem, env_args=json.dumps({"env_name": "Libero_Kitchen"}))
-    assert [task.sentence for task in dataset.tasks] == ["open the drawer"]
+    dataset = opened(
+        tmp_path, problem_info=problem, env_args=json.dumps({"env_name": "Libero_Kitchen"})
+    )
+    assert [task.instruction for task in dataset.tasks] == ["open the drawer"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "wanted"), [({"env_name": "Lift"}, "the environment's name is used, 'Lift'"), ({}, "'unknown'")]
+    ("settings", "wanted"),
+    [({"env_name": "Lift"}, "the environment's name is used, 'Lift'"), ({}, "'unknown'")],
 )
-def test_a_name_in_place_of_an_instruction_is_said(settings: dict[str, str], wanted: str, tmp_path: Path) -> None:
+def test_a_name_in_place_of_an_instruction_is_said(
+    settings: dict[str, str], wanted: str, tmp_path: Path
+) -> None:
     dataset = opened(tmp_path, env_args=json.dumps(settings), language="")
     (note,) = dataset.reader.contents.notes
     assert "no instruction" in note and wanted in note
 
 
 def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
-    (note,) = opened(tmp_path, lambda number, demo: INSTRUCTED["array"](demo) if number else None).reader.contents.notes
+    (note,) = opened(
+        tmp_path, lambda number, demo: INSTRUCTED["array"](demo) if number else None
+    ).reader.contents.notes
     assert note.startswith("demo_0 lack")
 
 
@@ -135,7 +169,9 @@ def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_libero_pictures_are_turned_top_to_bottom(data: dict[str, str], turned: bool, tmp_path: Path) -> None:
+def test_libero_pictures_are_turned_top_to_bottom(
+    data: dict[str, str], turned: bool, tmp_path: Path
+) -> None:
     upright = np.zeros((16, 24, 3), np.uint8)
     upright[:4, :6] = 255  # top, left
 
@@ -149,7 +185,10 @@ def test_libero_pictures_are_turned_top_to_bottom(data: dict[str, str], turned: 
 
 
 def rows(demo: Any, kind: str = "JPEG", channels: int = 3) -> list[bytes]:
-    frames = [picture(step)[..., 0] if channels == 1 else picture(step) for step in range(len(demo["actions"]))]
+    frames = [
+        picture(step)[..., 0] if channels == 1 else picture(step)
+        for step in range(len(demo["actions"]))
+    ]
     return [encoded(frame, kind) for frame in frames]
 
 
@@ -160,8 +199,12 @@ def put_various(demo: Any, name: str, contents: list[bytes]) -> None:
 
 
 ENCODED: dict[str, Callable[[int, Any], None]] = {
-    "padded": lambda number, demo: put(demo, "obs/top_image_jpeg", padded(rows(demo), 2000 + 10 * number)),
-    "one length": lambda _, demo: put(demo, "obs/top_image", padded(rows(demo), len(rows(demo)[0]))),
+    "padded": lambda number, demo: put(
+        demo, "obs/top_image_jpeg", padded(rows(demo), 2000 + 10 * number)
+    ),
+    "one length": lambda _, demo: put(
+        demo, "obs/top_image", padded(rows(demo), len(rows(demo)[0]))
+    ),
     "various": lambda _, demo: put_various(demo, "obs/top", rows(demo)),
     "png": lambda _, demo: put(demo, "obs/top_png", padded(rows(demo, "PNG"))),
     "grey": lambda _, demo: put(demo, "obs/top", padded(rows(demo, channels=1))),
@@ -191,7 +234,10 @@ def test_other_bytes_are_left_out_and_named(tmp_path: Path) -> None:
 
     dataset = opened(tmp_path, change)
     left_out = dataset.summary()["left_out"]
-    assert set(left_out) == {"bytes", "depth_png", "torn", "words"} and "2000 bytes a step" in left_out["bytes"]
+    assert (
+        set(left_out) == {"bytes", "depth_png", "torn", "words"}
+        and "2000 bytes a step" in left_out["bytes"]
+    )
     assert dataset.spec.state_dimension == 7 and not dataset.spec.cameras
 
 
@@ -203,7 +249,10 @@ def test_a_torn_encoded_frame_spoils_its_demonstration(tmp_path: Path) -> None:
 
     path = robomimic(tmp_path / "set.hdf5", change)
     (finding,) = [each for each in check(path) if each.severity == "error"]
-    assert finding.where == "episode demo_1" and "obs/top, frame 2, is not a readable picture" in finding.what
+    assert (
+        finding.where == "episode demo_1"
+        and "obs/top, frame 2, is not a readable picture" in finding.what
+    )
 
 
 def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -224,8 +273,13 @@ def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
 
     dataset = opened(tmp_path, change)
     left_out = dataset.summary()["left_out"]
-    assert set(dataset.spec.cameras) == {"grey", "left_rgb", "right_rgb"} and dataset.spec.state_dimension == 3
-    assert dataset.frames(0, "grey").shape == (6, 16, 24, 3) and dataset.frames(0, "right_rgb").all()
+    assert (
+        set(dataset.spec.cameras) == {"grey", "left_rgb", "right_rgb"}
+        and dataset.spec.state_dimension == 3
+    )
+    assert (
+        dataset.frames(0, "grey").shape == (6, 16, 24, 3) and dataset.frames(0, "right_rgb").all()
+    )
     names = {
         "agentview_depth",
         "wrist_depth",
@@ -237,7 +291,11 @@ def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
         "nothing",
         "datagen",
     }
-    assert set(left_out) == names and "depth" in left_out["wrist_depth"] and left_out["scalar"] == "a single value"
+    assert (
+        set(left_out) == names
+        and "depth" in left_out["wrist_depth"]
+        and left_out["scalar"] == "a single value"
+    )
 
 
 # One bad demonstration
@@ -253,7 +311,13 @@ def _empty(demo: Any) -> None:
 
 
 def _torn_chunk(demo: Any) -> None:
-    put(demo, "obs/hand", np.ones((len(demo["actions"]), 3), np.float32), compression="gzip", chunks=(2, 3))
+    put(
+        demo,
+        "obs/hand",
+        np.ones((len(demo["actions"]), 3), np.float32),
+        compression="gzip",
+        chunks=(2, 3),
+    )
     chunk = demo["obs/hand"].id.get_chunk_info(1)
     demo.file.flush()
     with open(demo.file.filename, "r+b") as file:
@@ -269,16 +333,28 @@ def _dangling(demo: Any) -> None:
 BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     "empty": (_empty, "has no steps"),
     "no actions": (lambda demo: demo.pop("actions"), "has no actions"),
-    "words for actions": (lambda demo: put(demo, "actions", ["x"] * 5, dtype=TEXT), "expected 5 rows of numbers"),
+    "words for actions": (
+        lambda demo: put(demo, "actions", ["x"] * 5, dtype=TEXT),
+        "expected 5 rows of numbers",
+    ),
     "missing": (_without_hand, "has no obs/hand, which most demonstrations have"),
     "no observations": (lambda demo: demo.pop("obs"), "has no group /data/demo_[0-9]/obs"),
-    "not finite": (lambda demo: put(demo, "obs/hand", np.full((5, 3), np.nan)), r"NaN or infinity \(row 0, dim"),
-    "wider": (lambda demo: put(demo, "obs/hand", np.ones((5, 4))), r"float64 \(5, 4\); they have 3 a step"),
+    "not finite": (
+        lambda demo: put(demo, "obs/hand", np.full((5, 3), np.nan)),
+        r"NaN or infinity \(row 0, dim",
+    ),
+    "wider": (
+        lambda demo: put(demo, "obs/hand", np.ones((5, 4))),
+        r"float64 \(5, 4\); they have 3 a step",
+    ),
     "shorter": (lambda demo: put(demo, "obs/hand", np.ones((4, 3))), "4 rows for 5 actions"),
     "more actions": (lambda demo: put(demo, "actions", np.ones((5, 3))), "has actions unlike most"),
     "rewards": (lambda demo: put(demo, "rewards", np.ones((5, 2))), "has rewards of float64"),
     "torn": (_torn_chunk, "obs/hand cannot be read"),
-    "dangling": (_dangling, "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is not there"),
+    "dangling": (
+        _dangling,
+        "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is not there",
+    ),
 }
 
 
@@ -302,7 +378,9 @@ def test_one_bad_demonstration_is_left_out(how: str, bad: int, tmp_path: Path) -
     assert finding.where == f"episode demo_{bad}"
     assert repair(path, tmp_path / "copy") == [f"demo_{bad}"]
     copy = EpisodeDataset.open(tmp_path / "copy")
-    assert np.diff(copy.starts).tolist() == [length for number, length in enumerate(LENGTHS) if number != bad]
+    assert np.diff(copy.starts).tolist() == [
+        length for number, length in enumerate(LENGTHS) if number != bad
+    ]
 
 
 def test_arrays_of_some_demonstrations_are_named(tmp_path: Path) -> None:
@@ -342,7 +420,10 @@ def test_other_names_and_splits_are_said(tmp_path: Path) -> None:
         file["data/failed_3/actions"] = np.zeros((3, 2))
         file["mask/train"] = np.array([b"demo_0"])
     notes = " ".join(EpisodeDataset.open(path).reader.contents.notes)
-    assert "failed_3 of data are not read" in notes and "all splits are read together (train in mask)" in notes
+    assert (
+        "failed_3 of data are not read" in notes
+        and "all splits are read together (train in mask)" in notes
+    )
 
 
 def test_numbers_with_gaps_keep_their_names(tmp_path: Path) -> None:
@@ -355,15 +436,20 @@ def test_numbers_with_gaps_keep_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [None, "{}", json.dumps({"task": ["x"], "seed": 3}), json.dumps({"task": "x", "seed": 3})]
+    "told",
+    [None, "{}", json.dumps({"task": ["x"], "seed": 3}), json.dumps({"task": "x", "seed": 3})],
 )
-def test_our_own_demonstration_without_its_task_is_left_out(told: str | None, tmp_path: Path) -> None:
+def test_our_own_demonstration_without_its_task_is_left_out(
+    told: str | None, tmp_path: Path
+) -> None:
     source = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(3)])
     convert(source.path, tmp_path / "copy.hdf5", format="robomimic")
     with h5py.File(tmp_path / "copy.hdf5", "a") as file:
         attributes = file["data/demo_1"].attrs
         del attributes["ep_meta"]
         attributes.update({} if told is None else {"ep_meta": told})
-    with pytest.raises(UserError, match=r"demo_1 has no task and seed of this dataset in its attribute ep_meta"):
+    with pytest.raises(
+        UserError, match=r"demo_1 has no task and seed of this dataset in its attribute ep_meta"
+    ):
         EpisodeDataset.open(tmp_path / "copy.hdf5")
     assert repair(tmp_path / "copy.hdf5", tmp_path / "mended") == ["demo_1"]

@@ -26,7 +26,11 @@ def longer(demo: Any, more: int = 1) -> None:
     """All observations have more rows than actions."""
     count = len(demo["actions"]) + more
     put(demo, "obs/hand", np.arange(count)[:, None] + np.zeros((1, 3)))
-    put(demo, "obs/top", padded([encoded(np.full((16, 24, 3), 10 * step, np.uint8)) for step in range(count)]))
+    put(
+        demo,
+        "obs/top",
+        padded([encoded(np.full((16, 24, 3), 10 * step, np.uint8)) for step in range(count)]),
+    )
 
 
 def test_the_row_after_the_last_action_is_not_read(tmp_path: Path) -> None:
@@ -36,14 +40,21 @@ def test_the_row_after_the_last_action_is_not_read(tmp_path: Path) -> None:
     assert np.diff(dataset.starts).tolist() == list(LENGTHS)
     np.testing.assert_array_equal(dataset.episode(1).state[:, 0], range(5))
     assert np.abs(dataset.episode(1).images["top"][4].astype(int) - 40).max() < 6
-    assert dataset.reader.contents.notes[0] == "top, hand have one row more than actions; the last one is not read"
+    assert (
+        dataset.reader.contents.notes[0]
+        == "top, hand have one row more than actions; the last one is not read"
+    )
 
 
 @pytest.mark.parametrize(
-    ("others", "words"), [(1, "; they have 16 x 24 a step and one row more"), (0, " for 5 actions; they")]
+    ("others", "words"),
+    [(1, "; they have 16 x 24 a step and one row more"), (0, " for 5 actions; they")],
 )
 def test_one_row_more_than_others_have_is_left_out(others: int, words: str, tmp_path: Path) -> None:
-    path = robomimic(tmp_path / "set.hdf5", lambda number, demo: longer(demo, others if number != 1 else 1 - others))
+    path = robomimic(
+        tmp_path / "set.hdf5",
+        lambda number, demo: longer(demo, others if number != 1 else 1 - others),
+    )
     (finding,) = [each for each in check(path) if each.severity == "error"]
     assert finding.where == "episode demo_1" and words in finding.what
 

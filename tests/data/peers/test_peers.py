@@ -1,4 +1,5 @@
-"""Held against the other projects' own loaders and writers, in an environment of their own: `make test-slow`."""
+"""Held against the other projects' own loaders and writers, in an environment of their own: `make
+test-slow`."""
 
 from __future__ import annotations
 
@@ -43,7 +44,10 @@ def test_lerobot_reads_what_we_write(images: Any, source: Path, tmp_path: Path, 
         np.testing.assert_array_equal(found[key], together(name))
     lengths = [len(episode) for episode in EPISODES]
     assert found["episode_index"].tolist() == np.repeat(range(5), lengths).tolist()
-    assert found["task"].tolist() == np.repeat([episode.sentence for episode in EPISODES], lengths).tolist()
+    assert (
+        found["task"].tolist()
+        == np.repeat([episode.instruction for episode in EPISODES], lengths).tolist()
+    )
     np.testing.assert_allclose(
         found["timestamp"], np.concatenate([np.arange(n) / ours.fps for n in lengths]), atol=1e-6
     )
@@ -51,36 +55,51 @@ def test_lerobot_reads_what_we_write(images: Any, source: Path, tmp_path: Path, 
     theirs = found["observation.images.front"].transpose(0, 2, 3, 1) * 255
     np.testing.assert_allclose(theirs, pictures, atol=2 if images == "video" else 1e-4)
     padded = [np.pad(each.action, ((0, 3), (0, 0)), mode="edge") for each in EPISODES]
-    windows = np.concatenate([np.stack([each[row : row + 4] for row in range(len(each) - 3)]) for each in padded])
+    windows = np.concatenate(
+        [np.stack([each[row : row + 4] for row in range(len(each) - 3)]) for each in padded]
+    )
     np.testing.assert_array_equal(found["window"], windows)
     assert found["window_pad"].sum() == 5 * (1 + 2 + 3)
     for key, statistics in ours.statistics.features.items():
         for name in ("min", "max", "mean", "std", "q01", "q50", "q99"):
             stored = np.asarray(getattr(statistics, name), np.float32)
-            np.testing.assert_allclose(found[f"stats/{key}/{name}"].ravel(), stored.ravel(), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(found["stats/action/mean"], together("action").mean(axis=0), atol=1e-6)
+            np.testing.assert_allclose(
+                found[f"stats/{key}/{name}"].ravel(), stored.ravel(), rtol=1e-5, atol=1e-6
+            )
+    np.testing.assert_allclose(
+        found["stats/action/mean"], together("action").mean(axis=0), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("before_v3", [False, True], ids=["v3.0", "v2.1"])
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_we_read_what_lerobot_writes(kind: str, before_v3: bool, tmp_path: Path, run: Run) -> None:
     given = {name: together(name) for name in ("state", "action")} | {
-        "images": np.concatenate([np.kron(each.images["front"], np.ones((1, 4, 4, 1), np.uint8)) for each in EPISODES]),
+        "images": np.concatenate(
+            [np.kron(each.images["front"], np.ones((1, 4, 4, 1), np.uint8)) for each in EPISODES]
+        ),
         "episode": np.repeat(range(5), [len(each) for each in EPISODES]),
-        "task": np.asarray([each.sentence for each in EPISODES]),
+        "task": np.asarray([each.instruction for each in EPISODES]),
     }
     np.savez(tmp_path / "episodes.npz", **given)  # pyright: ignore
     run("lerobot_write.py", tmp_path / "episodes.npz", tmp_path / "set", kind, before_v3=before_v3)
     dataset = EpisodeDataset.open(tmp_path / "set")
-    assert dataset.summary()["format"] == f"LeRobotDataset {'v2.1' if before_v3 else 'v3.0'}" and dataset.fps == 20
+    assert (
+        dataset.summary()["format"] == f"LeRobotDataset {'v2.1' if before_v3 else 'v3.0'}"
+        and dataset.fps == 20
+    )
     for index, wanted in enumerate(EPISODES):
         found = dataset.episode(index)
-        assert found.sentence == wanted.sentence
+        assert found.instruction == wanted.instruction
         np.testing.assert_array_equal(found.state, wanted.state)
         np.testing.assert_array_equal(found.action, wanted.action)
         pictures = given["images"][given["episode"] == index]
-        np.testing.assert_allclose(found.images["front"].astype(int), pictures, atol=12 if kind == "video" else 0)
-    assert [each for each in check(tmp_path / "set", every_frame=True) if each.severity == "error"] == []
+        np.testing.assert_allclose(
+            found.images["front"].astype(int), pictures, atol=12 if kind == "video" else 0
+        )
+    assert [
+        each for each in check(tmp_path / "set", every_frame=True) if each.severity == "error"
+    ] == []
 
 
 def test_robomimic_reads_what_we_write(source: Path, tmp_path: Path, run: Run) -> None:
@@ -89,7 +108,9 @@ def test_robomimic_reads_what_we_write(source: Path, tmp_path: Path, run: Run) -
     found = np.load(tmp_path / "found.npz")
     assert found["lengths"].tolist() == [len(each) for each in EPISODES]
     low, high = (np.asarray(bound) for bound in ((-1.0, -2.0), (1.0, 2.0)))
-    np.testing.assert_allclose(found["actions"][:, 0], 2 * (together("action") - low) / (high - low) - 1, atol=1e-6)
+    np.testing.assert_allclose(
+        found["actions"][:, 0], 2 * (together("action") - low) / (high - low) - 1, atol=1e-6
+    )
     np.testing.assert_array_equal(found["rewards"][:, 0], together("reward"))
     np.testing.assert_array_equal(found["obs/state"][:, 0], together("state"))
     pictures = np.concatenate([each.images["front"] for each in EPISODES])
@@ -117,9 +138,14 @@ def test_we_read_what_minari_writes(storage: str, pixels: str, tmp_path: Path, r
     for index, wanted in enumerate(EPISODES):
         steps = len(wanted)
         given[f"{index}/hand"] = rng.normal(size=(steps + 1, 3))
-        given[f"{index}/pixels"] = np.kron(wanted.images["front"], np.ones((1, 4, 4, 1), np.uint8))[[*range(steps), -1]]
+        given[f"{index}/pixels"] = np.kron(wanted.images["front"], np.ones((1, 4, 4, 1), np.uint8))[
+            [*range(steps), -1]
+        ]
         given[f"{index}/count"] = rng.integers(0, 5, steps + 1)
-        given[f"{index}/actions"], given[f"{index}/rewards"] = wanted.action.clip(-1, 1), wanted.reward
+        given[f"{index}/actions"], given[f"{index}/rewards"] = (
+            wanted.action.clip(-1, 1),
+            wanted.reward,
+        )
     np.savez(tmp_path / "episodes.npz", **given)
     run("minari_write.py", tmp_path / "episodes.npz", tmp_path / "set", storage, pixels)
     dataset = EpisodeDataset.open(tmp_path / "set")
@@ -128,9 +154,13 @@ def test_we_read_what_minari_writes(storage: str, pixels: str, tmp_path: Path, r
         assert found.seed == index + 7 and found.success[-1] and not found.success[:-1].any()
         np.testing.assert_array_equal(found.action, given[f"{index}/actions"])
         np.testing.assert_allclose(found.reward, given[f"{index}/rewards"], atol=1e-6)
-        state = np.concatenate([given[f"{index}/count"][:-1, None], given[f"{index}/hand"][:-1]], axis=1)
+        state = np.concatenate(
+            [given[f"{index}/count"][:-1, None], given[f"{index}/hand"][:-1]], axis=1
+        )
         names = [name.partition("[")[0].partition(".")[0] for name in dataset.spec.state_names]
         order = [0, 1, 2, 3] if names[0] == "count" else [1, 2, 3, 0]
         np.testing.assert_allclose(found.state, state[:, order], atol=1e-6)
         pictures = given[f"{index}/pixels"][:-1].astype(int)
-        np.testing.assert_allclose(found.images["pixels"], pictures, atol=12 if pixels == "jpeg" else 0)
+        np.testing.assert_allclose(
+            found.images["pixels"], pictures, atol=12 if pixels == "jpeg" else 0
+        )

@@ -26,7 +26,9 @@ def test_rows_are_the_datasets_frames(dataset: EpisodeDataset, tmp_path: Path) -
     cache = FrameCache.open(dataset, tmp_path / "cache")
     assert cache.num_frames == dataset.num_frames
     for camera in SPEC.cameras:
-        expected = np.concatenate([episode.images[camera] for episode in EPISODES]).transpose(0, 3, 1, 2)
+        expected = np.concatenate([episode.images[camera] for episode in EPISODES]).transpose(
+            0, 3, 1, 2
+        )
         np.testing.assert_array_equal(cache.frames(camera, 0, cache.num_frames), expected)
         np.testing.assert_array_equal(cache.frames(camera, 3, 7), expected[3:7])
         assert cache.frames(camera, 5, 5).shape == (0, 3, 16, 16)
@@ -69,8 +71,12 @@ def test_another_content_has_another_cache(dataset: EpisodeDataset, tmp_path: Pa
     assert one.folder != two.folder and two.num_frames == 9
 
 
-def test_the_root_is_told_or_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_root_is_told_or_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "here"))
-    assert cache_root() == tmp_path / "here" and cache_root(tmp_path / "there") == tmp_path / "there"
+    assert (
+        cache_root() == tmp_path / "here" and cache_root(tmp_path / "there") == tmp_path / "there"
+    )
     monkeypatch.delenv("MANYPARTS_CACHE")
     assert cache_root() == Path.home() / ".cache" / "manyparts"

@@ -1,4 +1,5 @@
-"""A mixture draws exact shares, shows every source's windows in their epochs, and pads with masks."""
+"""A mixture draws exact shares, shows every source's windows in their epochs, and pads with
+masks."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bodies import ARM, JOINT, write_arm, write_crawler
+from embodiments import ARM, BOTH, write_arm, write_crawler
 
 from manyparts.core.errors import UserError
 from manyparts.core.records import Batch
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.mixture import Mixture
 from manyparts.data.sampling.windows import WindowConfig, Windows
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 PROMPTED = WindowConfig(steps=3, chunk=2, goal_image=True, demonstration_frames=2)
 
@@ -28,26 +29,31 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Windows]:
 
 @pytest.fixture
 def mixture(sources: list[Windows]) -> Mixture:
-    return Mixture(sources, (2, 1), JOINT, seed=3)
+    return Mixture(sources, (2, 1), BOTH, seed=3)
 
 
 def same(one: Batch, other: Batch) -> bool:
     tensors = [name for name, value in vars(one).items() if isinstance(value, torch.Tensor)]
-    return one.prompt == other.prompt and all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
+    return one.prompt == other.prompt and all(
+        torch.equal(getattr(one, name), getattr(other, name)) for name in tensors
+    )
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (2, 1), (0.5, 0.01), (1, 1000), (1e-9, 1)])
 def test_shares_are_exact_at_every_step(sources, weights):
-    mixture = Mixture(sources, weights, JOINT, seed=0)
+    mixture = Mixture(sources, weights, BOTH, seed=0)
     drawn = np.array([mixture.drawn(count) for count in range(2000)])
     assert (drawn.sum(axis=1) == np.arange(2000)).all() and (np.diff(drawn, axis=0) >= 0).all()
     expected = np.arange(2000)[:, None] * np.array(weights) / sum(weights)
     assert np.abs(drawn - expected).max() <= 1 + 1e-6
-    assert mixture.shares(0, 30) == {"arm": mixture.drawn(30)[0] / 30, "crawler": mixture.drawn(30)[1] / 30}
+    assert mixture.shares(0, 30) == {
+        "arm": mixture.drawn(30)[0] / 30,
+        "crawler": mixture.drawn(30)[1] / 30,
+    }
 
 
 def test_three_sources_never_stray_far_from_their_shares(sources):
-    mixture = Mixture([*sources, sources[0]], (0.01, 0.6, 0.39), JOINT, seed=0)
+    mixture = Mixture([*sources, sources[0]], (0.01, 0.6, 0.39), BOTH, seed=0)
     drawn = np.array([mixture.drawn(count) for count in range(2000)])
     assert (drawn.sum(axis=1) == np.arange(2000)).all() and (np.diff(drawn, axis=0) >= 0).all()
     assert np.abs(drawn - np.arange(2000)[:, None] * np.array([0.01, 0.6, 0.39])).max() < 2
@@ -60,7 +66,7 @@ def test_batches_have_their_shares_and_are_shuffled(mixture):
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step(sources, mixture):
-    again = Mixture(sources, (2, 1), JOINT, seed=3)
+    again = Mixture(sources, (2, 1), BOTH, seed=3)
     assert same(mixture.batch(7, 12), again.batch(7, 12))
     assert not same(mixture.batch(7, 12), mixture.batch(8, 12))
 
@@ -83,15 +89,19 @@ def test_every_source_shows_each_window_once_an_epoch(sources, mixture):
         own = windows[whose == number]
         for epoch in range(len(own) // source.num_windows):
             assert (
-                len(own[epoch * source.num_windows : (epoch + 1) * source.num_windows].unique()) == source.num_windows
+                len(own[epoch * source.num_windows : (epoch + 1) * source.num_windows].unique())
+                == source.num_windows
             )
 
 
 def test_rows_are_the_sources_own_in_the_room_of_all(sources, mixture):
     batch = mixture.batch(2, 12)
     first = [0, sources[0].num_windows]
-    for number, (source, spec) in enumerate(zip(sources, JOINT.specs, strict=True)):
-        alone = {int(window): row for row, window in enumerate(source.batch(0, source.num_windows).window)}
+    for number, (source, spec) in enumerate(zip(sources, BOTH.specs, strict=True)):
+        alone = {
+            int(window): row
+            for row, window in enumerate(source.batch(0, source.num_windows).window)
+        }
         theirs = source.batch(0, source.num_windows)
         s, a = spec.state_dimension, spec.action.dimension
         for row in torch.nonzero(batch.embodiment == number)[:, 0].tolist():
@@ -99,25 +109,35 @@ def test_rows_are_the_sources_own_in_the_room_of_all(sources, mixture):
             assert torch.equal(batch.state[row, :, :s], theirs.state[other])
             assert torch.equal(batch.action[row, ..., :a], theirs.action[other])
             assert not batch.state[row, :, s:].any() and not batch.action[row, ..., a:].any()
-            assert batch.state_mask[row].tolist() == [True] * s + [False] * (JOINT.state_dimension - s)
-            assert batch.action_mask[row].tolist() == [True] * a + [False] * (JOINT.action_dimension - a)
-            for camera, slot in JOINT.slot_of(spec).items():
+            assert batch.state_mask[row].tolist() == [True] * s + [False] * (
+                BOTH.state_dimension - s
+            )
+            assert batch.action_mask[row].tolist() == [True] * a + [False] * (
+                BOTH.action_dimension - a
+            )
+            for camera, slot in BOTH.slot_of(spec).items():
                 assert torch.equal(batch.images[slot][row], theirs.images[camera][other])
             assert number == 1 or not batch.images["slot1"][row].any()
 
 
 def test_pictures_of_prompts_are_padded_alike(mixture):
-    pictures = mixture.batch(0, 12).prompt_pictures
-    assert pictures is not None and set(pictures.images) == {"slot0", "slot1"} and pictures.action.shape[-1] == 2
+    pictures = mixture.batch(0, 12).prompt_images
+    assert (
+        pictures is not None
+        and set(pictures.images) == {"slot0", "slot1"}
+        and pictures.action.shape[-1] == 2
+    )
 
 
 def test_a_window_is_described_by_its_own_dataset(sources, mixture):
     assert mixture.describe(3).endswith("arm: episode 0 (toy/reach), frames 3-9")
-    assert mixture.describe(sources[0].num_windows + 21).endswith("crawler: episode 1 (toy/crawl), frames 1-7")
+    assert mixture.describe(sources[0].num_windows + 21).endswith(
+        "crawler: episode 1 (toy/crawl), frames 1-7"
+    )
 
 
 def test_datasets_of_one_embodiment_need_no_room(sources):
-    mixture = Mixture([sources[0], sources[0]], (1, 1), JointSpec((ARM,)), seed=0)
+    mixture = Mixture([sources[0], sources[0]], (1, 1), EmbodimentSet((ARM,)), seed=0)
     batch = mixture.batch(0, 8)
     assert batch.embodiment is None and set(batch.images) == {"front"}
     assert list(mixture.shares(0, 8)) == ["arm", "arm-2"]
@@ -126,4 +146,4 @@ def test_datasets_of_one_embodiment_need_no_room(sources):
 @pytest.mark.parametrize("weights", [(1,), (1, 0), (1, -1), (1, float("nan")), (1, float("inf"))])
 def test_weights_that_mean_nothing_are_refused(sources, weights):
     with pytest.raises(UserError, match="weight"):
-        Mixture(sources, weights, JOINT, seed=0)
+        Mixture(sources, weights, BOTH, seed=0)

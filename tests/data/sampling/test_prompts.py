@@ -1,4 +1,5 @@
-"""Prompts of training: one or two of the kinds, pictures of the right episodes, a pure function of the place."""
+"""Prompts of training: one or two of the kinds, pictures of the right episodes, a pure function of
+the place."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from data.synthetic import TASKS, make_episode, make_spec, write
 
-from manyparts.core.records import Batch, PromptPictures
+from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompts import evenly_spaced
@@ -28,7 +29,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 @pytest.fixture(scope="module")
 def windows(dataset: EpisodeDataset, tmp_path_factory: pytest.TempPathFactory) -> Windows:
-    return Windows(dataset, FrameCache.open(dataset, tmp_path_factory.mktemp("cache")), CONFIG, seed=0)
+    return Windows(
+        dataset, FrameCache.open(dataset, tmp_path_factory.mktemp("cache")), CONFIG, seed=0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +39,13 @@ def batch(windows: Windows) -> Batch:
     return windows.batch(0, 600)
 
 
-def pictures_of(batch: Batch) -> PromptPictures:
-    assert batch.prompt_pictures is not None
-    return batch.prompt_pictures
+def pictures_of(batch: Batch) -> PromptImages:
+    assert batch.prompt_images is not None
+    return batch.prompt_images
 
 
 def said(batch: Batch) -> torch.Tensor:
-    return torch.tensor([prompt.sentence is not None for prompt in batch.prompt])
+    return torch.tensor([prompt.instruction is not None for prompt in batch.prompt])
 
 
 def test_one_or_two_kinds_are_told_and_all_alike(batch: Batch) -> None:
@@ -54,7 +57,9 @@ def test_one_or_two_kinds_are_told_and_all_alike(batch: Batch) -> None:
     assert torch.equal(pictures.mask[:, 1:].all(1), pictures.mask[:, 1:].any(1))
 
 
-def test_the_goal_is_the_last_frame_of_the_windows_episode(batch: Batch, dataset: EpisodeDataset) -> None:
+def test_the_goal_is_the_last_frame_of_the_windows_episode(
+    batch: Batch, dataset: EpisodeDataset
+) -> None:
     pictures = pictures_of(batch)
     for row, window in enumerate(batch.window.tolist()):
         episode = EPISODES[int(np.searchsorted(dataset.starts, window, side="right")) - 1]
@@ -76,7 +81,9 @@ def test_a_demonstration_is_of_another_episode_of_the_task_from_its_first_frame_
             if np.array_equal(shown, episode.images["front"][places(len(episode))])
         ]
         assert len(found) == 1 and EPISODES[found[0]].task == EPISODES[own].task
-        assert found[0] != own or sum(episode.task == EPISODES[own].task for episode in EPISODES) == 1
+        assert (
+            found[0] != own or sum(episode.task == EPISODES[own].task for episode in EPISODES) == 1
+        )
         episode, told = EPISODES[found[0]], bool(pictures.action_mask[row, 1])
         for slot, place in enumerate(places(len(episode)), start=1):
             for later in range(CONFIG.chunk):
@@ -108,14 +115,20 @@ def test_a_goal_camera_shows_the_goal_for_every_camera(cached: bool, tmp_path: P
     episodes = [make_episode(seed, length, spec) for seed, length in enumerate(LENGTHS)]
     dataset = write(tmp_path / "set", episodes, spec)
     assert dataset.spec.goal_camera == "goal"
-    features = {name: np.zeros((dataset.num_frames, 2, 4), np.float16) for name in spec.cameras} if cached else None
+    features = (
+        {name: np.zeros((dataset.num_frames, 2, 4), np.float16) for name in spec.cameras}
+        if cached
+        else None
+    )
     cache = FrameCache.open(dataset, tmp_path / "cache")
     batch = Windows(dataset, cache, CONFIG, seed=0, features=features).batch(0, 50)
     assert bool(batch.features) == cached
     pictures = pictures_of(batch)
     assert pictures.mask[:, 0].any() and pictures.features == {}
     for row in np.flatnonzero(pictures.mask[:, 0]):
-        episode = episodes[int(np.searchsorted(dataset.starts, batch.window[row], side="right")) - 1]
+        episode = episodes[
+            int(np.searchsorted(dataset.starts, batch.window[row], side="right")) - 1
+        ]
         for name in spec.cameras:
             shown = pictures.images[name][row, 0].permute(1, 2, 0).numpy()
             assert np.array_equal(shown, episode.images["goal"][-1])
@@ -123,9 +136,9 @@ def test_a_goal_camera_shows_the_goal_for_every_camera(cached: bool, tmp_path: P
     assert not torch.equal(pictures.images["front"][shown, 1], pictures.images["goal"][shown, 1])
 
 
-def test_without_pictures_a_prompt_is_a_sentence(windows: Windows) -> None:
+def test_without_pictures_a_prompt_is_a_instruction(windows: Windows) -> None:
     plain = Windows(windows.dataset, windows.cache, WindowConfig(2, 2), seed=0).batch(0, 50)
-    assert plain.prompt_pictures is None and said(plain).all()
+    assert plain.prompt_images is None and said(plain).all()
 
 
 def places(length: int) -> list[int]:

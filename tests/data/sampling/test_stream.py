@@ -1,4 +1,5 @@
-"""Streaming: every window once an epoch and reader, none of two readers, the same after a kill, on a bounded disk."""
+"""Streaming: every window once an epoch and reader, none of two readers, the same after a kill, on
+a bounded disk."""
 
 from __future__ import annotations
 
@@ -35,12 +36,15 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 
 def sizes_of(folder: Path, *endings: str) -> list[int]:
-    """Bytes of the files of frames and rows below a folder, from which a thread takes some while we look."""
+    """Bytes of the files of frames and rows below a folder, from which a thread takes some while we
+    look."""
     found = []
     for place, _, names in os.walk(folder):
         for name in names if "meta" not in Path(place).parts else ():
             with contextlib.suppress(FileNotFoundError):
-                found += [os.path.getsize(os.path.join(place, name))] if name.endswith(endings) else []
+                found += (
+                    [os.path.getsize(os.path.join(place, name))] if name.endswith(endings) else []
+                )
     return found
 
 
@@ -54,7 +58,9 @@ def stream(url: str, folder: Path, **given: int) -> StreamedWindows:
 
 
 def drawn(windows: StreamedWindows, steps: range, batch_size: int, **given: int) -> list[int]:
-    return [each for step in steps for each in windows.batch(step, batch_size, **given).window.tolist()]
+    return [
+        each for step in steps for each in windows.batch(step, batch_size, **given).window.tolist()
+    ]
 
 
 @pytest.mark.parametrize("readers", [1, 2, 4])
@@ -69,11 +75,19 @@ def test_readers_share_every_window_and_none_twice(
         assert sorted(first) == sorted(second) and first != second and len(set(first)) == len(first)
         own.append(set(first))
         windows.close()
-    assert set().union(*own) == set(range(dataset.num_frames)) and sum(map(len, own)) == dataset.num_frames
+    assert (
+        set().union(*own) == set(range(dataset.num_frames))
+        and sum(map(len, own)) == dataset.num_frames
+    )
 
 
-def test_windows_are_those_of_the_dataset(url: str, dataset: EpisodeDataset, tmp_path: Path) -> None:
-    windows, whole = stream(url, tmp_path), Windows(dataset, FrameCache.open(dataset, tmp_path), CONFIG, seed=0)
+def test_windows_are_those_of_the_dataset(
+    url: str, dataset: EpisodeDataset, tmp_path: Path
+) -> None:
+    windows, whole = (
+        stream(url, tmp_path),
+        Windows(dataset, FrameCache.open(dataset, tmp_path), CONFIG, seed=0),
+    )
     batch = windows.batch(1, 8)
     places = whole.order(np.arange(whole.num_windows)).tolist()
     theirs = {window: whole.at(np.asarray([place])) for place, window in enumerate(places)}
@@ -97,9 +111,13 @@ def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
     """Two readers of two parts each."""
     for reader in range(2):
         windows = stream(url, tmp_path / str(reader), reader=reader, readers=2)
-        parts = [drawn(windows, range(3), 8, rank=2 * reader + part, world_size=4) for part in range(2)]
+        parts = [
+            drawn(windows, range(3), 8, rank=2 * reader + part, world_size=4) for part in range(2)
+        ]
         own = windows.at(np.arange(12)).window.tolist()
-        assert [each for step in range(3) for part in parts for each in part[2 * step : 2 * step + 2]] == own
+        assert [
+            each for step in range(3) for part in parts for each in part[2 * step : 2 * step + 2]
+        ] == own
         windows.close()
 
 
@@ -117,7 +135,10 @@ def test_the_disk_holds_a_few_pools_and_nothing_in_the_end(url: str, tmp_path: P
 def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
     """All in one file: fetched once, decoded a few episodes at a time, shared out by episodes."""
     dataset = write(tmp_path / "set", EPISODES, images=images)
-    windows, seen = [stream(str(dataset.path), tmp_path, reader=reader, readers=2) for reader in range(2)], []
+    windows, seen = (
+        [stream(str(dataset.path), tmp_path, reader=reader, readers=2) for reader in range(2)],
+        [],
+    )
     for each in windows:
         for place in range(each.num_windows):
             seen += each.at(np.asarray([place])).window.tolist()
@@ -144,7 +165,9 @@ def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None
 
     def run(start: int, stop: int) -> list[str]:
         command = [sys.executable, "-c", script, str(start), str(stop)]
-        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        return subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True
+        ).stdout.splitlines()
 
     first, rest, whole = run(0, 4), run(5, 99), run(0, 99)
     assert len(first) == 5 and first + rest == whole
@@ -155,7 +178,9 @@ def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path
     store = fsspec.filesystem("memory")
     store.put(str(dataset.path), "/bucket/set", recursive=True)
     windows = stream("memory://bucket/set", tmp_path)
-    assert sorted(windows.at(np.arange(dataset.num_frames)).window.tolist()) == list(range(dataset.num_frames))
+    assert sorted(windows.at(np.arange(dataset.num_frames)).window.tolist()) == list(
+        range(dataset.num_frames)
+    )
     windows.close()
     with pytest.raises(UserError, match="no LeRobotDataset at memory://bucket/none"):
         stream("memory://bucket/none", tmp_path)

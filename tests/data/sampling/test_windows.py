@@ -35,7 +35,16 @@ def cache(dataset: EpisodeDataset, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def same(one: Batch, other: Batch) -> bool:
-    tensors = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask", "window")
+    tensors = (
+        "state",
+        "action",
+        "expert_action",
+        "reward",
+        "timestep",
+        "mask",
+        "chunk_mask",
+        "window",
+    )
     return (
         all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
         and all(torch.equal(one.images[name], other.images[name]) for name in one.images)
@@ -70,12 +79,20 @@ def test_a_window_is_its_piece_of_the_episode(
             real = taken.stop - now
             assert batch.chunk_mask[row, t].tolist() == [True] * real + [False] * (chunk - real)
             contract = dataset.spec.action
-            np.testing.assert_allclose(batch.action[row, t, :real], contract.normalise(episode.action[taken]))
+            np.testing.assert_allclose(
+                batch.action[row, t, :real], contract.normalise(episode.action[taken])
+            )
             expert = contract.normalise(episode.expert_action[taken])
             np.testing.assert_allclose(batch.expert_action[row, t, :real], expert)
-            assert not batch.action[row, t, real:].any() and not batch.expert_action[row, t, real:].any()
+            assert (
+                not batch.action[row, t, real:].any()
+                and not batch.expert_action[row, t, real:].any()
+            )
             np.testing.assert_allclose(batch.reward[row, t], episode.reward[taken].sum(), rtol=1e-5)
-        assert batch.prompt[row].sentence in (TASKS[number % 2].sentence, *TASKS[number % 2].paraphrases)
+        assert batch.prompt[row].instruction in (
+            TASKS[number % 2].instruction,
+            *TASKS[number % 2].paraphrases,
+        )
 
 
 @given(batch_size=st.integers(1, 60), seed=st.integers(0, 2**63))
@@ -86,13 +103,14 @@ def test_each_epoch_draws_every_window_once(
     windows = Windows(dataset, cache, WindowConfig(), seed=seed)
     assert windows.num_windows == NUM_FRAMES
     drawn = [
-        windows.order(np.arange(batch_size) + step * batch_size) for step in range(2 * NUM_FRAMES // batch_size + 1)
+        windows.order(np.arange(batch_size) + step * batch_size)
+        for step in range(2 * NUM_FRAMES // batch_size + 1)
     ]
     order = np.concatenate(drawn)
     for epoch in range(2):
-        assert sorted(order[epoch * NUM_FRAMES : (epoch + 1) * NUM_FRAMES][:NUM_FRAMES]) == list(range(NUM_FRAMES)) or (
-            len(order) < (epoch + 1) * NUM_FRAMES
-        )
+        assert sorted(order[epoch * NUM_FRAMES : (epoch + 1) * NUM_FRAMES][:NUM_FRAMES]) == list(
+            range(NUM_FRAMES)
+        ) or (len(order) < (epoch + 1) * NUM_FRAMES)
 
 
 def test_order_depends_on_seed_and_step_alone(dataset: EpisodeDataset, cache: FrameCache) -> None:
@@ -101,13 +119,17 @@ def test_order_depends_on_seed_and_step_alone(dataset: EpisodeDataset, cache: Fr
         one.batch(step, 8)
     assert same(one.batch(2, 8), other.batch(2, 8))
     assert not same(one.batch(2, 8), one.batch(3, 8))
-    assert not torch.equal(one.batch(2, 8).window, Windows(dataset, cache, WindowConfig(), seed=4).batch(2, 8).window)
+    assert not torch.equal(
+        one.batch(2, 8).window, Windows(dataset, cache, WindowConfig(), seed=4).batch(2, 8).window
+    )
     epochs = [one.order(np.arange(NUM_FRAMES) + epoch * NUM_FRAMES).tolist() for epoch in range(2)]
     assert epochs[0] != epochs[1]
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_ranks_draw_disjoint_parts_of_one_batch(dataset: EpisodeDataset, cache: FrameCache, world_size: int) -> None:
+def test_ranks_draw_disjoint_parts_of_one_batch(
+    dataset: EpisodeDataset, cache: FrameCache, world_size: int
+) -> None:
     windows = Windows(dataset, cache, WindowConfig(), seed=0)
     whole = windows.batch(1, 16)
     parts = [windows.batch(1, 16, rank=rank, world_size=world_size) for rank in range(world_size)]
@@ -118,7 +140,9 @@ def test_ranks_draw_disjoint_parts_of_one_batch(dataset: EpisodeDataset, cache: 
         windows.batch(0, 15, world_size=2)
 
 
-def test_a_subset_of_episodes_yields_only_its_windows(dataset: EpisodeDataset, cache: FrameCache) -> None:
+def test_a_subset_of_episodes_yields_only_its_windows(
+    dataset: EpisodeDataset, cache: FrameCache
+) -> None:
     windows = Windows(dataset, cache, WindowConfig(), seed=0, episodes=[3, 1])
     assert windows.num_windows == 15
     assert sorted(windows.order(np.arange(15))) == [9, *range(33, 47)]
@@ -128,27 +152,37 @@ def test_a_subset_of_episodes_yields_only_its_windows(dataset: EpisodeDataset, c
         Windows(dataset, cache, WindowConfig(), seed=0, episodes=[])
 
 
-def test_states_may_keep_another_datasets_statistics(dataset: EpisodeDataset, cache: FrameCache) -> None:
-    state = replace(dataset.statistics["observation.state"], mean=(0.0, 0.0, 0.0), std=(1.0, 2.0, 4.0))
+def test_states_may_keep_another_datasets_statistics(
+    dataset: EpisodeDataset, cache: FrameCache
+) -> None:
+    state = replace(
+        dataset.statistics["observation.state"], mean=(0.0, 0.0, 0.0), std=(1.0, 2.0, 4.0)
+    )
     other = Statistics({"observation.state": state})
     batch = Windows(dataset, cache, WindowConfig(1, 1), seed=0, statistics=other).batch(0, 8)
     states = np.concatenate([episode.state for episode in EPISODES])[batch.window.numpy()]
     np.testing.assert_allclose(batch.state[:, 0], states / [1, 2, 4], rtol=1e-5)
 
 
-def test_prompts_vary_and_can_be_held_to_the_sentence(dataset: EpisodeDataset, cache: FrameCache) -> None:
+def test_prompts_vary_and_can_be_held_to_the_instruction(
+    dataset: EpisodeDataset, cache: FrameCache
+) -> None:
     drawn = {
-        prompt.sentence
+        prompt.instruction
         for step in range(20)
         for prompt in Windows(dataset, cache, WindowConfig(), seed=0).batch(step, 16).prompt
     }
-    assert drawn == {sentence for task in TASKS for sentence in (task.sentence, *task.paraphrases)}
+    assert drawn == {
+        instruction for task in TASKS for instruction in (task.instruction, *task.paraphrases)
+    }
     plain = Windows(dataset, cache, WindowConfig(paraphrases=False), seed=0).batch(0, 32)
-    assert {prompt.sentence for prompt in plain.prompt} == {task.sentence for task in TASKS}
+    assert {prompt.instruction for prompt in plain.prompt} == {task.instruction for task in TASKS}
 
 
 @pytest.mark.parametrize("mapped", [True, False])
-def test_features_stand_in_for_images(dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path, mapped: bool) -> None:
+def test_features_stand_in_for_images(
+    dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path, mapped: bool
+) -> None:
     tokens = np.arange(NUM_FRAMES * 6, dtype=np.float16).reshape(NUM_FRAMES, 2, 3)
     np.save(tmp_path / "tokens.npy", tokens)
     given_tokens = np.load(tmp_path / "tokens.npy", mmap_mode="r") if mapped else tokens
@@ -161,18 +195,28 @@ def test_features_stand_in_for_images(dataset: EpisodeDataset, cache: FrameCache
             np.testing.assert_array_equal(batch.features["front"][row, t], expected)
 
 
-def test_frames_held_in_memory_are_those_of_the_files(dataset: EpisodeDataset, cache: FrameCache) -> None:
+def test_frames_held_in_memory_are_those_of_the_files(
+    dataset: EpisodeDataset, cache: FrameCache
+) -> None:
     config = WindowConfig(3, 2)
     read = Windows(dataset, cache, config, seed=0)
     held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cpu")))
     assert same(held.batch(0, NUM_FRAMES), read.batch(0, NUM_FRAMES))
 
 
-def test_a_view_of_a_mapped_array_is_read_right(dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path) -> None:
-    np.save(tmp_path / "tokens.npy", np.arange((NUM_FRAMES + 5) * 2, dtype=np.float32).reshape(-1, 1, 2))
+def test_a_view_of_a_mapped_array_is_read_right(
+    dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path
+) -> None:
+    np.save(
+        tmp_path / "tokens.npy", np.arange((NUM_FRAMES + 5) * 2, dtype=np.float32).reshape(-1, 1, 2)
+    )
     view = np.load(tmp_path / "tokens.npy", mmap_mode="r")[5:]
-    batch = Windows(dataset, cache, WindowConfig(1, 1), seed=0, features={"front": view}).batch(0, 8)
-    assert batch.features["front"][:, 0, 0, 0].tolist() == [2.0 * (window + 5) for window in batch.window.tolist()]
+    batch = Windows(dataset, cache, WindowConfig(1, 1), seed=0, features={"front": view}).batch(
+        0, 8
+    )
+    assert batch.features["front"][:, 0, 0, 0].tolist() == [
+        2.0 * (window + 5) for window in batch.window.tolist()
+    ]
 
 
 def test_description_names_the_place(dataset: EpisodeDataset, cache: FrameCache) -> None:
@@ -189,7 +233,9 @@ def test_another_process_draws_the_same(dataset: EpisodeDataset, cache: FrameCac
 
 def test_windows_longer_than_the_dataset(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", [make_episode(0, 3)])
-    windows = Windows(dataset, FrameCache.open(dataset, tmp_path / "cache"), WindowConfig(4, 4), seed=0)
+    windows = Windows(
+        dataset, FrameCache.open(dataset, tmp_path / "cache"), WindowConfig(4, 4), seed=0
+    )
     batch = windows.batch(0, 3)
     assert batch.mask.sum() == 3 and batch.chunk_mask.sum() == 3 + 2 + 1
 

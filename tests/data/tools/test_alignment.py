@@ -1,4 +1,5 @@
-"""In which row actions stand: told where the state answers to them, and not guessed from a few demonstrations."""
+"""In which row actions stand: told where the state answers to them, and not guessed from a few
+demonstrations."""
 
 from __future__ import annotations
 
@@ -11,8 +12,15 @@ Demonstration = tuple[np.ndarray, np.ndarray]
 
 
 def demonstration(generator: np.random.Generator, *, slow: float) -> Demonstration:
-    """An expert steers a hand, by what he sees, to a goal and then to another. slow: how much of its force stays."""
-    place, speed, force, states, actions = generator.normal(size=3), np.zeros(3), np.zeros(3), [], []
+    """An expert steers a hand, by what he sees, to a goal and then to another. slow: how much of
+    its force stays."""
+    place, speed, force, states, actions = (
+        generator.normal(size=3),
+        np.zeros(3),
+        np.zeros(3),
+        [],
+        [],
+    )
     for goal in np.repeat(generator.normal(size=(2, 3)), 30, axis=0):
         states.append(place)
         actions.append(np.clip(3 * (goal - place) - 5 * speed, -1, 1))
@@ -34,5 +42,7 @@ def test_few_demonstrations_of_a_slow_arm_tell_nothing_wrong(seed: int) -> None:
 
 @pytest.mark.parametrize("shift", [-2, 0, 1, 2, 3])
 def test_many_demonstrations_tell_where_actions_stand(shift: int) -> None:
-    moved = [(state, np.roll(action, shift, axis=0)) for state, action in demonstrations(40, 0.0, 0)]
+    moved = [
+        (state, np.roll(action, shift, axis=0)) for state, action in demonstrations(40, 0.0, 0)
+    ]
     assert response_lag(moved) == shift - 1  # this arm answers a step late

@@ -33,7 +33,12 @@ EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real dataset."""
     output = tmp_path_factory.mktemp("sound") / "data"
-    collect(["pointmass/reach-red", "pointmass/reach-blue"], episodes=8, output=output, config=EnvConfig(image_size=16))
+    collect(
+        ["pointmass/reach-red", "pointmass/reach-blue"],
+        episodes=8,
+        output=output,
+        config=EnvConfig(image_size=16),
+    )
     return output
 
 
@@ -51,7 +56,10 @@ def change(folder: Path, column: str, put: Callable[[np.ndarray], Any], name: st
     flat = values.flatten().to_numpy() if fixed else values.to_numpy(zero_copy_only=False)
     array = np.array(flat.reshape(len(values), -1) if fixed else flat)
     changed = put(array)
-    flat = pa.array(np.ravel(array if changed is None else changed), values.type.value_type if fixed else values.type)
+    flat = pa.array(
+        np.ravel(array if changed is None else changed),
+        values.type.value_type if fixed else values.type,
+    )
     column_values = pa.FixedSizeListArray.from_arrays(flat, type=values.type) if fixed else flat
     pq.write_table(table.set_column(place, table.schema.field(place), column_values), folder / name)
 
@@ -74,7 +82,9 @@ def shift_actions(folder: Path, by: int) -> None:
     dataset = EpisodeDataset.open(folder)
 
     def move(actions: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.roll(part, by, axis=0) for part in np.split(actions, dataset.starts[1:-1])])
+        return np.concatenate(
+            [np.roll(part, by, axis=0) for part in np.split(actions, dataset.starts[1:-1])]
+        )
 
     change(folder, "action", move)
 
@@ -85,7 +95,9 @@ def tear_picture(folder: Path) -> None:
     pictures = table[name].to_pylist()
     pictures[0]["bytes"] = pictures[0]["bytes"][:40]
     place = table.schema.get_field_index(name)
-    torn = table.set_column(place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type))
+    torn = table.set_column(
+        place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type)
+    )
     pq.write_table(torn, folder / DATA)
 
 
@@ -103,15 +115,39 @@ def change_feature(folder: Path, name: str, **changes: Any) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
-    "fps": (lambda folder: alter(folder / INFO, fps=7), "timestamps", "timestamps are not frame_index / fps"),
-    "timestamp": (lambda f: change(f, "timestamp", lambda v: put(v, 9, 99)), "timestamps", "timestamps are not"),
-    "index": (lambda f: change(f, "index", lambda v: put(v, 9, 99)), "indices", "index does not count"),
+    "fps": (
+        lambda folder: alter(folder / INFO, fps=7),
+        "timestamps",
+        "timestamps are not frame_index / fps",
+    ),
+    "timestamp": (
+        lambda f: change(f, "timestamp", lambda v: put(v, 9, 99)),
+        "timestamps",
+        "timestamps are not",
+    ),
+    "index": (
+        lambda f: change(f, "index", lambda v: put(v, 9, 99)),
+        "indices",
+        "index does not count",
+    ),
     "task": (lambda f: change(f, "task_index", lambda v: put(v, 9, 1)), "indices", "task_index"),
     "count": (lambda folder: alter(folder / INFO, total_frames=3), "metadata", "counts 3 frames"),
     "statistics": (stale_statistics, "statistics", "stored mean are not"),
-    "bounds": (lambda f: change(f, "action", lambda v: put(v, (9, 0), 55)), "action bounds", "leaves"),
-    "nan": (lambda f: change(f, "observation.state", lambda v: put(v, (9, 0), np.nan)), "not a number", "state"),
-    "constant": (lambda f: change(f, "observation.state", lambda v: put(v, (slice(None), 0), 1)), "constants", "never"),
+    "bounds": (
+        lambda f: change(f, "action", lambda v: put(v, (9, 0), 55)),
+        "action bounds",
+        "leaves",
+    ),
+    "nan": (
+        lambda f: change(f, "observation.state", lambda v: put(v, (9, 0), np.nan)),
+        "not a number",
+        "state",
+    ),
+    "constant": (
+        lambda f: change(f, "observation.state", lambda v: put(v, (slice(None), 0), 1)),
+        "constants",
+        "never",
+    ),
     "picture": (tear_picture, "pictures", "not a readable picture"),
     "width": (lambda f: change_feature(f, "action", shape=[3]), "notes", "its first row has 2"),
     "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
@@ -145,13 +181,21 @@ def test_an_episode_that_is_there_twice_is_found_and_left_out(sound: Path, tmp_p
         for index in (0, 1, 0, 2, 0):
             writer.add(dataset.episode(index))
     (finding,) = check(tmp_path / "twice")
-    assert (finding.check, finding.where, finding.severity) == ("duplicates", "episodes 2, 4", "warning")
+    assert (finding.check, finding.where, finding.severity) == (
+        "duplicates",
+        "episodes 2, 4",
+        "warning",
+    )
     assert repair(tmp_path / "twice", tmp_path / "mended") == ["2", "4"]
     assert check(tmp_path / "mended") == []
 
 
-@pytest.mark.parametrize("fault", ["timestamp", "index", "count", "statistics", "bounds", "nan", "picture"])
-def test_a_repaired_copy_is_sound_and_the_dataset_untouched(fault: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault", ["timestamp", "index", "count", "statistics", "bounds", "nan", "picture"]
+)
+def test_a_repaired_copy_is_sound_and_the_dataset_untouched(
+    fault: str, folder: Path, tmp_path: Path
+) -> None:
     FAULTS[fault][0](folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     left_out = repair(folder, tmp_path / "mended")
@@ -172,7 +216,9 @@ def test_statistics_are_not_blamed_for_an_episode_that_is_left_out(tmp_path: Pat
 
 def test_measured_bounds_cover_the_expert_and_nothing_is_clipped_to_them(tmp_path: Path) -> None:
     wanted = {"expert_action": lambda episode, row: [900.0 + episode, -900.0 - row]}
-    folder = write_v3(tmp_path / "set", features={"expert_action": feature("float32", 2)}, columns=wanted)
+    folder = write_v3(
+        tmp_path / "set", features={"expert_action": feature("float32", 2)}, columns=wanted
+    )
     dataset = EpisodeDataset.open(folder)
     assert (dataset.spec.action.low, dataset.spec.action.high) == ((0.5, -905.0), (902.0, 203.5))
     assert {finding.check for finding in check(folder)} <= {"notes"}
@@ -185,7 +231,11 @@ def test_measured_bounds_cover_the_expert_and_nothing_is_clipped_to_them(tmp_pat
 
 def test_measured_bounds_that_rows_leave_are_measured_anew(tmp_path: Path) -> None:
     narrow = replace(make_spec().action, low=(-0.1, -0.1), high=(0.1, 0.1), measured=True)
-    write(tmp_path / "set", [make_episode(number, 12) for number in range(3)], replace(make_spec(), action=narrow))
+    write(
+        tmp_path / "set",
+        [make_episode(number, 12) for number in range(3)],
+        replace(make_spec(), action=narrow),
+    )
     found = [finding for finding in check(tmp_path / "set") if finding.check == "action bounds"]
     assert {(each.severity, each.what.split()[0]) for each in found} == {
         ("error", "action"),
@@ -198,11 +248,16 @@ def test_measured_bounds_that_rows_leave_are_measured_anew(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", [3.0, -1.0, 0.5])
-def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(value: float, tmp_path: Path) -> None:
+def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(
+    value: float, tmp_path: Path
+) -> None:
     contract = ActionContract.discrete(("left", "right", "wait"), frame="body", control_rate_hz=10)
     spec = replace(make_spec(), action=contract)
     episodes = [make_episode(number, 6, spec) for number in range(3)]
-    episodes = [replace(each, action=np.ones((6, 1), np.float32), expert_action=np.zeros((6, 1))) for each in episodes]
+    episodes = [
+        replace(each, action=np.ones((6, 1), np.float32), expert_action=np.zeros((6, 1)))
+        for each in episodes
+    ]
     episodes[1].action[4] = value
     folder = write(tmp_path / "set", episodes, spec).path
     (finding,) = [finding for finding in check(folder) if finding.severity == "error"]
@@ -212,16 +267,27 @@ def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(value: floa
     assert repair(folder, tmp_path / "copy") == ["1"]
 
 
-def test_a_taken_place_for_the_copy_is_refused_before_looking(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("manyparts.data.tools.check.check", lambda *_, **__: pytest.fail("it looked"))
+def test_a_taken_place_for_the_copy_is_refused_before_looking(
+    folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        "manyparts.data.tools.check.check", lambda *_, **__: pytest.fail("it looked")
+    )
     (tmp_path / "file").write_text("")
-    for output, words in ((folder, "exists; choose another"), (tmp_path / "file" / "copy", "cannot write")):
+    for output, words in (
+        (folder, "exists; choose another"),
+        (tmp_path / "file" / "copy", "cannot write"),
+    ):
         with pytest.raises(UserError, match=words):
             run_command(["data", "check", str(folder), "--fix", str(output)])
 
 
-def test_findings_as_json_stay_json_beside_a_copy(folder: Path, tmp_path: Path, capsys: Any) -> None:
-    assert run_command(["data", "check", str(folder), "--json", "--fix", str(tmp_path / "copy")]) == 0
+def test_findings_as_json_stay_json_beside_a_copy(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert (
+        run_command(["data", "check", str(folder), "--json", "--fix", str(tmp_path / "copy")]) == 0
+    )
     assert json.loads(capsys.readouterr().out) == [] and (tmp_path / "copy").is_dir()
 
 

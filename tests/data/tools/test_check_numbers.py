@@ -1,4 +1,5 @@
-"""The doctor on numbers that mislead: rows that set the bounds of all, angles that jump, and instructions."""
+"""The doctor on numbers that mislead: rows that set the bounds of all, angles that jump, and
+instructions."""
 
 from __future__ import annotations
 
@@ -19,11 +20,18 @@ from manyparts.data.tools.findings import Finding
 ROWS = 60
 
 
-def found(folder: Path, state: Callable[[int], np.ndarray], action: Callable[[int], np.ndarray]) -> list[Finding]:
+def found(
+    folder: Path, state: Callable[[int], np.ndarray], action: Callable[[int], np.ndarray]
+) -> list[Finding]:
     """What is found in three episodes, but for dimensions that never change."""
     folder.mkdir()
     for number in range(3):
-        np.savez(folder / f"ep_{number}.npz", q=state(number), action=action(number), sentence=np.array("go there"))
+        np.savez(
+            folder / f"ep_{number}.npz",
+            q=state(number),
+            action=action(number),
+            instruction=np.array("go there"),
+        )
     return [finding for finding in check(folder) if finding.check != "constants"]
 
 
@@ -44,8 +52,14 @@ def with_value(value: float, *, rows: int = ROWS, at: int = 37) -> Callable[[int
 @pytest.mark.parametrize("value", [46.0, -46.0, 8.0])
 def test_an_action_far_beyond_the_rest_is_named(value: float, tmp_path: Path) -> None:
     (finding,) = found(tmp_path / "set", usual, with_value(value))
-    assert (finding.check, finding.severity, finding.where) == ("outliers", "warning", "episode ep_1, action")
-    assert finding.what.startswith(f"row 37: action_2 is {value:g}; its other values lie between -0.4")
+    assert (finding.check, finding.severity, finding.where) == (
+        "outliers",
+        "warning",
+        "episode ep_1, action",
+    )
+    assert finding.what.startswith(
+        f"row 37: action_2 is {value:g}; its other values lie between -0.4"
+    )
 
 
 def test_an_outlier_is_found_in_small_sets(tmp_path: Path) -> None:
@@ -56,7 +70,10 @@ def test_an_outlier_is_found_in_small_sets(tmp_path: Path) -> None:
 def test_training_warns_of_bounds_that_few_actions_set(tmp_path: Path) -> None:
     for name, value in (("far", 46.0), ("near", 0.4)):
         found(tmp_path / name, usual, with_value(value))
-    with pytest.warns(DatasetWarning, match="few rows, far from the rest, set how all numbers of action action_2 are"):
+    with pytest.warns(
+        DatasetWarning,
+        match="few rows, far from the rest, set how all numbers of action action_2 are",
+    ):
         require_learnable(EpisodeDataset.open(tmp_path / "far"), dynamics=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -76,7 +93,9 @@ def test_training_warns_of_bounds_that_few_actions_set(tmp_path: Path) -> None:
     ],
     ids=["normal", "Laplace", "uniform", "rare button", "choices", "gripper", "walk"],
 )
-def test_usual_numbers_are_no_outliers_nor_angles(draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path):
+def test_usual_numbers_are_no_outliers_nor_angles(
+    draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
+):
     def make(number: int) -> np.ndarray:
         return draw(np.random.default_rng(number))
 
@@ -121,7 +140,11 @@ ANGLES: dict[str, tuple[Callable[[int], np.ndarray], str]] = {
 def test_angles_that_jump_are_named(kind: str, tmp_path: Path) -> None:
     make, words = ANGLES[kind]
     (finding,) = found(tmp_path / "set", lambda n: column(make(n), n), usual)
-    assert (finding.check, finding.severity, finding.where) == ("angles", "warning", "observation.state")
+    assert (finding.check, finding.severity, finding.where) == (
+        "angles",
+        "warning",
+        "observation.state",
+    )
     assert finding.what.startswith(words) and finding.remedy
 
 
@@ -134,18 +157,28 @@ def test_angles_that_do_not_jump_are_right(tmp_path: Path) -> None:
     assert found(tmp_path / "set", steady, usual) == []
 
 
-def instructed(folder: Path, *sentences: str) -> list[tuple[str, str]]:
-    """Tasks with these sentences, an episode each, and what is found of them."""
-    tasks = tuple(TaskEntry(f"toy/{number}", sentence) for number, sentence in enumerate(sentences))
+def instructed(folder: Path, *instructions: str) -> list[tuple[str, str]]:
+    """Tasks with these instructions, an episode each, and what is found of them."""
+    tasks = tuple(
+        TaskEntry(f"toy/{number}", instruction) for number, instruction in enumerate(instructions)
+    )
     with DatasetWriter(folder, make_spec(), fps=10, tasks=tasks, environment={}) as writer:
         for number, task in enumerate(tasks):
             episode = make_episode(number, 6)
-            writer.add(type(episode)(**{**vars(episode), "task": task.name, "sentence": task.sentence}))
-    return [(finding.where, finding.what) for finding in check(folder) if finding.check == "instructions"]
+            writer.add(
+                type(episode)(**{**vars(episode), "task": task.name, "sentence": task.instruction})
+            )
+    return [
+        (finding.where, finding.what)
+        for finding in check(folder)
+        if finding.check == "instructions"
+    ]
 
 
 def test_an_empty_instruction_is_named(tmp_path: Path) -> None:
-    assert instructed(tmp_path / "set", "lift it", " ") == [("task toy/1 (1 episode)", "the instruction is empty")]
+    assert instructed(tmp_path / "set", "lift it", " ") == [
+        ("task toy/1 (1 episode)", "the instruction is empty")
+    ]
 
 
 def test_tasks_that_share_an_instruction_are_named(tmp_path: Path) -> None:
@@ -164,9 +197,13 @@ def test_a_name_is_no_instruction(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "robot" / "cube_set"
     folder.parent.mkdir()
     ((where, what),) = instructed(folder, name)
-    assert where == "task toy/0 (1 episode)" and what.startswith(f"the instruction {name!r} looks like a name")
+    assert where == "task toy/0 (1 episode)" and what.startswith(
+        f"the instruction {name!r} looks like a name"
+    )
 
 
-@pytest.mark.parametrize("text", ["lift", "Öffne!", "把红色方块拿起来", "Move to X2.", "lift-off", "pick_up_the_cube"])
+@pytest.mark.parametrize(
+    "text", ["lift", "Öffne!", "把红色方块拿起来", "Move to X2.", "lift-off", "pick_up_the_cube"]
+)
 def test_short_instructions_are_no_names(text: str, tmp_path: Path) -> None:
     assert instructed(tmp_path / "set", text) == []

@@ -1,4 +1,5 @@
-"""Conversion: what comes out holds what went in, kills cost nothing, and nothing half-made bears the target's name."""
+"""Conversion: what comes out holds what went in, kills cost nothing, and nothing half-made bears
+the target's name."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def test_a_dataset_comes_back_as_it_went(format: Any, source: Path, tmp_path: Pa
     target = named(tmp_path, format)
     convert(source, target, format=format)
     ours, theirs = EpisodeDataset.open(target), EpisodeDataset.open(source)
-    assert ours.spec == theirs.spec and ours.tasks == theirs.tasks and ours.environment == theirs.environment
+    assert (
+        ours.spec == theirs.spec
+        and ours.tasks == theirs.tasks
+        and ours.environment == theirs.environment
+    )
     for index, wanted in enumerate(EPISODES):
         assert_equal(ours.episode(index), wanted)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
@@ -68,7 +73,9 @@ def test_a_stopped_conversion_goes_on(
         assert_equal(ours.episode(index), theirs.episode(index))
 
 
-@pytest.mark.parametrize("make", [lambda path: foreign.robomimic(path.with_suffix(".hdf5")), foreign.npz, foreign.rlds])
+@pytest.mark.parametrize(
+    "make", [lambda path: foreign.robomimic(path.with_suffix(".hdf5")), foreign.npz, foreign.rlds]
+)
 def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
     source = EpisodeDataset.open(make(tmp_path / "source"))
     convert(source.path, tmp_path / "target")
@@ -76,7 +83,9 @@ def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
     assert target.spec == source.spec and target.fps == source.fps
     for index in range(source.num_episodes):
         assert_equal(target.episode(index), source.episode(index))
-    np.testing.assert_allclose(target.statistics["action"].mean, source.statistics["action"].mean, atol=1e-6)
+    np.testing.assert_allclose(
+        target.statistics["action"].mean, source.statistics["action"].mean, atol=1e-6
+    )
 
 
 def test_bad_input_is_refused_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -113,15 +122,22 @@ def test_what_a_version_began_that_reads_otherwise_begins_anew(
     del begun["reading"]  # as versions before it was counted
     manifest.write_text(json.dumps(begun))
     capsys.readouterr()
-    with pytest.raises(UserError, match="was begun with other settings"):  # which nobody asked for here
+    with pytest.raises(
+        UserError, match="was begun with other settings"
+    ):  # which nobody asked for here
         convert(source, target, format=format, embodiment="another")
     convert(source, target, format=format, seal_seconds=0)
-    assert f"{manifest.parent} is begun anew: another version of manyparts began it" in capsys.readouterr().err
+    assert (
+        f"{manifest.parent} is begun anew: another version of manyparts began it"
+        in capsys.readouterr().err
+    )
     for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):
         np.testing.assert_array_equal(found.state, wanted.state)
 
 
-def test_a_source_that_changed_is_not_mixed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_changed_is_not_mixed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(conversion, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     other = write(tmp_path / "other", EPISODES[:2]).path
     (tmp_path / ".set.converting").mkdir()

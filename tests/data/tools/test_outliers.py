@@ -10,12 +10,16 @@ import pytest
 from manyparts.data.tools.check_numbers import Jumps
 from manyparts.data.tools.outliers import Far, Outliers
 
-Column = Callable[[np.random.Generator, int, int], np.ndarray]  # of a generator, the rows and the episode's number
+Column = Callable[
+    [np.random.Generator, int, int], np.ndarray
+]  # of a generator, the rows and the episode's number
 TURN = 2 * np.pi
 SETS = [(3, 60), (40, 50)]  # episodes, rows
 
 
-def looked_at(column: Column, episodes: int, rows: int, seed: int = 0) -> tuple[list[Far], list[str]]:
+def looked_at(
+    column: Column, episodes: int, rows: int, seed: int = 0
+) -> tuple[list[Far], list[str]]:
     """Far rows, and what is said of angles, of a column that stands between two smooth ones."""
     drawn = np.random.default_rng(seed)
     made = []
@@ -40,7 +44,9 @@ def burst(value: float, noise: float = 0.0) -> Column:
 
     def make(drawn: np.random.Generator, rows: int, number: int) -> np.ndarray:
         at = int(drawn.integers(3, rows - 5))
-        return np.where(np.isin(np.arange(rows), at + np.arange(3)), value, 0.0) + noise * drawn.normal(size=rows)
+        return np.where(
+            np.isin(np.arange(rows), at + np.arange(3)), value, 0.0
+        ) + noise * drawn.normal(size=rows)
 
     return make
 
@@ -56,23 +62,33 @@ SOUND: dict[str, Column] = {
     "Student": lambda drawn, rows, number: drawn.standard_t(3, rows),
     "Cauchy": lambda drawn, rows, number: drawn.standard_cauchy(rows),
     "lognormal": lambda drawn, rows, number: drawn.lognormal(0, 1, rows),
-    "contact forces": lambda drawn, rows, number: burst(1, 0.0)(drawn, rows, number) * drawn.lognormal(3, 0.5, rows),
+    "contact forces": lambda drawn, rows, number: (
+        burst(1, 0.0)(drawn, rows, number) * drawn.lognormal(3, 0.5, rows)
+    ),
     "walk": lambda drawn, rows, number: 1000 + 50 * np.cumsum(drawn.normal(size=rows)),
     "gripper": toggled(0, 1),
     "gripper in degrees": toggled(0, 330),
     "gripper of 0 and 5.5": toggled(0, 5.5),
     "whole turn": toggled(0, 360),
     "torque": toggled(-2.8, 2.8),
-    "fast torque": lambda drawn, rows, number: toggled(-3, 3, 1)(drawn, rows, number) + drawn.normal(0, 0.01, rows),
-    "reversal": lambda drawn, rows, number: toggled(3, -3, 30)(drawn, rows, number) + drawn.normal(0, 0.01, rows),
+    "fast torque": lambda drawn, rows, number: (
+        toggled(-3, 3, 1)(drawn, rows, number) + drawn.normal(0, 0.01, rows)
+    ),
+    "reversal": lambda drawn, rows, number: (
+        toggled(3, -3, 30)(drawn, rows, number) + drawn.normal(0, 0.01, rows)
+    ),
     "rare button": lambda drawn, rows, number: (np.arange(rows) == 7) * (number == 1) * 1.0,
-    "noisy button": lambda drawn, rows, number: (np.arange(rows) == 7) * (number == 1) + drawn.normal(0, 0.001, rows),
+    "noisy button": lambda drawn, rows, number: (
+        (np.arange(rows) == 7) * (number == 1) + drawn.normal(0, 0.001, rows)
+    ),
     "bursts": burst(255),
     "noisy bursts": burst(100, 0.001),
     "random presses": lambda drawn, rows, number: (drawn.random(rows) < 0.02) * 1.0,
     "closed at the end": lambda drawn, rows, number: (np.arange(rows) >= rows - 2) * 255.0,
     "choices": lambda drawn, rows, number: drawn.integers(0, 7, rows).astype(float),
-    "goal": lambda drawn, rows, number: np.full(rows, 5.0 if number == 1 else drawn.uniform(-0.1, 0.1)),
+    "goal": lambda drawn, rows, number: np.full(
+        rows, 5.0 if number == 1 else drawn.uniform(-0.1, 0.1)
+    ),
     "still": lambda drawn, rows, number: drawn.normal(0, 1e-9, rows),
     "unwrapped": lambda drawn, rows, number: 0.3 * np.arange(rows),
 }
@@ -125,14 +141,24 @@ def test_outliers_are_named(name: str, episodes: int, rows: int) -> None:
     if rows < 20 and (name == "a burst" or "presses" in name):
         pytest.skip("they are too many of so few rows")
     (far,), angles = looked_at(column, episodes, rows)
-    assert (far.episode, far.first, far.last, list(far.numbers), angles) == (1, first, last, [1], [])
+    assert (far.episode, far.first, far.last, list(far.numbers), angles) == (
+        1,
+        first,
+        last,
+        [1],
+        [],
+    )
 
 
 @pytest.mark.parametrize(
     "column",
     [
-        lambda drawn, rows, number: np.where(np.arange(rows) == 0, -99.0, near(drawn, rows, number)),
-        lambda drawn, rows, number: np.where(np.arange(rows) == number % 9, 1000.0, near(drawn, rows, number)),
+        lambda drawn, rows, number: np.where(
+            np.arange(rows) == 0, -99.0, near(drawn, rows, number)
+        ),
+        lambda drawn, rows, number: np.where(
+            np.arange(rows) == number % 9, 1000.0, near(drawn, rows, number)
+        ),
     ],
     ids=["first row", "any row"],
 )
@@ -155,9 +181,15 @@ def steps_of(angle: np.ndarray) -> np.ndarray:
 
 ANGLES: dict[str, tuple[Column, str]] = {
     "slow": (lambda drawn, rows, number: wrapped(0.2 * np.arange(rows)), "q jumps by 2 pi"),
-    "at pi": (lambda drawn, rows, number: np.where(np.arange(rows) % 2, -3.122, 3.122), "q jumps by 2 pi"),
+    "at pi": (
+        lambda drawn, rows, number: np.where(np.arange(rows) % 2, -3.122, 3.122),
+        "q jumps by 2 pi",
+    ),
     "1 rad a step": (lambda drawn, rows, number: wrapped(1.0 * np.arange(rows)), "q jumps by 2 pi"),
-    "67 degrees": (lambda drawn, rows, number: (67.0 * np.arange(rows)) % 360, "q jumps by 360 degrees"),
+    "67 degrees": (
+        lambda drawn, rows, number: (67.0 * np.arange(rows)) % 360,
+        "q jumps by 360 degrees",
+    ),
     "about 180": (
         lambda drawn, rows, number: wrapped(180 + drawn.normal(0, 1, rows), 360),
         "q jumps by 360 degrees",

@@ -43,7 +43,9 @@ def resting(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def circling(seed: int) -> tuple[np.ndarray, np.ndarray]:
     states, actions = straight(seed)
     angle = np.linspace(0, 2 * np.pi, 20)[:, None]
-    states[10:30] = states[10] + np.concatenate([1 - np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    states[10:30] = states[10] + np.concatenate(
+        [1 - np.cos(angle), np.sin(angle), 0 * angle], axis=1
+    )
     return states, actions
 
 
@@ -57,7 +59,19 @@ def write(path: Path, motions: list[tuple[np.ndarray, np.ndarray]]) -> EpisodeDa
             state, action = state.astype(np.float32), action.astype(np.float32)
             flat = np.zeros(len(state), np.float32)
             task = TASKS[0]
-            writer.add(Episode(task.name, task.sentence, seed, {}, state, action, action, flat, flat.astype(bool)))
+            writer.add(
+                Episode(
+                    task.name,
+                    task.instruction,
+                    seed,
+                    {},
+                    state,
+                    action,
+                    action,
+                    flat,
+                    flat.astype(bool),
+                )
+            )
     return EpisodeDataset.open(path)
 
 
@@ -81,7 +95,11 @@ def test_planted_bad_demonstrations_are_the_worst(
 
 def test_experts_that_agree_diverge_little_and_one_alone_not_at_all(tmp_path: Path) -> None:
     quality = measure_quality(write(tmp_path / "set", [straight(seed) for seed in range(12)]))
-    assert quality.divergence.max() < 0.3 and quality.idle.max() < 0.5 and quality.extraneous.max() == 0
+    assert (
+        quality.divergence.max() < 0.3
+        and quality.idle.max() < 0.5
+        and quality.extraneous.max() == 0
+    )
     alone = measure_quality(write(tmp_path / "alone", [straight(0)]))
     assert np.isnan(alone.divergence).all() and not alone.extraneous.any()
 

@@ -1,4 +1,5 @@
-"""The page of a dataset, in a real browser: episodes are chosen, scrubbed and filtered, and nothing is fetched."""
+"""The page of a dataset, in a real browser: episodes are chosen, scrubbed and filtered, and nothing
+is fetched."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ EPISODES = [make_episode(seed, 5 + seed) for seed in range(6)]
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("view")
-    failed = [replace(each, success=each.success & (seed != 3)) for seed, each in enumerate(EPISODES)]
+    failed = [
+        replace(each, success=each.success & (seed != 3)) for seed, each in enumerate(EPISODES)
+    ]
     return view(write(folder / "set", failed).path, folder / "set.html")
 
 
@@ -33,14 +36,19 @@ def test_the_page_holds_what_the_dataset_does(page: Path) -> None:
     content = held(page)
     assert [each["index"] for each in content["episodes"]] == [0, 2, 4, 1, 3, 5]
     assert content["episodes"][1]["length"] == len(EPISODES[2])
-    assert content["episodes"][0]["action"][0] == pytest.approx(EPISODES[0].action[:, 0].tolist(), rel=1e-3)
+    assert content["episodes"][0]["action"][0] == pytest.approx(
+        EPISODES[0].action[:, 0].tolist(), rel=1e-3
+    )
     assert sum(content["histograms"][0]) == sum(map(len, EPISODES))
 
 
 def test_it_works_in_a_browser_without_a_network(page: Path, browser: Any) -> None:
     complaints, requests = [], []
     tab = browser.new_page()
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on("request", lambda request: requests.append(request.url))
     tab.goto(page.resolve().as_uri())
@@ -65,7 +73,9 @@ def test_it_works_in_a_browser_without_a_network(page: Path, browser: Any) -> No
 
 def pixel(tab: Any) -> list[int]:
     """Red tells the step in these pictures."""
-    return tab.evaluate("() => [...document.querySelector('canvas').getContext('2d').getImageData(8, 8, 1, 1).data]")
+    return tab.evaluate(
+        "() => [...document.querySelector('canvas').getContext('2d').getImageData(8, 8, 1, 1).data]"
+    )
 
 
 def test_unknown_episodes_and_tasks_are_named(page: Path, tmp_path: Path) -> None:
@@ -77,4 +87,7 @@ def test_unknown_episodes_and_tasks_are_named(page: Path, tmp_path: Path) -> Non
     ):
         with pytest.raises(UserError, match=message):
             view(source, tmp_path / "page.html", **arguments)
-    assert [each["index"] for each in held(view(source, tmp_path / "page.html", only=[4, 1]))["episodes"]] == [4, 1]
+    assert [
+        each["index"]
+        for each in held(view(source, tmp_path / "page.html", only=[4, 1]))["episodes"]
+    ] == [4, 1]

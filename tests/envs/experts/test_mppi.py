@@ -1,4 +1,5 @@
-"""Planning on the true simulator: a plan is worth what it earns, and controls are those of the contract."""
+"""Planning on the true simulator: a plan is worth what it earns, and controls are those of the
+contract."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def test_the_rewards_of_a_plan_are_those_that_it_earns(task: str) -> None:
     for _ in range(15):  # until it moves
         env.advance(env.expert_action())
     planner, data = planner_of(env)
-    plans = np.random.default_rng(0).uniform(-1, 1, (2, planner._horizon, env.interface.action.dimension))
+    plans = np.random.default_rng(0).uniform(
+        -1, 1, (2, planner._horizon, env.embodiment_spec.action.dimension)
+    )
     expected = planner._earned(data, plans)[1]
     earned = [env.advance(action.astype(np.float32))[0] for action in plans[1]]
     np.testing.assert_allclose(expected, earned, atol=1e-5)

@@ -61,7 +61,14 @@ def test_from_too_near_a_corner_there_is_a_way_out() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "bearing", "turns"),
-    [(0.0, 0.0, 0), (0.0, 40.0, 3), (0.0, -40.0, -3), (0.0, 7.0, 0), (350.0, 10.0, 1), (0.0, 179.0, 12)],
+    [
+        (0.0, 0.0, 0),
+        (0.0, 40.0, 3),
+        (0.0, -40.0, -3),
+        (0.0, 7.0, 0),
+        (350.0, 10.0, 1),
+        (0.0, 179.0, 12),
+    ],
 )
 def test_turns_go_the_short_way_round(heading: float, bearing: float, turns: int) -> None:
     found = turns_towards(math.radians(heading), math.radians(bearing), turn=math.radians(15))

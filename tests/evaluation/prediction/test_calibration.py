@@ -41,18 +41,26 @@ def test_numbers_that_err_in_opposite_ways_do_not_cancel() -> None:
 
 def test_certain_and_right_is_not_calibrated_and_always_within() -> None:
     found = calibration(np.full((10, 1), 0.5), ["x"])
-    assert found.overall.within == (1.0,) * len(LEVELS) and found.overall.error == pytest.approx(0.25, abs=1e-2)
+    assert found.overall.within == (1.0,) * len(LEVELS) and found.overall.error == pytest.approx(
+        0.25, abs=1e-2
+    )
 
 
 def test_certain_and_wrong_is_never_within() -> None:
     found = calibration(np.zeros((10, 1)), ["x"])
-    assert found.overall.within == (0.0,) * len(LEVELS) and found.overall.error == pytest.approx(0.5)
+    assert found.overall.within == (0.0,) * len(LEVELS) and found.overall.error == pytest.approx(
+        0.5
+    )
 
 
 @pytest.mark.parametrize(("mu", "limit"), [(0.0, 5.0), (100.0, 256.0)])
-def test_bins_that_hold_a_distribution_give_back_its_cumulative_probabilities(mu: float, limit: float) -> None:
+def test_bins_that_hold_a_distribution_give_back_its_cumulative_probabilities(
+    mu: float, limit: float
+) -> None:
     bins = Bins(512, mu=mu, limit=limit)
-    values = torch.randn(200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
+    values = torch.randn(
+        200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).float()
     chances = torch.bincount(bins.encode(values), minlength=512) / len(values)
     asked = torch.linspace(-2.5, 2.5, 41)
     found = bins.cumulative(chances.expand(41, -1), asked)

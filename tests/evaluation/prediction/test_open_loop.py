@@ -32,7 +32,9 @@ CONFIG = EnvConfig(image_size=16, state="full")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
     folder = tmp_path_factory.mktemp("data") / "few"
-    return collect(["pointmass/reach"], episodes=8, output=folder, config=CONFIG, steps_after_success=60)
+    return collect(
+        ["pointmass/reach"], episodes=8, output=folder, config=CONFIG, steps_after_success=60
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,17 @@ def test_a_model_that_learned_predicts_and_errors_grow(
 def test_the_command_writes_what_it_says(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:
-    given = ["--data", str(data.path), "--horizons", "1", "3", "--windows", "4", "--output", str(tmp_path)]
+    given = [
+        "--data",
+        str(data.path),
+        "--horizons",
+        "1",
+        "3",
+        "--windows",
+        "4",
+        "--output",
+        str(tmp_path),
+    ]
     assert cli.main(["predict", str(runs["parallel"]), *given]) == 0
     assert "nothing changes" in capsys.readouterr().out
     found = json.loads((tmp_path / "prediction.json").read_text())
@@ -78,7 +90,9 @@ def test_the_command_writes_what_it_says(
     model = 4  # steps of a window
     assert len(frames) == model - 1 + 3 + 1 and frames[0].shape == (268, 2 * 268, 3)
     real, told = np.split(np.stack(frames).astype(int), 2, axis=2)
-    apart = np.abs(real - told)[:, :, :4].mean(axis=(1, 2, 3))  # the frame around a scene that is imagined
+    apart = np.abs(real - told)[:, :, :4].mean(
+        axis=(1, 2, 3)
+    )  # the frame around a scene that is imagined
     assert apart[:model].max() < 5 and apart[model:].min() > 20
     assert not (tmp_path / "imagined-2.mp4").exists()
 
@@ -93,20 +107,37 @@ def test_without_a_simulator_there_are_curves_alone(
     (foreign / "meta/info.json").write_text(json.dumps(info))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/imagined-7.mp4").write_bytes(b"an older run's")
-    given = ["--data", str(foreign), "--horizons", "3", "--windows", "2", "--output", str(tmp_path / "out")]
+    given = [
+        "--data",
+        str(foreign),
+        "--horizons",
+        "3",
+        "--windows",
+        "2",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert cli.main(["predict", str(runs["mlp"]), *given, "--shown", "1"]) == 0
     assert "does not say in which simulator" in capsys.readouterr().err
     assert (tmp_path / "out/imagined.svg").exists() and not [*(tmp_path / "out").glob("*.mp4")]
 
 
-def test_what_is_imagined_is_that_of_which_errors_are_told(runs: dict[str, Path], data: EpisodeDataset) -> None:
+def test_what_is_imagined_is_that_of_which_errors_are_told(
+    runs: dict[str, Path], data: EpisodeDataset
+) -> None:
     (found,) = open_loop([runs["mlp"]], data.path, horizons=(1, 3), windows=2, seed=5)
     windows = imagine([runs["mlp"]], data.path, horizon=3, windows=2, seed=5)
-    deviation = StateNormaliser.of(data.statistics, data.spec.state_dimension).deviation
+    std = StateNormaliser.of(data.statistics, data.spec.state_dimension).std
     for row in found.horizons:
         ends = [(window.seen + row.steps, window) for window in windows]
-        error = [(window.imagined["mlp"][0][row.steps - 1] - window.state[end]) / deviation for end, window in ends]
-        reward = [window.imagined["mlp"][1][row.steps - 1] - window.reward[end - 1] for end, window in ends]
+        error = [
+            (window.imagined["mlp"][0][row.steps - 1] - window.state[end]) / std
+            for end, window in ends
+        ]
+        reward = [
+            window.imagined["mlp"][1][row.steps - 1] - window.reward[end - 1]
+            for end, window in ends
+        ]
         assert row.error == pytest.approx(np.square(error).mean(), rel=1e-3)
         assert row.reward == pytest.approx(np.square(reward).mean(), rel=1e-3)
 
@@ -125,7 +156,17 @@ def test_models_are_compared_on_the_same_windows(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:
     names = ["mlp", "ensemble", "parallel"]
-    given = ["--data", str(data.path), "--horizons", "1", "5", "--windows", "8", "--output", str(tmp_path)]
+    given = [
+        "--data",
+        str(data.path),
+        "--horizons",
+        "1",
+        "5",
+        "--windows",
+        "8",
+        "--output",
+        str(tmp_path),
+    ]
     assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in names) and "calibration error" in said
@@ -142,22 +183,35 @@ def test_models_are_compared_on_the_same_windows(
 
 
 @pytest.mark.parametrize("name", ["mlp", "ensemble"])
-def test_a_baseline_that_learned_beats_standing_still(runs: dict[str, Path], data: EpisodeDataset, name: str) -> None:
+def test_a_baseline_that_learned_beats_standing_still(
+    runs: dict[str, Path], data: EpisodeDataset, name: str
+) -> None:
     (found,) = open_loop([runs[name]], data.path, horizons=(1, 5), windows=32)
     assert all(row.error < row.still for row in found.horizons)
 
 
-def test_few_windows_are_spread_over_many_episodes(runs: dict[str, Path], data: EpisodeDataset) -> None:
+def test_few_windows_are_spread_over_many_episodes(
+    runs: dict[str, Path], data: EpisodeDataset
+) -> None:
     drawn = [
-        {window.episode for window in imagine([runs["mlp"]], data.path, horizon=3, windows=4, seed=seed)}
+        {
+            window.episode
+            for window in imagine([runs["mlp"]], data.path, horizon=3, windows=4, seed=seed)
+        }
         for seed in range(8)
     ]
     assert all(len(episodes) == 4 for episodes in drawn) and set.union(*drawn) == set(range(8))
-    assert len({window.episode for window in imagine([runs["mlp"]], data.path, horizon=3, windows=8)}) == 8
+    assert (
+        len({window.episode for window in imagine([runs["mlp"]], data.path, horizon=3, windows=8)})
+        == 8
+    )
 
 
-def test_errors_have_the_unit_of_the_first_run(runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path) -> None:
-    """A copy whose training data spread four times as wide: what it takes for a deviation is worth four."""
+def test_errors_have_the_unit_of_the_first_run(
+    runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path
+) -> None:
+    """A copy whose training data spread four times as wide: what it takes for a std is worth
+    four."""
     wide = tmp_path / "wide"
     shutil.copytree(runs["mlp"], wide, symlinks=True)
     path = resolve(wide) / "config.json"
@@ -199,22 +253,40 @@ def test_numbers_that_cannot_be_are_named(
         open_loop([runs["mlp"]], data.path, horizons=(1,), windows=1)
 
 
-def test_it_is_told_what_a_model_was_trained_on(runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path) -> None:
-    """Of a dataset of its own only what it held out is predicted, also by what started from it; of one with too few
-    episodes to hold any out, all; and models are compared on what all have held out."""
-    large = collect(["pointmass/reach"], episodes=24, output=tmp_path / "large", config=CONFIG, steps_after_success=5)
+def test_it_is_told_what_a_model_was_trained_on(
+    runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path
+) -> None:
+    """Of a dataset of its own only what it held out is predicted, also by what started from it; of
+    one with too few episodes to hold any out, all; and models are compared on what all have held
+    out."""
+    large = collect(
+        ["pointmass/reach"],
+        episodes=24,
+        output=tmp_path / "large",
+        config=CONFIG,
+        steps_after_success=5,
+    )
     given = ["--data", str(large.path), "--steps", "1", "--validation-fraction", "0.25"]
     for name, more in (("own", []), ("later", ["--seed", "1", "--from", str(tmp_path / "own")])):
-        assert cli.main(["train", "dynamics/mlp-debug", *given, "--output", str(tmp_path / name), *more]) == 0
+        assert (
+            cli.main(
+                ["train", "dynamics/mlp-debug", *given, "--output", str(tmp_path / name), *more]
+            )
+            == 0
+        )
     asked: dict[str, Any] = {"horizons": (1,), "windows": 24}
-    held_out = {seed: set(split_episodes(large.episode_task, 0.25, seed)[1].tolist()) for seed in (0, 1)}
+    held_out = {
+        seed: set(split_episodes(large.episode_task, 0.25, seed)[1].tolist()) for seed in (0, 1)
+    }
     (own,) = open_loop([tmp_path / "own"], large.path, **asked)
     assert (own.trained_on, own.episodes) == ("other episodes", 6)
     windows = imagine([tmp_path / "own"], large.path, horizon=1, windows=24)
     assert {window.episode for window in windows} == held_out[0]
     both = held_out[0] & held_out[1]
     (later,) = open_loop([tmp_path / "later"], large.path, **asked)
-    assert (later.trained_on, later.episodes) == (("other episodes", len(both)) if both else ("these episodes", 24))
+    assert (later.trained_on, later.episodes) == (
+        ("other episodes", len(both)) if both else ("these episodes", 24)
+    )
     (elsewhere,) = open_loop([tmp_path / "own"], data.path, **asked)
     assert (elsewhere.trained_on, elsewhere.episodes) == ("other data", 8)
     (few,) = open_loop([runs["mlp"]], data.path, **asked)
@@ -228,14 +300,32 @@ def test_one_episode_without_rewards_is_predicted_and_both_are_said(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    one = collect(["pointmass/reach"], episodes=1, output=tmp_path / "one", config=CONFIG, steps_after_success=60)
+    one = collect(
+        ["pointmass/reach"],
+        episodes=1,
+        output=tmp_path / "one",
+        config=CONFIG,
+        steps_after_success=60,
+    )
     whole = EpisodeDataset.columns
     monkeypatch.setattr(
         EpisodeDataset,
         "columns",
-        lambda self, index: {name: values for name, values in whole(self, index).items() if name != REWARD},
+        lambda self, index: {
+            name: values for name, values in whole(self, index).items() if name != REWARD
+        },
     )
-    given = ["--data", str(one.path), "--horizons", "1", "3", "--windows", "4", "--output", str(tmp_path / "out")]
+    given = [
+        "--data",
+        str(one.path),
+        "--horizons",
+        "1",
+        "3",
+        "--windows",
+        "4",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     for names in (["ensemble"], ["mlp", "ensemble"]):
         assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
         said = capsys.readouterr().out
@@ -261,10 +351,15 @@ def test_a_horizon_beyond_all_episodes_is_named(
         open_loop([], data.path)
 
 
-def test_a_dynamics_model_does_not_act_without_a_planner(runs: dict[str, Path], capsys: Any) -> None:
+def test_a_dynamics_model_does_not_act_without_a_planner(
+    runs: dict[str, Path], capsys: Any
+) -> None:
     for run in runs.values():
         assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 2
-        assert "acts only with a planner; choices: random-shooting, cem, mppi, policy" in capsys.readouterr().err
+        assert (
+            "acts only with a planner; choices: random-shooting, cem, mppi, policy"
+            in capsys.readouterr().err
+        )
 
 
 def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
@@ -280,7 +375,10 @@ def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys:
         (["--model.decoding", "both"], "decoding"),
         (["--window.chunk", "2"], "window.chunk is 2"),
         (["--cache-features"], "sees no images"),
-        (["--model.policy"], "no objective teaches the policy what to do; choices: a preset that has one"),
+        (
+            ["--model.policy"],
+            "no objective teaches the policy what to do; choices: a preset that has one",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(
@@ -292,12 +390,16 @@ def test_settings_that_do_not_fit_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(tmp_path: Path, capsys: Any) -> None:
+def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(
+    tmp_path: Path, capsys: Any
+) -> None:
     path = tmp_path / "arrays"
     path.mkdir()
     for episode in range(2):
         arrays = np.random.default_rng(episode).uniform(-1, 1, (2, 20, 2))
-        np.savez(path / f"{episode}.npz", position=arrays[0], action=arrays[1], reward=np.full(20, 300.0))
+        np.savez(
+            path / f"{episode}.npz", position=arrays[0], action=arrays[1], reward=np.full(20, 300.0)
+        )
     assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
     (statistics,) = (tmp_path / "data").glob("meta/stats.json")
     told = json.loads(statistics.read_text())
@@ -326,13 +428,26 @@ def test_rewards_beyond_the_bins_are_refused_before_training(
     path.mkdir()
     for episode in range(2):
         arrays = {"position": rng.normal(size=(20, 3)), "action": rng.uniform(-1, 1, size=(20, 2))}
-        np.savez(path / f"{episode}.npz", **arrays, reward=np.array([*[0.5] * 19, reward if episode else 0.0]))
+        np.savez(
+            path / f"{episode}.npz",
+            **arrays,
+            reward=np.array([*[0.5] * 19, reward if episode else 0.0]),
+        )
     assert REWARD not in EpisodeDataset.open(path).statistics.features
     if recorded:
         assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
         path = tmp_path / "data"
         assert REWARD in EpisodeDataset.open(path).statistics.features
-    given = ["--data", str(path), "--output", str(tmp_path / "run"), "--steps", "1", "--model.tokeniser", tokeniser]
+    given = [
+        "--data",
+        str(path),
+        "--output",
+        str(tmp_path / "run"),
+        "--steps",
+        "1",
+        "--model.tokeniser",
+        tokeniser,
+    ]
     assert cli.main(["train", "dynamics/parallel-debug", *given]) == (0 if says is None else 2)
     assert (tmp_path / "run").exists() == (says is None)
     assert (says or "") in capsys.readouterr().err
@@ -344,12 +459,18 @@ def test_data_with_rewards_is_not_mixed_with_data_without(tmp_path: Path, capsys
         folder = tmp_path / name / "arm"
         folder.mkdir(parents=True)
         for episode in range(2):
-            arrays = {"position": rng.normal(size=(20, 3)), "action": rng.uniform(-1, 1, size=(20, 2)), **more}
+            arrays = {
+                "position": rng.normal(size=(20, 3)),
+                "action": rng.uniform(-1, 1, size=(20, 2)),
+                **more,
+            }
             np.savez(folder / f"{episode}.npz", **arrays)
         data.append(str(folder))
     given = ["--data", *data, "--output", str(tmp_path / "run"), "--steps", "1"]
     assert cli.main(["train", "dynamics/mlp-debug", *given]) == 2
-    assert "has none, which a dynamics model would learn as rewards of 0" in " ".join(capsys.readouterr().err.split())
+    assert "has none, which a dynamics model would learn as rewards of 0" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -357,7 +478,8 @@ def test_a_model_that_tells_rewards_of_any_size_takes_all(data: EpisodeDataset) 
     sources = Sources((data,))
     sources.require_rewards(float("inf"))
     with pytest.raises(
-        UserError, match=r"has a reward of -?[0-9.e-]+; this model tells rewards from -0.0001 to 0.0001"
+        UserError,
+        match=r"has a reward of -?[0-9.e-]+; this model tells rewards from -0.0001 to 0.0001",
     ):
         sources.require_rewards(1e-4)
 
@@ -369,11 +491,16 @@ def test_transformers_go_on_with_samples_where_they_are_told_to(
     given = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]
     run, other = tmp_path / "sample", tmp_path / "expectation"
     assert cli.main([*given, "--output", str(run), "--model.next", "sample"]) == 0
-    assert cli.main([*given, "--output", str(other), "--from", str(run)]) == 0  # no weight depends on it
+    assert (
+        cli.main([*given, "--output", str(other), "--from", str(run)]) == 0
+    )  # no weight depends on it
 
     def errors(path: Path, *flags: str) -> list[float]:
         asked = ["--data", str(data.path), "--windows", "4", "--horizons", "5", "--shown", "1"]
-        assert cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "told"), *flags]) == 0
+        assert (
+            cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "told"), *flags])
+            == 0
+        )
         told = json.loads((tmp_path / "told" / "prediction.json").read_text())
         return [row["error"] for row in told["horizons"]]
 
@@ -385,7 +512,9 @@ def test_transformers_go_on_with_samples_where_they_are_told_to(
     assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
     assert "model.next is asked for, but of none of these models" in capsys.readouterr().err
     both = ["--data", str(data.path), "--windows", "2", "--horizons", "5", "--model.next", "sample"]
-    assert cli.main(["predict", str(mlp), str(run), *both]) == 0  # the perceptron draws nothing and stays as it is
+    assert (
+        cli.main(["predict", str(mlp), str(run), *both]) == 0
+    )  # the perceptron draws nothing and stays as it is
     assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2
 
 

@@ -1,4 +1,5 @@
-"""An MLP and a probabilistic ensemble behind the world model's protocol: what they tell, and what decides it."""
+"""An MLP and a probabilistic ensemble behind the world model's protocol: what they tell, and what
+decides it."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from factories import make_spec
 from imaginations import history_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.distributional import Distributional
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, EnsembleDynamicsConfig
 from manyparts.models.dynamics.mlp import MlpDynamics, MlpDynamicsConfig
@@ -21,15 +22,29 @@ KINDS = ("mlp", "expectation", "ts1", "tsinf")
 
 def make_model(kind: str, seed: int = 0, **changes: Any) -> MlpDynamics | EnsembleDynamics:
     torch.manual_seed(seed)
-    joint, given = JointSpec((make_spec(),)), {"chunk": 1, "steps": 3}
+    embodiments, given = EmbodimentSet((make_spec(),)), {"chunk": 1, "steps": 3}
     if kind == "mlp":
-        return MlpDynamics(MlpDynamicsConfig(width=16, layers=2, **changes), joint, **given).eval()
-    small = {"width": 16, "layers": 2, "members": 4, "elites": 2, "particles": 6, "propagation": kind}
-    return EnsembleDynamics(EnsembleDynamicsConfig(**(small | changes)), joint, **given).eval()
+        return MlpDynamics(
+            MlpDynamicsConfig(width=16, layers=2, **changes), embodiments, **given
+        ).eval()
+    small = {
+        "width": 16,
+        "layers": 2,
+        "members": 4,
+        "elites": 2,
+        "particles": 6,
+        "propagation": kind,
+    }
+    return EnsembleDynamics(
+        EnsembleDynamicsConfig(**(small | changes)), embodiments, **given
+    ).eval()
 
 
 def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
-    return torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return (
+        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        - 1
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,7 +52,9 @@ def test_they_are_world_models(kind: str) -> None:
     model = make_model(kind)
     context = model.encode(*history_of(model, 3))
     assert (
-        isinstance(model, WorldModel) and isinstance(context, Context) and isinstance(context.imagine(2), Imagination)
+        isinstance(model, WorldModel)
+        and isinstance(context, Context)
+        and isinstance(context.imagine(2), Imagination)
     )
     found = context.imagine(2).step(torch.zeros(2, model.acted))
     assert found.observation.shape == (2, model.observed) and found.reward.shape == (2,)
@@ -50,7 +67,9 @@ def test_the_present_is_all_there_is_to_know(kind: str) -> None:
     observation, action, reward = history_of(model, 4)
     tried = plans(model, 2, 1)[:, 0]
     whole = model.encode(observation, action, reward).imagine(2).step(tried)
-    grown = model.encode(observation[:3], action[:2], reward[:2]).extended(action[2], reward[2], observation[3])
+    grown = model.encode(observation[:3], action[:2], reward[:2]).extended(
+        action[2], reward[2], observation[3]
+    )
     alone = model.encode(observation[3:], action[:0], reward[:0])
     for context in (grown, alone):
         for one, other in zip(whole, context.imagine(2).step(tried), strict=True):
@@ -99,7 +118,9 @@ def test_many_particles_have_the_mixtures_mean_after_a_step(kind: str) -> None:
     expected = told.mean[model.elites].mean(dim=0)
     spread = (0.5 * told.log_variance).exp().max().item() / 20_000**0.5
     torch.testing.assert_close(found.reward, expected[:, -1], atol=5 * spread, rtol=0)
-    torch.testing.assert_close(found.observation, observation + expected[:, :-1], atol=5 * spread, rtol=0)
+    torch.testing.assert_close(
+        found.observation, observation + expected[:, :-1], atol=5 * spread, rtol=0
+    )
 
 
 @pytest.mark.parametrize("kind", ["ts1", "tsinf"])
@@ -112,7 +133,9 @@ def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None
         return model.encode(*seen).imagine(2, generator).step(tried).observation
 
     before = torch.get_rng_state()
-    assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(model.config.seed))
+    assert torch.equal(imagined(3), imagined(3)) and torch.equal(
+        imagined(None), imagined(model.config.seed)
+    )
     assert not torch.equal(imagined(3), imagined(4))
     assert torch.equal(before, torch.get_rng_state())
 
@@ -127,9 +150,9 @@ def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
             last.weight.zero_()
             last.bias.zero_()
             last.bias[0, 0, : model.observed], last.bias[1, 0, : model.observed] = 1.0, -1.0
-        imagination = model.encode(torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)).imagine(
-            1
-        )
+        imagination = model.encode(
+            torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)
+        ).imagine(1)
         for _ in range(6):
             imagination.step(torch.zeros(1, model.acted))
         ends[kind] = set(imagination._particles[:, 0, 0].round().int().tolist())
@@ -150,8 +173,12 @@ def test_the_mixtures_distribution_is_the_mean_of_the_elites() -> None:
     observation, action, reward = (part[None] for part in history_of(model, 2))
     told = model(observation[:, 0], action[:, 0])
     came = torch.cat([observation[:, 1] - observation[:, 0], reward], dim=-1)
-    normal = torch.distributions.Normal(told.mean[model.elites], (0.5 * told.log_variance[model.elites]).exp())
-    torch.testing.assert_close(model.cumulative(observation, action, reward), normal.cdf(came).mean(dim=0))
+    normal = torch.distributions.Normal(
+        told.mean[model.elites], (0.5 * told.log_variance[model.elites]).exp()
+    )
+    torch.testing.assert_close(
+        model.cumulative(observation, action, reward), normal.cdf(came).mean(dim=0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""A recurrent state-space model behind the world model's protocol: what its state knows, and how it is drawn."""
+"""A recurrent state-space model behind the world model's protocol: what its state knows, and how it
+is drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from factories import make_batch, make_spec
 from imaginations import history_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDynamicsConfig
 from manyparts.models.dynamics.world_model import Context, Imagination, WorldModel
 from manyparts.objectives.latent_state import LatentState, LatentStateConfig
@@ -23,21 +24,30 @@ STEPS = 3
 def make_model(**changes: Any) -> RecurrentDynamics:
     torch.manual_seed(0)
     config = RecurrentDynamicsConfig(**({"width": 16, "variables": 4, "categories": 4} | changes))
-    return RecurrentDynamics(config, JointSpec((make_spec(),)), chunk=1, steps=STEPS).eval()
+    return RecurrentDynamics(config, EmbodimentSet((make_spec(),)), chunk=1, steps=STEPS).eval()
 
 
-def told(context: Context, model: RecurrentDynamics, steps: int = 2, candidates: int = 3) -> torch.Tensor:
+def told(
+    context: Context, model: RecurrentDynamics, steps: int = 2, candidates: int = 3
+) -> torch.Tensor:
     imagination = context.imagine(candidates)
-    action = torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    action = (
+        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        - 1
+    )
     found = [imagination.step(action[:, step]) for step in range(steps)]
-    return torch.stack([torch.cat([each.observation, each.reward[:, None]], dim=1) for each in found])
+    return torch.stack(
+        [torch.cat([each.observation, each.reward[:, None]], dim=1) for each in found]
+    )
 
 
 def test_it_is_a_world_model() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 3))
     assert (
-        isinstance(model, WorldModel) and isinstance(context, Context) and isinstance(context.imagine(2), Imagination)
+        isinstance(model, WorldModel)
+        and isinstance(context, Context)
+        and isinstance(context.imagine(2), Imagination)
     )
     assert told(context, model).shape == (2, 3, model.observed + 1)
     with pytest.raises(ValueError, match="actions have shape"):
@@ -53,7 +63,9 @@ def test_a_history_grows_to_what_it_is_when_encoded_whole(length: int) -> None:
     grown = model.encode(observation[:length], action[: length - 1], reward[: length - 1])
     for step in range(length, 6):
         grown = grown.extended(action[step - 1], reward[step - 1], observation[step])
-    torch.testing.assert_close(told(grown, model), told(model.encode(observation, action, reward), model))
+    torch.testing.assert_close(
+        told(grown, model), told(model.encode(observation, action, reward), model)
+    )
 
 
 def test_it_knows_a_windows_steps_and_none_before() -> None:
@@ -71,13 +83,19 @@ def test_it_predicts_as_it_dreams() -> None:
     """What the loss knows of the next step is what an imagination tells of it."""
     model, batch = make_model(), replace(make_batch(2), mask=torch.ones(2, 4, dtype=torch.bool))
     batch = replace(
-        batch, **{name: getattr(batch, name)[:, :, :1] for name in ("action", "expert_action", "chunk_mask")}
+        batch,
+        **{
+            name: getattr(batch, name)[:, :, :1]
+            for name in ("action", "expert_action", "chunk_mask")
+        },
     )
     model.steps = batch.state.shape[1]
     passes = StepPasses(model, batch, torch.Generator())
     found = LatentState(LatentStateConfig(), model).predict(passes)
     for step in range(3):
-        context = model.encode(batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step])
+        context = model.encode(
+            batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step]
+        )
         told = context.imagine(1).step(passes.action[0, step : step + 1])
         torch.testing.assert_close(found[0, step], torch.cat([told.observation[0], told.reward]))
 
@@ -92,7 +110,9 @@ def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
 def test_draws_have_the_probabilities_that_are_told() -> None:
     model = make_model(uniform=1e-6)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    drawn = model.draw(probabilities.log().expand(20_000, 4, 4), torch.Generator().manual_seed(0)).view(-1, 4)
+    drawn = model.draw(
+        probabilities.log().expand(20_000, 4, 4), torch.Generator().manual_seed(0)
+    ).view(-1, 4)
     assert torch.equal(drawn.sum(dim=1).round(), torch.ones(80_000))
     torch.testing.assert_close(drawn.mean(dim=0), probabilities, atol=0.01, rtol=0)
     most_likely = model.draw(probabilities.log().expand(1, 4, 4)).view(-1, 4)
@@ -103,7 +123,9 @@ def test_gradients_pass_through_draws_as_if_they_were_the_probabilities() -> Non
     model = make_model()
     logits = torch.randn(1, 4, 4, requires_grad=True)
     values = torch.randn(16)
-    (model.draw(logits.log_softmax(dim=-1), torch.Generator().manual_seed(0)) @ values).sum().backward()
+    (
+        model.draw(logits.log_softmax(dim=-1), torch.Generator().manual_seed(0)) @ values
+    ).sum().backward()
     straight = logits.grad
     logits.grad = None
     (logits.softmax(dim=-1).flatten(-2) @ values).sum().backward()

@@ -1,4 +1,5 @@
-"""Imagining with a kept past equals running the whole sequence; candidates share what they have seen."""
+"""Imagining with a kept past equals running the whole sequence; candidates share what they have
+seen."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from imaginations import history_of, require_candidates_apart
 from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.distributional import Distributional
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
@@ -25,11 +26,14 @@ DECODINGS = ("parallel", "sequential")
 def make_model(decoding: str = "parallel", steps: int = 6, **changes) -> DynamicsTransformer:
     torch.manual_seed(0)
     config = replace(CONFIG, decoding=decoding, **changes)
-    return DynamicsTransformer(config, JointSpec((make_spec(),)), chunk=1, steps=steps).eval()
+    return DynamicsTransformer(config, EmbodimentSet((make_spec(),)), chunk=1, steps=steps).eval()
 
 
-def expected_next(model: DynamicsTransformer, observation, action, reward) -> tuple[torch.Tensor, torch.Tensor]:
-    """The last step's prediction, from the whole sequence at once. action, reward: one for each observation."""
+def expected_next(
+    model: DynamicsTransformer, observation, action, reward
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The last step's prediction, from the whole sequence at once. action, reward: one for each
+    observation."""
     values = model.sequence(observation[None], action[None], reward[None])
     with torch.no_grad():
         found = model(values).expected[0]
@@ -38,7 +42,9 @@ def expected_next(model: DynamicsTransformer, observation, action, reward) -> tu
     last = found[-1, -2]  # the last number of the action tells the reward
     numbers = []
     for place in range(model.observed):  # one number after the other, the whole sequence each time
-        values = values.clone() if place else torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
+        values = (
+            values.clone() if place else torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
+        )
         if not place:
             values[0, -2, -1] = last
         with torch.no_grad():
@@ -58,7 +64,11 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
     imagination = model.encode(observation, action, reward).imagine(3)
     first, second = (imagination.step(candidates[:, step]) for step in range(2))
     for row in range(3):
-        seen, acted, earned = observation, torch.cat([action, candidates[row, :1]]), torch.cat([reward, torch.zeros(1)])
+        seen, acted, earned = (
+            observation,
+            torch.cat([action, candidates[row, :1]]),
+            torch.cat([reward, torch.zeros(1)]),
+        )
         next_observation, next_reward = expected_next(model, seen, acted, earned)
         torch.testing.assert_close(first.observation[row], next_observation, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(first.reward[row], next_reward, atol=1e-4, rtol=1e-4)
@@ -82,14 +92,21 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
         found = imagination.step(plan[:, step])
         for one, other in zip(found, told, strict=True):
             torch.testing.assert_close(one[0], other, atol=1e-4, rtol=1e-4)
-        observation, reward = torch.cat([observation, found.observation]), torch.cat([reward, found.reward])
-    assert all(past.own[0].shape[2] <= 3 * model.tokens and past.shared is None for past in imagination._past)
+        observation, reward = (
+            torch.cat([observation, found.observation]),
+            torch.cat([reward, found.reward]),
+        )
+    assert all(
+        past.own[0].shape[2] <= 3 * model.tokens and past.shared is None
+        for past in imagination._past
+    )
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [2, 3, 4, 5, 7, 8, 12])
 def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: int) -> None:
-    """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two layers reach."""
+    """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two
+    layers reach."""
     model = make_model(decoding, steps=4)
     assert isinstance(model, WorldModel) and model.reach == 6
     observation, action, reward = history_of(model, length)
@@ -103,7 +120,9 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: in
     tried = torch.rand(2, 3, model.acted)
     imaginations = whole.imagine(2), grown.imagine(2)
     for action in tried.unbind(dim=1):
-        for one, other in zip(*(imagination.step(action) for imagination in imaginations), strict=True):
+        for one, other in zip(
+            *(imagination.step(action) for imagination in imaginations), strict=True
+        ):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
@@ -116,7 +135,9 @@ def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding
         context = context.extended(action[step], reward[step], observation[step + 1])
     tried = torch.rand(1, model.acted)
     found = context.imagine(1).step(tried)
-    whole = expected_next(model, observation, torch.cat([action, tried]), torch.cat([reward, torch.zeros(1)]))
+    whole = expected_next(
+        model, observation, torch.cat([action, tried]), torch.cat([reward, torch.zeros(1)])
+    )
     torch.testing.assert_close(found.observation[0], whole[0], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found.reward[0], whole[1], atol=1e-4, rtol=1e-4)
 
@@ -126,7 +147,9 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
     model = make_model(decoding, steps=4)
     context = model.encode(*history_of(model, 1))
     for _ in range(9):
-        context = context.extended(torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed))
+        context = context.extended(
+            torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed)
+        )
     room = {key.shape[1] for key, _ in context.cache}
     kept = 3 * model.tokens + (model.observed if decoding == "sequential" else 0)
     assert room == {kept} and context.ends - context.begins == 3
@@ -135,7 +158,9 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
-def test_candidates_neither_see_each_other_nor_change_the_context(decoding: str, following: str) -> None:
+def test_candidates_neither_see_each_other_nor_change_the_context(
+    decoding: str, following: str
+) -> None:
     model = make_model(decoding, next=following)
     context = model.encode(*history_of(model, 3))
     plans = torch.rand(4, 3, model.acted) * 2 - 1
@@ -148,7 +173,10 @@ def test_what_candidates_share_is_not_copied() -> None:
     imagination = context.imagine(50)
     imagination.step(torch.zeros(50, model.acted))
     for past, (key, value) in zip(imagination._past, context.cache, strict=True):
-        assert past.shared[0].data_ptr() == key.data_ptr() and past.shared[1].data_ptr() == value.data_ptr()
+        assert (
+            past.shared[0].data_ptr() == key.data_ptr()
+            and past.shared[1].data_ptr() == value.data_ptr()
+        )
         assert past.own[0].shape[2] == model.tokens
 
 
@@ -159,8 +187,12 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
     later = values.clone()
     later[:, 3] += 1.0
     with torch.no_grad():
-        found, moved = ([model(each, step=torch.tensor([step])) for step in (2, 3)] for each in (values, later))
-    told = slice(None, -1) if decoding == "parallel" else slice(None)  # a reward is told from what came of the action
+        found, moved = (
+            [model(each, step=torch.tensor([step])) for step in (2, 3)] for each in (values, later)
+        )
+    told = (
+        slice(None, -1) if decoding == "parallel" else slice(None)
+    )  # a reward is told from what came of the action
     torch.testing.assert_close(found[0].expected[:, :3, told], moved[0].expected[:, :3, told])
     assert not torch.allclose(found[0].expected[:, 3], moved[0].expected[:, 3])
     if decoding == "parallel":  # the logits of steps 2 and 3
@@ -173,8 +205,8 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [2, 5, 9])
 def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, length: int) -> None:
-    """Histories below, at and beyond the window. Of one number after the other, the reward is told by the action alone
-    and each number of the observation by those that came."""
+    """Histories below, at and beyond the window. Of one number after the other, the reward is told
+    by the action alone and each number of the observation by those that came."""
     model = make_model(decoding, steps=4)
     assert isinstance(model, Distributional)
     observation, action, reward = history_of(model, length)
@@ -183,14 +215,21 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
     imagination = model.encode(observation[:-1], action[:-1], reward[:-1]).imagine(1)
     told: list[torch.Tensor] = []
     for head in (model.changes, model.reward) if decoding == "parallel" else ():
-        head.expected.register_forward_hook(lambda _, given, __, head=head: told.append(head.logits(*given)))
-    expected, model.expected = model.expected, lambda logits: (told.append(logits), expected(logits))[1]
+        head.expected.register_forward_hook(
+            lambda _, given, __, head=head: told.append(head.logits(*given))
+        )
+    expected, model.expected = (
+        model.expected,
+        lambda logits: (told.append(logits), expected(logits))[1],
+    )
     imagination.step(action[-1:])
     logits = told[0].reshape(-1, model.config.bins)
     if decoding == "parallel":  # all changes at once, then the reward; else the reward comes first
         logits = torch.cat([logits, told[1].reshape(1, -1)])
         came = torch.cat([observation[-1] - observation[-2], reward[-1:]])
-        torch.testing.assert_close(found, model.bins.cumulative(logits.softmax(-1), came), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            found, model.bins.cumulative(logits.softmax(-1), came), atol=1e-4, rtol=1e-4
+        )
     else:
         alone = model.bins.cumulative(logits.softmax(-1), reward[-1:])
         torch.testing.assert_close(found[-1:], alone, atol=1e-4, rtol=1e-4)
@@ -201,7 +240,8 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
 
 
 def test_a_reward_follows_from_what_came() -> None:
-    """Of steps in the middle what really came, of the last one, and before padding, what is expected to."""
+    """Of steps in the middle what really came, of the last one, and before padding, what is
+    expected to."""
     model = make_model()
     values = torch.randn(2, 4, model.observed + model.acted + 1)
     real = torch.tensor([[True] * 4, [True, True, False, False]])
@@ -244,7 +284,7 @@ def test_bins_reach_as_far_as_their_limit(mu: float, limit: float) -> None:
 )
 def test_windows_that_do_not_fit_are_refused(given: dict[str, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        DynamicsTransformer(CONFIG, JointSpec((make_spec(),)), **given)
+        DynamicsTransformer(CONFIG, EmbodimentSet((make_spec(),)), **given)
 
 
 def test_bad_settings_are_named() -> None:
@@ -266,7 +306,10 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
 ) -> None:
     model = make_model(decoding, policy=True)
     observation, action, reward = history_of(model, length)
-    context, plans = model.encode(observation, action, reward), torch.rand(3, 4, model.acted) * 2 - 1
+    context, plans = (
+        model.encode(observation, action, reward),
+        torch.rand(3, 4, model.acted) * 2 - 1,
+    )
     asked, unasked = context.imagine(3), context.imagine(3)
     assert isinstance(asked, ProposesActions)
     seen, acted, earned = (part.expand(3, *part.shape) for part in (observation, action, reward))
@@ -279,7 +322,10 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
         torch.testing.assert_close(found.observation, alone.observation)
         torch.testing.assert_close(found.reward, alone.reward)
         seen = torch.cat([seen, found.observation[:, None]], dim=1)
-        acted, earned = torch.cat([acted, step[:, None]], dim=1), torch.cat([earned, found.reward[:, None]], dim=1)
+        acted, earned = (
+            torch.cat([acted, step[:, None]], dim=1),
+            torch.cat([earned, found.reward[:, None]], dim=1),
+        )
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -307,10 +353,13 @@ def test_a_model_without_a_policy_says_so() -> None:
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> None:
     model = make_model(decoding, soft=soft)
-    body = model.joint.specs[0]
+    body = model.embodiments.specs[0]
     known = history_of(model, 3)
     context = model.encode(*known)
-    for place, says in ((0, f"observation 1: {body.state_names[0]}"), (1, f"action 1: {body.action.names[0]}")):
+    for place, says in (
+        (0, f"observation 1: {body.state_names[0]}"),
+        (1, f"action 1: {body.action.names[0]}"),
+    ):
         wrong = [part.clone() for part in known]
         wrong[place][1, 0] = bad
         with pytest.raises(UserError, match=f"{says} is {bad}; expected finite numbers"):
@@ -332,7 +381,11 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
     """A planner tells it by its predictions; none is an error."""
     model = make_model(decoding, next=following)
     with torch.no_grad():
-        for head in (model.changes.expected, model.changes.bins) if decoding == "parallel" else (model.head,):
+        for head in (
+            (model.changes.expected, model.changes.bins)
+            if decoding == "parallel"
+            else (model.head,)
+        ):
             head.weight.fill_(torch.nan)
     imagination = model.encode(*history_of(model, 3)).imagine(2)
     for _ in range(3):
@@ -344,21 +397,27 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
 def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) -> None:
     model = make_model(decoding, next=following)
     context, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.acted) * 2 - 1
-    for found, expected in zip(context.imagined(plans), step_by_step(context.imagine(3), plans), strict=True):
+    for found, expected in zip(
+        context.imagined(plans), step_by_step(context.imagine(3), plans), strict=True
+    ):
         torch.testing.assert_close(found, expected)
 
 
 def test_samples_are_as_often_as_they_are_likely() -> None:
     """And the same for rows of the same distribution."""
     model, drawing = make_model(), torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1)).expand(2, 20_000, 64)
+    logits = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1)).expand(
+        2, 20_000, 64
+    )
     found = model.sampled(logits, drawing)
     assert found.shape == (2, 20_000) and torch.equal(found[0], found[1])
     shares = torch.bincount(model.bins.encode(found[0]), minlength=64) / 20_000
     torch.testing.assert_close(shares, logits[0, 0].softmax(dim=-1), atol=0.015, rtol=0)
     certain = torch.full((1, 3, 64), -torch.inf)
     certain[0, range(3), [0, 31, 63]] = 0.0
-    torch.testing.assert_close(model.sampled(certain, drawing), model.bins.centres[[0, 31, 63]][None])
+    torch.testing.assert_close(
+        model.sampled(certain, drawing), model.bins.centres[[0, 31, 63]][None]
+    )
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -367,16 +426,23 @@ def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
     context, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
 
     def imagined(seed: int | None) -> torch.Tensor:
-        imagination = context.imagine(2, None if seed is None else torch.Generator().manual_seed(seed))
+        imagination = context.imagine(
+            2, None if seed is None else torch.Generator().manual_seed(seed)
+        )
         return torch.cat(
-            [torch.cat([p.observation, p.reward[:, None]], 1) for p in map(imagination.step, plans.unbind(1))]
+            [
+                torch.cat([p.observation, p.reward[:, None]], 1)
+                for p in map(imagination.step, plans.unbind(1))
+            ]
         )
 
     before = torch.get_rng_state()
     assert torch.equal(imagined(3), imagined(3)) and torch.equal(imagined(None), imagined(0))
     assert (imagined(3) != imagined(4)).any(dim=0).all()
     centres = model.bins.centres
-    assert decoding == "sequential" or (imagined(3)[:, -1:] == centres).any(dim=1).all()  # rewards, too, are drawn
+    assert (
+        decoding == "sequential" or (imagined(3)[:, -1:] == centres).any(dim=1).all()
+    )  # rewards, too, are drawn
     assert torch.equal(before, torch.get_rng_state())
     model.config = replace(model.config, next="expectation")
     assert torch.equal(imagined(3), imagined(4))
@@ -394,8 +460,13 @@ def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
     model, count = make_model(next="sample"), 2000
     (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.acted)
     context = model.encode(observation, action, reward)
-    drawn = [context.imagine(1, torch.Generator().manual_seed(seed)).step(acted).observation for seed in range(count)]
-    values = model.sequence(observation[None], torch.cat([action, acted])[None], F.pad(reward, (0, 1))[None])
+    drawn = [
+        context.imagine(1, torch.Generator().manual_seed(seed)).step(acted).observation
+        for seed in range(count)
+    ]
+    values = model.sequence(
+        observation[None], torch.cat([action, acted])[None], F.pad(reward, (0, 1))[None]
+    )
     with torch.no_grad():
         expected = observation[-1] + model.expected(model(values).logits[0, :-1])
     spread = torch.cat(drawn).std(dim=0) / count**0.5
@@ -407,4 +478,6 @@ def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
     model = make_model(decoding)
     values = torch.randn(2, 9, model.observed + model.acted + 1)
     with torch.no_grad():
-        torch.testing.assert_close(model.last(values), model(values).expected[:, -1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            model.last(values), model(values).expected[:, -1], atol=1e-5, rtol=1e-4
+        )

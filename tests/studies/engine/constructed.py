@@ -1,4 +1,5 @@
-"""Stages that are done because a test says so: made-up episodes and facts, where nothing was trained."""
+"""Stages that are done because a test says so: made-up episodes and facts, where nothing was
+trained."""
 
 from __future__ import annotations
 
@@ -9,14 +10,30 @@ from pathlib import Path
 
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.results import EpisodeRecord, Result
-from manyparts.studies.engine.stages import DONE, Evaluate, EvaluateReference, folder, product, write_description
+from manyparts.studies.engine.stages import (
+    DONE,
+    Evaluate,
+    EvaluateReference,
+    folder,
+    product,
+    write_description,
+)
 from manyparts.studies.engine.study import Measurement, stages_of
 
-FACTS = {"parameters": 10, "trained_parameters": 5, "train_seconds": 1.0, "seconds": 10.0, "core_seconds": 20.0}
+FACTS = {
+    "parameters": 10,
+    "trained_parameters": 5,
+    "train_seconds": 1.0,
+    "seconds": 10.0,
+    "core_seconds": 20.0,
+}
 
 
-def conclude(measurements: Sequence[Measurement], output: Path, solved: Callable[[Measurement], int]) -> None:
-    """Let all stages of the measurements but their probes be done. solved: episodes of each task, the first ones."""
+def conclude(
+    measurements: Sequence[Measurement], output: Path, solved: Callable[[Measurement], int]
+) -> None:
+    """Let all stages of the measurements but their probes be done. solved: episodes of each task,
+    the first ones."""
     for measurement in measurements:
         for stage in stages_of([replace(measurement, probe=None)]):
             write_description(stage, output)

@@ -20,7 +20,9 @@ MANIFEST = {"study": "toy"}
 
 def imitation(**changes) -> Train:
     """Seconds; from fresh weights."""
-    config = replace(preset("dualmind/phase2-debug"), train_only=(), new_parameters=(), cache_features=False)
+    config = replace(
+        preset("dualmind/phase2-debug"), train_only=(), new_parameters=(), cache_features=False
+    )
     return Train(replace(config, **{"steps": 4, "log_every_steps": 1} | changes), DATA)
 
 
@@ -29,16 +31,23 @@ def evaluated(run: Train) -> Evaluate:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """`python declared.py ARGUMENTS` in a process group of its own: an endless study, or the command line."""
+    """`python declared.py ARGUMENTS` in a process group of its own: an endless study, or the
+    command line."""
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": paths}
     return subprocess.Popen(
-        [sys.executable, __file__, *arguments], env=environment, stderr=subprocess.PIPE, text=True, process_group=0
+        [sys.executable, __file__, *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
     )
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell would have it ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background shell would have it ignored
     if sys.argv[1] == "endless":
         stages = [DATA, imitation(steps=1_000_000)]
         run_stages(stages, Path(sys.argv[2]), manifest=MANIFEST, workers=1)

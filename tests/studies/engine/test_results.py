@@ -10,7 +10,7 @@ import pytest
 from studies.engine.constructed import conclude
 from studies.engine.declared import evaluated, imitation
 
-from manyparts.studies import find
+from manyparts.studies import find_study
 from manyparts.studies.engine.results import gather
 from manyparts.studies.engine.study import Claim, Measurement, Study
 from manyparts.studies.library.representations import CLONING, INVERSE, STATES, Choice, study
@@ -22,7 +22,12 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
     """The verdict on "A is above B by the margin". a, b: solved episodes of 50 for each seed."""
     found = {"a": a, "b": b}
     measurements = [
-        Measurement(method, SETTING, seed, (replace(evaluated(imitation(seed=seed, steps=steps)), episodes=50),))
+        Measurement(
+            method,
+            SETTING,
+            seed,
+            (replace(evaluated(imitation(seed=seed, steps=steps)), episodes=50),),
+        )
         for steps, method in enumerate(found, start=1)
         for seed in range(len(found[method]))
     ]
@@ -53,15 +58,23 @@ def test_a_claim_shows_where_the_interval_lies_above_its_margin(
     assert compared(tmp_path, a, b, margin) == verdict
 
 
-def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(tmp_path: Path) -> None:
+def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(
+    tmp_path: Path,
+) -> None:
     chosen = study(Choice(("pointmass", "pick-place"), (INVERSE, CLONING, STATES), (100, 10), (2,)))
     measurements = chosen.measurements("laptop", 3)
     share = {INVERSE: 0.98, CLONING: 0.8, STATES: 1.0}
-    conclude(measurements, tmp_path, lambda each: int(share[each.method] * each.evaluations[0].episodes))
+    conclude(
+        measurements, tmp_path, lambda each: int(share[each.method] * each.evaluations[0].episodes)
+    )
     result = gather(chosen, "laptop", measurements, tmp_path)
     found = {(each.words, each.setting): each.verdict for each in result.verdicts}
     large, small = "pointmass, 2 demonstrations", "pointmass, 2 demonstrations, pretrained on 10"
-    assert found["inverse dynamics beats cloning", large] == found["inverse dynamics beats cloning", small] == "shows"
+    assert (
+        found["inverse dynamics beats cloning", large]
+        == found["inverse dynamics beats cloning", small]
+        == "shows"
+    )
     assert found["inverse dynamics beats cloning by 10 points", large] == "does not show"
     assert found["inverse dynamics is within 10 points of states", large] == "shows"
     assert found["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
@@ -71,7 +84,11 @@ def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(
 
 
 def test_every_other_objective_is_claimed_to_be_ten_points_below() -> None:
-    claims = find("representations").claims
+    claims = find_study("representations").claims
     beaten = {claim.worse for claim in claims if not claim.margin}
-    assert {claim.worse for claim in claims if claim.margin == 0.1} == beaten - {"scratch", "random", "imagenet"}
+    assert {claim.worse for claim in claims if claim.margin == 0.1} == beaten - {
+        "scratch",
+        "random",
+        "imagenet",
+    }
     assert [claim.worse for claim in claims if claim.margin < 0] == [STATES]

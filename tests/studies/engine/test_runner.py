@@ -1,4 +1,5 @@
-"""The runner: each stage once, done ones skipped, failures alone, one runner a folder, interrupts saved."""
+"""The runner: each stage once, done ones skipped, failures alone, one runner a folder, interrupts
+saved."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from studies.engine.declared import DATA, MANIFEST, evaluated, imitation, start
 
 from manyparts.core.errors import UserError
 from manyparts.core.storage.atomic import write_atomically
-from manyparts.core.storage.locked_folder import claim
+from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.models.checkpoint import load_info, resolve
 from manyparts.studies.engine.execution import carry_out
 from manyparts.studies.engine.report import write_report
@@ -55,8 +56,15 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
     assert facts(run, tmp_path)["parameters"] == facts(run, tmp_path)["trained_parameters"] > 0
     assert facts(run, tmp_path)["train_seconds"] > 0 and facts(run, tmp_path)["core_seconds"] > 0
-    assert [path.name for path in resolve(product(run, tmp_path)).iterdir() if path.suffix == ".pt"] == []
-    assert json.loads((product(stages[2], tmp_path) / "results.json").read_text())["aggregate"]["episodes"] == 1
+    assert [
+        path.name for path in resolve(product(run, tmp_path)).iterdir() if path.suffix == ".pt"
+    ] == []
+    assert (
+        json.loads((product(stages[2], tmp_path) / "results.json").read_text())["aggregate"][
+            "episodes"
+        ]
+        == 1
+    )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)}
     assert len(before) == 3
     assert run_stages(stages, tmp_path, manifest=MANIFEST).done == stages
@@ -65,11 +73,17 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
 
 def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path) -> None:
     first, second = imitation(), imitation(seed=1)
-    whole, more = [DATA, first, evaluated(first)], [DATA, first, evaluated(first), second, evaluated(second)]
+    whole, more = (
+        [DATA, first, evaluated(first)],
+        [DATA, first, evaluated(first), second, evaluated(second)],
+    )
     run_stages(whole, tmp_path, manifest=MANIFEST, workers=2)
     shutil.rmtree(product(DATA, tmp_path))
     shutil.rmtree(product(first, tmp_path) / "checkpoints")
-    assert left_to_do(whole, tmp_path) == [] and run_stages(whole, tmp_path, manifest=MANIFEST).done == whole
+    assert (
+        left_to_do(whole, tmp_path) == []
+        and run_stages(whole, tmp_path, manifest=MANIFEST).done == whole
+    )
     assert not product(DATA, tmp_path).exists(), "nobody needs it any more"
     assert left_to_do(more, tmp_path) == [DATA, second, evaluated(second)]
     kept = (product(whole[2], tmp_path) / "results.json").read_bytes()
@@ -81,7 +95,9 @@ def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path
     assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
 
 
-def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_once(tmp_path: Path) -> None:
+def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_once(
+    tmp_path: Path,
+) -> None:
     run = imitation()
     measurements = [Measurement("imitation", "here", 0, (evaluated(run),))]
     study = Study("toy", "", ("debug",), "imitation", lambda preset, seeds: measurements)
@@ -90,7 +106,10 @@ def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_o
     for stage in (DATA, run):  # as if it had been done on a slow machine
         told = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
         write_atomically(folder(stage, tmp_path) / DONE, json.dumps(told).encode())
-        write_atomically(folder(stage, tmp_path) / SPENT, json.dumps({"seconds": 3600, "core_seconds": 3600}).encode())
+        write_atomically(
+            folder(stage, tmp_path) / SPENT,
+            json.dumps({"seconds": 3600, "core_seconds": 3600}).encode(),
+        )
     whole = gather(study, "debug", measurements, tmp_path)
     assert whole.rows[0].hours == 2
     shutil.rmtree(product(DATA, tmp_path))
@@ -117,7 +136,9 @@ def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> No
     write_description(DATA, tmp_path)
     write_atomically(folder(DATA, tmp_path) / DONE, b"{}")
     product(DATA, tmp_path).mkdir()
-    assert _Pool([DATA, together], tmp_path, 1)._next() == (together, 2), "it waits for no core that does not exist"
+    assert _Pool([DATA, together], tmp_path, 1)._next() == (together, 2), (
+        "it waits for no core that does not exist"
+    )
     assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 
 
@@ -126,7 +147,9 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
 ) -> None:
     bad = Collect(("pointmass/nowhere",), 1)
     blocked = Train(imitation().config, bad)
-    outcome = run_stages([bad, blocked, evaluated(blocked), DATA], tmp_path, manifest=MANIFEST, workers=1)
+    outcome = run_stages(
+        [bad, blocked, evaluated(blocked), DATA], tmp_path, manifest=MANIFEST, workers=1
+    )
     assert (outcome.done, outcome.failed) == ([DATA], [bad])
     assert outcome.blocked == [blocked, evaluated(blocked)]
     log = folder(bad, tmp_path) / LOG
@@ -138,13 +161,22 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
 
 def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
     write_description(DATA, tmp_path)
-    write_atomically(folder(DATA, tmp_path) / SPENT, json.dumps({"seconds": 1000.0, "core_seconds": 3000.0}).encode())
+    write_atomically(
+        folder(DATA, tmp_path) / SPENT,
+        json.dumps({"seconds": 1000.0, "core_seconds": 3000.0}).encode(),
+    )
     carry_out(DATA, tmp_path)
-    assert 1000 < facts(DATA, tmp_path)["seconds"] < 2000 and 3000 < facts(DATA, tmp_path)["core_seconds"] < 4000
+    assert (
+        1000 < facts(DATA, tmp_path)["seconds"] < 2000
+        and 3000 < facts(DATA, tmp_path)["core_seconds"] < 4000
+    )
 
 
 def test_two_runners_on_one_folder_are_refused(tmp_path: Path) -> None:
-    with claim(tmp_path, MANIFEST), pytest.raises(UserError, match="in use by another process"):
+    with (
+        locked_folder(tmp_path, MANIFEST),
+        pytest.raises(UserError, match="in use by another process"),
+    ):
         run_stages([DATA], tmp_path, manifest=MANIFEST)
 
 
@@ -158,7 +190,12 @@ def test_another_study_in_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> None:
     runner = start("endless", str(tmp_path))
     run = product(imitation(steps=1_000_000), tmp_path)
-    wait_until(lambda: (run / "metrics.jsonl").exists() and len((run / "metrics.jsonl").read_text().splitlines()) > 3)
+    wait_until(
+        lambda: (
+            (run / "metrics.jsonl").exists()
+            and len((run / "metrics.jsonl").read_text().splitlines()) > 3
+        )
+    )
     runner.send_signal(number)
     _, told = runner.communicate(timeout=60)
     if number == signal.SIGINT:
@@ -169,7 +206,9 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         wait_until(lambda: _is_free(lock), seconds=20)
 
 
-def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(tmp_path: Path) -> None:
+def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
+    tmp_path: Path,
+) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
     endless = imitation(steps=1_000_000)
     place, run = write_description(endless, tmp_path), product(endless, tmp_path)

@@ -1,4 +1,5 @@
-"""How many cores this process may use: those that the system gives it, within the CPU quota of its container."""
+"""How many cores this process may use: those that the system gives it, within the CPU quota of its
+container."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ ROOT = Path("/")
 
 
 def cores() -> int:
-    """Cores this process may use, at least one: those it may run on, but no more than its quota, rounded up."""
+    """Cores this process may use, at least one: those it may run on, but no more than its quota,
+    rounded up."""
     quota = cpu_quota()
     return allowed_cores() if quota is None else max(1, min(allowed_cores(), math.ceil(quota)))
 
 
 def allowed_cores() -> int:
-    """Cores the system lets this process run on. macOS sets no such bound: there it is all of them."""
+    """Cores the system lets this process run on. macOS sets no such bound: there it is all of
+    them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -43,14 +46,18 @@ def _quotas(root: Path) -> Iterator[float]:
         elif "cpu" in controllers.split(","):
             for name in dict.fromkeys((controllers, "cpu")):
                 for folder in _and_above(path):
-                    files = (groups / name / folder / f"cpu.cfs_{kind}_us" for kind in ("quota", "period"))
+                    files = (
+                        groups / name / folder / f"cpu.cfs_{kind}_us"
+                        for kind in ("quota", "period")
+                    )
                     yield from _quota(*(_text(file).strip() for file in files))
 
 
 def _and_above(path: str) -> Iterator[str]:
     """A group's path relative to its hierarchy, then those of the groups above, to the top.
 
-    Inside a container the path may be the host's, which is not there: then the top holds the container's quota.
+    Inside a container the path may be the host's, which is not there: then the top holds the
+    container's quota.
     """
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for count in range(len(parts), -1, -1):
@@ -58,7 +65,8 @@ def _and_above(path: str) -> Iterator[str]:
 
 
 def _quota(quota: str = "", period: str = "") -> Iterator[float]:
-    """Cores, from microseconds in each period; nothing where there is no bound ("max", -1) or no file."""
+    """Cores, from microseconds in each period; nothing where there is no bound ("max", -1) or no
+    file."""
     if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
         yield int(quota) / int(period)
 

@@ -1,4 +1,5 @@
-"""Whether this process is one of several that train together, as torchrun and other launchers say in variables."""
+"""Whether this process is one of several that train together, as torchrun and other launchers say
+in variables."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from manyparts.core.errors import UserError
 
 VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 UNSET = f"for one process alone: unset {' '.join(VARIABLES)}"
-# What launchers set besides: torchrun a name of the run, the others the number of processes that they have started.
+# What launchers set besides: torchrun a name of the run, the others the number of processes that
+# they have started.
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 _AGENT = "TORCHELASTIC_USE_AGENT_STORE"  # torchrun itself is where the processes meet
 _COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -24,8 +26,9 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 class Launch:
     """This process among those that were launched together.
 
-    rank, local_rank: its number among all, and among those of this machine. world, local_world: how many these are.
-    patience_seconds: how long to wait for the others to come up: short where nothing but the variables speaks of them.
+    rank, local_rank: its number among all, and among those of this machine. world, local_world: how
+    many these are. patience_seconds: how long to wait for the others to come up: short where
+    nothing but the variables speaks of them.
     """
 
     rank: int
@@ -37,7 +40,8 @@ class Launch:
     patience_seconds: float
 
     def await_first(self) -> None:
-        """Until the first process answers, as a client must before it can join. Not for the first process itself.
+        """Until the first process answers, as a client must before it can join. Not for the first
+        process itself.
 
         Raises:
             OSError: it does not answer in time, or its name is unknown.
@@ -47,7 +51,9 @@ class Launch:
         until = time.monotonic() + self.patience_seconds
         while True:
             try:
-                socket.create_connection((self.address, self.port), timeout=_SECONDS_BETWEEN_LOOKS).close()
+                socket.create_connection(
+                    (self.address, self.port), timeout=_SECONDS_BETWEEN_LOOKS
+                ).close()
                 return
             except OSError:
                 if time.monotonic() > until:
@@ -73,7 +79,8 @@ def launched_with_others() -> Launch | None:
     A cluster or a container may have set the variables for other work, so they are checked.
 
     Raises:
-        UserError: WORLD_SIZE names several processes, and another variable is missing or is no such number.
+        UserError: WORLD_SIZE names several processes, and another variable is missing or is no such
+        number.
     """
     if not os.environ.get("WORLD_SIZE"):
         return None
@@ -90,7 +97,9 @@ def launched_with_others() -> Launch | None:
         rank=_number("RANK", range(world)),
         local_rank=_number("LOCAL_RANK", range(world)),
         world=world,
-        local_world=_number("LOCAL_WORLD_SIZE", range(1, world + 1)) if os.environ.get("LOCAL_WORLD_SIZE") else world,
+        local_world=_number("LOCAL_WORLD_SIZE", range(1, world + 1))
+        if os.environ.get("LOCAL_WORLD_SIZE")
+        else world,
         address=os.environ["MASTER_ADDR"],
         port=_number("MASTER_PORT", range(1 << 16)),
         patience_seconds=_PATIENCE_SECONDS if _has_launcher(world) else _IMPATIENCE_SECONDS,
@@ -104,10 +113,14 @@ def _number(variable: str, choices: range) -> int:
     except ValueError:
         number = choices.start - 1
     if number not in choices:
-        raise UserError(f"{variable} is {text!r}; expected {choices.start} to {choices.stop - 1}, or {UNSET}")
+        raise UserError(
+            f"{variable} is {text!r}; expected {choices.start} to {choices.stop - 1}, or {UNSET}"
+        )
     return number
 
 
 def _has_launcher(world: int) -> bool:
     """Whether a launcher is at work that starts as many processes as WORLD_SIZE says."""
-    return bool(os.environ.get(_TORCHRUN)) or any(os.environ.get(name) == str(world) for name in _COUNTS)
+    return bool(os.environ.get(_TORCHRUN)) or any(
+        os.environ.get(name) == str(world) for name in _COUNTS
+    )

@@ -19,7 +19,8 @@ def alive(process: int) -> bool:
 
 
 def started(process: int) -> str:
-    """When a process began, in the system's own clock, to tell it from a later one of the same number.
+    """When a process began, in the system's own clock, to tell it from a later one of the same
+    number.
 
     Empty where the system does not say (macOS).
     """
@@ -31,7 +32,8 @@ def started(process: int) -> str:
 
 
 def ending(code: int) -> str:
-    """How a process ended, from its exit code, which is minus the signal's number where a signal ended it."""
+    """How a process ended, from its exit code, which is minus the signal's number where a signal
+    ended it."""
     if code >= 0:
         return f"exit code {code}"
     try:

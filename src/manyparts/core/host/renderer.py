@@ -1,4 +1,5 @@
-"""What draws pictures without a display: which backend MuJoCo is to use, and whether it loads here."""
+"""What draws pictures without a display: which backend MuJoCo is to use, and whether it loads
+here."""
 
 from __future__ import annotations
 
@@ -29,8 +30,9 @@ class NoRendererError(UserError):
 def choose_backend() -> str:
     """Choose how MuJoCo draws without a display, before it is imported; returns the backend's name.
 
-    On Linux sets MUJOCO_GL to egl or osmesa, whichever loads, unless it is set. LP_NUM_THREADS becomes 1 unless it is
-    set: several processes draw faster than several threads of one. Elsewhere MuJoCo has one backend of its own.
+    On Linux sets MUJOCO_GL to egl or osmesa, whichever loads, unless it is set. LP_NUM_THREADS
+    becomes 1 unless it is set: several processes draw faster than several threads of one. Elsewhere
+    MuJoCo has one backend of its own.
 
     Raises:
         NoRendererError: neither loads, or MUJOCO_GL names what cannot draw here.
@@ -43,7 +45,9 @@ def choose_backend() -> str:
     platform = os.environ.get("PYOPENGL_PLATFORM", "").strip().lower()
     chosen = _backend(asked, platform, _display(), os.environ.get("MUJOCO_EGL_DEVICE_ID", ""))
     if os.environ.get("MUJOCO_GL") != chosen:
-        os.environ["MUJOCO_GL"] = chosen  # also where it was written otherwise, since dm_control reads it strictly
+        os.environ["MUJOCO_GL"] = (
+            chosen  # also where it was written otherwise, since dm_control reads it strictly
+        )
     return chosen
 
 
@@ -55,18 +59,23 @@ def egl_loads(*others: str) -> bool:
 
 @lru_cache
 def _backend(asked: str, platform: str, display: str, device: str) -> str:
-    """The backend, given MUJOCO_GL, PYOPENGL_PLATFORM, a display and MUJOCO_EGL_DEVICE_ID ("": unset)."""
+    """The backend, given MUJOCO_GL, PYOPENGL_PLATFORM, a display and MUJOCO_EGL_DEVICE_ID ("":
+    unset)."""
     if asked in _WINDOW and display and _window_opens():
         return "glfw"
     working = [name for name in BACKENDS if _loads(name)]
     mend = f"unset {{}} ({working[0]} works here)" if working else f"install one with: {APT}"
     if asked and asked not in working:
-        raise NoRendererError(f"MUJOCO_GL is {asked!r}{_complaint(asked)}", mend.format("MUJOCO_GL"))
+        raise NoRendererError(
+            f"MUJOCO_GL is {asked!r}{_complaint(asked)}", mend.format("MUJOCO_GL")
+        )
     if not working:
         raise NoRendererError("neither EGL nor OSMesa loads", mend)
     chosen = asked or next((name for name in working if name == platform), working[0])
     if platform and platform != chosen:
-        raise NoRendererError(f"PYOPENGL_PLATFORM is {platform!r}", mend.format("PYOPENGL_PLATFORM"))
+        raise NoRendererError(
+            f"PYOPENGL_PLATFORM is {platform!r}", mend.format("PYOPENGL_PLATFORM")
+        )
     if chosen == "egl" and device and not _loads("egl", device):
         problem = f"MUJOCO_EGL_DEVICE_ID is {device!r}, and EGL has no such device"
         raise NoRendererError(problem, mend.format("MUJOCO_EGL_DEVICE_ID"))
@@ -102,7 +111,8 @@ def _display() -> str:
 def _load_triton_first() -> None:
     """Load Triton's library, where PyTorch for CUDA brought it, before Mesa's.
 
-    Both hold an LLVM: a process that loads Triton's after Mesa's dies (seen with triton 3.x and Mesa 22).
+    Both hold an LLVM: a process that loads Triton's after Mesa's dies (seen with triton 3.x and
+    Mesa 22).
     """
     found = importlib.util.find_spec("triton")
     for folder in (found and found.submodule_search_locations) or ():
@@ -114,7 +124,9 @@ def _loads(backend: str, device: str = "") -> bool:
     """device: the number of EGL's device to use; "": any."""
     try:
         if backend == "osmesa":
-            return bool(ctypes.CDLL("libOSMesa.so.8" if _found("libOSMesa.so.8") else "libOSMesa.so"))
+            return bool(
+                ctypes.CDLL("libOSMesa.so.8" if _found("libOSMesa.so.8") else "libOSMesa.so")
+            )
         return _egl_has_device(ctypes.CDLL("libEGL.so.1"), device)
     except (OSError, AttributeError):
         return False
@@ -129,7 +141,8 @@ def _found(library: str) -> bool:
 
 
 def _egl_has_device(egl: ctypes.CDLL, device: str) -> bool:
-    """Whether EGL can open a display on some device without a window system, as MuJoCo asks of it."""
+    """Whether EGL can open a display on some device without a window system, as MuJoCo asks of
+    it."""
     address = egl.eglGetProcAddress
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
     query, display_of = address(b"eglQueryDevicesEXT"), address(b"eglGetPlatformDisplayEXT")
@@ -137,7 +150,9 @@ def _egl_has_device(egl: ctypes.CDLL, device: str) -> bool:
         return False
     devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int32()
     query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(query)
-    display_of = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(display_of)
+    display_of = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(
+        display_of
+    )
     if not query(16, devices, ctypes.byref(count)):
         return False
     there = devices[: count.value]

@@ -37,8 +37,8 @@ def make_folder(path: Path) -> None:
 
 
 def temporary_folder(path: Path) -> Path:
-    """A fresh hidden folder beside `path`; those that killed processes of this machine left there are removed. Raises
-    UserError if none can be made."""
+    """A fresh hidden folder beside `path`; those that killed processes of this machine left there
+    are removed. Raises UserError if none can be made."""
     prefix = f".{path.name}.partial-{socket.gethostname()}-"
     make_folder(path.parent)
     for left in path.parent.glob(f"{prefix}*"):
@@ -49,7 +49,7 @@ def temporary_folder(path: Path) -> Path:
     return folder
 
 
-def put_in_place(folder: Path, path: Path) -> bool:
+def rename_into_place(folder: Path, path: Path) -> bool:
     """Give `folder` the name `path`. False, with nothing changed, if something bears it already."""
     try:
         if not path.exists():
@@ -62,7 +62,8 @@ def put_in_place(folder: Path, path: Path) -> bool:
 
 
 def replace_folder(folder: Path, path: Path) -> None:
-    """Give `folder` the name `path` and remove what bore it; both names hold a whole folder at every moment."""
+    """Give `folder` the name `path` and remove what bore it; both names hold a whole folder at
+    every moment."""
     _exchange(folder, path)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -84,9 +85,12 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def _exchanged_by_system(one: bytes, other: bytes) -> bool:
-    """Whether Linux or macOS could give two folders each other's name in one step; some file systems cannot."""
+    """Whether Linux or macOS could give two folders each other's name in one step; some file
+    systems cannot."""
     library, exchange = ctypes.CDLL(None), 2
     if hasattr(library, "renameat2"):
         at_working_directory = -100
-        return library.renameat2(at_working_directory, one, at_working_directory, other, exchange) == 0
+        return (
+            library.renameat2(at_working_directory, one, at_working_directory, other, exchange) == 0
+        )
     return hasattr(library, "renamex_np") and library.renamex_np(one, other, exchange) == 0

@@ -1,4 +1,5 @@
-"""A name that stands for a file or folder next to it: a link, or where the file system knows none a text file."""
+"""A name that stands for a file or folder next to it: a link, or where the file system knows none a
+text file."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ _LONGEST_NAME = 255
 
 
 def point_at(pointer: Path, name: str) -> None:
-    """Let `pointer` stand for its sibling `name`, in one step; whatever file or link it was is replaced.
+    """Let `pointer` stand for its sibling `name`, in one step; whatever file or link it was is
+    replaced.
 
-    exFAT, some network shares and some FUSE file systems refuse links: there `pointer` is a file that holds the name.
+    exFAT, some network shares and some FUSE file systems refuse links: there `pointer` is a file
+    that holds the name.
     """
     fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
@@ -24,7 +27,8 @@ def point_at(pointer: Path, name: str) -> None:
 
 
 def pointed_at(pointer: Path) -> str | None:
-    """The name of the sibling that `pointer` stands for; None where it stands for none, or is no pointer."""
+    """The name of the sibling that `pointer` stands for; None where it stands for none, or is no
+    pointer."""
     try:
         if pointer.is_symlink():
             target = pointer.parent / os.readlink(pointer)
@@ -38,7 +42,8 @@ def pointed_at(pointer: Path) -> str | None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Give a file that never changes a second name; a copy where the disk knows no such names, or it is another."""
+    """Give a file that never changes a second name; a copy where the disk knows no such names, or
+    it is another."""
     try:
         os.link(source, target)
     except OSError:
@@ -46,7 +51,8 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def symlink_or_copy(source: str | Path, target: Path) -> None:
-    """Let `target` stand for the file `source` anywhere; a copy where the file system knows no links."""
+    """Let `target` stand for the file `source` anywhere; a copy where the file system knows no
+    links."""
     try:
         target.symlink_to(source)
     except FileExistsError:

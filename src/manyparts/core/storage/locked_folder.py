@@ -1,4 +1,5 @@
-"""A folder that one process at a time works in, begun with settings that must be the same when it is resumed."""
+"""A folder that one process at a time works in, begun with settings that must be the same when it
+is resumed."""
 
 from __future__ import annotations
 
@@ -20,21 +21,21 @@ _HASH, _SHOWN = 64, 8  # characters of a hash, and those that tell it from anoth
 
 
 @contextlib.contextmanager
-def claim(
+def locked_folder(
     folder: Path,
     manifest: Mapping[str, Any],
     *,
     way_out: str = "use those to finish it, delete it, or choose another output",
-    anew: Mapping[str, str] | None = None,
+    resettable: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
     """Make the folder, or continue in it, and hold it until the block ends.
 
     If the block fails before it wrote anything, the folder goes.
 
     Args:
-        manifest: plain JSON values that decide what the folder will hold.
-        way_out: what to do where the folder was begun with another manifest.
-        anew: settings that may have changed, and what is said then: the folder is emptied, and begun anew.
+        manifest: plain JSON values that decide what the folder will hold. way_out: what to do where
+        the folder was begun with another manifest. anew: settings that may have changed, and what
+        is said then: the folder is emptied, and begun anew.
 
     Raises:
         UserError: it was begun with another manifest, or another process holds it.
@@ -42,7 +43,7 @@ def claim(
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder / LOCK, what=str(folder)):
         try:
-            _empty_if_outdated(folder, manifest, anew or {})
+            _empty_if_outdated(folder, manifest, resettable or {})
             _require_same(folder, manifest, way_out)
             yield
         finally:
@@ -56,15 +57,20 @@ def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
     return path.exists() and json.loads(path.read_text()) == _plain(manifest)
 
 
-def _empty_if_outdated(folder: Path, manifest: Mapping[str, Any], anew: Mapping[str, str]) -> None:
+def _empty_if_outdated(
+    folder: Path, manifest: Mapping[str, Any], resettable: Mapping[str, str]
+) -> None:
     """Empty a folder whose manifest differs in settings of `anew` alone, and say so."""
     path = folder / MANIFEST
     keys = _different(json.loads(path.read_text()), _plain(manifest)) if path.exists() else []
-    if not keys or not anew.keys() >= set(keys):
+    if not keys or not resettable.keys() >= set(keys):
         return
-    say(f"{folder} is begun anew: {'; '.join(anew[key] for key in keys)}", error=True)
+    say(f"{folder} is begun resettable: {'; '.join(resettable[key] for key in keys)}", error=True)
     inside = [each for each in folder.iterdir() if each.name not in {*LOCK_FILES, MANIFEST}]
-    for each in [*inside, path]:  # the manifest last: without it, what is left would count as begun now
+    for each in [
+        *inside,
+        path,
+    ]:  # the manifest last: without it, what is left would count as begun now
         shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
 
 
@@ -73,9 +79,14 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
     begun, asked = json.loads(path.read_text()), _plain(manifest)
-    different = [f"{key}: {_short(begun.get(key))}, {_short(asked.get(key))}" for key in _different(begun, asked)]
+    different = [
+        f"{key}: {_short(begun.get(key))}, {_short(asked.get(key))}"
+        for key in _different(begun, asked)
+    ]
     if different:
-        raise UserError(f"{folder} was begun with other settings ({'; '.join(different)}); {way_out}")
+        raise UserError(
+            f"{folder} was begun with other settings ({'; '.join(different)}); {way_out}"
+        )
 
 
 def _different(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,8 @@ def knows_locks(folder: Path) -> bool:
 
 
 def can_be_locked(file: Path) -> bool:
-    """Whether the file system locks this file, or another process has. HDF5 gives up on a file where it does not."""
+    """Whether the file system locks this file, or another process has. HDF5 gives up on a file
+    where it does not."""
     try:
         with open(file, "rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -46,10 +47,11 @@ def can_be_locked(file: Path) -> bool:
 
 @contextlib.contextmanager
 def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs. The system lets go of it when a process ends, however it ends.
+    """Hold the lock file `path` while the block runs. The system lets go of it when a process ends,
+    however it ends.
 
-    Some file systems refuse locks (some NFS, Lustre, FUSE). There a second file names the process that holds it. If
-    that process has ended, the next one takes over.
+    Some file systems refuse locks (some NFS, Lustre, FUSE). There a second file names the process
+    that holds it. If that process has ended, the next one takes over.
 
     Args:
         what: what the lock guards, as the error names it.
@@ -113,7 +115,8 @@ def _read(path: Path) -> str:
 
 
 def _is_here(holder: str) -> bool:
-    """Whether the named process is one of this machine; of other machines we cannot know whether it still runs."""
+    """Whether the named process is one of this machine; of other machines we cannot know whether it
+    still runs."""
     words = holder.split()
     return len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
 

@@ -1,4 +1,5 @@
-"""Arrays under names, as HDF5, Arrow, TFRecord and .npz hold them, as cameras, one state and one action."""
+"""Arrays under names, as HDF5, Arrow, TFRecord and .npz hold them, as cameras, one state and one
+action."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import ActionContract, Spec, TaskEntry
 from manyparts.data.formats.errors import Complain
-from manyparts.data.formats.kinds import Entry, is_picture, why_not, why_not_by_values
+from manyparts.data.formats.kinds import Entry, is_image, why_not, why_not_by_values
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 UNKNOWN = "unknown"
@@ -40,8 +41,9 @@ class Look:
 
 @dataclass(frozen=True)
 class Plan:
-    """How observations are put together. cameras: name to (array, height, width). state: names of arrays that are laid
-    side by side. state_names: one a dimension. left_out: arrays that are neither, by name, and why."""
+    """How observations are put together. cameras: name to (array, height, width). state: names of
+    arrays that are laid side by side. state_names: one a dimension. left_out: arrays that are
+    neither, by name, and why."""
 
     cameras: Mapping[str, tuple[str, int, int]]
     state: tuple[str, ...]
@@ -74,11 +76,15 @@ def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
         faults = [look.faults[name] for look in looks if name in look.faults]
         kind, count = seen.most_common(1)[0] if seen else (None, 0)
         if kind is not None and 2 * count >= len(looks):
-            entries[name] = Counter(entry for entry in there if entry.kind == kind).most_common(1)[0][0]
+            entries[name] = Counter(entry for entry in there if entry.kind == kind).most_common(1)[
+                0
+            ][0]
         elif faults and len(faults) >= seen.total():
             left_out[name] = faults[0]
         elif len(seen) > 1:
-            left_out[name] = f"differs between episodes: {', '.join(map(_described, list(dict.fromkeys(there))[:3]))}"
+            left_out[name] = (
+                f"differs between episodes: {', '.join(map(_described, list(dict.fromkeys(there))[:3]))}"
+            )
         else:
             left_out[name] = f"only {seen.total()} of {len(looks)} episodes have it"
     return entries, left_out
@@ -89,8 +95,8 @@ def plan(
     left_out: Mapping[str, str] | None = None,
     seen: Callable[[str], Iterable[np.ndarray]] = lambda _: (),
 ) -> Plan:
-    """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the order of their
-    names.
+    """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the
+    order of their names.
 
     Args:
         entries: what the observations are like, by name.
@@ -102,13 +108,16 @@ def plan(
         entry = entries[name]
         if why := why_not(name, entry, entries.keys() | left_out.keys()):
             left_out[name] = why
-        elif is_picture(entry):
+        elif is_image(entry):
             pictures[name] = entry
         elif why := why_not_by_values(seen(name)):
             left_out[name] = why
         else:
             state.append(name)
-    cameras = {camera: (name, *pictures[name].shape[:2]) for name, camera in _cameras(list(pictures)).items()}
+    cameras = {
+        camera: (name, *pictures[name].shape[:2])
+        for name, camera in _cameras(list(pictures)).items()
+    }
     names = [each for name in state for each in _dimensions(name, entries[name].shape)]
     return Plan(cameras, tuple(state), tuple(names), left_out)
 
@@ -126,10 +135,12 @@ def longer_note(names: Collection[str], actions: str) -> list[str]:
 
 
 def one_a_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
-    """(T,) of an episode's numbers, (T,) or (T, 1), such as its rewards. Raises UserError beginning with `where` for
-    another shape."""
+    """(T,) of an episode's numbers, (T,) or (T, 1), such as its rewards. Raises UserError beginning
+    with `where` for another shape."""
     if values.size != length:
-        raise UserError(f"{where} has shape {values.shape}; expected one number a step, ({length},) or ({length}, 1)")
+        raise UserError(
+            f"{where} has shape {values.shape}; expected one number a step, ({length},) or ({length}, 1)"
+        )
     return values.reshape(length)
 
 
@@ -143,10 +154,11 @@ def spec_of(
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
     choices: tuple[str, ...] = (),
 ) -> Spec:
-    """What can be derived of an embodiment that others recorded; what actions mean is not written there.
+    """What can be derived of an embodiment that others recorded; what actions mean is not written
+    there.
 
-    named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are known and finite; else
-    those that were seen.
+    named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are
+    known and finite; else those that were seen.
     """
     (low, high), measured = seen_bounds(statistics), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
@@ -169,10 +181,14 @@ def spec_of(
 def seen_bounds(
     statistics: Statistics, columns: Sequence[str] = (ACTION, EXPERT_ACTION)
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The least and greatest number a dimension of what was done and of what the expert wanted to do, a little apart
-    where it never changed: an agent that imitates is to reach as far as either."""
+    """The least and greatest number a dimension of what was done and of what the expert wanted to
+    do, a little apart where it never changed: an agent that imitates is to reach as far as
+    either."""
     seen = [statistics[name] for name in columns if name in statistics.features]
-    low, high = np.min([each.min for each in seen], axis=0), np.max([each.max for each in seen], axis=0)
+    low, high = (
+        np.min([each.min for each in seen], axis=0),
+        np.max([each.max for each in seen], axis=0),
+    )
     width, middle = np.maximum(high - low, 1e-6), (low + high) / 2
     return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
 
@@ -183,16 +199,20 @@ class Gathering:
     def __init__(self) -> None:
         self._running: dict[str, RunningStatistics] = {}
 
-    def add(self, columns: Mapping[str, np.ndarray], where: str, state_names: Sequence[str]) -> None:
-        """Take in an episode's columns. Raises UserError beginning with `where`, and takes in nothing, for numbers that
-        are not finite. state_names: of each dimension of the state."""
+    def add(
+        self, columns: Mapping[str, np.ndarray], where: str, state_names: Sequence[str]
+    ) -> None:
+        """Take in an episode's columns. Raises UserError beginning with `where`, and takes in
+        nothing, for numbers that are not finite. state_names: of each dimension of the state."""
         chosen = {name: columns[name] for name in (STATE, ACTION, EXPERT_ACTION) if name in columns}
         chosen = {name: values for name, values in chosen.items() if values.shape[1]}
         for name, values in chosen.items():
             if not (finite := np.isfinite(values)).all():
                 row, number = np.argwhere(~finite)[0].tolist()
                 called = f", {state_names[number]}" if name == STATE else ""
-                raise UserError(f"{where}: {name} holds NaN or infinity (row {row}, dimension {number}{called})")
+                raise UserError(
+                    f"{where}: {name} holds NaN or infinity (row {row}, dimension {number}{called})"
+                )
         for name, values in chosen.items():
             self._running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
 
@@ -210,10 +230,11 @@ def gather_sound(
     complain: Complain,
     state_names: Sequence[str],
 ) -> tuple[list[int], Statistics]:
-    """The episodes that can be read and hold finite numbers, and the statistics of their state and action, in one pass.
+    """The episodes that can be read and hold finite numbers, and the statistics of their state and
+    action, in one pass.
 
-    names: what the dataset calls its episodes. read: an episode's columns, by its number among the names. Raises
-    UserError where none is left; `complain` is called for each that is not.
+    names: what the dataset calls its episodes. read: an episode's columns, by its number among the
+    names. Raises UserError where none is left; `complain` is called for each that is not.
     """
     gathering, sound, first = Gathering(), [], ""
     for number, name in enumerate(names):
@@ -229,23 +250,30 @@ def gather_sound(
     return sound, gathering.finish(where)
 
 
-def tasks_of(sentences: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
-    """The tasks that are told apart by their sentences alone, and each episode's: int64 (n,)."""
-    known = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
-    tasks = tuple(TaskEntry(f"{UNKNOWN}/{number}", sentence) for sentence, number in known.items())
-    return tasks, np.asarray([known[sentence] for sentence in sentences], dtype=np.int64)
+def tasks_of(instructions: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
+    """The tasks that are told apart by their instructions alone, and each episode's: int64 (n,)."""
+    known = {instruction: number for number, instruction in enumerate(dict.fromkeys(instructions))}
+    tasks = tuple(
+        TaskEntry(f"{UNKNOWN}/{number}", instruction) for instruction, number in known.items()
+    )
+    return tasks, np.asarray([known[instruction] for instruction in instructions], dtype=np.int64)
 
 
 def _described(entry: Entry) -> str:
-    return f"{entry.dtype} {entry.shape}" + (f" with {entry.more} row more than actions" if entry.more else "")
+    return f"{entry.dtype} {entry.shape}" + (
+        f" with {entry.more} row more than actions" if entry.more else ""
+    )
 
 
 def _cameras(names: Sequence[str]) -> dict[str, str]:
-    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name. Where two would get one name, both keep
-    theirs."""
+    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name. Where two would get
+    one name, both keep theirs."""
     short = {name: _without_endings(name.rsplit("/", 1)[-1]) for name in names}
     used = Counter(short.values())
-    return {name: camera if used[camera] == 1 else name.replace("/", "_") for name, camera in short.items()}
+    return {
+        name: camera if used[camera] == 1 else name.replace("/", "_")
+        for name, camera in short.items()
+    }
 
 
 def _without_endings(name: str) -> str:

@@ -1,4 +1,5 @@
-"""Columns of numbers in Arrow's tables, as arrays: whoever keeps rows in Arrow or Parquet is read by this one rule."""
+"""Columns of numbers in Arrow's tables, as arrays: whoever keeps rows in Arrow or Parquet is read
+by this one rule."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import pyarrow as pa
 
 
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth. A float that is null is NaN.
+    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth. A float that is
+    null is NaN.
 
     Raises ValueError where it holds something else, rows hold various numbers, or a row or a whole number is null:
     flattened, such rows would move all that follow.
@@ -35,7 +37,9 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+    return (
+        pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
+    )
 
 
 def _odd_one(array: pa.Array) -> int | None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Complain, NotReadError, refuse
-from manyparts.data.formats.foreign_layouts import HDF5_NAMES, datasets_below, foreign_file, foreign_folder, is_hdf5
+from manyparts.data.formats.foreign_layouts import (
+    HDF5_NAMES,
+    datasets_below,
+    foreign_file,
+    foreign_folder,
+    is_hdf5,
+)
 from manyparts.data.formats.hdf5 import open_hdf5
 from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.lerobot import layout
@@ -28,10 +34,11 @@ _MARKS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
 def open_reader(path: Path, complain: Complain = refuse) -> Reader:
-    """The reader of the dataset at a path. complain: is called for counts that disagree and for episodes that
-    cannot be read, by default an error.
+    """The reader of the dataset at a path. complain: is called for counts that disagree and for
+    episodes that cannot be read, by default an error.
 
-    Raises UserError if there is none that can be read, NotReadError for what is recognised and not read.
+    Raises UserError if there is none that can be read, NotReadError for what is recognised and not
+    read.
     """
     if not path.exists():
         raise UserError(f"no dataset at {path}")
@@ -69,7 +76,11 @@ def _open_file(path: Path, complain: Complain) -> Reader:
 def _moving(names: Sequence[str]) -> str:
     """What to do with demonstrations that do not lie in the group that robomimic has them in."""
     demo = next((name for name in names if name.startswith("demo_")), "")
-    return f"put all of them into a group data with h5py, such as file.move('{demo}', 'data/{demo}')" if demo else ""
+    return (
+        f"put all of them into a group data with h5py, such as file.move('{demo}', 'data/{demo}')"
+        if demo
+        else ""
+    )
 
 
 def _refusal(path: Path) -> NotReadError:
@@ -80,4 +91,6 @@ def _refusal(path: Path) -> NotReadError:
         return NotReadError(f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}")
     if kind := foreign_folder(path):
         return kind.error(path)
-    return NotReadError(f"{path} holds no dataset that can be read: {layout.INFO} is missing", f"known are {KNOWN}")
+    return NotReadError(
+        f"{path} holds no dataset that can be read: {layout.INFO} is missing", f"known are {KNOWN}"
+    )

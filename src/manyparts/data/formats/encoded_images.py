@@ -1,4 +1,5 @@
-"""Images that lie in files as encoded bytes, one string per step: JPEG, PNG, WebP and what else Pillow knows."""
+"""Images that lie in files as encoded bytes, one string per step: JPEG, PNG, WebP and what else
+Pillow knows."""
 
 from __future__ import annotations
 
@@ -16,17 +17,37 @@ from manyparts.data.formats.kinds import Entry
 from manyparts.data.png import decode_png, deep_pixels
 
 UNREADABLE = (
-    *(OSError, ValueError, SyntaxError, EOFError, IndexError, OverflowError, struct.error, zlib.error),
+    *(
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        IndexError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+    ),
     Image.DecompressionBombError,
 )
 _BEGINNINGS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
 _WEBP = (b"RIFF", b"WEBP")
 _SHORTEST = 64  # bytes: a few numbers may begin in the same way by chance
-_CHANNELS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "PA": 2, "P": 3, "RGB": 3, "YCbCr": 3}  # a palette is colour
+_CHANNELS = {
+    "1": 1,
+    "L": 1,
+    "I": 1,
+    "F": 1,
+    "LA": 2,
+    "PA": 2,
+    "P": 3,
+    "RGB": 3,
+    "YCbCr": 3,
+}  # a palette is colour
 
 
 def encoding_of(content: bytes | memoryview | np.ndarray) -> str | None:
-    """ "PNG", "JPEG" or "WebP" if bytes, or uint8 (n,), begin as such a file does and are long enough for one."""
+    """ "PNG", "JPEG" or "WebP" if bytes, or uint8 (n,), begin as such a file does and are long
+    enough for one."""
     begin = bytes(content[:12])
     if len(content) < _SHORTEST:
         return None
@@ -36,7 +57,8 @@ def encoding_of(content: bytes | memoryview | np.ndarray) -> str | None:
 
 
 def look_at(content: bytes | memoryview) -> Entry:
-    """Shape (h, w, channels) and dtype of an image's pixels as the file holds them, from its head alone.
+    """Shape (h, w, channels) and dtype of an image's pixels as the file holds them, from its head
+    alone.
 
     Raises one of UNREADABLE if it is no image.
     """
@@ -52,7 +74,8 @@ def is_colour(entry: Entry) -> bool:
 
 
 def decoded_entry(content: bytes) -> Entry | str:
-    """What an encoded image holds once its alpha is dropped, colour or grey; or why it is no image of 8 bits."""
+    """What an encoded image holds once its alpha is dropped, colour or grey; or why it is no image
+    of 8 bits."""
     try:
         entry = look_at(content)
     except UNREADABLE as error:
@@ -62,7 +85,9 @@ def decoded_entry(content: bytes) -> Entry | str:
     return Entry((*entry.shape[:2], 1 if entry.shape[2] < 3 else 3), entry.dtype)
 
 
-def decode_images(contents: Iterable[bytes], rows: Sequence[int] | np.ndarray, where: str) -> np.ndarray:
+def decode_images(
+    contents: Iterable[bytes], rows: Sequence[int] | np.ndarray, where: str
+) -> np.ndarray:
     """Encoded images of one size to uint8 (n, h, w, 3).
 
     Args:
@@ -77,7 +102,11 @@ def decode_images(contents: Iterable[bytes], rows: Sequence[int] | np.ndarray, w
         try:
             frames.append(decode_png(content))
         except UNREADABLE as error:
-            raise UserError(f"{where}, frame {row}, is not a readable picture: {one_line(error)}") from error
+            raise UserError(
+                f"{where}, frame {row}, is not a readable picture: {one_line(error)}"
+            ) from error
         if frames[-1].shape != frames[0].shape:
-            raise UserError(f"{where}, frame {row}, has shape {frames[-1].shape}, frames before it {frames[0].shape}")
+            raise UserError(
+                f"{where}, frame {row}, has shape {frames[-1].shape}, frames before it {frames[0].shape}"
+            )
     return np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8)

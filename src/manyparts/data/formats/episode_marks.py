@@ -1,4 +1,5 @@
-"""Whether an array says where episodes end, and how many of them: flags, counters that start again, lists of ends."""
+"""Whether an array says where episodes end, and how many of them: flags, counters that start again,
+lists of ends."""
 
 from __future__ import annotations
 
@@ -16,8 +17,12 @@ _ENDS = re.compile(
     rf"|is_last|(?:episodes?|eps?|traj|trajectory)_(?:ends?|last|over|finished){_AS}"
     r"|ends?_of_(?:an_)?(?:episodes?|traj|trajectory)"
 )
-_FIRSTS = re.compile(rf"{_OF}firsts?{_AS}|(?:episodes?|eps?|traj|trajectory)_(?:starts?|begins?){_AS}|new_episodes?")
-_GOES_ON = re.compile(r"valids?|discounts?|(?:not_?|non_?)(?:dones?|terminals?|terminateds?)|continues?|conts?")
+_FIRSTS = re.compile(
+    rf"{_OF}firsts?{_AS}|(?:episodes?|eps?|traj|trajectory)_(?:starts?|begins?){_AS}|new_episodes?"
+)
+_GOES_ON = re.compile(
+    r"valids?|discounts?|(?:not_?|non_?)(?:dones?|terminals?|terminateds?)|continues?|conts?"
+)
 _UNSURE = re.compile(
     rf"{_OF}(?:ends?|last|final|over|finished|starts?|begins?|resets?|masks?){_AS}|(?:done|end|terminal)_masks?"
 )
@@ -29,9 +34,14 @@ _EPISODE = re.compile(
     rf"(?:episodes?|eps?|traj|trajs|trajectory|trajectories|demos?|demonstrations?|rollouts?)"
     rf"(?:_?(?:ids?|idxs?|index|indexes|indices|numbers?|nums?|no))?{_AS}"
 )
-_FEWEST_ROWS, _FEWEST_TIMES = 3, 5  # of an episode, on average, where an unsure name or a counter, or a clock tells
+_FEWEST_ROWS, _FEWEST_TIMES = (
+    3,
+    5,
+)  # of an episode, on average, where an unsure name or a counter, or a clock tells
 
-_OTHERS = re.compile(r"sub|phase|skill|stage|contact|segment|option|key|primitive|waypoint|gripper|stroke")
+_OTHERS = re.compile(
+    r"sub|phase|skill|stage|contact|segment|option|key|primitive|waypoint|gripper|stroke"
+)
 
 _LONGEST_END = 2  # rows: OGBench's loader marks the last two of an episode
 
@@ -52,7 +62,8 @@ def may_mark(name: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def is_flow(name: str, values: Iterable[np.ndarray]) -> str:
-    """Why an array with a value a step is no observation, since it tells episodes apart; empty if it may be one.
+    """Why an array with a value a step is no observation, since it tells episodes apart; empty if
+    it may be one.
 
     values: of some episodes, each (T,); they are looked at where the name is not sure.
     """
@@ -67,13 +78,17 @@ def is_flow(name: str, values: Iterable[np.ndarray]) -> str:
 
 
 def marked(arrays: Mapping[str, np.ndarray], rows: int) -> tuple[str, int] | None:
-    """The array of one file that ends episodes before the last row, and how many episodes it marks; None in one
-    episode's file. rows: of the file's actions."""
+    """The array of one file that ends episodes before the last row, and how many episodes it marks;
+    None in one episode's file. rows: of the file's actions."""
     for name, values in arrays.items():
         if may_mark(name, values.shape, values.dtype):
             flat = values.reshape(-1)
             by_rows = len(flat) in (rows, rows + 1)
-            count = _count_by_rows(_word(name), flat) if by_rows else _count_by_list(_word(name), flat, rows)
+            count = (
+                _count_by_rows(_word(name), flat)
+                if by_rows
+                else _count_by_list(_word(name), flat, rows)
+            )
             if count > 1:
                 return name, count
     return None
@@ -89,7 +104,11 @@ def _is_list(word: str) -> bool:
 
 def _are_flags(values: np.ndarray) -> bool:
     """Whether there are two values at most, one of which is 0 (or True and False)."""
-    return values.dtype.kind in NUMBERS and len(kinds := np.unique(values)) <= 2 and (0 in kinds or 1 in kinds)
+    return (
+        values.dtype.kind in NUMBERS
+        and len(kinds := np.unique(values)) <= 2
+        and (0 in kinds or 1 in kinds)
+    )
 
 
 def _count_by_rows(word: str, values: np.ndarray) -> int:
@@ -111,14 +130,15 @@ def _count_by_rows(word: str, values: np.ndarray) -> int:
 
 
 def _count_ends(ended: np.ndarray) -> int:
-    """Ends after which rows follow, and one more. A flag that is held, and falls back, is no end: a success that was
-    lost, or a sensor that was blind for a while."""
+    """Ends after which rows follow, and one more. A flag that is held, and falls back, is no end: a
+    success that was lost, or a sensor that was blind for a while."""
     ends = int((ended[:-1] & ~ended[1:]).sum())
     return 1 + ends if ended.sum() <= _LONGEST_END * (ends + 1) else 1
 
 
 def _count_by_rarer(flags: np.ndarray) -> int:
-    """By the rarer of two values (T,), where it stands alone each time, and in the first or the last row."""
+    """By the rarer of two values (T,), where it stands alone each time, and in the first or the
+    last row."""
     marks = flags if 2 * flags.sum() <= len(flags) else ~flags
     alone = not (marks[1:] & marks[:-1]).any() and marks.sum() * _FEWEST_ROWS <= len(marks)
     return int(marks.sum()) if alone and (marks[0] or marks[-1]) else 1
@@ -141,12 +161,19 @@ def _restarts(values: np.ndarray) -> int:
 
 def _count_by_list(word: str, values: np.ndarray, rows: int) -> int:
     """How many episodes a list of their ends, starts or lengths counts."""
-    if values.dtype.kind not in "iuf" or not 1 < len(values) < rows or not _are_whole(values) or _OTHERS.match(word):
+    if (
+        values.dtype.kind not in "iuf"
+        or not 1 < len(values) < rows
+        or not _are_whole(values)
+        or _OTHERS.match(word)
+    ):
         return 1
     whole = values.astype(np.int64)
     rising, named = bool((np.diff(whole) > 0).all()), re.search(r"end|last|bound", word)
     from_first = whole[0] == 0 and len(whole) > 2
-    if rising and ((whole[-1] == rows and (named or from_first)) or (named and whole[-1] == rows - 1)):
+    if rising and (
+        (whole[-1] == rows and (named or from_first)) or (named and whole[-1] == rows - 1)
+    ):
         return len(whole) - int(whole[0] == 0)
     if rising and whole[0] == 0 and re.search(r"start|begin|offset|first", word):
         return len(whole)
@@ -155,5 +182,6 @@ def _count_by_list(word: str, values: np.ndarray, rows: int) -> int:
 
 def _are_whole(values: np.ndarray) -> bool:
     return values.dtype.kind in "biu" or (
-        values.dtype.kind == "f" and bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+        values.dtype.kind == "f"
+        and bool(np.isfinite(values).all() and (values == np.rint(values)).all())
     )

@@ -25,25 +25,42 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        MemoryError,
+    ) as error:
         raise UserError(f"{file} cannot be read as parquet: {one_line(error)}") from error
 
 
 @contextmanager
 def fitting(where: object, format: str) -> Iterator[None]:
-    """Turn what Python raises about values of another kind than the format has into a UserError that names `where`."""
+    """Turn what Python raises about values of another kind than the format has into a UserError
+    that names `where`."""
     try:
         yield
     except UserError:
         raise
     except KeyError as error:
         raise UserError(f"{where} lacks {error}") from error
-    except (TypeError, AttributeError, IndexError, ValueError, OverflowError, AssertionError) as error:
+    except (
+        TypeError,
+        AttributeError,
+        IndexError,
+        ValueError,
+        OverflowError,
+        AssertionError,
+    ) as error:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
 class NotReadError(UserError):
-    """Data of a kind that is not read. what: which data, and what they are. remedy: what to do instead."""
+    """Data of a kind that is not read. what: which data, and what they are. remedy: what to do
+    instead."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -52,7 +69,8 @@ class NotReadError(UserError):
 
 @dataclass(frozen=True)
 class Foreign:
-    """A kind of data that is known and not read. what: completes "PATH is ...". remedy: what to do instead."""
+    """A kind of data that is known and not read. what: completes "PATH is ...". remedy: what to do
+    instead."""
 
     what: str
     remedy: str
@@ -65,8 +83,8 @@ class Foreign:
 class Complain(Protocol):
     """Is told what is wrong with a dataset, while it is opened.
 
-    episode: the name of the episode that is spoilt, None for what concerns the whole. Where the call returns, the
-    reader goes on: without that episode, or with what can be trusted.
+    episode: the name of the episode that is spoilt, None for what concerns the whole. Where the
+    call returns, the reader goes on: without that episode, or with what can be trusted.
     """
 
     def __call__(self, what: str, episode: str | None = None) -> None: ...
@@ -74,14 +92,20 @@ class Complain(Protocol):
 
 def refuse(what: str, episode: str | None = None) -> None:
     """Raise a UserError, which says how to go on without a spoilt episode."""
-    raise UserError(what if episode is None else f"{what}; `manyparts data check DATASET --fix COPY` leaves it out")
+    raise UserError(
+        what
+        if episode is None
+        else f"{what}; `manyparts data check DATASET --fix COPY` leaves it out"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError naming the file where it is missing or torn."""
     try:
         if path.stat().st_size > _JSON_BYTES:
-            raise UserError(f"{path} has {path.stat().st_size} bytes; at most {_JSON_BYTES} are read")
+            raise UserError(
+                f"{path} has {path.stat().st_size} bytes; at most {_JSON_BYTES} are read"
+            )
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error

@@ -1,4 +1,5 @@
-"""The files below a folder, whether they lie in it or behind symbolic links, and opening those of pyarrow."""
+"""The files below a folder, whether they lie in it or behind symbolic links, and opening those of
+pyarrow."""
 
 from __future__ import annotations
 
@@ -15,17 +16,18 @@ _MAX_DEPTH = 64
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and of its folders, those behind links too, by the names that they have here.
+    """All files of a folder and of its folders, those behind links too, by the names that they have
+    here.
 
-    A link to a folder that it lies in is not followed. Raises UserError for a folder that may not be read, or is
-    nested more than 64 deep.
+    A link to a folder that it lies in is not followed. Raises UserError for a folder that may not
+    be read, or is nested more than 64 deep.
     """
     return _walk(folder, (os.path.realpath(folder),))
 
 
 def open_parquet(file: Path, **options: Any) -> pq.ParquetFile:
-    """A parquet file of any name. pyarrow takes "run:1/data" for a URL, hence the absolute path; and it wants names in
-    UTF-8, hence a handle for others."""
+    """A parquet file of any name. pyarrow takes "run:1/data" for a URL, hence the absolute path;
+    and it wants names in UTF-8, hence a handle for others."""
     name = os.path.abspath(file)
     return pq.ParquetFile(name if _is_unicode(name) else file.open("rb"), **options)
 
@@ -34,7 +36,9 @@ def written_by_arrow(file: Path) -> str:
     """How pyarrow takes a file to write. Raises UserError for a name that is not UTF-8."""
     name = os.path.abspath(file)
     if not _is_unicode(name):
-        raise UserError(f"{file} has a name that is not UTF-8, and cannot be written; choose another folder")
+        raise UserError(
+            f"{file} has a name that is not UTF-8, and cannot be written; choose another folder"
+        )
     return name
 
 

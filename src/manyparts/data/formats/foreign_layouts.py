@@ -1,4 +1,5 @@
-"""Kinds of files and folders that are recognised and not read: what they are, and what to do instead."""
+"""Kinds of files and folders that are recognised and not read: what they are, and what to do
+instead."""
 
 from __future__ import annotations
 
@@ -19,15 +20,22 @@ _BEGIN_BYTES = 512
 _LISTED, _BAGS = 10_000, 100  # no more names are looked at
 
 
-_ZARR = Foreign("a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet", _CONVERT)
+_ZARR = Foreign(
+    "a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet",
+    _CONVERT,
+)
 _BAG = Foreign(
     "a ROS recording, which is not read yet",
     "convert it to a LeRobotDataset, with one row per time step made of its topics",
 )
-_LANCE = Foreign("a dataset in Lance storage, which is not read yet", "write it again with LeRobot's parquet storage")
+_LANCE = Foreign(
+    "a dataset in Lance storage, which is not read yet",
+    "write it again with LeRobot's parquet storage",
+)
 _ARCHIVE = Foreign("an archive", "unpack it and give the folder")
 _PICKLE = Foreign(
-    "a pickle, which is never read since it may run code", "write its arrays as .npz, one file per episode"
+    "a pickle, which is never read since it may run code",
+    "write its arrays as .npz, one file per episode",
 )
 _ONE_NPZ = Foreign("a single .npz", "give the folder, in which each .npz is one episode")
 _PARTS = "a file of a dataset"
@@ -62,7 +70,8 @@ def is_hdf5(path: Path) -> bool:
 
 
 def foreign_file(path: Path) -> Foreign | None:
-    """What a file is that no reader takes, by its first bytes. Raises UserError for an empty one."""
+    """What a file is that no reader takes, by its first bytes. Raises UserError for an empty
+    one."""
     with path.open("rb") as file:
         begin = file.read(_BEGIN_BYTES)
     if not begin:
@@ -75,7 +84,9 @@ def foreign_file(path: Path) -> Foreign | None:
         if begin.startswith(magic):
             return kind
     if ".tfrecord" in path.name:
-        return Foreign("one file of an RLDS dataset", "give its folder, in which features.json lies")
+        return Foreign(
+            "one file of an RLDS dataset", "give its folder, in which features.json lies"
+        )
     if path.suffix.lower() in _VIDEOS:
         return Foreign("a video", "give the folder of the dataset that it belongs to")
     if path.suffix.lower() in _TEXTS:
@@ -95,7 +106,9 @@ def foreign_folder(path: Path) -> Foreign | None:
     if _is_bag(names):
         return _BAG
     if bags := [
-        folder for folder in _folders_in(path) if _is_bag(child.name for child in islice(folder.iterdir(), _LISTED))
+        folder
+        for folder in _folders_in(path)
+        if _is_bag(child.name for child in islice(folder.iterdir(), _LISTED))
     ]:
         return Foreign(f"a folder of {len(bags)} bags, {_BAG.what}", _BAG.remedy)
     if "meta_data" in names and (path / "meta_data" / "info.json").is_file():
@@ -112,26 +125,33 @@ def foreign_folder(path: Path) -> Foreign | None:
         )
     if matches := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
         return Foreign(
-            f"a folder of pickles ({matches[0]}), which are never read since they may run code", _PICKLE.remedy
+            f"a folder of pickles ({matches[0]}), which are never read since they may run code",
+            _PICKLE.remedy,
         )
     if matches := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
         return Foreign(f"a folder of archives ({matches[0]})", "unpack them and give the folder")
     if {"state.json", "dataset_info.json"} <= names or _ending(names, (".parquet", ".arrow")):
         return Foreign(
-            "a folder of tables without meta/info.json", "give the folder of a LeRobotDataset, in which meta lies"
+            "a folder of tables without meta/info.json",
+            "give the folder of a LeRobotDataset, in which meta lies",
         )
     return None
 
 
 def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
-    """Folders one or two levels below in which one of the marks lies, a path such as "meta/info.json", or else .npz
-    episodes."""
+    """Folders one or two levels below in which one of the marks lies, a path such as
+    "meta/info.json", or else .npz episodes."""
     above = _folders_in(path)
     levels = [above, [child for folder in above for child in _folders_in(folder)][:_LISTED]]
     for level in levels:
-        if matches := [folder for folder in level if any((folder / mark).is_file() for mark in marks)]:
+        if matches := [
+            folder for folder in level if any((folder / mark).is_file() for mark in marks)
+        ]:
             return matches
-    return next(filter(None, ([folder for folder in level if episode_files(folder)] for level in levels)), [])
+    return next(
+        filter(None, ([folder for folder in level if episode_files(folder)] for level in levels)),
+        [],
+    )
 
 
 def _foreign_zip(path: Path) -> Foreign | None:
@@ -141,22 +161,33 @@ def _foreign_zip(path: Path) -> Foreign | None:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is a torn archive: {error}") from error
     if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
-        return Foreign(f"{_ZARR.what.replace('a zarr store', 'a zarr store in a zip', 1)}", _ZARR.remedy)
+        return Foreign(
+            f"{_ZARR.what.replace('a zarr store', 'a zarr store in a zip', 1)}", _ZARR.remedy
+        )
     if names and all(name.endswith(".npy") for name in names):
         if ends := ends_inside(path, read_head(path)):
             raise many_episodes(path, ends)
         return _ONE_NPZ
     if any(name.endswith("/data.pkl") for name in names):
-        return Foreign("a file of PyTorch's, a pickle, which is never read since it may run code", _PICKLE.remedy)
+        return Foreign(
+            "a file of PyTorch's, a pickle, which is never read since it may run code",
+            _PICKLE.remedy,
+        )
     return _ARCHIVE
 
 
 def _folder_of_hdf5(path: Path, names: Sequence[str]) -> Foreign:
-    file, count = path / names[0], "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files"
+    file, count = (
+        path / names[0],
+        "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files",
+    )
     if is_hdf5(file) and (kind := foreign_hdf5(open_hdf5(file))):
         return Foreign(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
     several = "" if len(names) == 1 else ", or several to training's --data"
-    return Foreign(f"a folder with {count}, and HDF5 is read a file at a time", f"give a file such as {file}{several}")
+    return Foreign(
+        f"a folder with {count}, and HDF5 is read a file at a time",
+        f"give a file such as {file}{several}",
+    )
 
 
 def _is_bag(names: Iterable[str]) -> bool:

@@ -1,4 +1,5 @@
-"""HDF5 files that are not trusted: opened read-only, inside themselves, with sizes looked at before reading."""
+"""HDF5 files that are not trusted: opened read-only, inside themselves, with sizes looked at before
+reading."""
 
 from __future__ import annotations
 
@@ -24,12 +25,22 @@ _SHRUNK = 2000  # no array is so many times larger than the file that holds it
 _NODES = 1_000_000
 _LEAVES, _DEPTH = 10_000, 8
 _HOPS = 16  # soft links that lead to soft links
-_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+_ERRORS = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of an opened file. id: h5py's low-level one, several times faster than its objects. name: its path."""
+    """A group of an opened file. id: h5py's low-level one, several times faster than its objects.
+    name: its path."""
 
     id: Any
     name: str
@@ -37,7 +48,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of an opened file that is not read yet. dtype: object for what numpy has no type for."""
+    """An array of an opened file that is not read yet. dtype: object for what numpy has no type
+    for."""
 
     id: Any
     name: str
@@ -51,7 +63,11 @@ class Array:
 
         settings = self.id.get_create_plist()
         virtual = settings.get_layout() == h5py.h5d.VIRTUAL
-        return "lies in other files, which are not read" if virtual or settings.get_external_count() else ""
+        return (
+            "lies in other files, which are not read"
+            if virtual or settings.get_external_count()
+            else ""
+        )
 
 
 class Hdf5File:
@@ -66,7 +82,8 @@ class Hdf5File:
     def find(self, name: str, inside: Group | None = None) -> Group | Array | None:
         """What lies at a path below a group, or the whole file's. None if there is nothing.
 
-        Soft links are followed inside the file. Raises UserError naming a link that leads out of it, or to nothing.
+        Soft links are followed inside the file. Raises UserError naming a link that leads out of
+        it, or to nothing.
         """
         with self.reading():
             return self._walk(inside or self._root(), name, _HOPS)
@@ -90,7 +107,9 @@ class Hdf5File:
         with self.reading():
             count = group.id.get_num_objs()
             if count > _NODES:
-                raise UserError(f"{self.path}: {group.name} has {count} members; at most {_NODES} are read")
+                raise UserError(
+                    f"{self.path}: {group.name} has {count} members; at most {_NODES} are read"
+                )
             return [self._text(name, group) for name in group.id]
 
     def leaves(self, group: Group) -> dict[str, Array]:
@@ -109,8 +128,8 @@ class Hdf5File:
             return list(h5py.AttributeManager(h5py.Group(group.id)))
 
     def attribute(self, group: Group, name: str) -> Any:
-        """An attribute: text, several texts as a tuple, a number or an array of numbers. None if it is none of these,
-        or is not there."""
+        """An attribute: text, several texts as a tuple, a number or an array of numbers. None if it
+        is none of these, or is not there."""
         import h5py
 
         with self.reading(f"attribute {name} of {group.name}"):
@@ -142,7 +161,8 @@ class Hdf5File:
             return values
 
     def blobs(self, array: Array, rows: slice | np.ndarray | None = None) -> list[bytes]:
-        """An array of byte strings: rows of uint8, fixed bytes, or one array of various length a row."""
+        """An array of byte strings: rows of uint8, fixed bytes, or one array of various length a
+        row."""
         import h5py
 
         if not holds_bytes(array):
@@ -160,7 +180,9 @@ class Hdf5File:
 
         with self.reading(array.name):
             self._check(array, lengths_vary=True)
-            if (array.dtype.kind != "S" and h5py.check_string_dtype(array.dtype) is None) or 0 in array.shape:
+            if (
+                array.dtype.kind != "S" and h5py.check_string_dtype(array.dtype) is None
+            ) or 0 in array.shape:
                 return []
             values = np.ravel(np.asarray(h5py.Dataset(array.id)[()], dtype=object)).tolist()
             return [text for value in values if isinstance(text := _plain(value, array.dtype), str)]
@@ -168,7 +190,9 @@ class Hdf5File:
     def _text(self, name: bytes, group: Group) -> str:
         text = name.decode("utf-8", "replace")
         if not text.isprintable() or text.encode() != name:
-            raise UserError(f"{self.path}: {group.name} has a member whose name cannot be printed: {name!r}")
+            raise UserError(
+                f"{self.path}: {group.name} has a member whose name cannot be printed: {name!r}"
+            )
         return text
 
     @contextmanager
@@ -179,7 +203,11 @@ class Hdf5File:
         except UserError:
             raise
         except _ERRORS as error:
-            where = f"{self.path}: {what} cannot be read" if what else f"{self.path} cannot be read as HDF5"
+            where = (
+                f"{self.path}: {what} cannot be read"
+                if what
+                else f"{self.path} cannot be read as HDF5"
+            )
             raise UserError(f"{where}: {one_line(error)}") from error
 
     def _check(self, array: Array, *, lengths_vary: bool = False) -> None:
@@ -189,9 +217,13 @@ class Hdf5File:
             raise UserError(f"{self.path}: {array.name} {array.elsewhere}")
         size = math.prod(array.shape) * array.dtype.itemsize
         if size > self._limit:
-            raise UserError(f"{self.path}: {array.name} has {size} bytes; at most {self._limit} are read at once")
+            raise UserError(
+                f"{self.path}: {array.name} has {size} bytes; at most {self._limit} are read at once"
+            )
 
-    def _gather(self, group: Group, prefix: str, depth: int, found: dict[str, Array], seen: list[int]) -> None:
+    def _gather(
+        self, group: Group, prefix: str, depth: int, found: dict[str, Array], seen: list[int]
+    ) -> None:
         """seen: how many members were looked at, in all groups."""
         if depth > _DEPTH:
             raise UserError(f"{self.path}: {group.name} lies too deep")
@@ -272,7 +304,8 @@ def require_h5py(path: Path) -> None:
 
 
 def open_hdf5(path: Path) -> Hdf5File:
-    """Raises UserError without h5py, or if the file is not HDF5, or torn so that libhdf5 would hang or crash."""
+    """Raises UserError without h5py, or if the file is not HDF5, or torn so that libhdf5 would hang
+    or crash."""
     require_h5py(path)
     import h5py
 
@@ -315,7 +348,9 @@ def _plain(value: Any, dtype: np.dtype) -> Any:
 
 
 def _texts(values: Sequence[Any]) -> str | tuple[str, ...] | None:
-    texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+    texts = [
+        value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values
+    ]
     if not texts or not all(isinstance(text, str) for text in texts):
         return None
     return texts[0] if len(texts) == 1 else tuple(texts)

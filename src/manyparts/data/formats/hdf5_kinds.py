@@ -17,13 +17,19 @@ _D4RL = Foreign(
     "where terminals or timeouts is true",
 )
 _MINARI = Foreign(
-    "the data of a Minari dataset under another name", "call it main_data.hdf5, and give the folder that it lies in"
+    "the data of a Minari dataset under another name",
+    "call it main_data.hdf5, and give the folder that it lies in",
 )
-_MANISKILL = Foreign("a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read", _CONVERT)
+_MANISKILL = Foreign(
+    "a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read", _CONVERT
+)
 _ROBOTWIN = Foreign(
-    "an episode of RoboTwin, which is not read", "make a LeRobotDataset of the folder with RoboTwin's own scripts"
+    "an episode of RoboTwin, which is not read",
+    "make a LeRobotDataset of the folder with RoboTwin's own scripts",
 )
-_END_TO_END = Foreign("a file of many episodes end to end (ep_len, ep_offset), which is not read yet", _CONVERT)
+_END_TO_END = Foreign(
+    "a file of many episodes end to end (ep_len, ep_offset), which is not read yet", _CONVERT
+)
 
 
 def foreign_hdf5(file: Hdf5File) -> Foreign | None:

@@ -2,8 +2,9 @@
 
     python -m manyparts.data.formats.hdf5_probe FILE
 
-walks all groups and attributes, reads all arrays of variable length, writes a dot now and then, and ends with 0. What
-libhdf5 refuses in good order it refuses to the reader, too, so that only one episode is lost: the walk goes on.
+walks all groups and attributes, reads all arrays of variable length, writes a dot now and then, and
+ends with 0. What libhdf5 refuses in good order it refuses to the reader, too, so that only one
+episode is lost: the walk goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _SECONDS, _ROWS, _DEPTH, _DOT_SECONDS = 10.0, 64, 8, 0.1
 
 
 def probe(path: Path, *, seconds: float = _SECONDS) -> None:
-    """Raises UserError if the file cannot be opened and walked: libhdf5 crashed, or came no further for `seconds`."""
+    """Raises UserError if the file cannot be opened and walked: libhdf5 crashed, or came no further
+    for `seconds`."""
     command = [sys.executable, "-m", __spec__.name, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -46,11 +48,14 @@ class _Walk:
     """Through all of a file. Uses h5py's low-level objects, which cost a fifth of the others."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()  # by their hashes, which stand for addresses: open groups cost memory
+        self._seen: set[int] = (
+            set()
+        )  # by their hashes, which stand for addresses: open groups cost memory
         self._dotted = time.monotonic()
 
     def visit(self, node: Any, depth: int = 0) -> None:
-        """A group and what lies below it. Links are not followed: what they lead to inside the file is seen anyway."""
+        """A group and what lies below it. Links are not followed: what they lead to inside the file
+        is seen anyway."""
         import h5py
         from h5py import h5l, h5o  # pyright: ignore
 
@@ -66,7 +71,10 @@ class _Walk:
                 self.read_attributes(child)
                 if isinstance(child, h5py.h5g.GroupID):
                     self.visit(child, depth + 1)
-                elif isinstance(child, h5py.h5d.DatasetID) and child.get_type().get_class() in _lengths_vary():
+                elif (
+                    isinstance(child, h5py.h5d.DatasetID)
+                    and child.get_type().get_class() in _lengths_vary()
+                ):
                     self._read_rows(h5py.Dataset(child))
             except Exception:  # whatever h5py raises here it raises to the reader
                 continue
@@ -77,7 +85,9 @@ class _Walk:
 
         if not h5py.h5a.get_num_attrs(node):
             return
-        holder: Any = h5py.Dataset(node) if isinstance(node, h5py.h5d.DatasetID) else h5py.Group(node)
+        holder: Any = (
+            h5py.Dataset(node) if isinstance(node, h5py.h5d.DatasetID) else h5py.Group(node)
+        )
         for name in holder.attrs:
             try:
                 holder.attrs[name]

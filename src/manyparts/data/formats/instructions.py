@@ -1,4 +1,5 @@
-"""Which instruction an HDF5 group gives, in its attributes, in JSON inside them, or as a text of its own."""
+"""Which instruction an HDF5 group gives, in its attributes, in JSON inside them, or as a text of
+its own."""
 
 from __future__ import annotations
 
@@ -11,15 +12,20 @@ from manyparts.data.formats.hdf5 import Array, Group, Hdf5File
 from manyparts.data.formats.kinds import NUMBERS
 from manyparts.data.formats.texts import candidates, distinct, texts
 
-_JSON = ("ep_meta", "problem_info", "env_args")  # robocasa's of a demonstration; LIBERO's and robomimic's of a file
+_JSON = (
+    "ep_meta",
+    "problem_info",
+    "env_args",
+)  # robocasa's of a demonstration; LIBERO's and robomimic's of a file
 _JSON_FIRST, _JSON_LAST = "lang", "env_lang"
 _DEEPEST = 4
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What an HDF5 group asks for. text: its instruction, empty if there is none. several: whether it changes from
-    step to step. array: the name of the array that holds it, empty if it is no array."""
+    """What an HDF5 group asks for. text: its instruction, empty if there is none. several: whether
+    it changes from step to step. array: the name of the array that holds it, empty if it is no
+    array."""
 
     text: str = ""
     several: bool = False
@@ -33,7 +39,7 @@ def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> Asked:
         if name in attributes and (text := _in_json(file.attribute(group, name))):
             return Asked(text)
     for name in candidates(dict.fromkeys([*attributes, *members])):
-        if name in attributes and (text := _sentence(file.attribute(group, name))):
+        if name in attributes and (text := _instruction(file.attribute(group, name))):
             return Asked(text)
         if name in members and (said := _said(file, group, name, steps)):
             return Asked(said[0], len(said) > 1, name)
@@ -61,11 +67,12 @@ def _in_json(text: Any) -> str:
 
 def _first(values: Iterable[Any]) -> str:
     """The first that says something."""
-    return next((text for value in values if (text := _sentence(value))), "")
+    return next((text for value in values if (text := _instruction(value))), "")
 
 
-def _sentence(value: Any, depth: int = 0) -> str:
-    """LIBERO has some instructions in quotes, and some as a list; RoboTwin has lists of them in JSON."""
+def _instruction(value: Any, depth: int = 0) -> str:
+    """LIBERO has some instructions in quotes, and some as a list; RoboTwin has lists of them in
+    JSON."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         inner = _parsed(value)
         value = inner if isinstance(inner, list | Mapping) else value
@@ -75,21 +82,24 @@ def _sentence(value: Any, depth: int = 0) -> str:
         if value and all(isinstance(part, str) and len(part) == 1 for part in value):
             value = "".join(value)
         else:
-            inside = (_sentence(part, depth + 1) for part in value) if depth < _DEEPEST else ()
+            inside = (_instruction(part, depth + 1) for part in value) if depth < _DEEPEST else ()
             value = next((text for text in inside if text), "")
     return value.strip().strip('"').strip() if isinstance(value, str) else ""
 
 
 def _said(file: Hdf5File, group: Group, name: str, steps: int) -> list[str]:
-    """The different texts of an array of texts or of character codes: of one a step all, else the first."""
+    """The different texts of an array of texts or of character codes: of one a step all, else the
+    first."""
     array = file.find(name, group)
     if not isinstance(array, Array) or array.elsewhere:
         return []
     rows = array.shape[0] if array.shape else 1
     if array.dtype.kind in NUMBERS:
-        of_codes = array.dtype.kind in "iu" and (len(array.shape) == 2 or (len(array.shape) == 1 and rows != steps))
+        of_codes = array.dtype.kind in "iu" and (
+            len(array.shape) == 2 or (len(array.shape) == 1 and rows != steps)
+        )
         said = distinct([texts(file.read(array)) or []]) if of_codes else []
     else:
         said = distinct([file.texts(array)])
-    said = distinct([[_sentence(text) for text in said]])
+    said = distinct([[_instruction(text) for text in said]])
     return said if rows == steps else said[:1]

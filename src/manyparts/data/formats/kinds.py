@@ -1,4 +1,5 @@
-"""What an array is, by its dtype, shape, name and values: a picture, numbers of the state, or neither.
+"""What an array is, by its dtype, shape, name and values: a picture, numbers of the state, or
+neither.
 
 The rules hold for all readers whose arrays stand under names.
 """
@@ -17,8 +18,21 @@ NUMBERS = "biuf"
 _CHANNELS = (1, 3)
 _SMALLEST_GREY = 8  # pixels a side: smaller (h, w) of uint8 are tables of numbers
 _MOST_WHOLE = 128  # whole numbers of state per step: longer rows are text, or encoded in a way that is not known
-_FEWEST_CODES, _FEWEST_TOKENS = 8, 16  # a step: fewer numbers may look like text, or stand still, by chance
-_TEXT_WORDS = {"instruction", "instructions", "language", "sentence", "text", "token", "tokens", "caption", "prompt"}
+_FEWEST_CODES, _FEWEST_TOKENS = (
+    8,
+    16,
+)  # a step: fewer numbers may look like text, or stand still, by chance
+_TEXT_WORDS = {
+    "instruction",
+    "instructions",
+    "language",
+    "sentence",
+    "text",
+    "token",
+    "tokens",
+    "caption",
+    "prompt",
+}
 _EMBEDDINGS = {"embedding", "embeddings", "embed", "emb", "feature", "features"}
 
 _SEEN = r"(?:o|ob|obs|obses|observations?|s|states?)"
@@ -34,13 +48,15 @@ _NO_ACTION_NOW = {"prev", "previous", "last", "past", "history", "tm1", "old"} |
 }
 _LATER = re.compile(r"rewards?|(?:mc_)?returns?(?:_to_go)?|rtgs?|advantages?")
 _DISTANCES = re.compile(r"[a-z]*depths?|depth[a-z]*|[a-z]*disparit(?:y|ies)")
-_CLASSES = re.compile(r"segs?|segm[a-z]*|semantics?|panoptic|instances?|[a-z]*masks?|labels?|labelmaps?")
+_CLASSES = re.compile(
+    r"segs?|segm[a-z]*|semantics?|panoptic|instances?|[a-z]*masks?|labels?|labelmaps?"
+)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One array's shape per step and its dtype; of encoded images those of their pixels. more: the rows that it has
-    beyond the episode's steps."""
+    """One array's shape per step and its dtype; of encoded images those of their pixels. more: the
+    rows that it has beyond the episode's steps."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -48,8 +64,9 @@ class Entry:
 
     @property
     def kind(self) -> Hashable:
-        """Equal for arrays that are read in one way: numbers of one shape are, whatever their dtype."""
-        numbers = self.dtype.kind in NUMBERS and not is_picture(self)
+        """Equal for arrays that are read in one way: numbers of one shape are, whatever their
+        dtype."""
+        numbers = self.dtype.kind in NUMBERS and not is_image(self)
         return self.shape, self.more, "numbers" if numbers else self.dtype
 
 
@@ -59,7 +76,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", apart.lower()).strip("_")
 
 
-def is_picture(entry: Entry) -> bool:
+def is_image(entry: Entry) -> bool:
     if entry.dtype != np.uint8 or not entry.shape or min(entry.shape) < 1:
         return False
     if len(entry.shape) == 2:
@@ -68,15 +85,16 @@ def is_picture(entry: Entry) -> bool:
 
 
 def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
-    """Why an array is neither a camera nor state; empty if it is. others: the names of all observations."""
+    """Why an array is neither a camera nor state; empty if it is. others: the names of all
+    observations."""
     size = int(np.prod(entry.shape, dtype=object))
-    if answers := gives_away(name, others, picture=is_picture(entry)):
+    if answers := gives_away(name, others, picture=is_image(entry)):
         return answers
     if entry.dtype.kind in "OSUV":
         return "text or objects"
     if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
         return f"depth, {entry.dtype} {entry.shape}"
-    if is_picture(entry):
+    if is_image(entry):
         return no_camera(name, entry.shape[2] if len(entry.shape) == 3 else 1)
     if entry.dtype.kind not in NUMBERS or len(entry.shape) > 1:
         return _not_a_picture(entry)
@@ -91,25 +109,31 @@ def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
 
 
 def no_camera(name: str, channels: int) -> str:
-    """Why pictures with so many numbers a pixel are none of a camera, by their name; empty if they are.
+    """Why pictures with so many numbers a pixel are none of a camera, by their name; empty if they
+    are.
 
-    Colours are seen, whatever they are called. One number may be a distance or a class: "agentview_seg", "masks/left".
+    Colours are seen, whatever they are called. One number may be a distance or a class:
+    "agentview_seg", "masks/left".
     """
     *folders, last = (
-        [word.rstrip("0123456789") for word in plain(part).split("_")] for part in re.split(r"[/.]", name)
+        [word.rstrip("0123456789") for word in plain(part).split("_")]
+        for part in re.split(r"[/.]", name)
     )
     for pattern, what in ((_DISTANCES, "depth"), (_CLASSES, "numbers of classes or objects")):
-        said = any(map(pattern.fullmatch, last)) or any(all(map(pattern.fullmatch, words)) for words in folders)
+        said = any(map(pattern.fullmatch, last)) or any(
+            all(map(pattern.fullmatch, words)) for words in folders
+        )
         if channels == 1 and said:
             return f"{what}, by its name"
     return ""
 
 
 def gives_away(name: str, others: Collection[str] = (), *, picture: bool = False) -> str:
-    """Why something among the observations is known only after the step, by its name; empty if it is not.
+    """Why something among the observations is known only after the step, by its name; empty if it
+    is not.
 
-    others: the names of all observations: `obs2` follows `obs` where there is no `obs1`. picture: it is one, and so no
-    action, even if it is called `action_cam`.
+    others: the names of all observations: `obs2` follows `obs` where there is no `obs1`. picture:
+    it is one, and so no action, even if it is called `action_cam`.
     """
     for part in (plain(part) for part in re.split(r"[/.]", name)):
         if _FOLLOWS.fullmatch(part) or _is_second(name, part, others):
@@ -140,11 +164,14 @@ def why_not_by_values(episodes: Iterable[np.ndarray]) -> str:
 
 
 def _is_second(name: str, part: str, others: Collection[str]) -> bool:
-    """Whether a name such as `obs2` stands beside one such as `obs` or `observations`, and is not one of many."""
+    """Whether a name such as `obs2` stands beside one such as `obs` or `observations`, and is not
+    one of many."""
     if not _SECOND.fullmatch(part) or not name.endswith("2"):
         return False
     folder = name.rpartition("/")[0]
-    beside = {plain(other.rpartition("/")[2]) for other in others if other.rpartition("/")[0] == folder}
+    beside = {
+        plain(other.rpartition("/")[2]) for other in others if other.rpartition("/")[0] == folder
+    }
     many = {f"{part[:-1]}{number}" for number in "013"} & beside
     return not many and any(_FIRST.fullmatch(other) for other in beside)
 
@@ -159,9 +186,17 @@ def _doubt(values: np.ndarray) -> str | None:
         return ""
     width = values.shape[1]
     if values.dtype.kind == "f":
-        if not (np.isfinite(values).all() and (values == np.rint(values)).all() and np.abs(values).max() < 256):
+        if not (
+            np.isfinite(values).all()
+            and (values == np.rint(values)).all()
+            and np.abs(values).max() < 256
+        ):
             return ""
-        return f"{width} numbers per step that read as text" if reads_as_text(values.astype(np.int64)) else ""
+        return (
+            f"{width} numbers per step that read as text"
+            if reads_as_text(values.astype(np.int64))
+            else ""
+        )
     if reads_as_text(values):
         return f"{width} numbers per step that read as text"
     if width < _FEWEST_TOKENS or len(np.unique(values, axis=0)) > 1 + len(values) // 4:
@@ -172,9 +207,13 @@ def _doubt(values: np.ndarray) -> str | None:
 
 
 def _is_called_text(name: str, whole: bool) -> bool:
-    """Whether an array's name says that its numbers stand for text; an embedding's are measurements of a kind."""
+    """Whether an array's name says that its numbers stand for text; an embedding's are measurements
+    of a kind."""
     words = set(re.split(r"[^a-z]+", name.lower()))
-    return bool(words & (_TEXT_WORDS if whole else _TEXT_WORDS - {"language"})) and not words & _EMBEDDINGS
+    return (
+        bool(words & (_TEXT_WORDS if whole else _TEXT_WORDS - {"language"}))
+        and not words & _EMBEDDINGS
+    )
 
 
 def _not_a_picture(entry: Entry) -> str:
@@ -184,6 +223,11 @@ def _not_a_picture(entry: Entry) -> str:
         return f"{what}, an image of 4 channels, not of 1 or 3"
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[0] in (1, 3, 4):
         return f"{what}, an image with its channels first"
-    if flat and entry.dtype.kind in "uf" and entry.dtype.itemsize > 1 and min(shape[:2]) >= _SMALLEST_GREY:
+    if (
+        flat
+        and entry.dtype.kind in "uf"
+        and entry.dtype.itemsize > 1
+        and min(shape[:2]) >= _SMALLEST_GREY
+    ):
         return f"{what}, an image of more than 8 bits, such as depth"
     return f"{what} is neither an 8-bit image nor a row of numbers"

@@ -48,7 +48,8 @@ class _Unfit(UserError):
 
 @dataclass
 class _Survey:
-    """What one pass over all episodes finds, by their numbers. spoilt: why an episode is not read."""
+    """What one pass over all episodes finds, by their numbers. spoilt: why an episode is not
+    read."""
 
     instructions: dict[int, list[str]] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
@@ -61,14 +62,16 @@ class _Survey:
 def is_minari(path: Path) -> bool:
     """Whether a folder is a Minari dataset, or its `data`."""
     return any(
-        (folder / MAIN).is_file() or ((folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA))
+        (folder / MAIN).is_file()
+        or ((folder / METADATA).is_file() and "data_format" in read_json(folder / METADATA))
         for folder in (path, path / "data")
     )
 
 
 class MinariReader:
-    """See `formats.reader.Reader`. path: the folder of the dataset, or its `data`. Raises UserError naming what is
-    missing or torn; an episode that is torn, or is not as the spaces say, is complained of."""
+    """See `formats.reader.Reader`. path: the folder of the dataset, or its `data`. Raises UserError
+    naming what is missing or torn; an episode that is torn, or is not as the spaces say, is
+    complained of."""
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
@@ -82,22 +85,32 @@ class MinariReader:
             _require_spaces(metadata, where, is_old=old is not None)
             self._observed = dict(Space.read(metadata["observation_space"], where).leaves())
             acted = Space.read(metadata["action_space"], where)
-            self._acted = {name: space for name, space in acted.leaves() if not space.why_no_numbers}
+            self._acted = {
+                name: space for name, space in acted.leaves() if not space.why_no_numbers
+            }
             if not self._acted:
                 raise UserError(f"{where} has actions that are no numbers: {acted.kind}")
             kind = str(metadata.get("data_format", "hdf5"))
             self._storage = self._open_storage(kind, old)
             self._ours = Ours.read(own_entry(metadata) or {}, where)
             self._numbers = self._count(int(metadata["total_episodes"]), where, complain)
-            entries = {name: Entry(s.shape, s.dtype) for name, s in self._observed.items() if not s.why_no_numbers}
+            entries = {
+                name: Entry(s.shape, s.dtype)
+                for name, s in self._observed.items()
+                if not s.why_no_numbers
+            }
             self._plan = arrays.plan(entries, seen=self._seen)
             survey = self._look_at_all(self._numbers)
             for number, why in survey.spoilt.items():
                 complain(why, str(number))
             self._numbers = [number for number in self._numbers if number in survey.lengths]
             if not self._numbers:
-                raise UserError(f"{self._folder} has no episode that can be read: {next(iter(survey.spoilt.values()))}")
-            self._lengths = np.asarray([survey.lengths[number] for number in self._numbers], dtype=np.int64)
+                raise UserError(
+                    f"{self._folder} has no episode that can be read: {next(iter(survey.spoilt.values()))}"
+                )
+            self._lengths = np.asarray(
+                [survey.lengths[number] for number in self._numbers], dtype=np.int64
+            )
             left_out = self._left_out(acted, with_success=bool(survey.succeeded))
             self.contents = self._describe(metadata, kind, survey, acted, left_out)
 
@@ -106,7 +119,10 @@ class MinariReader:
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         name, height, width = self._plan.cameras[camera]
-        key, where = f"observations{_slash(name)}", f"{self._storage.path}: episode {self._numbers[index]}"
+        key, where = (
+            f"observations{_slash(name)}",
+            f"{self._storage.path}: episode {self._numbers[index]}",
+        )
         stored = self._storage.pictures(self._numbers[index], key, rows)
         if isinstance(stored, list):
             return decode_images(stored, rows, f"{where}, {key}")
@@ -119,7 +135,9 @@ class MinariReader:
 
     def _open_storage(self, kind: str, old: Hdf5File | None) -> Storage:
         if kind not in ("hdf5", "arrow", "parquet"):
-            raise UserError(f"{self._folder} has data_format {kind!r}; can be read: hdf5, arrow, parquet")
+            raise UserError(
+                f"{self._folder} has data_format {kind!r}; can be read: hdf5, arrow, parquet"
+            )
         if kind == "hdf5":
             return Hdf5Storage(old or open_hdf5(self._folder / MAIN))
         return ArrowStorage(self._folder, kind)
@@ -128,11 +146,17 @@ class MinariReader:
         """The numbers of the episodes that are there."""
         numbers = self._storage.numbers_found()
         if not numbers:
-            raise UserError(f"{self._storage.path} holds no episodes; {where.name} counts {counted}")
+            raise UserError(
+                f"{self._storage.path} holds no episodes; {where.name} counts {counted}"
+            )
         if len(numbers) != counted:
-            missing = next((number for number in range(counted) if number not in set(numbers)), None)
+            missing = next(
+                (number for number in range(counted) if number not in set(numbers)), None
+            )
             what = "" if missing is None else f"; episode {missing} is missing"
-            complain(f"{self._storage.path} has {len(numbers)} episodes, {where.name} counts {counted}{what}")
+            complain(
+                f"{self._storage.path} has {len(numbers)} episodes, {where.name} counts {counted}{what}"
+            )
         return numbers
 
     def _look_at_all(self, numbers: Sequence[int]) -> _Survey:
@@ -143,9 +167,15 @@ class MinariReader:
                 length, columns = self._columns(number)
                 labels = self._storage.labels(number)
                 if self._ours and str(labels.get("task")) not in tasks:
-                    raise UserError(f"{self._storage.path}: episode {number} has no task of this dataset")
-                said = self._storage.texts(number, f"observations/{asking}")[:length] if asking else []
-                survey.gathering.add(columns, f"{self._storage.path}: episode {number}", self._plan.state_names)
+                    raise UserError(
+                        f"{self._storage.path}: episode {number} has no task of this dataset"
+                    )
+                said = (
+                    self._storage.texts(number, f"observations/{asking}")[:length] if asking else []
+                )
+                survey.gathering.add(
+                    columns, f"{self._storage.path}: episode {number}", self._plan.state_names
+                )
             except UserError as error:
                 survey.spoilt[number] = str(error)
                 unfit = unfit or isinstance(error, _Unfit)
@@ -159,15 +189,19 @@ class MinariReader:
         return survey
 
     def _require_starts(self, numbers: Sequence[int]) -> None:
-        """Raises UserError where all choices fit their space only if they are counted from 0: then those of episodes
-        that seem to fit cannot be trusted either."""
+        """Raises UserError where all choices fit their space only if they are counted from 0: then
+        those of episodes that seem to fit cannot be trusted either."""
         for name, space in self._acted.items():
             key, stored = f"actions{_slash(name)}", []
             for number in numbers if space.start.any() else ():
                 with contextlib.suppress(UserError):
                     length, found = self._storage.arrays(number, [key], (), ())
                     stored.append(found[key][:length])
-            sized = [each.reshape(len(each), -1) for each in stored if each.size == len(each) * space.numbers]
+            sized = [
+                each.reshape(len(each), -1)
+                for each in stored
+                if each.size == len(each) * space.numbers
+            ]
             if sized and not space.unfit(np.concatenate(sized), start=np.zeros_like(space.start)):
                 first = ", ".join(map(str, np.ravel(space.start)))
                 raise NotReadError(
@@ -176,9 +210,12 @@ class MinariReader:
                 )
 
     def _columns(self, number: int) -> tuple[int, dict[str, np.ndarray]]:
-        """The steps of an episode and its columns. Raises UserError if something is wrong with it."""
+        """The steps of an episode and its columns. Raises UserError if something is wrong with
+        it."""
         where = f"{self._storage.path}: episode {number}"
-        observed = {f"observations{_slash(name)}": self._observed[name] for name in self._plan.state}
+        observed = {
+            f"observations{_slash(name)}": self._observed[name] for name in self._plan.state
+        }
         acted = {f"actions{_slash(name)}": space for name, space in self._acted.items()}
         also = (_SUCCESS, _EXPERT) if self._ours else (_SUCCESS,)
         shown = [f"observations{_slash(name)}" for name, _, _ in self._plan.cameras.values()]
@@ -189,15 +226,23 @@ class MinariReader:
             for name, space in (observed | acted).items():
                 dtype, size = found[name].dtype, int(np.prod(found[name].shape[1:]))
                 if size != space.numbers or dtype.kind not in "biuf":
-                    raise UserError(f"{where} has {name} of {dtype}, {size} a step; its space has {space.numbers}")
+                    raise UserError(
+                        f"{where} has {name} of {dtype}, {size} a step; its space has {space.numbers}"
+                    )
             for name, space in acted.items():
                 if why := space.unfit(found[name][:length]):
                     raise _Unfit(f"{where} has {name} that do not fit their space: {why}")
-            state = {name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state}
-            rewards, ended, cut = (arrays.one_a_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS)
+            state = {
+                name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state
+            }
+            rewards, ended, cut = (
+                arrays.one_a_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS
+            )
             columns = {
                 STATE: self._plan.state_of(state, length),
-                ACTION: np.concatenate([space.counted(found[name][:length]) for name, space in acted.items()], axis=1),
+                ACTION: np.concatenate(
+                    [space.counted(found[name][:length]) for name, space in acted.items()], axis=1
+                ),
                 REWARD: rewards,
                 DONE: ended.astype(bool) | cut.astype(bool),
             }
@@ -208,7 +253,8 @@ class MinariReader:
         return length, columns
 
     def _seen(self, name: str) -> Iterator[np.ndarray]:
-        """The values of an observation in some sound episodes; of choices none, since they are no codes."""
+        """The values of an observation in some sound episodes; of choices none, since they are no
+        codes."""
         if self._observed[name].holds_choices:
             return
         key = f"observations{_slash(name)}"
@@ -218,8 +264,13 @@ class MinariReader:
                 yield found[key]
 
     def _asking(self) -> str:
-        """The observation that holds an instruction, as MiniGrid's mission; empty if there is none."""
-        texts = [name for name, space in self._observed.items() if space.kind == "Text" and not self._ours]
+        """The observation that holds an instruction, as MiniGrid's mission; empty if there is
+        none."""
+        texts = [
+            name
+            for name, space in self._observed.items()
+            if space.kind == "Text" and not self._ours
+        ]
         missions = (name for name in texts if name.rpartition("/")[2] == "mission")
         return next(iter((*missions, *candidates(texts))), "")
 
@@ -228,12 +279,16 @@ class MinariReader:
         left_out = {name or "observations": why for name, why in self._plan.left_out.items()}
         spaces = {name or "observations": space for name, space in self._observed.items()}
         spaces |= {f"actions{_slash(name)}": space for name, space in acted.leaves()}
-        left_out |= {name: space.why_no_numbers for name, space in spaces.items() if space.why_no_numbers}
+        left_out |= {
+            name: space.why_no_numbers for name, space in spaces.items() if space.why_no_numbers
+        }
         if asking := self._asking():
             left_out[asking] = "text; an episode's first is its instruction"
         infos = self._storage.infos(self._numbers[0]) if not self._ours else []
         if infos := [name for name in infos if name != "success" or not with_success]:
-            left_out["infos"] = ", ".join(infos[:_SHOWN]) + (" and more" if len(infos) > _SHOWN else "")
+            left_out["infos"] = ", ".join(infos[:_SHOWN]) + (
+                " and more" if len(infos) > _SHOWN else ""
+            )
         return left_out
 
     def _images(self) -> str:
@@ -242,13 +297,20 @@ class MinariReader:
             return "none"
         name, _, _ = next(iter(self._plan.cameras.values()))
         try:
-            stored = self._storage.pictures(self._numbers[0], f"observations{_slash(name)}", np.zeros(1, np.int64))
+            stored = self._storage.pictures(
+                self._numbers[0], f"observations{_slash(name)}", np.zeros(1, np.int64)
+            )
         except UserError:
             return "raw"
         return "jpeg" if isinstance(stored, list) else "raw"
 
     def _describe(
-        self, metadata: Mapping[str, Any], kind: str, survey: _Survey, acted: Space, left_out: Mapping[str, str]
+        self,
+        metadata: Mapping[str, Any],
+        kind: str,
+        survey: _Survey,
+        acted: Space,
+        left_out: Mapping[str, str],
     ) -> Contents:
         name = str(metadata.get("dataset_id") or self.path.name)
         statistics = survey.gathering.finish(self._folder)
@@ -279,11 +341,19 @@ class MinariReader:
         said = [survey.instructions[number] for number in self._numbers]
         instructions = [next(iter(each), "") for each in said]
         description = metadata.get("description")
-        tasks, episode_task = arrays.tasks_of([text or str(description or name) for text in instructions])
-        origin = "the dataset's description is used" if description else f"the dataset's name is used, {name!r}"
+        tasks, episode_task = arrays.tasks_of(
+            [text or str(description or name) for text in instructions]
+        )
+        origin = (
+            "the dataset's description is used"
+            if description
+            else f"the dataset's name is used, {name!r}"
+        )
         notes = [] if all(instructions) else [f"there is no instruction: {origin}"]
         if not acted.choices and any(space.holds_choices for space in self._acted.values()):
-            notes.append("actions hold choices among several numbers: an agent's are not rounded to one of them")
+            notes.append(
+                "actions hold choices among several numbers: an agent's are not rounded to one of them"
+            )
         return Contents(
             spec=arrays.spec_of(
                 self._plan,
@@ -329,7 +399,8 @@ def _of_steps(values: np.ndarray | None, length: int) -> bool:
 
 
 def _seed(value: Any) -> int:
-    """-1 for one that is unknown, or takes more than 63 bits, as half of those that Minari draws itself."""
+    """-1 for one that is unknown, or takes more than 63 bits, as half of those that Minari draws
+    itself."""
     known = isinstance(value, int | np.integer) and 0 <= value <= _LARGEST_SEED
     return int(value) if known else -1
 

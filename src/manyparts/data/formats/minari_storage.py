@@ -1,4 +1,5 @@
-"""Where Minari keeps episodes: groups of one HDF5 file, or a folder of Arrow or Parquet files for each."""
+"""Where Minari keeps episodes: groups of one HDF5 file, or a folder of Arrow or Parquet files for
+each."""
 
 from __future__ import annotations
 
@@ -33,16 +34,17 @@ class Storage(Protocol):
     def arrays(
         self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """The steps of an episode, and its arrays of numbers, which have as many rows or one more: all that are wanted,
-        and those of `also` that are there. shown: arrays of pictures, which are looked for and not read.
+        """The steps of an episode, and its arrays of numbers, which have as many rows or one more:
+        all that are wanted, and those of `also` that are there. shown: arrays of pictures, which
+        are looked for and not read.
 
         Raises UserError naming the episode and what is wrong.
         """
         ...
 
     def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
-        """Some rows of an array, as bytes where they are encoded: Minari's own flag does not say, since it leaves small
-        pictures alone."""
+        """Some rows of an array, as bytes where they are encoded: Minari's own flag does not say,
+        since it leaves small pictures alone."""
         ...
 
     def texts(self, number: int, name: str) -> list[str]:
@@ -66,7 +68,9 @@ class Hdf5Storage:
 
     def numbers_found(self) -> list[int]:
         names = self._file.names(self._file.group(""))
-        return sorted(int(name[8:]) for name in names if name.startswith("episode_") and name[8:].isdecimal())
+        return sorted(
+            int(name[8:]) for name in names if name.startswith("episode_") and name[8:].isdecimal()
+        )
 
     def arrays(
         self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
@@ -109,22 +113,32 @@ class Hdf5Storage:
 
 
 class ArrowStorage:
-    """See `Storage`. Rewards and actions have one row too many, which is padding. kind: arrow or parquet."""
+    """See `Storage`. Rewards and actions have one row too many, which is padding. kind: arrow or
+    parquet."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.path, self._kind = folder, kind
 
     def numbers_found(self) -> list[int]:
-        return sorted(int(entry.name) for entry in self.path.iterdir() if entry.name.isdecimal() and entry.is_dir())
+        return sorted(
+            int(entry.name)
+            for entry in self.path.iterdir()
+            if entry.name.isdecimal() and entry.is_dir()
+        )
 
     def arrays(
         self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
     ) -> tuple[int, dict[str, np.ndarray]]:
-        table = self._table(number, sorted({name.partition("/")[0] for name in (*wanted, *also, *shown)}))
+        table = self._table(
+            number, sorted({name.partition("/")[0] for name in (*wanted, *also, *shown)})
+        )
         with self._reading(number):
             told = self._about(number).get("total_steps")
             length = table.num_rows if told == table.num_rows else table.num_rows - 1
-            values = {name: self._numbers(self._column(table, name, number), name, number) for name in wanted}
+            values = {
+                name: self._numbers(self._column(table, name, number), name, number)
+                for name in wanted
+            }
             for name in shown:
                 self._column(table, name, number)
             for name in also:
@@ -153,7 +167,11 @@ class ArrowStorage:
     def infos(self, number: int) -> list[str]:
         schema = self._open(number).schema
         kind = schema.field("infos").type if "infos" in schema.names else None
-        return [kind.field(n).name for n in range(kind.num_fields)] if kind and pa.types.is_struct(kind) else []
+        return (
+            [kind.field(n).name for n in range(kind.num_fields)]
+            if kind and pa.types.is_struct(kind)
+            else []
+        )
 
     def labels(self, number: int) -> Mapping[str, Any]:
         about = self._about(number)
@@ -165,13 +183,17 @@ class ArrowStorage:
     def _open(self, number: int) -> Any:
         with self._reading(number):
             where = self.path / str(number)
-            return arrow_dataset.dataset(where, format=self._kind, ignore_prefixes=["_", ".", METADATA])
+            return arrow_dataset.dataset(
+                where, format=self._kind, ignore_prefixes=["_", ".", METADATA]
+            )
 
     def _table(self, number: int, columns: Sequence[str]) -> pa.Table:
         episode = self._open(number)
         with self._reading(number):
             there = set(episode.schema.names)
-            return episode.to_table(columns=[name for name in columns if name in there], use_threads=False)
+            return episode.to_table(
+                columns=[name for name in columns if name in there], use_threads=False
+            )
 
     def _column(self, table: pa.Table, name: str, number: int) -> pa.Array:
         found = _inside(table, name)
@@ -191,12 +213,22 @@ class ArrowStorage:
             yield
         except UserError:
             raise
-        except (pa.ArrowException, OSError, LookupError, ValueError, TypeError, MemoryError) as error:
-            raise UserError(f"{self.path / str(number)} cannot be read as {self._kind}: {one_line(error)}") from error
+        except (
+            pa.ArrowException,
+            OSError,
+            LookupError,
+            ValueError,
+            TypeError,
+            MemoryError,
+        ) as error:
+            raise UserError(
+                f"{self.path / str(number)} cannot be read as {self._kind}: {one_line(error)}"
+            ) from error
 
 
 def _inside(table: pa.Table, name: str) -> pa.Array | None:
-    """The column at a path into a table's structs; None if there is none. A tuple's parts are fields "0", "1"."""
+    """The column at a path into a table's structs; None if there is none. A tuple's parts are
+    fields "0", "1"."""
     first, *inner = name.split("/")
     if first not in table.column_names:
         return None
@@ -206,10 +238,15 @@ def _inside(table: pa.Table, name: str) -> pa.Array | None:
             return None
         for count in range(len(inner), 0, -1):  # a name of a field may hold slashes itself
             part = "/".join(inner[:count])
-            index = max(column.type.get_field_index(each) for each in (part, part.removeprefix("_index_")))
+            index = max(
+                column.type.get_field_index(each) for each in (part, part.removeprefix("_index_"))
+            )
             if index >= 0:
                 break
         else:
             return None
-        column, inner = column.flatten()[index], inner[count:]  # null where the struct is; `field` forgets that
+        column, inner = (
+            column.flatten()[index],
+            inner[count:],
+        )  # null where the struct is; `field` forgets that
     return column

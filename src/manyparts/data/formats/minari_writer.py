@@ -21,10 +21,12 @@ VERSION = "0.5.4"
 
 
 class MinariWriter:
-    """The folder of one Minari dataset that grows an episode at a time: `add`, then `close`, which describes the whole.
+    """The folder of one Minari dataset that grows an episode at a time: `add`, then `close`, which
+    describes the whole.
 
-    Observations are a Dict of `state` and the cameras. Minari has one observation more than actions: the last one is
-    written once more. Success is `infos/success`; the sentence stands in the episode's attributes.
+    Observations are a Dict of `state` and the cameras. Minari has one observation more than
+    actions: the last one is written once more. Success is `infos/success`; the instruction stands
+    in the episode's attributes.
     """
 
     def __init__(
@@ -42,7 +44,9 @@ class MinariWriter:
 
         self._folder = path / "data"
         self._folder.mkdir(parents=True)
-        self._file = h5py.File(self._folder / MAIN, "w", track_order=True, locking=knows_locks(self._folder))
+        self._file = h5py.File(
+            self._folder / MAIN, "w", track_order=True, locking=knows_locks(self._folder)
+        )
         self._spec, self._fps, self._tasks, self._environment = spec, fps, tuple(tasks), environment
         self.num_episodes = self.num_frames = 0
         self._name, self._expert = path.name, expert
@@ -50,8 +54,14 @@ class MinariWriter:
     def add(self, episode: Episode) -> None:
         length = len(episode)
         group = self._file.create_group(f"episode_{self.num_episodes}")
-        attributes: dict[str, Any] = {"id": self.num_episodes, "total_steps": length, "task": episode.task}
-        attributes |= {"sentence": episode.sentence} | ({"seed": episode.seed} if episode.seed >= 0 else {})
+        attributes: dict[str, Any] = {
+            "id": self.num_episodes,
+            "total_steps": length,
+            "task": episode.task,
+        }
+        attributes |= {"sentence": episode.instruction} | (
+            {"seed": episode.seed} if episode.seed >= 0 else {}
+        )
         group.attrs.update(attributes)
         last = np.arange(length) == length - 1
         ended = last & episode.success
@@ -72,7 +82,9 @@ class MinariWriter:
         """Add the episodes of another such folder as they lie there."""
         import h5py
 
-        opened: Any = h5py.File(path / "data" / MAIN, "r", locking=can_be_locked(path / "data" / MAIN))
+        opened: Any = h5py.File(
+            path / "data" / MAIN, "r", locking=can_be_locked(path / "data" / MAIN)
+        )
         with opened as other:
             for number in range(len(other)):
                 episode = other[f"episode_{number}"]
@@ -85,7 +97,8 @@ class MinariWriter:
         self._file.close()
         spec = self._spec
         observed: dict[str, Any] = {
-            name: _box(np.zeros((*size, 3)), np.full((*size, 3), 255), "uint8") for name, size in spec.cameras.items()
+            name: _box(np.zeros((*size, 3)), np.full((*size, 3), 255), "uint8")
+            for name, size in spec.cameras.items()
         }
         if spec.state_names:
             size = np.full(spec.state_dimension, np.inf)
@@ -100,7 +113,7 @@ class MinariWriter:
             "dataset_id": f"{_identifier(self._name)}-v0",
             "minari_version": VERSION,
             "dataset_size": round((self._folder / MAIN).stat().st_size / 1e6, 1),
-            "description": "; ".join(task.sentence for task in self._tasks),
+            "description": "; ".join(task.instruction for task in self._tasks),
             "algorithm_name": "",
             NAME: Ours(spec, self._fps, self._tasks, self._environment).to_dict(),
         }
@@ -113,7 +126,9 @@ class MinariWriter:
         if not self._spec.action.choices:
             return action
         chosen = action[:, 0].astype(np.int64)
-        return chosen if (chosen == action[:, 0]).all() else action[:, 0]  # what is no choice does not become one
+        return (
+            chosen if (chosen == action[:, 0]).all() else action[:, 0]
+        )  # what is no choice does not become one
 
     def _action_space(self) -> dict[str, Any]:
         action = self._spec.action
@@ -123,14 +138,27 @@ class MinariWriter:
 
     @staticmethod
     def _put(group: Any, name: str, array: np.ndarray) -> None:
-        packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
+        packed: dict[str, Any] = (
+            {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
+        )
         chunks: Any = (1, *array.shape[1:]) if array.ndim > 2 else True
-        group.create_dataset(name, data=array, chunks=chunks, maxshape=(None, *array.shape[1:]), **packed)
+        group.create_dataset(
+            name, data=array, chunks=chunks, maxshape=(None, *array.shape[1:]), **packed
+        )
 
 
 def _box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
-    return {"type": "Box", "dtype": dtype, "shape": list(low.shape), "low": low.tolist(), "high": high.tolist()}
+    return {
+        "type": "Box",
+        "dtype": dtype,
+        "shape": list(low.shape),
+        "low": low.tolist(),
+        "high": high.tolist(),
+    }
 
 
 def _identifier(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name) or "dataset"
+    return (
+        "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+        or "dataset"
+    )

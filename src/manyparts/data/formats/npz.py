@@ -1,8 +1,9 @@
 """A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
 
-Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which are observations;
-and optionally `expert_action`, `reward`, `success`, `done`. Observations may have one row more, which no action
-follows. A text such as `sentence`, `language_instruction` or `instruction` asks for the task.
+Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which
+are observations; and optionally `expert_action`, `reward`, `success`, `done`. Observations may have
+one row more, which no action follows. A text such as `instruction`, `language_instruction` or
+`instruction` asks for the task.
 """
 
 from __future__ import annotations
@@ -37,14 +38,18 @@ from manyparts.data.formats.npz_files import (
 from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
 
-_OTHERS = {REWARD: ("reward", "rewards"), SUCCESS: ("success", "is_success"), DONE: ("done", "dones", "terminals")}
+_OTHERS = {
+    REWARD: ("reward", "rewards"),
+    SUCCESS: ("success", "is_success"),
+    DONE: ("done", "dones", "terminals"),
+}
 _EXPERT = "expert_action"
 _FPS = 20.0  # nothing tells
 
 
 class NpzReader:
-    """See `formats.reader.Reader`. complain: is told of each file that is torn, or not like most. Raises UserError
-    where the files are no episodes."""
+    """See `formats.reader.Reader`. complain: is told of each file that is torn, or not like most.
+    Raises UserError where the files are no episodes."""
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
@@ -57,7 +62,11 @@ class NpzReader:
                 "write all numbers of the action side by side as one array named action, (T, a)",
             )
         self._action = action
-        strangers = {file.stem: f"no array named {action}" for file, head in heads.items() if action not in head}
+        strangers = {
+            file.stem: f"no array named {action}"
+            for file, head in heads.items()
+            if action not in head
+        }
         heads = {file: head for file, head in heads.items() if action in head}
         require_episodes(heads, action)
         self._files = list(heads)
@@ -97,14 +106,17 @@ class NpzReader:
         for name, key in self._actions.items():
             columns[name] = values[key].astype(np.float32).reshape(length, -1)
         return columns | {
-            name: arrays.one_a_step(values[key], length, f"{file}: {key}") for name, key in self._named.items()
+            name: arrays.one_a_step(values[key], length, f"{file}: {key}")
+            for name, key in self._named.items()
         }
 
     def _make_plan(self, heads: Mapping[Path, Head], left_out: Mapping[str, str]) -> arrays.Plan:
         """Raises UserError where most files' actions are no numbers."""
         action = self._entries.get(self._action)
         if action is None or action.dtype.kind not in "biuf":
-            raise UserError(f"{self._files[0]}: {self._action} {left_out.get(self._action, 'holds no numbers')}")
+            raise UserError(
+                f"{self._files[0]}: {self._action} {left_out.get(self._action, 'holds no numbers')}"
+            )
         if len(action.shape) > 1:
             where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
             raise NotReadError(where, "write actions (T, a), with one .npz per episode")
@@ -115,10 +127,13 @@ class NpzReader:
                 reasons[name] = why
         observations = self._entries.keys() - per_step - reasons.keys()
         entries = {name: self._entries[name] for name in observations}
-        return arrays.plan(entries, reasons, lambda name: (values for _, values in read_of_some(heads, name)))
+        return arrays.plan(
+            entries, reasons, lambda name: (values for _, values in read_of_some(heads, name))
+        )
 
     def _why_not(self, name: str, heads: Mapping[Path, Head]) -> str:
-        """Why an array with a row per step is no observation, apart from what holds for all formats."""
+        """Why an array with a row per step is no observation, apart from what holds for all
+        formats."""
         entry = self._entries[name]
         if name == _EXPERT:
             return f"{entry.dtype} {entry.shape}, unlike {self._action}"
@@ -126,9 +141,15 @@ class NpzReader:
             if name in names and key in self._named:
                 return f"beside {self._named[key]}, which is read"
         one_a_step = entry.shape in ((), (1,)) and entry.dtype.kind in NUMBERS
-        if one_a_step and (why := is_flow(name, (values for _, values in read_of_some(heads, name)))):
+        if one_a_step and (
+            why := is_flow(name, (values for _, values in read_of_some(heads, name)))
+        ):
             return why
-        coded = self._encoding(name, heads) if entry.dtype == np.uint8 and len(entry.shape) == 1 else None
+        coded = (
+            self._encoding(name, heads)
+            if entry.dtype == np.uint8 and len(entry.shape) == 1
+            else None
+        )
         return f"bytes of a {coded} image" if coded else ""
 
     def _is_like_action(self, name: str) -> bool:
@@ -136,7 +157,11 @@ class NpzReader:
         return action is not None and self._entries[name].kind == action.kind
 
     def _describe(
-        self, heads: Mapping[Path, Head], looks: Sequence[Look], strangers: Mapping[str, str], complain: Complain
+        self,
+        heads: Mapping[Path, Head],
+        looks: Sequence[Look],
+        strangers: Mapping[str, str],
+        complain: Complain,
     ) -> Contents:
         cameras = [name for name, _, _ in self._plan.cameras.values()]
         wanted = {name: self._entries[name] for name in [*self._column_names, *cameras]}
@@ -147,7 +172,9 @@ class NpzReader:
             if why := looks[number].unlike(wanted):
                 raise UserError(f"{file}: {why}")
             texts_there = [name for name in self._texts if name in head]
-            stored = read_arrays(file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there]))
+            stored = read_arrays(
+                file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there])
+            )
             if marks := marked(stored, rows_of(head)):
                 raise UserError(many_episodes(file, marks).what)
             columns = self._columns(stored, file)
@@ -157,7 +184,9 @@ class NpzReader:
             return columns
 
         names = [file.stem for file in self._files]
-        sound, statistics = arrays.gather_sound(names, read, self.path, complain, self._plan.state_names)
+        sound, statistics = arrays.gather_sound(
+            names, read, self.path, complain, self._plan.state_names
+        )
         self._files = [self._files[number] for number in sound]
         name = self.path.absolute().name
         tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
@@ -170,19 +199,24 @@ class NpzReader:
             episode_task=episode_task,
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
-            succeeded=np.asarray([succeeded[number] for number in sound]) if SUCCESS in self._named else None,
+            succeeded=np.asarray([succeeded[number] for number in sound])
+            if SUCCESS in self._named
+            else None,
             left_out=self._plan.left_out,
             episodes_left_out=strangers,
             episode_names=tuple(names[number] for number in sound),
             notes=(
-                *arrays.longer_note([name for name, entry in wanted.items() if entry.more], self._action),
+                *arrays.longer_note(
+                    [name for name, entry in wanted.items() if entry.more], self._action
+                ),
                 *splits_note(self._files),
                 *changing_note(sum(len(asked[number]) > 1 for number in sound)),
             ),
         )
 
     def _look(self, head: Head) -> Look:
-        """The arrays without their first axis; those that have no row per step are no part of it."""
+        """The arrays without their first axis; those that have no row per step are no part of
+        it."""
         steps, entries, faults = _steps(head, self._action), {}, {}
         for name, entry in head.items():
             if name in self._texts:
@@ -199,7 +233,9 @@ class NpzReader:
         return Look(entries, faults)
 
     def _asked(self, stored: Mapping[str, np.ndarray], steps: int) -> list[str]:
-        return distinct(self._text_of(stored[name], steps) or [] for name in self._texts if name in stored)
+        return distinct(
+            self._text_of(stored[name], steps) or [] for name in self._texts if name in stored
+        )
 
     def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
         """Whether an array with the name of an instruction is one, and no numbers."""
@@ -213,7 +249,9 @@ class NpzReader:
 
     def _text_of(self, values: np.ndarray, steps: int) -> list[str] | None:
         """Strings, character codes, or the number of a task."""
-        if values.dtype.kind not in "SU" and (not values.ndim or (values.ndim == 1 and len(values) == steps)):
+        if values.dtype.kind not in "SU" and (
+            not values.ndim or (values.ndim == 1 and len(values) == steps)
+        ):
             return [str(values.ravel()[0])] if values.size and values.dtype.kind in "biu" else None
         return texts(values)
 

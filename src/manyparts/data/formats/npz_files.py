@@ -1,4 +1,5 @@
-"""One `.npz` file: its arrays' shapes without reading them, some arrays, and whether it holds one episode at all."""
+"""One `.npz` file: its arrays' shapes without reading them, some arrays, and whether it holds one
+episode at all."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def sample(files: Sequence[Path]) -> list[Path]:
 
 
 def read_head(file: Path) -> dict[str, Entry]:
-    """The whole shape and the dtype of each array. Raises UserError if the file is torn, or claims to hold more than it
-    does."""
+    """The whole shape and the dtype of each array. Raises UserError if the file is torn, or claims
+    to hold more than it does."""
     entries = {}
     try:
         with zipfile.ZipFile(file) as archive:
@@ -44,11 +45,17 @@ def read_head(file: Path) -> dict[str, Entry]:
                 with archive.open(member) as content:
                     version = np.lib.format.read_magic(content)
                     first = version == (1, 0)
-                    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if first
+                        else np.lib.format.read_array_header_2_0
+                    )
                     shape, _, dtype = read(content)
                 size = int(np.prod(shape, dtype=object)) * dtype.itemsize
                 if not dtype.hasobject and (size > _ARRAY_BYTES or size > member.file_size):
-                    raise UserError(f"{file}: {name} claims {size} bytes; the file holds {member.file_size}")
+                    raise UserError(
+                        f"{file}: {name} claims {size} bytes; the file holds {member.file_size}"
+                    )
                 entries[name] = Entry(tuple(shape), dtype)
     except UserError:
         raise
@@ -101,8 +108,12 @@ def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
 def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
     """What to say of a file that holds several episodes. marks: as `ends_inside` gives them."""
     name, count = marks
-    held_out = [other.name for other in episode_files(file.parent) if _split_of(other) not in ("", "train")]
-    apart = f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
+    held_out = [
+        other.name for other in episode_files(file.parent) if _split_of(other) not in ("", "train")
+    ]
+    apart = (
+        f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
+    )
     return NotReadError(
         f"{file} holds many episodes in one file, as OGBench's do: {name} marks {count}",
         f"split it there into one .npz per episode{apart}",
@@ -110,7 +121,8 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
 
 
 def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
-    """The array that ends episodes before the last row, and how many episodes it marks; None in one episode's file."""
+    """The array that ends episodes before the last row, and how many episodes it marks; None in one
+    episode's file."""
     return marked(read_arrays(file, mark_names(head)), rows_of(head))
 
 
@@ -122,21 +134,30 @@ def mark_names(head: Head) -> list[str]:
 def rows_of(head: Head) -> int:
     """The rows of a file's actions; without actions those of its longest array."""
     lengths = {name: entry.shape[0] for name, entry in head.items() if entry.shape}
-    return max((lengths[name] for name in ACTIONS if name in lengths), default=max(lengths.values(), default=0))
+    return max(
+        (lengths[name] for name in ACTIONS if name in lengths),
+        default=max(lengths.values(), default=0),
+    )
 
 
 def episode_files(folder: Path) -> list[Path]:
     """The .npz files of a folder, in whatever case their ending is, in the order of their names."""
     files = (file for file in folder.iterdir() if file.suffix.lower() == ".npz" and file.is_file())
-    return sorted(file for file in files if not file.name.startswith("."))  # macOS leaves such companions
+    return sorted(
+        file for file in files if not file.name.startswith(".")
+    )  # macOS leaves such companions
 
 
 def splits_note(files: Sequence[Path]) -> list[str]:
-    """What users have to know of files whose names begin or end with a split, unless it is the same for all."""
+    """What users have to know of files whose names begin or end with a split, unless it is the same
+    for all."""
     counts = Counter(map(_split_of, files))
     if not counts.keys() - {"", "train"} or len(counts) < 2:
         return []
-    named = ", ".join(f"{name or 'without a name'} ({count})" for name, count in sorted(counts.items(), reverse=True))
+    named = ", ".join(
+        f"{name or 'without a name'} ({count})"
+        for name, count in sorted(counts.items(), reverse=True)
+    )
     return [
         f"by their names the files are of several splits: {named}; they are read as one dataset; to hold one apart, "
         "make two folders"
@@ -149,7 +170,8 @@ def _split_of(file: Path) -> str:
 
 
 def _are_single_steps(heads: Sequence[Head], action: str) -> bool:
-    """Whether no array but, by its length, the action's may have a time axis, in any of the files."""
+    """Whether no array but, by its length, the action's may have a time axis, in any of the
+    files."""
     rows = {head[action].shape[:1] for head in heads if action in head}
     if rows == {(1,)} and len(heads) > 1:
         return True

@@ -1,4 +1,5 @@
-"""What we write into other projects' files beside what they have, so that a dataset comes back as it went."""
+"""What we write into other projects' files beside what they have, so that a dataset comes back as
+it went."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Ours:
 
     def to_dict(self) -> dict[str, Any]:
         tasks = [
-            {"name": task.name, "sentence": task.sentence, "paraphrases": list(task.paraphrases)} for task in self.tasks
+            {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
+            for task in self.tasks
         ]
         return {
             "spec": self.spec.to_dict(),
@@ -52,4 +54,6 @@ class Ours:
 
 def read_tasks(values: Sequence[Mapping[str, Any]]) -> tuple[TaskEntry, ...]:
     """Tasks as JSON values hold them."""
-    return tuple(TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in values)
+    return tuple(
+        TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in values
+    )

@@ -1,6 +1,8 @@
-"""RLDS episodes as TensorFlow Datasets writes them: TFRecord shards and features.json; read in place.
+"""RLDS episodes as TensorFlow Datasets writes them: TFRecord shards and features.json; read in
+place.
 
-A step's action and reward are those that follow its observation; on the last step they are invalid, so it is not read.
+A step's action and reward are those that follow its observation; on the last step they are invalid,
+so it is not read.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class RLDSReader:
-    """See `formats.reader.Reader`. path: the folder of a version, with features.json. complain: is called for each
-    episode that is torn or unlike most. Raises UserError naming what is missing."""
+    """See `formats.reader.Reader`. path: the folder of a version, with features.json. complain: is
+    called for each episode that is torn or unlike most. Raises UserError naming what is missing."""
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
         self.path = path
@@ -58,7 +60,9 @@ class RLDSReader:
         if not self._records:
             raise UserError(f"{path} holds no episodes")
         whole = path.resolve()
-        self._name = shards.name or (whole.parent.name if _VERSION.match(whole.name) else whole.name)
+        self._name = shards.name or (
+            whole.parent.name if _VERSION.match(whole.name) else whole.name
+        )
         looked_at = sample_rows(len(self._records), _LOOKED_AT).tolist()
         sample = list(self._readable(looked_at)) or [self._example(0)]
         self._texts = self._find_texts(sample)
@@ -81,10 +85,14 @@ class RLDSReader:
             try:
                 frame = decode_png(bytes(pictures[row]))
             except UNREADABLE as error:
-                raise UserError(f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}") from error
+                raise UserError(
+                    f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}"
+                ) from error
             if frame.shape[:2] != (height, width):
                 size = "x".join(map(str, frame.shape[:2]))
-                raise UserError(f"{where}, frame {row}, {name} has {size} pixels, the first one {height}x{width}")
+                raise UserError(
+                    f"{where}, frame {row}, {name} has {size} pixels, the first one {height}x{width}"
+                )
             frames.append(frame)
         return np.stack(frames)
 
@@ -102,27 +110,39 @@ class RLDSReader:
         return None not in decoded and any(any(each) for each in decoded if each)
 
     def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Entry], arrays.Plan]:
-        """What of each step is read, by its whole name, and how the observations are put together."""
+        """What of each step is read, by its whole name, and how the observations are put
+        together."""
         entries, left_out = arrays.agreed([self._look(example) for example in sample])
         if lacking := [name for name in self._actions if name not in entries]:
-            raise UserError(f"{self.path}: {lacking[0]} {left_out.get(lacking[0], 'is in no episode')}")
-        observed = {_short(name): entry for name, entry in entries.items() if name.startswith(_OBSERVATION)}
+            raise UserError(
+                f"{self.path}: {lacking[0]} {left_out.get(lacking[0], 'is in no episode')}"
+            )
+        observed = {
+            _short(name): entry for name, entry in entries.items() if name.startswith(_OBSERVATION)
+        }
         plan = arrays.plan(
             observed,
             {_short(name): why for name, why in left_out.items()},
             lambda name: self._seen(sample, _OBSERVATION + name, observed[name]),
         )
-        read = {_OBSERVATION + name for name in (*plan.state, *(camera[0] for camera in plan.cameras.values()))}
+        read = {
+            _OBSERVATION + name
+            for name in (*plan.state, *(camera[0] for camera in plan.cameras.values()))
+        }
         read |= {_REWARD, *self._actions}
         return {name: entry for name, entry in entries.items() if name in read}, plan
 
-    def _seen(self, sample: Sequence[Mapping[str, Value]], name: str, entry: Entry) -> Iterator[np.ndarray]:
+    def _seen(
+        self, sample: Sequence[Mapping[str, Value]], name: str, entry: Entry
+    ) -> Iterator[np.ndarray]:
         """A feature's values (T, ...) in the sampled episodes that have them in this shape."""
         for example in sample:
             values, steps = example.get(name), self._steps(example)
             if isinstance(values, np.ndarray) and values.size == steps * int(np.prod(entry.shape)):
                 whole = entry.dtype.kind in "iu"
-                yield values.astype(np.int64 if whole else values.dtype).reshape(steps, *entry.shape)
+                yield values.astype(np.int64 if whole else values.dtype).reshape(
+                    steps, *entry.shape
+                )
 
     def _describe(self, shards: Shards, complain: Complain) -> Contents:
         lengths: dict[int, int] = {}
@@ -138,13 +158,19 @@ class RLDSReader:
             return columns
 
         names = [record.name for record in self._records]
-        sound, statistics = arrays.gather_sound(names, read, self.path, complain, self._plan.state_names)
+        sound, statistics = arrays.gather_sound(
+            names, read, self.path, complain, self._plan.state_names
+        )
         self._records = tuple(self._records[number] for number in sound)
-        tasks, episode_task = arrays.tasks_of([(asked[number] or [self._name])[0] for number in sound])
+        tasks, episode_task = arrays.tasks_of(
+            [(asked[number] or [self._name])[0] for number in sound]
+        )
         changing = sum(len(asked[number]) > 1 for number in sound)
         return Contents(
             format="RLDS",
-            spec=arrays.spec_of(self._plan, statistics, embodiment=self._name or UNKNOWN, named=False, fps=_FPS),
+            spec=arrays.spec_of(
+                self._plan, statistics, embodiment=self._name or UNKNOWN, named=False, fps=_FPS
+            ),
             fps=_FPS,
             tasks=tasks,
             lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),
@@ -177,7 +203,10 @@ class RLDSReader:
 
         state = {name: read(_OBSERVATION + name) for name in self._plan.state}
         actions = [read(name).reshape(length, -1).astype(np.float32) for name in self._actions]
-        columns = {STATE: self._plan.state_of(state, length), ACTION: np.concatenate(actions, axis=1)}
+        columns = {
+            STATE: self._plan.state_of(state, length),
+            ACTION: np.concatenate(actions, axis=1),
+        }
         if _REWARD in self._wanted:
             columns[REWARD] = arrays.one_a_step(read(_REWARD), length, f"{self.path}: {_REWARD}")
         done = np.zeros(length, bool)
@@ -202,7 +231,11 @@ class RLDSReader:
                 faults[name] = "of the whole episode, and no instruction"
                 continue
             read = name.startswith(_OBSERVATION) or name in (*self._actions, _REWARD)
-            entry = _entry(feature, example.get(name), steps) if read else "neither observation nor action"
+            entry = (
+                _entry(feature, example.get(name), steps)
+                if read
+                else "neither observation nor action"
+            )
             if "embedding" in name and not isinstance(entry, str):
                 entry = "an embedding"
             if isinstance(entry, str):
@@ -212,7 +245,8 @@ class RLDSReader:
         return Look(entries, faults)
 
     def _said(self, example: Mapping[str, Value], name: str) -> list[str]:
-        """An episode's texts of a feature; of several that are not a step's, one thing in several ways, the first."""
+        """An episode's texts of a feature; of several that are not a step's, one thing in several
+        ways, the first."""
         said = self._text_of(example, name) or []
         return said if name.startswith(STEPS) else [text for text in said if text][:1]
 
@@ -244,7 +278,10 @@ def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
     if sum(side < 0 for side in sides) > 1 or size < 1 or not steps or len(values) % (steps * size):
         return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
     shape = tuple(len(values) // (steps * size) if side < 0 else side for side in sides)
-    if steps * int(np.prod(shape, dtype=object)) != len(values) or int(np.prod(shape, dtype=object)) > _PIXELS:
+    if (
+        steps * int(np.prod(shape, dtype=object)) != len(values)
+        or int(np.prod(shape, dtype=object)) > _PIXELS
+    ):
         return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
     dtype = np.dtype(np.uint8) if feature.kind == "image" else feature.dtype
     coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values.astype(np.uint8))
@@ -268,4 +305,6 @@ def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int)
     sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in looks))
     if len(sizes) > 1:
         return f"has images of several sizes: {', '.join(sizes[:3])}"
-    return first if first.shape[0] * first.shape[1] <= _PIXELS else f"has images of {sizes[0]} pixels"
+    return (
+        first if first.shape[0] * first.shape[1] <= _PIXELS else f"has images of {sizes[0]} pixels"
+    )

@@ -1,4 +1,5 @@
-"""The TFRecord files of an RLDS dataset: which splits they belong to, and which that should be there are missing."""
+"""The TFRecord files of an RLDS dataset: which splits they belong to, and which that should be
+there are missing."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Record:
-    """One episode. name: its number in its split, with the split's name before it where there are several."""
+    """One episode. name: its number in its split, with the split's name before it where there are
+    several."""
 
     shard: TFRecordFile
     number: int
@@ -31,9 +33,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Shards:
-    """The records of all splits, in the order of the files' names. name: the dataset's, "" where nothing gives it.
-    torn: what is wrong with a file, and the name of the first record that cannot be read for it. notes: which splits
-    are joined, and what is missing."""
+    """The records of all splits, in the order of the files' names. name: the dataset's, "" where
+    nothing gives it. torn: what is wrong with a file, and the name of the first record that cannot
+    be read for it. notes: which splits are joined, and what is missing."""
 
     files: tuple[TFRecordFile, ...]
     records: tuple[Record, ...]
@@ -65,14 +67,25 @@ def read_shards(folder: Path) -> Shards:
             notes.append(f"{error}; whether episodes are missing is not known")
     for path in sorted(folder.iterdir()):
         match = _SHARD.fullmatch(path.name)
-        if match is None or path.name.startswith(".") or ".incomplete" in path.name or not path.is_file():
+        if (
+            match is None
+            or path.name.startswith(".")
+            or ".incomplete" in path.name
+            or not path.is_file()
+        ):
             continue
-        number, count = match["number"] or match["number_after"], match["count"] or match["count_after"]
+        number, count = (
+            match["number"] or match["number_after"],
+            match["count"] or match["count_after"],
+        )
         name = match["split"] if count or match["split"] in splits else ""
         split = splits.setdefault(name, _Split(name, None))
         split.shards.append((TFRecordFile(path), int(number) if count else None))
         split.counts |= {int(count)} if count else set()
-    present = sorted((split for split in splits.values() if split.shards), key=lambda split: split.shards[0][0].path)
+    present = sorted(
+        (split for split in splits.values() if split.shards),
+        key=lambda split: split.shards[0][0].path,
+    )
     if not present:
         raise _no_shards(folder, str(info.get("fileFormat") or "tfrecord"))
     records, torn = [], []
@@ -80,7 +93,9 @@ def read_shards(folder: Path) -> Shards:
         number = 0
         for file, _ in split.shards:
             prefix = f"{split.name} " if len(present) > 1 else ""
-            records += [Record(file, index, f"{prefix}{number + index}") for index in range(len(file))]
+            records += [
+                Record(file, index, f"{prefix}{number + index}") for index in range(len(file))
+            ]
             number += len(file)
             if file.torn:
                 torn.append((file.torn, f"{prefix}{number}"))
@@ -100,7 +115,9 @@ def _no_shards(folder: Path, stored: str) -> UserError:
     what = f"{folder} has features.json but no .tfrecord files"
     if stored == "tfrecord":
         return UserError(what)
-    return NotReadError(f"{what}: its fileFormat is {stored}", "write it as tfrecord with TensorFlow Datasets")
+    return NotReadError(
+        f"{what}: its fileFormat is {stored}", "write it as tfrecord with TensorFlow Datasets"
+    )
 
 
 def _joined(splits: Sequence[_Split]) -> list[str]:
@@ -130,13 +147,25 @@ def _missing(split: _Split) -> Iterator[str]:
     present = {number: file for file, number in split.shards if number is not None}
     wanted = next(iter(split.counts), 0)
     lengths = split.expected if split.expected and len(split.expected) == wanted else None
-    if gone := [number for number in range(wanted) if number not in present and (lengths is None or lengths[number])]:
-        shown = ", ".join(f"{number:05d}" for number in gone[:_SHOWN]) + (", ..." if len(gone) > _SHOWN else "")
-        episodes = f", with {sum(lengths[number] for number in gone)} of {sum(lengths)} episodes" if lengths else ""
+    if gone := [
+        number
+        for number in range(wanted)
+        if number not in present and (lengths is None or lengths[number])
+    ]:
+        shown = ", ".join(f"{number:05d}" for number in gone[:_SHOWN]) + (
+            ", ..." if len(gone) > _SHOWN else ""
+        )
+        episodes = (
+            f", with {sum(lengths[number] for number in gone)} of {sum(lengths)} episodes"
+            if lengths
+            else ""
+        )
         are = "is" if len(gone) == 1 else "are"
         yield f"{len(gone)} of {wanted} files of {split.name} {are} missing (number {shown}){episodes}"
     for number, file in present.items():
-        if not file.torn and len(file) != (counted := lengths[number] if lengths and number < wanted else len(file)):
+        if not file.torn and len(file) != (
+            counted := lengths[number] if lengths and number < wanted else len(file)
+        ):
             yield f"{file.path.name} holds {len(file)} of the {counted} episodes that {_INFO} counts"
         elif lengths is None and not len(file) and not file.torn:
             yield f"{file.path.name} is empty"

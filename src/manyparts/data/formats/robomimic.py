@@ -21,11 +21,19 @@ from manyparts.data.formats.errors import Complain, NotReadError, fitting, refus
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
 from manyparts.data.formats.instructions import Asked, instruction_of, json_object
 from manyparts.data.formats.kinds import Entry
-from manyparts.data.formats.libero import bottom_first, sentence_of
+from manyparts.data.formats.libero import bottom_first, instruction_from_name
 from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, RECORDED, as_recorded
-from manyparts.data.formats.robomimic_demos import A_STEP, Demo, Kinds, notes_of_counts, open_demo, some, unlike
+from manyparts.data.formats.robomimic_demos import (
+    A_STEP,
+    Demo,
+    Kinds,
+    notes_of_counts,
+    open_demo,
+    some,
+    unlike,
+)
 from manyparts.data.formats.texts import changing_note
 from manyparts.embodiment.statistics import sample_rows
 
@@ -37,11 +45,11 @@ _LOOKED_AT = 32  # demonstrations whose values decide what is no state
 
 @dataclass
 class _Survey:
-    """What one pass over all demonstrations finds. wanted: the kinds that each must have, and how they are put
-    together; by default those of the first.
+    """What one pass over all demonstrations finds. wanted: the kinds that each must have, and how
+    they are put together; by default those of the first.
 
-    counts: demonstrations of each kinds. plans: how each kinds is put together. spoilt: why a demonstration is not
-    read.
+    counts: demonstrations of each kinds. plans: how each kinds is put together. spoilt: why a
+    demonstration is not read.
     """
 
     wanted: tuple[Kinds, Plan] | None
@@ -62,8 +70,9 @@ class _Survey:
 class RobomimicReader:
     """See `formats.reader.Reader`. Raises UserError naming what is missing or torn.
 
-    Cameras are the uint8 observations of three dimensions and rows of encoded pictures, the state all other numbers in
-    the order of their names. A demonstration that is torn, or is not like most of the others, is complained of.
+    Cameras are the uint8 observations of three dimensions and rows of encoded pictures, the state
+    all other numbers in the order of their names. A demonstration that is torn, or is not like most
+    of the others, is complained of.
     """
 
     def __init__(self, path: Path, file: Hdf5File, complain: Complain = refuse) -> None:
@@ -80,13 +89,20 @@ class RobomimicReader:
             complain(why, name)
         self._demos = [name for name in names if name in survey.lengths]
         if not self._demos or survey.wanted is None:
-            raise UserError(f"{path} has no demonstration that can be read: {next(iter(survey.spoilt.values()))}")
+            raise UserError(
+                f"{path} has no demonstration that can be read: {next(iter(survey.spoilt.values()))}"
+            )
         kinds, self._plan = survey.wanted
         longer = [name for name, kind in kinds if kind.more]
-        self._notes_of_rows = (*arrays.longer_note(longer, ACTIONS), *notes_of_counts(file, names, survey.lengths))
+        self._notes_of_rows = (
+            *arrays.longer_note(longer, ACTIONS),
+            *notes_of_counts(file, names, survey.lengths),
+        )
         self._lengths = np.asarray([survey.lengths[name] for name in self._demos], dtype=np.int64)
         self._read = [*(name for name, _, _ in self._plan.cameras.values()), *self._plan.state]
-        self._upside_down = bottom_first(file, data, self._environment, self._read) if self._plan.cameras else ""
+        self._upside_down = (
+            bottom_first(file, data, self._environment, self._read) if self._plan.cameras else ""
+        )
         self.contents = self._describe(survey, data)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
@@ -142,7 +158,8 @@ class RobomimicReader:
         return isinstance(found, Group) and bool(self._file.names(found))
 
     def _survey(self, names: Sequence[str]) -> _Survey:
-        """Demonstrations are held against the commonest kind; most often that is the first one's."""
+        """Demonstrations are held against the commonest kind; most often that is the first
+        one's."""
         survey = self._pass(names, None)
         common = survey.commonest
         return survey if common is None or common == survey.wanted else self._pass(names, common)
@@ -178,7 +195,10 @@ class RobomimicReader:
         if why := unlike(wanted, dict(kinds), demo):
             raise UserError(f"{self.path}: {demo.name} {why}")
         labels = self._labels(demo)
-        columns = {STATE: self._state(whole, demo.observed, demo.length), **self._actions(demo.steps, demo.name)}
+        columns = {
+            STATE: self._state(whole, demo.observed, demo.length),
+            **self._actions(demo.steps, demo.name),
+        }
         if "success" in demo.steps:
             survey.succeeded[demo.name] = bool(self._file.read(demo.steps["success"]).any())
         survey.gathering.add(columns, f"{self.path}: {demo.name}", whole.state_names)
@@ -186,9 +206,15 @@ class RobomimicReader:
         if len(survey.lengths) == 1:
             asked = labels.get("instruction", Asked()).array
             others = (name for name in self._file.names(demo.group) if name not in {*_KNOWN, asked})
-            observed = {name: why for name, why in {**plan.left_out, **demo.odd}.items() if f"obs/{name}" != asked}
+            observed = {
+                name: why
+                for name, why in {**plan.left_out, **demo.odd}.items()
+                if f"obs/{name}" != asked
+            }
             survey.left_out |= dict.fromkeys(others, "not an observation") | observed
-        survey.left_out |= {name: "not in every demonstration" for name, _ in kinds if name not in wanted}
+        survey.left_out |= {
+            name: "not in every demonstration" for name, _ in kinds if name not in wanted
+        }
 
     def _labels(self, demo: Demo) -> Mapping[str, Any]:
         """What a demonstration says of itself."""
@@ -200,16 +226,22 @@ class RobomimicReader:
             return {"instruction": asked}
         labels = json_object(self._file.attribute(demo.group, "ep_meta"))
         if str(labels.get("task")) not in self._numbers or not isinstance(labels.get("seed"), int):
-            raise UserError(f"{self.path}: {demo.name} has no task and seed of this dataset in its attribute ep_meta")
+            raise UserError(
+                f"{self.path}: {demo.name} has no task and seed of this dataset in its attribute ep_meta"
+            )
         return labels
 
     def _state(self, plan: Plan, observed: Mapping[str, Array], length: int) -> np.ndarray:
-        return plan.state_of({name: self._file.read(observed[name])[:length] for name in plan.state}, length)
+        return plan.state_of(
+            {name: self._file.read(observed[name])[:length] for name in plan.state}, length
+        )
 
     def _actions(self, steps: Mapping[str, Array], demo: str) -> dict[str, np.ndarray]:
         """The columns of actions, float32 (T, a)."""
         found = {
-            key: self._file.read(steps[key]).reshape(steps[key].shape[0], -1) for key in self._acted if key in steps
+            key: self._file.read(steps[key]).reshape(steps[key].shape[0], -1)
+            for key in self._acted
+            if key in steps
         }
         if self._ours is None:
             return {ACTION: found[ACTIONS].astype(np.float32)}
@@ -217,7 +249,9 @@ class RobomimicReader:
         for column, key in {ACTION: ACTIONS, EXPERT_ACTION: EXPERT_ACTIONS}.items():
             try:
                 if key in found:
-                    columns[column] = as_recorded(found[key], found.get(RECORDED[key]), self._ours.spec.action)
+                    columns[column] = as_recorded(
+                        found[key], found.get(RECORDED[key]), self._ours.spec.action
+                    )
             except ValueError as error:
                 raise UserError(f"{self.path}: {key} of {demo} {error}") from error
         return columns
@@ -240,25 +274,38 @@ class RobomimicReader:
                     spec=self._plan.require(self._ours.spec, self.path),
                     fps=self._ours.fps,
                     tasks=self._ours.tasks,
-                    episode_task=np.asarray([self._numbers[each["task"]] for each in labels], dtype=np.int64),
+                    episode_task=np.asarray(
+                        [self._numbers[each["task"]] for each in labels], dtype=np.int64
+                    ),
                     environment=self._ours.environment,
                     seeds=np.asarray([each["seed"] for each in labels], dtype=np.int64),
                     notes=self._notes_of_rows,
                     **known,
                 )
-        return self._describe_foreign([each["instruction"] for each in labels], survey.left_out, data, known)
+        return self._describe_foreign(
+            [each["instruction"] for each in labels], survey.left_out, data, known
+        )
 
     def _describe_foreign(
-        self, own: Sequence[Asked], left_out: Mapping[str, str], data: Group, known: Mapping[str, Any]
+        self,
+        own: Sequence[Asked],
+        left_out: Mapping[str, str],
+        data: Group,
+        known: Mapping[str, Any],
     ) -> Contents:
         """own: the instruction of each demonstration."""
         settings = self._environment.get("env_kwargs")
         rate = settings.get("control_freq") if isinstance(settings, Mapping) else None
         fps = float(rate) if isinstance(rate, int | float) and 0 < rate < _HIGHEST_FPS else _FPS
         name = str(self._environment.get("env_name") or UNKNOWN)
-        everywhere = instruction_of(self._file, data).text or instruction_of(self._file, self._file.group("")).text
-        by_name = "" if everywhere else sentence_of(self.path, self._read)
-        tasks, episode_task = arrays.tasks_of([asked.text or everywhere or by_name or name for asked in own])
+        everywhere = (
+            instruction_of(self._file, data).text
+            or instruction_of(self._file, self._file.group("")).text
+        )
+        by_name = "" if everywhere else instruction_from_name(self.path, self._read)
+        tasks, episode_task = arrays.tasks_of(
+            [asked.text or everywhere or by_name or name for asked in own]
+        )
         statistics = known["statistics"]
         inside = min(statistics[ACTION].min) >= -1 and max(statistics[ACTION].max) <= 1
         ones = np.ones(len(statistics[ACTION].min))
@@ -270,7 +317,11 @@ class RobomimicReader:
             fps=fps,
             bounds=(-ones, ones) if inside else None,
         )
-        without = [demo for demo, asked in zip(self._demos, own, strict=True) if not asked.text and not everywhere]
+        without = [
+            demo
+            for demo, asked in zip(self._demos, own, strict=True)
+            if not asked.text and not everywhere
+        ]
         return Contents(
             spec=spec,
             fps=fps,
@@ -286,11 +337,19 @@ class RobomimicReader:
         )
 
     def _notes(self, without: Sequence[str], name: str, by_name: str) -> Iterable[str]:
-        """without: the demonstrations that have no instruction. name, by_name: what stands for it, the environment's
-        name or, first, what the file's name says."""
+        """without: the demonstrations that have no instruction. name, by_name: what stands for it,
+        the environment's name or, first, what the file's name says."""
         if without:
-            which = "there is no instruction" if len(without) == len(self._demos) else f"{some(without)} lack one"
-            what = f"the environment's name is used, {name!r}" if name != UNKNOWN else f"the task is called {name!r}"
+            which = (
+                "there is no instruction"
+                if len(without) == len(self._demos)
+                else f"{some(without)} lack one"
+            )
+            what = (
+                f"the environment's name is used, {name!r}"
+                if name != UNKNOWN
+                else f"the task is called {name!r}"
+            )
             what = f"the file's name is used, {by_name!r}" if by_name else what
             yield f"{which}: {what}"
         if self._upside_down:
@@ -306,7 +365,11 @@ class RobomimicReader:
     def _encoded(self) -> list[str]:
         """The cameras that hold encoded pictures in the first demonstration."""
         obs = self._file.group(f"data/{self._demos[0]}/obs")
-        return [key for key, _, _ in self._plan.cameras.values() if holds_bytes(self._file.array(key, obs))]
+        return [
+            key
+            for key, _, _ in self._plan.cameras.values()
+            if holds_bytes(self._file.array(key, obs))
+        ]
 
     def _stored_images(self) -> str:
         return "none" if not self._plan.cameras else "encoded" if self._encoded() else "raw"
@@ -315,7 +378,11 @@ class RobomimicReader:
 def _renaming(members: Sequence[str]) -> str:
     """How to make demonstrations of numbered members; empty if none has a number."""
     first = next((name for name in members if re.search(r"\d", name)), "")
-    return f"rename them with h5py, such as file.move('data/{first}', 'data/demo_0'): " if first else ""
+    return (
+        f"rename them with h5py, such as file.move('data/{first}', 'data/demo_0'): "
+        if first
+        else ""
+    )
 
 
 def _robot(settings: Any) -> str:

@@ -1,7 +1,9 @@
-"""Actions in robomimic's files: robomimic wants them in [-1, 1], and ours stand beside them as they were recorded.
+"""Actions in robomimic's files: robomimic wants them in [-1, 1], and ours stand beside them as they
+were recorded.
 
-Scaled to bounds that one far number has set, all others lose their last digits; in float64, which robomimic makes
-float32 again, small ones still do. `*_recorded` are exact, and robomimic skips them.
+Scaled to bounds that one far number has set, all others lose their last digits; in float64, which
+robomimic makes float32 again, small ones still do. `*_recorded` are exact, and robomimic skips
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ def to_store(name: str, action: np.ndarray, contract: ActionContract) -> dict[st
     return {name: contract.normalise(action), RECORDED[name]: action}
 
 
-def as_recorded(scaled: np.ndarray, recorded: np.ndarray | None, contract: ActionContract) -> np.ndarray:
+def as_recorded(
+    scaled: np.ndarray, recorded: np.ndarray | None, contract: ActionContract
+) -> np.ndarray:
     """float32 (T, a) of what a file of ours holds.
 
     Args:
@@ -28,18 +32,25 @@ def as_recorded(scaled: np.ndarray, recorded: np.ndarray | None, contract: Actio
         recorded: (T, a), in the contract's units; None in files from before they were written.
 
     Raises:
-        ValueError: the two are not the same actions, since somebody changed one of them; or they are not as many
+        ValueError: the two are not the same actions, since somebody changed one of them; or they
+        are not as many
             numbers as the contract has.
     """
     if scaled.shape[1] != contract.dimension:
-        raise ValueError(f"have {scaled.shape[1]} numbers a step; the action contract has {contract.dimension}")
+        raise ValueError(
+            f"have {scaled.shape[1]} numbers a step; the action contract has {contract.dimension}"
+        )
     if recorded is None:
         low, high = np.asarray(contract.low), np.asarray(contract.high)
-        actions = low + (scaled.astype(np.float64) + 1) / 2 * (high - low)  # not clipped: some lie beyond the bounds
+        actions = low + (scaled.astype(np.float64) + 1) / 2 * (
+            high - low
+        )  # not clipped: some lie beyond the bounds
         return (np.rint(actions) if contract.choices else actions).astype(np.float32)
     if recorded.shape != scaled.shape:
         raise ValueError(f"have shape {scaled.shape}, those recorded {recorded.shape}")
-    same = np.isclose(scaled, contract.normalise(recorded), rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True)
+    same = np.isclose(
+        scaled, contract.normalise(recorded), rtol=_ROUNDING, atol=_ROUNDING, equal_nan=True
+    )
     if not same.all():
         row, number = np.argwhere(~same)[0].tolist()
         raise ValueError(

@@ -1,4 +1,5 @@
-"""One demonstration of robomimic's HDF5: its arrays, what they are like, and how they differ from most others'."""
+"""One demonstration of robomimic's HDF5: its arrays, what they are like, and how they differ from
+most others'."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Kind:
-    """size: height and width of a camera, numbers a step of others. more: rows beyond the demonstration's steps."""
+    """size: height and width of a camera, numbers a step of others. more: rows beyond the
+    demonstration's steps."""
 
     size: tuple[int, ...]
     more: int = 0
@@ -34,8 +36,8 @@ Kinds = tuple[tuple[str, Kind], ...]
 
 @dataclass(frozen=True)
 class Demo:
-    """An opened demonstration. steps: its own arrays, observed: those of obs, by name. entries: what observations of
-    one row a step are like; odd: why the others are none."""
+    """An opened demonstration. steps: its own arrays, observed: those of obs, by name. entries:
+    what observations of one row a step are like; odd: why the others are none."""
 
     name: str
     group: Group
@@ -51,16 +53,21 @@ class Demo:
     def kinds(self, plan: Plan) -> Kinds:
         """The kinds of what is read of it; names of actions begin with a slash here."""
         entries = self.entries
-        kinds = {name: Kind((height, width), entries[name].more) for name, height, width in plan.cameras.values()}
-        kinds |= {name: Kind((math.prod(entries[name].shape),), entries[name].more) for name in plan.state}
+        kinds = {
+            name: Kind((height, width), entries[name].more)
+            for name, height, width in plan.cameras.values()
+        }
+        kinds |= {
+            name: Kind((math.prod(entries[name].shape),), entries[name].more) for name in plan.state
+        }
         acted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in self.steps]
         kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted}
         return tuple(kinds.items())
 
 
 def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
-    """acted: the arrays of actions that are read. Raises UserError if it has no steps, or arrays of steps that are
-    none."""
+    """acted: the arrays of actions that are read. Raises UserError if it has no steps, or arrays of
+    steps that are none."""
     where, group = f"{file.path}: {name}", file.group(f"data/{name}")
     members = set(file.names(group))
     steps = {key: file.array(key, group) for key in (*acted, *A_STEP.values()) if key in members}
@@ -70,9 +77,17 @@ def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
     if not length:
         raise UserError(f"{where} has no steps")
     for key, array in steps.items():
-        rows = math.prod(array.shape) if key in A_STEP.values() else array.shape[0] if array.shape else 0
+        rows = (
+            math.prod(array.shape)
+            if key in A_STEP.values()
+            else array.shape[0]
+            if array.shape
+            else 0
+        )
         if rows != length or array.dtype.kind not in "biuf":
-            raise UserError(f"{where} has {key} of {array.dtype} {array.shape}; expected {length} rows of numbers")
+            raise UserError(
+                f"{where} has {key} of {array.dtype} {array.shape}; expected {length} rows of numbers"
+            )
     observed = file.leaves(file.group("obs", group))
     found = {key: _entry(file, array, length) for key, array in observed.items()}
     entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
@@ -89,17 +104,20 @@ def unlike(wanted: Mapping[str, Kind], kinds: Mapping[str, Kind], demo: Demo) ->
         shown = name[1:] if name.startswith("/") else f"obs/{name}"
         if array is None:
             return f"has no {shown}, which most demonstrations have"
-        rows = f" for {demo.length} actions" if name in kinds and kinds[name].more != kind.more else ""
+        rows = (
+            f" for {demo.length} actions" if name in kinds and kinds[name].more != kind.more else ""
+        )
         why = demo.odd.get(name, f"{array.dtype} {array.shape}{rows}")
         more = " and one row more than actions" if kind.more else ""
-        return (
-            f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, kind.size))} a step{more}"
-        )
+        return f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, kind.size))} a step{more}"
     return ""
 
 
-def notes_of_counts(file: Hdf5File, names: Sequence[str], lengths: Mapping[str, int]) -> Iterator[str]:
-    """What users have to know where demonstrations are missing, or the file counts other steps than there are.
+def notes_of_counts(
+    file: Hdf5File, names: Sequence[str], lengths: Mapping[str, int]
+) -> Iterator[str]:
+    """What users have to know where demonstrations are missing, or the file counts other steps than
+    there are.
 
     Args:
         file: the file.
@@ -117,7 +135,9 @@ def notes_of_counts(file: Hdf5File, names: Sequence[str], lengths: Mapping[str, 
         yield f"missing demonstrations: {some(missing)}; the others keep their names"
     counted = {name: _count(file, file.group(f"data/{name}"), "num_samples") for name in lengths}
     wrong = [
-        f"{name} ({counted[name]}, not {rows})" for name, rows in lengths.items() if counted[name] not in (None, rows)
+        f"{name} ({counted[name]}, not {rows})"
+        for name, rows in lengths.items()
+        if counted[name] not in (None, rows)
     ]
     if wrong:
         yield f"num_samples is not the number of rows: {some(wrong)}; the rows are followed"
@@ -128,7 +148,9 @@ def notes_of_counts(file: Hdf5File, names: Sequence[str], lengths: Mapping[str, 
 
 def some(names: Sequence[str]) -> str:
     """A few of the names, for people."""
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
 
 
 def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:

@@ -18,11 +18,12 @@ from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to
 
 
 class RobomimicWriter:
-    """One HDF5 file that grows an episode at a time: `add`, then `close`, which says what the whole is.
+    """One HDF5 file that grows an episode at a time: `add`, then `close`, which says what the whole
+    is.
 
-    State is `obs/state`, cameras are `obs/<name>_image`. An episode here has as many observations as actions, so the
-    last `next_obs` is the last observation once more. `success`, `actions_expert` and the actions as they were recorded
-    are ours; robomimic skips them.
+    State is `obs/state`, cameras are `obs/<name>_image`. An episode here has as many observations
+    as actions, so the last `next_obs` is the last observation once more. `success`,
+    `actions_expert` and the actions as they were recorded are ours; robomimic skips them.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class RobomimicWriter:
         length = len(episode)
         demo = self._data.create_group(f"demo_{self.num_episodes}")
         demo.attrs["num_samples"] = length
-        demo.attrs["ep_meta"] = json.dumps({"lang": episode.sentence, "task": episode.task, "seed": episode.seed})
+        demo.attrs["ep_meta"] = json.dumps(
+            {"lang": episode.instruction, "task": episode.task, "seed": episode.seed}
+        )
         done = np.arange(length) == length - 1
         values: dict[str, np.ndarray] = {
             **to_store(ACTIONS, episode.action, self._spec.action),
@@ -65,7 +68,9 @@ class RobomimicWriter:
         observed |= {f"{name}_image": frames for name, frames in episode.images.items()}
         after = np.minimum(np.arange(length) + 1, length - 1)
         for name, array in observed.items():
-            packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
+            packed: dict[str, Any] = (
+                {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
+            )
             chunks = {"chunks": (1, *array.shape[1:])} if array.ndim > 2 else {}
             demo.create_dataset(f"obs/{name}", data=array, **packed, **chunks)
             demo.create_dataset(f"next_obs/{name}", data=array[after], **packed, **chunks)
@@ -87,7 +92,12 @@ class RobomimicWriter:
     def close(self) -> None:
         settings = {"control_freq": self._fps, "robots": [self._spec.embodiment]}
         names = ", ".join(task.name for task in self._tasks)
-        told = {"env_name": names, "env_version": "", "type": 2, "env_kwargs": settings}  # 2: a gym environment
+        told = {
+            "env_name": names,
+            "env_version": "",
+            "type": 2,
+            "env_kwargs": settings,
+        }  # 2: a gym environment
         self._data.attrs["env_args"] = json.dumps(told)
         self._data.attrs["total"] = self.num_frames
         ours = Ours(self._spec, self._fps, self._tasks, self._environment)

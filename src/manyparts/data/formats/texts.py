@@ -1,4 +1,5 @@
-"""The text that asks for a task, as others store it: strings, bytes or character codes, per step or per episode."""
+"""The text that asks for a task, as others store it: strings, bytes or character codes, per step or
+per episode."""
 
 from __future__ import annotations
 
@@ -27,36 +28,46 @@ _NUMBERED = re.compile(r"(?P<word>.*?)(?:_(?P<number>\d+))?")
 
 
 def candidates(names: Iterable[str]) -> list[str]:
-    """Those names that an instruction may stand under, the likeliest first; `language_instruction_2` comes after
-    `language_instruction`, and what is given per step before what is given per episode."""
+    """Those names that an instruction may stand under, the likeliest first;
+    `language_instruction_2` comes after `language_instruction`, and what is given per step before
+    what is given per episode."""
     ranked = []
     for name in names:
         match = _NUMBERED.fullmatch(name.rsplit("/", 1)[-1])
         if match and match["word"] in _NAMES:
             per_step = name.startswith("steps/") or "/" not in name
-            ranked.append((not per_step, _NAMES.index(match["word"]), int(match["number"] or 0), name))
+            ranked.append(
+                (not per_step, _NAMES.index(match["word"]), int(match["number"] or 0), name)
+            )
     return [name for *_, name in sorted(ranked)]
 
 
 def texts(values: Any) -> list[str] | None:
-    """All texts of an array of strings or bytes, of a list of bytes, or of rows of character codes, whole numbers
-    (n,) or (T, n) with zeros after the end. None if it is no text."""
+    """All texts of an array of strings or bytes, of a list of bytes, or of rows of character codes,
+    whole numbers (n,) or (T, n) with zeros after the end. None if it is no text."""
     if isinstance(values, list):
         return [_decoded(bytes(value)) for value in values]
     values = np.asarray(values)
     if values.dtype.kind in "SU":
-        return [_decoded(value) if isinstance(value, bytes) else _trimmed(value) for value in values.ravel().tolist()]
+        return [
+            _decoded(value) if isinstance(value, bytes) else _trimmed(value)
+            for value in values.ravel().tolist()
+        ]
     if values.dtype.kind in "iu" and values.ndim in (1, 2) and values.shape[-1] > 1 and values.size:
         return _of_codes(np.atleast_2d(values))
     return None
 
 
 def reads_as_text(rows: np.ndarray) -> bool:
-    """Whether whole numbers (T, n) are character codes: each row decodes, to letters for the most part."""
+    """Whether whole numbers (T, n) are character codes: each row decodes, to letters for the most
+    part."""
     if not (rows[:, :1] >= ord(" ")).any() or rows.min() < 0 or rows.max() > 255:
         return False
     said = [text for text in _of_codes(rows) or [] if text]
-    letters = [sum(letter.isalpha() or letter == " " for letter in text) >= _LETTERS * len(text) for text in said]
+    letters = [
+        sum(letter.isalpha() or letter == " " for letter in text) >= _LETTERS * len(text)
+        for text in said
+    ]
     return bool(said) and all(letters) and any(_WORD.search(text) for text in said)
 
 
@@ -74,7 +85,9 @@ def changing_note(count: int) -> list[str]:
     if not count:
         return []
     episodes = "1 episode has" if count == 1 else f"{count} episodes have"
-    return [f"{episodes} several instructions, which change from step to step: the first one is used for all steps"]
+    return [
+        f"{episodes} several instructions, which change from step to step: the first one is used for all steps"
+    ]
 
 
 def _of_codes(rows: np.ndarray) -> list[str] | None:

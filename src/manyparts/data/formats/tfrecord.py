@@ -1,7 +1,8 @@
 """TFRecord files of `tf.train.Example`, without TensorFlow: records by position, features by name.
 
-A record is its length (uint64), a checksum of that (uint32), its bytes, and a checksum of them (uint32). Checksums are
-not looked at. An Example is protocol buffers: features { feature { key, value { bytes | float | int64 list } } }.
+A record is its length (uint64), a checksum of that (uint32), its bytes, and a checksum of them
+(uint32). Checksums are not looked at. An Example is protocol buffers: features { feature { key,
+value { bytes | float | int64 list } } }.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _ZLIB, _TRIED = 0x78, 2**16  # the first byte, and how many are tried
 class TFRecordFile:
     """A file whose records are read by number. It can be sent to another process.
 
-    torn: why the file cannot be read to its end, "" where it can; the records before that are read. Raises NotReadError
-    for a compressed file and one of other records than Examples.
+    torn: why the file cannot be read to its end, "" where it can; the records before that are read.
+    Raises NotReadError for a compressed file and one of other records than Examples.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,11 +46,14 @@ class TFRecordFile:
         return len(self._places)
 
     def example(self, index: int) -> dict[str, Value]:
-        """The features of a record: float32 or int64 (n,), or n byte strings, which are views of the file."""
+        """The features of a record: float32 or int64 (n,), or n byte strings, which are views of
+        the file."""
         try:
             return parse_example(self._record(index))
         except (ValueError, IndexError, struct.error) as error:
-            raise UserError(f"{self.path}: record {index} is not a tf.train.Example: {error}") from error
+            raise UserError(
+                f"{self.path}: record {index} is not a tf.train.Example: {error}"
+            ) from error
 
     def _record(self, index: int) -> memoryview:
         begin, end = self._places[index]
@@ -58,7 +62,10 @@ class TFRecordFile:
     def _scan(self) -> Iterator[tuple[int, int]]:
         content, place = self._content(), 0
         if content[:3] == _GZIP:
-            raise NotReadError(f"{self.path} is compressed with gzip, which is not read", "decompress it with gunzip")
+            raise NotReadError(
+                f"{self.path} is compressed with gzip, which is not read",
+                "decompress it with gunzip",
+            )
         while place < len(content):
             if place + 12 > len(content):
                 self.torn = f"{self.path} is torn at byte {place}"
@@ -79,7 +86,9 @@ class TFRecordFile:
         if self._view is None:
             with self.path.open("rb") as file:
                 empty = self.path.stat().st_size == 0
-                self._view = memoryview(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                self._view = memoryview(
+                    b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                )
         return self._view
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +118,9 @@ def _is_sequence_example(message: memoryview) -> bool:
     """Whether it has steps as lists of features, in field 2, which an Example has not."""
     try:
         lists = list(_children(message, 2))
-        return any(number == 1 and kind == _BYTES for each in lists for number, kind, _ in _fields(each))
+        return any(
+            number == 1 and kind == _BYTES for each in lists for number, kind, _ in _fields(each)
+        )
     except (ValueError, IndexError):
         return False
 
@@ -129,14 +140,18 @@ def _value(feature: memoryview) -> Value:
 
 def _floats(message: memoryview) -> np.ndarray:
     parts = [
-        np.frombuffer(content, "<f4") for number, kind, content in _fields(message) if number == 1 and kind != _VARINT
+        np.frombuffer(content, "<f4")
+        for number, kind, content in _fields(message)
+        if number == 1 and kind != _VARINT
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def _integers(message: memoryview) -> np.ndarray:
     parts = [
-        _varints(content) for number, kind, content in _fields(message) if number == 1 and kind in (_BYTES, _VARINT)
+        _varints(content)
+        for number, kind, content in _fields(message)
+        if number == 1 and kind in (_BYTES, _VARINT)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -168,7 +183,8 @@ def _children(message: memoryview, wanted: int) -> Iterator[memoryview]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """Number, wire type and content of each field; of an integer the bytes that it is written in."""
+    """Number, wire type and content of each field; of an integer the bytes that it is written
+    in."""
     place, end = 0, len(message)
     while place < end:
         tag, place = _varint(message, place)

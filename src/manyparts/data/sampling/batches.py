@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
-    """Batches, or the records in them, one after the other and then in `order`. A camera that some lack is zeros
-    there."""
+    """Batches, or the records in them, one after the other and then in `order`. A camera that some
+    lack is zeros there."""
     joined: dict[str, Any] = {}
     for item in fields(parts[0]):
         values = [getattr(part, item.name) for part in parts]

@@ -1,4 +1,5 @@
-"""A dataset decoded once into flat files: uint8 frames and float32 numbers, one row a frame, read by position."""
+"""A dataset decoded once into flat files: uint8 frames and float32 numbers, one row a frame, read
+by position."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from manyparts.core.host.cores import cores
 from manyparts.core.printing import say
 from manyparts.core.progress import progress_bar
-from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
 from manyparts.core.storage.caches import cache_root
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.reader import FORMAT
@@ -27,8 +28,9 @@ _ROWS_AT_ONCE = 1024
 class FrameCache:
     """The decoded frames of a dataset, keyed by its fingerprint. `FrameCache.open(dataset)`.
 
-    images: camera to rows of uint8 (3, h, w). numbers: rows of float32 (state, action, expert_action, reward,
-    success), whose parts `columns` names as slices. Row i is frame i of the dataset.
+    images: camera to rows of uint8 (3, h, w). numbers: rows of float32 (state, action,
+    expert_action, reward, success), whose parts `columns` names as slices. Row i is frame i of the
+    dataset.
     """
 
     def __init__(self, folder: Path, dataset: EpisodeDataset) -> None:
@@ -40,14 +42,17 @@ class FrameCache:
             for number, (name, size) in enumerate(dataset.spec.cameras.items())
         }
         self.columns = _columns(dataset.spec.state_dimension, dataset.spec.action.dimension)
-        self.numbers = RowFile(folder / "numbers.f32", (self.columns["success"].stop,), np.float32, count)
+        self.numbers = RowFile(
+            folder / "numbers.f32", (self.columns["success"].stop,), np.float32, count
+        )
 
     @classmethod
     def open(cls, dataset: EpisodeDataset, cache_dir: str | Path | None = None) -> FrameCache:
-        """The cache of a dataset, decoded now if it is not there. Several processes may call this at once.
+        """The cache of a dataset, decoded now if it is not there. Several processes may call this
+        at once.
 
-        cache_dir: its root; by default $MANYPARTS_CACHE, or ~/.cache/manyparts. Raises UserError if a picture
-        is torn, naming its file, or the disk is full.
+        cache_dir: its root; by default $MANYPARTS_CACHE, or ~/.cache/manyparts. Raises UserError if
+        a picture is torn, naming its file, or the disk is full.
         """
         folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{FORMAT}"
         cache = cls(folder, dataset)
@@ -69,7 +74,9 @@ class FrameCache:
         return {name: _copied(rows, device) for name, rows in self.images.items()}
 
     def _is_whole(self) -> bool:
-        return (self.folder / "complete.json").is_file() and all(file.is_whole() for file in self._files())
+        return (self.folder / "complete.json").is_file() and all(
+            file.is_whole() for file in self._files()
+        )
 
     def _files(self) -> list[RowFile]:
         return [self.numbers, *self.images.values()]
@@ -97,11 +104,15 @@ def _copied(rows: RowFile, device: torch.device) -> Tensor:
 def _columns(state: int, action: int) -> dict[str, slice]:
     widths = {"state": state, "action": action, "expert_action": action, "reward": 1, "success": 1}
     ends = np.cumsum(list(widths.values())).tolist()
-    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+    return {
+        name: slice(end - width, end)
+        for (name, width), end in zip(widths.items(), ends, strict=True)
+    }
 
 
 def _build(dataset: EpisodeDataset, folder: Path) -> None:
-    """Decode into a folder beside `folder`, then take its name; whoever comes second keeps the first's."""
+    """Decode into a folder beside `folder`, then take its name; whoever comes second keeps the
+    first's."""
     fresh = temporary_folder(folder)
     began = time.monotonic()
     try:
@@ -109,7 +120,7 @@ def _build(dataset: EpisodeDataset, folder: Path) -> None:
         (fresh / "complete.json").write_text(json.dumps({"path": str(dataset.path.resolve())}))
         if folder.exists() and not FrameCache(folder, dataset)._is_whole():
             shutil.rmtree(folder, ignore_errors=True)
-        put_in_place(fresh, folder)
+        rename_into_place(fresh, folder)
     except OSError as error:
         raise disk_error(error, folder) from error
     finally:
@@ -124,7 +135,10 @@ def _decode_all(dataset: EpisodeDataset, cache: FrameCache) -> None:
     try:
         # Threads suffice: Pillow, zlib and the video decoder release the interpreter's lock.
         with ThreadPoolExecutor(max(2, min(8, cores()))) as threads:
-            jobs = [threads.submit(_decode_episode, dataset, cache, index) for index in range(dataset.num_episodes)]
+            jobs = [
+                threads.submit(_decode_episode, dataset, cache, index)
+                for index in range(dataset.num_episodes)
+            ]
             try:
                 with progress_bar("decoding", len(jobs)) as bar:
                     for done, job in enumerate(jobs, start=1):

@@ -1,4 +1,5 @@
-"""Several datasets by weight, of one embodiment or more, drawn into one batch: a pure function of (seed, step)."""
+"""Several datasets by weight, of one embodiment or more, drawn into one batch: a pure function of
+(seed, step)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from manyparts.core.records import Batch
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 _TO_STATES, _TO_ACTIONS = ("state", "state_mask"), ("action", "expert_action", "action_mask")
 
@@ -26,22 +27,30 @@ _TO_STATES, _TO_ACTIONS = ("state", "state_mask"), ("action", "expert_action", "
 class Mixture:
     """Draws from several `Windows` by weight and stands in for one of them.
 
-    Of the first n windows drawn, each source gives its weight's part of n, up to rounding, whatever n is; each walks
-    through its own windows, epoch by epoch. A batch is shuffled before ranks take their shares, so that every rank has
-    a mix. States and actions are padded with zeros to the largest embodiment of `joint`, cameras go by slot, and a slot
-    that a row's embodiment lacks is zeros. `Batch.window` counts frames through all datasets, one after the other.
+    Of the first n windows drawn, each source gives its weight's part of n, up to rounding, whatever
+    n is; each walks through its own windows, epoch by epoch. A batch is shuffled before ranks take
+    their shares, so that every rank has a mix. States and actions are padded with zeros to the
+    largest embodiment of `joint`, cameras go by slot, and a slot that a row's embodiment lacks is
+    zeros. `Batch.window` counts frames through all datasets, one after the other.
     """
 
     def __init__(
-        self, sources: Sequence[Windows | StreamedWindows], weights: Sequence[float], joint: JointSpec, *, seed: int
+        self,
+        sources: Sequence[Windows | StreamedWindows],
+        weights: Sequence[float],
+        embodiments: EmbodimentSet,
+        *,
+        seed: int,
     ) -> None:
         require_weights(weights, len(sources))
-        self.sources, self.joint, self.seed = list(sources), joint, seed
+        self.sources, self.embodiments, self.seed = list(sources), embodiments, seed
         self._weights = [Fraction(weight) for weight in weights]
         frames = [int(source.dataset.starts[-1]) for source in sources]
         self._first_windows = np.concatenate([[0], np.cumsum(frames)])
         specs = [source.dataset.spec for source in sources]
-        self._embodiments = [joint.index(spec, "a dataset is of an unknown embodiment") for spec in specs]
+        self._embodiments = [
+            embodiments.index(spec, "a dataset is of an unknown embodiment") for spec in specs
+        ]
         self._names = _numbered([spec.embodiment for spec in specs])
         self.num_windows = sum(source.num_windows for source in sources)
 
@@ -57,8 +66,8 @@ class Mixture:
         return found
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch of training step `step`, of which this rank draws its equal share. Raises UserError if the ranks
-        cannot share a batch equally."""
+        """The batch of training step `step`, of which this rank draws its equal share. Raises
+        UserError if the ranks cannot share a batch equally."""
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
         share = batch_size // world_size
@@ -79,7 +88,8 @@ class Mixture:
         return {name: count / batch_size for name, count in zip(self._names, counts, strict=True)}
 
     def epochs(self, drawn: int) -> dict[str, float]:
-        """How often each source's windows were gone through once so many are drawn, by the name of its embodiment."""
+        """How often each source's windows were gone through once so many are drawn, by the name of
+        its embodiment."""
         counts = zip(self._names, self.drawn(drawn), self.sources, strict=True)
         return {f"/{name}": count / source.num_windows for name, count, source in counts}
 
@@ -92,39 +102,52 @@ class Mixture:
         """Where a window, named as in `Batch.window`, comes from."""
         source = int(np.searchsorted(self._first_windows, window, side="right")) - 1
         windows = self.sources[source]
-        return f"{windows.dataset.path}: {windows.describe(window - int(self._first_windows[source]))}"
+        return (
+            f"{windows.dataset.path}: {windows.describe(window - int(self._first_windows[source]))}"
+        )
 
     def _part(self, number: int, places: np.ndarray) -> Batch:
         """Windows of one source in the room of all."""
-        windows, joint = self.sources[number], self.joint
-        batch, slots = windows.at(places), joint.slot_of(windows.dataset.spec)
-        pictures = batch.prompt_pictures
+        windows, embodiments = self.sources[number], self.embodiments
+        batch, slots = windows.at(places), embodiments.slot_of(windows.dataset.spec)
+        pictures = batch.prompt_images
         if pictures is not None:
             pictures = replace(
                 pictures,
                 images=_renamed(pictures.images, slots),
                 features=_renamed(pictures.features, slots),
-                action=_widened(pictures.action, joint.action_dimension),
+                action=_widened(pictures.action, embodiments.action_dimension),
             )
-        padded = {name: _widened(getattr(batch, name), joint.state_dimension) for name in _TO_STATES}
-        padded |= {name: _widened(getattr(batch, name), joint.action_dimension) for name in _TO_ACTIONS}
+        padded = {
+            name: _widened(getattr(batch, name), embodiments.state_dimension) for name in _TO_STATES
+        }
+        padded |= {
+            name: _widened(getattr(batch, name), embodiments.action_dimension)
+            for name in _TO_ACTIONS
+        }
         return replace(
             batch,
             images=_renamed(batch.images, slots),
             features=_renamed(batch.features, slots),
             window=batch.window + int(self._first_windows[number]),
-            prompt_pictures=pictures,
-            embodiment=torch.full((len(places),), self._embodiments[number]) if len(joint.specs) > 1 else None,
+            prompt_images=pictures,
+            embodiment=torch.full((len(places),), self._embodiments[number])
+            if len(embodiments.specs) > 1
+            else None,
             **padded,
         )
 
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:
     """Raises UserError unless there is a positive weight for each dataset."""
-    if not isinstance(weights, Sequence) or not all(isinstance(weight, numbers.Real) for weight in weights):
+    if not isinstance(weights, Sequence) or not all(
+        isinstance(weight, numbers.Real) for weight in weights
+    ):
         raise UserError(f"weights is {weights!r}; expected a list of numbers, one for each dataset")
     if len(weights) != datasets:
-        raise UserError(f"{len(weights)} weights for {datasets} datasets; give one for each, or none for equal parts")
+        raise UserError(
+            f"{len(weights)} weights for {datasets} datasets; give one for each, or none for equal parts"
+        )
     for weight in weights:
         if not (np.isfinite(weight) and weight > 0):
             raise UserError(f"weight {weight} of a dataset; expected a number above 0")
@@ -141,4 +164,6 @@ def _widened(tensor: Tensor, dimension: int) -> Tensor:
 def _numbered(names: Sequence[str]) -> list[str]:
     """Names, the repeated ones with a number: arm, arm-2."""
     earlier = [names[:place].count(name) for place, name in enumerate(names)]
-    return [f"{name}-{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
+    return [
+        f"{name}-{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)
+    ]

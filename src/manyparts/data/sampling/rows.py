@@ -1,4 +1,5 @@
-"""Rows of equal size in a binary file, read by position: nothing is mapped, so nothing stays resident."""
+"""Rows of equal size in a binary file, read by position: nothing is mapped, so nothing stays
+resident."""
 
 from __future__ import annotations
 
@@ -17,11 +18,14 @@ from manyparts.core.errors import UserError
 
 
 class RowFile:
-    """`count` rows of one shape and dtype, from byte `offset` of a file on. Safe across threads and processes."""
+    """`count` rows of one shape and dtype, from byte `offset` of a file on. Safe across threads and
+    processes."""
 
     _file: int | None = None
 
-    def __init__(self, path: str | Path, shape: Sequence[int], dtype: DTypeLike, count: int, offset: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, shape: Sequence[int], dtype: DTypeLike, count: int, offset: int = 0
+    ) -> None:
         self.path, self.shape, self.dtype, self.count, self.offset = (
             Path(path),
             tuple(shape),
@@ -33,32 +37,44 @@ class RowFile:
 
     @classmethod
     def of(cls, array: np.ndarray) -> RowFile | None:
-        """The file behind a whole memory-mapped array; None for any other array, and for a view of one."""
-        if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap) or array.filename is None:
+        """The file behind a whole memory-mapped array; None for any other array, and for a view of
+        one."""
+        if (
+            not isinstance(array, np.memmap)
+            or not isinstance(array.base, mmap.mmap)
+            or array.filename is None
+        ):
             return None
         if not array.flags.c_contiguous:
             return None
         return cls(array.filename, array.shape[1:], array.dtype, len(array), array.offset)
 
     def gather(self, rows: np.ndarray, out: np.ndarray, slots: np.ndarray, length: int = 1) -> None:
-        """Read runs of `length` rows that start at `rows` into out[slots], each slot being such a run.
+        """Read runs of `length` rows that start at `rows` into out[slots], each slot being such a
+        run.
 
         out: C-contiguous, (slots, length, *shape) or, for length 1, (slots, *shape).
         """
         size = self.row_bytes * length
-        assert out.flags.c_contiguous and out.dtype == self.dtype and out.nbytes == len(out) * size, (out.shape, size)
+        assert (
+            out.flags.c_contiguous and out.dtype == self.dtype and out.nbytes == len(out) * size
+        ), (out.shape, size)
         if not len(rows):
             return
         view = out.data.cast("B")
         file, preadv = self._open(), getattr(os, "preadv", _preadv)
         # runs that follow each other in the file and in `out` are read at once
-        first = np.flatnonzero(np.concatenate([[True], (np.diff(rows) != length) | (np.diff(slots) != 1)]))
+        first = np.flatnonzero(
+            np.concatenate([[True], (np.diff(rows) != length) | (np.diff(slots) != 1)])
+        )
         begins = (slots[first] * size).tolist()
         places = (rows[first] * self.row_bytes + self.offset).tolist()
         sizes = (np.diff(first, append=len(rows)) * size).tolist()
         for begin, place, size in zip(begins, places, sizes, strict=True):
             if preadv(file, (view[begin : begin + size],), place) != size:
-                raise UserError(f"{self.path} is shorter than {self.count} rows; delete its folder to build it anew")
+                raise UserError(
+                    f"{self.path} is shorter than {self.count} rows; delete its folder to build it anew"
+                )
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Rows start to stop (exclusive) as a fresh array."""
@@ -70,7 +86,10 @@ class RowFile:
 
     def write(self, start: int, values: np.ndarray) -> None:
         """Put rows in place, into a file opened for writing by `create`."""
-        assert values.dtype == self.dtype and values.shape[1:] == self.shape, (values.dtype, values.shape)
+        assert values.dtype == self.dtype and values.shape[1:] == self.shape, (
+            values.dtype,
+            values.shape,
+        )
         assert self._file is not None
         content = np.ascontiguousarray(values).data.cast("B")
         place = self.offset + start * self.row_bytes
@@ -79,7 +98,8 @@ class RowFile:
             content, place = content[written:], place + written
 
     def create(self) -> None:
-        """Make the file at its full size, so that a full disk shows at once, and open it for writing."""
+        """Make the file at its full size, so that a full disk shows at once, and open it for
+        writing."""
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         if size := self.offset + self.count * self.row_bytes:
             _reserve(self._file, size)
@@ -91,7 +111,10 @@ class RowFile:
 
     def is_whole(self) -> bool:
         """Whether the file is there at its full size."""
-        return self.path.is_file() and self.path.stat().st_size == self.offset + self.count * self.row_bytes
+        return (
+            self.path.is_file()
+            and self.path.stat().st_size == self.offset + self.count * self.row_bytes
+        )
 
     def _open(self) -> int:
         if self._file is None:
@@ -117,6 +140,10 @@ def _reserve(file: int, size: int) -> None:
     try:
         os.posix_fallocate(file, 0, size)
     except (AttributeError, OSError) as error:  # not on this system, or not on this disk
-        if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+        if isinstance(error, OSError) and error.errno not in (
+            errno.EINVAL,
+            errno.EOPNOTSUPP,
+            errno.ENOSYS,
+        ):
             raise
         os.ftruncate(file, size)

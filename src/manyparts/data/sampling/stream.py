@@ -1,4 +1,5 @@
-"""Windows of a dataset larger than the disk: a few files at a time are fetched, shuffled, served and dropped."""
+"""Windows of a dataset larger than the disk: a few files at a time are fetched, shuffled, served
+and dropped."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ _LEAST_UNITS = 2
 
 @dataclass(frozen=True)
 class _Pool:
-    """Episodes of one epoch whose windows are shuffled among themselves. first: windows of the epoch before it. files:
-    those that it and its neighbours of the same files lie in."""
+    """Episodes of one epoch whose windows are shuffled among themselves. first: windows of the
+    epoch before it. files: those that it and its neighbours of the same files lie in."""
 
     epoch: int
     number: int
@@ -42,15 +43,17 @@ class _Pool:
 class StreamedWindows:
     """Stands in for `Windows` of a LeRobotDataset at a URL of fsspec's, or in a local folder.
 
-    episodes: those that are drawn from; None: all. Two files or more are fetched at a time, so many that they hold
-    `buffer_frames` frames; their episodes, shuffled, make pools of about so many frames, which are decoded; the windows
-    of a pool come in random order, each once, before the next pool's, which a thread prepares meanwhile. So the disk
-    holds two such sets of files, and two decoded pools. Which window comes when is a pure function of (seed, reader,
-    readers), so training resumes to the sample: a place elsewhere costs preparing one pool. Reader r of R has files r,
-    r + R and so on; where files are fewer than readers, episodes instead. No episode is read by two.
+    episodes: those that are drawn from; None: all. Two files or more are fetched at a time, so many
+    that they hold `buffer_frames` frames; their episodes, shuffled, make pools of about so many
+    frames, which are decoded; the windows of a pool come in random order, each once, before the
+    next pool's, which a thread prepares meanwhile. So the disk holds two such sets of files, and
+    two decoded pools. Which window comes when is a pure function of (seed, reader, readers), so
+    training resumes to the sample: a place elsewhere costs preparing one pool. Reader r of R has
+    files r, r + R and so on; where files are fewer than readers, episodes instead. No episode is
+    read by two.
 
-    spec: of the agent that these are for; see `Spec.bounded_as`. Raises UserError if the URL cannot be reached, or has
-    fewer episodes than there are readers.
+    spec: of the agent that these are for; see `Spec.bounded_as`. Raises UserError if the URL cannot
+    be reached, or has fewer episodes than there are readers.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class StreamedWindows:
         self._folder = self._remote.path.parent
         whole = EpisodeDataset(self._remote)
         self.dataset = whole if spec is None else whole.bounded_as(spec)
-        self._units = self._shared_out(range(self.dataset.num_episodes) if episodes is None else episodes)
+        self._units = self._shared_out(
+            range(self.dataset.num_episodes) if episodes is None else episodes
+        )
         lengths = self.dataset.reader.contents.lengths
         self._sizes = [int(lengths[unit].sum()) for unit in self._units]
         self.num_windows = sum(self._sizes)
@@ -86,7 +91,8 @@ class StreamedWindows:
         self._ready: dict[tuple[int, int], Future[Windows]] = {}
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """As `Windows.batch`; `world_size` is a multiple of the readers, whose ranks follow each other."""
+        """As `Windows.batch`; `world_size` is a multiple of the readers, whose ranks follow each
+        other."""
         if batch_size % world_size or world_size % self._readers:
             raise UserError(
                 f"batch size {batch_size}, {world_size} processes and {self._readers} readers do not divide"
@@ -99,7 +105,9 @@ class StreamedWindows:
         """The windows that this reader draws at `places` 0, 1, 2, ... since training began."""
         parts, rows = [], []
         for pool in self._pools_of(places):
-            inside = np.flatnonzero((places >= self._begin(pool)) & (places < self._begin(pool) + pool.count))
+            inside = np.flatnonzero(
+                (places >= self._begin(pool)) & (places < self._begin(pool) + pool.count)
+            )
             rows.append(inside)
             parts.append(self._windows(pool).at(places[inside] - self._begin(pool)))
             parts[-1] = replace(parts[-1], window=self._named(pool, parts[-1].window))
@@ -134,7 +142,9 @@ class StreamedWindows:
         if len(units) < self._readers:
             units = [[int(episode)] for episode in episodes]
         if len(units) < self._readers:
-            raise UserError(f"{self._remote.url} has {len(units)} episodes, too few for {self._readers} readers")
+            raise UserError(
+                f"{self._remote.url} has {len(units)} episodes, too few for {self._readers} readers"
+            )
         return [np.asarray(unit) for unit in units[self._reader :: self._readers]]
 
     def _pools(self, epoch: int) -> list[_Pool]:
@@ -147,7 +157,9 @@ class StreamedWindows:
     def _planned(self, epoch: int) -> list[_Pool]:
         key = int(mix(np.asarray([epoch]), self.seed)[0])
         pools, first = [], 0
-        for group in self._groups(permute(np.arange(len(self._units)), len(self._units), key).tolist()):
+        for group in self._groups(
+            permute(np.arange(len(self._units)), len(self._units), key).tolist()
+        ):
             episodes = np.concatenate([self._units[unit] for unit in group])
             files = frozenset(self._remote.files_of(episodes.tolist()))
             episodes = episodes[permute(np.arange(len(episodes)), len(episodes), key + first)]
@@ -165,7 +177,10 @@ class StreamedWindows:
         group: list[int] = []
         for unit in units:
             group.append(unit)
-            if len(group) >= _LEAST_UNITS and sum(self._sizes[each] for each in group) >= self._buffer_frames:
+            if (
+                len(group) >= _LEAST_UNITS
+                and sum(self._sizes[each] for each in group) >= self._buffer_frames
+            ):
                 yield group
                 group = []
         if group:
@@ -187,7 +202,11 @@ class StreamedWindows:
 
     def _after(self, pool: _Pool) -> _Pool:
         pools = self._pools(pool.epoch)
-        return pools[pool.number + 1] if pool.number + 1 < len(pools) else self._pools(pool.epoch + 1)[0]
+        return (
+            pools[pool.number + 1]
+            if pool.number + 1 < len(pools)
+            else self._pools(pool.epoch + 1)[0]
+        )
 
     def _windows(self, pool: _Pool) -> Windows:
         self._prepare(pool)
@@ -206,7 +225,9 @@ class StreamedWindows:
         return self._folder / f"pool-{key[0]}-{key[1]}"
 
     def _fetched(self, pool: _Pool, place: Path) -> Windows:
-        dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes)).bounded_as(self.dataset.spec)
+        dataset = EpisodeDataset(SubsetReader(self._remote, pool.episodes)).bounded_as(
+            self.dataset.spec
+        )
         cache = decode_into(dataset, place)
         self._remote.drop(pool.files - self._after(pool).files)
         seed = int(mix(np.asarray([pool.epoch, pool.number]), self.seed)[1] >> np.uint64(1))
@@ -222,4 +243,6 @@ class StreamedWindows:
         lengths = self.dataset.reader.contents.lengths[pool.episodes]
         starts = np.concatenate([[0], lengths.cumsum()])
         inside = np.searchsorted(starts, window.numpy(), side="right") - 1
-        return torch.from_numpy(self.dataset.starts[pool.episodes[inside]] + window.numpy() - starts[inside])
+        return torch.from_numpy(
+            self.dataset.starts[pool.episodes[inside]] + window.numpy() - starts[inside]
+        )

@@ -13,15 +13,19 @@ _CLEAR = 0.5  # of that: what the newest action may explain; experts answer to w
 
 
 def response_lag(episodes: Sequence[tuple[np.ndarray, ...]]) -> int | None:
-    """The newest action that the state's next step answers to, counted from its row: 0, or -1 where the robot answers a
-    step late; 1 or more says that actions stand too late, and less than -1 too early.
+    """The newest action that the state's next step answers to, counted from its row: 0, or -1 where
+    the robot answers a step late; 1 or more says that actions stand too late, and less than -1 too
+    early.
 
-    episodes: states (T, s) and actions (T, a). What moves the state from t to t + 1 is predicted linearly from the
-    actions at t - 5, t - 4 and so on, one more at a time; an action matters if it explains what the older ones left. A
-    delay of one step and a shift of one step cannot be told apart. None where actions explain little, or where those
-    long after the step explain nearly as much as those before it, as they do in few demonstrations.
+    episodes: states (T, s) and actions (T, a). What moves the state from t to t + 1 is predicted
+    linearly from the actions at t - 5, t - 4 and so on, one more at a time; an action matters if it
+    explains what the older ones left. A delay of one step and a shift of one step cannot be told
+    apart. None where actions explain little, or where those long after the step explain nearly as
+    much as those before it, as they do in few demonstrations.
     """
-    long_enough = [(state, action) for state, action in episodes if len(action) > NEWEST - OLDEST + 2]
+    long_enough = [
+        (state, action) for state, action in episodes if len(action) > NEWEST - OLDEST + 2
+    ]
     if not long_enough:
         return None
     moved, acted = [], {lag: [] for lag in range(OLDEST, NEWEST + 1)}

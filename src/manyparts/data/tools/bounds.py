@@ -1,4 +1,5 @@
-"""Numbers that cannot be learned from: not finite, or actions that their contract does not allow."""
+"""Numbers that cannot be learned from: not finite, or actions that their contract does not
+allow."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ _SHOWN = 5
 
 
 def beyond(contract: ActionContract, action: np.ndarray) -> np.ndarray:
-    """bool (..., a): of actions (..., a) the numbers outside the bounds by more than rounding, or no numbers at all; of
-    choices those that are none."""
+    """bool (..., a): of actions (..., a) the numbers outside the bounds by more than rounding, or
+    no numbers at all; of choices those that are none."""
     if contract.choices:
         return ~np.isin(action, np.arange(len(contract.choices)))
     low, high = np.asarray(contract.low), np.asarray(contract.high)
@@ -30,9 +31,12 @@ def beyond(contract: ActionContract, action: np.ndarray) -> np.ndarray:
 
 
 def measured_bounds(
-    dataset: EpisodeDataset, episodes: Iterable[int], columns: Sequence[str] = (ACTION, EXPERT_ACTION)
+    dataset: EpisodeDataset,
+    episodes: Iterable[int],
+    columns: Sequence[str] = (ACTION, EXPERT_ACTION),
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The least and greatest actions (a,) in some columns of some episodes, of which all numbers are read."""
+    """The least and greatest actions (a,) in some columns of some episodes, of which all numbers
+    are read."""
     running: dict[str, RunningStatistics] = {}
     for episode in episodes:
         for name, values in dataset.columns(episode).items():
@@ -45,17 +49,20 @@ def measured_bounds(
 def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
     """Raises UserError naming the first number that cannot be learned from.
 
-    That is an action that is not finite, or none of the choices; for a dynamics model also a state or a reward that is
-    not finite, and an executed action outside the contract, which it would take for one at the bounds (a policy learns
-    it as it is, and clips what it does). All rows' numbers are read, but no pictures. Of a dataset that lies elsewhere
-    nothing is read, since that would fetch all of it. Warns of numbers far from the rest, which set how all are scaled.
+    That is an action that is not finite, or none of the choices; for a dynamics model also a state
+    or a reward that is not finite, and an executed action outside the contract, which it would take
+    for one at the bounds (a policy learns it as it is, and clips what it does). All rows' numbers
+    are read, but no pictures. Of a dataset that lies elsewhere nothing is read, since that would
+    fetch all of it. Warns of numbers far from the rest, which set how all are scaled.
     """
     if dataset.is_remote:
         return
     spec = dataset.spec
     names = {ACTION: spec.action.names, EXPERT_ACTION: spec.action.names}
     scaled = {STATE: spec.state_names} | (names if spec.action.measured else {})
-    outliers = {name: Outliers(len(dimensions)) for name, dimensions in scaled.items() if dimensions}
+    outliers = {
+        name: Outliers(len(dimensions)) for name, dimensions in scaled.items() if dimensions
+    }
     if dynamics:
         names |= {STATE: spec.state_names, REWARD: ("",)}
     for episode in range(dataset.num_episodes):
@@ -69,9 +76,13 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
                 values = columns[column].reshape(len(columns[column]), -1)
                 actions = column in (ACTION, EXPERT_ACTION)
                 bounded = actions and (spec.action.choices or (dynamics and column == ACTION))
-                _require(dataset, episode, column, values, dimensions, spec.action if bounded else None)
+                _require(
+                    dataset, episode, column, values, dimensions, spec.action if bounded else None
+                )
     if far := list(_far(dataset, outliers, scaled)):
-        some = ", ".join(far[:_SHOWN]) + (f" and {len(far) - _SHOWN} more" if len(far) > _SHOWN else "")
+        some = ", ".join(far[:_SHOWN]) + (
+            f" and {len(far) - _SHOWN} more" if len(far) > _SHOWN else ""
+        )
         text = f"few rows, far from the rest, set how all numbers of {some} are scaled"
         warnings.warn(
             f"{dataset.path}: {text}; `manyparts data check {dataset.path}` names the rows",
@@ -86,10 +97,14 @@ def finite_rows(values: np.ndarray) -> np.ndarray:
     return rows[np.isfinite(rows).all(axis=1)]
 
 
-def _far(dataset: EpisodeDataset, outliers: dict[str, Outliers], names: dict[str, tuple[str, ...]]) -> Iterator[str]:
+def _far(
+    dataset: EpisodeDataset, outliers: dict[str, Outliers], names: dict[str, tuple[str, ...]]
+) -> Iterator[str]:
     """The columns and dimensions in which few rows are far from the rest."""
     for column, gathered in outliers.items():
-        far = gathered.find(lambda episode, name=column: finite_rows(dataset.columns(episode)[name]))
+        far = gathered.find(
+            lambda episode, name=column: finite_rows(dataset.columns(episode)[name])
+        )
         for dimension in sorted({dimension for each in far for dimension in each.numbers}):
             yield f"{column} {names[column][dimension]}"
 

@@ -1,4 +1,5 @@
-"""What is wrong with a dataset: every finding with its place, its weight and what to do; and a repaired copy."""
+"""What is wrong with a dataset: every finding with its place, its weight and what to do; and a
+repaired copy."""
 
 from __future__ import annotations
 
@@ -37,9 +38,10 @@ _LAGS = (-1, 0)  # the state answers at once, or a step later where forces or fi
 
 
 @dataclass
-class _Course:
-    """What is gathered while the episodes go by. spoilt: those that a repaired copy leaves out; unread: the names of
-    those that not even the reader gives. names: what the dataset calls an episode."""
+class _Inspection:
+    """What is gathered while the episodes go by. spoilt: those that a repaired copy leaves out;
+    unread: the names of those that not even the reader gives. names: what the dataset calls an
+    episode."""
 
     path: str
     findings: list[Finding] = field(default_factory=list)
@@ -82,7 +84,8 @@ class _Course:
 
 
 def check(path: str | Path, *, every_frame: bool = False) -> list[Finding]:
-    """Look at all of a dataset: errors first. every_frame: decode all pictures rather than up to eight an episode.
+    """Look at all of a dataset: errors first. every_frame: decode all pictures rather than up to
+    eight an episode.
 
     A sound dataset gives an empty list. Raises UserError only if there is no dataset at all.
     """
@@ -90,16 +93,17 @@ def check(path: str | Path, *, every_frame: bool = False) -> list[Finding]:
 
 
 def repair(path: str | Path, output: str | Path) -> list[str]:
-    """Write a copy without the episodes that are spoilt or there twice, with numbers, times and statistics computed
-    anew and actions within their contract; bounds that are only measured become those of the copy. Returns the names of
-    the episodes left out. Raises UserError if nothing is left, or `output` exists; the dataset itself is never touched.
+    """Write a copy without the episodes that are spoilt or there twice, with numbers, times and
+    statistics computed anew and actions within their contract; bounds that are only measured become
+    those of the copy. Returns the names of the episodes left out. Raises UserError if nothing is
+    left, or `output` exists; the dataset itself is never touched.
     """
     output = path_of(output, "output")
     require_free(output)
-    course, dataset = _examine(path, every_frame=True)
+    inspection, dataset = _examine(path, every_frame=True)
     if dataset is None:
-        raise UserError(f"{path} cannot be repaired: {course.told()[0].what}")
-    kept = [index for index in range(dataset.num_episodes) if index not in course.spoilt]
+        raise UserError(f"{path} cannot be repaired: {inspection.told()[0].what}")
+    kept = [index for index in range(dataset.num_episodes) if index not in inspection.spoilt]
     spec = dataset.spec
     if spec.action.measured and kept:
         low, high = measured_bounds(dataset, kept)
@@ -109,35 +113,39 @@ def repair(path: str | Path, output: str | Path) -> list[str]:
     with DatasetWriter(output, spec, images=stored, **given) as writer:
         for index in kept:
             writer.add(_within(dataset.episode(index), spec.action))
-    return [*course.unread, *(dataset.reader.contents.name_of(index) for index in sorted(course.spoilt))]
+    return [
+        *inspection.unread,
+        *(dataset.reader.contents.name_of(index) for index in sorted(inspection.spoilt)),
+    ]
 
 
 def require_free(output: str | Path) -> None:
-    """Raises UserError if a copy cannot be written to `output`: something is there, or its folder cannot be made."""
+    """Raises UserError if a copy cannot be written to `output`: something is there, or its folder
+    cannot be made."""
     if Path(output).exists():
         raise UserError(f"{output} exists; choose another output")
     make_folder(Path(output).parent)
 
 
-def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Course, EpisodeDataset | None]:
-    course = _Course(str(path))
+def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Inspection, EpisodeDataset | None]:
+    inspection = _Inspection(str(path))
     if "://" not in str(path) and not path_of(path, "dataset").exists():
         raise UserError(f"no dataset at {path}")
     try:
-        dataset = EpisodeDataset(open_location(path, course.complain))
+        dataset = EpisodeDataset(open_location(path, inspection.complain))
     except UserError as error:
-        course.findings.append(_closed(path, error))
-        return course, None
-    _look_at_contents(dataset, course)
+        inspection.findings.append(_closed(path, error))
+        return inspection, None
+    _look_at_contents(dataset, inspection)
     with progress_bar("checking", dataset.num_episodes) as bar:
         for index in range(dataset.num_episodes):
-            _look_at(dataset, index, course, every_frame=every_frame)
+            _look_at(dataset, index, inspection, every_frame=every_frame)
             bar.show(index + 1, "")
-    _compare_statistics(dataset, course)
-    _look_for_constants(course)
-    _look_at_alignment(course)
-    course.findings += [*instruction_findings(dataset), *_misleading(dataset, course)]
-    return course, dataset
+    _compare_statistics(dataset, inspection)
+    _look_for_constants(inspection)
+    _look_at_alignment(inspection)
+    inspection.findings += [*instruction_findings(dataset), *_misleading(dataset, inspection)]
+    return inspection, dataset
 
 
 def _closed(path: str | Path, error: UserError) -> Finding:
@@ -148,54 +156,78 @@ def _closed(path: str | Path, error: UserError) -> Finding:
     return Finding("open", "error", str(path), str(error), remedy)
 
 
-def _look_at_contents(dataset: EpisodeDataset, course: _Course) -> None:
+def _look_at_contents(dataset: EpisodeDataset, inspection: _Inspection) -> None:
     """What the reader says itself: what it leaves out, and why."""
     known = dataset.reader.contents
-    course.names = known.name_of
+    inspection.names = known.name_of
     for name, why in known.episodes_left_out.items():
-        if name not in course.unread:
-            course.complain(why, name)
+        if name not in inspection.unread:
+            inspection.complain(why, name)
     for note in known.notes:
-        course.findings.append(Finding("notes", "warning", course.path, note, "see whether it is what you want"))
+        inspection.findings.append(
+            Finding("notes", "warning", inspection.path, note, "see whether it is what you want")
+        )
 
 
-def _look_at(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> None:
+def _look_at(
+    dataset: EpisodeDataset, index: int, inspection: _Inspection, *, every_frame: bool
+) -> None:
     length = dataset.length(index)
     if not length:
-        return course.spoil("empty episode", "it has no frames", index)
+        return inspection.spoil("empty episode", "it has no frames", index)
     try:
         columns = dataset.columns(index)
     except UserError as error:
-        return course.spoil("torn file", str(error), index)
+        return inspection.spoil("torn file", str(error), index)
     short = [name for name, values in columns.items() if len(values) != length]
     if short:
-        return course.spoil("rows", f"{', '.join(short)} have fewer rows than the metadata counts", index)
+        return inspection.spoil(
+            "rows", f"{', '.join(short)} have fewer rows than the metadata counts", index
+        )
     if unlike := list(_unlike_features(dataset, columns)):
-        return course.spoil("schema", "; ".join(unlike), index)
-    bad = [name for name, values in columns.items() if values.dtype.kind == "f" and not np.isfinite(values).all()]
+        return inspection.spoil("schema", "; ".join(unlike), index)
+    bad = [
+        name
+        for name, values in columns.items()
+        if values.dtype.kind == "f" and not np.isfinite(values).all()
+    ]
     if bad:
-        return course.spoil("not a number", f"{', '.join(bad)} hold NaN or infinity", index)
-    _look_at_indices(dataset, index, columns, course)
-    _look_at_actions(dataset, index, columns, course)
+        return inspection.spoil("not a number", f"{', '.join(bad)} hold NaN or infinity", index)
+    _look_at_indices(dataset, index, columns, inspection)
+    _look_at_actions(dataset, index, columns, inspection)
     for name, values in columns.items():
         if values.dtype.kind in "fiub":
             rows = values.reshape(length, -1).astype(np.float64)
-            course.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
+            inspection.statistics.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
             if name in _NUMBERS and rows.shape[1]:
-                course.jumps.add(name, index, rows)
-                course.outliers.setdefault(name, Outliers(rows.shape[1])).add(index, rows)
+                inspection.jumps.add(name, index, rows)
+                inspection.outliers.setdefault(name, Outliers(rows.shape[1])).add(index, rows)
     if STATE in columns and index % max(1, dataset.num_episodes // _MOVES) == 0:
-        course.motion.append(tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION)))
-    content = hashlib.sha256(columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes())
-    for frames in _look_at_frames(dataset, index, course, every_frame=every_frame):
+        inspection.motion.append(
+            tuple(columns[name].reshape(length, -1)[:_MOVE_ROWS].copy() for name in (STATE, ACTION))
+        )
+    content = hashlib.sha256(
+        columns[ACTION].tobytes() + columns.get(STATE, columns[ACTION]).tobytes()
+    )
+    for frames in _look_at_frames(dataset, index, inspection, every_frame=every_frame):
         content.update(frames.tobytes())
-    if course.seen.setdefault(content.digest(), index) != index and index not in course.spoilt:
-        course.spoilt.add(index)
-        course.report("duplicates", "warning", "an earlier episode holds the same", _COPY, course.place(index))
+    if (
+        inspection.seen.setdefault(content.digest(), index) != index
+        and index not in inspection.spoilt
+    ):
+        inspection.spoilt.add(index)
+        inspection.report(
+            "duplicates",
+            "warning",
+            "an earlier episode holds the same",
+            _COPY,
+            inspection.place(index),
+        )
 
 
 def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Columns that hold something else than a LeRobotDataset's info.json says; how exact numbers are is free."""
+    """Columns that hold something else than a LeRobotDataset's info.json says; how exact numbers
+    are is free."""
     features = dataset.reader.features if isinstance(dataset.reader, LeRobotReader) else {}
     for name, feature in features.items():
         if name not in columns or len(feature["shape"]) > 1:
@@ -206,26 +238,40 @@ def _unlike_features(dataset: EpisodeDataset, columns: Mapping[str, np.ndarray])
             yield f"{name} holds {width} {values.dtype} a row, {layout.INFO} says {wanted} {told}"
 
 
-def _look_at_indices(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
+def _look_at_indices(
+    dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], inspection: _Inspection
+) -> None:
     """Of LeRobot's own columns, those that are there."""
     if not isinstance(reader := dataset.reader, LeRobotReader):
         return
-    rows, where, contents = np.arange(dataset.length(index)), course.place(index), reader.contents
-    wanted = {"frame_index": rows, "episode_index": np.full_like(rows, int(contents.name_of(index)))}
+    rows, where, contents = (
+        np.arange(dataset.length(index)),
+        inspection.place(index),
+        reader.contents,
+    )
+    wanted = {
+        "frame_index": rows,
+        "episode_index": np.full_like(rows, int(contents.name_of(index))),
+    }
     if "index" in columns:
         # Where episodes are missing, their rows may have been counted.
         whole = not contents.episode_names and not contents.episodes_left_out
-        wanted["index"] = rows + (dataset.starts[index] if whole else columns["index"].reshape(-1)[0])
+        wanted["index"] = rows + (
+            dataset.starts[index] if whole else columns["index"].reshape(-1)[0]
+        )
     wrong = [name for name, values in wanted.items() if not _equal(columns.get(name), values)]
-    if "task_index" in columns and not np.isin(columns["task_index"], list(reader.tasks_of(index))).all():
+    if (
+        "task_index" in columns
+        and not np.isin(columns["task_index"], list(reader.tasks_of(index))).all()
+    ):
         wrong.append("task_index")
     for name in wrong:
-        course.report("indices", "error", f"{name} does not count as it should", _AGAIN, where)
+        inspection.report("indices", "error", f"{name} does not count as it should", _AGAIN, where)
     if "timestamp" in columns:
         off = np.abs(columns["timestamp"].reshape(-1) - rows / dataset.fps)
         if off.max() > max(1e-4, 0.1 / dataset.fps):
             what = f"timestamps are not frame_index / fps ({dataset.fps:g})"
-            course.report("timestamps", "error", what, _AGAIN, where)
+            inspection.report("timestamps", "error", what, _AGAIN, where)
 
 
 def _equal(values: np.ndarray | None, wanted: np.ndarray) -> bool:
@@ -233,7 +279,9 @@ def _equal(values: np.ndarray | None, wanted: np.ndarray) -> bool:
     return values is None or np.array_equal(values.reshape(-1), wanted)
 
 
-def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], course: _Course) -> None:
+def _look_at_actions(
+    dataset: EpisodeDataset, index: int, columns: Mapping[str, np.ndarray], inspection: _Inspection
+) -> None:
     contract = dataset.spec.action
     low, high = contract.low, contract.high
     for name in (ACTION, EXPERT_ACTION):
@@ -245,43 +293,66 @@ def _look_at_actions(dataset: EpisodeDataset, index: int, columns: Mapping[str, 
         if contract.choices and outside.any():
             row, number = np.argwhere(outside)[0].tolist()
             choices = f"which is none of the choices 0 to {len(contract.choices) - 1}"
-            course.spoil("choices", f"{name} is {values[row, number]:g} in row {row}, {choices}", index)
+            inspection.spoil(
+                "choices", f"{name} is {values[row, number]:g} in row {row}, {choices}", index
+            )
             continue
-        remedy = "--fix measures the bounds anew" if contract.measured else "--fix clips it, or mend the contract"
-        severity = "warning" if contract.measured and name == EXPERT_ACTION else "error"  # no model forbids it
+        remedy = (
+            "--fix measures the bounds anew"
+            if contract.measured
+            else "--fix clips it, or mend the contract"
+        )
+        severity = (
+            "warning" if contract.measured and name == EXPERT_ACTION else "error"
+        )  # no model forbids it
         for dimension in np.flatnonzero(outside.any(axis=0)):
             what = f"{name} {contract.names[dimension]} leaves [{low[dimension]:g}, {high[dimension]:g}]"
-            course.report("action bounds", severity, what, remedy, course.place(index))
+            inspection.report("action bounds", severity, what, remedy, inspection.place(index))
 
 
-def _look_at_frames(dataset: EpisodeDataset, index: int, course: _Course, *, every_frame: bool) -> Iterator[np.ndarray]:
+def _look_at_frames(
+    dataset: EpisodeDataset, index: int, inspection: _Inspection, *, every_frame: bool
+) -> Iterator[np.ndarray]:
     """Yields what could be decoded of each camera."""
     rows = np.arange(dataset.length(index)) if every_frame else sample_rows(dataset.length(index))
     for camera in dataset.spec.cameras:
         try:
             frames = dataset.frames(index, camera, rows)
         except UserError as error:
-            return course.spoil("pictures", str(error), index)
+            return inspection.spoil("pictures", str(error), index)
         if len(frames) != len(rows):
-            return course.spoil("pictures", f"{camera} has {len(frames)} frames for {len(rows)} rows", index)
+            return inspection.spoil(
+                "pictures", f"{camera} has {len(frames)} frames for {len(rows)} rows", index
+            )
         if len(frames) > 2 and not frames.any():
-            course.report("pictures", "warning", f"{camera} is black", "look at the camera", course.place(index))
+            inspection.report(
+                "pictures",
+                "warning",
+                f"{camera} is black",
+                "look at the camera",
+                inspection.place(index),
+            )
         yield frames
 
 
-def _compare_statistics(dataset: EpisodeDataset, course: _Course) -> None:
-    """Those that are stored are of all episodes. If one cannot be read, only what its rows cannot explain is wrong."""
-    left_out = course.unread or dataset.reader.contents.episodes_left_out
-    for name, running in course.statistics.items():
+def _compare_statistics(dataset: EpisodeDataset, inspection: _Inspection) -> None:
+    """Those that are stored are of all episodes. If one cannot be read, only what its rows cannot
+    explain is wrong."""
+    left_out = inspection.unread or dataset.reader.contents.episodes_left_out
+    for name, running in inspection.statistics.items():
         stored = dataset.statistics.features.get(name)
-        if stored is None or name in layout.STANDARD:  # of LeRobot's counters nobody needs them; its own tools let them
+        if (
+            stored is None or name in layout.STANDARD
+        ):  # of LeRobot's counters nobody needs them; its own tools let them
             continue  # grow stale
         found = running.finish()
         whole = not left_out and found.count == dataset.num_frames
-        wrong = [key for key in ("min", "max", "mean", "std") if _differ(found, stored, key, whole=whole)]
+        wrong = [
+            key for key in ("min", "max", "mean", "std") if _differ(found, stored, key, whole=whole)
+        ]
         if wrong:
             what = f"stored {', '.join(wrong)} are not those of the rows"
-            course.report("statistics", "error", what, _AGAIN, name)
+            inspection.report("statistics", "error", what, _AGAIN, name)
 
 
 def _differ(found: FeatureStatistics, stored: FeatureStatistics, key: str, *, whole: bool) -> bool:
@@ -296,49 +367,59 @@ def _differ(found: FeatureStatistics, stored: FeatureStatistics, key: str, *, wh
     return bool((np.abs(ours - theirs) > 0.01 * size).any())
 
 
-def _look_for_constants(course: _Course) -> None:
+def _look_for_constants(inspection: _Inspection) -> None:
     for name in (STATE, ACTION):
-        if name not in course.statistics or course.statistics[name].count < 2:
+        if name not in inspection.statistics or inspection.statistics[name].count < 2:
             continue
-        found = course.statistics[name].finish()
+        found = inspection.statistics[name].finish()
         still = np.flatnonzero(np.subtract(found.max, found.min) == 0)
         if len(still):
             what = f"dimension{'s' if len(still) > 1 else ''} {', '.join(map(str, still))} never change"
-            course.report("constants", "warning", what, "leave them out, or mend what records them", name)
+            inspection.report(
+                "constants", "warning", what, "leave them out, or mend what records them", name
+            )
 
 
-def _misleading(dataset: EpisodeDataset, course: _Course) -> Iterator[Finding]:
+def _misleading(dataset: EpisodeDataset, inspection: _Inspection) -> Iterator[Finding]:
     """Angles that jump, and numbers far from the rest."""
     action = dataset.spec.action
     names = {STATE: dataset.spec.state_names, ACTION: action.names, EXPERT_ACTION: action.names}
-    yield from course.jumps.findings(lambda feature: names[feature], course.names)
-    for name, gathered in course.outliers.items():
+    yield from inspection.jumps.findings(lambda feature: names[feature], inspection.names)
+    for name, gathered in inspection.outliers.items():
         found = gathered.find(
-            lambda index, name=name: dataset.columns(index)[name].reshape(dataset.length(index), -1),
-            course.jumps.explained(name),
+            lambda index, name=name: dataset.columns(index)[name].reshape(
+                dataset.length(index), -1
+            ),
+            inspection.jumps.explained(name),
         )
         bounding = name != STATE and action.measured
-        yield from outlier_findings(name, found, names[name], course.names, bounding=bounding)
+        yield from outlier_findings(name, found, names[name], inspection.names, bounding=bounding)
 
 
-def _look_at_alignment(course: _Course) -> None:
-    lag, mend = response_lag(course.motion), "shift the actions where the dataset is made"
+def _look_at_alignment(inspection: _Inspection) -> None:
+    lag, mend = response_lag(inspection.motion), "shift the actions where the dataset is made"
     if lag is None or lag in _LAGS:
         return
     if lag < 0:
         what = f"the state moves {-lag} steps after the action of its row"
-        course.report("alignment", "warning", what, f"{mend}, unless the robot is that slow", ACTION)
+        inspection.report(
+            "alignment", "warning", what, f"{mend}, unless the robot is that slow", ACTION
+        )
     else:
         what = f"the state moves {lag} step{'s' if lag > 1 else ''} before the action of its row is done"
-        course.report("alignment", "error", what, mend, ACTION)
+        inspection.report("alignment", "error", what, mend, ACTION)
 
 
 def _within(episode: Episode, contract: ActionContract) -> Episode:
-    """The episode with its actions clipped to bounds that somebody wrote down; a choice never becomes another one."""
+    """The episode with its actions clipped to bounds that somebody wrote down; a choice never
+    becomes another one."""
     if contract.measured or contract.choices:
         return episode
     low, high = contract.low, contract.high
-    action, expert = (np.clip(each, low, high).astype(np.float32) for each in (episode.action, episode.expert_action))
+    action, expert = (
+        np.clip(each, low, high).astype(np.float32)
+        for each in (episode.action, episode.expert_action)
+    )
     return replace(episode, action=action, expert_action=expert)
 
 
@@ -347,4 +428,6 @@ def _listed(places: list[str]) -> str:
     if len(numbers) < 2:
         return ", ".join(places)
     shown = ", ".join(numbers[:_SHOWN])
-    return f"episodes {shown}" + (f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else "")
+    return f"episodes {shown}" + (
+        f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    )

@@ -1,4 +1,5 @@
-"""Numbers that mislead those who learn from them: single values far beyond the rest, and angles that jump."""
+"""Numbers that mislead those who learn from them: single values far beyond the rest, and angles
+that jump."""
 
 from __future__ import annotations
 
@@ -21,12 +22,19 @@ _ROUNDING = 1e-3  # of a turn
 _TOUCHING = 0.01  # of a turn: so near lie -pi and pi on both sides of a jump, whatever the steps beside it are
 _LARGEST = 1.25  # turns that a difference of a wrapped angle may be
 _FEWEST_VALUES = 4  # of an angle: two or three are those of a switch
-_UNWRAPPED = "write rotations without jumps: unwrapped, as sine and cosine, or as 6 numbers of the matrix"
+_UNWRAPPED = (
+    "write rotations without jumps: unwrapped, as sine and cosine, or as 6 numbers of the matrix"
+)
 _TURNS = ((_TURN, "2 pi"), (_DEGREES, "360 degrees"))
 
 
 def outlier_findings(
-    feature: str, rows: Sequence[Far], names: Sequence[str], name_of: Callable[[int], str], *, bounding: bool
+    feature: str,
+    rows: Sequence[Far],
+    names: Sequence[str],
+    name_of: Callable[[int], str],
+    *,
+    bounding: bool,
 ) -> Iterator[Finding]:
     """One for each run of rows that lies far from the rest.
 
@@ -36,17 +44,25 @@ def outlier_findings(
         name_of: what the dataset calls an episode.
         bounding: whether they set the bounds of the actions.
     """
-    harm = "it sets the bounds that all actions are scaled with" if bounding else "it is learned as if it had happened"
+    harm = (
+        "it sets the bounds that all actions are scaled with"
+        if bounding
+        else "it is learned as if it had happened"
+    )
     harm = "it sets the mean and std that states are scaled with" if feature == STATE else harm
     for number, far in enumerate(rows[:_SHOWN], start=1):
         dimension, (value, low, high) = next(iter(far.numbers.items()))
         which = f"row {far.first}" if far.first == far.last else f"rows {far.first} to {far.last}"
-        others = f", and so are {len(far.numbers) - 1} more dimensions" if len(far.numbers) > 1 else ""
+        others = (
+            f", and so are {len(far.numbers) - 1} more dimensions" if len(far.numbers) > 1 else ""
+        )
         what = f"{which}: {names[dimension]} is {value:g}{others}; its other values lie between {low:g} and {high:g}"
         if number == _SHOWN < len(rows):
             what += f"; and {len(rows) - _SHOWN} places more"
         remedy = f"mend or leave out the row: {harm}"
-        yield Finding("outliers", "warning", f"episode {name_of(far.episode)}, {feature}", what, remedy)
+        yield Finding(
+            "outliers", "warning", f"episode {name_of(far.episode)}, {feature}", what, remedy
+        )
 
 
 @dataclass
@@ -71,7 +87,8 @@ class Jumps:
                     self._count[key] = self._count.get(key, 0) + len(rows)
 
     def explained(self, feature: str) -> dict[int, float]:
-        """Dimensions that are differences of an angle that jumps, and how large they are at most."""
+        """Dimensions that are differences of an angle that jumps, and how large they are at
+        most."""
         return {
             dimensions[0]: _LARGEST * period
             for (period, _), kind in zip(_TURNS, _DIFFERENCES, strict=True)
@@ -80,17 +97,23 @@ class Jumps:
         }
 
     def _holds(self, key: tuple[str, tuple[int, ...], str]) -> bool:
-        """Whether nothing speaks against it; of a single number nobody can say whether it is a difference of angles."""
+        """Whether nothing speaks against it; of a single number nobody can say whether it is a
+        difference of angles."""
         return key not in self._denied and (key[2] not in _DIFFERENCES or self._count[key] > 1)
 
-    def findings(self, names: Callable[[str], Sequence[str]], name_of: Callable[[int], str]) -> Iterator[Finding]:
-        """One for each angle. names: of a feature's dimensions. name_of: what the dataset calls an episode."""
+    def findings(
+        self, names: Callable[[str], Sequence[str]], name_of: Callable[[int], str]
+    ) -> Iterator[Finding]:
+        """One for each angle. names: of a feature's dimensions. name_of: what the dataset calls an
+        episode."""
         for key, (episode, row) in self._first.items():
             feature, dimensions, kind = key
             if not self._holds(key):
                 continue
             dimension_names = names(feature)
-            which = " to ".join(dict.fromkeys(dimension_names[number] for number in (dimensions[0], dimensions[-1])))
+            which = " to ".join(
+                dict.fromkeys(dimension_names[number] for number in (dimensions[0], dimensions[-1]))
+            )
             times = "once" if self._count[key] == 1 else f"{self._count[key]} times"
             place = f"in row {row}" if kind in _DIFFERENCES else f"from row {row} to {row + 1}"
             what = f"{which} {kind} {times}, first in episode {name_of(episode)} {place}"
@@ -98,7 +121,8 @@ class Jumps:
             yield Finding("angles", "warning", feature, what, remedy)
 
 
-# Dimensions, what they do, and in which rows; no rows: in no episode do they do that, since they are something else.
+# Dimensions, what they do, and in which rows; no rows: in no episode do they do that, since they
+# are something else.
 _Jump = Iterator[tuple[tuple[int, ...], str, np.ndarray]]
 _NO_ROWS = np.zeros(0, np.int64)
 
@@ -107,7 +131,8 @@ _DIFFERENCES = tuple(f"holds differences of an angle that jumps by {unit}:" for 
 
 
 def _wrapping(values: np.ndarray) -> _Jump:
-    """Single angles in radians or degrees that leave their range on one side and come back on the other."""
+    """Single angles in radians or degrees that leave their range on one side and come back on the
+    other."""
     steps = np.diff(values, axis=0)
     for period, unit in _TURNS:
         slack = _ROUNDING * period
@@ -118,18 +143,25 @@ def _wrapping(values: np.ndarray) -> _Jump:
         for dimension in np.flatnonzero(~inside).tolist():
             yield (dimension,), f"jumps by {unit}", _NO_ROWS
         for dimension in np.flatnonzero(inside & (np.abs(steps) > period / 2).any(axis=0)).tolist():
-            gap = 1 - (high - low)[dimension] / period  # a switch may be of a whole turn, and exactly that
+            gap = (
+                1 - (high - low)[dimension] / period
+            )  # a switch may be of a whole turn, and exactly that
             touching = 1e-6 < gap <= _TOUCHING
             if touching or not _is_switch(values[:, dimension], whole=period == _TURN):
-                rows = _joining(steps[:, dimension, None], np.abs(steps[:, dimension]) > period / 2, period)
+                rows = _joining(
+                    steps[:, dimension, None], np.abs(steps[:, dimension]) > period / 2, period
+                )
                 yield (dimension,), f"jumps by {unit}", rows
 
 
-def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.ndarray | None = None) -> np.ndarray:
-    """The rows (n,) of jumps that join what lies near, if many do and the steps between them are small.
+def _joining(
+    steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.ndarray | None = None
+) -> np.ndarray:
+    """The rows (n,) of jumps that join what lies near, if many do and the steps between them are
+    small.
 
-    steps: (T, d). jumps: bool (T,). joined: (T,), how far apart is what a jump joins; of angles this follows from the
-    steps.
+    steps: (T, d). jumps: bool (T,). joined: (T,), how far apart is what a jump joins; of angles
+    this follows from the steps.
     """
     turned = np.abs(steps - period * np.round(steps / period)).max(axis=1)
     apart = turned if joined is None else joined
@@ -146,16 +178,21 @@ def _joining(steps: np.ndarray, jumps: np.ndarray, period: float, joined: np.nda
 
 
 def _wrapped_differences(values: np.ndarray) -> _Jump:
-    """Differences of a wrapped angle: small, but for a whole turn more or less where the angle jumps."""
+    """Differences of a wrapped angle: small, but for a whole turn more or less where the angle
+    jumps."""
     for (period, _), kind in zip(_TURNS, _DIFFERENCES, strict=True):
         large = np.abs(values) > period / 2
         between = (np.abs(values) > period / 4) & (np.abs(values) < period * 3 / 4)
         other = between.any(axis=0) | (np.abs(values) > _LARGEST * period).any(axis=0)
         for dimension in np.flatnonzero(other).tolist():
             yield (dimension,), kind, _NO_ROWS
-        for dimension in np.flatnonzero(~other & large.any(axis=0) & (large.mean(axis=0) <= 0.5)).tolist():
+        for dimension in np.flatnonzero(
+            ~other & large.any(axis=0) & (large.mean(axis=0) <= 0.5)
+        ).tolist():
             column, far = values[:, dimension], large[:, dimension]
-            again = far[:-1] & far[1:] & (column[:-1] * column[1:] > 0)  # no angle wraps twice at once
+            again = (
+                far[:-1] & far[1:] & (column[:-1] * column[1:] > 0)
+            )  # no angle wraps twice at once
             if not again.any() and column[~far].any():
                 rows = _joining(column[:, None], far, period)
                 if len(rows):
@@ -163,8 +200,11 @@ def _wrapped_differences(values: np.ndarray) -> _Jump:
 
 
 def _is_switch(column: np.ndarray, *, whole: bool = False) -> bool:
-    """Whether a column (T,) has so few values that they are those of a switch. whole: whole numbers are, too."""
-    return len(np.unique(column)) < _FEWEST_VALUES or (whole and bool((column == np.round(column)).all()))
+    """Whether a column (T,) has so few values that they are those of a switch. whole: whole numbers
+    are, too."""
+    return len(np.unique(column)) < _FEWEST_VALUES or (
+        whole and bool((column == np.round(column)).all())
+    )
 
 
 def _quaternions(values: np.ndarray) -> _Jump:
@@ -174,18 +214,24 @@ def _quaternions(values: np.ndarray) -> _Jump:
         away = np.abs(np.linalg.norm(four, axis=1) - 1)
         if away.max() > 1e-2 or (np.ptp(four, axis=0) > 1e-3).sum() < 2:
             continue
-        # A gripper's 1 beside three small numbers has nearly norm 1 as well, but does not make room for them.
+        # A gripper's 1 beside three small numbers has nearly norm 1 as well, but does not make room
+        # for them.
         small = 1 - np.square(four).max(axis=1)
         if away.mean() > 0.2 * np.abs(small).mean() + 1e-6:
             continue
         product = (four[:-1] * four[1:]).sum(axis=1)
         flips = product < -0.9
         if flips.any() and (np.abs(product) > 0.9).mean() >= _NEARLY_ALL:
-            yield tuple(range(first, first + 4)), "changes the sign of a quaternion", np.flatnonzero(flips)
+            yield (
+                tuple(range(first, first + 4)),
+                "changes the sign of a quaternion",
+                np.flatnonzero(flips),
+            )
 
 
 def _rotation_vectors(values: np.ndarray) -> _Jump:
-    """Three numbers of a norm of at most pi, axis times angle, that turn over where the angle passes pi."""
+    """Three numbers of a norm of at most pi, axis times angle, that turn over where the angle
+    passes pi."""
     for first in range(values.shape[1] - 2):
         three = values[:, first : first + 3]
         norm = np.linalg.norm(three, axis=1)
@@ -194,7 +240,9 @@ def _rotation_vectors(values: np.ndarray) -> _Jump:
         near = norm > np.pi / 2
         flips = near[:-1] & near[1:] & ((three[:-1] * three[1:]).sum(axis=1) < 0)
         if flips.any():
-            other = three[1:] * (1 - _TURN / np.maximum(norm[1:], 1e-9))[:, None]  # the same rotation, the other way
+            other = (
+                three[1:] * (1 - _TURN / np.maximum(norm[1:], 1e-9))[:, None]
+            )  # the same rotation, the other way
             joined = np.linalg.norm(three[:-1] - other, axis=1)
             rows = _joining(np.diff(three, axis=0), flips, _TURN, joined)
             if len(rows):

@@ -1,4 +1,5 @@
-"""Any dataset that can be read, written anew in another format: streaming, resumable, in place at one stroke."""
+"""Any dataset that can be read, written anew in another format: streaming, resumable, in place at
+one stroke."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.atomic import disk_error, make_folder, write_atomically
-from manyparts.core.storage.locked_folder import claim
+from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, append
 from manyparts.data.formats.hdf5 import require_h5py
 from manyparts.data.formats.lerobot.writer import Images
@@ -31,7 +32,9 @@ from manyparts.data.tools.bounds import measured_bounds
 Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
-_OUTDATED: Mapping[str, str] = {"reading": "another version of manyparts began it, which reads data otherwise"}
+_OUTDATED: Mapping[str, str] = {
+    "reading": "another version of manyparts began it, which reads data otherwise"
+}
 
 
 def convert(
@@ -46,15 +49,16 @@ def convert(
 ) -> None:
     """Write the dataset at `source` to `target`, which must not exist.
 
-    format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder). images: of lerobot
-    only; video is lossy. embodiment: the robot's name, which is written; None: what the source says. actions:
-    "executed" writes the executed actions, and the expert's next to them; "expert" writes the expert's as the action
-    and no others, for programs that imitate `action`.
+    format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder).
+    images: of lerobot only; video is lossy. embodiment: the robot's name, which is written; None:
+    what the source says. actions: "executed" writes the executed actions, and the expert's next to
+    them; "expert" writes the expert's as the action and no others, for programs that imitate
+    `action`.
 
-    What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target, from which the same
-    call goes on after a kill; memory holds one episode. What a version began that reads data otherwise begins anew.
-    Raises UserError, with the target untouched, for a source that is torn, a target that exists, or a disk that is
-    full.
+    What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target,
+    from which the same call goes on after a kill; memory holds one episode. What a version began
+    that reads data otherwise begins anew. Raises UserError, with the target untouched, for a source
+    that is torn, a target that exists, or a disk that is full.
     """
     target = path_of(target, "target")
     if format not in get_args(Format):
@@ -82,8 +86,12 @@ def convert(
     manifest |= {} if actions == "executed" else {"actions": actions}
     manifest |= {"reading": FORMAT}
     try:
-        with claim(staging, manifest, anew=_OUTDATED):
-            work = _LeRobot(staging, about, images) if format == "lerobot" else _Segments(staging, about, format)
+        with locked_folder(staging, manifest, resettable=_OUTDATED):
+            work = (
+                _LeRobot(staging, about, images)
+                if format == "lerobot"
+                else _Segments(staging, about, format)
+            )
             _write(dataset, work, about, seal_seconds)
             work.finish(staging / "whole", name=target.name)
             (staging / "whole").rename(target)
@@ -94,7 +102,8 @@ def convert(
 
 @dataclass(frozen=True)
 class _About:
-    """What the target says of itself. expert: whether it has the expert's actions next to those that were executed."""
+    """What the target says of itself. expert: whether it has the expert's actions next to those
+    that were executed."""
 
     spec: Spec
     fps: float
@@ -109,7 +118,9 @@ class _About:
 
 def _about(dataset: EpisodeDataset, actions: Actions) -> _About:
     spec = dataset.spec if actions == "executed" else _spec_of_expert(dataset)
-    return _About(spec, dataset.fps, dataset.tasks, dataset.environment, expert=actions == "executed")
+    return _About(
+        spec, dataset.fps, dataset.tasks, dataset.environment, expert=actions == "executed"
+    )
 
 
 def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
@@ -124,7 +135,9 @@ def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
     return replace(dataset.spec, action=replace(dataset.spec.action, low=low, high=high))
 
 
-def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, about: _About, seal_seconds: float) -> None:
+def _write(
+    dataset: EpisodeDataset, work: _LeRobot | _Segments, about: _About, seal_seconds: float
+) -> None:
     """Add the episodes that are not sealed yet."""
     begun = done = work.sealed()
     began, total = time.monotonic(), dataset.num_episodes
@@ -142,7 +155,8 @@ def _write(dataset: EpisodeDataset, work: _LeRobot | _Segments, about: _About, s
 
 
 class _LeRobot:
-    """A whole dataset in the staging folder, to which episodes are appended; its statistics' state lies beside it."""
+    """A whole dataset in the staging folder, to which episodes are appended; its statistics' state
+    lies beside it."""
 
     def __init__(self, staging: Path, about: _About, images: Images) -> None:
         self._about = about
@@ -185,11 +199,14 @@ class _LeRobot:
         """It is whole after every seal."""
 
     def _kept(self, done: int) -> dict[str, np.ndarray] | None:
-        """The statistics' state, if it is of so many episodes: a kill may have come between the two."""
+        """The statistics' state, if it is of so many episodes: a kill may have come between the
+        two."""
         if not self._state.exists():
             return None
         with np.load(self._state, allow_pickle=False) as kept:
-            return {name: kept[name] for name in kept.files} if int(kept["episodes"]) == done else None
+            return (
+                {name: kept[name] for name in kept.files} if int(kept["episodes"]) == done else None
+            )
 
 
 class _Segment:
@@ -210,7 +227,8 @@ class _Segment:
 
 
 class _Segments:
-    """Small HDF5 datasets in the staging folder, put together at the end without decoding anything."""
+    """Small HDF5 datasets in the staging folder, put together at the end without decoding
+    anything."""
 
     def __init__(self, staging: Path, about: _About, format: Format) -> None:
         self._staging, self._about, self._format = staging, about, format
@@ -245,7 +263,10 @@ class _Segments:
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
-        kind, about = (RobomimicWriter if self._format == "robomimic" else MinariWriter), self._about
+        kind, about = (
+            (RobomimicWriter if self._format == "robomimic" else MinariWriter),
+            self._about,
+        )
         return kind(
             path,
             about.spec,

@@ -10,7 +10,8 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. check: which of the doctor's checks. where: a file, a feature or episodes."""
+    """One thing that is wrong. check: which of the doctor's checks. where: a file, a feature or
+    episodes."""
 
     check: str
     severity: Severity

@@ -14,14 +14,17 @@ ROWS = 20  # of fewer rows nothing is concluded
 _FEW = 20  # one in so many rows may be far, and two always: more are no accident
 _STILL = 0.03  # of what is usual in a feature: what moves less hardly moves
 _UNIT = 1.0  # the width that counts for what hardly moves: a button's 1 is not far from 0
-_TAIL, _HEAVY = 10, 10.0  # numbers that show how heavy a tail is, and how much heavier a gap has to be
+_TAIL, _HEAVY = (
+    10,
+    10.0,
+)  # numbers that show how heavy a tail is, and how much heavier a gap has to be
 _ABSURD = 500.0  # widths: so far away is nothing that happens regularly either
 
 
 @dataclass(frozen=True)
 class Far:
-    """Rows first to last of an episode whose numbers are far. numbers: of each dimension the value furthest away, and
-    the least and greatest number of the rest."""
+    """Rows first to last of an episode whose numbers are far. numbers: of each dimension the value
+    furthest away, and the least and greatest number of the rest."""
 
     episode: int
     first: int
@@ -32,9 +35,9 @@ class Far:
 class Outliers:
     """Of one feature of d numbers, gathered an episode at a time.
 
-    A number is far if a wide gap parts it from all the rest: five times as wide as the range of the rest, and wider
-    than a heavy tail explains. What happens again and again is no outlier: bursts of a command, a button that is
-    pressed, the force of a contact.
+    A number is far if a wide gap parts it from all the rest: five times as wide as the range of the
+    rest, and wider than a heavy tail explains. What happens again and again is no outlier: bursts
+    of a command, a button that is pressed, the force of a contact.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -44,9 +47,13 @@ class Outliers:
     def add(self, episode: int, values: np.ndarray) -> None:
         """values: (T, d), finite."""
         self._running.update(values)
-        self._extremes.append((episode, np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64)))
+        self._extremes.append(
+            (episode, np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64))
+        )
 
-    def find(self, read: Callable[[int], np.ndarray], explained: Mapping[int, float] | None = None) -> list[Far]:
+    def find(
+        self, read: Callable[[int], np.ndarray], explained: Mapping[int, float] | None = None
+    ) -> list[Far]:
         """Far rows in their order.
 
         Args:
@@ -74,23 +81,34 @@ class Outliers:
             if runs and not self._is_usual(runs, *rest, still=bool(still[dimension])):
                 for run in runs:
                     furthest = max(run.values, key=lambda value: abs(value - sum(rest) / 2))
-                    kept.setdefault((run.episode, run.first, run.last), {})[dimension] = (float(furthest), *rest)
+                    kept.setdefault((run.episode, run.first, run.last), {})[dimension] = (
+                        float(furthest),
+                        *rest,
+                    )
         return [Far(*place, numbers) for place, numbers in sorted(kept.items())]
 
     def _rest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The least and greatest number (d,) of all that is not far, and whether it hardly moves."""
+        """The least and greatest number (d,) of all that is not far, and whether it hardly
+        moves."""
         rows = self._running.sample()
         if len(rows) < self._running.count:  # then a glitch of few rows may not be among them
             rows = np.concatenate([rows, *(extremes for _, extremes in self._extremes)])
         rows = np.sort(rows, axis=0)
         kept = len(rows) - max(2, len(rows) // _FEW)
-        spans = rows[kept - 1 :] - rows[: len(rows) - kept + 1]  # of all neighbours that are so many
+        spans = (
+            rows[kept - 1 :] - rows[: len(rows) - kept + 1]
+        )  # of all neighbours that are so many
         start, width = spans.argmin(axis=0), spans.min(axis=0)
         rounding = ROUNDING * np.abs(np.median(rows, axis=0))
         moving = width[width > rounding]
         still = width <= np.maximum(rounding, _STILL * np.median(moving) if len(moving) else 0)
         limits = [
-            _grown(rows[:, number], int(start[number]), int(start[number]) + kept - 1, still=bool(still[number]))
+            _grown(
+                rows[:, number],
+                int(start[number]),
+                int(start[number]) + kept - 1,
+                still=bool(still[number]),
+            )
             for number in range(rows.shape[1])
         ]
         low, high = np.asarray(limits).reshape(-1, 2).T
@@ -98,7 +116,10 @@ class Outliers:
 
     def _is_usual(self, runs: list[_Run], low: float, high: float, *, still: bool) -> bool:
         """Whether what is far happens again and again, or is how a switch is thrown."""
-        values, episodes = np.concatenate([run.values for run in runs]), len({run.episode for run in runs})
+        values, episodes = (
+            np.concatenate([run.values for run in runs]),
+            len({run.episode for run in runs}),
+        )
         if _is_absurd(values, low, high):
             return False
         if still and len(values) > 2 and np.ptp(values) <= ROUNDING * np.abs(values).max():
@@ -138,14 +159,17 @@ def _is_absurd(values: np.ndarray, low: float, high: float) -> bool:
 
 
 def _grown(values: np.ndarray, first: int, last: int, *, still: bool) -> tuple[float, float]:
-    """From the bulk of sorted values, number first to last, on over all neighbours that no wide gap parts from it."""
+    """From the bulk of sorted values, number first to last, on over all neighbours that no wide gap
+    parts from it."""
     middle = float(np.median(values))
     while first > 0 or last < len(values) - 1:
         width = max(values[last] - values[first], _UNIT if still else 0.0)
         below = values[first] - values[first - 1] if first > 0 else np.inf
         above = values[last + 1] - values[last] if last < len(values) - 1 else np.inf
         if min(below, above) > FAR * width:
-            side = values[first - 1 : last + 1][::-1] if below <= above else values[first : last + 2]
+            side = (
+                values[first - 1 : last + 1][::-1] if below <= above else values[first : last + 2]
+            )
             if still or not _is_heavy(np.abs(side - middle)):
                 break
         if below <= above:
@@ -156,7 +180,8 @@ def _grown(values: np.ndarray, first: int, last: int, *, still: bool) -> tuple[f
 
 
 def _is_heavy(away: np.ndarray) -> bool:
-    """Whether a tail is so heavy that the step to its outermost number is nothing special (after Hill 1975).
+    """Whether a tail is so heavy that the step to its outermost number is nothing special (after
+    Hill 1975).
 
     away: distances from the middle, those of one tail in ascending order at its end.
     """

@@ -1,7 +1,7 @@
 """How good each demonstration is to learn from, by its states and actions alone.
 
-After Belkhale, Cui and Sadigh 2023, "Data Quality in Imitation Learning": experts should act alike where states are
-alike (low action divergence), while transitions differ (high diversity).
+After Belkhale, Cui and Sadigh 2023, "Data Quality in Imitation Learning": experts should act alike
+where states are alike (low action divergence), while transitions differ (high diversity).
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from manyparts.core.progress import progress_bar
 from manyparts.data.dataset import EpisodeDataset
 
 Measure = Literal["divergence", "diversity", "idle", "extraneous"]
-WORSE_IS_MORE: Mapping[Measure, bool] = {"divergence": True, "diversity": False, "idle": True, "extraneous": True}
+WORSE_IS_MORE: Mapping[Measure, bool] = {
+    "divergence": True,
+    "diversity": False,
+    "idle": True,
+    "extraneous": True,
+}
 _NEIGHBOURS, _REFERENCES = 5, 40
-_STILL = 0.02  # deviations of the state; less a step is no movement
-_BACK = 0.1  # deviations of the state; nearer is the same place
+_STILL = 0.02  # standard deviations of the state; less a step is no movement
+_BACK = 0.1  # standard deviations of the state; nearer is the same place
 _LOOP = 5  # steps; a shorter return is a tremble
 
 
@@ -29,11 +34,12 @@ _LOOP = 5  # steps; a shorter return is a tremble
 class Quality:
     """One value an episode: float64 (n,).
 
-    divergence: how differently others of the same task act at the nearest states: mean square distance of
-    actions, in variances of the task's actions. 1 is chance. NaN for the only demonstration of a task.
-    diversity: distance of its transitions to the nearest ones of others, in deviations.
-    idle: share of steps in which neither the state moves nor the action differs from the one before.
-    extraneous: share of steps that lead back to where the state was before.
+    divergence: how differently others of the same task act at the nearest states: mean square
+    distance of actions, in variances of the task's actions. 1 is chance. NaN for the only
+    demonstration of a task. diversity: distance of its transitions to the nearest ones of others,
+    in standard deviations. idle: share of steps in which neither the state moves nor the action
+    differs from the one before. extraneous: share of steps that lead back to where the state was
+    before.
     """
 
     divergence: np.ndarray
@@ -69,7 +75,8 @@ def measure_quality(dataset: EpisodeDataset) -> Quality:
 
 
 def quality_table(dataset: EpisodeDataset) -> list[dict[str, Any]]:
-    """Of each task the mean of every measure and the episode that is worst by it: plain values, JSON-ready."""
+    """Of each task the mean of every measure and the episode that is worst by it: plain values,
+    JSON-ready."""
     quality, rows = measure_quality(dataset), []
     for number, task in enumerate(dataset.tasks):
         episodes = np.flatnonzero(dataset.episode_task == number)
@@ -78,15 +85,19 @@ def quality_table(dataset: EpisodeDataset) -> list[dict[str, Any]]:
             values = quality.of(measure)[episodes]
             known = np.isfinite(values)
             row[measure] = float(values[known].mean()) if known.any() else None
-            worst = episodes[known][(np.argmax if worse_is_more else np.argmin)(values[known])] if known.any() else None
+            worst = (
+                episodes[known][(np.argmax if worse_is_more else np.argmin)(values[known])]
+                if known.any()
+                else None
+            )
             row[f"worst {measure}"] = None if worst is None else f"episode {worst}"
         rows.append(row)
     return rows
 
 
 def best_episodes(dataset: EpisodeDataset, measure: Measure, drop: float) -> np.ndarray:
-    """The episodes that are left when of each task the share `drop` that is worst by `measure` goes: int64, ascending;
-    at least one a task."""
+    """The episodes that are left when of each task the share `drop` that is worst by `measure`
+    goes: int64, ascending; at least one a task."""
     if not 0 <= drop < 1:
         raise UserError(f"drop is {drop}; expected a share of at least 0 and below 1")
     values = measure_quality(dataset).of(measure)
@@ -99,24 +110,39 @@ def best_episodes(dataset: EpisodeDataset, measure: Measure, drop: float) -> np.
     return np.sort(np.concatenate(kept))
 
 
-def _motion(dataset: EpisodeDataset, index: int, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """States in deviations, and actions."""
+def _motion(
+    dataset: EpisodeDataset, index: int, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """States in standard deviations, and actions."""
     columns, length = dataset.columns(index), dataset.length(index)
-    return columns[STATE].reshape(length, -1) / scale, columns[ACTION].reshape(length, -1).astype(np.float64)
+    return columns[STATE].reshape(length, -1) / scale, columns[ACTION].reshape(length, -1).astype(
+        np.float64
+    )
 
 
-def _compared(motion: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[int, float, float]]:
-    """Episode, divergence and diversity, against up to 40 other demonstrations of its task; each of them has one vote a
-    step, so that one bad demonstration nearby does not matter."""
+def _compared(
+    motion: Mapping[int, tuple[np.ndarray, np.ndarray]],
+) -> Iterator[tuple[int, float, float]]:
+    """Episode, divergence and diversity, against up to 40 other demonstrations of its task; each of
+    them has one vote a step, so that one bad demonstration nearby does not matter."""
     if len(motion) < 2:
         return
     from scipy.spatial import cKDTree  # pyright: ignore
 
     actions = np.concatenate([action for _, action in motion.values()])
-    variance, spread = max(float(actions.var(axis=0).sum()), 1e-12), np.maximum(actions.std(axis=0), 1e-6)
-    joined = {index: np.concatenate([state, action / spread], axis=1) for index, (state, action) in motion.items()}
+    variance, spread = (
+        max(float(actions.var(axis=0).sum()), 1e-12),
+        np.maximum(actions.std(axis=0), 1e-6),
+    )
+    joined = {
+        index: np.concatenate([state, action / spread], axis=1)
+        for index, (state, action) in motion.items()
+    }
     known = list(motion)
-    references = [known[place] for place in np.unique(np.linspace(0, len(known) - 1, _REFERENCES + 1).astype(int))]
+    references = [
+        known[place]
+        for place in np.unique(np.linspace(0, len(known) - 1, _REFERENCES + 1).astype(int))
+    ]
     by_state = {index: cKDTree(motion[index][0]) for index in references}
     by_transition = {index: cKDTree(joined[index]) for index in references}
     for index, (state, action) in motion.items():
@@ -126,8 +152,12 @@ def _compared(motion: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> Iterator[t
         theirs = np.stack([motion[other][1][places] for other, (_, places) in found.items()])
         apart = ((action - theirs) ** 2).sum(axis=2)
         nearest = np.argsort(distances, axis=0, kind="stable")[:_NEIGHBOURS]
-        divergence = np.median(np.take_along_axis(apart, nearest, axis=0), axis=0).mean() / (2 * variance)
-        diversity = np.min([by_transition[other].query(joined[index])[0] for other in others], axis=0).mean()
+        divergence = np.median(np.take_along_axis(apart, nearest, axis=0), axis=0).mean() / (
+            2 * variance
+        )
+        diversity = np.min(
+            [by_transition[other].query(joined[index])[0] for other in others], axis=0
+        ).mean()
         yield index, float(divergence), float(diversity)
 
 

@@ -14,7 +14,7 @@ from manyparts.core.columns import ACTION, REWARD, STATE, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
 from manyparts.core.progress import progress_bar
-from manyparts.core.storage.atomic import disk_error, put_in_place, temporary_folder
+from manyparts.core.storage.atomic import disk_error, rename_into_place, temporary_folder
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.png import encode_png
 from manyparts.data.tools.view import choose_episodes
@@ -28,11 +28,13 @@ def export_rerun(
     only: Sequence[int] = (),
     tasks: Sequence[str] = (),
 ) -> Path:
-    """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun OUTPUT/*.rrd`.
+    """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun
+    OUTPUT/*.rrd`.
 
-    episodes, only, tasks: see `view`. On the timelines "frame" and "time" each has its pictures (as PNG), a curve for
-    each dimension of action and state, reward, success and the sentence. Raises UserError if rerun-sdk is not
-    installed, `output` exists, or an episode or task is unknown.
+    episodes, only, tasks: see `view`. On the timelines "frame" and "time" each has its pictures (as
+    PNG), a curve for each dimension of action and state, reward, success and the instruction.
+    Raises UserError if rerun-sdk is not installed, `output` exists, or an episode or task is
+    unknown.
     """
     rerun = load_package("rerun", "a recording for Rerun", install_command("rerun"))
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
@@ -45,7 +47,7 @@ def export_rerun(
             for number, index in enumerate(chosen):
                 _write(rerun, dataset, index, staging / f"episode-{index:06d}.rrd")
                 bar.show(number + 1, "")
-        if not put_in_place(staging, output):
+        if not rename_into_place(staging, output):
             raise UserError(f"{output} exists; choose another output")
     except OSError as error:
         raise disk_error(error, output) from error
@@ -57,9 +59,13 @@ def export_rerun(
 def _write(rerun: Any, dataset: EpisodeDataset, index: int, file: Path) -> None:
     length, columns, spec = dataset.length(index), dataset.columns(index), dataset.spec
     frames = np.arange(length)
-    recording = rerun.RecordingStream("manyparts", recording_id=f"{dataset.fingerprint[:16]}-{index:06d}")
+    recording = rerun.RecordingStream(
+        "manyparts", recording_id=f"{dataset.fingerprint[:16]}-{index:06d}"
+    )
     recording.save(file)
-    recording.send_recording_name(f"episode {index}: {dataset.tasks[dataset.episode_task[index]].sentence}")
+    recording.send_recording_name(
+        f"episode {index}: {dataset.tasks[dataset.episode_task[index]].instruction}"
+    )
 
     def send(entity: str, told: Any) -> None:
         times = [
@@ -68,8 +74,8 @@ def _write(rerun: Any, dataset: EpisodeDataset, index: int, file: Path) -> None:
         ]
         recording.send_columns(entity, indexes=times, columns=told)
 
-    sentence = dataset.tasks[dataset.episode_task[index]].sentence
-    recording.log("task", rerun.TextDocument(sentence), static=True)
+    instruction = dataset.tasks[dataset.episode_task[index]].instruction
+    recording.log("task", rerun.TextDocument(instruction), static=True)
     for camera in spec.cameras:
         pictures = [encode_png(frame) for frame in dataset.frames(index, camera)]
         told = rerun.EncodedImage.columns(blob=pictures, media_type=["image/png"] * length)

@@ -36,9 +36,10 @@ def view(
 ) -> Path:
     """Write the page to `output` and return its path.
 
-    episodes: how many are shown, alike of all tasks, and of those of one task evenly spaced. only: these episodes
-    instead. tasks: names or sentences of those that are shown; none: all. Pictures are at most 160 pixels wide,
-    episodes of more than 240 frames are thinned. Raises UserError for unknown episodes or tasks.
+    episodes: how many are shown, alike of all tasks, and of those of one task evenly spaced. only:
+    these episodes instead. tasks: names or instructions of those that are shown; none: all.
+    Pictures are at most 160 pixels wide, episodes of more than 240 frames are thinned. Raises
+    UserError for unknown episodes or tasks.
     """
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
@@ -49,7 +50,7 @@ def view(
             bar.show(number + 1, "")
     content = {
         "facts": _facts(dataset),
-        "tasks": [task.sentence for task in dataset.tasks],
+        "tasks": [task.instruction for task in dataset.tasks],
         "fps": dataset.fps,
         "actionNames": list(dataset.spec.action.names),
         "stateNames": list(dataset.spec.state_names),
@@ -67,7 +68,9 @@ def view(
     return output
 
 
-def choose_episodes(dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]) -> list[int]:
+def choose_episodes(
+    dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]
+) -> list[int]:
     """At most `count` episodes to look at, alike of all tasks; see `view`."""
     if count < 1:
         raise UserError(f"episodes is {count}; expected at least 1")
@@ -78,15 +81,23 @@ def choose_episodes(dataset: EpisodeDataset, count: int, only: Sequence[int], ta
         return list(dict.fromkeys(only))
     wanted = list(range(len(dataset.tasks)))
     if tasks:
-        known = {name: number for number, task in enumerate(dataset.tasks) for name in (task.name, task.sentence)}
+        known = {
+            name: number
+            for number, task in enumerate(dataset.tasks)
+            for name in (task.name, task.instruction)
+        }
         unknown = [task for task in tasks if task not in known]
         if unknown:
-            raise UserError(f"no task {unknown[0]!r}; choices: {', '.join(task.name for task in dataset.tasks)}")
+            raise UserError(
+                f"no task {unknown[0]!r}; choices: {', '.join(task.name for task in dataset.tasks)}"
+            )
         wanted = [known[task] for task in tasks]
     each, chosen = max(1, count // len(wanted)), []
     for number in wanted:
         own = np.flatnonzero(dataset.episode_task == number)
-        chosen += own[np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))].tolist()
+        chosen += own[
+            np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))
+        ].tolist()
     return chosen[:count]
 
 
@@ -104,7 +115,9 @@ def _episode(dataset: EpisodeDataset, index: int) -> dict[str, Any]:
         "solvedAt": int(solved[0]) if len(solved) else None,
         "return": float(columns[REWARD].sum()) if REWARD in columns else None,
         "rows": rows.tolist(),
-        "cameras": {name: _sprite(dataset.frames(index, name, rows)) for name in dataset.spec.cameras},
+        "cameras": {
+            name: _sprite(dataset.frames(index, name, rows)) for name in dataset.spec.cameras
+        },
         "action": _rounded(columns[ACTION].reshape(length, -1)),
         "state": _rounded(columns[STATE].reshape(length, -1)) if dataset.spec.state_names else [],
     }
@@ -124,16 +137,24 @@ def _sprite(frames: np.ndarray) -> dict[str, Any]:
     content = io.BytesIO()
     sheet.save(content, "JPEG", quality=_QUALITY)
     told = base64.b64encode(content.getvalue()).decode()
-    return {"width": width, "height": height, "columns": _COLUMNS, "sheet": f"data:image/jpeg;base64,{told}"}
+    return {
+        "width": width,
+        "height": height,
+        "columns": _COLUMNS,
+        "sheet": f"data:image/jpeg;base64,{told}",
+    }
 
 
 def _histograms(dataset: EpisodeDataset) -> list[list[int]]:
-    """Of every dimension of the action over the whole dataset, between its bounds; what lies beyond is at the ends."""
+    """Of every dimension of the action over the whole dataset, between its bounds; what lies beyond
+    is at the ends."""
     low, high = np.asarray(dataset.spec.action.low), np.asarray(dataset.spec.action.high)
     counts = np.zeros((len(low), _BINS), np.int64)
     for index in range(dataset.num_episodes):
         actions = dataset.columns(index)[ACTION].reshape(dataset.length(index), -1)
-        places = ((actions - low) / np.maximum(high - low, 1e-12) * _BINS).astype(int).clip(0, _BINS - 1)
+        places = (
+            ((actions - low) / np.maximum(high - low, 1e-12) * _BINS).astype(int).clip(0, _BINS - 1)
+        )
         for dimension in range(len(low)):
             counts[dimension] += np.bincount(places[:, dimension], minlength=_BINS)
     return counts.tolist()
@@ -141,7 +162,9 @@ def _histograms(dataset: EpisodeDataset) -> list[list[int]]:
 
 def _facts(dataset: EpisodeDataset) -> dict[str, str]:
     known, action = dataset.reader.contents, dataset.spec.action
-    cameras = ", ".join(f"{name} {width}×{height}" for name, (height, width) in dataset.spec.cameras.items())
+    cameras = ", ".join(
+        f"{name} {width}×{height}" for name, (height, width) in dataset.spec.cameras.items()
+    )
     return {
         "path": str(dataset.path),
         "format": known.format,

@@ -1,5 +1,5 @@
-"""An expert of the Franka kitchen: seven scripted skills, each a few motions of the hand by differential inverse
-kinematics, done one after the other."""
+"""An expert of the Franka kitchen: seven scripted skills, each a few motions of the hand by
+differential inverse kinematics, done one after the other."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ Where = Callable[[Scene], np.ndarray]
 
 @dataclass(frozen=True)
 class Motion:
-    """One motion of the hand. It ends when the hand is `near` its target, when `until` holds, when it has come to rest
-    where it `rests`, or after `steps`. to: None: stay. turn: of the hand, as `Scene.frame`. grip: `SHUT` or `OPEN`."""
+    """One motion of the hand. It ends when the hand is `near` its target, when `until` holds, when
+    it has come to rest where it `rests`, or after `steps`. to: None: stay. turn: of the hand, as
+    `Scene.frame`. grip: `SHUT` or `OPEN`."""
 
     to: Where | None
     turn: Where
@@ -86,7 +87,9 @@ class Motion:
 def _turned(vector: np.ndarray, angle: float) -> np.ndarray:
     """About the vertical, in radians, to the left."""
     cosine, sine = math.cos(angle), math.sin(angle)
-    return np.array([cosine * vector[0] - sine * vector[1], sine * vector[0] + cosine * vector[1], vector[2]])
+    return np.array(
+        [cosine * vector[0] - sine * vector[1], sine * vector[0] + cosine * vector[1], vector[2]]
+    )
 
 
 def _frame(pointing: np.ndarray, opening: np.ndarray) -> np.ndarray:
@@ -110,7 +113,14 @@ def _grasp(handle: Where, frame: np.ndarray, *, deeper: float = 0.0) -> list[Mot
 
     return [
         Motion(lambda scene: handle(scene) - 0.13 * pointing, turn, OPEN, near=0.03, rests=True),
-        Motion(lambda scene: handle(scene) + deeper * pointing, turn, OPEN, near=0.012, steps=25, rests=True),
+        Motion(
+            lambda scene: handle(scene) + deeper * pointing,
+            turn,
+            OPEN,
+            near=0.012,
+            steps=25,
+            rests=True,
+        ),
         Motion(None, turn, SHUT, steps=5),
     ]
 
@@ -123,9 +133,11 @@ def _release(turn: Where, back: float) -> list[Motion]:
     ]
 
 
-def _door(handle: str, hinge: str, joint: str, *, open_at: float, pointing: float, follows: float) -> list[Motion]:
-    """Pull a door open by its upright handle. open_at: radians of the joint. pointing: of the hand, to the left of
-    straight ahead. follows: part of the door's turn that the hand makes."""
+def _door(
+    handle: str, hinge: str, joint: str, *, open_at: float, pointing: float, follows: float
+) -> list[Motion]:
+    """Pull a door open by its upright handle. open_at: radians of the joint. pointing: of the hand,
+    to the left of straight ahead. follows: part of the door's turn that the hand makes."""
 
     def along(scene: Scene) -> np.ndarray:
         middle = scene.body(hinge)
@@ -140,9 +152,11 @@ def _door(handle: str, hinge: str, joint: str, *, open_at: float, pointing: floa
     return [*_grasp(_site(handle), first, deeper=0.01), pull, *_release(turn, 0.13)]
 
 
-def _push(place: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]) -> list[Motion]:
-    """With the fingers shut: over `stops`, offsets from `place`, then to where `follow` leads until it is done, and
-    away."""
+def _push(
+    place: Where, stops: list[tuple[float, ...]], follow: Where, until: Callable[[Scene], bool]
+) -> list[Motion]:
+    """With the fingers shut: over `stops`, offsets from `place`, then to where `follow` leads until
+    it is done, and away."""
 
     def turn(scene: Scene) -> np.ndarray:
         return _frame(FORWARD, UP)
@@ -157,11 +171,14 @@ def _push(place: Where, stops: list[tuple[float, ...]], follow: Where, until: Ca
 
 
 def _knob(site: str, joint: str, lever: float) -> list[Motion]:
-    """Turn a knob by pushing the upper end of its lever, `lever` metres above its axis, to the right."""
+    """Turn a knob by pushing the upper end of its lever, `lever` metres above its axis, to the
+    right."""
 
     def follow(scene: Scene) -> np.ndarray:
         turned = -scene.joint(joint)
-        return scene.site(site) + np.array([0.05 + 0.05 * math.sin(turned), -0.03, lever * math.cos(turned)])
+        return scene.site(site) + np.array(
+            [0.05 + 0.05 * math.sin(turned), -0.03, lever * math.cos(turned)]
+        )
 
     stops = [(-0.05, -0.12, 0.04), (-0.045, -0.035, lever)]
     return _push(_site(site), stops, follow, lambda scene: scene.joint(joint) < -0.85)
@@ -195,7 +212,9 @@ def _kettle() -> list[Motion]:
 
 # In the order in which one does not hinder the next.
 SKILLS: Mapping[str, list[Motion]] = {
-    "microwave": _door("microhandle_site", "microdoorroot", "microwave", open_at=-0.8, pointing=0.8, follows=0.5),
+    "microwave": _door(
+        "microhandle_site", "microdoorroot", "microwave", open_at=-0.8, pointing=0.8, follows=0.5
+    ),
     "bottom-burner": _knob("knob2_site", "knob_Joint_2", 0.03),
     "top-burner": _knob("knob4_site", "knob_Joint_4", 0.045),
     "light-switch": _push(
@@ -211,7 +230,12 @@ SKILLS: Mapping[str, list[Motion]] = {
         lambda scene: scene.joint("slide_cabinet") > 0.39,
     ),
     "hinge-cabinet": _door(
-        "hinge_site2", "hingerightdoor", "right_hinge_cabinet", open_at=1.35, pointing=0.0, follows=0.6
+        "hinge_site2",
+        "hingerightdoor",
+        "right_hinge_cabinet",
+        open_at=1.35,
+        pointing=0.0,
+        follows=0.6,
     ),
     "kettle": _kettle(),
 }
@@ -220,11 +244,13 @@ SKILLS: Mapping[str, list[Motion]] = {
 class KitchenExpert:
     """Does subtasks one after the other, and again what was not done when its skill ended.
 
-    watch: called after every simulated step, whoever acted, so that `action` can be asked for any number of times.
-    is_done: whether a subtask has been completed.
+    watch: called after every simulated step, whoever acted, so that `action` can be asked for any
+    number of times. is_done: whether a subtask has been completed.
     """
 
-    def __init__(self, scene: Scene, subtasks: tuple[str, ...], is_done: Callable[[str], bool]) -> None:
+    def __init__(
+        self, scene: Scene, subtasks: tuple[str, ...], is_done: Callable[[str], bool]
+    ) -> None:
         self._scene, self._subtasks, self._is_done = scene, subtasks, is_done
         self.begin()
 
@@ -243,7 +269,8 @@ class KitchenExpert:
             self._motion = next(self._rest, None)
 
     def action(self) -> np.ndarray:
-        """Velocities of the seven joints and both fingers as parts of the largest, (9,), within [-1, 1]."""
+        """Velocities of the seven joints and both fingers as parts of the largest, (9,), within
+        [-1, 1]."""
         motion = self._motion
         if motion is None:
             return self._action(np.clip(READY - self._joints(), -0.15, 0.15) * 1.5, OPEN)
@@ -260,7 +287,9 @@ class KitchenExpert:
         to = self._scene.hand if motion.to is None else motion.to(self._scene)
         near = float(np.linalg.norm(to - self._scene.hand)) < motion.near and motion.to is not None
         stalled = motion.rests and len(self._trail) > STALLED_STEPS
-        stalled = stalled and float(np.linalg.norm(self._trail[-1] - self._trail[0])) < STALLED_METRES
+        stalled = (
+            stalled and float(np.linalg.norm(self._trail[-1] - self._trail[0])) < STALLED_METRES
+        )
         return near or stalled or self._steps >= motion.steps or bool(motion.until(self._scene))
 
     def _joints(self) -> np.ndarray:
@@ -270,19 +299,22 @@ class KitchenExpert:
         return float(np.abs(READY - self._joints()).max())
 
     def _action(self, step: np.ndarray, grip: float) -> np.ndarray:
-        """step: of the arm's joints, radians in a control step, to which what gravity takes is added."""
+        """step: of the arm's joints, radians in a control step, to which what gravity takes is
+        added."""
         held = step + self._scene.data.qfrc_bias[:ARM] / STIFFNESS
         velocity = held / (SECONDS_A_STEP * LARGEST_VELOCITY)
         return np.concatenate([velocity / max(1.0, np.abs(velocity).max()), [grip, grip]])
 
     def _joint_step(self, to: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        """Radians of each joint that bring the hand towards a place and a turn, by damped least squares within the
-        joints' limits; what freedom is left leans towards a posture."""
+        """Radians of each joint that bring the hand towards a place and a turn, by damped least
+        squares within the joints' limits; what freedom is left leans towards a posture."""
         mujoco, scene = load_mujoco(), self._scene
         turn, quaternion = np.zeros(3), np.zeros(4)
         mujoco.mju_mat2Quat(quaternion, (frame @ scene.frame.T).ravel())
         mujoco.mju_quat2Vel(turn, quaternion, 1.0)
-        wanted = np.concatenate([_at_most(to - scene.hand, LARGEST_STEP), TURN_WEIGHT * _at_most(turn, LARGEST_TURN)])
+        wanted = np.concatenate(
+            [_at_most(to - scene.hand, LARGEST_STEP), TURN_WEIGHT * _at_most(turn, LARGEST_TURN)]
+        )
         jacobian = scene.jacobian()
         jacobian[3:] *= TURN_WEIGHT
         joints, free = self._joints(), np.ones(ARM)

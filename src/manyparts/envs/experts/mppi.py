@@ -1,4 +1,5 @@
-"""Model-predictive path integral control on the true simulator: an expert where nobody wrote one."""
+"""Model-predictive path integral control on the true simulator: an expert where nobody wrote
+one."""
 
 from __future__ import annotations
 
@@ -10,33 +11,43 @@ import numpy as np
 
 from manyparts.envs.rendering import load_mujoco
 
-# qpos (n, nq), qvel (n, nv), sensors (n, s) and controls (n, nu) to rewards (n,), or to something that leads to them.
+# qpos (n, nq), qvel (n, nv), sensors (n, s) and controls (n, nu) to rewards (n,), or to something
+# that leads to them.
 Rewards = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class MppiConfig:
-    """seconds: how far it looks. samples: plans a step. knots: how many controls a plan has, evenly spaced in time and
-    joined by straight lines. deviation: of their noise, in half-ranges of the controls. sharpness: how strongly better
-    plans weigh, in standard deviations of the plans' returns."""
+    """seconds: how far it looks. samples: plans a step. knots: how many controls a plan has, evenly
+    spaced in time and joined by straight lines. std: of their noise, in half-ranges of the
+    controls. sharpness: how strongly better plans weigh, in standard deviation of the plans'
+    returns."""
 
     seconds: float
     samples: int = 32
     knots: int = 6
-    deviation: float = 0.5
+    std: float = 0.5
     sharpness: float = 5.0
 
 
 class Mppi:
-    """Plans from the present state of a simulator and goes on from its last plan (Williams et al. 2017).
+    """Plans from the present state of a simulator and goes on from its last plan (Williams et al.
+    2017).
 
-    model: `mujoco.MjModel`, whose controls are the actions. rewards: of states that are reached, with the sensors of
-    positions and velocities there and the control that led there. low, high: (nu,), bounds of the controls. substeps:
-    of the simulator in a control step.
+    model: `mujoco.MjModel`, whose controls are the actions. rewards: of states that are reached,
+    with the sensors of positions and velocities there and the control that led there. low, high:
+    (nu,), bounds of the controls. substeps: of the simulator in a control step.
     """
 
     def __init__(
-        self, model: Any, rewards: Rewards, config: MppiConfig, low: np.ndarray, high: np.ndarray, *, substeps: int
+        self,
+        model: Any,
+        rewards: Rewards,
+        config: MppiConfig,
+        low: np.ndarray,
+        high: np.ndarray,
+        *,
+        substeps: int,
     ) -> None:
         mujoco = load_mujoco()
         self._model, self._rewards, self.config, self._substeps = model, rewards, config, substeps
@@ -56,10 +67,13 @@ class Mppi:
         self._plan = np.zeros((self._horizon, self._model.nu))
 
     def action(self, data: Any) -> np.ndarray:
-        """The control for the state in `data` (`mujoco.MjData`), (nu,); the plan is moved on by a step."""
+        """The control for the state in `data` (`mujoco.MjData`), (nu,); the plan is moved on by a
+        step."""
         plans = self._drawn()
         returns = self._earned(data, plans).sum(axis=1)
-        weights = np.exp(self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6))
+        weights = np.exp(
+            self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6)
+        )
         self._plan = np.einsum("n,nta->ta", weights / weights.sum(), plans)
         action = self._plan[0].copy()
         self._plan = np.concatenate([self._plan[1:], self._plan[-1:]])
@@ -68,15 +82,17 @@ class Mppi:
     def _drawn(self) -> np.ndarray:
         """Plans around the last one, which is the first of them: (n, t, nu)."""
         config, half = self.config, (self._high - self._low) / 2
-        noise = self._generator.normal(0, config.deviation, (config.samples, config.knots, self._model.nu))
+        noise = self._generator.normal(
+            0, config.std, (config.samples, config.knots, self._model.nu)
+        )
         noise[0] = 0
         return np.clip(self._plan + (self._between @ noise) * half, self._low, self._high)
 
     def _earned(self, data: Any, plans: np.ndarray) -> np.ndarray:
         """The reward of each step of plans (n, t, nu) from the state in `data`, (n, t).
 
-        A step of the simulator reads its sensors before it moves, so what they say of a state is read one step of the
-        simulator later, and after the last state one more step is taken.
+        A step of the simulator reads its sensors before it moves, so what they say of a state is
+        read one step of the simulator later, and after the last state one more step is taken.
         """
         from mujoco import rollout
 

@@ -1,4 +1,5 @@
-"""The shortest way through a floor plan: a visibility graph over its walls, and the next step along it."""
+"""The shortest way through a floor plan: a visibility graph over its walls, and the next step along
+it."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ _VISIBILITY_CHECKS = 16
 
 
 class FloorPlan:
-    """Walls seen from above, and all shortest ways between their corners for a disc that keeps `clearance`.
+    """Walls seen from above, and all shortest ways between their corners for a disc that keeps
+    `clearance`.
 
-    walls: float (n, 2, 2), the end points of straight walls in metres. A way rounds corners on octagons, so its length
-    exceeds the exact one by a few centimetres a corner.
+    walls: float (n, 2, 2), the end points of straight walls in metres. A way rounds corners on
+    octagons, so its length exceeds the exact one by a few centimetres a corner.
     """
 
     def __init__(self, walls: np.ndarray, *, clearance: float) -> None:
@@ -39,8 +41,9 @@ class FloorPlan:
         return np.linalg.norm(nearest - places[:, None], axis=-1).min(axis=1)
 
     def visible(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses no wall and keeps
-        the clearance; nearer to a corner than that only where the way begins or ends there."""
+        """bool (m,): whether the straight way from `place` (2,) to each of `others` (m, 2) crosses
+        no wall and keeps the clearance; nearer to a corner than that only where the way begins or
+        ends there."""
         free = ~self._crosses(place, others)
         chosen = np.flatnonzero(free)
         free[chosen] = self._keeps_clear(place, others[chosen])
@@ -49,7 +52,9 @@ class FloorPlan:
     def _crosses(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
         ways, walls = (others - place)[:, None], self._ends - self._begins
         apart = _cross(ways, self._begins - place) * _cross(ways, self._ends - place) < 0
-        sides = _cross(walls, place - self._begins) * _cross(walls, others[:, None] - self._begins) < 0
+        sides = (
+            _cross(walls, place - self._begins) * _cross(walls, others[:, None] - self._begins) < 0
+        )
         return np.asarray((apart & sides).any(axis=1))
 
     def _keeps_clear(self, place: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -57,7 +62,8 @@ class FloorPlan:
         part = ((self._corners - place) * ways).sum(-1) / np.maximum((ways**2).sum(-1), _TOLERANCE)
         nearest = place + np.clip(part, 0, 1)[..., None] * ways
         at_ends = np.minimum(
-            np.linalg.norm(self._corners - place, axis=-1), np.linalg.norm(self._corners - others[:, None], axis=-1)
+            np.linalg.norm(self._corners - place, axis=-1),
+            np.linalg.norm(self._corners - others[:, None], axis=-1),
         )
         needed = np.minimum(self.clearance, at_ends) - _TOLERANCE
         return (np.linalg.norm(nearest - self._corners, axis=-1) >= needed).all(axis=1)
@@ -69,7 +75,9 @@ class FloorPlan:
         lengths = np.zeros((len(self.nodes), len(self.nodes)))
         for index, node in enumerate(self.nodes):
             later = self.nodes[index + 1 :]
-            lengths[index, index + 1 :] = np.linalg.norm(later - node, axis=1) * self.visible(node, later)
+            lengths[index, index + 1 :] = np.linalg.norm(later - node, axis=1) * self.visible(
+                node, later
+            )
         return dijkstra(csr_matrix(lengths), directed=False)
 
 
@@ -88,11 +96,13 @@ class FloorRoute:
         return self._next(place)[1]
 
     def next_stop(self, place: np.ndarray) -> np.ndarray:
-        """The first corner of the shortest way from `place`, or the goal: (2,). The goal too where there is no way."""
+        """The first corner of the shortest way from `place`, or the goal: (2,). The goal too where
+        there is no way."""
         return self._stops[self._next(place)[0]]
 
     def _next(self, place: np.ndarray) -> tuple[int, float]:
-        """Index and length of the shortest way through a stop in sight; stops are looked at from the shortest on."""
+        """Index and length of the shortest way through a stop in sight; stops are looked at from
+        the shortest on."""
         total = self._lengths + np.linalg.norm(self._stops - place, axis=1)
         order = np.argsort(total)[: np.isfinite(total).sum()]
         for start in range(0, len(order), _VISIBILITY_CHECKS):
@@ -104,18 +114,24 @@ class FloorRoute:
 
 
 def turns_towards(
-    heading: float, bearing: float, *, turn: float, helps: Callable[[float], bool] = lambda heading: True
+    heading: float,
+    bearing: float,
+    *,
+    turn: float,
+    helps: Callable[[float], bool] = lambda heading: True,
 ) -> int:
     """How many turns to make before going forward: positive to the left, 0 to go forward now.
 
-    Of the headings that turns of `turn` radians reach, the one nearest to `bearing` in which a step forward helps; the
-    nearest of all where none does. All angles in radians, counted to the left.
+    Of the headings that turns of `turn` radians reach, the one nearest to `bearing` in which a step
+    forward helps; the nearest of all where none does. All angles in radians, counted to the left.
     """
     around = round(2 * math.pi / turn)
     wanted = _wrapped(bearing - heading)
     reachable = [number - (around - 1) // 2 for number in range(around)]
     nearest_first = sorted(reachable, key=lambda number: abs(_wrapped(number * turn - wanted)))
-    return next((turns for turns in nearest_first if helps(heading + turns * turn)), nearest_first[0])
+    return next(
+        (turns for turns in nearest_first if helps(heading + turns * turn)), nearest_first[0]
+    )
 
 
 def _wrapped(angle: float) -> float:

@@ -1,4 +1,5 @@
-"""The DeepMind Control suite: bodies to balance, swing up, stand, walk and run, with rewards at every step."""
+"""The DeepMind Control suite: bodies to balance, swing up, stand, walk and run, with rewards at
+every step."""
 
 from __future__ import annotations
 
@@ -21,14 +22,14 @@ from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
 
 EXTRA = "dmc"
 STEPS_AFTER_SUCCESS = 1000  # there is no goal to reach: episodes are recorded whole
-MANY_BODIES = True
+MANY_EMBODIMENTS = True
 PACKAGES = ("dm_control", "mujoco", "gymnasium")
 HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
 DEFAULT_CAMERA = "default"
-# Of drawing a scene from an observation: the weight of staying near the last pose, where none is told; what is felt,
-# and tells none; and how often to try.
+# Of drawing a scene from an observation: the weight of staying near the last pose, where none is
+# told; what is felt, and tells none; and how often to try.
 _NEARNESS = 1e-2
 _FELT = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
 _MOST_TRIALS = 30
@@ -36,7 +37,14 @@ _MOST_TRIALS = 30
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "acrobot": ("swingup", "swingup_sparse"),
     "ball_in_cup": ("catch",),
-    "cartpole": ("balance", "balance_sparse", "swingup", "swingup_sparse", "two_poles", "three_poles"),
+    "cartpole": (
+        "balance",
+        "balance_sparse",
+        "swingup",
+        "swingup_sparse",
+        "two_poles",
+        "three_poles",
+    ),
     "cheetah": ("run",),
     "dog": ("stand", "walk", "trot", "run", "fetch"),
     "finger": ("spin", "turn_easy", "turn_hard"),
@@ -54,10 +62,18 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "swimmer": ("swimmer6", "swimmer15"),
     "walker": ("stand", "walk", "run"),
 }
-TASKS: tuple[str, ...] = tuple(f"{domain}-{task}" for domain, tasks in _TASKS.items() for task in tasks)
+TASKS: tuple[str, ...] = tuple(
+    f"{domain}-{task}" for domain, tasks in _TASKS.items() for task in tasks
+)
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "all": TASKS,
-    "planned": ("cartpole-swingup", "pendulum-swingup", "reacher-easy", "walker-walk", "cheetah-run"),
+    "planned": (
+        "cartpole-swingup",
+        "pendulum-swingup",
+        "reacher-easy",
+        "walker-walk",
+        "cheetah-run",
+    ),
 }
 
 
@@ -74,8 +90,9 @@ def renderer() -> str:
 class ControlSuite(Environment):
     """A task of the suite, step by step its own. success: a step's reward is at least 0.5.
 
-    state: positions and velocities of the model's joints; full: the suite's observation, flattened. A split has starts
-    of its own. The expert plans on the true simulator (`Mppi`). goal: where the joints begin.
+    state: positions and velocities of the model's joints; full: the suite's observation, flattened.
+    A split has starts of its own. The expert plans on the true simulator (`Mppi`). goal: where the
+    joints begin.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -87,18 +104,23 @@ class ControlSuite(Environment):
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()
         cameras = config.cameras or (DEFAULT_CAMERA,)
-        known = (DEFAULT_CAMERA, *(self._model.camera(index).name for index in range(self._model.ncam)))
+        known = (
+            DEFAULT_CAMERA,
+            *(self._model.camera(index).name for index in range(self._model.ncam)),
+        )
         for camera in cameras:
             if camera not in known:
-                raise UserError(f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(known)}")
+                raise UserError(
+                    f"unknown camera {camera!r} of dmc/{name}; choices: {', '.join(known)}"
+                )
         self.config = config
-        interface = Spec(
+        spec = Spec(
             embodiment=f"dmc-{domain}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=tuple(name for name, _ in self._numbers()),
             action=self._contract(),
         )
-        super().__init__(f"dmc/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        super().__init__(f"dmc/{name}", spec, split=split, max_steps=config.max_steps or HORIZON)
         self.goal = np.zeros(self._model.nq)
         self._domain, self._name = domain, task
         self._planner: Mppi | None = None
@@ -107,8 +129,14 @@ class ControlSuite(Environment):
         self._pictures = Pictures(self._model, config, {})
 
     def observe(self) -> Observation:
-        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
-        return {"images": images, "state": np.array([value for _, value in self._numbers()], np.float32)}
+        images = {
+            name: self._picture(name, size[0])
+            for name, size in self.embodiment_spec.cameras.items()
+        }
+        return {
+            "images": images,
+            "state": np.array([value for _, value in self._numbers()], np.float32),
+        }
 
     def expert_action(self) -> np.ndarray:
         if self._planned is None:
@@ -116,7 +144,7 @@ class ControlSuite(Environment):
                 self._planner = self._new_planner()
                 self._planner.begin(self._seed)
             self._planned = self._planner.action(self._data)
-        contract = self.interface.action
+        contract = self.embodiment_spec.action
         return np.clip(self._planned, contract.low, contract.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
@@ -127,7 +155,10 @@ class ControlSuite(Environment):
         from scipy.optimize import least_squares
 
         scene = self._suite.physics.copy(share_model=True)
-        found, told = scene.get_state(), np.array([not name.startswith(_FELT) for name in self.interface.state_names])
+        found, told = (
+            scene.get_state(),
+            np.array([not name.startswith(_FELT) for name in self.embodiment_spec.state_names]),
+        )
 
         def amiss(physical: np.ndarray, state: np.ndarray, before: np.ndarray) -> np.ndarray:
             scene.set_state(physical)
@@ -158,7 +189,9 @@ class ControlSuite(Environment):
 
     def _contract(self) -> ActionContract:
         bounds = self._suite.action_spec()
-        names = [self._model.actuator(index).name or f"motor{index}" for index in range(self._model.nu)]
+        names = [
+            self._model.actuator(index).name or f"motor{index}" for index in range(self._model.nu)
+        ]
         return ActionContract(
             representation="control",
             frame="joints",
@@ -191,8 +224,8 @@ class ControlSuite(Environment):
         self._planned, self._planner = None, None
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000 steps) or where a task
-        ends, and observes whether anyone looks or not."""
+        """As the suite's own `step`, which begins anew after its time limit (of most tasks 1000
+        steps) or where a task ends, and observes whether anyone looks or not."""
         self._planned = None
         task, physics = self._suite.task, self._suite.physics
         task.before_step(action.astype(np.float64), physics)
@@ -203,12 +236,24 @@ class ControlSuite(Environment):
 
     def _new_planner(self) -> Mppi:
         rewards = rewards_of(self._domain, self._name, self._suite.physics, self._suite.task)
-        bounds = np.asarray(self.interface.action.low), np.asarray(self.interface.action.high)
-        return Mppi(self._model, rewards, PLANS.get(self._domain, USUAL_PLAN), *bounds, substeps=self._substeps)
+        bounds = (
+            np.asarray(self.embodiment_spec.action.low),
+            np.asarray(self.embodiment_spec.action.high),
+        )
+        return Mppi(
+            self._model,
+            rewards,
+            PLANS.get(self._domain, USUAL_PLAN),
+            *bounds,
+            substeps=self._substeps,
+        )
 
     def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """physics: None: the episode's."""
-        first, data = name == DEFAULT_CAMERA and self._model.ncam, (physics or self._suite.physics).data.ptr
+        first, data = (
+            name == DEFAULT_CAMERA and self._model.ncam,
+            (physics or self._suite.physics).data.ptr,
+        )
         return self._pictures.picture(data, self._model.camera(0).name if first else name, size)
 
 

@@ -1,4 +1,5 @@
-"""Rewards of the DeepMind Control suite for many states at once, so that an expert can plan with them."""
+"""Rewards of the DeepMind Control suite for many states at once, so that an expert can plan with
+them."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ USUAL_PLAN = MppiConfig(seconds=0.5)
 
 
 def rewards_of(domain: str, task: str, physics: Any, suite_task: Any) -> Rewards:
-    """The rewards of a task: written for arrays where they are known, else the suite's own, state by state."""
+    """The rewards of a task: written for arrays where they are known, else the suite's own, state
+    by state."""
     known = {
         "cartpole": _cartpole,
         "pendulum": _pendulum,
@@ -46,7 +48,9 @@ def _tolerance(values: np.ndarray, **arguments: Any) -> np.ndarray:
 
 
 def _cartpole(task: str, physics: Any) -> Rewards:
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
         cosine = np.cos(position[:, 1:])
         if task.endswith("_sparse"):
             near = _tolerance(position[:, 0], bounds=(-0.25, 0.25))
@@ -54,7 +58,9 @@ def _cartpole(task: str, physics: Any) -> Rewards:
             return near * up + 0.1 * (cosine.mean(axis=1) + _tolerance(position[:, 0], margin=2))
         upright = (cosine.mean(axis=1) + 1) / 2
         centred = (1 + _tolerance(position[:, 0], margin=2)) / 2
-        gentle = (4 + _tolerance(control[:, 0], margin=1, value_at_margin=0, sigmoid="quadratic")) / 5
+        gentle = (
+            4 + _tolerance(control[:, 0], margin=1, value_at_margin=0, sigmoid="quadratic")
+        ) / 5
         slow = (1 + _tolerance(velocity[:, 1:], margin=5).min(axis=1)) / 2
         return upright * gentle * slow * centred
 
@@ -64,7 +70,9 @@ def _cartpole(task: str, physics: Any) -> Rewards:
 def _pendulum(task: str, physics: Any) -> Rewards:
     """The suite's own is 1 within eight degrees of upright and 0 elsewhere, so height is added."""
 
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
         height = np.cos(position[:, 0])
         return _tolerance(height, bounds=(np.cos(np.deg2rad(8)), 1)) + 0.1 * height
 
@@ -75,10 +83,13 @@ def _reacher(task: str, physics: Any) -> Rewards:
     """The suite's own is 1 on the target and 0 elsewhere, so nearness is added."""
     arm, hand = 0.12, 0.12
 
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
         first, both = position[:, 0], position[:, :2].sum(axis=1)
         finger = np.stack(
-            [arm * np.cos(first) + hand * np.cos(both), arm * np.sin(first) + hand * np.sin(both)], axis=1
+            [arm * np.cos(first) + hand * np.cos(both), arm * np.sin(first) + hand * np.sin(both)],
+            axis=1,
         )
         target = physics.named.model.geom_pos["target", :2]
         radii = physics.named.model.geom_size[["target", "finger"], 0].sum()
@@ -93,13 +104,19 @@ def _walker(task: str, physics: Any) -> Rewards:
     speed = {"stand": 0.0, "walk": 1.0, "run": 8.0}[task]
     root = float(physics.named.model.body_pos["torso", "z"])
 
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
         standing = _tolerance(root + position[:, 0], bounds=(1.2, np.inf), margin=0.6)
         stands = (3 * standing + (1 + np.cos(position[:, 2])) / 2) / 4
         if not speed:
             return stands
         moves = _tolerance(
-            sensors[:, 0], bounds=(speed, np.inf), margin=speed / 2, value_at_margin=0.5, sigmoid="linear"
+            sensors[:, 0],
+            bounds=(speed, np.inf),
+            margin=speed / 2,
+            value_at_margin=0.5,
+            sigmoid="linear",
         )
         return stands * (5 * moves + 1) / 6
 
@@ -107,8 +124,12 @@ def _walker(task: str, physics: Any) -> Rewards:
 
 
 def _cheetah(task: str, physics: Any) -> Rewards:
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
-        return _tolerance(sensors[:, 0], bounds=(10, np.inf), margin=10, value_at_margin=0, sigmoid="linear")
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
+        return _tolerance(
+            sensors[:, 0], bounds=(10, np.inf), margin=10, value_at_margin=0, sigmoid="linear"
+        )
 
     return rewards
 
@@ -121,7 +142,8 @@ def _hopper(physics: Any) -> float:
     return min(physics.height(), 0.8) + 0.1 * min(physics.speed(), 2.0)
 
 
-# What leads to rewards that are far away, of a physics whose state is set; added to the suite's own.
+# What leads to rewards that are far away, of a physics whose state is set; added to the suite's
+# own.
 _LEADS: Mapping[tuple[str, str], Callable[[Any], float]] = {
     ("point_mass", "easy"): lambda physics: -physics.mass_to_target_dist(),
     ("point_mass", "hard"): lambda physics: -physics.mass_to_target_dist(),
@@ -134,10 +156,14 @@ _LEADS: Mapping[tuple[str, str], Callable[[Any], float]] = {
 }
 
 
-def _state_by_state(physics: Any, suite_task: Any, lead: Callable[[Any], float] | None = None) -> Rewards:
+def _state_by_state(
+    physics: Any, suite_task: Any, lead: Callable[[Any], float] | None = None
+) -> Rewards:
     mujoco, scratch = load_mujoco(), physics.copy(share_model=True)
 
-    def rewards(position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray) -> np.ndarray:
+    def rewards(
+        position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
+    ) -> np.ndarray:
         found = np.empty(len(position))
         for index in range(len(position)):
             scratch.data.qpos[:], scratch.data.qvel[:] = position[index], velocity[index]

@@ -1,6 +1,8 @@
-"""Franka kitchen: a nine-jointed arm that opens doors, turns knobs and moves a kettle, four of seven subtasks in a row.
+"""Franka kitchen: a nine-jointed arm that opens doors, turns knobs and moves a kettle, four of
+seven subtasks in a row.
 
-The simulation is that of gymnasium-robotics' `FrankaKitchen-v1` without its noise, action for action.
+The simulation is that of gymnasium-robotics' `FrankaKitchen-v1` without its noise, action for
+action.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
 from manyparts.envs.cameras import FreeCamera, Pictures
-from manyparts.envs.experts.kitchen import LARGEST_VELOCITY, SECONDS_A_STEP, SKILLS, KitchenExpert, Scene
+from manyparts.envs.experts.kitchen import (
+    LARGEST_VELOCITY,
+    SECONDS_A_STEP,
+    SKILLS,
+    KitchenExpert,
+    Scene,
+)
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
 
@@ -32,25 +40,50 @@ JOINTS = 9
 # Its own bounds of the joints' targets, which are not those of the model.
 LOWEST = np.array([-2.9, -1.8, -2.9, -3.1, -2.9, 0.0, -2.9, 0.0, 0.0])
 HIGHEST = np.array([2.9, 1.8, 2.9, 0.0, 2.9, 3.8, 2.9, 0.04, 0.04])
-# How FrankaKitchen-v1 begins: joints of arm and fingers, knobs and burners, switches and doors, the kettle's pose.
-# fmt: off
+# How FrankaKitchen-v1 begins: joints of arm and fingers, knobs and burners, switches and doors, the
+# kettle's pose. fmt: off
 START = np.array(
     [
-        0.148388023, -1.76848573, 1.84390296, -2.4768576, 0.260252026, 0.712533105, 1.59515394,
-        0.0479267505, 0.0371350919,
-        -0.00026627985, -5.18043486e-05, 3.1287722e-05, -4.51199853e-05,
-        -3.90842156e-06, -4.22629655e-05, 6.28065475e-05, 4.04984708e-05,
-        0.000462730939, -0.000226906415, -0.000465501369, -0.00644129196, -0.00177048263, 0.00108009684,
-        -0.26939744, 0.350383255, 1.61944683, 1.00618764, 0.0040639512, -0.00662095997, -0.000268278933,
+        0.148388023,
+        -1.76848573,
+        1.84390296,
+        -2.4768576,
+        0.260252026,
+        0.712533105,
+        1.59515394,
+        0.0479267505,
+        0.0371350919,
+        -0.00026627985,
+        -5.18043486e-05,
+        3.1287722e-05,
+        -4.51199853e-05,
+        -3.90842156e-06,
+        -4.22629655e-05,
+        6.28065475e-05,
+        4.04984708e-05,
+        0.000462730939,
+        -0.000226906415,
+        -0.000465501369,
+        -0.00644129196,
+        -0.00177048263,
+        0.00108009684,
+        -0.26939744,
+        0.350383255,
+        1.61944683,
+        1.00618764,
+        0.0040639512,
+        -0.00662095997,
+        -0.000268278933,
     ]
 )
-# fmt: on
-# It always begins alike, so that one could learn an episode by heart; here arm and kettle are a little elsewhere.
+# fmt: on It always begins alike, so that one could learn an episode by heart; here arm and kettle
+# are a little elsewhere.
 ARM_VARIES = 0.04  # radians either way
 KETTLE_VARIES = 0.02  # metres either way
 KETTLE = slice(23, 25)
 
-# A subtask's coordinates in the simulator's state, and where they are to be; done nearer than this, all together.
+# A subtask's coordinates in the simulator's state, and where they are to be; done nearer than this,
+# all together.
 DONE_WITHIN = 0.3
 SUBTASKS: Mapping[str, tuple[slice, tuple[float, ...]]] = {
     "microwave": (slice(22, 23), (-0.75,)),
@@ -94,8 +127,19 @@ ACTION = ActionContract(
 )
 PROPRIOCEPTION = ACTION.names
 _THINGS = (
-    *(f"{name}_{part}" for name in ("knob1", "knob2", "knob3", "knob4") for part in ("angle", "burner")),
-    *("light_switch", "light", "slide_cabinet", "left_hinge_cabinet", "right_hinge_cabinet", "microwave"),
+    *(
+        f"{name}_{part}"
+        for name in ("knob1", "knob2", "knob3", "knob4")
+        for part in ("angle", "burner")
+    ),
+    *(
+        "light_switch",
+        "light",
+        "slide_cabinet",
+        "left_hinge_cabinet",
+        "right_hinge_cabinet",
+        "microwave",
+    ),
 )
 _KETTLE_VELOCITY = ("vx", "vy", "vz", "wx", "wy", "wz")
 FULL = (
@@ -119,22 +163,25 @@ def renderer() -> str:
 
 
 class Kitchen(Environment):
-    """One to four subtasks, in any order; success when each has been done once. action: velocities of seven joints and
-    two fingers, 1 is 2 rad/s or m/s, which become targets of the joints' controllers. reward: subtasks done in this
-    step for the first time.
+    """One to four subtasks, in any order; success when each has been done once. action: velocities
+    of seven joints and two fingers, 1 is 2 rad/s or m/s, which become targets of the joints'
+    controllers. reward: subtasks done in this step for the first time.
 
-    state: joints of arm and fingers; full: FrankaKitchen-v1's observation of 59 numbers. No goal is ever shown: what is
-    to be done is in the task alone, a hidden context. goal: where the kettle begins, which decides an episode's split.
+    state: joints of arm and fingers; full: FrankaKitchen-v1's observation of 59 numbers. No goal is
+    ever shown: what is to be done is in the task alone, a hidden context. goal: where the kettle
+    begins, which decides an episode's split.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         cameras = config.cameras or (DEFAULT_CAMERA,)
         for camera in cameras:
             if camera not in CAMERAS:
-                raise UserError(f"unknown camera {camera!r} of kitchen; choices: {', '.join(CAMERAS)}")
+                raise UserError(
+                    f"unknown camera {camera!r} of kitchen; choices: {', '.join(CAMERAS)}"
+                )
         if config.context is not None:
             raise UserError("kitchen has no goals to fix: its contexts are its tasks")
-        interface = Spec(
+        spec = Spec(
             embodiment="franka-kitchen",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
@@ -142,17 +189,22 @@ class Kitchen(Environment):
         )
         self.subtasks = tuple(name.split("+"))
         horizon = config.max_steps or HORIZON_A_SUBTASK * len(self.subtasks)
-        super().__init__(f"kitchen/{name}", interface, split=split, max_steps=horizon)
+        super().__init__(f"kitchen/{name}", spec, split=split, max_steps=horizon)
         self.config = config
         self.model = load_mujoco().MjModel.from_xml_path(str(_model_file()))
         self.data = load_mujoco().MjData(self.model)
         self.goal = START[KETTLE]
         self._done: list[str] = []
-        self._expert = KitchenExpert(Scene(self.model, self.data), self._skills(), self._done.__contains__)
+        self._expert = KitchenExpert(
+            Scene(self.model, self.data), self._skills(), self._done.__contains__
+        )
         self._pictures = Pictures(self.model, config, FREE_CAMERAS)
 
     def observe(self) -> Observation:
-        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        images = {
+            name: self._picture(name, size[0])
+            for name, size in self.embodiment_spec.cameras.items()
+        }
         return {"images": images, "state": self._state()}
 
     def expert_action(self) -> np.ndarray:
@@ -175,7 +227,7 @@ class Kitchen(Environment):
     def _state(self) -> np.ndarray:
         position, velocity = self.data.qpos, self.data.qvel
         parts = [position[:JOINTS], velocity[:JOINTS], position[JOINTS:], velocity[JOINTS:]]
-        return np.concatenate(parts)[: len(self.interface.state_names)].astype(np.float32)
+        return np.concatenate(parts)[: len(self.embodiment_spec.state_names)].astype(np.float32)
 
     def _begin(self, seed: int) -> None:
         mujoco, generator = load_mujoco(), episode_generator(self.task, self.split, seed)
@@ -192,9 +244,12 @@ class Kitchen(Environment):
         self._expert.begin()
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        """FrankaKitchen-v1's step: from where the joints are, as far as their velocities lead in a step."""
+        """FrankaKitchen-v1's step: from where the joints are, as far as their velocities lead in a
+        step."""
         velocity = action.astype(np.float64) * LARGEST_VELOCITY
-        self.data.ctrl[:] = np.clip(self.data.qpos[:JOINTS] + velocity * SECONDS_A_STEP, LOWEST, HIGHEST)
+        self.data.ctrl[:] = np.clip(
+            self.data.qpos[:JOINTS] + velocity * SECONDS_A_STEP, LOWEST, HIGHEST
+        )
         load_mujoco().mj_step(self.model, self.data, nstep=SUBSTEPS)
         new = [name for name in self.subtasks if name not in self._done and self._is_done(name)]
         self._done += new
@@ -213,17 +268,40 @@ def _model_file() -> Path:
     found = importlib.util.find_spec("gymnasium_robotics")
     if found is None or found.origin is None:
         raise UserError(f"kitchen needs gymnasium_robotics: {install_command(EXTRA)}")
-    return Path(found.origin).parent / "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
+    return (
+        Path(found.origin).parent
+        / "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
+    )
 
 
 _WORDS: Mapping[str, tuple[str, str, str]] = {
     "microwave": ("open the microwave", "pull the microwave's door open", "get the microwave open"),
-    "bottom-burner": ("turn on the lower burner", "turn the lower knob", "switch the lower hotplate on"),
-    "top-burner": ("turn on the upper burner", "turn the upper knob", "switch the upper hotplate on"),
+    "bottom-burner": (
+        "turn on the lower burner",
+        "turn the lower knob",
+        "switch the lower hotplate on",
+    ),
+    "top-burner": (
+        "turn on the upper burner",
+        "turn the upper knob",
+        "switch the upper hotplate on",
+    ),
     "light-switch": ("turn on the light", "flip the light switch", "switch the lamp on"),
-    "slide-cabinet": ("slide the cabinet open", "push the sliding door aside", "open the sliding cupboard"),
-    "hinge-cabinet": ("open the hinged cabinet", "pull the cabinet door open", "open the cupboard with hinges"),
-    "kettle": ("move the kettle to the back burner", "put the kettle at the back", "shift the kettle to the rear"),
+    "slide-cabinet": (
+        "slide the cabinet open",
+        "push the sliding door aside",
+        "open the sliding cupboard",
+    ),
+    "hinge-cabinet": (
+        "open the hinged cabinet",
+        "pull the cabinet door open",
+        "open the cupboard with hinges",
+    ),
+    "kettle": (
+        "move the kettle to the back burner",
+        "put the kettle at the back",
+        "shift the kettle to the rear",
+    ),
 }
 
 
@@ -233,7 +311,11 @@ def _instructions(task: str) -> Instructions:
     def joined(kind: int, link: str) -> str:
         return link.join(each[kind] for each in words)
 
-    return Instructions(joined(0, ", "), (joined(1, ", "), joined(0, " and ")), (joined(2, ", "), joined(2, " and ")))
+    return Instructions(
+        joined(0, ", "),
+        (joined(1, ", "), joined(0, " and ")),
+        (joined(2, ", "), joined(2, " and ")),
+    )
 
 
 INSTRUCTIONS: Mapping[str, Instructions] = {task: _instructions(task) for task in TASKS}

@@ -1,4 +1,5 @@
-"""Meta-World: 50 manipulation tasks of a simulated Sawyer arm, with goals by seed and our own renderer."""
+"""Meta-World: 50 manipulation tasks of a simulated Sawyer arm, with goals by seed and our own
+renderer."""
 
 from __future__ import annotations
 
@@ -45,7 +46,15 @@ FREE_CAMERAS: Mapping[str, FreeCamera] = {
     "workspace_front": FreeCamera(position=(0.0, 1.75, 0.5), look_at=(0.0, 0.65, 0.12), fovy=38),
     "workspace_low": FreeCamera(position=(0.5, -0.1, 0.5), look_at=(0.0, 0.7, 0.13), fovy=42),
 }
-MODEL_CAMERAS = ("topview", "corner", "corner2", "corner3", "corner4", "behindGripper", "gripperPOV")
+MODEL_CAMERAS = (
+    "topview",
+    "corner",
+    "corner2",
+    "corner3",
+    "corner4",
+    "behindGripper",
+    "gripperPOV",
+)
 CAMERAS = (*FREE_CAMERAS, *MODEL_CAMERAS)
 DEFAULT_CAMERA = "workspace"
 
@@ -59,7 +68,9 @@ ACTION = ActionContract(
     gripper="positive closes",
 )
 PROPRIOCEPTION = ("hand_x", "hand_y", "hand_z", "gripper_opening")
-OBJECTS = tuple(f"object{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw"))
+OBJECTS = tuple(
+    f"object{i}_{part}" for i in (1, 2) for part in ("x", "y", "z", "qx", "qy", "qz", "qw")
+)
 FULL = (
     *PROPRIOCEPTION,
     *OBJECTS,
@@ -69,7 +80,8 @@ FULL = (
 
 # Coordinates of the reset vector that vary less than this are noise, not goals.
 NARROW_METRES = 0.02
-# The vector's last three are the goal, except here, where the goal hangs over the object and they are unused.
+# The vector's last three are the goal, except here, where the goal hangs over the object and they
+# are unused.
 GOAL_IS_THE_OBJECT = ("disassemble",)
 DRAWS = 10_000
 
@@ -85,23 +97,29 @@ def renderer() -> str:
 
 
 class MetaWorld(Environment):
-    """One task. Step by step it equals Meta-World's own environment with the same goal, action for action.
+    """One task. Step by step it equals Meta-World's own environment with the same goal, action for
+    action.
 
-    state: hand position in metres and gripper opening in [0, 1]; or Meta-World's observation of 39 numbers.
+    state: hand position in metres and gripper opening in [0, 1]; or Meta-World's observation of 39
+    numbers.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         cameras = config.cameras or (DEFAULT_CAMERA,)
         for camera in cameras:
             if camera not in CAMERAS:
-                raise UserError(f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}")
-        interface = Spec(
+                raise UserError(
+                    f"unknown camera {camera!r} of metaworld; choices: {', '.join(CAMERAS)}"
+                )
+        spec = Spec(
             embodiment="sawyer",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
-        super().__init__(f"metaworld/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        super().__init__(
+            f"metaworld/{name}", spec, split=split, max_steps=config.max_steps or HORIZON
+        )
         self.config = config
         self._mujoco = load_mujoco()
         self._simulator = _simulator(name)
@@ -125,7 +143,10 @@ class MetaWorld(Environment):
         return self._vector[self._goal_axes]
 
     def observe(self) -> Observation:
-        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        images = {
+            name: self._picture(name, size[0])
+            for name, size in self.embodiment_spec.cameras.items()
+        }
         return {"images": images, "state": self._state()}
 
     def expert_action(self) -> np.ndarray:
@@ -139,7 +160,7 @@ class MetaWorld(Environment):
         self._pictures.close()
 
     def _state(self) -> np.ndarray:
-        state = self._observation[: len(self.interface.state_names)].astype(np.float32)
+        state = self._observation[: len(self.embodiment_spec.state_names)].astype(np.float32)
         if self.config.state == "full" and self.config.goal == "hidden":
             state[-3:] = 0
         return state
@@ -207,7 +228,8 @@ class _Pristine:
 
 
 def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes with arrays of their own copied; views into the simulator's memory stay views, as in Meta-World."""
+    """Attributes with arrays of their own copied; views into the simulator's memory stay views, as
+    in Meta-World."""
     return {
         key: value.copy() if isinstance(value, np.ndarray) and value.flags.owndata else value
         for key, value in attributes.items()
@@ -215,7 +237,9 @@ def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _simulator(name: str) -> Any:
-    tasks = load_package("metaworld.env_dict", "this suite", install_command(EXTRA)).ALL_V3_ENVIRONMENTS
+    tasks = load_package(
+        "metaworld.env_dict", "this suite", install_command(EXTRA)
+    ).ALL_V3_ENVIRONMENTS
     simulator = tasks[f"{name}-v3"]()
     simulator._set_task_called = True
     simulator._partially_observable = False
@@ -225,8 +249,8 @@ def _simulator(name: str) -> Any:
 
 
 def _holds(data: Any, geom: int) -> bool:
-    """Whether both pads press on a geom. Meta-World's own looks at all contacts one by one in Python, twice: a quarter
-    of a millisecond a step."""
+    """Whether both pads press on a geom. Meta-World's own looks at all contacts one by one in
+    Python, twice: a quarter of a millisecond a step."""
     contacts = data.contact
     of_geom = (contacts.geom1 == geom) | (contacts.geom2 == geom)
     if not of_geom.any():
@@ -240,7 +264,8 @@ def _holds(data: Any, geom: int) -> bool:
 
 
 def goal_axes(name: str, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Indices of the reset vector that make a goal: those of the goal that vary, else those of the object."""
+    """Indices of the reset vector that make a goal: those of the goal that vary, else those of the
+    object."""
     varies = np.flatnonzero(high - low >= NARROW_METRES)
     goal_first = 3 if len(low) == 6 and name not in GOAL_IS_THE_OBJECT else 0
     goal = varies[(varies >= goal_first) & (varies < goal_first + 3)]
@@ -254,7 +279,8 @@ def _hide_goal_markers(model: Any) -> None:
 
 
 def _refresh_poses(simulator: Any) -> None:
-    """Poses of what reset moved last, for the first picture. Steps compute them anew, so dynamics are untouched."""
+    """Poses of what reset moved last, for the first picture. Steps compute them anew, so dynamics
+    are untouched."""
     mujoco = load_mujoco()
     mujoco.mj_kinematics(simulator.model, simulator.data)
     mujoco.mj_comPos(simulator.model, simulator.data)

@@ -15,4 +15,6 @@ def _of(sentence: str, *others: str) -> Instructions:
 
 
 _SENTENCES = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-INSTRUCTIONS: Mapping[str, Instructions] = {task: _of(*sentences) for task, sentences in _SENTENCES.items()}
+INSTRUCTIONS: Mapping[str, Instructions] = {
+    task: _of(*sentences) for task, sentences in _SENTENCES.items()
+}

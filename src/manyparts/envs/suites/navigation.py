@@ -1,4 +1,5 @@
-"""Navigation: first-person, discrete, to a place that a picture shows, in the worlds of miniworld."""
+"""Navigation: first-person, discrete, to a place that a picture shows, in the worlds of
+miniworld."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 EXTRA = "navigation"
-# The expert then stands still, and a policy that learns it where it does not know the goal never leaves (docs).
+# The expert then stands still, and a policy that learns it where it does not know the goal never
+# leaves (docs).
 STEPS_AFTER_SUCCESS = 0
 PACKAGES = ("miniworld", "pyglet", "gymnasium")
 
@@ -48,22 +50,36 @@ def make(task: str, config: EnvConfig, split: Split) -> Navigation:
     """The environment of a world of this suite, "hallway" or another of `TASKS`."""
     for camera in config.cameras:
         if camera not in CAMERAS:
-            raise UserError(f"unknown camera {camera!r} of navigation; choices: {', '.join(CAMERAS)}")
+            raise UserError(
+                f"unknown camera {camera!r} of navigation; choices: {', '.join(CAMERAS)}"
+            )
     scene, horizon = MiniworldScene(WORLDS[task]), WORLDS[task].horizon
-    return Navigation(f"navigation/{task}", scene, embodiment="miniworld", config=config, split=split, horizon=horizon)
+    return Navigation(
+        f"navigation/{task}",
+        scene,
+        embodiment="miniworld",
+        config=config,
+        split=split,
+        horizon=horizon,
+    )
 
 
 def renderer() -> str:
-    """What renders this suite: EGL, without a display. UserError, with the command that brings it, where it is not."""
+    """What renders this suite: EGL, without a display. UserError, with the command that brings it,
+    where it is not."""
     if not egl_loads("libGL.so.1", "libGLU.so.1"):
-        raise NoRendererError("EGL, OpenGL or GLU does not load", f"install them with: {APT} libgl1 libglu1-mesa")
+        raise NoRendererError(
+            "EGL, OpenGL or GLU does not load", f"install them with: {APT} libgl1 libglu1-mesa"
+        )
     return "egl"
 
 
 class MiniworldScene:
-    """A `Scene` (envs.navigation) of miniworld: its floor plan, its look and its collisions, none of its randomness."""
+    """A `Scene` (envs.navigation) of miniworld: its floor plan, its look and its collisions, none
+    of its randomness."""
 
-    # OpenGL contexts of one process share the display list that miniworld draws from: whose it holds now.
+    # OpenGL contexts of one process share the display list that miniworld draws from: whose it
+    # holds now.
     _drawn: ClassVar[MiniworldScene | None] = None
 
     def __init__(self, world: World) -> None:
@@ -73,8 +89,12 @@ class MiniworldScene:
 
     @cached_property
     def _simulator(self) -> Any:
-        """Made when it is first needed: miniworld draws then, and a process that drew cannot be forked."""
-        with _drawing(), contextlib.redirect_stdout(io.StringIO()):  # it tells what its frame buffers fall back to
+        """Made when it is first needed: miniworld draws then, and a process that drew cannot be
+        forked."""
+        with (
+            _drawing(),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):  # it tells what its frame buffers fall back to
             kind = getattr(_miniworld_envs(), self._world.kind)
             simulator = kind(obs_width=8, obs_height=8, window_width=8, window_height=8)
             simulator.reset(seed=self._world.seed)
@@ -92,7 +112,10 @@ class MiniworldScene:
         while True:
             room = rooms[generator.choice(len(rooms), p=self._simulator.room_probs)]
             place = generator.uniform([room.min_x, room.min_z], [room.max_x, room.max_z])
-            if room.point_inside(_upright(place)) and self._plan.distance_to_walls(place[None])[0] >= CLEARANCE_METRES:
+            if (
+                room.point_inside(_upright(place))
+                and self._plan.distance_to_walls(place[None])[0] >= CLEARANCE_METRES
+            ):
                 return place
 
     def route(self, goal: np.ndarray) -> FloorRoute:
@@ -101,7 +124,9 @@ class MiniworldScene:
     def is_free(self, place: np.ndarray) -> bool:
         return bool(self._plan.distance_to_walls(place[None])[0] >= BODY_METRES)
 
-    def picture(self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None) -> np.ndarray:
+    def picture(
+        self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
+    ) -> np.ndarray:
         simulator = self._simulator
         simulator.agent.pos, simulator.agent.dir = _upright(place), heading
         simulator.entities = [simulator.agent]
@@ -116,8 +141,8 @@ class MiniworldScene:
             return simulator.render_obs(self._buffer(size)).copy()
 
     def close(self) -> None:
-        """Nothing to do: miniworld's context goes with the process, and closing it would take textures that it shares
-        with others."""
+        """Nothing to do: miniworld's context goes with the process, and closing it would take
+        textures that it shares with others."""
 
     def _buffer(self, size: int) -> Any:
         if size not in self._buffers:
@@ -129,7 +154,8 @@ class MiniworldScene:
 
 @contextlib.contextmanager
 def _drawing() -> Iterator[None]:
-    """As `rendering.drawing`; then pyglet's context is no thread's, so that the next thread can have it."""
+    """As `rendering.drawing`; then pyglet's context is no thread's, so that the next thread can
+    have it."""
     with drawing():
         try:
             yield

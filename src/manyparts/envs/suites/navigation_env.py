@@ -1,4 +1,5 @@
-"""Going to a place that a picture shows: episodes, expert and measures, whatever simulator the scene is of."""
+"""Going to a place that a picture shows: episodes, expert and measures, whatever simulator the
+scene is of."""
 
 from __future__ import annotations
 
@@ -28,11 +29,13 @@ PROPRIOCEPTION = ("bumped",)
 FULL = (*PROPRIOCEPTION, "x", "z", "heading_cos", "heading_sin", "goal_x", "goal_z")
 
 SUCCESS_METRES = 1.0
-# The expert stands still here: well inside, and as near as half a step and a turn too coarse let it come for sure.
+# The expert stands still here: well inside, and as near as half a step and a turn too coarse let it
+# come for sure.
 ARRIVED_METRES = 0.5
 LEAST_GAIN_METRES = 0.01
 LEAST_WAY_METRES = 2.0
-# The floor is striped from corner to corner, so that corridors of either direction cross all stripes.
+# The floor is striped from corner to corner, so that corridors of either direction cross all
+# stripes.
 STRIPES_METRES = 10.0
 EVALUATION_METRES = 2.0
 DRAWS = 10_000
@@ -53,8 +56,8 @@ class Route(Protocol):
 
 @runtime_checkable
 class Scene(Protocol):
-    """One world with a floor. Places are float (2,), (x, z) in metres; headings are radians, 0 along x and counted to
-    the left, so that forward is (cos, -sin)."""
+    """One world with a floor. Places are float (2,), (x, z) in metres; headings are radians, 0
+    along x and counted to the left, so that forward is (cos, -sin)."""
 
     def sample(self, generator: np.random.Generator) -> np.ndarray:
         """A place where one can stand, uniform over the floor."""
@@ -68,8 +71,11 @@ class Scene(Protocol):
         """Whether one can stand there."""
         ...
 
-    def picture(self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None) -> np.ndarray:
-        """What is seen from there, uint8 (size, size, 3); marker: where the goal's marker stands, None for none."""
+    def picture(
+        self, place: np.ndarray, heading: float, size: int, *, marker: np.ndarray | None
+    ) -> np.ndarray:
+        """What is seen from there, uint8 (size, size, 3); marker: where the goal's marker stands,
+        None for none."""
         ...
 
     def close(self) -> None:
@@ -78,28 +84,38 @@ class Scene(Protocol):
 
 
 class Navigation(Environment):
-    """Image-goal navigation. action: one of `CHOICES`, exact; a forward step into a wall does nothing, "stop" stands
-    still and ends nothing.
+    """Image-goal navigation. action: one of `CHOICES`, exact; a forward step into a wall does
+    nothing, "stop" stands still and ends nothing.
 
-    state: whether the last forward step was stopped by a wall; full: also pose and goal. Cameras: "first_person", and
-    "goal", the picture from the goal's own pose, the same all through an episode. Solved within 1 m of the goal.
-    A marker stands at the goal where the configuration shows it; it stops nobody.
+    state: whether the last forward step was stopped by a wall; full: also pose and goal. Cameras:
+    "first_person", and "goal", the picture from the goal's own pose, the same all through an
+    episode. Solved within 1 m of the goal. A marker stands at the goal where the configuration
+    shows it; it stops nobody.
     """
 
     def __init__(
-        self, task: str, scene: Scene, *, embodiment: str, config: EnvConfig, split: Split, horizon: int
+        self,
+        task: str,
+        scene: Scene,
+        *,
+        embodiment: str,
+        config: EnvConfig,
+        split: Split,
+        horizon: int,
     ) -> None:
         cameras = config.cameras or CAMERAS
         if config.context is not None:
-            raise UserError("navigation has no contexts: an episode's goal is drawn within its world")
-        interface = Spec(
+            raise UserError(
+                "navigation has no contexts: an episode's goal is drawn within its world"
+            )
+        spec = Spec(
             embodiment=embodiment,
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
             goal_camera=GOAL_CAMERA if GOAL_CAMERA in cameras else None,
         )
-        super().__init__(task, interface, split=split, max_steps=config.max_steps or horizon)
+        super().__init__(task, spec, split=split, max_steps=config.max_steps or horizon)
         self.config, self.scene = config, scene
         self.place = self.goal = np.zeros(2)
         self.heading = self.goal_heading = 0.0
@@ -117,7 +133,10 @@ class Navigation(Environment):
 
     def observe(self) -> Observation:
         pictures = {"first_person": self._view, GOAL_CAMERA: self.goal_image}
-        return {"images": {name: pictures[name]() for name in self.interface.cameras}, "state": self._state()}
+        return {
+            "images": {name: pictures[name]() for name in self.embodiment_spec.cameras},
+            "state": self._state(),
+        }
 
     def expert_action(self) -> np.ndarray:
         """Along the shortest way, then to the goal's heading, then stop: float32 (1,)."""
@@ -162,7 +181,8 @@ class Navigation(Environment):
         return self.place + STEP_METRES * np.array([math.cos(heading), -math.sin(heading)])
 
     def _draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Route]:
-        """Goal, start and the ways between them: the goal is of this split, the start not too near."""
+        """Goal, start and the ways between them: the goal is of this split, the start not too
+        near."""
         for _ in range(DRAWS):
             goal = self.scene.sample(generator)
             if split_of_place(goal) != self.split:
@@ -170,12 +190,16 @@ class Navigation(Environment):
             start, route = self.scene.sample(generator), self.scene.route(goal)
             if LEAST_WAY_METRES <= route.distance(start) < math.inf:
                 return goal, start, route
-        raise RuntimeError(f"no start and goal of {self.task} found for split {self.split} in {DRAWS} draws")
+        raise RuntimeError(
+            f"no start and goal of {self.task} found for split {self.split} in {DRAWS} draws"
+        )
 
     def _expert_choice(self) -> int:
         assert self._route is not None, "no episode has begun"
         if np.linalg.norm(self.place - self.goal) <= ARRIVED_METRES:
-            return _turn(turns_towards(self.heading, self.goal_heading, turn=TURN_RADIANS), otherwise=STOP)
+            return _turn(
+                turns_towards(self.heading, self.goal_heading, turn=TURN_RADIANS), otherwise=STOP
+            )
         route, left = self._route, self._route.distance(self.place)
 
         def helps(heading: float) -> bool:
@@ -184,10 +208,15 @@ class Navigation(Environment):
             return self.scene.is_free(place) and route.distance(place) < left - LEAST_GAIN_METRES
 
         x, z = route.next_stop(self.place) - self.place
-        return _turn(turns_towards(self.heading, math.atan2(-z, x), turn=TURN_RADIANS, helps=helps), otherwise=FORWARD)
+        return _turn(
+            turns_towards(self.heading, math.atan2(-z, x), turn=TURN_RADIANS, helps=helps),
+            otherwise=FORWARD,
+        )
 
     def _view(self) -> np.ndarray:
-        return self.scene.picture(self.place, self.heading, self.config.image_size, marker=self._marker())
+        return self.scene.picture(
+            self.place, self.heading, self.config.image_size, marker=self._marker()
+        )
 
     def _marker(self) -> np.ndarray | None:
         return self.goal if self.config.goal == "visible" else None
@@ -195,22 +224,25 @@ class Navigation(Environment):
     def _state(self) -> np.ndarray:
         goal = self.goal if self.config.goal == "visible" else np.zeros(2)
         values = [self._bumped, *self.place, math.cos(self.heading), math.sin(self.heading), *goal]
-        return np.array(values[: len(self.interface.state_names)], np.float32)
+        return np.array(values[: len(self.embodiment_spec.state_names)], np.float32)
 
 
 def split_of_place(goal: np.ndarray) -> Split:
-    """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are evaluation, one on
-    either side of these is validation, and six are training. So no goal of training is within the success radius of one
-    of the evaluation."""
+    """The split that owns a goal (x, z) in metres: of every ten metres across the stripes two are
+    evaluation, one on either side of these is validation, and six are training. So no goal of
+    training is within the success radius of one of the evaluation."""
     across = float(goal.sum() / math.sqrt(2)) % STRIPES_METRES
     if across < EVALUATION_METRES:
         return "evaluation"
-    beyond = min(across - EVALUATION_METRES, STRIPES_METRES - across)  # the nearest stripe of the evaluation
+    beyond = min(
+        across - EVALUATION_METRES, STRIPES_METRES - across
+    )  # the nearest stripe of the evaluation
     return "validation" if beyond < SUCCESS_METRES else "train"
 
 
 def success_weighted_path_length(success: bool, shortest: float, travelled: float) -> float:
-    """S l / max(p, l), the term of one episode in SPL (Anderson et al. 2018, arXiv 1807.06757, section 5).
+    """S l / max(p, l), the term of one episode in SPL (Anderson et al. 2018, arXiv 1807.06757,
+    section 5).
 
     shortest: metres of the shortest way from start to goal. travelled: metres gone until success.
     """

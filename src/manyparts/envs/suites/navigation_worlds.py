@@ -1,4 +1,5 @@
-"""The worlds of the navigation suite: which miniworld floor plan each one is, and how it is put into words."""
+"""The worlds of the navigation suite: which miniworld floor plan each one is, and how it is put
+into words."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from manyparts.envs.base import Instructions
 
 @dataclass(frozen=True)
 class World:
-    """kind: a class of `miniworld.envs`. seed: of its floor plan and textures, so that a world is always the same.
+    """kind: a class of `miniworld.envs`. seed: of its floor plan and textures, so that a world is
+    always the same.
 
-    horizon: steps an episode. where: the words for it in a sentence.
+    horizon: steps an episode. where: the words for it in an instruction.
     """
 
     kind: str
@@ -44,9 +46,15 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 def _instructions(where: str) -> Instructions:
     return Instructions(
         f"go to the goal in {where}",
-        (f"find the goal in {where}", f"walk to the place that is shown in {where}", f"reach the target in {where}"),
+        (
+            f"find the goal in {where}",
+            f"walk to the place that is shown in {where}",
+            f"reach the target in {where}",
+        ),
         (f"make your way to the goal in {where}", f"navigate to the marked place in {where}"),
     )
 
 
-INSTRUCTIONS: Mapping[str, Instructions] = {name: _instructions(world.where) for name, world in WORLDS.items()}
+INSTRUCTIONS: Mapping[str, Instructions] = {
+    name: _instructions(world.where) for name, world in WORLDS.items()
+}

@@ -1,6 +1,7 @@
-"""Point mass: a disc pushed about a table seen from above, in numpy only, for tests and first tries.
+"""Point mass: a disc pushed about a table seen from above, in numpy only, for tests and first
+tries.
 
-Several tasks show the same pictures, so that only the sentence tells which target is meant.
+Several tasks show the same pictures, so that only the instruction tells which target is meant.
 """
 
 from __future__ import annotations
@@ -42,7 +43,14 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
 TABLE = (236, 232, 222)
 BODY = (30, 30, 30)
 
-TASKS: tuple[str, ...] = ("reach", "reach-red", "reach-green", "reach-blue", "reach-left", "reach-right")
+TASKS: tuple[str, ...] = (
+    "reach",
+    "reach-red",
+    "reach-green",
+    "reach-blue",
+    "reach-left",
+    "reach-right",
+)
 SPLITS: Mapping[str, tuple[str, ...]] = {
     "all": TASKS,
     "colours": ("reach-red", "reach-green", "reach-blue"),
@@ -72,23 +80,29 @@ def renderer() -> str:
 
 
 class PointMass(Environment):
-    """A disc of unit mass with friction. action: force in [-1, 1] along x (right) and y (up in the picture).
+    """A disc of unit mass with friction. action: force in [-1, 1] along x (right) and y (up in the
+    picture).
 
-    state: position in metres within [-1, 1]; full: also velocity and goal. Success: centre within 0.1 m of the goal's.
+    state: position in metres within [-1, 1]; full: also velocity and goal. Success: centre within
+    0.1 m of the goal's.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
         cameras = config.cameras or CAMERAS
         for camera in cameras:
             if camera not in CAMERAS:
-                raise UserError(f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}")
-        interface = Spec(
+                raise UserError(
+                    f"unknown camera {camera!r} of pointmass; choices: {', '.join(CAMERAS)}"
+                )
+        spec = Spec(
             embodiment="pointmass",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=FULL if config.state == "full" else PROPRIOCEPTION,
             action=ACTION,
         )
-        super().__init__(f"pointmass/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        super().__init__(
+            f"pointmass/{name}", spec, split=split, max_steps=config.max_steps or HORIZON
+        )
         self.config = config
         self._name = name
         self._position = np.zeros(2)
@@ -103,13 +117,19 @@ class PointMass(Environment):
             self._fixed = np.stack([place for place, _ in self._targets])
 
     def observe(self) -> Observation:
-        images = {name: self._picture(size[0]) for name, size in self.interface.cameras.items()}
+        images = {
+            name: self._picture(size[0]) for name, size in self.embodiment_spec.cameras.items()
+        }
         goal = self.goal if self.config.goal == "visible" else np.zeros(2)
-        state = np.concatenate([self._position, self._velocity, goal])[: len(self.interface.state_names)]
+        state = np.concatenate([self._position, self._velocity, goal])[
+            : len(self.embodiment_spec.state_names)
+        ]
         return {"images": images, "state": state.astype(np.float32)}
 
     def expert_action(self) -> np.ndarray:
-        return np.clip(pd_action(self._position, self._velocity, self.goal), -1, 1).astype(np.float32)
+        return np.clip(pd_action(self._position, self._velocity, self.goal), -1, 1).astype(
+            np.float32
+        )
 
     def render(self) -> np.ndarray:
         return self._picture(256)
@@ -125,7 +145,8 @@ class PointMass(Environment):
         self._velocity = np.zeros(2)
 
     def _lay_out(self, generator: np.random.Generator, split: Split) -> bool:
-        """Draw the disc and its targets; False where they are too close or the goal belongs to another split."""
+        """Draw the disc and its targets; False where they are too close or the goal belongs to
+        another split."""
         colours = _target_colours(self._name)
         places = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
         if self._fixed is not None:
@@ -143,7 +164,9 @@ class PointMass(Environment):
         return bool(apart and beside and split_of(self.task, self.goal) == split)
 
     def _advance(self, action: np.ndarray) -> tuple[float, bool]:
-        self._velocity = self._velocity + SECONDS_A_STEP * (FORCE * action - FRICTION * self._velocity)
+        self._velocity = self._velocity + SECONDS_A_STEP * (
+            FORCE * action - FRICTION * self._velocity
+        )
         moved = self._position + SECONDS_A_STEP * self._velocity
         self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
         self._velocity = np.where(moved == self._position, self._velocity, 0.0)
@@ -165,11 +188,18 @@ def _target_colours(name: str) -> tuple[str, ...]:
     if name in ("reach-left", "reach-right"):
         return ("grey", "grey")
     meant = name.removeprefix("reach-")
-    return (meant, *(each for each in ("red", "green", "blue") if each != meant)) if meant in COLOURS else ("grey",)
+    return (
+        (meant, *(each for each in ("red", "green", "blue") if each != meant))
+        if meant in COLOURS
+        else ("grey",)
+    )
 
 
-def _paint_disc(pixels: np.ndarray, place: np.ndarray, radius: float, colour: tuple[int, int, int]) -> None:
-    """Blend a disc into a picture in place, its edge one pixel soft. pixels: float (size, size, 3), y up."""
+def _paint_disc(
+    pixels: np.ndarray, place: np.ndarray, radius: float, colour: tuple[int, int, int]
+) -> None:
+    """Blend a disc into a picture in place, its edge one pixel soft. pixels: float (size, size, 3),
+    y up."""
     size = len(pixels)
     metres_a_pixel = 2 * HALF_TABLE / size
     centres = (np.arange(size) + 0.5) * metres_a_pixel - HALF_TABLE
@@ -178,12 +208,12 @@ def _paint_disc(pixels: np.ndarray, place: np.ndarray, radius: float, colour: tu
     pixels += cover * (np.asarray(colour) - pixels)
 
 
-def _sentences(sentence: str, *others: str) -> Instructions:
-    return Instructions(sentence, others[:-2], others[-2:])
+def _instructions(instruction: str, *others: str) -> Instructions:
+    return Instructions(instruction, others[:-2], others[-2:])
 
 
 INSTRUCTIONS: Mapping[str, Instructions] = {
-    "reach": _sentences(
+    "reach": _instructions(
         "move to the target",
         "go to the target",
         "push the disc onto the target",
@@ -191,7 +221,7 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "drive to the grey circle",
         "bring the disc to the marker",
     ),
-    "reach-red": _sentences(
+    "reach-red": _instructions(
         "move to the red target",
         "go to the red circle",
         "push the disc onto the red spot",
@@ -199,7 +229,7 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "drive to the target that is red",
         "bring the disc to the red marker",
     ),
-    "reach-green": _sentences(
+    "reach-green": _instructions(
         "move to the green target",
         "go to the green circle",
         "push the disc onto the green spot",
@@ -207,7 +237,7 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "drive to the target that is green",
         "bring the disc to the green marker",
     ),
-    "reach-blue": _sentences(
+    "reach-blue": _instructions(
         "move to the blue target",
         "go to the blue circle",
         "push the disc onto the blue spot",
@@ -215,7 +245,7 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "drive to the target that is blue",
         "bring the disc to the blue marker",
     ),
-    "reach-left": _sentences(
+    "reach-left": _instructions(
         "move to the left target",
         "go to the circle on the left",
         "push the disc onto the left spot",
@@ -223,7 +253,7 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "drive to the leftmost target",
         "bring the disc to the marker on the left side",
     ),
-    "reach-right": _sentences(
+    "reach-right": _instructions(
         "move to the right target",
         "go to the circle on the right",
         "push the disc onto the right spot",

@@ -1,11 +1,14 @@
-"""Walkers: bodies without end, planar or free, that are to walk forward; each has its own size, legs and motors.
+"""Walkers: bodies without end, planar or free, that are to walk forward; each has its own size,
+legs and motors.
 
-A body belongs to a universe by its name ("train-planar-0017", "test-free-0003"): who asks about new bodies trains on
-one universe and evaluates on another. The `split` of an environment is about the starts of episodes, as everywhere, and
-every body has starts of all three splits: who tunes an agent to a test body does so on that body's training starts.
+A body belongs to a universe by its name ("train-planar-0017", "test-free-0003"): who asks about new
+bodies trains on one universe and evaluates on another. The `split` of an environment is about the
+starts of episodes, as everywhere, and every body has starts of all three splits: who tunes an agent
+to a test body does so on that body's training starts.
 
-With `EnvConfig(state="shared")` all bodies of a kind have one interface: places for the joints of the largest, of which
-each body uses its own, and what the body is like. So one model can be of them all, and of those it never saw.
+With `EnvConfig(state="shared")` all bodies of a kind have one interface: places for the joints of
+the largest, of which each body uses its own, and what the body is like. So one model can be of them
+all, and of those it never saw.
 """
 
 from __future__ import annotations
@@ -24,33 +27,47 @@ from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi, MppiConfig
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
-from manyparts.envs.suites.walkers_bodies import GRAVITY, KINDS, UNIVERSES, Body, Kind, draw_body, is_body
 from manyparts.envs.suites.walkers_models import CAMERA, SECONDS_A_SUBSTEP, to_mjcf
+from manyparts.envs.suites.walkers_morphologies import (
+    GRAVITY,
+    KINDS,
+    UNIVERSES,
+    Kind,
+    Morphology,
+    draw_morphology,
+    is_morphology,
+)
 
 EXTRA = "walkers"
 STEPS_AFTER_SUCCESS = 500  # there is no goal to reach: episodes are recorded whole
-MANY_BODIES = True
+MANY_EMBODIMENTS = True
 PACKAGES = ("mujoco", "gymnasium")
 HORIZON = 500
 SUBSTEPS = 5
 CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_A_SUBSTEP), 6)
 SOLVED = 0.5  # the mean reward of the last second, of at most 1, from which a step counts as solved
 CAMERAS = (CAMERA,)
-# How far from the standing pose an episode begins: of a joint's turn, radians of heading, and velocities (m/s, rad/s).
+# How far from the standing pose an episode begins: of a joint's turn, radians of heading, and
+# velocities (m/s, rad/s).
 JOINTS_VARY, HEADING_VARIES, VELOCITIES_VARY = 0.08, 0.2, 0.1
 # Lower than this part of its standing height a torso earns less, and nothing below the second.
 STANDS, LIES = 0.8, 0.4
-# Places for joints that all bodies of a kind share, by the names of `walkers_models`: legs from front to rear.
+# Places for joints that all bodies of a kind share, by the names of `walkers_models`: legs from
+# front to rear.
 SHARED: Mapping[Kind, tuple[str, ...]] = {
     "planar": tuple(f"leg{leg}_{link}_bend" for leg in range(4) for link in range(3)),
-    "free": tuple(f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")),
+    "free": tuple(
+        f"leg{leg}_{name}" for leg in range(6) for name in ("0_roll", "0_yaw", "0_bend", "1_bend")
+    ),
 }
 LISTED: Mapping[str, int] = {"train": 40, "validation": 10, "test": 20}
-# With half of the deviation, or looking half a second ahead, many bodies on two legs only shuffle.
-PLAN = MppiConfig(seconds=0.7, samples=24, knots=6, deviation=1.0)
+# With half of the std, or looking half a second ahead, many bodies on two legs only shuffle.
+PLAN = MppiConfig(seconds=0.7, samples=24, knots=6, std=1.0)
 
 SPLITS: Mapping[str, tuple[str, ...]] = {
-    f"{universe}-{kind}": tuple(f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe]))
+    f"{universe}-{kind}": tuple(
+        f"{universe}-{kind}-{index:04d}" for index in range(LISTED[universe])
+    )
     for universe in UNIVERSES
     for kind in KINDS
 }
@@ -58,7 +75,8 @@ TASKS: tuple[str, ...] = tuple(name for names in SPLITS.values() for name in nam
 
 
 def make(task: str, config: EnvConfig, split: Split) -> Walker:
-    """The environment of a body, "train-planar-0017" or any other that `is_body` knows, listed in `TASKS` or not."""
+    """The environment of a body, "train-planar-0017" or any other that `is_morphology` knows,
+    listed in `TASKS` or not."""
     return Walker(task, config, split)
 
 
@@ -68,14 +86,15 @@ def renderer() -> str:
 
 
 class Walker(Environment):
-    """One body, which is to walk forward (along x). action: each motor's share of its torque. reward: at most 1, for a
-    torso that is as high and as upright as it stands, and of that five sixths for its speed (see `rewards`). success:
-    the mean reward of a whole second is at least 0.5, that is, about half the speed to walk at, without falling.
+    """One body, which is to walk forward (along x). action: each motor's share of its torque.
+    reward: at most 1, for a torso that is as high and as upright as it stands, and of that five
+    sixths for its speed (see `rewards`). success: the mean reward of a whole second is at least
+    0.5, that is, about half the speed to walk at, without falling.
 
-    state: the torso's height and orientation, joint angles, and all velocities; full: also the velocity of the centre
-    of mass, from which the reward follows; shared: that in the places of `SHARED`, 0 where the body has no joint, and
-    what the body is like (see `_described`). Where in the world it is, no state tells. goal: the pose in which it
-    begins.
+    state: the torso's height and orientation, joint angles, and all velocities; full: also the
+    velocity of the centre of mass, from which the reward follows; shared: that in the places of
+    `SHARED`, 0 where the body has no joint, and what the body is like (see `_described`). Where in
+    the world it is, no state tells. goal: the pose in which it begins.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -84,21 +103,28 @@ class Walker(Environment):
         cameras = config.cameras or CAMERAS
         for camera in cameras:
             if camera not in CAMERAS:
-                raise UserError(f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}")
-        self.config, self.body = config, draw_body(name)
+                raise UserError(
+                    f"unknown camera {camera!r} of walkers; choices: {', '.join(CAMERAS)}"
+                )
+        self.config, self.body = config, draw_morphology(name)
         self.model = load_mujoco().MjModel.from_xml_string(to_mjcf(self.body))
         self.data = load_mujoco().MjData(self.model)
-        own, shared = [self.model.actuator(index).name for index in range(self.model.nu)], config.state == "shared"
+        own, shared = (
+            [self.model.actuator(index).name for index in range(self.model.nu)],
+            config.state == "shared",
+        )
         self._joints = list(SHARED[self.body.kind]) if shared else own
         self._own = np.array([self._joints.index(joint) for joint in own])
         self._description = _described(self.body, self._joints) if shared else {}
-        interface = Spec(
+        spec = Spec(
             embodiment=f"walkers-{self.body.kind if shared else name}",
             cameras=dict.fromkeys(cameras, (config.image_size, config.image_size)),
             state_names=self._state_names(),
             action=self._contract(),
         )
-        super().__init__(f"walkers/{name}", interface, split=split, max_steps=config.max_steps or HORIZON)
+        super().__init__(
+            f"walkers/{name}", spec, split=split, max_steps=config.max_steps or HORIZON
+        )
         self.goal = self.data.qpos.copy()
         self._last_second: deque[float] = deque(maxlen=round(CONTROL_RATE_HZ))
         bounds = -np.ones(self.model.nu), np.ones(self.model.nu)
@@ -107,7 +133,10 @@ class Walker(Environment):
         self._pictures = Pictures(self.model, config, {})
 
     def observe(self) -> Observation:
-        images = {name: self._picture(name, size[0]) for name, size in self.interface.cameras.items()}
+        images = {
+            name: self._picture(name, size[0])
+            for name, size in self.embodiment_spec.cameras.items()
+        }
         return {"images": images, "state": self._state()}
 
     def expert_action(self) -> np.ndarray:
@@ -132,7 +161,8 @@ class Walker(Environment):
 
     @property
     def _place(self) -> int:
-        """How many of the root's coordinates say where along the floor it is: x, or x and y. Its height is next."""
+        """How many of the root's coordinates say where along the floor it is: x, or x and y. Its
+        height is next."""
         return 1 if self.body.kind == "planar" else 2
 
     def _placed(self, values: np.ndarray) -> np.ndarray:
@@ -150,14 +180,30 @@ class Walker(Environment):
         planar, joints = self.body.kind == "planar", self._joints
         pose = ("height", "pitch") if planar else ("height", "qw", "qx", "qy", "qz")
         root = ("vx", "vz", "wy") if planar else ("vx", "vy", "vz", "wx", "wy", "wz")
-        moving = () if self.config.state == "proprioception" else ("centre_vx", "centre_vy", "centre_vz")
-        return (*pose, *joints, *root, *(f"{name}_velocity" for name in joints), *moving, *self._description)
+        moving = (
+            () if self.config.state == "proprioception" else ("centre_vx", "centre_vy", "centre_vz")
+        )
+        return (
+            *pose,
+            *joints,
+            *root,
+            *(f"{name}_velocity" for name in joints),
+            *moving,
+            *self._description,
+        )
 
     def _state(self) -> np.ndarray:
         pose, angles = np.split(self.data.qpos[self._place :], [-self.model.nu])
         root, velocities = np.split(self.data.qvel, [-self.model.nu])
         moving = () if self.config.state == "proprioception" else self.data.sensordata
-        parts = (pose, self._placed(angles), root, self._placed(velocities), moving, [*self._description.values()])
+        parts = (
+            pose,
+            self._placed(angles),
+            root,
+            self._placed(velocities),
+            moving,
+            [*self._description.values()],
+        )
         return np.concatenate(parts).astype(np.float32)
 
     def _begin(self, seed: int) -> None:
@@ -166,7 +212,9 @@ class Walker(Environment):
         mujoco.mj_resetData(self.model, data)
         first = self.model.nq - self.model.nu
         data.qpos[first:] = (
-            JOINTS_VARY * generator.uniform(-1, 1, self.model.nu) * self.model.jnt_range[-self.model.nu :, 1]
+            JOINTS_VARY
+            * generator.uniform(-1, 1, self.model.nu)
+            * self.model.jnt_range[-self.model.nu :, 1]
         )
         data.qvel[:] = generator.normal(0, VELOCITIES_VARY, self.model.nv)
         if self.body.kind == "free":
@@ -195,16 +243,24 @@ class Walker(Environment):
         self._require_stable()
         mujoco.mj_forward(self.model, data)
         reward = float(
-            self._rewards_of_states(data.qpos[None], data.qvel[None], data.sensordata[None], action[None])[0]
+            self._rewards_of_states(
+                data.qpos[None], data.qvel[None], data.sensordata[None], action[None]
+            )[0]
         )
         self._last_second.append(reward)
         whole = len(self._last_second) == self._last_second.maxlen
         return reward, whole and float(np.mean(self._last_second)) >= SOLVED
 
     def _require_stable(self) -> None:
-        """MuJoCo begins anew by itself where a state is not finite or far too large, and only counts it."""
-        if any(warning.number for warning in self.data.warning) or not np.isfinite(self.data.qpos).all():
-            raise UserError(f"the simulation of {self.task} is unstable: its state is no longer finite")
+        """MuJoCo begins anew by itself where a state is not finite or far too large, and only
+        counts it."""
+        if (
+            any(warning.number for warning in self.data.warning)
+            or not np.isfinite(self.data.qpos).all()
+        ):
+            raise UserError(
+                f"the simulation of {self.task} is unstable: its state is no longer finite"
+            )
 
     def _rewards_of_states(
         self, position: np.ndarray, velocity: np.ndarray, sensors: np.ndarray, control: np.ndarray
@@ -213,22 +269,30 @@ class Walker(Environment):
             upright = np.cos(position[:, 2])
         else:
             upright = 1 - 2 * np.square(position[:, 4:6]).sum(axis=1)
-        return rewards(self.body, height=position[:, self._place], upright=upright, speed=sensors[:, 0])
+        return rewards(
+            self.body, height=position[:, self._place], upright=upright, speed=sensors[:, 0]
+        )
 
     def _picture(self, name: str, size: int) -> np.ndarray:
         return self._pictures.picture(self.data, name, size)
 
 
-def rewards(body: Body, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the standing pose. speed:
-    of the centre of mass along x, m/s. Standing still earns a sixth, as in dm_control's walker."""
-    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(upright, 0, 1)
+def rewards(
+    body: Morphology, *, height: np.ndarray, upright: np.ndarray, speed: np.ndarray
+) -> np.ndarray:
+    """(n,) in [0, 1]. height: of the hips, metres. upright: cosine of the torso's lean from the
+    standing pose. speed: of the centre of mass along x, m/s. Standing still earns a sixth, as in
+    dm_control's walker."""
+    stands = np.clip((height / body.hips_height - LIES) / (STANDS - LIES), 0, 1) * np.clip(
+        upright, 0, 1
+    )
     return stands * (1 + 5 * np.clip(speed / body.speed, 0, 1)) / 6
 
 
-def _described(body: Body, joints: Sequence[str]) -> dict[str, float]:
-    """What tells bodies of one interface apart, by name: sizes (metres), mass (kg), and for each joint whether the body
-    has it (1 or 0), how long the link is that it turns, and its torque in weight times height of the hips."""
+def _described(body: Morphology, joints: Sequence[str]) -> dict[str, float]:
+    """What tells bodies of one interface apart, by name: sizes (metres), mass (kg), and for each
+    joint whether the body has it (1 or 0), how long the link is that it turns, and its torque in
+    weight times height of the hips."""
     told = {
         "hips_height": body.hips_height,
         "torso": body.torso,
@@ -244,15 +308,19 @@ def _described(body: Body, joints: Sequence[str]) -> dict[str, float]:
     }
     for joint in joints:
         length, torque = found.get(joint, (0.0, 0.0))
-        told |= {f"{joint}_there": float(joint in found), f"{joint}_length": length, f"{joint}_torque": torque}
+        told |= {
+            f"{joint}_there": float(joint in found),
+            f"{joint}_length": length,
+            f"{joint}_torque": torque,
+        }
     return told
 
 
 class _EveryBody(Mapping[str, Instructions]):
-    """The sentences of any body of the universes; those that are listed are `TASKS`."""
+    """The instructions of any body of the universes; those that are listed are `TASKS`."""
 
     def __getitem__(self, name: str) -> Instructions:
-        if not is_body(name):
+        if not is_morphology(name):
             raise KeyError(name)
         return _INSTRUCTIONS
 

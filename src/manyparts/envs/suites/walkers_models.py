@@ -7,29 +7,48 @@ import math
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from manyparts.envs.suites.walkers_bodies import GRAVITY, HEEL, Axis, Body, Joint, Leg
+from manyparts.envs.suites.walkers_morphologies import GRAVITY, HEEL, Axis, Joint, Leg, Morphology
 
 SECONDS_A_SUBSTEP = 0.008
 CAMERA = "side"
 SPEED_SENSOR = "centre_of_mass_velocity"
 
 
-def to_mjcf(body: Body) -> str:
-    """The model as XML. Every frame is the world's in the standing pose, where all joints are at 0 but the root's.
+def to_mjcf(body: Morphology) -> str:
+    """The model as XML. Every frame is the world's in the standing pose, where all joints are at 0
+    but the root's.
 
-    Limbs touch the floor only, never each other. The root's place is metres in the world: of a planar body the joints
-    root_x, root_z and root_pitch (about y, so forward is positive), of a free one its position and quaternion.
+    Limbs touch the floor only, never each other. The root's place is metres in the world: of a
+    planar body the joints root_x, root_z and root_pitch (about y, so forward is positive), of a
+    free one its position and quaternion.
     """
     root = Element("mujoco", model=body.name)
     SubElement(
-        root, "option", timestep=str(SECONDS_A_SUBSTEP), integrator="implicitfast", gravity=_text(0, 0, -GRAVITY)
+        root,
+        "option",
+        timestep=str(SECONDS_A_SUBSTEP),
+        integrator="implicitfast",
+        gravity=_text(0, 0, -GRAVITY),
     )
     _add_looks(root, body)
     default = SubElement(root, "default")
-    SubElement(default, "geom", contype="1", conaffinity="0", friction=_text(body.friction, 0.05, 0.001))
+    SubElement(
+        default, "geom", contype="1", conaffinity="0", friction=_text(body.friction, 0.05, 0.001)
+    )
     world = SubElement(root, "worldbody")
-    SubElement(world, "light", directional="true", pos="0 0 4", dir="0.3 0.5 -1", diffuse="0.7 0.7 0.7")
-    SubElement(world, "geom", name="floor", type="plane", size="0 0 1", material="floor", contype="0", conaffinity="1")
+    SubElement(
+        world, "light", directional="true", pos="0 0 4", dir="0.3 0.5 -1", diffuse="0.7 0.7 0.7"
+    )
+    SubElement(
+        world,
+        "geom",
+        name="floor",
+        type="plane",
+        size="0 0 1",
+        material="floor",
+        contype="0",
+        conaffinity="1",
+    )
     torso = _add_torso(world, body)
     actuators = SubElement(root, "actuator")
     for index, leg in enumerate(body.legs):
@@ -38,10 +57,17 @@ def to_mjcf(body: Body) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _add_looks(root: Element, body: Body) -> None:
+def _add_looks(root: Element, body: Morphology) -> None:
     asset = SubElement(root, "asset")
     SubElement(
-        asset, "texture", type="skybox", builtin="gradient", rgb1="0.7 0.8 0.9", rgb2="1 1 1", width="64", height="64"
+        asset,
+        "texture",
+        type="skybox",
+        builtin="gradient",
+        rgb1="0.7 0.8 0.9",
+        rgb2="1 1 1",
+        width="64",
+        height="64",
     )
     SubElement(
         asset, "texture", name="tiles", type="2d", builtin="checker", width="64", height="64",
@@ -53,17 +79,23 @@ def _add_looks(root: Element, body: Body) -> None:
         SubElement(asset, "material", name=name, rgba=_text(*colour, 1))
 
 
-def _add_torso(world: Element, body: Body) -> Element:
+def _add_torso(world: Element, body: Morphology) -> Element:
     torso = SubElement(world, "body", name="torso", pos=_text(0, 0, body.hips_height))
     _add_camera(torso, distance=1.8 * max(_height(body), _length(body)))
     if body.kind == "free":
         SubElement(torso, "freejoint", name="root")
     else:
         SubElement(torso, "joint", name="root_x", type="slide", axis="1 0 0")
-        SubElement(torso, "joint", name="root_z", type="slide", axis="0 0 1", ref=_text(body.hips_height))
+        SubElement(
+            torso, "joint", name="root_z", type="slide", axis="0 0 1", ref=_text(body.hips_height)
+        )
         SubElement(torso, "joint", name="root_pitch", type="hinge", axis="0 1 0")
     upright = body.stance == "upright"
-    rear, front = ((0, 0, 0), (0, 0, body.torso)) if upright else ((-body.torso / 2, 0, 0), (body.torso / 2, 0, 0))
+    rear, front = (
+        ((0, 0, 0), (0, 0, body.torso))
+        if upright
+        else ((-body.torso / 2, 0, 0), (body.torso / 2, 0, 0))
+    )
     _add_capsule(torso, "torso", rear, front, body.torso_radius, body.density, "torso")
     eye = (front[0] + body.torso_radius * 0.8, 0, front[2] + body.torso_radius * 0.5)
     SubElement(
@@ -73,16 +105,17 @@ def _add_torso(world: Element, body: Body) -> Element:
     return torso
 
 
-def _height(body: Body) -> float:
-    """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of one that stands on end
-    this is about half way up, of another near the hips."""
+def _height(body: Morphology) -> float:
+    """Metres of the upright picture that a body fills, whose centre of mass is in the middle: of
+    one that stands on end this is about half way up, of another near the hips."""
     return body.hips_height + body.torso if body.stance == "upright" else 1.7 * body.hips_height
 
 
-def _length(body: Body) -> float:
+def _length(body: Morphology) -> float:
     """Metres from side to side, or from end to end, whichever is more, standing."""
     reaches = [
-        (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth)) for leg in body.legs
+        (*leg.hip[:2], leg.reach(0) * math.cos(leg.azimuth), leg.reach(0) * math.sin(leg.azimuth))
+        for leg in body.legs
     ]
     along = max(abs(x + forward) for x, _, forward, _ in reaches)
     across = max(abs(y + left) for _, y, _, left in reaches)
@@ -92,24 +125,39 @@ def _length(body: Body) -> float:
 def _add_camera(torso: Element, distance: float) -> None:
     """It stays beside the body's centre of mass, a little ahead and above."""
     azimuth, elevation = math.radians(20), math.radians(15)
-    place = (math.sin(azimuth) * math.cos(elevation), -math.cos(azimuth) * math.cos(elevation), math.sin(elevation))
+    place = (
+        math.sin(azimuth) * math.cos(elevation),
+        -math.cos(azimuth) * math.cos(elevation),
+        math.sin(elevation),
+    )
     right = (math.cos(azimuth), math.sin(azimuth), 0.0)
-    up = (-math.sin(azimuth) * math.sin(elevation), math.cos(azimuth) * math.sin(elevation), math.cos(elevation))
+    up = (
+        -math.sin(azimuth) * math.sin(elevation),
+        math.cos(azimuth) * math.sin(elevation),
+        math.cos(elevation),
+    )
     SubElement(
         torso, "camera", name=CAMERA, mode="trackcom", pos=_text(*(distance * part for part in place)),
         xyaxes=_text(*right, *up), fovy="45",
     )  # fmt: skip
 
 
-def _add_leg(torso: Element, actuators: Element, body: Body, index: int, leg: Leg) -> None:
-    """Links one in the other, each with its joints and their motors, named leg0_0, leg0_0_bend and so on."""
+def _add_leg(torso: Element, actuators: Element, body: Morphology, index: int, leg: Leg) -> None:
+    """Links one in the other, each with its joints and their motors, named leg0_0, leg0_0_bend and
+    so on."""
     parent, place = torso, leg.hip
     for link, (length, tilt, axes) in enumerate(zip(leg.lengths, leg.tilts, leg.axes, strict=True)):
         name = f"leg{index}_{link}"
         parent = SubElement(parent, "body", name=name, pos=_text(*place))
         for axis in axes:
-            _add_joint(parent, actuators, f"{name}_{axis}", body.joint(leg, link, axis), leg.azimuth)
-        along = (math.sin(tilt) * math.cos(leg.azimuth), math.sin(tilt) * math.sin(leg.azimuth), -math.cos(tilt))
+            _add_joint(
+                parent, actuators, f"{name}_{axis}", body.joint(leg, link, axis), leg.azimuth
+            )
+        along = (
+            math.sin(tilt) * math.cos(leg.azimuth),
+            math.sin(tilt) * math.sin(leg.azimuth),
+            -math.cos(tilt),
+        )
         place = (length * along[0], length * along[1], length * along[2])
         heel = -HEEL * place[0] if link == 2 else 0.0
         toe = (place[0] + heel, place[1], place[2])
@@ -117,7 +165,9 @@ def _add_leg(torso: Element, actuators: Element, body: Body, index: int, leg: Le
         _add_capsule(parent, name, (heel, 0, 0), toe, body.leg_radius, body.density, looks)
 
 
-def _add_joint(parent: Element, actuators: Element, name: str, joint: Joint, azimuth: float) -> None:
+def _add_joint(
+    parent: Element, actuators: Element, name: str, joint: Joint, azimuth: float
+) -> None:
     SubElement(
         parent, "joint", name=name, type="hinge", axis=_text(*_direction(joint.axis, azimuth)), limited="true",
         range=_text(-math.degrees(joint.turn), math.degrees(joint.turn)), damping=_text(joint.damping),
@@ -125,7 +175,13 @@ def _add_joint(parent: Element, actuators: Element, name: str, joint: Joint, azi
         springref=_text(math.degrees(joint.rest)), armature=_text(joint.armature),
     )  # fmt: skip
     SubElement(
-        actuators, "motor", name=name, joint=name, gear=_text(joint.torque), ctrllimited="true", ctrlrange="-1 1"
+        actuators,
+        "motor",
+        name=name,
+        joint=name,
+        gear=_text(joint.torque),
+        ctrllimited="true",
+        ctrlrange="-1 1",
     )
 
 

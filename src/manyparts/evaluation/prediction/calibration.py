@@ -14,9 +14,10 @@ QUANTILES = np.arange(1, 100) / 100
 
 @dataclass(frozen=True)
 class Coverage:
-    """within: the share of true values inside the central predictive interval of each of `LEVELS`. error: the expected
-    calibration error, the mean over the quantiles .01 to .99 of |share of true values below the predicted quantile -
-    quantile| (after Kuleshov et al. 2018, arXiv 1807.00263)."""
+    """within: the share of true values inside the central predictive interval of each of `LEVELS`.
+    error: the expected calibration error, the mean over the quantiles .01 to .99 of |share of true
+    values below the predicted quantile - quantile| (after Kuleshov et al. 2018, arXiv
+    1807.00263)."""
 
     within: tuple[float, ...]
     error: float
@@ -24,8 +25,8 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One step ahead. steps: how many, of which each has all numbers. overall: means over numbers. shares: of true
-    values of all numbers below each of `QUANTILES`."""
+    """One step ahead. steps: how many, of which each has all numbers. overall: means over numbers.
+    shares: of true values of all numbers below each of `QUANTILES`."""
 
     steps: int
     overall: Coverage
@@ -34,8 +35,8 @@ class Calibration:
 
 
 def calibration(transform: Float[np.ndarray, "n m"], names: Sequence[str]) -> Calibration:
-    """From the probability integral transform of n steps' numbers: what probability was given to values up to the true
-    one. names: of the m numbers."""
+    """From the probability integral transform of n steps' numbers: what probability was given to
+    values up to the true one. names: of the m numbers."""
     found = [_coverage(values) for values in transform.T]
     within = np.mean([each.within for each in found], axis=0)
     return Calibration(

@@ -20,7 +20,8 @@ _WIDEST = 52  # characters of a legend as wide as a panel
 
 
 def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
-    """Write a drawing; where Matplotlib is broken, warn instead, since the numbers are what counts."""
+    """Write a drawing; where Matplotlib is broken, warn instead, since the numbers are what
+    counts."""
     try:
         load_package("matplotlib.figure", path.name, "pip install matplotlib")
         load_package("matplotlib.backends.backend_svg", path.name, "pip install matplotlib")
@@ -32,7 +33,8 @@ def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
 
 
 def draw(forecasts: Sequence[Forecast]) -> bytes:
-    """An SVG of one panel, or of two where a model predicts a distribution. Bars are intervals over episodes."""
+    """An SVG of one panel, or of two where a model predicts a distribution. Bars are intervals over
+    episodes."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -52,15 +54,29 @@ def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]
     steps = [row.steps for row in forecasts[0].horizons]
     for number, (forecast, name) in enumerate(zip(forecasts, names, strict=True)):
         error = np.array([row.error for row in forecast.horizons])
-        known = [(row.error, row.error) if row.low is None else (row.low, row.high) for row in forecast.horizons]
+        known = [
+            (row.error, row.error) if row.low is None else (row.low, row.high)
+            for row in forecast.horizons
+        ]
         low, high = np.array(known).T
         bars = np.maximum([error - low, high - error], 0)
-        beside = np.array(steps) * 1.03 ** (number - (len(names) - 1) / 2)  # so that bars do not hide each other
-        panel.errorbar(beside, error, yerr=bars, label=name, color=f"C{number}", marker="o", markersize=3, capsize=2)
+        beside = np.array(steps) * 1.03 ** (
+            number - (len(names) - 1) / 2
+        )  # so that bars do not hide each other
+        panel.errorbar(
+            beside,
+            error,
+            yerr=bars,
+            label=name,
+            color=f"C{number}",
+            marker="o",
+            markersize=3,
+            capsize=2,
+        )
     still = [row.still for row in forecasts[0].horizons]
     panel.plot(steps, still, "--", color="0.5", label="nothing changes")
     panel.set(xscale="log", yscale="log", xticks=steps, xticklabels=steps, xlabel="steps ahead")
-    panel.set(ylabel="mean square error, in deviations")
+    panel.set(ylabel="mean square error, in standard deviations")
     panel.minorticks_off()
     _legend(panel)
 
@@ -71,7 +87,12 @@ def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence
         if forecast.calibration is not None:
             label = f"{name}, error {forecast.calibration.overall.error:.2g}"
             panel.plot(QUANTILES, forecast.calibration.shares, color=f"C{number}", label=label)
-    panel.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted quantile, one step ahead", ylabel="true values below it")
+    panel.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="predicted quantile, one step ahead",
+        ylabel="true values below it",
+    )
     panel.set_aspect("equal")
     _legend(panel)
 
@@ -79,11 +100,17 @@ def _draw_calibration(panel: Any, forecasts: Sequence[Forecast], names: Sequence
 def _legend(panel: Any) -> None:
     """Below the panel, where it hides no line."""
     handles, names = panel.get_legend_handles_labels()
-    panel.legend(handles=handles, **legend_of(names, panels=1), loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    panel.legend(
+        handles=handles,
+        **legend_of(names, panels=1),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.16),
+    )
 
 
 def legend_of(names: Sequence[str], *, panels: int) -> dict[str, Any]:
-    """Matplotlib's settings of a legend below so many panels: long names below each other, those too wide cut short."""
+    """Matplotlib's settings of a legend below so many panels: long names below each other, those
+    too wide cut short."""
     told = [name if len(name) <= _WIDEST else f"...{name[3 - _WIDEST :]}" for name in names]
     columns = panels * _WIDEST // max(map(len, told))
     return {"labels": told, "ncols": min(2 * panels, columns), "fontsize": 8, "frameon": False}

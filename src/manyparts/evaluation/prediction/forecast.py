@@ -1,4 +1,5 @@
-"""What a prediction is: errors of one run's model by steps ahead, and windows imagined beside what happened."""
+"""What a prediction is: errors of one run's model by steps ahead, and windows imagined beside what
+happened."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ TrainedOn = Literal["other data", "other episodes", "these episodes"]
 
 @dataclass(frozen=True)
 class Horizon:
-    """So many steps ahead. error: mean square error of the state in its training data's deviations, low to high: a 95 %
-    bootstrap interval over episodes, None of a single one. still: the same of predicting that nothing changes. reward:
-    mean square error of the reward, None where the dataset has no rewards. dimensions: error of each."""
+    """So many steps ahead. error: mean square error of the state in its training data's stds, low
+    to high: a 95 % bootstrap interval over episodes, None of a single one. still: the same of
+    predicting that nothing changes. reward: mean square error of the reward, None where the dataset
+    has no rewards. dimensions: error of each."""
 
     steps: int
     error: float
@@ -32,9 +34,9 @@ class Horizon:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one run's model predicts. episodes: so many were predicted. trained_on: what the model has learned from:
-    other datasets, other episodes of this one, or some of the very episodes that are predicted. calibration: one step
-    ahead; None if the model tells no distribution."""
+    """What one run's model predicts. episodes: so many were predicted. trained_on: what the model
+    has learned from: other datasets, other episodes of this one, or some of the very episodes that
+    are predicted. calibration: one step ahead; None if the model tells no distribution."""
 
     run: str
     windows: int
@@ -46,12 +48,12 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Imagined:
-    """One window. episode, first: where in the dataset it begins. seen: so many of its actions, and what came of them,
-    the models were told.
+    """One window. episode, first: where in the dataset it begins. seen: so many of its actions, and
+    what came of them, the models were told.
 
-    state (t, s) and reward (t - 1,) are what happened, in the simulator's units; reward is NaN where the dataset has
-    none. imagined: by the models' names, states
-    (t - 1 - seen, s) from step seen + 1 on, and rewards (t - 1 - seen,) from step seen on.
+    state (t, s) and reward (t - 1,) are what happened, in the simulator's units; reward is NaN
+    where the dataset has none. imagined: by the models' names, states (t - 1 - seen, s) from step
+    seen + 1 on, and rewards (t - 1 - seen,) from step seen on.
     """
 
     episode: int
@@ -63,8 +65,9 @@ class Imagined:
 
 
 def labels(runs: Sequence[str]) -> list[str]:
-    """What runs are called in a table or a legend: their folders; where these are the same, what is between
-    the parts of their paths that all begin and end with; the whole paths where that does not tell them apart."""
+    """What runs are called in a table or a legend: their folders; where these are the same, what is
+    between the parts of their paths that all begin and end with; the whole paths where that does
+    not tell them apart."""
     parts = [Path(run).parts for run in runs]
     begin, end = (_alike([each[::turn] for each in parts]) for turn in (1, -1))
     for names in ([each[-1:] for each in parts], [each[begin : len(each) - end] for each in parts]):
@@ -76,5 +79,6 @@ def labels(runs: Sequence[str]) -> list[str]:
 def _alike(parts: Sequence[Sequence[str]]) -> int:
     """How many parts all begin with."""
     return next(
-        (place for place, found in enumerate(zip(*parts, strict=False)) if len(set(found)) > 1), min(map(len, parts))
+        (place for place, found in enumerate(zip(*parts, strict=False)) if len(set(found)) > 1),
+        min(map(len, parts)),
     )

@@ -1,4 +1,5 @@
-"""How well dynamics models predict: their own predictions fed back, under the actions that were really taken."""
+"""How well dynamics models predict: their own predictions fed back, under the actions that were
+really taken."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ class _Forecaster:
 
 @dataclass(frozen=True)
 class _Window:
-    """Steps of an episode from frame `first` on: states (c + h + 1, s), actions and rewards (c + h, ...) between them,
-    in the simulator's units. seed: of what models draw."""
+    """Steps of an episode from frame `first` on: states (c + h + 1, s), actions and rewards (c + h,
+    ...) between them, in the simulator's units. seed: of what models draw."""
 
     episode: int
     first: int
@@ -65,7 +66,8 @@ class _Window:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One prediction: errors (h, s) of the model and of standing still, and (h,) of the reward, at every step."""
+    """One prediction: errors (h, s) of the model and of standing still, and (h,) of the reward, at
+    every step."""
 
     episode: int
     error: np.ndarray
@@ -83,23 +85,29 @@ def open_loop(
     output: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Forecast]:
-    """Predictions of dynamics models on the same windows of a dataset, one for each run. `runs` may be a single one.
+    """Predictions of dynamics models on the same windows of a dataset, one for each run. `runs` may
+    be a single one.
 
-    Of a dataset that one was trained on, episodes are predicted that all have held out; if there is none that is long
-    enough, any (see `Forecast.trained_on`). windows: predictions, spread over the episodes (of more episodes so many
-    are drawn); each begins after as many real steps as the model that keeps most of them. seed: of where they begin,
-    and of what models draw. changes: of the models that have such a setting, see `load_system`. Without rewards the
-    models are told that all were 0. Errors of all are in deviations of the first run's training data. output: a folder
-    for prediction.json and prediction.svg. Raises UserError if a run is of no dynamics model, the dataset does not fit
-    it or is not finite, or its episodes are too short.
+    Of a dataset that one was trained on, episodes are predicted that all have held out; if there is
+    none that is long enough, any (see `Forecast.trained_on`). windows: predictions, spread over the
+    episodes (of more episodes so many are drawn); each begins after as many real steps as the model
+    that keeps most of them. seed: of where they begin, and of what models draw. changes: of the
+    models that have such a setting, see `load_system`. Without rewards the models are told that all
+    were 0. Errors of all are in standard deviations of the first run's training data. output: a
+    folder for prediction.json and prediction.svg. Raises UserError if a run is of no dynamics
+    model, the dataset does not fit it or is not finite, or its episodes are too short.
     """
     if not horizons or min(horizons) < 1:
         raise UserError(f"horizons {tuple(horizons)}; expected at least 1 each")
     asked = _ask(runs, data, max(horizons), windows, seed, changes)
-    unit = asked.forecasters[0].normaliser.deviation
+    unit = asked.forecasters[0].normaliser.scale
     found = [_forecast(each, asked, horizons, unit) for each in asked.forecasters]
     if output is not None:
-        _write(path_of(output, "output"), found, data.location if isinstance(data, EpisodeDataset) else str(data))
+        _write(
+            path_of(output, "output"),
+            found,
+            data.location if isinstance(data, EpisodeDataset) else str(data),
+        )
     return found
 
 
@@ -112,7 +120,8 @@ def imagine(
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
 ) -> list[Imagined]:
-    """The first so many windows of `open_loop` for this horizon, and what its models say of them."""
+    """The first so many windows of `open_loop` for this horizon, and what its models say of
+    them."""
     asked = _ask(runs, data, horizon, windows, seed, changes)
     names = labels([each.run for each in asked.forecasters])
     found = []
@@ -123,7 +132,11 @@ def imagine(
             (each.normaliser.inverse(states), rewards)
             for each, (states, rewards) in zip(asked.forecasters, told, strict=True)
         ]
-        reward = window.reward.numpy() if asked.rewarded else np.full(len(window.reward), np.nan, np.float32)
+        reward = (
+            window.reward.numpy()
+            if asked.rewarded
+            else np.full(len(window.reward), np.nan, np.float32)
+        )
         known = (window.episode, window.first, asked.context, window.state, reward)
         found.append(Imagined(*known, dict(zip(names, units, strict=True))))
     return found
@@ -131,7 +144,8 @@ def imagine(
 
 @dataclass(frozen=True)
 class _Asked:
-    """Models, and windows of a dataset in which each predicts after `context` steps. rewarded: it has rewards."""
+    """Models, and windows of a dataset in which each predicts after `context` steps. rewarded: it
+    has rewards."""
 
     dataset: EpisodeDataset
     forecasters: list[_Forecaster]
@@ -156,21 +170,31 @@ def _ask(
     runs = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
     windows, seed = whole("windows", windows), whole("seed", seed)
     if windows < 1 or not runs:
-        raise UserError(f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each")
+        raise UserError(
+            f"{windows} windows and {len(runs)} runs to predict with; expected at least 1 each"
+        )
     dataset = EpisodeDataset.open(data)
     infos = [load_info(resolve(run)) for run in runs]
     for name in changes or {}:
         if not any(name in info.model for info in infos):
-            raise UserError(f"model.{name} is asked for, but of none of these models: {', '.join(map(str, runs))}")
-    own = [{name: to for name, to in (changes or {}).items() if name in info.model} for info in infos]
+            raise UserError(
+                f"model.{name} is asked for, but of none of these models: {', '.join(map(str, runs))}"
+            )
+    own = [
+        {name: to for name, to in (changes or {}).items() if name in info.model} for info in infos
+    ]
     forecasters = [_forecaster(run, dataset, known) for run, known in zip(runs, own, strict=True)]
     context = max(each.model.steps for each in forecasters) - 1
-    seen = np.unique(np.concatenate([each.seen for each in forecasters if each.seen is not None] or [[]]))
+    seen = np.unique(
+        np.concatenate([each.seen for each in forecasters if each.seen is not None] or [[]])
+    )
     drawn = list(_windows(dataset, seen, context, horizon, windows, seed))
     return _Asked(dataset, forecasters, context, drawn, dataset.has_rewards)
 
 
-def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any] | None) -> _Forecaster:
+def _forecaster(
+    run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, Any] | None
+) -> _Forecaster:
     system, info = load_system(run, changes)
     model = system.eval().model
     if not isinstance(model, WorldModel):
@@ -178,14 +202,18 @@ def _forecaster(run: str | Path, dataset: EpisodeDataset, changes: Mapping[str, 
     body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
     normaliser = StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
     seen = dataset.statistics[STATE]
-    for number in np.flatnonzero(normaliser.held(np.asarray(seen.min)) | normaliser.held(np.asarray(seen.max))):
+    for number in np.flatnonzero(
+        normaliser.held(np.asarray(seen.min)) | normaliser.held(np.asarray(seen.max))
+    ):
         warnings.warn(
             f"state {dataset.spec.state_names[number]} moves here, but was always {normaliser.mean[number]:g} in the "
             f"data of {run}, which predicts nothing of it",
             DatasetWarning,
             stacklevel=2,
         )
-    return _Forecaster(str(run), model, normaliser, body.spec.action, seen_episodes(info.provenance, dataset))
+    return _Forecaster(
+        str(run), model, normaliser, body.spec.action, seen_episodes(info.provenance, dataset)
+    )
 
 
 def _windows(
@@ -227,28 +255,46 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed
 
 
 def _require(
-    holds: np.ndarray, values: np.ndarray, names: Sequence[str], where: str, first: int, expected: str
+    holds: np.ndarray,
+    values: np.ndarray,
+    names: Sequence[str],
+    where: str,
+    first: int,
+    expected: str,
 ) -> None:
     """Raises UserError naming the first of `values` (t, d) that does not hold."""
     for row, column in np.argwhere(~holds)[:1]:
-        raise UserError(f"{where} {first + row}: {names[column]} is {values[row, column]}; expected {expected}")
+        raise UserError(
+            f"{where} {first + row}: {names[column]} is {values[row, column]}; expected {expected}"
+        )
 
 
 def _forecast(
     forecaster: _Forecaster, asked: _Asked, horizons: Sequence[int], unit: Float[np.ndarray, "s"]
 ) -> Forecast:
-    """unit: the deviations in which errors are told."""
-    names, scale = asked.dataset.spec.state_names, forecaster.normaliser.deviation / unit
-    with threads(1):  # an imagination of one has too little to share, and beside other work threads wait for each other
+    """unit: the stds in which errors are told."""
+    names, scale = asked.dataset.spec.state_names, forecaster.normaliser.scale / unit
+    with threads(
+        1
+    ):  # an imagination of one has too little to share, and beside other work threads wait for each other
         walks = [_walk(forecaster, window, asked.context, scale) for window in asked.windows]
-    rows = tuple(_row(walks, steps, names, rewarded=asked.rewarded) for steps in sorted(set(horizons)))
+    rows = tuple(
+        _row(walks, steps, names, rewarded=asked.rewarded) for steps in sorted(set(horizons))
+    )
     found = None
     if isinstance(forecaster.model, Distributional):
         told = [*names, "reward"] if asked.rewarded else list(names)
-        found = calibration(_transform(forecaster, asked.windows, asked.context)[:, : len(told)], told)
+        found = calibration(
+            _transform(forecaster, asked.windows, asked.context)[:, : len(told)], told
+        )
     episodes = asked.episodes
     return Forecast(
-        forecaster.run, len(asked.windows), len(episodes), _trained_on(forecaster.seen, episodes), rows, found
+        forecaster.run,
+        len(asked.windows),
+        len(episodes),
+        _trained_on(forecaster.seen, episodes),
+        rows,
+        found,
     )
 
 
@@ -258,8 +304,10 @@ def _trained_on(seen: np.ndarray | None, episodes: np.ndarray) -> TrainedOn:
     return "these episodes" if np.isin(episodes, seen).any() else "other episodes"
 
 
-def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[np.ndarray, "s"]) -> _Walk:
-    """scale: from the model's deviations to those in which errors are told."""
+def _walk(
+    forecaster: _Forecaster, window: _Window, context: int, scale: Float[np.ndarray, "s"]
+) -> _Walk:
+    """scale: from the model's stds to those in which errors are told."""
     state = forecaster.normaliser.scaled(window.state)
     (predicted, rewards), truth = _dream(forecaster, window, context), state[context + 1 :]
     return _Walk(
@@ -271,7 +319,8 @@ def _walk(forecaster: _Forecaster, window: _Window, context: int, scale: Float[n
 
 
 def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a window."""
+    """States (h, s), normalised, and rewards (h,) that the model tells after `context` steps of a
+    window."""
     seen = torch.from_numpy(forecaster.normaliser(window.state[: context + 1]))
     action = torch.from_numpy(forecaster.contract.normalise(window.action))
     encoded = forecaster.model.encode(seen, action[:context], window.reward[:context])
@@ -280,10 +329,16 @@ def _dream(forecaster: _Forecaster, window: _Window, context: int) -> tuple[np.n
     return observation[0].numpy(), reward[0].numpy()
 
 
-def _transform(forecaster: _Forecaster, windows: Sequence[_Window], context: int) -> Float[np.ndarray, "n m"]:
+def _transform(
+    forecaster: _Forecaster, windows: Sequence[_Window], context: int
+) -> Float[np.ndarray, "n m"]:
     """The probability integral transform of every step that was predicted, each one step ahead."""
-    state = torch.from_numpy(np.stack([forecaster.normaliser.scaled(window.state) for window in windows]))
-    action = torch.from_numpy(forecaster.contract.normalise(np.stack([window.action for window in windows])))
+    state = torch.from_numpy(
+        np.stack([forecaster.normaliser.scaled(window.state) for window in windows])
+    )
+    action = torch.from_numpy(
+        forecaster.contract.normalise(np.stack([window.action for window in windows]))
+    )
     reward = torch.stack([window.reward for window in windows])
     found = []
     for end in range(context + 1, state.shape[1]):

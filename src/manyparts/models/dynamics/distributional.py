@@ -13,10 +13,14 @@ class Distributional(Protocol):
     """A model that says how likely what may come next is, not only what is expected."""
 
     def cumulative(
-        self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
+        self,
+        observation: Float[Tensor, "b t s"],
+        action: Float[Tensor, "b u a"],
+        reward: Float[Tensor, "b u"],
     ) -> Float[Tensor, "b m"]:
-        """The probability integral transform of the last step of b histories: what probability the model gave to values
-        up to the one that came, for each number of the last observation, and at last for the last reward. Uniform in
-        [0, 1] if the model is calibrated. m = s + 1; t observations, the u = t - 1 >= 1 actions and rewards between
-        them, all as in `WorldModel.encode`."""
+        """The probability integral transform of the last step of b histories: what probability the
+        model gave to values up to the one that came, for each number of the last observation, and
+        at last for the last reward. Uniform in [0, 1] if the model is calibrated. m = s + 1; t
+        observations, the u = t - 1 >= 1 actions and rewards between them, all as in
+        `WorldModel.encode`."""
         ...

@@ -1,5 +1,6 @@
-"""A probabilistic ensemble: several networks, each of which predicts a Gaussian (PETS; Chua et al. 2018, "Deep
-Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models", arXiv 1805.12114)."""
+"""A probabilistic ensemble: several networks, each of which predicts a Gaussian (PETS; Chua et al.
+2018, "Deep Reinforcement Learning in a Handful of Trials using Probabilistic Dynamics Models",
+arXiv 1805.12114)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.markov_context import MarkovContext, require_actions
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Imagination, Prediction
@@ -26,16 +27,17 @@ _PROPAGATIONS = ("expectation", "ts1", "tsinf")
 
 @dataclass(frozen=True)
 class EnsembleDynamicsConfig:
-    """elites: how many of the members predict, those with the least held-out error. width: of each of so many hidden
-    layers. log_variance: bounds with which training begins.
+    """elites: how many of the members predict, those with the least held-out error. width: of each
+    of so many hidden layers. log_variance: bounds with which training begins.
 
-    propagation: of an imagination. "expectation": the mean of all elites' means, one state a candidate. "ts1" and
-    "tsinf":
-    trajectory sampling, `particles` states a candidate, each drawn from the Gaussian of one elite, another one at every
-    step or the same for ever; predictions are means over particles, a multiple of elites. seed: of particles, where no
-    generator is given to `Context.imagine`.
+    propagation: of an imagination. "expectation": the mean of all elites' means, one state a
+    candidate. "ts1" and "tsinf": trajectory sampling, `particles` states a candidate, each drawn
+    from the Gaussian of one elite, another one at every step or the same for ever; predictions are
+    means over particles, a multiple of elites. seed: of particles, where no generator is given to
+    `Context.imagine`.
 
-    Expectation is the default: it costs a quarter of 20 particles, and no draw decides which plan is the best.
+    Expectation is the default: it costs a quarter of 20 particles, and no draw decides which plan
+    is the best.
     """
 
     members: int = 7
@@ -52,36 +54,49 @@ class EnsembleDynamicsConfig:
             if getattr(self, name) < 1:
                 raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
         if self.elites > self.members:
-            raise UserError(f"model.elites is {self.elites}; expected at most model.members, {self.members}")
+            raise UserError(
+                f"model.elites is {self.elites}; expected at most model.members, {self.members}"
+            )
         if self.propagation not in _PROPAGATIONS:
-            raise UserError(f"model.propagation is {self.propagation!r}; choices: {', '.join(_PROPAGATIONS)}")
+            raise UserError(
+                f"model.propagation is {self.propagation!r}; choices: {', '.join(_PROPAGATIONS)}"
+            )
         if self.particles % self.elites:
-            raise UserError(f"model.particles is {self.particles}; expected a multiple of model.elites, {self.elites}")
+            raise UserError(
+                f"model.particles is {self.particles}; expected a multiple of model.elites, {self.elites}"
+            )
         if self.log_variance[0] >= self.log_variance[1]:
-            raise UserError(f"model.log_variance is {self.log_variance}; expected the lower bound first")
+            raise UserError(
+                f"model.log_variance is {self.log_variance}; expected the lower bound first"
+            )
 
 
 class Gaussians(NamedTuple):
-    """Of e members, for each of m = s + 1 numbers: the changes of the observation, and at last the reward."""
+    """Of e members, for each of m = s + 1 numbers: the changes of the observation, and at last the
+    reward."""
 
     mean: Float[Tensor, "e ... m"]
     log_variance: Float[Tensor, "e ... m"]
 
 
 class EnsembleDynamics(nn.Module):
-    """See the module. joint: one embodiment; steps: of a window, of which each is predicted from the one before.
+    """See the module. embodiments: one embodiment; steps: of a window, of which each is predicted
+    from the one before.
 
-    held_out_error: each member's on what it is not trained on; the objective that trains the ensemble moves it.
+    held_out_error: each member's on what it is not trained on; the objective that trains the
+    ensemble moves it.
     """
 
     prompt_encoder = None
     encoder_names = ()
     held_out_error: Tensor
 
-    def __init__(self, config: EnsembleDynamicsConfig, joint: JointSpec, *, chunk: int, steps: int):
+    def __init__(
+        self, config: EnsembleDynamicsConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+    ):
         super().__init__()
-        self.observed, self.acted = dimensions(joint, chunk=chunk, steps=steps)
-        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
+        self.observed, self.acted = dimensions(embodiments, chunk=chunk, steps=steps)
+        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
         predicted = self.observed + 1
         sizes = [self.observed + self.acted, *[config.width] * config.layers, 2 * predicted]
         self.network = EnsembleMlp(config.members, sizes)
@@ -99,19 +114,25 @@ class EnsembleDynamics(nn.Module):
         """The members that predict."""
         return self.held_out_error.argsort(stable=True)[: self.config.elites]
 
-    def forward(self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]) -> Gaussians:
+    def forward(
+        self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
+    ) -> Gaussians:
         """What every member says of the same steps."""
         told = torch.cat([observation, action], dim=-1)
         found = self.each(told.flatten(0, -2).expand(self.config.members, -1, -1), None)
         return Gaussians(*(part.unflatten(1, told.shape[:-1]) for part in found))
 
     def each(self, told: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None) -> Gaussians:
-        """What members say of observations and actions of their own. members: see `EnsembleLinear.forward`."""
+        """What members say of observations and actions of their own. members: see
+        `EnsembleLinear.forward`."""
         mean, raw = self.network(told, members).chunk(2, dim=-1)
         return Gaussians(mean, self._bounded(raw))
 
     def encode(
-        self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
+        self,
+        observation: Float[Tensor, "t s"],
+        action: Float[Tensor, "u a"],
+        reward: Float[Tensor, "u"],
     ) -> MarkovContext:
         """See `WorldModel.encode`."""
 
@@ -125,7 +146,10 @@ class EnsembleDynamics(nn.Module):
 
     @torch.no_grad()
     def cumulative(
-        self, observation: Float[Tensor, "b t s"], action: Float[Tensor, "b u a"], reward: Float[Tensor, "b u"]
+        self,
+        observation: Float[Tensor, "b t s"],
+        action: Float[Tensor, "b u a"],
+        reward: Float[Tensor, "b u"],
     ) -> Float[Tensor, "b m"]:
         """See `Distributional.cumulative`: of the elites' mixture."""
         mean, log_variance = self(observation[:, -2], action[:, -1])
@@ -156,11 +180,13 @@ class ExpectedImagination:
 
 
 class SampledImagination:
-    """See `Imagination`: particles that each follow an elite, equally many an elite. All candidates meet the same
-    noise, so that they are compared alike, however they are split into batches (common random numbers; Ng and Jordan
-    2000)."""
+    """See `Imagination`: particles that each follow an elite, equally many an elite. All candidates
+    meet the same noise, so that they are compared alike, however they are split into batches
+    (common random numbers; Ng and Jordan 2000)."""
 
-    def __init__(self, model: EnsembleDynamics, observation: Float[Tensor, "n s"], generator: torch.Generator) -> None:
+    def __init__(
+        self, model: EnsembleDynamics, observation: Float[Tensor, "n s"], generator: torch.Generator
+    ) -> None:
         self._model, self._elites, self._generator = model, model.elites, generator
         self._particles = observation.expand(model.config.particles, -1, -1)
 
@@ -174,9 +200,12 @@ class SampledImagination:
         told = torch.cat([self._particles, action.expand(count, -1, -1)], dim=-1)
         told = rearrange(told, "(e k) n i -> e (k n) i", e=len(self._elites))
         mean, log_variance = (
-            rearrange(part, "e (k n) m -> (e k) n m", n=candidates) for part in model.each(told, self._elites)
+            rearrange(part, "e (k n) m -> (e k) n m", n=candidates)
+            for part in model.each(told, self._elites)
         )
-        drawn = mean + self._draw(torch.randn, count, 1, mean.shape[-1]) * (0.5 * log_variance).exp()
+        drawn = (
+            mean + self._draw(torch.randn, count, 1, mean.shape[-1]) * (0.5 * log_variance).exp()
+        )
         self._particles = self._particles + drawn[..., :-1]
         return Prediction(self._particles.mean(dim=0), drawn[..., -1].mean(dim=0))
 

@@ -1,4 +1,5 @@
-"""Futures that a dynamics transformer imagines: steps behind one history that all candidates share."""
+"""Futures that a dynamics transformer imagines: steps behind one history that all candidates
+share."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from manyparts.nn.cached_attention import Past
 class EncodedSteps:
     """A history's keys and values of every layer, computed once.
 
-    cache: of each layer, keys and values; None before the first step. begins, ends: the steps that it has.
-    observation: the present one, normalised, of shape (s,).
+    cache: of each layer, keys and values; None before the first step. begins, ends: the steps that
+    it has. observation: the present one, normalised, of shape (s,).
     """
 
     model: StepTransformer
@@ -35,9 +36,10 @@ class EncodedSteps:
 
 
 class TransformerImagination:
-    """See `Imagination`. The history's keys and values are shared by all candidates. An imagination may be longer than
-    the model has places for: the window slides, as in `DynamicsTransformer.forward`. generator: of the numbers that it
-    goes on with; None: their expectations. now: the history's end on the model's device, where it is there already."""
+    """See `Imagination`. The history's keys and values are shared by all candidates. An imagination
+    may be longer than the model has places for: the window slides, as in
+    `DynamicsTransformer.forward`. generator: of the numbers that it goes on with; None: their
+    expectations. now: the history's end on the model's device, where it is there already."""
 
     def __init__(
         self,
@@ -49,7 +51,9 @@ class TransformerImagination:
     ) -> None:
         self._model, self._past, self._generator = context.model, context.past(), generator
         self._begins, self._ends = context.begins, context.ends
-        self._now = torch.tensor([context.ends], device=context.observation.device) if now is None else now
+        self._now = (
+            torch.tensor([context.ends], device=context.observation.device) if now is None else now
+        )
         self._observation = context.observation.expand(count, -1)
 
     @property
@@ -72,8 +76,8 @@ class TransformerImagination:
         return Prediction(observation, reward)
 
     def imagined(self, plans: Float[Tensor, "n t a"]) -> Prediction:
-        """What all steps of plans come to, as by `step`; the imagination is over then. Where nothing is drawn and a
-        step's numbers are told at once, so are all rewards, in the end."""
+        """What all steps of plans come to, as by `step`; the imagination is over then. Where
+        nothing is drawn and a step's numbers are told at once, so are all rewards, in the end."""
         if self._model.config.decoding == "sequential" or self._generator is not None:
             return step_by_step(self, plans)
         with torch.inference_mode():
@@ -89,7 +93,9 @@ class TransformerImagination:
         """See `ProposesActions.policy`. Raises UserError if the model learned none."""
         model = self._model
         if not model.config.policy:
-            raise UserError("this dynamics model learned no policy; one that does is `dynamics/generalist-laptop`")
+            raise UserError(
+                "this dynamics model learned no policy; one that does is `dynamics/generalist-laptop`"
+            )
         self._slide(self._ends)
         hidden = model.run(model.embed_queries(self._observation[:, None]), self._now, self._past)
         for past in self._past:
@@ -108,7 +114,10 @@ class TransformerImagination:
         return self._observation + self._told(model.changes, hidden)
 
     def _reward(
-        self, before: Float[Tensor, "n *t s"], action: Float[Tensor, "n *t a"], after: Float[Tensor, "n *t s"]
+        self,
+        before: Float[Tensor, "n *t s"],
+        action: Float[Tensor, "n *t a"],
+        after: Float[Tensor, "n *t s"],
     ) -> Float[Tensor, "n *t"]:
         outcome = self._model.outcome_of(torch.cat([before, action], dim=-1), after)
         return self._told(self._model.reward, outcome)[..., 0]
@@ -117,7 +126,8 @@ class TransformerImagination:
         return numbers(hidden) if self._generator is None else self._next(numbers.logits(hidden))
 
     def _one_by_one(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """The action's tokens tell the reward, the reward's the next observation's first number, and so on."""
+        """The action's tokens tell the reward, the reward's the next observation's first number,
+        and so on."""
         model = self._model
         self._slide(self._ends)
         reward = self._after(action, model.observed)
@@ -133,10 +143,15 @@ class TransformerImagination:
         for past in self._past:
             past.forget((step + 1 - self._model.steps - self._begins) * self._model.tokens)
 
-    def _after(self, values: Float[Tensor, "n l"], first: int, *, ahead: int = 0) -> Float[Tensor, "n"]:
-        """The number after some that stand from place `first` on in the present step, or `ahead` of it."""
+    def _after(
+        self, values: Float[Tensor, "n l"], first: int, *, ahead: int = 0
+    ) -> Float[Tensor, "n"]:
+        """The number after some that stand from place `first` on in the present step, or `ahead` of
+        it."""
         model, places = self._model, first + torch.arange(values.shape[1], device=values.device)
-        hidden = model.run(model.embed_numbers(values, places), (self._now + ahead).expand_as(places), self._past)
+        hidden = model.run(
+            model.embed_numbers(values, places), (self._now + ahead).expand_as(places), self._past
+        )
         return self._next(model.logits_of(hidden[:, -1]))
 
     def _next(self, logits: Float[Tensor, "n ... bins"]) -> Float[Tensor, "n ..."]:

@@ -14,8 +14,8 @@ from manyparts.models.dynamics.world_model import Imagination
 
 @dataclass(frozen=True, eq=False)
 class MarkovContext:
-    """See `Context`. begin: an imagination from the observations (n, s) of n candidates, with the generator of
-    `imagination`."""
+    """See `Context`. begin: an imagination from the observations (n, s) of n candidates, with the
+    generator of `imagination`."""
 
     observation: Float[Tensor, "s"]
     begin: Callable[[Tensor, torch.Generator | None], Imagination]
@@ -28,9 +28,12 @@ class MarkovContext:
         reward: Float[Tensor, "u"],
         begin: Callable[[Tensor, torch.Generator | None], Imagination],
     ) -> MarkovContext:
-        """The last of t observations; raises ValueError unless there are t - 1 actions and rewards."""
+        """The last of t observations; raises ValueError unless there are t - 1 actions and
+        rewards."""
         if len(observation) != len(action) + 1 or len(action) != len(reward):
-            raise ValueError(f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards")
+            raise ValueError(
+                f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards"
+            )
         return cls(observation[-1], begin)
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
@@ -47,4 +50,6 @@ class MarkovContext:
 def require_actions(action: Tensor, candidates: int, dimension: int) -> None:
     """Raises ValueError unless there is an action for each candidate."""
     if action.shape != (candidates, dimension):
-        raise ValueError(f"actions have shape {tuple(action.shape)}, expected {(candidates, dimension)}")
+        raise ValueError(
+            f"actions have shape {tuple(action.shape)}, expected {(candidates, dimension)}"
+        )

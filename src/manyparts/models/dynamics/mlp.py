@@ -1,4 +1,5 @@
-"""A multi-layer perceptron from observation and action to the change of the observation and the reward."""
+"""A multi-layer perceptron from observation and action to the change of the observation and the
+reward."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.dynamics.markov_context import MarkovContext, require_actions
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Prediction
@@ -30,30 +31,42 @@ class MlpDynamicsConfig:
 
 
 class MlpDynamics(nn.Module):
-    """See the module. joint: one embodiment; steps: of a window, of which each is predicted from the one before."""
+    """See the module. embodiments: one embodiment; steps: of a window, of which each is predicted
+    from the one before."""
 
     prompt_encoder = None
     encoder_names = ()
 
-    def __init__(self, config: MlpDynamicsConfig, joint: JointSpec, *, chunk: int, steps: int):
+    def __init__(
+        self, config: MlpDynamicsConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
+    ):
         super().__init__()
-        self.observed, self.acted = dimensions(joint, chunk=chunk, steps=steps)
-        self.config, self.joint, self.chunk, self.steps = config, joint, chunk, steps
-        self.network = mlp([self.observed + self.acted, *[config.width] * config.layers, self.observed + 1])
+        self.observed, self.acted = dimensions(embodiments, chunk=chunk, steps=steps)
+        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
+        self.network = mlp(
+            [self.observed + self.acted, *[config.width] * config.layers, self.observed + 1]
+        )
 
     def load_pretrained(self) -> tuple[str, ...]:
         """There are no weights to begin with."""
         return ()
 
-    def forward(self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]) -> Float[Tensor, "... m"]:
+    def forward(
+        self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
+    ) -> Float[Tensor, "... m"]:
         """The change of each number of the observation, and at last the reward: m = s + 1."""
         return self.network(torch.cat([observation, action], dim=-1))
 
     def encode(
-        self, observation: Float[Tensor, "t s"], action: Float[Tensor, "u a"], reward: Float[Tensor, "u"]
+        self,
+        observation: Float[Tensor, "t s"],
+        action: Float[Tensor, "u a"],
+        reward: Float[Tensor, "u"],
     ) -> MarkovContext:
         """See `WorldModel.encode`."""
-        return MarkovContext.after(observation, action, reward, lambda begin, _: MlpImagination(self, begin))
+        return MarkovContext.after(
+            observation, action, reward, lambda begin, _: MlpImagination(self, begin)
+        )
 
 
 class MlpImagination:

@@ -10,7 +10,12 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.objectives.base import Objective
-from manyparts.objectives.representations.base import FramePasses, action_dimension, action_mask, head
+from manyparts.objectives.representations.base import (
+    FramePasses,
+    action_dimension,
+    action_mask,
+    head,
+)
 
 
 @dataclass(frozen=True)

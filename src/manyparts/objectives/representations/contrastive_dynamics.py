@@ -17,14 +17,16 @@ from manyparts.objectives.representations.base import FramePasses, action_dimens
 
 @dataclass(frozen=True)
 class ContrastiveDynamicsConfig:
-    """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what others tune it to."""
+    """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what
+    others tune it to."""
 
     weight: float = 1.0
     temperature: float = 1.0
 
 
 class ContrastiveDynamics(Objective):
-    """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among all next frames of the batch (FD implicit)."""
+    """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among all next frames of the batch (FD
+    implicit)."""
 
     def __init__(self, config: ContrastiveDynamicsConfig, model: Representation):
         super().__init__()

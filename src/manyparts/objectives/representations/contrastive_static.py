@@ -1,4 +1,5 @@
-"""Static contrast: two crops of one frame belong together (SimCLR, Chen et al. 2020, arXiv 2002.05709)."""
+"""Static contrast: two crops of one frame belong together (SimCLR, Chen et al. 2020, arXiv
+2002.05709)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from manyparts.objectives.representations.base import FramePasses, head, info_nc
 
 @dataclass(frozen=True)
 class ContrastiveStaticConfig:
-    """shift_pixels: of either crop, drawn apart from frames that are not shifted before. temperature: see
-    `ContrastiveDynamicsConfig`."""
+    """shift_pixels: of either crop, drawn apart from frames that are not shifted before.
+    temperature: see `ContrastiveDynamicsConfig`."""
 
     weight: float = 1.0
     shift_pixels: int = 8
@@ -27,7 +28,8 @@ class ContrastiveStaticConfig:
 
 
 class ContrastiveStatic(Objective):
-    """InfoNCE of h(phi(crop)) against h(phi(another crop)) among all frames of the batch; actions are not used."""
+    """InfoNCE of h(phi(crop)) against h(phi(another crop)) among all frames of the batch; actions
+    are not used."""
 
     def __init__(self, config: ContrastiveStaticConfig, model: Representation):
         super().__init__()
@@ -43,14 +45,20 @@ class ContrastiveStatic(Objective):
     def forward(self, passes: FramePasses) -> Loss:
         real = passes.batch.mask
         one, other = self.predict(passes)
-        return Loss(info_nce(one, other, real.flatten(), self.config.temperature).view(real.shape), real)
+        return Loss(
+            info_nce(one, other, real.flatten(), self.config.temperature).view(real.shape), real
+        )
 
     def _crop(self, passes: FramePasses) -> Float[Tensor, "n e"]:
         batch = passes.batch
-        moved = {name: self._moved(images, passes.generator) for name, images in batch.images.items()}
+        moved = {
+            name: self._moved(images, passes.generator) for name, images in batch.images.items()
+        }
         return self.head(passes.model.embed(replace(batch, images=moved)).flatten(0, 1))
 
-    def _moved(self, images: UInt8[Tensor, "b t c h w"], generator: torch.Generator) -> UInt8[Tensor, "b t c h w"]:
+    def _moved(
+        self, images: UInt8[Tensor, "b t c h w"], generator: torch.Generator
+    ) -> UInt8[Tensor, "b t c h w"]:
         """Every frame shifted in its own way."""
         frames = images.flatten(0, 1)[:, None]
         return random_shift(frames, self.config.shift_pixels, generator).view_as(images)

@@ -11,7 +11,12 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.objectives.base import Objective
-from manyparts.objectives.representations.base import FramePasses, action_dimension, action_mask, head
+from manyparts.objectives.representations.base import (
+    FramePasses,
+    action_dimension,
+    action_mask,
+    head,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class EmbeddingInverseDynamicsConfig:
 
 
 class EmbeddingInverseDynamics(Objective):
-    """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, the same phi on both sides, with gradient through both (ID)."""
+    """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, the same phi on both sides, with gradient through
+    both (ID)."""
 
     def __init__(self, config: EmbeddingInverseDynamicsConfig, model: Representation):
         super().__init__()

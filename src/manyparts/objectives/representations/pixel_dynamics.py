@@ -32,8 +32,8 @@ class PixelDynamicsConfig:
 
 
 class PixelDynamics(Objective):
-    """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, a mean over pixels in [-1, 1] (FD explicit). Images must not be shifted
-    each in its own way, or it learns the shifts."""
+    """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, a mean over pixels in [-1, 1] (FD explicit). Images
+    must not be shifted each in its own way, or it learns the shifts."""
 
     def __init__(self, config: PixelDynamicsConfig, model: Representation):
         super().__init__()
@@ -41,10 +41,12 @@ class PixelDynamics(Objective):
             raise UserError("pixel dynamics predicts images, but the model sees the state alone")
         self.config = config
         self.action = mlp([action_dimension(model), model.embedding_dimension])
-        slots = {name: model.joint.slots[name] for name in model.cameras}
+        slots = {name: model.embodiments.slots[name] for name in model.cameras}
         inputs = 2 * model.embedding_dimension
         self.cameras = model.cameras
-        self.decoders = NamedModules({name: _Decoder(inputs, config.channels, size) for name, size in slots.items()})
+        self.decoders = NamedModules(
+            {name: _Decoder(inputs, config.channels, size) for name, size in slots.items()}
+        )
 
     def predict(self, passes: FramePasses) -> dict[str, Float[Tensor, "b u c h w"]]:
         """The next frames of every camera, from the embeddings before and their actions."""
@@ -55,13 +57,16 @@ class PixelDynamics(Objective):
     def forward(self, passes: FramePasses) -> Loss:
         batch, errors = passes.batch, []
         for name, predicted in self.predict(passes).items():
-            after = pixels(batch.images[name][:, 1:].flatten(0, 1)).unflatten(0, predicted.shape[:2])
+            after = pixels(batch.images[name][:, 1:].flatten(0, 1)).unflatten(
+                0, predicted.shape[:2]
+            )
             errors.append((predicted.float() - after).square().mean(dim=(2, 3, 4)))
         return Loss(torch.stack(errors).mean(dim=0), batch.mask[:, :-1] & batch.mask[:, 1:])
 
 
 class _Decoder(nn.Module):
-    """A vector to a picture: a coarse map, doubled and convolved until it is large enough, then cut to size.
+    """A vector to a picture: a coarse map, doubled and convolved until it is large enough, then cut
+    to size.
 
     Channels lie last in memory, which takes half the time on a CPU.
     """

@@ -32,7 +32,8 @@ from manyparts.studies.engine.stages import (
 
 
 def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
-    """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its own."""
+    """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its
+    own."""
     work: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
         Cut: _cut,
@@ -53,7 +54,9 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
 @contextlib.contextmanager
 def _time_kept(file: Path) -> Iterator[dict[str, float]]:
     """Add what the block takes to the times in `file`, however it ends; they are there after it."""
-    spent: dict[str, float] = json.loads(file.read_text()) if file.exists() else {"seconds": 0.0, "core_seconds": 0.0}
+    spent: dict[str, float] = (
+        json.loads(file.read_text()) if file.exists() else {"seconds": 0.0, "core_seconds": 0.0}
+    )
     began = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
     try:
         yield spent
@@ -70,8 +73,14 @@ def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
     if data.exists():  # it is put in place whole; a kill may have left what it was made from
         shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
         return {}
-    given: dict[str, Any] = {"config": stage.environment, "noise": stage.noise, "keep_failures": stage.keep_failures}
-    collect(stage.tasks, episodes=stage.episodes, output=data, seed=stage.seed, workers=cores, **given)
+    given: dict[str, Any] = {
+        "config": stage.environment,
+        "noise": stage.noise,
+        "keep_failures": stage.keep_failures,
+    }
+    collect(
+        stage.tasks, episodes=stage.episodes, output=data, seed=stage.seed, workers=cores, **given
+    )
     return {}
 
 
@@ -114,10 +123,16 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     run = product(stage, output)
     begun = (run / run_folder.CONFIG).exists()
     origin = stage.start_from and product(stage.start_from, output)
-    mixed, weights = (stage.data.datasets, stage.data.weights) if isinstance(stage.data, Mixed) else ((stage.data,), ())
+    mixed, weights = (
+        (stage.data.datasets, stage.data.weights)
+        if isinstance(stage.data, Mixed)
+        else ((stage.data,), ())
+    )
     data = [product(each, output) for each in mixed]
     train(stage.config, data=data, weights=weights, output=run, start_from=origin, resume=begun)
-    return _parameters(run) | {"train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)}
+    return _parameters(run) | {
+        "train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)
+    }
 
 
 def _drop_training_state(run: Path) -> None:
@@ -169,17 +184,23 @@ def _evaluate_reference(stage: EvaluateReference, output: Path, cores: int) -> d
 
 
 def _parameters(run: Path) -> dict[str, int]:
-    """Learned by gradient in all, averaged targets and frozen text encoders left out; and by this run."""
+    """Learned by gradient in all, averaged targets and frozen text encoders left out; and by this
+    run."""
     from manyparts.models.checkpoint import load_info, resolve
     from manyparts.objectives.system import System
     from manyparts.training.optimizer import train_only, trained
     from manyparts.training.run_folder import read_config
 
     config, _ = read_config(run)
-    system = System.build(config.model, config.objectives, load_info(resolve(run)).joint, config.window)
+    system = System.build(
+        config.model, config.objectives, load_info(resolve(run)).embodiment_set, config.window
+    )
     learned = sum(parameter.numel() for parameter in trained(system).values())
     train_only(system, config.train_only)
-    return {"parameters": learned, "trained_parameters": sum(value.numel() for value in trained(system).values())}
+    return {
+        "parameters": learned,
+        "trained_parameters": sum(value.numel() for value in trained(system).values()),
+    }
 
 
 def _core_seconds() -> float:

@@ -1,4 +1,5 @@
-"""A study as one self-contained HTML page: claims, bars with intervals a setting, learning curves, provenance."""
+"""A study as one self-contained HTML page: claims, bars with intervals a setting, learning curves,
+provenance."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ _CURVE = "loss/behaviour_cloning"
 _LINES = 6  # a chart has so many colours
 
 
-def write_report(study: Study, measurements: Sequence[Measurement], result: StudyResult, output: Path) -> Path:
+def write_report(
+    study: Study, measurements: Sequence[Measurement], result: StudyResult, output: Path
+) -> Path:
     """Write OUTPUT/report.html and return its path."""
     path = output / REPORT
     parts = [
@@ -39,7 +42,9 @@ def write_report(study: Study, measurements: Sequence[Measurement], result: Stud
         "<h2>How to read this</h2>",
         "".join(f"<p>{escape(note)}</p>" for note in [*_READING, *study.notes]),
         "<h2>Provenance</h2>",
-        definitions(flatten({key: value for key, value in result.provenance.items() if key != "notes"})),
+        definitions(
+            flatten({key: value for key, value in result.provenance.items() if key != "notes"})
+        ),
         "<footer>Written by manyparts.</footer>",
     ]
     write_page(path, title=escape(f"study {study.name}"), body=parts)
@@ -75,8 +80,14 @@ def _claims(result: StudyResult) -> str:
         found = result.comparison(verdict.better, verdict.worse, verdict.setting)
         if found is not None:
             compared = [_difference(found.difference), f"{found.probability.mean:.2f}"]
-            groups.setdefault(verdict.words, []).append([escape(verdict.setting), escape(verdict.verdict), *compared])
-    unmeasured = [words for words in dict.fromkeys(verdict.words for verdict in result.verdicts) if words not in groups]
+            groups.setdefault(verdict.words, []).append(
+                [escape(verdict.setting), escape(verdict.verdict), *compared]
+            )
+    unmeasured = [
+        words
+        for words in dict.fromkeys(verdict.words for verdict in result.verdicts)
+        if words not in groups
+    ]
     rest = f"<p>Not measured: {escape('; '.join(unmeasured))}.</p>" if unmeasured else ""
     return "<h2>What is claimed, and what was found</h2>" + _table(heads, groups, numbers=2) + rest
 
@@ -97,7 +108,15 @@ def _row(study: Study, result: StudyResult, row: Row) -> list[str]:
     bar = interval_bar(row.mean, row.low, row.high, width=90)
     cost = [len(row.seeds), row.training_steps, f"{row.train_seconds:.0f}", f"{row.core_hours:.2f}"]
     solved = f"{row.solved} of {len(row.tasks)}"
-    return [escape(row.method), bar, _score(row), *compared, solved, *map(str, cost), f"{row.parameters / 1e6:.3g} M"]
+    return [
+        escape(row.method),
+        bar,
+        _score(row),
+        *compared,
+        solved,
+        *map(str, cost),
+        f"{row.parameters / 1e6:.3g} M",
+    ]
 
 
 def _score(row: Row) -> str:
@@ -105,7 +124,8 @@ def _score(row: Row) -> str:
 
 
 def _beside_the_paper(study: Study, result: StudyResult) -> str:
-    """Our score and the paper's, where it reports one, and on how many trajectories each pretrained."""
+    """Our score and the paper's, where it reports one, and on how many trajectories each
+    pretrained."""
     groups: dict[str, list[list[str]]] = {}
     for row in result.rows:
         if (row.method, row.setting) in study.published:
@@ -124,13 +144,16 @@ def _beside_the_paper(study: Study, result: StudyResult) -> str:
 
 
 def _by_size(study: Study, result: StudyResult) -> str:
-    """The score by the number of demonstrations, and of pretraining trajectories, of methods measured with several."""
+    """The score by the number of demonstrations, and of pretraining trajectories, of methods
+    measured with several."""
     charts = []
     for place in dict.fromkeys(row.place for row in result.rows):
         rows = [row for row in result.rows if row.place == place and row.demonstrations is not None]
         largest = max((row.pretraining or 0 for row in rows), default=0)
         at_largest = [row for row in rows if row.pretraining in (None, largest)]
-        charts += _charts(study, place, at_largest, "demonstrations", lambda row: row.demonstrations)
+        charts += _charts(
+            study, place, at_largest, "demonstrations", lambda row: row.demonstrations
+        )
         for shots in dict.fromkeys(row.demonstrations for row in rows):
             few = [row for row in rows if row.demonstrations == shots]
             label = f"pretraining trajectories, then {shots} demonstrations"
@@ -138,7 +161,9 @@ def _by_size(study: Study, result: StudyResult) -> str:
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
-def _charts(study: Study, place: str, rows: Sequence[Row], label: str, size: Callable[[Row], int | None]) -> list[str]:
+def _charts(
+    study: Study, place: str, rows: Sequence[Row], label: str, size: Callable[[Row], int | None]
+) -> list[str]:
     """One for each group of methods of which some were measured at several sizes."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for row in sorted(rows, key=lambda row: size(row) or 0):
@@ -165,7 +190,11 @@ def _probes(result: StudyResult) -> str:
     for row in probed:  # rows that differ in the number of demonstrations have one representation
         first.setdefault((row.place, row.method, row.pretraining), row)
     for row in first.values():
-        name = row.method if row.pretraining is None else f"{row.method}, {row.pretraining} trajectories"
+        name = (
+            row.method
+            if row.pretraining is None
+            else f"{row.method}, {row.pretraining} trajectories"
+        )
         cells = [f"{row.probes[kind]:.2f}" if kind in row.probes else "" for kind in kinds]
         groups.setdefault(row.place, []).append([escape(name), *cells])
     if not groups:
@@ -189,11 +218,17 @@ def _tasks(study: Study, result: StudyResult) -> str:
         found = sorted(row.tasks.items(), key=lambda item: -item[1])
         intervals = {task: wilson(round(mean * episodes), episodes) for task, mean in found}
         cells = [
-            [escape(task), interval_bar(each.mean, each.low, each.high, width=90), f"{each.mean:.2f}"]
+            [
+                escape(task),
+                interval_bar(each.mean, each.low, each.high, width=90),
+                f"{each.mean:.2f}",
+            ]
             for task, each in intervals.items()
         ]
         table = _table(["task", "", "success"], {"": cells}, numbers=2)
-        parts.append(f"<details><summary>{escape(row.setting)}: {row.solved} of {len(cells)} solved</summary>{table}")
+        parts.append(
+            f"<details><summary>{escape(row.setting)}: {row.solved} of {len(cells)} solved</summary>{table}"
+        )
     return f"<h2>Each task under {escape(study.reference)}</h2>" + "</details>".join([*parts, ""])
 
 
@@ -204,13 +239,21 @@ def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> 
         for each in reversed(measurements)
         if not each.demonstrations and isinstance(each.evaluations[0], Evaluate)
     }
-    rows = {method: _metrics(product(run, output)) for method, run in runs.items() if is_done(run, output)}
+    rows = {
+        method: _metrics(product(run, output))
+        for method, run in runs.items()
+        if is_done(run, output)
+    }
     if not any(_CURVE in row for found in rows.values() for row in found):
         return ""
     charts = [
         line_chart(
             {method: _line(rows[method], _CURVE) for method in methods[:_LINES] if method in rows},
-            {method: _line(rows[method], _CURVE.replace("loss", "validation")) for method in methods if method in rows},
+            {
+                method: _line(rows[method], _CURVE.replace("loss", "validation"))
+                for method in methods
+                if method in rows
+            },
             title=f"{title}: imitation loss",
             x_label="step of the last phase",
         )
@@ -223,7 +266,10 @@ def _curves(study: Study, measurements: Sequence[Measurement], output: Path) -> 
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def _line(rows: Sequence[Mapping[str, Any]], name: str) -> Line:
@@ -235,17 +281,35 @@ def _difference(found: Any) -> str:
     return f'{found.mean:+.2f} <span class="interval">[{found.low:+.2f}, {found.high:+.2f}]</span>'
 
 
-def _table(heads: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], *, numbers: int) -> str:
-    """Cells are HTML; a column without a name gives way in a narrow window. groups: rows by the name above them.
-    numbers: the column from which on cells are numbers."""
-    kinds = ["number" if index >= numbers else "" if name else "spare" for index, name in enumerate(heads)]
-    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for kind, name in zip(kinds, heads, strict=True))
+def _table(
+    heads: Sequence[str], groups: Mapping[str, Sequence[Sequence[str]]], *, numbers: int
+) -> str:
+    """Cells are HTML; a column without a name gives way in a narrow window. groups: rows by the
+    name above them. numbers: the column from which on cells are numbers."""
+    kinds = [
+        "number" if index >= numbers else "" if name else "spare"
+        for index, name in enumerate(heads)
+    ]
+    head = "".join(
+        f'<th class="{kind}">{escape(name)}</th>' for kind, name in zip(kinds, heads, strict=True)
+    )
     lines = []
     for name, rows in groups.items():
-        lines += [f'<tr class="group"><th colspan="{len(heads)}"><span>{escape(name)}</span></th></tr>'] if name else []
+        lines += (
+            [f'<tr class="group"><th colspan="{len(heads)}"><span>{escape(name)}</span></th></tr>']
+            if name
+            else []
+        )
         lines += [
             "".join(
-                ["<tr>", *(f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds, row, strict=True)), "</tr>"]
+                [
+                    "<tr>",
+                    *(
+                        f'<td class="{kind}">{cell}</td>'
+                        for kind, cell in zip(kinds, row, strict=True)
+                    ),
+                    "</tr>",
+                ]
             )
             for row in rows
         ]

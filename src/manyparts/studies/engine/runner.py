@@ -1,4 +1,5 @@
-"""Runs the stages of a study: all cores at work, each stage once, what is done is skipped, failures stand alone."""
+"""Runs the stages of a study: all cores at work, each stage once, what is done is skipped, failures
+stand alone."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ from manyparts.core.host.processes import ending
 from manyparts.core.printing import say
 from manyparts.core.progress import progress_bar
 from manyparts.core.storage.caches import CACHE_VARIABLES
-from manyparts.core.storage.locked_folder import claim
+from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.rollout.workers import ONE_THREAD
 from manyparts.studies.engine.stages import (
     LOG,
     Stage,
     Train,
-    begin_anew,
     is_done,
     label,
     left_to_do,
     needs,
+    redo,
     write_description,
 )
 from manyparts.studies.engine.worker import Workers
@@ -37,7 +38,8 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass
 class Outcome:
-    """What a call did. failed: stages whose process ended badly. blocked: those that need one of them."""
+    """What a call did. failed: stages whose process ended badly. blocked: those that need one of
+    them."""
 
     done: list[Stage] = field(default_factory=list)
     failed: list[Stage] = field(default_factory=list)
@@ -45,20 +47,25 @@ class Outcome:
 
 
 def run_stages(
-    stages: Sequence[Stage], output: Path, *, manifest: Mapping[str, Any], workers: int | None = None
+    stages: Sequence[Stage],
+    output: Path,
+    *,
+    manifest: Mapping[str, Any],
+    workers: int | None = None,
 ) -> Outcome:
-    """Do the stages that are not done under `output`, those each one needs before it; failed ones are tried again.
+    """Do the stages that are not done under `output`, those each one needs before it; failed ones
+    are tried again.
 
-    workers: processes at a time, each with one thread; None: one a core. A stage that has nothing beside it uses them
-    all, where it can. manifest: JSON values that the output
-    folder was begun with. A kill costs at most what a stage did since its last checkpoint or episode. SIGINT is
-    passed on, and raised as KeyboardInterrupt once every process has saved its work. Raises UserError if another
-    runner holds the folder.
+    workers: processes at a time, each with one thread; None: one a core. A stage that has nothing
+    beside it uses them all, where it can. manifest: JSON values that the output folder was begun
+    with. A kill costs at most what a stage did since its last checkpoint or episode. SIGINT is
+    passed on, and raised as KeyboardInterrupt once every process has saved its work. Raises
+    UserError if another runner holds the folder.
     """
     count = cores() if workers is None else workers
     if count < 1:
         raise UserError(f"{count} workers; at least 1 is needed")
-    with claim(output, manifest):
+    with locked_folder(output, manifest):
         pool = _Pool(list(stages), output, count)
         with progress_bar("study", len(stages)) as bar, contextlib.closing(pool):
             try:
@@ -74,7 +81,12 @@ def run_stages(
 
 def _summary(outcome: Outcome) -> str:
     counts = {"failed": outcome.failed, "not begun": outcome.blocked}
-    return ", ".join([f"{len(outcome.done)} stages done", *(f"{len(of)} {word}" for word, of in counts.items() if of)])
+    return ", ".join(
+        [
+            f"{len(outcome.done)} stages done",
+            *(f"{len(of)} {word}" for word, of in counts.items() if of),
+        ]
+    )
 
 
 class _Pool:
@@ -85,7 +97,7 @@ class _Pool:
         self._waiting = left_to_do(stages, output)
         for stage in self._waiting:
             if is_done(stage, output):
-                begin_anew(stage, output)
+                redo(stage, output)
         waiting = {stage.key for stage in self._waiting}
         self.outcome = Outcome(done=[stage for stage in stages if stage.key not in waiting])
         self._done = {stage.key for stage in self.outcome.done}
@@ -93,7 +105,9 @@ class _Pool:
         environment = dict(os.environ)
         if not any(map(os.environ.get, CACHE_VARIABLES)):
             environment[CACHE_VARIABLES[0]] = str(output.resolve() / "cache")
-        environment |= dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment |= dict.fromkeys(ONE_THREAD, "1") | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
+        }
         self._processes = Workers(environment)
 
     def advance(self) -> bool:
@@ -117,7 +131,10 @@ class _Pool:
 
     def stop(self) -> None:
         """Ask every process to save its work and wait for it; a second interrupt kills them."""
-        print(f"\nstopping {len(self._running)} stages; the same command continues them", file=sys.stderr)
+        print(
+            f"\nstopping {len(self._running)} stages; the same command continues them",
+            file=sys.stderr,
+        )
         for process in self._running:
             process.interrupt()
         while not all(process.ended() for process in self._running):
@@ -128,9 +145,11 @@ class _Pool:
         self._processes.close()
 
     def _next(self) -> tuple[Stage, int] | None:
-        """The first stage that could run, with its cores, once they are free: those that others leave it, or, as it is
-        part of what the stage is, the number of its training's processes."""
-        ready = [stage for stage in self._waiting if all(each.key in self._done for each in needs(stage))]
+        """The first stage that could run, with its cores, once they are free: those that others
+        leave it, or, as it is part of what the stage is, the number of its training's processes."""
+        ready = [
+            stage for stage in self._waiting if all(each.key in self._done for each in needs(stage))
+        ]
         free = self.workers - sum(process.cores for process in self._running)
         if not ready:
             return None
@@ -147,7 +166,10 @@ class _Pool:
             say(f"{count} {label(stage)}: {process.seconds():.0f} s", error=True)
         else:
             self.outcome.failed.append(stage)
-            say(f"failed: {label(stage)}: {process.last_words()}; its log: {process.log}", error=True)
+            say(
+                f"failed: {label(stage)}: {process.last_words()}; its log: {process.log}",
+                error=True,
+            )
 
 
 class _Process:
@@ -157,7 +179,10 @@ class _Process:
         self.stage, self.cores, self._began = stage, cores, time.monotonic()
         place = write_description(stage, output)
         self.log = place / LOG
-        self._processes, self._number = processes, processes.begin(place.resolve(), cores, self.log.resolve())
+        self._processes, self._number = (
+            processes,
+            processes.begin(place.resolve(), cores, self.log.resolve()),
+        )
 
     def ended(self) -> bool:
         return self._code is not None
@@ -176,4 +201,8 @@ class _Process:
         """The last line of the log, or how the process ended."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         code = self._code or 0
-        return next((line for line in reversed(lines) if line.strip()), "") if code > 0 else ending(code)
+        return (
+            next((line for line in reversed(lines) if line.strip()), "")
+            if code > 0
+            else ending(code)
+        )

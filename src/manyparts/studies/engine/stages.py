@@ -29,8 +29,9 @@ DONE_BEFORE = "done_before.json"  # of a stage that is made anew, until it is do
 
 
 class _Keyed:
-    """Of equal content, equal key; a stage's content includes all stages it needs. What has its default value does not
-    count, so that an option that comes later renames nothing that is done."""
+    """Of equal content, equal key; a stage's content includes all stages it needs. What has its
+    default value does not count, so that an option that comes later renames nothing that is
+    done."""
 
     @cached_property
     def key(self) -> str:
@@ -39,7 +40,8 @@ class _Keyed:
 
 @dataclass(frozen=True)
 class Collect(_Keyed):
-    """Demonstrations of the tasks' experts. keep_failures: also attempts that failed, which show dynamics as well."""
+    """Demonstrations of the tasks' experts. keep_failures: also attempts that failed, which show
+    dynamics as well."""
 
     tasks: tuple[str, ...]
     episodes: int
@@ -51,7 +53,8 @@ class Collect(_Keyed):
 
 @dataclass(frozen=True)
 class Cut(_Keyed):
-    """Some episodes of a dataset that a user has. location: see `EpisodeDataset.open`; fingerprint: of its content."""
+    """Some episodes of a dataset that a user has. location: see `EpisodeDataset.open`; fingerprint:
+    of its content."""
 
     location: str
     fingerprint: str
@@ -77,14 +80,14 @@ class Train(_Keyed):
 
 @dataclass(frozen=True)
 class Evaluate(_Keyed):
-    """`run` on `episodes` episodes of each task, each until it is solved, or to its end. seed: of the goals, the same
-    for all that are compared. planner: what a dynamics model acts with."""
+    """`run` on `episodes` episodes of each task, each until it is solved, or to its end. seed: of
+    the goals, the same for all that are compared. planner: what a dynamics model acts with."""
 
     run: Train
     tasks: tuple[str, ...]
     episodes: int
     seed: int = 0
-    prompts: Prompts = "sentence"
+    prompts: Prompts = "instruction"
     max_steps: int | None = None
     split: Split = "evaluation"
     until_success: bool = True
@@ -106,8 +109,8 @@ class EvaluateReference(_Keyed):
 
 @dataclass(frozen=True)
 class Score(_Keyed):
-    """How far the actions of `run`, a policy over a representation, are from those of episodes kept from it; and what
-    of the state can be read off the representation."""
+    """How far the actions of `run`, a policy over a representation, are from those of episodes kept
+    from it; and what of the state can be read off the representation."""
 
     run: Train
     data: Cut
@@ -115,7 +118,8 @@ class Score(_Keyed):
 
 @dataclass(frozen=True)
 class Probe(_Keyed):
-    """What of the state, and of the goal, can be read off the representation of `run`, on demonstrations of others."""
+    """What of the state, and of the goal, can be read off the representation of `run`, on
+    demonstrations of others."""
 
     run: Train
     data: Collect
@@ -140,9 +144,13 @@ def label(stage: Stage) -> str:
     if isinstance(stage, EvaluateReference):
         return f"reference-{stage.agent}-{_named(stage.tasks)}"
     if isinstance(stage, Evaluate):
-        return f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
+        return (
+            f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
+        )
     if isinstance(stage, Score | Probe):
-        return f"{type(stage).__name__.lower()}-{stage.run.config.phase}-seed{stage.run.config.seed}"
+        return (
+            f"{type(stage).__name__.lower()}-{stage.run.config.phase}-seed{stage.run.config.seed}"
+        )
     if isinstance(stage, Cut):
         return f"cut-{len(stage.episodes)}-episodes"
     return f"collect-{_named(stage.tasks)}-{stage.episodes}"
@@ -202,8 +210,8 @@ def is_done(stage: Stage, output: Path) -> bool:
 
 
 def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
-    """Those that were never done, and those that were, but whose data or weights these need and do not find, as in an
-    archive of a study that left them out. stages: each after those it needs."""
+    """Those that were never done, and those that were, but whose data or weights these need and do
+    not find, as in an archive of a study that left them out. stages: each after those it needs."""
     found: list[Stage] = []
     needed: set[str] = set()
     for stage in reversed(stages):
@@ -214,9 +222,9 @@ def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
     return found[::-1]
 
 
-def begin_anew(stage: Stage, output: Path) -> None:
-    """Let a stage that is done, but lacks its product, be done once more. Its `facts` are kept until then; those of the
-    second time replace them, so that its time counts once."""
+def redo(stage: Stage, output: Path) -> None:
+    """Let a stage that is done, but lacks its product, be done once more. Its `facts` are kept
+    until then; those of the second time replace them, so that its time counts once."""
     place = folder(stage, output)
     shutil.rmtree(product(stage, output), ignore_errors=True)
     (place / SPENT).unlink(missing_ok=True)
@@ -234,9 +242,10 @@ def _has_product(stage: Stage, output: Path) -> bool:
 
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
-    """What a stage says of itself that is done, or was and is being made anew. Train: `parameters` learned in all and
-    `trained_parameters` of them, `train_seconds` within optimiser steps. All: `seconds` and `core_seconds` (of
-    computing, processes added up) of all processes that worked on it, but for those that were killed outright."""
+    """What a stage says of itself that is done, or was and is being made anew. Train: `parameters`
+    learned in all and `trained_parameters` of them, `train_seconds` within optimiser steps. All:
+    `seconds` and `core_seconds` (of computing, processes added up) of all processes that worked on
+    it, but for those that were killed outright."""
     done, before = (folder(stage, output) / name for name in (DONE, DONE_BEFORE))
     return json.loads((done if done.exists() else before).read_text())
 

@@ -1,4 +1,5 @@
-"""What a study is: measurements of methods in settings, the stages they need, and the claims they test."""
+"""What a study is: measurements of methods in settings, the stages they need, and the claims they
+test."""
 
 from __future__ import annotations
 
@@ -9,16 +10,18 @@ from typing import Literal
 from manyparts.studies.engine.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
 Score = Literal["success", "reward a step"]
-"""What a study compares: of every episode whether it was solved, or the mean reward of its steps."""
+"""What a study compares: of every episode whether it was solved, or the mean reward of its
+steps."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One seed of a method in a setting. evaluations: together its episodes, each task in one of them; of one agent, or
-    of references, which learned nothing.
+    """One seed of a method in a setting. evaluations: together its episodes, each task in one of
+    them; of one agent, or of references, which learned nothing.
 
-    What settings differ in, where it is that: demonstrations: of the evaluated tasks that the agent was tuned on;
-    pretraining: trajectories before that; place: an environment. probe: of the agent's representation.
+    What settings differ in, where it is that: demonstrations: of the evaluated tasks that the agent
+    was tuned on; pretraining: trajectories before that; place: an environment. probe: of the
+    agent's representation.
     """
 
     method: str
@@ -33,11 +36,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says: `better` is above `worse` by more than `margin`. It shows where the interval of their
-    difference is above the margin, and the opposite shows where it is below.
+    """What a paper says: `better` is above `worse` by more than `margin`. It shows where the
+    interval of their difference is above the margin, and the opposite shows where it is below.
 
-    margin: in the score's units, so that .1 is ten points of success; -.1: `better` falls behind by less than ten.
-    largest_pretraining: the claim is only of settings with the largest number of pretraining trajectories of a place.
+    margin: in the score's units, so that .1 is ten points of success; -.1: `better` falls behind by
+    less than ten. largest_pretraining: the claim is only of settings with the largest number of
+    pretraining trajectories of a place.
     """
 
     better: str
@@ -51,10 +55,11 @@ class Claim:
 class Study:
     """name: for people and folders. reference: the method that every other one is compared with.
 
-    measurements: those of a preset's name and a number of seeds, the most telling ones first. seeds: of each method,
-    where no number is given. score: what methods are compared by. groups: a title to the methods that share a chart,
-    six at most. published: (method, setting) to the score that the paper reports; published_pretraining: setting to the
-    number of trajectories that it pretrained on there. notes: what a reader of the results must know.
+    measurements: those of a preset's name and a number of seeds, the most telling ones first.
+    seeds: of each method, where no number is given. score: what methods are compared by. groups: a
+    title to the methods that share a chart, six at most. published: (method, setting) to the score
+    that the paper reports; published_pretraining: setting to the number of trajectories that it
+    pretrained on there. notes: what a reader of the results must know.
     """
 
     name: str

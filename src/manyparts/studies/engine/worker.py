@@ -1,4 +1,5 @@
-"""Processes that do the stages of a study, forked from one that has imported what they need, and both its ends.
+"""Processes that do the stages of a study, forked from one that has imported what they need, and
+both its ends.
 
 A stage often computes for a few seconds, and importing takes three (docs/log.md, 2026-11-25).
 """
@@ -56,7 +57,8 @@ class Workers:
         theirs.close()
 
     def begin(self, place: Path, cores: int, log: Path) -> int:
-        """Start a process that does the stage of the folder `place`, its output appended to `log`; its number."""
+        """Start a process that does the stage of the folder `place`, its output appended to `log`;
+        its number."""
         if self._server.poll() is not None:
             self._start()
         number = len(self._codes)
@@ -65,14 +67,17 @@ class Workers:
         return number
 
     def exit_code(self, number: int) -> int | None:
-        """None while it runs; 0 done, 2 bad input, 130 interrupted, minus a signal's number if that ended it."""
+        """None while it runs; 0 done, 2 bad input, 130 interrupted, minus a signal's number if that
+        ended it."""
         try:
             while self._connection.poll():
                 ended, code = self._connection.recv()
                 self._codes[ended] = code
         except (EOFError, OSError):  # the server died, and with it all that ran
             died = self._server.wait()
-            self._codes = {each: died if code is None else code for each, code in self._codes.items()}
+            self._codes = {
+                each: died if code is None else code for each, code in self._codes.items()
+            }
         return self._codes[number]
 
     def interrupt(self, number: int) -> None:
@@ -85,17 +90,24 @@ class Workers:
         self._server.wait()
 
     def _tell(self, message: object) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `exit_code` will find out
+        with contextlib.suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # `exit_code` will find out
             self._connection.send(message)
 
 
 def serve(descriptor: int) -> None:
-    """Fork a process for each stage that the runner names, pass interrupts on, tell how each ended; end with it."""
+    """Fork a process for each stage that the runner names, pass interrupts on, tell how each ended;
+    end with it."""
     connection = Connection(descriptor)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell would have it ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background shell would have it ignored
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until a stage can answer it
     life, held = os.pipe()
-    if sys.platform == "linux":  # elsewhere a fork after such imports is not safe: each process imports for itself
+    if (
+        sys.platform == "linux"
+    ):  # elsewhere a fork after such imports is not safe: each process imports for itself
         for module in _NEEDED:
             importlib.import_module(module)
     processes: dict[int, int] = {}
@@ -121,7 +133,8 @@ def serve(descriptor: int) -> None:
 
 
 def _do(place: Path, cores: int, log: Path, life: int) -> NoReturn:
-    """A forked process, from its begin to its end. `life`: a pipe that ends when the server does."""
+    """A forked process, from its begin to its end. `life`: a pipe that ends when the server
+    does."""
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)

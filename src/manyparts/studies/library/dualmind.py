@@ -1,4 +1,5 @@
-"""The comparisons of DualMind (Wei et al. 2023): every method on the same data, for the same number of steps."""
+"""The comparisons of DualMind (Wei et al. 2023): every method on the same data, for the same number
+of steps."""
 
 from __future__ import annotations
 
@@ -20,18 +21,18 @@ from manyparts.training.config import TrainConfig
 
 VISUAL_TOKENS = (1, 4, 8, 16)
 DUAL, IMITATION, HEAD = "dual-phase", "imitation only", "self-supervised, then a head"
-JOINT, GATO, PREFIX = "both losses jointly", "Gato-style", "prefix prompts"
+BOTH, GATO, PREFIX = "both losses jointly", "Gato-style", "prefix prompts"
 ONLINE_TARGET = "online-encoder target"
-RECIPES = (DUAL, IMITATION, HEAD, JOINT, GATO)
+RECIPES = (DUAL, IMITATION, HEAD, BOTH, GATO)
 
 
 @dataclass(frozen=True)
 class Scale:
     """What a preset of the study fixes. size: of the training presets.
 
-    demonstrations: a task. episodes: a task, evaluated. shots: demonstrations of a held-out task. max_steps: of an
-    evaluated episode. same_seconds: steps that a one-phase method takes in dual-phase's seconds, as measured.
-    precision: of training.
+    demonstrations: a task. episodes: a task, evaluated. shots: demonstrations of a held-out task.
+    max_steps: of an evaluated episode. same_seconds: steps that a one-phase method takes in
+    dual-phase's seconds, as measured. precision: of training.
     """
 
     size: str
@@ -63,15 +64,23 @@ def _scale(preset: str) -> Scale:
     if preset == "laptop":
         return Scale(
             size="laptop",
-            tasks=tuple(registry.expand(["metaworld/ml10-train"])),  # harder than the quickstart's, which leave no room
-            held_out=("metaworld/drawer-open", "metaworld/door-close", "metaworld/sweep-into"),  # three of ML10's five
+            tasks=tuple(
+                registry.expand(["metaworld/ml10-train"])
+            ),  # harder than the quickstart's, which leave no room
+            held_out=(
+                "metaworld/drawer-open",
+                "metaworld/door-close",
+                "metaworld/sweep-into",
+            ),  # three of ML10's five
             demonstrations=50,
             episodes=20,
             max_steps=300,
             shots=(1, 5, 10),
             few_shot_steps=150,
-            environment=EnvConfig(cameras=("workspace_side",)),  # from in front, doors hide what is to be done
-            same_seconds={IMITATION: 1300, JOINT: 720, GATO: 1000},  # docs/log.md
+            environment=EnvConfig(
+                cameras=("workspace_side",)
+            ),  # from in front, doors hide what is to be done
+            same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},  # docs/log.md
             precision="bf16",  # two thirds of the time, on CPUs that know it
         )
     return Scale(
@@ -89,7 +98,8 @@ def _scale(preset: str) -> Scale:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Every method on unseen goals and on held-out tasks zero-shot, the five recipes few-shot as well; seed by seed."""
+    """Every method on unseen goals and on held-out tasks zero-shot, the five recipes few-shot as
+    well; seed by seed."""
     scale = _scale(preset)
     return [
         measurement
@@ -100,12 +110,14 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
-    """The run that is evaluated for each method. All take as many optimiser steps, over all their phases, but for those
-    that stand for dual-phase's seconds."""
+    """The run that is evaluated for each method. All take as many optimiser steps, over all their
+    phases, but for those that stand for dual-phase's seconds."""
     scale = _scale(preset)
     data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment)
     first, second = (
-        one_process(train_preset(f"dualmind/{phase}-{scale.size}"), seed=seed, precision=scale.precision)
+        one_process(
+            train_preset(f"dualmind/{phase}-{scale.size}"), seed=seed, precision=scale.precision
+        )
         for phase in ("phase1", "phase2")
     )
 
@@ -115,26 +127,31 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
     def with_tokens(count: int) -> Train:
         tokens = {"visual_tokens": count}
         return two_phases(
-            replace(first, model=replace(first.model, **tokens)), replace(second, model=replace(second.model, **tokens))
+            replace(first, model=replace(first.model, **tokens)),
+            replace(second, model=replace(second.model, **tokens)),
         )
 
     recipes = {
         DUAL: two_phases(first),
         IMITATION: Train(_whole(first, second, "imitation"), data),
         HEAD: two_phases(first, _head_only(second)),
-        JOINT: Train(_joint(first, second), data),
+        BOTH: Train(_joint(first, second), data),
         GATO: Train(_gato(first, second), data),
     }
     timed = {
-        same_seconds(name): replace(recipes[name], config=replace(recipes[name].config, steps=steps))
+        same_seconds(name): replace(
+            recipes[name], config=replace(recipes[name].config, steps=steps)
+        )
         for name, steps in scale.same_seconds.items()
     }
     variants = {
-        f"phase II variant {number}": two_phases(first, _variant(first, second, number)) for number in range(1, 5)
+        f"phase II variant {number}": two_phases(first, _variant(first, second, number))
+        for number in range(1, 5)
     }
     tokens = {f"visual tokens {count}": with_tokens(count) for count in VISUAL_TOKENS}
     without = {
-        f"without {name.replace('_', ' ')}": two_phases(_without(first, name)) for name in sorted(first.objectives)
+        f"without {name.replace('_', ' ')}": two_phases(_without(first, name))
+        for name in sorted(first.objectives)
     }
     online = {"forward_dynamics": ForwardDynamicsConfig(target="online")}
     return {
@@ -170,11 +187,14 @@ def same_seconds(method: str) -> str:
 def _tuned(run: Train, task: str, shots: int, scale: Scale, seed: int) -> Train:
     """Other seeds see other demonstrations."""
     data = Collect((task,), shots, seed=1000 + seed, environment=scale.environment)
-    return tuned(run, data, train_preset(f"dualmind/phase2-{scale.size}"), steps=scale.few_shot_steps)
+    return tuned(
+        run, data, train_preset(f"dualmind/phase2-{scale.size}"), steps=scale.few_shot_steps
+    )
 
 
 def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:
-    """Phase II from fresh weights: everything trained, images augmented, for the steps of both phases."""
+    """Phase II from fresh weights: everything trained, images augmented, for the steps of both
+    phases."""
     return replace(
         second,
         phase=phase,
@@ -187,11 +207,14 @@ def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:
 
 
 def _joint(first: TrainConfig, second: TrainConfig) -> TrainConfig:
-    return replace(_whole(first, second, "joint"), objectives={**first.objectives, **second.objectives})
+    return replace(
+        _whole(first, second, "joint"), objectives={**first.objectives, **second.objectives}
+    )
 
 
 def _gato(first: TrainConfig, second: TrainConfig) -> TrainConfig:
-    """One phase, one stream: the prompt, then every step's observation and action, each seeing all before it."""
+    """One phase, one stream: the prompt, then every step's observation and action, each seeing all
+    before it."""
     whole = _prefixed(_whole(first, second, "gato"))
     cloning = second.objectives["behaviour_cloning"]
     assert isinstance(cloning, BehaviourCloningConfig), cloning
@@ -201,13 +224,24 @@ def _gato(first: TrainConfig, second: TrainConfig) -> TrainConfig:
 def _head_only(second: TrainConfig) -> TrainConfig:
     """A head on the frozen model, which has no prompt: what phase I alone knows."""
     head = ("objectives.behaviour_cloning.*",)
-    return replace(second, phase="head", model=replace(second.model, prompt=None), train_only=head, new_parameters=head)
+    return replace(
+        second,
+        phase="head",
+        model=replace(second.model, prompt=None),
+        train_only=head,
+        new_parameters=head,
+    )
 
 
 def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfig:
-    """Phase II with a freezing variant; the fourth trains the encoder, so its tokens cannot be cached."""
+    """Phase II with a freezing variant; the fourth trains the encoder, so its tokens cannot be
+    cached."""
     chosen = replace(second, train_only=trained_parts(number, layers=transformer(second).layers))
-    return replace(chosen, cache_features=False, augmentation=first.augmentation) if number == 4 else chosen
+    return (
+        replace(chosen, cache_features=False, augmentation=first.augmentation)
+        if number == 4
+        else chosen
+    )
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
@@ -218,7 +252,9 @@ def _prefixed(config: TrainConfig) -> TrainConfig:
 
 
 def _without(first: TrainConfig, name: str) -> TrainConfig:
-    return replace(first, objectives={key: value for key, value in first.objectives.items() if key != name})
+    return replace(
+        first, objectives={key: value for key, value in first.objectives.items() if key != name}
+    )
 
 
 STUDY = Study(
@@ -233,7 +269,7 @@ STUDY = Study(
     claims=(
         Claim(DUAL, IMITATION, "dynamics first beats imitation only"),
         Claim(DUAL, HEAD, "the prompted second phase beats self-supervision with a head"),
-        Claim(DUAL, JOINT, "two phases beat both losses jointly"),
+        Claim(DUAL, BOTH, "two phases beat both losses jointly"),
         Claim(DUAL, GATO, "dual-phase training beats a Gato-style agent"),
         Claim(DUAL, PREFIX, "cross-attention to the prompt beats a prefix"),
         Claim("visual tokens 8", "visual tokens 1", "several visual tokens beat one"),

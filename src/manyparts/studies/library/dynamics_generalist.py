@@ -1,5 +1,6 @@
-"""One dynamics model of many bodies, then bodies that it never saw (Schubert et al. 2023): planning with it around its
-own policy, against following that policy and against planning alone, tuned on a few episodes or not at all."""
+"""One dynamics model of many bodies, then bodies that it never saw (Schubert et al. 2023): planning
+with it around its own policy, against following that policy and against planning alone, tuned on a
+few episodes or not at all."""
 
 from __future__ import annotations
 
@@ -9,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from manyparts.agents.expert import Noise
 from manyparts.envs.base import EnvConfig
-from manyparts.envs.suites.walkers_bodies import draw_body
+from manyparts.envs.suites.walkers_morphologies import draw_morphology
 from manyparts.evaluation.episodes import Reference
 from manyparts.methods import preset as train_preset
 from manyparts.planners import FollowConfig, MppiConfig, PlannerConfig
 from manyparts.studies.engine.stages import Collect, Evaluate, EvaluateReference, Train, one_process
 from manyparts.studies.engine.study import Claim, Measurement, Study
-from manyparts.studies.library.settings import ZERO_SHOT_BODIES, few_shot_bodies
+from manyparts.studies.library.settings import ZERO_SHOT_BODIES, few_shot_embodiments
 from manyparts.training.config import TrainConfig
 
 PLANNING, ALONE, POLICY = "planning", "planning without its policy", "the same model as a policy"
@@ -27,10 +28,11 @@ SIMULATOR, RANDOM = "planning on the true simulator", "random actions"
 class Scale:
     """What a preset of the study fixes. size: of the training preset.
 
-    bodies: learned first, each from so many demonstrations, and those that noise spoiled; unseen: evaluated. shots:
-    episodes of an unseen body, all with noise: an expert's without any tells nothing of other actions. tuning:
-    optimiser steps with four of these or more, with fewer in proportion; scratch: of a model that knows nothing else.
-    episodes: of each body, evaluated, of so many steps, as those recorded.
+    bodies: learned first, each from so many demonstrations, and those that noise spoiled; unseen:
+    evaluated. shots: episodes of an unseen body, all with noise: an expert's without any tells
+    nothing of other actions. tuning: optimiser steps with four of these or more, with fewer in
+    proportion; scratch: of a model that knows nothing else. episodes: of each body, evaluated, of
+    so many steps, as those recorded.
     """
 
     size: str
@@ -43,8 +45,8 @@ class Scale:
     episodes: int
     max_steps: int
     planner: MppiConfig
-    noise: Noise = Noise(fraction=0.85, deviation=0.3)
-    few_noise: Noise = Noise(fraction=1.0, deviation=0.25)
+    noise: Noise = Noise(fraction=0.85, std=0.3)
+    few_noise: Noise = Noise(fraction=1.0, std=0.25)
 
     @property
     def environment(self) -> EnvConfig:
@@ -64,7 +66,7 @@ def _scale(preset: str) -> Scale:
             scratch=4,
             episodes=1,
             max_steps=40,
-            planner=MppiConfig(candidates=4, horizon=2, advised=True),
+            planner=MppiConfig(candidates=4, horizon=2, policy_proposals=True),
             noise=Noise(fraction=0.0),
             few_noise=Noise(fraction=0.0),
         )
@@ -79,17 +81,29 @@ def _scale(preset: str) -> Scale:
         scratch=1000 if laptop else 50_000,
         episodes=3 if laptop else 10,
         max_steps=200 if laptop else 500,
-        # Looks as far ahead as the expert, with noise that on the true simulator earns as much (with a deviation of .5
-        # half of it on a body of the validation universe); as many candidates as there is time for.
-        planner=MppiConfig(candidates=48 if laptop else 128, horizon=18, deviation=0.8, correlation=0.7, advised=True),
+        # Looks as far ahead as the expert, with noise that on the true simulator earns as much
+        # (with a std of .5 half of it on a body of the validation universe); as many candidates as
+        # there is time for.
+        planner=MppiConfig(
+            candidates=48 if laptop else 128,
+            horizon=18,
+            std=0.8,
+            correlation=0.7,
+            policy_proposals=True,
+        ),
     )
 
 
 def _family(universe: str, count: int) -> tuple[str, ...]:
-    """The first bodies whose torso lies on two legs: so few kinds of bodies can be learned from what a laptop records
-    in a quarter of an hour. Rather many bodies than many episodes of each, which was not compared."""
+    """The first bodies whose torso lies on two legs: so few kinds of bodies can be learned from
+    what a laptop records in a quarter of an hour. Rather many bodies than many episodes of each,
+    which was not compared."""
     names = (f"{universe}-planar-{index:04d}" for index in itertools.count())
-    drawn = (body for body in map(draw_body, names) if body.stance == "level" and len(body.legs) == 2)
+    drawn = (
+        body
+        for body in map(draw_morphology, names)
+        if body.stance == "level" and len(body.legs) == 2
+    )
     return tuple(f"walkers/{body.name}" for body in itertools.islice(drawn, count))
 
 
@@ -100,14 +114,24 @@ def _bodies(universe: str, count: int) -> tuple[str, ...]:
 def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Zero-shot first, then by the number of episodes; seed by seed."""
     scale = _scale(preset)
-    return [found for seed in range(seeds) for found in (*_zero_shot(scale, seed), *_few_shot(scale, seed))]
+    return [
+        found
+        for seed in range(seeds)
+        for found in (*_zero_shot(scale, seed), *_few_shot(scale, seed))
+    ]
 
 
 def _zero_shot(scale: Scale, seed: int) -> Iterator[Measurement]:
     run = _pretrained(scale, seed)
-    alone = replace(scale.planner, advised=False)
+    alone = replace(scale.planner, policy_proposals=False)
     for method, planner in ((PLANNING, scale.planner), (ALONE, alone), (POLICY, FollowConfig())):
-        yield Measurement(method, ZERO_SHOT_BODIES, seed, (_on(run, scale.unseen, scale, planner),), demonstrations=0)
+        yield Measurement(
+            method,
+            ZERO_SHOT_BODIES,
+            seed,
+            (_on(run, scale.unseen, scale, planner),),
+            demonstrations=0,
+        )
     yield from _references(scale, ZERO_SHOT_BODIES, 0, seed)
 
 
@@ -116,7 +140,11 @@ def _references(scale: Scale, setting: str, shots: int, seed: int) -> Iterator[M
     agents: dict[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
     for method, agent in agents.items() if not seed else ():
         stage = EvaluateReference(
-            agent, scale.unseen, scale.episodes, environment=scale.environment, max_steps=scale.max_steps
+            agent,
+            scale.unseen,
+            scale.episodes,
+            environment=scale.environment,
+            max_steps=scale.max_steps,
         )
         yield Measurement(method, setting, seed, (stage,), demonstrations=shots)
 
@@ -132,19 +160,26 @@ def _few_shot(scale: Scale, seed: int) -> Iterator[Measurement]:
             (SCRATCH, alone, scale.planner),
         ):
             stages = tuple(_on(run, (body,), scale, planner) for body, run in runs.items())
-            yield Measurement(method, few_shot_bodies(shots), seed, stages, demonstrations=shots)
-        yield from _references(scale, few_shot_bodies(shots), shots, seed)
+            yield Measurement(
+                method, few_shot_embodiments(shots), seed, stages, demonstrations=shots
+            )
+        yield from _references(scale, few_shot_embodiments(shots), shots, seed)
 
 
 def _pretrained(scale: Scale, seed: int) -> Train:
     data = Collect(
-        scale.bodies, scale.demonstrations, environment=scale.environment, noise=scale.noise, keep_failures=True
+        scale.bodies,
+        scale.demonstrations,
+        environment=scale.environment,
+        noise=scale.noise,
+        keep_failures=True,
     )
     return Train(_config(scale, seed), data)
 
 
 def _tuned(before: Train, scale: Scale, body: str, shots: int, seed: int) -> Train:
-    """More gently than it was pretrained, and more shortly the fewer the episodes, lest they undo that."""
+    """More gently than it was pretrained, and more shortly the fewer the episodes, lest they undo
+    that."""
     gentle = replace(before.config.optimizer, learning_rate=3e-4)
     steps = scale.tuning * min(shots, 4) // 4
     config = _short(replace(before.config, phase="few-shot", optimizer=gentle), steps)
@@ -158,7 +193,9 @@ def _alone(scale: Scale, body: str, shots: int, seed: int) -> Train:
 
 def _few(scale: Scale, body: str, shots: int, seed: int) -> Collect:
     """Other seeds see other episodes."""
-    return Collect((body,), shots, seed=1000 + seed, environment=scale.environment, noise=scale.few_noise)
+    return Collect(
+        (body,), shots, seed=1000 + seed, environment=scale.environment, noise=scale.few_noise
+    )
 
 
 def _config(scale: Scale, seed: int) -> TrainConfig:
@@ -176,7 +213,9 @@ def _short(config: TrainConfig, steps: int) -> TrainConfig:
 
 
 def _on(run: Train, bodies: tuple[str, ...], scale: Scale, planner: PlannerConfig) -> Evaluate:
-    return Evaluate(run, bodies, scale.episodes, max_steps=scale.max_steps, until_success=False, planner=planner)
+    return Evaluate(
+        run, bodies, scale.episodes, max_steps=scale.max_steps, until_success=False, planner=planner
+    )
 
 
 STUDY = Study(

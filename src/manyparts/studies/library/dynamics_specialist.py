@@ -1,5 +1,5 @@
-"""Dynamics models of one body each, by what planning with them earns (Schubert et al. 2023): a transformer, a
-perceptron, an ensemble, and the true simulator as the ceiling."""
+"""Dynamics models of one body each, by what planning with them earns (Schubert et al. 2023): a
+transformer, a perceptron, an ensemble, and the true simulator as the ceiling."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _REFERENCES: Mapping[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset of the study fixes. size: of the training presets. planners: of each task, which look as far ahead
-    as its expert, or as there is time for. demonstrations: a task, all successes; the attempts that fail on the way are
-    learned from, too. episodes: a task, evaluated. noise: of the expert, much, so that models know what bad actions do.
+    """What a preset of the study fixes. size: of the training presets. planners: of each task,
+    which look as far ahead as its expert, or as there is time for. demonstrations: a task, all
+    successes; the attempts that fail on the way are learned from, too. episodes: a task, evaluated.
+    noise: of the expert, much, so that models know what bad actions do.
     """
 
     size: str
@@ -33,7 +34,7 @@ class Scale:
     episodes: int
     max_steps: int
     environment: EnvConfig = EnvConfig(image_size=16, state="full")
-    noise: Noise = Noise(fraction=0.7, deviation=0.8)
+    noise: Noise = Noise(fraction=0.7, std=0.8)
 
 
 def _scale(preset: str) -> Scale:
@@ -53,7 +54,7 @@ def _scale(preset: str) -> Scale:
         planners={
             "dmc/cartpole-swingup": replace(usual, horizon=50),
             "dmc/reacher-easy": usual,
-            "dmc/cheetah-run": replace(usual, horizon=40, deviation=0.8, correlation=0.8),
+            "dmc/cheetah-run": replace(usual, horizon=40, std=0.8, correlation=0.8),
         },
         demonstrations=20 if laptop else 500,
         episodes=3 if laptop else 20,
@@ -73,14 +74,25 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
 
 
 def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | EvaluateReference]:
-    data = Collect((task,), scale.demonstrations, environment=scale.environment, noise=scale.noise, keep_failures=True)
+    data = Collect(
+        (task,),
+        scale.demonstrations,
+        environment=scale.environment,
+        noise=scale.noise,
+        keep_failures=True,
+    )
     runs = {
         method: Train(one_process(train_preset(f"dynamics/{name}-{scale.size}"), seed=seed), data)
         for method, name in _MODELS.items()
     }
     learned = {
         method: Evaluate(
-            run, (task,), scale.episodes, max_steps=scale.max_steps, until_success=False, planner=scale.planners[task]
+            run,
+            (task,),
+            scale.episodes,
+            max_steps=scale.max_steps,
+            until_success=False,
+            planner=scale.planners[task],
         )
         for method, run in runs.items()
     }
@@ -90,7 +102,9 @@ def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | Evaluat
         )
         for method, agent in _REFERENCES.items()
     }
-    return {**learned, **references} if not seed else {**learned}  # references learn nothing, so seeds are not theirs
+    return (
+        {**learned, **references} if not seed else {**learned}
+    )  # references learn nothing, so seeds are not theirs
 
 
 STUDY = Study(

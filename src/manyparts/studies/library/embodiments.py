@@ -1,4 +1,5 @@
-"""One agent for an arm and a first-person navigator, against a specialist of each with the same total training."""
+"""One agent for an arm and a first-person navigator, against a specialist of each with the same
+total training."""
 
 from __future__ import annotations
 
@@ -10,13 +11,14 @@ from manyparts.methods import preset as train_preset
 from manyparts.studies.engine.stages import Collect, Evaluate, Mixed, Train, one_process
 from manyparts.studies.engine.study import Measurement, Study
 
-JOINT, HALF = "one agent for both", "one agent for both, half the steps"
+BOTH, HALF = "one agent for both", "one agent for both, half the steps"
 MANIPULATION, NAVIGATION = "manipulation", "navigation"
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A body and its tasks. episodes: a task, evaluated. max_steps: of an evaluated episode; None: the horizon."""
+    """A body and its tasks. episodes: a task, evaluated. max_steps: of an evaluated episode; None:
+    the horizon."""
 
     data: Collect
     episodes: int
@@ -35,16 +37,25 @@ def domains(preset: str) -> Mapping[str, Domain]:
         arm = Collect(("pointmass/reach-red", "pointmass/reach-blue"), 3, environment=small)
         room = Collect(("navigation/one-room",), 3, environment=small)
         return {MANIPULATION: Domain(arm, 2, 12), NAVIGATION: Domain(room, 2, 12)}
-    tasks = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window-open", "door-open")
+    tasks = (
+        "reach",
+        "button-press-topdown",
+        "drawer-close",
+        "drawer-open",
+        "window-open",
+        "door-open",
+    )
     arm = Collect(tuple(f"metaworld/{task}" for task in tasks), 50)
     room = Collect(("navigation/one-room",), 200)
     return {MANIPULATION: Domain(arm, 20, 300), NAVIGATION: Domain(room, 100)}
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
-    """A specialist of each domain with the preset's steps; one agent with the steps, and so the windows of each domain,
-    of both together; and one with as many steps as one specialist."""
-    precision = "bf16" if preset == "laptop" else "fp32"  # two thirds of the time, on CPUs that know it
+    """A specialist of each domain with the preset's steps; one agent with the steps, and so the
+    windows of each domain, of both together; and one with as many steps as one specialist."""
+    precision = (
+        "bf16" if preset == "laptop" else "fp32"
+    )  # two thirds of the time, on CPUs that know it
     first, second = (
         one_process(train_preset(f"dualmind/{phase}-{preset}"), seed=seed, precision=precision)
         for phase in ("phase1", "phase2")
@@ -57,7 +68,7 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
     known = domains(preset)
     both = Mixed(tuple(domain.data for domain in known.values()))
     return {
-        JOINT: two_phases(both, len(known)),
+        BOTH: two_phases(both, len(known)),
         **{specialist(name): two_phases(domain.data, 1) for name, domain in known.items()},
         HALF: two_phases(both, 1),
     }
@@ -67,12 +78,15 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Every agent in its own domain, the joint ones in both; seed by seed."""
     return [
         Measurement(
-            method, name, seed, (Evaluate(run, domain.data.tasks, domain.episodes, max_steps=domain.max_steps),)
+            method,
+            name,
+            seed,
+            (Evaluate(run, domain.data.tasks, domain.episodes, max_steps=domain.max_steps),),
         )
         for seed in range(seeds)
         for method, run in methods(preset, seed).items()
         for name, domain in domains(preset).items()
-        if method in (JOINT, HALF, specialist(name))
+        if method in (BOTH, HALF, specialist(name))
     ]
 
 
@@ -83,9 +97,9 @@ STUDY = Study(
         "place, for tests. laptop: six Meta-World tasks and one room of miniworld."
     ),
     presets=("debug", "laptop"),
-    reference=JOINT,
+    reference=BOTH,
     measurements=measurements,
-    groups={"Agents": (JOINT, specialist(MANIPULATION), specialist(NAVIGATION), HALF)},
+    groups={"Agents": (BOTH, specialist(MANIPULATION), specialist(NAVIGATION), HALF)},
     notes=(
         "The joint agent takes as many optimiser steps as both specialists together, with as many windows of each "
         "domain as its specialist sees: half of every batch is of each. The agent with half the steps has one "

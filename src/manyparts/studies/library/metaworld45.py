@@ -1,4 +1,5 @@
-"""DualMind's headline on a laptop: how many of Meta-World's 45 training tasks one agent does, and what it cost."""
+"""DualMind's headline on a laptop: how many of Meta-World's 45 training tasks one agent does, and
+what it cost."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ PHASES = ("phase1", "phase2")
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset fixes. recipe: the training presets dualmind/phase1-RECIPE and dualmind/phase2-RECIPE."""
+    """What a preset fixes. recipe: the training presets dualmind/phase1-RECIPE and
+    dualmind/phase2-RECIPE."""
 
     recipe: str
     tasks: tuple[str, ...]
@@ -51,25 +53,32 @@ def _scale(preset: str) -> Scale:
         tasks=tuple(registry.expand(["metaworld/ml45-train"])),
         held_out=tuple(registry.expand(["metaworld/ml45-test"])),
         demonstrations=80,
-        noise=Noise(fraction=0.5, deviation=0.35),
+        noise=Noise(fraction=0.5, std=0.35),
         episodes=20,
         max_steps=None,
         shots=10,
         few_shot_steps=300,
-        environment=EnvConfig(cameras=("workspace_side",)),  # from in front, doors and machines hide what is to be done
+        environment=EnvConfig(
+            cameras=("workspace_side",)
+        ),  # from in front, doors and machines hide what is to be done
     )
 
 
 def run(preset: str, seed: int) -> Train:
     """The run whose weights are the agent's."""
     scale = _scale(preset)
-    data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment, noise=scale.noise)
-    first, second = (replace(train_preset(f"dualmind/{phase}-{scale.recipe}"), seed=seed) for phase in PHASES)
+    data = Collect(
+        scale.tasks, scale.demonstrations, environment=scale.environment, noise=scale.noise
+    )
+    first, second = (
+        replace(train_preset(f"dualmind/{phase}-{scale.recipe}"), seed=seed) for phase in PHASES
+    )
     return Train(second, data, start_from=Train(first, data))
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """The training tasks on unseen goals; the held-out tasks by their sentence, and after a few demonstrations."""
+    """The training tasks on unseen goals; the held-out tasks by their instruction, and after a few
+    demonstrations."""
     return [measurement for seed in range(seeds) for measurement in _measured(preset, seed)]
 
 
@@ -87,7 +96,13 @@ def _measured(preset: str, seed: int) -> list[Measurement]:
     return [
         Measurement(METHOD, UNSEEN, seed, (on(agent, scale.tasks),)),
         Measurement(METHOD, ZERO_SHOT, seed, (on(agent, scale.held_out),), demonstrations=0),
-        Measurement(METHOD, few_shot(scale.shots), seed, tuple(map(shown, scale.held_out)), demonstrations=scale.shots),
+        Measurement(
+            METHOD,
+            few_shot(scale.shots),
+            seed,
+            tuple(map(shown, scale.held_out)),
+            demonstrations=scale.shots,
+        ),
     ]
 
 

@@ -1,4 +1,5 @@
-"""Which pretraining objective suits a user's own data? Held-out action error and probes, where no simulator exists."""
+"""Which pretraining objective suits a user's own data? Held-out action error and probes, where no
+simulator exists."""
 
 from __future__ import annotations
 
@@ -19,7 +20,13 @@ from manyparts.evaluation.statistics import mean_over_seeds
 from manyparts.methods.inverse_dynamics import Size
 from manyparts.models.frozen_images import has_imagenet
 from manyparts.studies.engine.stages import Cut, Score, Stage, is_done, product, with_needs
-from manyparts.studies.library.representations import IMAGENET, METHODS, STATES, policy_of, refuse_repeated
+from manyparts.studies.library.representations import (
+    IMAGENET,
+    METHODS,
+    STATES,
+    policy_of,
+    refuse_repeated,
+)
 
 RESULTS = "offline.json"
 _LEAST_KEPT = 5
@@ -37,8 +44,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Row:
-    """error, low, high: mean square error of actions on episodes kept apart, as a part of the actions' variance, with a
-    95 % interval (`mean_over_seeds`). probe: mean R^2 of a linear map to the state; None without one."""
+    """error, low, high: mean square error of actions on episodes kept apart, as a part of the
+    actions' variance, with a 95 % interval (`mean_over_seeds`). probe: mean R^2 of a linear map to
+    the state; None without one."""
 
     method: str
     demonstrations: int
@@ -59,18 +67,26 @@ def trials(
     seeds: int = 3,
     size: Size = "laptop",
 ) -> list[Trial]:
-    """Pretraining on all other tasks of a dataset, tuning on a few episodes of `holdout_task` (its name or sentence),
-    scoring on the rest of them: the same for all, and at least five. objectives: of `METHODS`; empty: all that the
-    dataset allows. demonstrations: empty: 1, 5 and 20 as far as there are enough.
+    """Pretraining on all other tasks of a dataset, tuning on a few episodes of `holdout_task` (its
+    name or instruction), scoring on the rest of them: the same for all, and at least five.
+    objectives: of `METHODS`; empty: all that the dataset allows. demonstrations: empty: 1, 5 and 20
+    as far as there are enough.
 
-    Raises UserError where the dataset has no such task, no other one, or too few episodes, or something is named twice.
+    Raises UserError where the dataset has no such task, no other one, or too few episodes, or
+    something is named twice.
     """
     refuse_repeated("objectives", objectives)
     refuse_repeated("finetune_sizes", demonstrations)
     dataset = EpisodeDataset.open(location)
-    names = {name: number for number, task in enumerate(dataset.tasks) for name in (task.name, task.sentence)}
+    names = {
+        name: number
+        for number, task in enumerate(dataset.tasks)
+        for name in (task.name, task.instruction)
+    }
     if holdout_task not in names:
-        raise UserError(f"no task {holdout_task!r} in {location}; choices: {', '.join(t.name for t in dataset.tasks)}")
+        raise UserError(
+            f"no task {holdout_task!r} in {location}; choices: {', '.join(t.name for t in dataset.tasks)}"
+        )
     ours = np.flatnonzero(dataset.episode_task == names[holdout_task])
     others = np.flatnonzero(dataset.episode_task != names[holdout_task])
     if not len(others):
@@ -87,7 +103,9 @@ def trials(
         if each not in METHODS:
             raise UserError(f"unknown objective {each!r}; choices: {', '.join(known)}")
         if each not in known:
-            raise UserError(f"{each} is not possible: {_missing(dataset, each)}; choices: {', '.join(known)}")
+            raise UserError(
+                f"{each} is not possible: {_missing(dataset, each)}; choices: {', '.join(known)}"
+            )
     before = _cut(dataset, others)
     found = []
     for seed in range(seeds):
@@ -132,7 +150,8 @@ def stages_of(chosen: Sequence[Trial]) -> list[Stage]:
 
 
 def gather(chosen: Sequence[Trial], output: Path) -> list[Row]:
-    """A row for each method and number of demonstrations whose stages are done, the least error first."""
+    """A row for each method and number of demonstrations whose stages are done, the least error
+    first."""
     cells: dict[tuple[int, str], list[Trial]] = {}
     for trial in chosen:
         if is_done(trial.score, output):
@@ -152,7 +171,12 @@ def _row(found: Sequence[Trial], output: Path) -> Row:
     told = [json.loads(product(trial.score, output).read_text()) for trial in found]
     errors = np.asarray([each["action_errors"] for each in told])
     over = mean_over_seeds(errors[None])
-    probes = [value for each in told for name, value in each["probes"]["linear"].items() if not name.startswith("goal")]
+    probes = [
+        value
+        for each in told
+        for name, value in each["probes"]["linear"].items()
+        if not name.startswith("goal")
+    ]
     return Row(
         method=found[0].method,
         demonstrations=found[0].demonstrations,

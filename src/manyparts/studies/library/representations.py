@@ -1,4 +1,5 @@
-"""Which pretraining objective learns what an unseen task needs? After Brandfonbrener et al. 2023 (arXiv 2305.16985)."""
+"""Which pretraining objective learns what an unseen task needs? After Brandfonbrener et al. 2023
+(arXiv 2305.16985)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,13 @@ from manyparts.studies.engine.stages import Collect, Cut, Evaluate, Probe, Train
 from manyparts.studies.engine.study import Claim, Measurement, Study
 from manyparts.studies.library.settings import demonstrations
 
-INVERSE, CLONING, STATES, SCRATCH, RANDOM = "inverse-dynamics", "cloning", "states", "scratch", "random"
+INVERSE, CLONING, STATES, SCRATCH, RANDOM = (
+    "inverse-dynamics",
+    "cloning",
+    "states",
+    "scratch",
+    "random",
+)
 IMAGENET = "imagenet"
 BASELINES = (STATES, SCRATCH, RANDOM, IMAGENET)
 METHODS = (*OBJECTIVES, *BASELINES)
@@ -33,13 +40,15 @@ METHODS = (*OBJECTIVES, *BASELINES)
 
 @dataclass(frozen=True)
 class Context:
-    """Where the methods are compared. before: the tasks of pretraining; after: those tuned on and evaluated.
+    """Where the methods are compared. before: the tasks of pretraining; after: those tuned on and
+    evaluated.
 
-    latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had; otherwise what is
-    to be done can be seen, and the tasks are new. sizes: pixels at the laptop's and at the paper's scale. pretraining,
-    finetuning: numbers of trajectories of the paper, in all and a task. usual: its number of demonstrations where it
-    varies something else. max_steps: of an evaluated episode at the paper's scale. noise: of the expert, as much as
-    the environment bears. steps, episodes: of the paper's pretraining, and evaluated.
+    latent: the goal is hidden, and tuning and evaluation have one goal that pretraining never had;
+    otherwise what is to be done can be seen, and the tasks are new. sizes: pixels at the laptop's
+    and at the paper's scale. pretraining, finetuning: numbers of trajectories of the paper, in all
+    and a task. usual: its number of demonstrations where it varies something else. max_steps: of an
+    evaluated episode at the paper's scale. noise: of the expert, as much as the environment bears.
+    steps, episodes: of the paper's pretraining, and evaluated.
     """
 
     before: tuple[str, ...]
@@ -65,12 +74,20 @@ def contexts() -> dict[str, Context]:
     all_tasks = registry.expand(["metaworld/mt50"])
     r3m = tuple(f"metaworld/{name}" for name in _R3M)
     ml45 = {part: tuple(registry.expand([f"metaworld/ml45-{part}"])) for part in ("train", "test")}
-    kitchen = {part: tuple(registry.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test")}
+    kitchen = {
+        part: tuple(registry.expand([f"kitchen/combinations-{part}"])) for part in ("train", "test")
+    }
     doors = tuple(f"metaworld/door-{name}" for name in ("unlock", "close", "open"))
     rest = tuple(task for task in all_tasks if task not in r3m)
     return {
         "pointmass": Context(
-            ("pointmass/reach",), ("pointmass/reach",), True, (64, 84), (10, 100, 1000), (1, 2, 5, 10), 2
+            ("pointmass/reach",),
+            ("pointmass/reach",),
+            True,
+            (64, 84),
+            (10, 100, 1000),
+            (1, 2, 5, 10),
+            2,
         ),
         "pick-place": Context(
             ("metaworld/pick-place",),
@@ -83,7 +100,15 @@ def contexts() -> dict[str, Context]:
             300,
         ),
         "doors": Context(
-            doors, ("metaworld/door-lock",), False, (64, 120), (10, 100, 1000), (2, 5, 10, 20), 10, 300, _SIDE
+            doors,
+            ("metaworld/door-lock",),
+            False,
+            (64, 120),
+            (10, 100, 1000),
+            (2, 5, 10, 20),
+            10,
+            300,
+            _SIDE,
         ),
         "ml45": Context(
             ml45["train"],
@@ -105,18 +130,29 @@ def contexts() -> dict[str, Context]:
             (50, 150, 450),
             (2, 5, 10, 15),
             10,
-            noise=Noise(deviation=0.05),
+            noise=Noise(std=0.05),
             steps=200_000,
             episodes=50,
         ),
-        "r3m": Context(rest, r3m, False, (64, 120), (100, 1000, 10_000), (2, 5, 10, 20), 10, 300, _SIDE, steps=200_000),
+        "r3m": Context(
+            rest,
+            r3m,
+            False,
+            (64, 120),
+            (100, 1000, 10_000),
+            (2, 5, 10, 20),
+            10,
+            300,
+            _SIDE,
+            steps=200_000,
+        ),
     }
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the study is run; empty: what its preset has. sizes: numbers of trajectories, in all and a task.
-    pretrain_steps: optimiser steps of every pretraining."""
+    """What of the study is run; empty: what its preset has. sizes: numbers of trajectories, in all
+    and a task. pretrain_steps: optimiser steps of every pretraining."""
 
     environments: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
@@ -130,7 +166,9 @@ class Choice:
         for name, known in (("environments", tuple(contexts())), ("objectives", METHODS)):
             for each in getattr(self, name):
                 if each not in known:
-                    raise UserError(f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}")
+                    raise UserError(
+                        f"unknown {name.removesuffix('s')} {each!r}; choices: {', '.join(known)}"
+                    )
             refuse_repeated(name, getattr(self, name))
         for name in ("pretrain_sizes", "finetune_sizes"):
             refuse_repeated(name, getattr(self, name))
@@ -139,7 +177,8 @@ class Choice:
 
 
 def refuse_repeated(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
-    """Raises UserError where something is chosen twice: its results would count as those of further seeds."""
+    """Raises UserError where something is chosen twice: its results would count as those of further
+    seeds."""
     repeated = [str(each) for each in dict.fromkeys(chosen) if chosen.count(each) > 1]
     if repeated:
         raise UserError(f"{name} has {', '.join(repeated)} more than once; name each once")
@@ -154,7 +193,11 @@ _PROBED = {"debug": 6, "laptop": 50, "paper": 50}
 _EPISODES = {"debug": 2, "laptop": 50}
 _LONGEST = 200  # steps of an evaluated episode on laptops; experts' median is 75 (pick-place), 150 (door-lock)
 _CHEAPEST = "pointmass"  # where laptops vary the numbers of trajectories and of demonstrations
-_AT_SMALLER_SIZES = {"debug": tuple(OBJECTIVES), "laptop": (INVERSE, CLONING), "paper": tuple(OBJECTIVES)}
+_AT_SMALLER_SIZES = {
+    "debug": tuple(OBJECTIVES),
+    "laptop": (INVERSE, CLONING),
+    "paper": tuple(OBJECTIVES),
+}
 
 
 def study(choice: Choice = Choice()) -> Study:
@@ -167,8 +210,9 @@ def study(choice: Choice = Choice()) -> Study:
 
 
 def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
-    """Every method at every number of demonstrations, the largest pretraining first; seed by seed. At smaller ones are
-    those that the preset has there, or all that were chosen; on laptops where they cost least, unless chosen."""
+    """Every method at every number of demonstrations, the largest pretraining first; seed by seed.
+    At smaller ones are those that the preset has there, or all that were chosen; on laptops where
+    they cost least, unless chosen."""
     smaller = OBJECTIVES if choice.objectives else _AT_SMALLER_SIZES[preset]
     everywhere = preset != "laptop" or choice.pretrain_sizes or choice.objectives
     choice, found = _chosen(preset, choice), []
@@ -184,8 +228,8 @@ def measured(preset: str, seeds: int, choice: Choice) -> list[Measurement]:
 
 
 def _totals(context: Context, choice: Choice) -> list[int]:
-    """Numbers of pretraining trajectories, the largest first: of sizes the most that every task has as many of, and at
-    least one a task; once where two sizes come to the same."""
+    """Numbers of pretraining trajectories, the largest first: of sizes the most that every task has
+    as many of, and at least one a task; once where two sizes come to the same."""
     tasks, sizes = len(context.before), choice.pretrain_sizes or context.pretraining
     return sorted({max(1, size // tasks) * tasks for size in sizes}, reverse=True)
 
@@ -204,16 +248,27 @@ def _chosen(preset: str, choice: Choice) -> Choice:
     )
 
 
-def _of_method(preset: str, seed: int, name: str, method: str, total: int, choice: Choice) -> list[Measurement]:
+def _of_method(
+    preset: str, seed: int, name: str, method: str, total: int, choice: Choice
+) -> list[Measurement]:
     context = contexts()[name]
     largest = total == _totals(context, choice)[0]
     found = []
-    for shots in choice.finetune_sizes or (context.finetuning if preset == "paper" else _few(name, context)):
+    for shots in choice.finetune_sizes or (
+        context.finetuning if preset == "paper" else _few(name, context)
+    ):
         steps = choice.pretrain_steps or (context.steps if preset == "paper" else None)
-        runs = [_tuned(preset, seed, context, method, total, shots, task, steps) for task in context.after]
+        runs = [
+            _tuned(preset, seed, context, method, total, shots, task, steps)
+            for task in context.after
+        ]
         evaluations = tuple(
             Evaluate(
-                run, (task,), _EPISODES.get(preset, context.episodes), seed=seed, max_steps=_longest(preset, context)
+                run,
+                (task,),
+                _EPISODES.get(preset, context.episodes),
+                seed=seed,
+                max_steps=_longest(preset, context),
             )
             for run, task in zip(runs, context.after, strict=True)
         )
@@ -242,22 +297,31 @@ def _longest(preset: str, context: Context) -> int | None:
 
 
 def _few(name: str, context: Context) -> tuple[int, ...]:
-    """The paper's usual number of demonstrations, for laptops, and a larger one where it costs least."""
+    """The paper's usual number of demonstrations, for laptops, and a larger one where it costs
+    least."""
     return (context.usual, 10) if name == _CHEAPEST else (context.usual,)
 
 
 def _probe(preset: str, context: Context, run: Train) -> Probe:
-    """Of the representation as it was pretrained, or of the whole run where there was no pretraining; of all seeds on
-    the same demonstrations."""
+    """Of the representation as it was pretrained, or of the whole run where there was no
+    pretraining; of all seeds on the same demonstrations."""
     each = max(1, _PROBED[preset] // len(context.before))
     data = Collect(context.before, each, 2000, _environment(preset, context, None), context.noise)
     return Probe(run.start_from or run, data)
 
 
 def _tuned(
-    preset: str, seed: int, context: Context, method: str, total: int, shots: int, task: str, steps: int | None
+    preset: str,
+    seed: int,
+    context: Context,
+    method: str,
+    total: int,
+    shots: int,
+    task: str,
+    steps: int | None,
 ) -> Train:
-    """The policy of one task after a few demonstrations of it. total: trajectories of pretraining, over all tasks."""
+    """The policy of one task after a few demonstrations of it. total: trajectories of pretraining,
+    over all tasks."""
     latent = seed if context.latent else None
     few = Collect((task,), shots, 1000 + seed, _environment(preset, context, latent), context.noise)
     each = total // len(context.before)
@@ -266,24 +330,37 @@ def _tuned(
 
 
 def policy_of(
-    method: str, size: Size, seed: int, many: Collect | Cut, few: Collect | Cut, *, steps: int | None = None
+    method: str,
+    size: Size,
+    seed: int,
+    many: Collect | Cut,
+    few: Collect | Cut,
+    *,
+    steps: int | None = None,
 ) -> Train:
-    """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on `few`. steps: of the
-    pretraining; None: those of `size`."""
+    """A policy by one of `METHODS`: pretrained on `many` where the method does that, tuned on
+    `few`. steps: of the pretraining; None: those of `size`."""
     if method in (STATES, SCRATCH):
-        return Train(one_process((finetune_states if method == STATES else from_scratch)(size), seed=seed), few)
+        return Train(
+            one_process((finetune_states if method == STATES else from_scratch)(size), seed=seed),
+            few,
+        )
     untaught = {RANDOM: untrained, IMAGENET: imagenet}
     config = untaught[method](size) if method in untaught else pretrain(method, size)
     if steps is not None and method not in untaught:
         config = replace(config, steps=steps, checkpoint_every_steps=max(1, steps // 4))
     start = Train(one_process(config, seed=seed), many)
-    return Train(one_process(replace(finetune(size), model=config.model), seed=seed), few, start_from=start)
+    return Train(
+        one_process(replace(finetune(size), model=config.model), seed=seed), few, start_from=start
+    )
 
 
 def _environment(preset: str, context: Context, latent: int | None) -> EnvConfig:
     size = 16 if preset == "debug" else context.sizes[preset == "paper"]
     goal = "hidden" if context.latent else "visible"
-    return EnvConfig(image_size=size, cameras=context.cameras, goal=goal, state="full", context=latent)
+    return EnvConfig(
+        image_size=size, cameras=context.cameras, goal=goal, state="full", context=latent
+    )
 
 
 def _scale(preset: str) -> Size:
@@ -297,14 +374,27 @@ def _rivals(methods: Sequence[str]) -> tuple[Claim, ...]:
 def _by_ten_points(methods: Sequence[str]) -> tuple[Claim, ...]:
     """That the reference is so far above each, where pretraining is largest."""
     return tuple(
-        Claim(INVERSE, rival, f"inverse dynamics beats {rival} by 10 points", 0.1, largest_pretraining=True)
+        Claim(
+            INVERSE,
+            rival,
+            f"inverse dynamics beats {rival} by 10 points",
+            0.1,
+            largest_pretraining=True,
+        )
         for rival in methods
     )
 
 
 _LEARNED = tuple(method for method in OBJECTIVES if method not in (INVERSE, "inverse-dynamics-far"))
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Objectives": (INVERSE, CLONING, "forward-pixels", "forward-contrastive", "static-contrastive", STATES),
+    "Objectives": (
+        INVERSE,
+        CLONING,
+        "forward-pixels",
+        "forward-contrastive",
+        "static-contrastive",
+        STATES,
+    ),
     "Temperature of contrast": (
         INVERSE,
         "forward-contrastive",
@@ -334,7 +424,8 @@ def _published() -> dict[tuple[str, str], float]:
 def _published_pretraining() -> dict[str, int]:
     """Of each setting of `_published`: the paper's largest number of trajectories there."""
     return {
-        f"{place}, {demonstrations(context.usual)}": max(context.pretraining) for place, context in contexts().items()
+        f"{place}, {demonstrations(context.usual)}": max(context.pretraining)
+        for place, context in contexts().items()
     }
 
 
@@ -353,7 +444,13 @@ STUDY = Study(
         *_rivals(_LEARNED),
         *_rivals((SCRATCH, RANDOM, IMAGENET)),
         *_by_ten_points(_LEARNED),
-        Claim(INVERSE, STATES, "inverse dynamics is within 10 points of states", -0.1, largest_pretraining=True),
+        Claim(
+            INVERSE,
+            STATES,
+            "inverse dynamics is within 10 points of states",
+            -0.1,
+            largest_pretraining=True,
+        ),
     ),
     groups=GROUPS,
     published=_published(),

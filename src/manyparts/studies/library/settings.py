@@ -1,4 +1,5 @@
-"""The settings in which studies measure an agent: unseen goals, and tasks held out, told only or shown a few times."""
+"""The settings in which studies measure an agent: unseen goals, and tasks held out, told only or
+shown a few times."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ def few_shot(shots: int) -> str:
     return f"held-out tasks, {demonstrations(shots)}"
 
 
-def few_shot_bodies(episodes: int) -> str:
+def few_shot_embodiments(episodes: int) -> str:
     """The name of a setting."""
     return f"unseen bodies, {episodes} episode{'s' if episodes > 1 else ''}"
 

@@ -1,4 +1,5 @@
-"""Processes that share each batch, our own or torchrun's: join them, add their numbers up, end them."""
+"""Processes that share each batch, our own or torchrun's: join them, add their numbers up, end
+them."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ from manyparts.core.host.processes import ending
 from manyparts.core.storage.caches import CACHE_VARIABLES, cache_root
 
 WORKER = "manyparts.training.distributed.worker"
-_PATIENCE = timedelta(hours=12)  # rank 0 may validate for long; a process that dies is noticed at once
+_PATIENCE = timedelta(
+    hours=12
+)  # rank 0 may validate for long; a process that dies is noticed at once
 _SILENT_SECONDS = 5.0
 
 
@@ -46,26 +49,27 @@ class Ranks:
         return self.rank == 0
 
     def add(self, tensor: Tensor) -> None:
-        """Replace the tensor by its sum over all ranks. Raises UserError if another process has died."""
+        """Replace the tensor by its sum over all ranks. Raises UserError if another process has
+        died."""
         if self.world > 1:
             with _peers():
                 torch.distributed.all_reduce(tensor)
 
-    def share(self, tensor: Tensor) -> None:
+    def broadcast(self, tensor: Tensor) -> None:
         """Replace the tensor by that of rank 0."""
         if self.world > 1:
             with _peers():
                 torch.distributed.broadcast(tensor, src=0)
 
-    def tell(self, message: Any = None) -> Any:
+    def broadcast_object(self, message: Any = None) -> Any:
         """What rank 0 says, on every rank: JSON values. The other ranks wait for it."""
         if self.world == 1:
             return message
         text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
         length = torch.tensor([len(text)])
-        self.share(length)
+        self.broadcast(length)
         text = text if self.first else torch.empty(int(length), dtype=torch.uint8)
-        self.share(text)
+        self.broadcast(text)
         return json.loads(bytes(text.tolist()))
 
     def gather(self, tensor: Tensor) -> Tensor:
@@ -88,15 +92,16 @@ class LostPeerError(UserError):
 
 
 def first_process() -> bool:
-    """Whether this process is the one that speaks: rank 0 of those launched together, or a process of its own."""
+    """Whether this process is the one that speaks: rank 0 of those launched together, or a process
+    of its own."""
     launched = launched_with_others()
     return launched is None or launched.rank == 0
 
 
 @contextlib.contextmanager
 def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
-    """This process's place among those of torchrun while the block runs, nccl between GPUs and gloo between CPUs; a
-    process of its own elsewhere. Raises UserError if the others do not come."""
+    """This process's place among those of torchrun while the block runs, nccl between GPUs and gloo
+    between CPUs; a process of its own elsewhere. Raises UserError if the others do not come."""
     launched = launched_with_others()
     if launched is None:
         with threads(default_threads()):
@@ -109,7 +114,11 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
         store = _meet(launched)
         with _peers():
             torch.distributed.init_process_group(
-                backend, store=store, rank=launched.rank, world_size=launched.world, timeout=_PATIENCE
+                backend,
+                store=store,
+                rank=launched.rank,
+                world_size=launched.world,
+                timeout=_PATIENCE,
             )
         try:
             yield Ranks(launched.rank, launched.world)
@@ -118,14 +127,17 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
 
 
 def _meet(launched: Launch) -> Store:
-    """The store of all processes, once they are there. Raises UserError if they do not come in time."""
+    """The store of all processes, once they are there. Raises UserError if they do not come in
+    time."""
     announced = threading.Timer(_SILENT_SECONDS, print, [launched.waiting()], {"file": sys.stderr})
     announced.daemon = True
     announced.start()
     try:
         launched.await_first()
         patience = timedelta(seconds=launched.patience_seconds)
-        store, _, _ = next(iter(rendezvous("env://", launched.rank, launched.world, timeout=patience)))
+        store, _, _ = next(
+            iter(rendezvous("env://", launched.rank, launched.world, timeout=patience))
+        )
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{launched.missing()} ({(str(error).splitlines() or [''])[0]})") from error
     finally:
@@ -136,10 +148,12 @@ def _meet(launched: Launch) -> Store:
 
 @contextlib.contextmanager
 def launch(world: int, assignment: Mapping[str, Any]) -> Iterator[Ranks]:
-    """Be rank 0 of `world` processes while the block runs; the others run `manyparts.training.distributed.worker`.
+    """Be rank 0 of `world` processes while the block runs; the others run
+    `manyparts.training.distributed.worker`.
 
-    assignment: JSON values that tell a worker what to train; it also gets `rank`, `world` and `port`. Workers are
-    processes of their own program, so that a script without a main guard can train. They end with the block.
+    assignment: JSON values that tell a worker what to train; it also gets `rank`, `world` and
+    `port`. Workers are processes of their own program, so that a script without a main guard can
+    train. They end with the block.
     """
     if world == 1:
         yield Ranks()
@@ -171,7 +185,9 @@ def threads_for(world: int) -> AbstractContextManager[None]:
 
 def _join(store: Store, rank: int, world: int) -> Ranks:
     with _peers():
-        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=_PATIENCE)
+        torch.distributed.init_process_group(
+            "gloo", store=store, rank=rank, world_size=world, timeout=_PATIENCE
+        )
     return Ranks(rank, world)
 
 
@@ -179,7 +195,9 @@ def _start(assignment: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     home = str(Path(__file__).parents[3])
     paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     shared = {"PYTHONPATH": paths, CACHE_VARIABLES[0]: str(cache_root())}
-    worker = subprocess.Popen([sys.executable, "-m", WORKER], stdin=subprocess.PIPE, env=os.environ | shared)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", WORKER], stdin=subprocess.PIPE, env=os.environ | shared
+    )
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(assignment).encode() + b"\n")
     worker.stdin.flush()  # and stays open: its end tells the worker that rank 0 is gone
@@ -191,7 +209,9 @@ def _await(store: Store, workers: Sequence[subprocess.Popen[bytes]]) -> None:
     while not store.check([f"ready-{rank}" for rank in range(1, len(workers) + 1)]):
         for worker in workers:
             if worker.poll() is not None:
-                raise UserError(f"a training process ended before it began: {ending(worker.returncode)}")
+                raise UserError(
+                    f"a training process ended before it began: {ending(worker.returncode)}"
+                )
         time.sleep(0.02)
 
 

@@ -1,7 +1,8 @@
-"""Weights shared out among the processes that train together (FSDP2), and gathered again to be saved.
+"""Weights shared out among the processes that train together (FSDP2), and gathered again to be
+saved.
 
-Each process keeps its part of every parameter, of its gradient and of its optimiser state; a block's weights are
-gathered while it computes, which overlaps with the block before it.
+Each process keeps its part of every parameter, of its gradient and of its optimiser state; a
+block's weights are gathered while it computes, which overlaps with the block before it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from manyparts.objectives.system import System
 
 
 def shard(system: System, world: int, device: torch.device) -> None:
-    """Leave this process its part of every parameter of `system`, whose values are the same on all `world` of them.
+    """Leave this process its part of every parameter of `system`, whose values are the same on all
+    `world` of them.
 
-    Gradients then come back as means over the processes; a parameter may take part in some processes alone. Raises
-    UserError under an older PyTorch.
+    Gradients then come back as means over the processes; a parameter may take part in some
+    processes alone. Raises UserError under an older PyTorch.
     """
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
-        raise UserError(f"sharding 'fsdp' needs a newer PyTorch than {torch.__version__}; it is tested with 2.13")
+        raise UserError(
+            f"sharding 'fsdp' needs a newer PyTorch than {torch.__version__}; it is tested with 2.13"
+        )
     mesh = init_device_mesh(device.type, (world,))
     for module in list(system.modules()):
         if isinstance(module, nn.ModuleList):
@@ -35,7 +39,8 @@ def shard(system: System, world: int, device: torch.device) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor of which every process has a part; any other as it is. All processes have to call it alike."""
+    """The tensor of which every process has a part; any other as it is. All processes have to call
+    it alike."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -43,4 +48,6 @@ def part(tensor: Tensor, parameter: Tensor) -> Tensor:
     """This process's part of a whole tensor, shared out as `parameter` is, if it is."""
     if not isinstance(parameter, DTensor):
         return tensor
-    return distribute_tensor(tensor.to(parameter.device), parameter.device_mesh, parameter.placements)
+    return distribute_tensor(
+        tensor.to(parameter.device), parameter.device_mesh, parameter.placements
+    )

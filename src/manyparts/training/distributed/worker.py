@@ -1,4 +1,5 @@
-"""A training process beside rank 0: reads what to train from standard input, and ends when that closes."""
+"""A training process beside rank 0: reads what to train from standard input, and ends when that
+closes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ import threading
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; rank 0 tells when to stop
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; rank 0 tells when to stop
     assignment = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     from manyparts.training.train import train_as_worker

@@ -1,4 +1,5 @@
-"""All frames, tasks and statistics that LeRobot's own loader gives of a dataset: lerobot_read.py DATASET OUT.npz"""
+"""All frames, tasks and statistics that LeRobot's own loader gives of a dataset: lerobot_read.py
+DATASET OUT.npz"""
 
 import sys
 
@@ -8,9 +9,17 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 dataset = LeRobotDataset("local/set", root=sys.argv[1], video_backend="torchcodec")
 frames = [dataset[index] for index in range(len(dataset))]
-found = {key: np.stack([np.asarray(frame[key]) for frame in frames]) for key in frames[0] if key != "task"}
+found = {
+    key: np.stack([np.asarray(frame[key]) for frame in frames])
+    for key in frames[0]
+    if key != "task"
+}
 found["task"] = np.asarray([frame["task"] for frame in frames])
-found |= {f"stats/{key}/{name}": value for key, of in dataset.meta.stats.items() for name, value in of.items()}
+found |= {
+    f"stats/{key}/{name}": value
+    for key, of in dataset.meta.stats.items()
+    for name, value in of.items()
+}
 rate = dataset.fps
 windows = LeRobotDataset(
     "local/set",
@@ -19,5 +28,7 @@ windows = LeRobotDataset(
     delta_timestamps={"action": [step / rate for step in range(4)]},
 )
 found["window"] = np.stack([np.asarray(windows[index]["action"]) for index in range(len(windows))])
-found["window_pad"] = np.stack([np.asarray(windows[index]["action_is_pad"]) for index in range(len(windows))])
+found["window_pad"] = np.stack(
+    [np.asarray(windows[index]["action_is_pad"]) for index in range(len(windows))]
+)
 np.savez(sys.argv[2], **found)

@@ -1,6 +1,7 @@
 """A dataset by LeRobot's own writer: lerobot_write.py EPISODES.npz DATASET image|video
 
-EPISODES.npz: state (n, d), action (n, a), images (n, h, w, 3), episode (n,), and a sentence for each episode in `task`.
+EPISODES.npz: state (n, d), action (n, a), images (n, h, w, 3), episode (n,), and an instruction for
+each episode in `task`.
 """
 
 import inspect
@@ -13,15 +14,28 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 episodes = np.load(sys.argv[1])
 kind, names = sys.argv[3], ["height", "width", "channels"]
 features = {
-    "observation.state": {"dtype": "float32", "shape": episodes["state"].shape[1:], "names": ["a", "b", "c"]},
+    "observation.state": {
+        "dtype": "float32",
+        "shape": episodes["state"].shape[1:],
+        "names": ["a", "b", "c"],
+    },
     "action": {"dtype": "float32", "shape": episodes["action"].shape[1:], "names": ["x", "y"]},
-    "observation.images.front": {"dtype": kind, "shape": episodes["images"].shape[1:], "names": names},
+    "observation.images.front": {
+        "dtype": kind,
+        "shape": episodes["images"].shape[1:],
+        "names": names,
+    },
 }
 dataset = LeRobotDataset.create(
-    "local/set", fps=20, root=sys.argv[2], features=features, use_videos=kind == "video", video_backend="torchcodec"
+    "local/set",
+    fps=20,
+    root=sys.argv[2],
+    features=features,
+    use_videos=kind == "video",
+    video_backend="torchcodec",
 )
 told_apart = "task" in inspect.signature(LeRobotDataset.add_frame).parameters  # as before v3.0
-for number, sentence in enumerate(episodes["task"].tolist()):
+for number, instruction in enumerate(episodes["task"].tolist()):
     for row in np.flatnonzero(episodes["episode"] == number):
         frame = {
             "observation.state": episodes["state"][row],
@@ -29,9 +43,9 @@ for number, sentence in enumerate(episodes["task"].tolist()):
             "observation.images.front": episodes["images"][row],
         }
         if told_apart:
-            dataset.add_frame(frame, task=sentence)
+            dataset.add_frame(frame, task=instruction)
         else:
-            dataset.add_frame(frame | {"task": sentence})
+            dataset.add_frame(frame | {"task": instruction})
     dataset.save_episode()
 if hasattr(dataset, "finalize"):
     dataset.finalize()

@@ -12,5 +12,7 @@ for episode in dataset.iterate_episodes():
     found |= {f"{episode.id}/{name}": value for name, value in episode.observations.items()}
     for name in ("actions", "rewards", "terminations", "truncations"):
         found[f"{episode.id}/{name}"] = getattr(episode, name)
-assert dataset.total_steps == sum(len(value) for name, value in found.items() if name.endswith("/actions"))
+assert dataset.total_steps == sum(
+    len(value) for name, value in found.items() if name.endswith("/actions")
+)
 np.savez(sys.argv[2], **found)

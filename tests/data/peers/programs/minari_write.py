@@ -1,6 +1,8 @@
-"""A dataset by Minari's own storage: minari_write.py EPISODES.npz DATASET hdf5|arrow|parquet jpeg|raw
+"""A dataset by Minari's own storage: minari_write.py EPISODES.npz DATASET hdf5|arrow|parquet
+jpeg|raw
 
-EPISODES.npz: for each episode k the arrays k/hand, k/pixels, k/count (T + 1), k/actions and k/rewards (T).
+EPISODES.npz: for each episode k the arrays k/hand, k/pixels, k/count (T + 1), k/actions and
+k/rewards (T).
 """
 
 import sys

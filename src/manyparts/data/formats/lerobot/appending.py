@@ -28,23 +28,29 @@ def append(
     environment: Mapping[str, Any],
     statistics: Mapping[str, np.ndarray] | None = None,
 ) -> DatasetWriter:
-    """A writer that adds episodes to the dataset at `path`, which changes in one step when the writer closes.
+    """A writer that adds episodes to the dataset at `path`, which changes in one step when the
+    writer closes.
 
-    Tasks the dataset does not know yet are added to its own. statistics: what `DatasetWriter.statistics` gave when
-    it was last written, so that it need not be read again. Raises UserError if spec, rate, environment or a task's
-    sentences differ from the dataset's, or it was not written by us.
+    Tasks the dataset does not know yet are added to its own. statistics: what
+    `DatasetWriter.statistics` gave when it was last written, so that it need not be read again.
+    Raises UserError if spec, rate, environment or a task's instructions differ from the dataset's,
+    or it was not written by us.
     """
     dataset = LeRobotReader(path_of(path))
     if own_entry(dataset.metadata.info) is None:
         raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
     if dataset.contents.episodes_left_out or dataset.contents.episode_names:
-        raise UserError(f"{path} has episodes that cannot be read; `manyparts data check {path} --fix COPY` first")
+        raise UserError(
+            f"{path} has episodes that cannot be read; `manyparts data check {path} --fix COPY` first"
+        )
     known, ours = dataset.contents, {task.name: task for task in dataset.contents.tasks}
     differences = known.spec.differences(spec)
     differences += [] if known.fps == fps else [f"fps: {known.fps:g}, {fps:g}"]
     if known.environment != json.loads(json.dumps(environment)):
         differences.append("environment: another configuration")
-    differences += [f"sentences of {task.name}" for task in tasks if ours.get(task.name, task) != task]
+    differences += [
+        f"instructions of {task.name}" for task in tasks if ours.get(task.name, task) != task
+    ]
     if differences:
         raise UserError(f"{path} differs from what is to be appended: {'; '.join(differences)}")
     return DatasetWriter(
@@ -58,7 +64,9 @@ def append(
     )
 
 
-def _continuation(dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] | None) -> Continuation:
+def _continuation(
+    dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] | None
+) -> Continuation:
     metadata = dataset.metadata
     return Continuation(
         num_episodes=len(metadata.lengths),
@@ -72,7 +80,9 @@ def _continuation(dataset: LeRobotReader, statistics: Mapping[str, np.ndarray] |
     )
 
 
-def _statistics_content(dataset: LeRobotReader) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+def _statistics_content(
+    dataset: LeRobotReader,
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
     for index, length in enumerate(dataset.contents.lengths.tolist()):
         rows = sample_rows(length)
         cameras = dataset.contents.spec.cameras

@@ -26,23 +26,41 @@ def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile])
     others = frozenset.intersection(*(file.others for file in files))
     columns = frozenset.union(*(file.numbers | file.others for file in files))
     stored = [name for name in plan.cameras.values() if features[name]["dtype"] == "image"]
-    absent = [name for name in (*plan.further, plan.expert) if name is not None and name not in numbers]
+    absent = [
+        name for name in (*plan.further, plan.expert) if name is not None and name not in numbers
+    ]
     absent += [name for name in stored if name not in others]
     strange = sorted(columns - features.keys() - layout.STANDARD.keys())
     left_out = dict.fromkeys(absent, "not in all data files")
-    return plan.without(left_out | dict.fromkeys(strange, "not among the features of meta/info.json"))
+    return plan.without(
+        left_out | dict.fromkeys(strange, "not among the features of meta/info.json")
+    )
 
 
 def statistics_of(
-    metadata: Metadata, plan: Plan, features: Mapping[str, Any], where: Path, read: Iterable[Callable[[], Any]] | None
+    metadata: Metadata,
+    plan: Plan,
+    features: Mapping[str, Any],
+    where: Path,
+    read: Iterable[Callable[[], Any]] | None,
 ) -> tuple[Statistics, list[str]]:
-    """Those that are stored, or, where these lack state or action or some episodes, those of all rows; and a sentence
-    that says so. read: what gives each episode's columns; None: they cannot be had now."""
+    """Those that are stored, or, where these lack state or action or some episodes, those of all
+    rows; and a note that says so. read: what gives each episode's columns; None: they cannot be had
+    now."""
     stored = plan.statistics(metadata.statistics)
-    widths = {ACTION: _width(features, (plan.action,)), **({STATE: _width(features, plan.state)} if plan.state else {})}
-    if plan.expert is not None and read is not None:  # without them, bounds are those of what was done
+    widths = {
+        ACTION: _width(features, (plan.action,)),
+        **({STATE: _width(features, plan.state)} if plan.state else {}),
+    }
+    if (
+        plan.expert is not None and read is not None
+    ):  # without them, bounds are those of what was done
         widths[EXPERT_ACTION] = widths[ACTION]
-    lacking = [name for name, width in widths.items() if name not in stored.features or len(stored[name].min) != width]
+    lacking = [
+        name
+        for name, width in widths.items()
+        if name not in stored.features or len(stored[name].min) != width
+    ]
     if not lacking and metadata.stale is None:
         return stored, []
     if read is None:
@@ -51,19 +69,33 @@ def statistics_of(
         return stored, [f"{metadata.stale}; the statistics are those of the others"]
     why = metadata.stale or f"{layout.STATS} has no statistics of {', '.join(lacking)}"
     measured = _measured(read, list(widths), where)
-    return Statistics({**stored.features, **measured}), [f"{why}; the statistics were computed from the rows"]
+    return Statistics({**stored.features, **measured}), [
+        f"{why}; the statistics were computed from the rows"
+    ]
 
 
 def describe(
-    path: Path, own: Mapping[str, Any], metadata: Metadata, plan: Plan, result: SearchResult, statistics: Statistics
+    path: Path,
+    own: Mapping[str, Any],
+    metadata: Metadata,
+    plan: Plan,
+    result: SearchResult,
+    statistics: Statistics,
 ) -> Contents:
-    """own: what this project wrote into info.json, {} where others wrote. Raises UserError where that disagrees."""
+    """own: what this project wrote into info.json, {} where others wrote. Raises UserError where
+    that disagrees."""
     features = metadata.info["features"]
     kinds = {features[name]["dtype"] for name in plan.cameras.values()}
     sizes = foreign.camera_sizes(features, plan)
-    spec = Spec.from_dict(own["spec"]) if own else foreign.derive_spec(metadata.info, plan, statistics, metadata.fps)
+    spec = (
+        Spec.from_dict(own["spec"])
+        if own
+        else foreign.derive_spec(metadata.info, plan, statistics, metadata.fps)
+    )
     if dict(spec.cameras) != sizes:
-        raise UserError(f"{path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}")
+        raise UserError(
+            f"{path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}"
+        )
     counted = np.array_equal(metadata.numbers, np.arange(len(metadata.numbers)))
     return Contents(
         format=f"LeRobotDataset {metadata.info['codebase_version']}",
@@ -81,22 +113,34 @@ def describe(
         left_out=plan.left_out,
         episodes_left_out=result.lost,
         episode_names=() if counted else tuple(map(str, metadata.numbers)),
-        notes=(*result.notes, *plan.notes, *_notes_of_tasks(metadata, result), *_notes_of_splits(metadata.info)),
+        notes=(
+            *result.notes,
+            *plan.notes,
+            *_notes_of_tasks(metadata, result),
+            *_notes_of_splits(metadata.info),
+        ),
     )
 
 
 def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
-    sentences = [task.sentence for task in metadata.tasks.entries]
+    instructions = [task.instruction for task in metadata.tasks.entries]
     parts = result.parts or [()] * len(metadata.listed)
-    changing = [any(part.tasks and part.tasks[1] != part.tasks[2] for part in each) for each in parts]
-    several = sum(len(listed) > 1 or changes for listed, changes in zip(metadata.listed, changing, strict=True))
+    changing = [
+        any(part.tasks and part.tasks[1] != part.tasks[2] for part in each) for each in parts
+    ]
+    several = sum(
+        len(listed) > 1 or changes
+        for listed, changes in zip(metadata.listed, changing, strict=True)
+    )
     if several:
         which = "the first that is listed" if result.parts is None else "the task of its first row"
         yield f"episodes with several tasks: {several}; each is read with {which}"
     other, unknown = [], []
-    for number, listed, task, own in zip(metadata.numbers, metadata.listed, result.tasks, parts, strict=True):
-        known = {sentences[position] for position in listed if position >= 0}
-        if known and sentences[task] not in known:
+    for number, listed, task, own in zip(
+        metadata.numbers, metadata.listed, result.tasks, parts, strict=True
+    ):
+        known = {instructions[position] for position in listed if position >= 0}
+        if known and instructions[task] not in known:
             other.append(int(number))
         if (first := first_task(own)) is not None and first not in metadata.tasks.positions:
             unknown.append(int(number))
@@ -110,7 +154,7 @@ def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
             f"episodes whose rows have a task that meta/tasks lacks: {shown(unknown)}; "
             "what meta/episodes lists was taken"
         )
-    if empty := sum(not sentences[task].strip() for task in result.tasks):
+    if empty := sum(not instructions[task].strip() for task in result.tasks):
         yield f"episodes with an empty instruction: {empty}"
 
 
@@ -125,7 +169,9 @@ def _width(features: Mapping[str, Any], names: Sequence[str]) -> int:
     return sum(int(np.prod(features[name]["shape"])) for name in names)
 
 
-def _measured(read: Iterable[Callable[[], Any]], names: Sequence[str], where: Path) -> dict[str, Any]:
+def _measured(
+    read: Iterable[Callable[[], Any]], names: Sequence[str], where: Path
+) -> dict[str, Any]:
     """Of the rows that can be read and are finite."""
     running: dict[str, RunningStatistics] = {}
     for columns_of in read:

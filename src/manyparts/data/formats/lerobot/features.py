@@ -26,9 +26,10 @@ _WITHOUT_NUMBERS = {"string": "text", "language": "language"}
 
 @dataclass(frozen=True)
 class Plan:
-    """How features are read. cameras: name to feature. state: features that are laid side by side. action: the feature.
-    expert: the feature of the expert's actions, if there is one. further: other columns of numbers, which keep their
-    names. left_out: all other features, and why. notes: sentences about what is read otherwise than one may think."""
+    """How features are read. cameras: name to feature. state: features that are laid side by side.
+    action: the feature. expert: the feature of the expert's actions, if there is one. further:
+    other columns of numbers, which keep their names. left_out: all other features, and why. notes:
+    what is read otherwise than one may think."""
 
     cameras: Mapping[str, str]
     state: tuple[str, ...]
@@ -47,7 +48,9 @@ class Plan:
         """The plan without some features, by name, and why."""
         return replace(
             self,
-            cameras={name: feature for name, feature in self.cameras.items() if feature not in left_out},
+            cameras={
+                name: feature for name, feature in self.cameras.items() if feature not in left_out
+            },
             expert=None if self.expert in left_out else self.expert,
             further=tuple(name for name in self.further if name not in left_out),
             left_out={**self.left_out, **left_out},
@@ -67,8 +70,8 @@ class Plan:
 
 
 def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
-    """own: this project wrote the dataset, so that no other feature stands for the state. Raises UserError without
-    actions."""
+    """own: this project wrote the dataset, so that no other feature stands for the state. Raises
+    UserError without actions."""
     described = {name: item for name, item in features.items() if isinstance(item, Mapping)}
     unset = [name for name, item in described.items() if not isinstance(item.get("shape"), list)]
     required = [name for name in (ACTION, _OTHER_NAMES[ACTION], STATE) if name in unset]
@@ -78,12 +81,18 @@ def make_plan(features: Mapping[str, Any], *, own: bool) -> Plan:
         )
     left_out = dict.fromkeys(features.keys() - described.keys(), "it is not described")
     left_out |= {
-        name: why for name, item in described.items() if (why := _no_camera(name, item, list(described), own=own))
+        name: why
+        for name, item in described.items()
+        if (why := _no_camera(name, item, list(described), own=own))
     }
-    cameras = _cameras([name for name, item in described.items() if item.get("dtype") in PICTURES], left_out)
+    cameras = _cameras(
+        [name for name, item in described.items() if item.get("dtype") in PICTURES], left_out
+    )
     action = next((name for name in (ACTION, _OTHER_NAMES[ACTION]) if name in described), None)
     if action is None:
-        raise UserError(f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}")
+        raise UserError(
+            f"the dataset has no feature {ACTION}; it has {', '.join(sorted(features))}"
+        )
     state, no_state = _state(described, own=own)
     left_out |= no_state
     further = tuple(name for name in _FURTHER if name in described and _width(described[name]) == 1)
@@ -108,13 +117,18 @@ def with_lists(features: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def size_of(feature: Mapping[str, Any]) -> tuple[int, int]:
-    """(height, width) of an image feature, whether its shape is (h, w, 3) or (3, h, w), and whatever its axes' names.
+    """(height, width) of an image feature, whether its shape is (h, w, 3) or (3, h, w), and
+    whatever its axes' names.
 
     Names count as far as they fit the shape.
     """
     shape = [int(side) for side in feature["shape"]]
     names = feature.get("names")
-    names = [str(name).lower()[:1] for name in names] if isinstance(names, list) and len(names) == 3 else []
+    names = (
+        [str(name).lower()[:1] for name in names]
+        if isinstance(names, list) and len(names) == 3
+        else []
+    )
     if "h" in names and "w" in names:
         height, width = names.index("h"), names.index("w")
         if shape[3 - height - width] in (1, 3, 4):
@@ -126,7 +140,8 @@ def size_of(feature: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def has_size(feature: Mapping[str, Any]) -> bool:
-    """Whether the shape of an image feature is set; some writers leave it open, as [null, null, 3] or zeros."""
+    """Whether the shape of an image feature is set; some writers leave it open, as [null, null, 3]
+    or zeros."""
     return all(isinstance(side, int | float) and side >= 1 for side in feature["shape"])
 
 
@@ -153,11 +168,14 @@ def state_names(features: Mapping[str, Any], state: tuple[str, ...]) -> tuple[st
     """A name a dimension of the features that are laid side by side."""
     if len(state) == 1:
         return names_of(features[state[0]], "state")
-    return tuple(each for name in state for each in names_of(features[name], name.removeprefix(_OBSERVATION)))
+    return tuple(
+        each for name in state for each in names_of(features[name], name.removeprefix(_OBSERVATION))
+    )
 
 
 def _cameras(images: list[str], left_out: Mapping[str, str]) -> dict[str, str]:
-    """ "observation.images.top" is camera "top"; where two would have one name, the later keeps its whole name."""
+    """ "observation.images.top" is camera "top"; where two would have one name, the later keeps its
+    whole name."""
     cameras: dict[str, str] = {}
     for name in images:
         if name not in left_out:
@@ -167,13 +185,22 @@ def _cameras(images: list[str], left_out: Mapping[str, str]) -> dict[str, str]:
 
 
 def _state(described: Mapping[str, Any], *, own: bool) -> tuple[tuple[str, ...], dict[str, str]]:
-    """observation.state; where others wrote and have none, all other rows of numbers that are observed; and why some
-    of these are no state."""
+    """observation.state; where others wrote and have none, all other rows of numbers that are
+    observed; and why some of these are no state."""
     if STATE in described or own:
         return ((STATE,) if STATE in described else ()), {}
-    observed = [name for name in sorted(described) if name.startswith(_OBSERVATION) and _width(described[name])]
-    entries = {name: Entry(tuple(described[name]["shape"]), np.dtype(described[name]["dtype"])) for name in observed}
-    left_out = {name: why for name, entry in entries.items() if (why := why_not(name, entry, observed))}
+    observed = [
+        name
+        for name in sorted(described)
+        if name.startswith(_OBSERVATION) and _width(described[name])
+    ]
+    entries = {
+        name: Entry(tuple(described[name]["shape"]), np.dtype(described[name]["dtype"]))
+        for name in observed
+    }
+    left_out = {
+        name: why for name, entry in entries.items() if (why := why_not(name, entry, observed))
+    }
     state, other = tuple(name for name in observed if name not in left_out), _OTHER_NAMES[STATE]
     return state or ((other,) if other in described and _width(described[other]) else ()), left_out
 
@@ -201,17 +228,25 @@ def _dtype(feature: Mapping[str, Any]) -> np.dtype | None:
     return dtype if dtype.kind in "biuf" else None
 
 
-def _no_camera(name: str, feature: Mapping[str, Any], others: Collection[str], *, own: bool) -> str | None:
+def _no_camera(
+    name: str, feature: Mapping[str, Any], others: Collection[str], *, own: bool
+) -> str | None:
     """Why an image feature is none of a camera. others: the names of all features."""
     if feature.get("dtype") not in PICTURES:
         return None
     for holder in (feature, feature.get("info"), feature.get("video_info")):
-        if isinstance(holder, Mapping) and any(str(holder.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS):
+        if isinstance(holder, Mapping) and any(
+            str(holder.get(flag)).lower() in _TRUE for flag in _DEPTH_FLAGS
+        ):
             return "a depth map"
     shape = feature.get("shape")
     if not isinstance(shape, list) or len(shape) != 3:
         return f"shape {shape} is none of pictures"
-    return None if own else gives_away(name, others, picture=True) or no_camera(name, channels_of(feature))
+    return (
+        None
+        if own
+        else gives_away(name, others, picture=True) or no_camera(name, channels_of(feature))
+    )
 
 
 def _why(feature: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""The growing files of a dataset being written: frames, videos and episodes, each rolled over at its size limit."""
+"""The growing files of a dataset being written: frames, videos and episodes, each rolled over at
+its size limit."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ _EPISODES_A_FLUSH = 100
 
 
 class FrameFiles:
-    """data/: a row a frame, a row group an episode, a new file where the size limit would be passed."""
+    """data/: a row a frame, a row group an episode, a new file where the size limit would be
+    passed."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
@@ -26,7 +28,9 @@ class FrameFiles:
         self._writer: pq.ParquetWriter | None = None
         self._bytes = 0
 
-    def add(self, columns: Mapping[str, np.ndarray], pictures: Mapping[str, Sequence[bytes]]) -> tuple[int, int]:
+    def add(
+        self, columns: Mapping[str, np.ndarray], pictures: Mapping[str, Sequence[bytes]]
+    ) -> tuple[int, int]:
         table = pa.Table.from_arrays(
             [self._array(field, columns, pictures) for field in self._schema], schema=self._schema
         )
@@ -45,7 +49,9 @@ class FrameFiles:
     def _open_next(self) -> None:
         self.close()
         self.place = layout.next_file(*self.place)
-        path = self._folder / layout.DATA.format(chunk_index=self.place[0], file_index=self.place[1])
+        path = self._folder / layout.DATA.format(
+            chunk_index=self.place[0], file_index=self.place[1]
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         statistics: Any = list(layout.STANDARD)  # of pictures they would be copies
         self._writer = pq.ParquetWriter(
@@ -58,12 +64,17 @@ class FrameFiles:
         self._bytes = 0
 
     def _array(
-        self, field: pa.Field, columns: Mapping[str, np.ndarray], pictures: Mapping[str, Sequence[bytes]]
+        self,
+        field: pa.Field,
+        columns: Mapping[str, np.ndarray],
+        pictures: Mapping[str, Sequence[bytes]],
     ) -> pa.Array:
         if field.name in pictures:
             content = pictures[field.name]
             names = [f"frame-{index:06d}.png" for index in range(len(content))]
-            return pa.StructArray.from_arrays([pa.array(content, pa.binary()), pa.array(names)], ["bytes", "path"])
+            return pa.StructArray.from_arrays(
+                [pa.array(content, pa.binary()), pa.array(names)], ["bytes", "path"]
+            )
         values = columns[field.name]
         if not pa.types.is_fixed_size_list(field.type):
             return pa.array(values.ravel(), field.type)
@@ -81,7 +92,10 @@ class VideoFiles:
     def add(self, frames: np.ndarray) -> dict[str, Any]:
         """The columns of the episodes file that say where the episode's frames went."""
         video = encode_video(frames, self._fps)
-        if self._writer is None or self._writer.bytes + len(video) > layout.VIDEO_FILE_MEGABYTES * 2**20:
+        if (
+            self._writer is None
+            or self._writer.bytes + len(video) > layout.VIDEO_FILE_MEGABYTES * 2**20
+        ):
             self._open_next()
         assert self._writer is not None
         begin, end = self._writer.add(video, len(frames))
@@ -98,7 +112,9 @@ class VideoFiles:
     def _open_next(self) -> None:
         self.close()
         self.place = layout.next_file(*self.place)
-        name = layout.VIDEO.format(video_key=self._key, chunk_index=self.place[0], file_index=self.place[1])
+        name = layout.VIDEO.format(
+            video_key=self._key, chunk_index=self.place[0], file_index=self.place[1]
+        )
         self._writer = VideoWriter(self._folder / name, self._fps)
 
 
@@ -128,7 +144,9 @@ class EpisodeFile:
         if not self._rows:
             return
         if self._writer is None:
-            path = self._folder / layout.EPISODES.format(chunk_index=self.place[0], file_index=self.place[1])
+            path = self._folder / layout.EPISODES.format(
+                chunk_index=self.place[0], file_index=self.place[1]
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
                 written_by_arrow(path), self._schema, compression="snappy", use_dictionary=False

@@ -33,4 +33,10 @@ def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps
         measured=True,
     )
     robot = str(info.get("robot_type") or UNKNOWN)
-    return Spec(robot, camera_sizes(features, plan), state_names(features, plan.state), action, named=robot != UNKNOWN)
+    return Spec(
+        robot,
+        camera_sizes(features, plan),
+        state_names(features, plan.state),
+        action,
+        named=robot != UNKNOWN,
+    )

@@ -33,13 +33,18 @@ STANDARD = {
 
 def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
     """The (chunk, file) numbers after these: a chunk folder holds 1000 files."""
-    return (chunk_index, file_index + 1) if file_index + 1 < FILES_PER_CHUNK else (chunk_index + 1, 0)
+    return (
+        (chunk_index, file_index + 1) if file_index + 1 < FILES_PER_CHUNK else (chunk_index + 1, 0)
+    )
 
 
-def features(spec: Spec, *, fps: float, images: str, expert: str | None = EXPERT_ACTION) -> dict[str, Any]:
+def features(
+    spec: Spec, *, fps: float, images: str, expert: str | None = EXPERT_ACTION
+) -> dict[str, Any]:
     """The features of info.json, in the order of the columns.
 
-    images: "png" or "video". expert: the name of the column of the expert's actions; None leaves it out.
+    images: "png" or "video". expert: the name of the column of the expert's actions; None leaves it
+    out.
     """
     cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
     state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
@@ -56,20 +61,32 @@ def features(spec: Spec, *, fps: float, images: str, expert: str | None = EXPERT
 
 
 def frame_schema(columns: Mapping[str, Any]) -> pa.Schema:
-    """The Arrow schema of the data files: all features but videos, with the metadata of Hugging Face datasets."""
+    """The Arrow schema of the data files: all features but videos, with the metadata of Hugging
+    Face datasets."""
     stored = {name: feature for name, feature in columns.items() if feature["dtype"] != "video"}
-    described = json.dumps({"info": {"features": {name: _described(item) for name, item in stored.items()}}})
-    return pa.schema([(name, _arrow_type(item)) for name, item in stored.items()], {"huggingface": described})
+    described = json.dumps(
+        {"info": {"features": {name: _described(item) for name, item in stored.items()}}}
+    )
+    return pa.schema(
+        [(name, _arrow_type(item)) for name, item in stored.items()], {"huggingface": described}
+    )
 
 
-def tasks_table(sentences: Sequence[str]) -> pa.Table:
-    """tasks.parquet: the sentences are the pandas index, named `task`, without which LeRobot loses them."""
-    table = pa.table({"task_index": pa.array(range(len(sentences)), pa.int64()), "task": pa.array(sentences)})
+def tasks_table(instructions: Sequence[str]) -> pa.Table:
+    """tasks.parquet: the instructions are the pandas index, named `task`, without which LeRobot
+    loses them."""
+    table = pa.table(
+        {
+            "task_index": pa.array(range(len(instructions)), pa.int64()),
+            "task": pa.array(instructions),
+        }
+    )
     return table.replace_schema_metadata({"pandas": json.dumps(_PANDAS)})
 
 
 def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
-    """The Arrow schema of the episodes files: places, lengths, our seed and noise flag, statistics a feature."""
+    """The Arrow schema of the episodes files: places, lengths, our seed and noise flag, statistics
+    a feature."""
     videos = [name for name, feature in columns.items() if feature["dtype"] == "video"]
     indices = ["data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index"]
     places = [(name, pa.int64()) for name in indices]
@@ -85,7 +102,11 @@ def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
         statistics += [(f"stats/{name}/{key}", kind) for key in ("min", "max", "mean", "std")]
         statistics += [(f"stats/{name}/count", pa.list_(pa.int64()))]
         statistics += [(f"stats/{name}/{key}", kind) for key in ("q01", "q10", "q50", "q90", "q99")]
-    first = [("episode_index", pa.int64()), ("tasks", pa.list_(pa.string())), ("length", pa.int64())]
+    first = [
+        ("episode_index", pa.int64()),
+        ("tasks", pa.list_(pa.string())),
+        ("length", pa.int64()),
+    ]
     return pa.schema(first + places + ours + statistics)
 
 
@@ -99,11 +120,19 @@ def _vector(names: Sequence[str]) -> dict[str, Any]:
 
 def _image(size: tuple[int, int], fps: float, images: str) -> dict[str, Any]:
     height, width = size
-    feature: dict[str, Any] = {"shape": [height, width, 3], "names": ["height", "width", "channels"]}
+    feature: dict[str, Any] = {
+        "shape": [height, width, 3],
+        "names": ["height", "width", "channels"],
+    }
     if images == "png":
         return {"dtype": "image"} | feature
     info = {"video.height": height, "video.width": width, "video.channels": 3, "video.codec": "av1"}
-    info |= {"video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": fps, "has_audio": False}
+    info |= {
+        "video.pix_fmt": "yuv420p",
+        "video.is_depth_map": False,
+        "video.fps": fps,
+        "has_audio": False,
+    }
     return {"dtype": "video"} | feature | {"info": info}
 
 
@@ -130,8 +159,14 @@ def _pandas_column(name: str, pandas_type: str, numpy_type: str) -> dict[str, An
 
 _PANDAS = {
     "index_columns": ["task"],
-    "column_indexes": [_pandas_column("None", "unicode", "object") | {"name": None, "metadata": {"encoding": "UTF-8"}}],
-    "columns": [_pandas_column("task_index", "int64", "int64"), _pandas_column("task", "unicode", "object")],
+    "column_indexes": [
+        _pandas_column("None", "unicode", "object")
+        | {"name": None, "metadata": {"encoding": "UTF-8"}}
+    ],
+    "columns": [
+        _pandas_column("task_index", "int64", "int64"),
+        _pandas_column("task", "unicode", "object"),
+    ],
     "attributes": {},
     "creator": {"library": "pyarrow", "version": pa.__version__},
     "pandas_version": "2.3.3",

@@ -1,4 +1,5 @@
-"""Where the rows of each episode lie, by what the rows say of themselves and not by what metadata says of files."""
+"""Where the rows of each episode lie, by what the rows say of themselves and not by what metadata
+says of files."""
 
 from __future__ import annotations
 
@@ -25,10 +26,11 @@ _INDICES = (EPISODE, FRAME, TASK)
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of one file that say they are of one episode. chosen: which of rows start to stop; None: all of them.
+    """Rows of one file that say they are of one episode. chosen: which of rows start to stop; None:
+    all of them.
 
-    frames: their frame_index, where it has been read and is not 0, 1, 2, ... in this order. tasks: their first
-    task_index, the lowest and the highest; None where the file has none.
+    frames: their frame_index, where it has been read and is not 0, 1, 2, ... in this order. tasks:
+    their first task_index, the lowest and the highest; None where the file has none.
     """
 
     file: Path
@@ -45,8 +47,8 @@ class Part:
 
 @dataclass(frozen=True)
 class DataFile:
-    """What one parquet file holds: how many rows, its columns of numbers and its other columns, and its episodes by
-    episode_index; None if it has no such column."""
+    """What one parquet file holds: how many rows, its columns of numbers and its other columns, and
+    its episodes by episode_index; None if it has no such column."""
 
     count: int
     numbers: frozenset[str]
@@ -55,8 +57,9 @@ class DataFile:
 
 
 def look_into(file: Path) -> DataFile:
-    """Which episodes a data file holds. Row groups' statistics are believed where each holds one whole episode, else
-    the columns are read. Raises UserError naming the file where it is torn, or its numbers are none."""
+    """Which episodes a data file holds. Row groups' statistics are believed where each holds one
+    whole episode, else the columns are read. Raises UserError naming the file where it is torn, or
+    its numbers are none."""
     with reading(file):
         opened = open_parquet(file)
         schema = opened.schema_arrow
@@ -70,7 +73,8 @@ def look_into(file: Path) -> DataFile:
 
 
 def doubt(parts: Sequence[Part], length: int) -> str | None:
-    """Why an episode's rows, from wherever they lie, are not to be trusted. length: what metadata counts."""
+    """Why an episode's rows, from wherever they lie, are not to be trusted. length: what metadata
+    counts."""
     count = sum(part.count for part in parts)
     if not length:
         return "it has no frames"
@@ -80,18 +84,25 @@ def doubt(parts: Sequence[Part], length: int) -> str | None:
         return f"it has {count} rows; meta/episodes counts {length}"
     if len(parts) == 1 and parts[0].frames is None:
         return None
-    order = order_of(np.concatenate([np.arange(part.count) if part.frames is None else part.frames for part in parts]))
+    order = order_of(
+        np.concatenate(
+            [np.arange(part.count) if part.frames is None else part.frames for part in parts]
+        )
+    )
     return order if isinstance(order, str) else None
 
 
 def first_task(parts: Sequence[Part]) -> int | None:
     """The task_index of an episode's first row; None where the rows do not say it."""
-    first = min(parts, key=lambda part: 0 if part.frames is None else int(part.frames.min()), default=None)
+    first = min(
+        parts, key=lambda part: 0 if part.frames is None else int(part.frames.min()), default=None
+    )
     return None if first is None or first.tasks is None else first.tasks[0]
 
 
 def order_of(frames: np.ndarray) -> np.ndarray | str | None:
-    """How rows of these frame numbers have to be sorted; None: they are; a text: why they cannot be."""
+    """How rows of these frame numbers have to be sorted; None: they are; a text: why they cannot
+    be."""
     wanted = np.arange(len(frames))
     if np.array_equal(frames, wanted):
         return None
@@ -103,20 +114,33 @@ def order_of(frames: np.ndarray) -> np.ndarray | str | None:
 
 def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | None:
     """None where statistics are not there, or tell of anything but a whole episode a row group."""
-    columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
+    columns = {
+        metadata.schema.column(number).path: number for number in range(metadata.num_columns)
+    }
     episodes: dict[int, Part] = {}
     start = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         stop = start + group.num_rows
-        ranges = {name: _range(group.column(columns[name]).statistics) for name in _INDICES if name in columns}
+        ranges = {
+            name: _range(group.column(columns[name]).statistics)
+            for name in _INDICES
+            if name in columns
+        }
         episode, frames = ranges.get(EPISODE), ranges.get(FRAME, (0, group.num_rows - 1))
-        if episode is None or episode[0] != episode[1] or frames != (0, group.num_rows - 1) or episode[0] in episodes:
+        if (
+            episode is None
+            or episode[0] != episode[1]
+            or frames != (0, group.num_rows - 1)
+            or episode[0] in episodes
+        ):
             return None
         task = ranges.get(TASK)
         if TASK in ranges and (task is None or task[0] != task[1]):
             return None
-        episodes[episode[0]] = Part(file, start, stop, tasks=None if task is None else (task[0], *task))
+        episodes[episode[0]] = Part(
+            file, start, stop, tasks=None if task is None else (task[0], *task)
+        )
         start = stop
     return episodes
 
@@ -143,13 +167,19 @@ def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
     counted = np.arange(len(order)) - np.repeat(begins, ends - begins)
     strange = np.zeros(len(order), bool) if frames is None else frames[order] != counted
     parts: dict[int, Part] = {}
-    for begin, end, any_strange in zip(begins, ends, np.logical_or.reduceat(strange, begins), strict=True):
+    for begin, end, any_strange in zip(
+        begins, ends, np.logical_or.reduceat(strange, begins), strict=True
+    ):
         rows = order[begin:end]
         start, stop = int(rows[0]), int(rows[-1]) + 1
         chosen = None if stop - start == len(rows) else rows - start
         own = frames[rows] if any_strange and frames is not None else None
         first = start if own is None else rows[np.argmin(own)]
-        of_tasks = None if tasks is None else (int(tasks[first]), int(tasks[rows].min()), int(tasks[rows].max()))
+        of_tasks = (
+            None
+            if tasks is None
+            else (int(tasks[first]), int(tasks[rows].min()), int(tasks[rows].max()))
+        )
         parts[int(episodes[start])] = Part(file, start, stop, chosen, own, of_tasks)
     return parts
 
@@ -174,7 +204,13 @@ def _holds_numbers(kind: pa.DataType) -> bool:
     while True:
         if isinstance(kind, pa.BaseExtensionType):
             kind = kind.storage_type
-        elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
+        elif (
+            pa.types.is_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+            or pa.types.is_large_list(kind)
+        ):
             kind = kind.value_type
         else:
-            return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            return (
+                pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            )

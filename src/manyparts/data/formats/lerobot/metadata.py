@@ -13,11 +13,24 @@ import pyarrow as pa
 from manyparts.core.columns import SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
-from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, reading, refuse
+from manyparts.data.formats.errors import (
+    Complain,
+    NotReadError,
+    fitting,
+    read_json,
+    reading,
+    refuse,
+)
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.tasks import TaskTable, own_tasks, read_lines, read_table
-from manyparts.data.formats.lerobot.values import Columns, rate, read_json_lines, whole_number, whole_numbers
+from manyparts.data.formats.lerobot.values import (
+    Columns,
+    rate,
+    read_json_lines,
+    whole_number,
+    whole_numbers,
+)
 from manyparts.data.formats.lerobot.videos import Video, placed
 from manyparts.data.formats.ours import read_tasks
 from manyparts.embodiment.statistics import Statistics, pooled
@@ -32,13 +45,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for each video feature, in
-    which None stands for an episode that has none.
+    """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for
+    each video feature, in which None stands for an episode that has none.
 
-    numbers: the episode_index that was recorded. listed: positions in `tasks.entries`, -1 for an unknown task.
-    first_rows: the episode's first row among all, None for old versions. places: of the last episode's files, as
-    (chunk, file) numbers by kind, for who appends; empty for old versions. left_out: of meta/ and why. lost: episodes,
-    by their number, that metadata alone shows to be wrong. stale: what statistics do not cover, None where they do.
+    numbers: the episode_index that was recorded. listed: positions in `tasks.entries`, -1 for an
+    unknown task. first_rows: the episode's first row among all, None for old versions. places: of
+    the last episode's files, as (chunk, file) numbers by kind, for who appends; empty for old
+    versions. left_out: of meta/ and why. lost: episodes, by their number, that metadata alone shows
+    to be wrong. stale: what statistics do not cover, None where they do.
     """
 
     info: Mapping[str, Any]
@@ -62,19 +76,24 @@ class Metadata:
     def only(self, kept: Sequence[int]) -> Metadata:
         """Without the episodes whose positions are not among `kept`."""
         arrays = ("numbers", "lengths", "first_rows", "seeds", "noisy", "succeeded")
-        chosen = {name: None if (values := getattr(self, name)) is None else values[list(kept)] for name in arrays}
+        chosen = {
+            name: None if (values := getattr(self, name)) is None else values[list(kept)]
+            for name in arrays
+        }
         return replace(
             self,
             listed=[self.listed[index] for index in kept],
             data_files=[self.data_files[index] for index in kept],
-            videos={name: [videos[index] for index in kept] for name, videos in self.videos.items()},
+            videos={
+                name: [videos[index] for index in kept] for name, videos in self.videos.items()
+            },
             **chosen,
         )
 
 
 def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
-    """Read and check what a dataset folder says of itself. Raises UserError naming the file that is missing, torn, or
-    disagrees with another."""
+    """Read and check what a dataset folder says of itself. Raises UserError naming the file that is
+    missing, torn, or disagrees with another."""
     if not path.is_dir():
         raise UserError(f"no dataset at {path}")
     info = read_json(path / layout.INFO)
@@ -91,13 +110,18 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
         metadata = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
         _check_counts(path, metadata, complain)
         twice = {int(number): "meta/episodes lists it twice" for number in _twice(metadata.numbers)}
-        unplaced = [name for name, item in info["features"].items() if _is_video(item) and name not in metadata.videos]
+        unplaced = [
+            name
+            for name, item in info["features"].items()
+            if _is_video(item) and name not in metadata.videos
+        ]
         left_out = dict.fromkeys(unplaced, "meta/ does not say where its videos lie")
         return replace(metadata, lost=twice, left_out={**metadata.left_out, **left_out})
 
 
 def inside(path: Path, name: str) -> Path:
-    """A file of the dataset by the name that the dataset gives it. Raises UserError for one that leads out of it."""
+    """A file of the dataset by the name that the dataset gives it. Raises UserError for one that
+    leads out of it."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise UserError(f"{path} names a file outside of itself: {name!r}")
@@ -130,7 +154,11 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         listed = [tasks.listed(names) for names in asked]
     videos = _videos_v3(path, info, episodes, lengths)
     statistics, stale = _statistics(path)
-    strange = [name for name in episodes.names if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)]
+    strange = [
+        name
+        for name in episodes.names
+        if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)
+    ]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
         info=info,
@@ -142,15 +170,23 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         lengths=lengths,
         listed=listed,
         data_files=_named(
-            path, info["data_path"], [episodes[f"data/{part}_index"] for part in ("chunk", "file")], "data"
+            path,
+            info["data_path"],
+            [episodes[f"data/{part}_index"] for part in ("chunk", "file")],
+            "data",
         ),
-        first_rows=episodes.integers("dataset_from_index") if "dataset_from_index" in episodes else None,
+        first_rows=episodes.integers("dataset_from_index")
+        if "dataset_from_index" in episodes
+        else None,
         videos=videos,
         seeds=episodes.integers("seed") if own and "seed" in episodes else None,
         noisy=np.asarray(episodes["noisy"], bool) if own and "noisy" in episodes else None,
         succeeded=_succeeded(episodes),
         places={
-            kind: (int(episodes[f"{kind}/chunk_index"][-1]), int(episodes[f"{kind}/file_index"][-1]))
+            kind: (
+                int(episodes[f"{kind}/chunk_index"][-1]),
+                int(episodes[f"{kind}/file_index"][-1]),
+            )
             for kind in kinds
             if own and f"{kind}/chunk_index" in episodes
         },
@@ -170,14 +206,18 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
 
     def files(template: str, **given: str) -> list[Path]:
         return [
-            inside(path, template.format(episode_chunk=number // chunk, episode_index=number, **given))
+            inside(
+                path, template.format(episode_chunk=number // chunk, episode_index=number, **given)
+            )
             for number in numbers.tolist()
         ]
 
     videos: dict[str, list[Video | None]] = {}
     for name in _videos(info):
         own = files(info["video_path"], video_key=name)
-        videos[name] = [Video(file, 0.0, 0, int(length)) for file, length in zip(own, lengths, strict=True)]
+        videos[name] = [
+            Video(file, 0.0, 0, int(length)) for file, length in zip(own, lengths, strict=True)
+        ]
     statistics, stale = _old_statistics(path, set(numbers.tolist()))
     return Metadata(
         info=info,
@@ -205,7 +245,11 @@ def _videos_v3(
         if not all(column in episodes for column in columns):
             continue
         rows = list(zip(*(episodes[column] for column in columns), strict=True))
-        there = [index for index, row in enumerate(rows) if all(value is not None and value == value for value in row)]
+        there = [
+            index
+            for index, row in enumerate(rows)
+            if all(value is not None and value == value for value in row)
+        ]
         places = [[rows[index][part] for index in there] for part in (0, 1)]
         files = _named(path, info["video_path"], places, kind)
         begins = np.asarray([float(rows[index][2]) for index in there])
@@ -220,14 +264,21 @@ def _statistics(path: Path) -> tuple[Statistics, str | None]:
     try:
         return _readable(read_json(path / layout.STATS)), None
     except UserError:
-        return Statistics({}), f"{layout.STATS} is {'torn' if (path / layout.STATS).is_file() else 'missing'}"
+        return Statistics(
+            {}
+        ), f"{layout.STATS} is {'torn' if (path / layout.STATS).is_file() else 'missing'}"
 
 
 def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
-    """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together; and of which they are not."""
+    """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together; and of which
+    they are not."""
     if not (path / _OLD_STATISTICS).is_file():
         return _statistics(path)
-    rows = [row for row in read_json_lines(path / _OLD_STATISTICS) if row.get("episode_index", -1) in numbers]
+    rows = [
+        row
+        for row in read_json_lines(path / _OLD_STATISTICS)
+        if row.get("episode_index", -1) in numbers
+    ]
     absent = numbers - {int(row["episode_index"]) for row in rows}
     if not rows:
         return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
@@ -248,7 +299,9 @@ def _readable(values: Mapping[str, Any]) -> Statistics:
 
 def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
     info, lengths, where = metadata.info, metadata.lengths, path / layout.INFO
-    episodes, frames = (whole_number(info, name, where) for name in ("total_episodes", "total_frames"))
+    episodes, frames = (
+        whole_number(info, name, where) for name in ("total_episodes", "total_frames")
+    )
     if episodes != len(lengths):
         absent = missing_numbers(metadata.numbers)
         gap = f"; episodes {shown(absent)} are missing" if absent else ""
@@ -306,7 +359,8 @@ def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str
     key = kind.removeprefix("videos/")
     paths = {
         (chunk, file): inside(
-            path, template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key)
+            path,
+            template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key),
         )
         for chunk, file in dict.fromkeys(zip(chunks, files, strict=True))
     }

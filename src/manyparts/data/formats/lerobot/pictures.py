@@ -1,4 +1,5 @@
-"""Whether an image feature is 8-bit colour or grey, by what its first file holds; depth and the like are no cameras."""
+"""Whether an image feature is 8-bit colour or grey, by what its first file holds; depth and the
+like are no cameras."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ _EXACT_BITS, _MAX_BITS = 8, 10
 
 @dataclass(frozen=True)
 class Look:
-    """refused: why a feature is no camera. note: what is lost when it is read as one. size: (height, width) in pixels,
-    None where nothing can be opened."""
+    """refused: why a feature is no camera. note: what is lost when it is read as one. size:
+    (height, width) in pixels, None where nothing can be opened."""
 
     refused: str | None = None
     note: str | None = None
     size: tuple[int, int] | None = None
 
 
-def look_at_picture(content: bytes) -> Look:
+def inspect_image(content: bytes) -> Look:
     """A picture that cannot be opened tells nothing."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
@@ -56,7 +57,8 @@ def look_at_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> Look:
 
 
 def content_of(picture: Any, folder: Path) -> bytes:
-    """The bytes of a picture as a row holds it: as they are, or by the name of a file of the dataset.
+    """The bytes of a picture as a row holds it: as they are, or by the name of a file of the
+    dataset.
 
     Raises OSError where there is no such file, and TypeError for anything else.
     """
@@ -70,7 +72,8 @@ def content_of(picture: Any, folder: Path) -> bytes:
 
 
 def named_pictures(file: Path, feature: str, folder: Path) -> Iterator[Path]:
-    """The files of pictures that rows of a data file name by their path, as far as there are such files."""
+    """The files of pictures that rows of a data file name by their path, as far as there are such
+    files."""
     opened = open_parquet(file)
     schema, metadata = opened.schema_arrow, opened.metadata
     kind = schema.field(feature).type if feature in schema.names else None
@@ -78,7 +81,9 @@ def named_pictures(file: Path, feature: str, folder: Path) -> Iterator[Path]:
         return
     if pa.types.is_struct(kind) and _holds_all_bytes(metadata, f"{feature}.bytes"):
         return
-    column = opened.read(columns=[feature if not pa.types.is_struct(kind) else f"{feature}.path"])[feature]
+    column = opened.read(columns=[feature if not pa.types.is_struct(kind) else f"{feature}.path"])[
+        feature
+    ]
     pictures = column.to_pylist()
     names = [picture.get("path") if isinstance(picture, dict) else picture for picture in pictures]
     for name in dict.fromkeys(names):

@@ -1,4 +1,5 @@
-"""Reads episodes of a LeRobotDataset where they lie: rows of parquet files, embedded pictures, videos."""
+"""Reads episodes of a LeRobotDataset where they lie: rows of parquet files, embedded pictures,
+videos."""
 
 from __future__ import annotations
 
@@ -23,7 +24,13 @@ from manyparts.data.formats.lerobot.describing import by_files, describe, statis
 from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan, size_of, with_lists
 from manyparts.data.formats.lerobot.locating import Part
 from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
-from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_pixels, named_pictures
+from manyparts.data.formats.lerobot.pictures import (
+    Look,
+    content_of,
+    inspect_image,
+    look_at_pixels,
+    named_pictures,
+)
 from manyparts.data.formats.lerobot.searching import SearchResult, search
 from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.values import whole_numbers
@@ -39,8 +46,8 @@ _LOOKED_AT = 5  # episodes, for one that is not torn
 class LeRobotReader:
     """See `formats.reader.Reader`. features: of info.json. metadata: of the episodes that are read.
 
-    complain: see `formats.errors.Complain`. Raises UserError naming what is missing, torn, or disagrees with something
-    else.
+    complain: see `formats.errors.Complain`. Raises UserError naming what is missing, torn, or
+    disagrees with something else.
     """
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
@@ -57,8 +64,12 @@ class LeRobotReader:
             self.metadata, self._parts = whole.only(result.kept), result.parts
             self._plan = self._seen(plan, result)
             readers = self._readers()
-            statistics, notes = statistics_of(self.metadata, self._plan, self.features, path, readers)
-            self.metadata = replace(self.metadata, info={**self.metadata.info, "features": self.features})
+            statistics, notes = statistics_of(
+                self.metadata, self._plan, self.features, path, readers
+            )
+            self.metadata = replace(
+                self.metadata, info={**self.metadata.info, "features": self.features}
+            )
             contents = describe(path, own, self.metadata, self._plan, result, statistics)
             self.contents = replace(contents, notes=(*contents.notes, *notes))
 
@@ -77,7 +88,9 @@ class LeRobotReader:
         if len(plan.state) == 1:
             columns[STATE] = values[plan.state[0]]
         elif plan.state:
-            parts = [values[name].reshape(table.num_rows, -1).astype(np.float32) for name in plan.state]
+            parts = [
+                values[name].reshape(table.num_rows, -1).astype(np.float32) for name in plan.state
+            ]
             columns[STATE] = np.concatenate(parts, axis=1)
         return columns
 
@@ -88,25 +101,35 @@ class LeRobotReader:
         return self._stored_frames(index, feature, rows)
 
     def files(self) -> Iterator[Path]:
-        below = {file for part in ("meta", "data", "videos") for file in files_below(self.path / part)}
+        below = {
+            file for part in ("meta", "data", "videos") for file in files_below(self.path / part)
+        }
         return iter(below | set(self._files_elsewhere()))
 
     def _files_elsewhere(self) -> Iterator[Path]:
-        """What is read from other folders: where info.json leads, and pictures that rows name by their path."""
+        """What is read from other folders: where info.json leads, and pictures that rows name by
+        their path."""
         yield from (part.file for parts in self._parts or () for part in parts)
         for feature in self._plan.cameras.values():
-            yield from (video.file for video in self.metadata.videos.get(feature, ()) if video is not None)
+            yield from (
+                video.file for video in self.metadata.videos.get(feature, ()) if video is not None
+            )
             if self.features[feature]["dtype"] == "image":
-                for file in dict.fromkeys(part.file for parts in self._parts or () for part in parts):
+                for file in dict.fromkeys(
+                    part.file for parts in self._parts or () for part in parts
+                ):
                     yield from named_pictures(file, feature, self.path)
 
     def tasks_of(self, index: int) -> frozenset[int]:
-        """The values of task_index that rows of an episode may have: of the tasks that metadata lists, and its own."""
+        """The values of task_index that rows of an episode may have: of the tasks that metadata
+        lists, and its own."""
         tasks = self.metadata.tasks
         wanted = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
-        sentences = {tasks.entries[position].sentence for position in wanted if position >= 0}
+        instructions = {tasks.entries[position].instruction for position in wanted if position >= 0}
         return frozenset(
-            number for number, position in tasks.positions.items() if tasks.entries[position].sentence in sentences
+            number
+            for number, position in tasks.positions.items()
+            if tasks.entries[position].instruction in instructions
         )
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
@@ -129,13 +152,16 @@ class LeRobotReader:
                 self.features[name] = {**feature, "shape": [*size, 3], "names": list(_AXES)}
                 if has_size(feature):
                     told = "x".join(map(str, feature["shape"]))
-                    notes.append(f"{name}: {told} by {layout.INFO}, its first picture is {size[0]}x{size[1]}")
+                    notes.append(
+                        f"{name}: {told} by {layout.INFO}, its first picture is {size[0]}x{size[1]}"
+                    )
         if result.files:
             notes += self._true_widths((plan.action, *plan.state))
         return plan.without(refused, notes)
 
     def _size_in_last(self, feature: str) -> tuple[int, int] | None:
-        """Of the pictures of the last episode, (height, width); None where they cannot be opened."""
+        """Of the pictures of the last episode, (height, width); None where they cannot be
+        opened."""
         first = self._pixels.get(feature)
         try:
             return self._look_at(feature, len(self.metadata.numbers) - 1).size
@@ -145,11 +171,14 @@ class LeRobotReader:
             self._pixels |= {feature: first} if first is not None else {}
 
     def _true_widths(self, names: Sequence[str]) -> Iterator[str]:
-        """Take the count of numbers from the first row, where info.json says another; and say so."""
+        """Take the count of numbers from the first row, where info.json says another; and say
+        so."""
         for name in names:
             with contextlib.suppress(UserError, TypeError, ValueError):
                 feature, wanted = self.features[name], int(np.prod(self.features[name]["shape"]))
-                ends = {np.size(self._tables.first(self._rows(index)[0], name)) for index in (0, -1)}
+                ends = {
+                    np.size(self._tables.first(self._rows(index)[0], name)) for index in (0, -1)
+                }
                 if wanted in ends or len(ends) > 1:
                     continue
                 width = self._numbers(self._read(0, (name,)), name, 0)[0].size
@@ -181,7 +210,10 @@ class LeRobotReader:
         assert video is not None
         timeline, stamps = self._timeline(video.file), self._stamps(index)[rows]
         first = self._pixels.get(feature, timeline.pixels)
-        if timeline.pixels.bits != first.bits or look_at_pixels(timeline.pixels, self.features[feature]).refused:
+        if (
+            timeline.pixels.bits != first.bits
+            or look_at_pixels(timeline.pixels, self.features[feature]).refused
+        ):
             raise UserError(
                 f"{video.file}: episode {self._name(index)}: the video is {timeline.pixels.name} with "
                 f"{timeline.pixels.bits} bits, the first one of {feature} is {first.name} with {first.bits}"
@@ -189,11 +221,14 @@ class LeRobotReader:
         try:
             numbers = frame_numbers(timeline.seconds, video, rows, stamps, self.metadata.fps)
         except ValueError as error:
-            raise UserError(f"{video.file}: episode {self._name(index)}: {one_line(error)}") from error
+            raise UserError(
+                f"{video.file}: episode {self._name(index)}: {one_line(error)}"
+            ) from error
         return read_frames(video.file, timeline.ticks[numbers])
 
     def _stamps(self, index: int) -> np.ndarray:
-        """An episode's times in seconds, as its rows have them, or by the rate where they have none."""
+        """An episode's times in seconds, as its rows have them, or by the rate where they have
+        none."""
         if _TIME in self._plan.further:
             return self._numbers(self._read(index, (_TIME,)), _TIME, index).reshape(-1)
         return np.arange(self.metadata.lengths[index]) / self.metadata.fps
@@ -218,12 +253,14 @@ class LeRobotReader:
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
                 raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
         if len(sizes := {frame.shape for frame in frames}) > 1:
-            raise UserError(f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}")
+            raise UserError(
+                f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}"
+            )
         return np.stack(frames)
 
     def _look(self, feature: str) -> Look:
-        """At the first picture or video of a camera that can be opened. What is torn is complained of where it is
-        read."""
+        """At the first picture or video of a camera that can be opened. What is torn is complained
+        of where it is read."""
         for index in range(min(_LOOKED_AT, len(self.metadata.numbers))):
             with contextlib.suppress(OSError, TypeError, UserError):
                 look = self._look_at(feature, index)
@@ -237,7 +274,9 @@ class LeRobotReader:
             assert video is not None
             self._pixels[feature] = pixel_format(video.file)
             return look_at_pixels(self._pixels[feature], self.features[feature])
-        return look_at_picture(content_of(self._tables.first(self._rows(index)[0], feature), self.path))
+        return inspect_image(
+            content_of(self._tables.first(self._rows(index)[0], feature), self.path)
+        )
 
     def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
         """What gives each episode's columns; None where the files are not here."""

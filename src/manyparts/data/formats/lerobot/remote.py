@@ -1,4 +1,5 @@
-"""A LeRobotDataset in an object store: its meta folder is fetched at once, other files when they are needed."""
+"""A LeRobotDataset in an object store: its meta folder is fetched at once, other files when they
+are needed."""
 
 from __future__ import annotations
 
@@ -26,28 +27,39 @@ from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
-from manyparts.data.formats.lerobot.pictures import Look, content_of, look_at_picture, look_at_pixels
+from manyparts.data.formats.lerobot.pictures import Look, content_of, inspect_image, look_at_pixels
 from manyparts.data.formats.lerobot.reader import LeRobotReader
-from manyparts.data.formats.lerobot.searching import SearchResult, doubts_of_metadata, episodes_in, settle
+from manyparts.data.formats.lerobot.searching import (
+    SearchResult,
+    doubts_of_metadata,
+    episodes_in,
+    settle,
+)
 from manyparts.data.video import pixel_format
 
 _FOLDER = "set"
 
 
 class RemoteReader(LeRobotReader):
-    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it ("s3://bucket/set", "/local/set").
+    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it
+    ("s3://bucket/set", "/local/set").
 
-    What is fetched lies in a folder under `cache_dir`, by default that of caches, until `drop`, or until nobody has the
-    reader any more. Raises UserError naming the URL if the store or a file cannot be reached.
+    What is fetched lies in a folder under `cache_dir`, by default that of caches, until `drop`, or
+    until nobody has the reader any more. Raises UserError naming the URL if the store or a file
+    cannot be reached.
     """
 
-    def __init__(self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
         self._parts_by_file: dict[Path, Mapping[int, Part]] = {}
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
-            names = [name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")]
+            names = [
+                name for name in self._store.find(f"{self._root}/meta") if not name.endswith("/")
+            ]
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{url} cannot be reached: {one_line(error)}") from error
         if not any(name.endswith(layout.INFO) for name in names):
@@ -80,7 +92,10 @@ class RemoteReader(LeRobotReader):
         for index in episodes:
             found[self.metadata.data_files[index]] = None
             for feature in self._plan.cameras.values():
-                if feature in self.metadata.videos and (video := self.metadata.videos[feature][index]) is not None:
+                if (
+                    feature in self.metadata.videos
+                    and (video := self.metadata.videos[feature][index]) is not None
+                ):
                     found[video.file] = None
         return list(found)
 
@@ -127,8 +142,12 @@ class RemoteReader(LeRobotReader):
                 if video is not None:
                     self._pixels[feature] = pixel_format(opened)
                     return look_at_pixels(self._pixels[feature], self.features[feature])
-                batches = pq.ParquetFile(opened).iter_batches(1, columns=[feature], use_threads=False)
-                return look_at_picture(content_of(next(iter(batches)).column(0)[0].as_py(), self.path))
+                batches = pq.ParquetFile(opened).iter_batches(
+                    1, columns=[feature], use_threads=False
+                )
+                return inspect_image(
+                    content_of(next(iter(batches)).column(0)[0].as_py(), self.path)
+                )
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{self.url}/{name} cannot be read: {one_line(error)}") from error
 
@@ -145,7 +164,11 @@ class RemoteReader(LeRobotReader):
         return parts
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name not in ("removed", "_fetching")}
+        return {
+            name: value
+            for name, value in super().__getstate__().items()
+            if name not in ("removed", "_fetching")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -1,4 +1,5 @@
-"""Which episodes of a LeRobotDataset are read, from which rows, with which task; and why others are not."""
+"""Which episodes of a LeRobotDataset are read, from which rows, with which task; and why others are
+not."""
 
 from __future__ import annotations
 
@@ -22,9 +23,10 @@ _DATA = "data"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """kept: positions in the metadata of the episodes that are read. tasks: int64 (n,), theirs in the table of tasks.
-    lost: all other episodes by their name, and why. parts: the rows of those that are read; None: looked for when they
-    are read. files: what each data file holds in which rows lie. notes: sentences for people."""
+    """kept: positions in the metadata of the episodes that are read. tasks: int64 (n,), theirs in
+    the table of tasks. lost: all other episodes by their name, and why. parts: the rows of those
+    that are read; None: looked for when they are read. files: what each data file holds in which
+    rows lie. notes: instructions for people."""
 
     kept: list[int]
     tasks: np.ndarray
@@ -36,8 +38,9 @@ class SearchResult:
 
 @dataclass
 class _Files:
-    """The data files that are there. torn: those that cannot be read, and why. starts: each one's first row among those
-    of all, in the order in which LeRobot joins them. parts: an episode's rows, by its number."""
+    """The data files that are there. torn: those that cannot be read, and why. starts: each one's
+    first row among those of all, in the order in which LeRobot joins them. parts: an episode's
+    rows, by its number."""
 
     readable: dict[Path, DataFile] = field(default_factory=dict)
     torn: dict[Path, str] = field(default_factory=dict)
@@ -46,7 +49,8 @@ class _Files:
 
 
 def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
-    """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is torn or missing.
+    """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is
+    torn or missing.
 
     Raises UserError if no episode can be read.
     """
@@ -75,10 +79,14 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
         complain(why, str(metadata.numbers[position]))
     unlisted = sorted(files.parts.keys() - set(metadata.numbers.tolist()))
     lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
-    parts: list[Sequence[Part]] = [files.parts[int(metadata.numbers[position])] for position in kept]
+    parts: list[Sequence[Part]] = [
+        files.parts[int(metadata.numbers[position])] for position in kept
+    ]
     notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
     if copied:
-        notes.append(f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read")
+        notes.append(
+            f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read"
+        )
     used = dict.fromkeys(part.file for each in parts for part in each)
     return SearchResult(kept, tasks, lost, parts, [files.readable[file] for file in used], notes)
 
@@ -86,7 +94,9 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
 def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
     """Positions of the episodes that metadata alone shows to be wrong, and why."""
     reasons = {
-        position: metadata.lost[number] for position, number in enumerate(metadata.numbers) if number in metadata.lost
+        position: metadata.lost[number]
+        for position, number in enumerate(metadata.numbers)
+        if number in metadata.lost
     }
     for camera, feature in plan.cameras.items():
         videos = metadata.videos.get(feature, [])
@@ -102,7 +112,8 @@ def settle(
 ) -> tuple[list[int], np.ndarray, dict[str, str]]:
     """The episodes that nothing speaks against, the task of each, and why the others are left out.
 
-    of_rows: the task of an episode's first row, as far as it is known. Raises UserError if none is left.
+    of_rows: the task of an episode's first row, as far as it is known. Raises UserError if none is
+    left.
     """
     reasons, tasks = dict(reasons), {}
     for position in range(len(metadata.numbers)):
@@ -114,14 +125,16 @@ def settle(
                 tasks[position] = task
     if not tasks:
         position, why = min(reasons.items())
-        raise UserError(f"{path} holds no episode that can be read; episode {metadata.numbers[position]}: {why}")
+        raise UserError(
+            f"{path} holds no episode that can be read; episode {metadata.numbers[position]}: {why}"
+        )
     lost = {str(metadata.numbers[position]): why for position, why in sorted(reasons.items())}
     return list(tasks), np.asarray(list(tasks.values()), dtype=np.int64), lost
 
 
 def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, Part]:
-    """The rows of each episode in a file. Where it has no episode_index: of those that metadata names it for, one after
-    the other. Raises UserError if these do not count as many rows."""
+    """The rows of each episode in a file. Where it has no episode_index: of those that metadata
+    names it for, one after the other. Raises UserError if these do not count as many rows."""
     if data.episodes is not None:
         return data.episodes
     parts, stop = {}, 0
@@ -136,9 +149,15 @@ def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, 
 
 def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     """All parquet files below data/, and others that metadata names."""
-    below = {file for file in files_below(path / _DATA) if file.suffix == ".parquet" and file.name[0] != "."}
+    below = {
+        file
+        for file in files_below(path / _DATA)
+        if file.suffix == ".parquet" and file.name[0] != "."
+    }
     files, start = _Files(), 0
-    for file in sorted(below | {file for file in set(metadata.data_files) - below if file.is_file()}):
+    for file in sorted(
+        below | {file for file in set(metadata.data_files) - below if file.is_file()}
+    ):
         try:
             data = look_into(file)
             episodes = episodes_in(metadata, file, data)
@@ -153,15 +172,16 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
 
 
 def _doubt_of_file(parts: Sequence[Part], of_others: Collection[Path]) -> str | None:
-    """Why rows cannot be of an episode, by their file. In version 2 a file is an episode; where it is that of another
-    than the rows' episode_index says, nothing tells which of the two the film is of."""
+    """Why rows cannot be of an episode, by their file. In version 2 a file is an episode; where it
+    is that of another than the rows' episode_index says, nothing tells which of the two the film is
+    of."""
     wrong = [part.file for part in parts if part.file in of_others]
     return f"its rows are in the file of another episode, {wrong[0].name}" if wrong else None
 
 
 def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
-    """Drop rows of an episode that lie elsewhere too, where those in the file that metadata names are right; and tell
-    which episodes these are."""
+    """Drop rows of an episode that lie elsewhere too, where those in the file that metadata names
+    are right; and tell which episodes these are."""
     copied = []
     for position, number in enumerate(metadata.numbers.tolist()):
         parts, length = files.parts.get(number, []), int(metadata.lengths[position])
@@ -176,10 +196,17 @@ def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
 def _broken(metadata: Metadata, plan: Plan, files: _Files) -> Iterable[tuple[int, str]]:
     """Positions of the episodes of which a file is torn or missing, and why."""
     for position, number in enumerate(metadata.numbers.tolist()):
-        if number not in files.parts and (named_file := metadata.data_files[position]) not in files.readable:
+        if (
+            number not in files.parts
+            and (named_file := metadata.data_files[position]) not in files.readable
+        ):
             yield position, files.torn.get(named_file, f"{named_file} is missing")
-    for videos in (videos for feature, videos in metadata.videos.items() if feature in plan.cameras.values()):
-        there = {file: file.is_file() for file in {video.file for video in videos if video is not None}}
+    for videos in (
+        videos for feature, videos in metadata.videos.items() if feature in plan.cameras.values()
+    ):
+        there = {
+            file: file.is_file() for file in {video.file for video in videos if video is not None}
+        }
         for position, video in enumerate(videos):
             if video is not None and not there[video.file]:
                 yield position, f"{video.file} is missing"

@@ -1,4 +1,5 @@
-"""Reads rows of the data files of a LeRobotDataset. Safe across threads; each keeps one file open."""
+"""Reads rows of the data files of a LeRobotDataset. Safe across threads; each keeps one file
+open."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _KEPT_BYTES, _BUFFER_BYTES = 2**28, 2**16
 
 @dataclass
 class _Open:
-    """offsets: first row of each row group, and the end. kept: row groups that were read last, by their columns."""
+    """offsets: first row of each row group, and the end. kept: row groups that were read last, by
+    their columns."""
 
     file: Path
     content: pq.ParquetFile
@@ -42,13 +44,18 @@ class Tables:
     def read(self, parts: Sequence[Part], columns: Sequence[str], episode: str) -> pa.Table:
         """Some columns of one episode's rows, in the order of their frame_index.
 
-        Raises UserError naming the file if it is torn, lacks a column, or frame_index is not 0, 1, 2, ...
+        Raises UserError naming the file if it is torn, lacks a column, or frame_index is not 0, 1,
+        2, ...
         """
         tables = [self._read_part(part, tuple(columns)) for part in parts]
-        table = pa.concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
+        table = (
+            pa.concat_tables(tables, promote_options="permissive") if len(tables) > 1 else tables[0]
+        )
         if FRAME not in table.column_names:
             return table
-        order = order_of(whole_column(table, FRAME, f"{parts[0].file}: {FRAME} of episode {episode}"))
+        order = order_of(
+            whole_column(table, FRAME, f"{parts[0].file}: {FRAME} of episode {episode}")
+        )
         if isinstance(order, str):
             raise UserError(
                 f"{parts[0].file}: episode {episode}: {order}; `manyparts data check DATASET --fix COPY` leaves it out"
@@ -59,10 +66,14 @@ class Tables:
         """The value of the first row, of whose row group no more is read than it takes."""
         with reading(part.file):
             opened = open_parquet(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-            sizes = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
+            sizes = [
+                opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)
+            ]
             group = int(np.searchsorted(np.cumsum(sizes), part.start, "right"))
             before = part.start - sum(sizes[:group])
-            batches = opened.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
+            batches = opened.iter_batches(
+                1, row_groups=[group], columns=[column], use_threads=False
+            )
             return next(itertools.islice(batches, before, None)).column(0)[0].as_py()
 
     def _read_part(self, part: Part, columns: tuple[str, ...]) -> pa.Table:
@@ -71,7 +82,9 @@ class Tables:
             missing = set(columns) - opened.columns
             if missing:
                 raise UserError(f"{part.file} has no column {', '.join(sorted(missing))}")
-            wanted = (*columns, FRAME) if FRAME in opened.columns and FRAME not in columns else columns
+            wanted = (
+                (*columns, FRAME) if FRAME in opened.columns and FRAME not in columns else columns
+            )
             first = np.searchsorted(opened.offsets, part.start, "right") - 1
             groups = range(first, np.searchsorted(opened.offsets, part.stop))
             table = _read_groups(opened, groups, wanted)
@@ -81,7 +94,10 @@ class Tables:
     def _open(self, file: Path) -> _Open:
         if getattr(self._opened, "file", None) is None or self._opened.file.file != file:
             content = open_parquet(file)
-            sizes = [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)]
+            sizes = [
+                content.metadata.row_group(group).num_rows
+                for group in range(content.num_row_groups)
+            ]
             offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
             self._opened.file = _Open(file, content, frozenset(content.schema_arrow.names), offsets)
         return self._opened.file
@@ -94,7 +110,8 @@ class Tables:
 
 
 def _read_groups(opened: _Open, groups: range, columns: tuple[str, ...]) -> pa.Table:
-    """Row groups of the open file; kept for the next episode, since others put many episodes into one."""
+    """Row groups of the open file; kept for the next episode, since others put many episodes into
+    one."""
     if columns in opened.kept and opened.kept[columns][0] == groups:
         return opened.kept[columns][1]
     table = opened.content.read_row_groups(list(groups), columns=list(columns), use_threads=False)

@@ -24,17 +24,19 @@ _INDEX = "task_index"
 
 @dataclass(frozen=True)
 class TaskTable:
-    """The tasks in order of their task_index. positions: task_index, as rows have it, to the position in `entries`."""
+    """The tasks in order of their task_index. positions: task_index, as rows have it, to the
+    position in `entries`."""
 
     entries: tuple[TaskEntry, ...]
     positions: Mapping[int, int]
 
     @cached_property
     def _by_text(self) -> dict[str, int]:
-        return {task.sentence: position for position, task in enumerate(self.entries)}
+        return {task.instruction: position for position, task in enumerate(self.entries)}
 
     def listed(self, names: Any) -> tuple[int, ...]:
-        """Places of the tasks that metadata lists for an episode; -1 for one that is unknown. names: see `texts_of`."""
+        """Places of the tasks that metadata lists for an episode; -1 for one that is unknown.
+        names: see `texts_of`."""
         return tuple(self._by_text.get(text, -1) for text in dict.fromkeys(texts_of(names)))
 
 
@@ -44,7 +46,8 @@ def texts_of(names: Any) -> list[str]:
 
 
 def choose_task(listed: Sequence[int], of_rows: int | None) -> int | None:
-    """Which task an episode has: that of its first row, as LeRobot reads it, else the first that metadata lists.
+    """Which task an episode has: that of its first row, as LeRobot reads it, else the first that
+    metadata lists.
 
     Args:
         listed: what metadata lists for it, in any order; -1 for an unknown task.
@@ -53,7 +56,10 @@ def choose_task(listed: Sequence[int], of_rows: int | None) -> int | None:
     Returns:
         None if neither tells.
     """
-    return next((position for position in (of_rows, *listed) if position is not None and position >= 0), None)
+    return next(
+        (position for position in (of_rows, *listed) if position is not None and position >= 0),
+        None,
+    )
 
 
 def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:
@@ -62,14 +68,16 @@ def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:
 
 
 def read_table(path: Path, asked: Iterable[Any]) -> TaskTable:
-    """tasks.parquet of version 3. asked: what metadata lists for each episode, which tells the column of texts where
-    several could be it."""
+    """tasks.parquet of version 3. asked: what metadata lists for each episode, which tells the
+    column of texts where several could be it."""
     file = path / layout.TASKS
     with reading(file):
         table = open_parquet(file).read(use_threads=False)
     numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
     named = {text for names in asked for text in texts_of(names)}
-    return _numbered(whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist(), _texts(table, named, file))
+    return _numbered(
+        whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist(), _texts(table, named, file)
+    )
 
 
 def read_lines(path: Path) -> TaskTable:
@@ -81,13 +89,21 @@ def read_lines(path: Path) -> TaskTable:
 
 def _numbered(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
     listed = dict(zip(numbers, texts, strict=True))
-    entries = tuple(TaskEntry(f"unknown/{position}", listed[number]) for position, number in enumerate(sorted(listed)))
+    entries = tuple(
+        TaskEntry(f"unknown/{position}", listed[number])
+        for position, number in enumerate(sorted(listed))
+    )
     return TaskTable(entries, {number: position for position, number in enumerate(sorted(listed))})
 
 
 def _texts(table: pa.Table, named: set[str], file: Path) -> list[str]:
-    """The texts by which episodes name their tasks: pandas' index, the column `task`, or any other column of texts."""
-    candidates = [name for name in (*_pandas_index(table), "task", *table.column_names) if name in table.column_names]
+    """The texts by which episodes name their tasks: pandas' index, the column `task`, or any other
+    column of texts."""
+    candidates = [
+        name
+        for name in (*_pandas_index(table), "task", *table.column_names)
+        if name in table.column_names
+    ]
     columns = [table[name].to_pylist() for name in dict.fromkeys(candidates) if name != _INDEX]
     columns = [values for values in columns if all(isinstance(value, str) for value in values)]
     if not columns:

@@ -1,4 +1,5 @@
-"""Numbers and rows of metadata files, as strict as they have to be: 3, 3.0 and "3" are one number, 0.5 is no index."""
+"""Numbers and rows of metadata files, as strict as they have to be: 3, 3.0 and "3" are one number,
+0.5 is no index."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
 
 
 def whole_column(table: pa.Table, name: str, what: str) -> np.ndarray:
-    """A column of whole numbers, alone or in lists of one: int64 (n,). Raises UserError beginning with `what` for
-    anything else."""
+    """A column of whole numbers, alone or in lists of one: int64 (n,). Raises UserError beginning
+    with `what` for anything else."""
     try:
         values = to_numpy(table[name])
     except ValueError as error:
@@ -97,7 +98,9 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 values = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number}, is not readable JSON: {one_line(error)}") from error
+                raise UserError(
+                    f"{path}, line {number}, is not readable JSON: {one_line(error)}"
+                ) from error
             if not isinstance(values, dict):
                 raise UserError(f"{path}, line {number}, is not a JSON object")
             yield values

@@ -1,4 +1,5 @@
-"""Which frame of a video belongs to which row: by their order where the file has a frame a row, else by their times."""
+"""Which frame of a video belongs to which row: by their order where the file has a frame a row,
+else by their times."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ _DELAY = 2.5  # frames: what an encoder that looks ahead may leave at the beginn
 
 @dataclass(frozen=True)
 class Video:
-    """Where an episode's frames of one camera lie, by metadata: a file, and the seconds in it at which they begin.
+    """Where an episode's frames of one camera lie, by metadata: a file, and the seconds in it at
+    which they begin.
 
-    before, total: frames of the episodes that lie before it in the file, and of all in it. start: seconds at which the
-    first of them begins.
+    before, total: frames of the episodes that lie before it in the file, and of all in it. start:
+    seconds at which the first of them begins.
     """
 
     file: Path
@@ -38,12 +40,15 @@ def placed(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> li
         order = sorted(members, key=lambda index: (begins[index], index))
         before = np.concatenate([[0], np.cumsum(lengths[order])]).tolist()
         for index, count in zip(order, before[:-1], strict=True):
-            videos[index] = Video(file, float(begins[index]), count, before[-1], float(begins[order[0]]))
+            videos[index] = Video(
+                file, float(begins[index]), count, before[-1], float(begins[order[0]])
+            )
     return [videos[index] for index in range(len(files))]
 
 
 def overlapping(videos: Sequence[Video | None], lengths: np.ndarray, fps: float) -> list[int]:
-    """The episodes that begin before the one in front of them in the same file has ended, and that one."""
+    """The episodes that begin before the one in front of them in the same file has ended, and that
+    one."""
     order = [index for index, video in enumerate(videos) if video is not None]
     order.sort(key=lambda index: _place(videos[index]))
     sharing: set[int] = set()
@@ -55,20 +60,28 @@ def overlapping(videos: Sequence[Video | None], lengths: np.ndarray, fps: float)
     return sorted(sharing)
 
 
-def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: np.ndarray, fps: float) -> np.ndarray:
+def frame_numbers(
+    seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: np.ndarray, fps: float
+) -> np.ndarray:
     """Which frames of a file show some rows of an episode: int64 (n,).
 
-    seconds: when each frame of the file is shown, ascending. rows: (n,), ascending. stamps: (n,), the rows' timestamps
-    in the episode. Raises ValueError where times disagree by more than half a frame.
+    seconds: when each frame of the file is shown, ascending. rows: (n,), ascending. stamps: (n,),
+    the rows' timestamps in the episode. Raises ValueError where times disagree by more than half a
+    frame.
     """
     near = _TOLERANCE / fps
-    if len(seconds) < video.total:  # frames were lost; what comes after the first of them is shown too early
+    if (
+        len(seconds) < video.total
+    ):  # frames were lost; what comes after the first of them is shown too early
         raise ValueError(f"the file has {len(seconds)} frames for {video.total} rows")
     if len(seconds) == video.total:
-        # A frame a row: counted through. An encoder's delay shifts all equally, and does not matter.
+        # A frame a row: counted through. An encoder's delay shifts all equally, and does not
+        # matter.
         numbers = video.before + rows
         shift = seconds[0] - video.start
-        if abs(shift) * fps <= _DELAY and _agree(seconds[numbers] - shift, video.begin + rows / fps, near):
+        if abs(shift) * fps <= _DELAY and _agree(
+            seconds[numbers] - shift, video.begin + rows / fps, near
+        ):
             return numbers
         if _agree(seconds[numbers], video.begin + stamps, near):
             return numbers
@@ -76,8 +89,12 @@ def frame_numbers(seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: n
     wanted = video.begin + stamps
     if not _agree(np.diff(stamps), np.diff(rows) / fps, near):
         raise ValueError(f"timestamps are not {1 / fps:.3f} s apart")
-    if min(abs(seconds[0]), abs(seconds[0] - video.start)) > near:  # all may be late by as much, or the first are lost
-        raise ValueError(f"the first frame is shown at {seconds[0]:.3f} s, more than half a frame apart from 0")
+    if (
+        min(abs(seconds[0]), abs(seconds[0] - video.start)) > near
+    ):  # all may be late by as much, or the first are lost
+        raise ValueError(
+            f"the first frame is shown at {seconds[0]:.3f} s, more than half a frame apart from 0"
+        )
     numbers = _nearest(seconds, wanted)
     if not _agree(seconds[numbers], wanted, near):
         _refuse(seconds[numbers], wanted, rows)

@@ -1,4 +1,5 @@
-"""Writes episodes to a LeRobotDataset v3.0 folder as they come, and puts it in place in one step at the end."""
+"""Writes episodes to a LeRobotDataset v3.0 folder as they come, and puts it in place in one step at
+the end."""
 
 from __future__ import annotations
 
@@ -21,13 +22,23 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.core.storage.atomic import disk_error, put_in_place, replace_folder, temporary_folder
+from manyparts.core.storage.atomic import (
+    disk_error,
+    rename_into_place,
+    replace_folder,
+    temporary_folder,
+)
 from manyparts.core.storage.links import link_or_copy
 from manyparts.data.formats.files import written_by_arrow
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.png import encode_png
-from manyparts.embodiment.statistics import FeatureStatistics, RunningImageStatistics, RunningStatistics, sample_rows
+from manyparts.embodiment.statistics import (
+    FeatureStatistics,
+    RunningImageStatistics,
+    RunningStatistics,
+    sample_rows,
+)
 
 Images = Literal["png", "video"]
 _CARD = """---
@@ -47,7 +58,7 @@ configs:
 {episodes} episodes, {frames} frames at {fps:g} Hz, in the LeRobotDataset v3.0 layout; written by manyparts.
 {actions}
 
-| task | sentence |
+| task | instruction |
 |---|---|
 {tasks}
 """
@@ -60,10 +71,11 @@ _ONLY = f"`{ACTION}` is the one action of each row; there is no other."
 
 @dataclass(frozen=True)
 class Continuation:
-    """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its statistics' input.
+    """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its
+    statistics' input.
 
-    expert: what it calls the column of the expert's actions; None where it has none.
-    content: for each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
+    expert: what it calls the column of the expert's actions; None where it has none. content: for
+    each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
     `statistics` has what `DatasetWriter.statistics` gave when the last episode was added.
     """
 
@@ -80,9 +92,10 @@ class Continuation:
 class DatasetWriter:
     """A dataset being written: `with DatasetWriter(...) as writer: writer.add(episode)`.
 
-    Everything goes to a hidden folder beside `path`, which takes the name `path` when the `with` block ends well
-    and is removed when it ends in an exception. Memory does not grow with the number of episodes. Equal episodes
-    in equal order give equal bytes. Raises UserError if `path` exists, or the disk is full.
+    Everything goes to a hidden folder beside `path`, which takes the name `path` when the `with`
+    block ends well and is removed when it ends in an exception. Memory does not grow with the
+    number of episodes. Equal episodes in equal order give equal bytes. Raises UserError if `path`
+    exists, or the disk is full.
     """
 
     def __init__(
@@ -97,8 +110,8 @@ class DatasetWriter:
         expert: bool = True,
         continues: Continuation | None = None,
     ) -> None:
-        """expert: whether a column holds the expert's actions next to those that were executed; a dataset that the
-        writer continues decides for itself."""
+        """expert: whether a column holds the expert's actions next to those that were executed; a
+        dataset that the writer continues decides for itself."""
         self.path = path_of(path)
         if images not in ("png", "video"):
             raise UserError(f"images is {images!r}; choose png or video")
@@ -111,13 +124,17 @@ class DatasetWriter:
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
-        self._expert = continues.expert if continues is not None else EXPERT_ACTION if expert else None
+        self._expert = (
+            continues.expert if continues is not None else EXPERT_ACTION if expert else None
+        )
         self._features = layout.features(spec, fps=fps, images=images, expert=self._expert)
         self._statistics = _Gatherer(self._features)
         self._folder = temporary_folder(self.path)
         self._frames = FrameFiles(self._folder, layout.frame_schema(self._features))
         self._videos = {
-            name: VideoFiles(self._folder, name, fps) for name, item in self._features.items() if _is_video(item)
+            name: VideoFiles(self._folder, name, fps)
+            for name, item in self._features.items()
+            if _is_video(item)
         }
         self._episodes = EpisodeFile(self._folder, layout.episode_schema(self._features))
         self._threads = ThreadPoolExecutor(2)
@@ -128,7 +145,10 @@ class DatasetWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if kind is None:
             self.close()
@@ -136,7 +156,8 @@ class DatasetWriter:
             self.abort()
 
     def add(self, episode: Episode) -> None:
-        """Append one episode. Raises ValueError if it does not fit the spec, the tasks, or holds no finite numbers."""
+        """Append one episode. Raises ValueError if it does not fit the spec, the tasks, or holds no
+        finite numbers."""
         self._check(episode)
         try:
             self._add(episode)
@@ -144,7 +165,8 @@ class DatasetWriter:
             raise disk_error(error, self.path) from error
 
     def close(self) -> None:
-        """Write what describes the whole and move it into place. Without episodes, raises UserError."""
+        """Write what describes the whole and move it into place. Without episodes, raises
+        UserError."""
         try:
             if not self.num_episodes:
                 raise UserError(f"no episodes for {self.path}; nothing was written")
@@ -192,8 +214,10 @@ class DatasetWriter:
             known = ", ".join(self._task_index)
             raise ValueError(f"episode's task {episode.task!r} is not among the dataset's: {known}")
         task = self.tasks[self._task_index[episode.task]]
-        if episode.sentence != task.sentence:
-            raise ValueError(f"episode's sentence {episode.sentence!r} is not {task.name}'s {task.sentence!r}")
+        if episode.instruction != task.instruction:
+            raise ValueError(
+                f"episode's instruction {episode.instruction!r} is not {task.name}'s {task.instruction!r}"
+            )
         shapes = {
             "state": (episode.state, (length, spec.state_dimension)),
             "action": (episode.action, (length, spec.action.dimension)),
@@ -204,11 +228,15 @@ class DatasetWriter:
         if length == 0:
             raise ValueError("episode has no steps")
         if episode.images.keys() != spec.cameras.keys():
-            raise ValueError(f"episode's cameras are {sorted(episode.images)}; the dataset's {sorted(spec.cameras)}")
+            raise ValueError(
+                f"episode's cameras are {sorted(episode.images)}; the dataset's {sorted(spec.cameras)}"
+            )
         for name, (height, width) in spec.cameras.items():
             shapes[name] = (episode.images[name], (length, height, width, 3))
             if episode.images[name].dtype != np.uint8:
-                raise ValueError(f"episode's {name} images are {episode.images[name].dtype}, not uint8")
+                raise ValueError(
+                    f"episode's {name} images are {episode.images[name].dtype}, not uint8"
+                )
         for name, (array, shape) in shapes.items():
             if array.shape != shape:
                 raise ValueError(f"episode's {name} has shape {array.shape}; the dataset's {shape}")
@@ -223,7 +251,7 @@ class DatasetWriter:
         chunk, file = self._frames.add(columns, self._encoded(episode))
         row = {
             "episode_index": self.num_episodes,
-            "tasks": [episode.sentence],
+            "tasks": [episode.instruction],
             "length": length,
             "data/chunk_index": chunk,
             "data/file_index": file,
@@ -257,12 +285,19 @@ class DatasetWriter:
         if self._expert is not None:
             columns[self._expert] = episode.expert_action
         kinds = {name: feature["dtype"] for name, feature in self._features.items()}
-        return {name: np.asarray(values, dtype=kinds[name]) for name, values in columns.items() if name in kinds}
+        return {
+            name: np.asarray(values, dtype=kinds[name])
+            for name, values in columns.items()
+            if name in kinds
+        }
 
     def _encoded(self, episode: Episode) -> dict[str, list[bytes]]:
         if self.images == "video":
             return {}
-        return {IMAGES + name: list(self._threads.map(encode_png, frames)) for name, frames in episode.images.items()}
+        return {
+            IMAGES + name: list(self._threads.map(encode_png, frames))
+            for name, frames in episode.images.items()
+        }
 
     def _close_files(self) -> None:
         self._threads.shutdown()
@@ -289,28 +324,42 @@ class DatasetWriter:
                 "spec": self.spec.to_dict(),
                 "environment": self.environment,
                 "tasks": [
-                    {"name": task.name, "sentence": task.sentence, "paraphrases": list(task.paraphrases)}
+                    {
+                        "name": task.name,
+                        "sentence": task.instruction,
+                        "paraphrases": list(task.paraphrases),
+                    }
                     for task in self.tasks
                 ],
             },
         }
-        images = [name for name, feature in self._features.items() if feature["dtype"] in ("image", "video")]
-        statistics = {name: value.to_dict(image=name in images) for name, value in self._statistics.finish().items()}
+        images = [
+            name
+            for name, feature in self._features.items()
+            if feature["dtype"] in ("image", "video")
+        ]
+        statistics = {
+            name: value.to_dict(image=name in images)
+            for name, value in self._statistics.finish().items()
+        }
         _write_json(self._folder / layout.INFO, info)
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
-            layout.tasks_table([task.sentence for task in self.tasks]), written_by_arrow(self._folder / layout.TASKS)
+            layout.tasks_table([task.instruction for task in self.tasks]),
+            written_by_arrow(self._folder / layout.TASKS),
         )
         (self._folder / "README.md").write_text(self._card(), encoding="utf-8")
 
     def _put_in_place(self) -> None:
         if self._replaces:
             replace_folder(self._folder, self.path)
-        elif not put_in_place(self._folder, self.path):
-            raise UserError(f"{self.path} was made by someone else meanwhile; choose another output folder")
+        elif not rename_into_place(self._folder, self.path):
+            raise UserError(
+                f"{self.path} was made by someone else meanwhile; choose another output folder"
+            )
 
     def _card(self) -> str:
-        tasks = "\n".join(f"| {task.name} | {task.sentence} |" for task in self.tasks)
+        tasks = "\n".join(f"| {task.name} | {task.instruction} |" for task in self.tasks)
         counts = {"episodes": self.num_episodes, "frames": self.num_frames, "fps": self.fps}
         actions = _ONLY if self._expert is None else _EXECUTED.format(expert=self._expert)
         return _CARD.format(embodiment=self.spec.embodiment, actions=actions, tasks=tasks, **counts)
@@ -323,7 +372,9 @@ class _Gatherer:
         self._features = features
         self._all = {name: self._fresh(name) for name in features}
 
-    def add(self, columns: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def add(
+        self, columns: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
         """The episode's statistics as the flattened columns of the episodes file."""
         flat: dict[str, Any] = {}
         for name in self._features:
@@ -340,12 +391,20 @@ class _Gatherer:
         return {name: running.finish() for name, running in self._all.items()}
 
     def state(self) -> dict[str, np.ndarray]:
-        return {f"{name}|{key}": value for name, each in self._all.items() for key, value in each.state().items()}
+        return {
+            f"{name}|{key}": value
+            for name, each in self._all.items()
+            for key, value in each.state().items()
+        }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         for name, running in self._all.items():
             prefix = f"{name}|"
-            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            own = {
+                key.removeprefix(prefix): value
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
             self._all[name] = running.of_state(own)
 
     def _fresh(self, name: str) -> RunningStatistics | RunningImageStatistics:
@@ -364,7 +423,8 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _link_files(path: Path, folder: Path) -> None:
-    """Files that never change get a second name in `folder`; a copy where the disk knows no hard links."""
+    """Files that never change get a second name in `folder`; a copy where the disk knows no hard
+    links."""
     for name in ("data", "videos", "meta/episodes"):
         if (path / name).exists():
             shutil.copytree(path / name, folder / name, copy_function=link_or_copy)

@@ -1,9 +1,9 @@
 """Bodies of walkers, each drawn from its name: torso, legs, masses, joints and motors; numpy only.
 
-There are three universes (train, validation, test) of two kinds (planar, free), each without end. "test-free-0003" is
-body 3 of the test universe's free walkers, the same in every process. Universes are disjoint: the plane of (length of
-the torso, height of the hips) is cut into cells of 5 mm, each of which belongs to one universe, as cells of goals
-belong to one split (`goals.split_of`).
+There are three universes (train, validation, test) of two kinds (planar, free), each without end.
+"test-free-0003" is body 3 of the test universe's free walkers, the same in every process. Universes
+are disjoint: the plane of (length of the torso, height of the hips) is cut into cells of 5 mm, each
+of which belongs to one universe, as cells of goals belong to one split (`goals.split_of`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,23 @@ Stance = Literal["upright", "level", "sprawled"]
 Axis = Literal["roll", "yaw", "bend"]
 Choice = TypeVar("Choice")
 KINDS: tuple[Kind, ...] = ("planar", "free")
-UNIVERSES: Mapping[str, Split] = {"train": "train", "validation": "validation", "test": "evaluation"}
-STANCES: Mapping[Kind, tuple[Stance, ...]] = {"planar": ("upright", "level", "level"), "free": ("level", "sprawled")}
+UNIVERSES: Mapping[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "test": "evaluation",
+}
+STANCES: Mapping[Kind, tuple[Stance, ...]] = {
+    "planar": ("upright", "level", "level"),
+    "free": ("level", "sprawled"),
+}
 HIPS_HEIGHT: Mapping[Stance, tuple[float, float]] = {
     "upright": (0.45, 0.8),
     "level": (0.35, 0.7),
     "sprawled": (0.2, 0.35),
 }
 GRAVITY = 9.81
-# The speed to walk at is a brisk walk's whatever the size: v^2 / (g * height of the hips), the Froude number.
+# The speed to walk at is a brisk walk's whatever the size: v^2 / (g * height of the hips), the
+# Froude number.
 FROUDE = 0.25
 # A joint's torque and its turn beside the hip's bend: along the leg, and for a hip's roll or yaw.
 TORQUE_ALONG_LEG = (1.0, 0.8, 0.4)
@@ -46,9 +54,10 @@ SIDEWAYS = 0.5
 
 @dataclass(frozen=True)
 class Leg:
-    """A chain of capsules. hip: metres in the torso's frame (x forward, y left, z up). azimuth: radians, the direction
-    of the vertical plane in which it bends, 0 is forward. lengths: metres, one a link from the hip down. tilts: radians
-    from straight down towards the azimuth, standing. axes: of the joints by which each link hangs on the one before."""
+    """A chain of capsules. hip: metres in the torso's frame (x forward, y left, z up). azimuth:
+    radians, the direction of the vertical plane in which it bends, 0 is forward. lengths: metres,
+    one a link from the hip down. tilts: radians from straight down towards the azimuth, standing.
+    axes: of the joints by which each link hangs on the one before."""
 
     hip: tuple[float, float, float]
     azimuth: float
@@ -57,9 +66,11 @@ class Leg:
     axes: tuple[tuple[Axis, ...], ...]
 
     def reach(self, link: int) -> float:
-        """How far along the azimuth the ground bears the leg, from the joint of a link, metres, standing. A third link
-        is a foot, which is borne at its middle."""
-        forward = [length * math.sin(tilt) for length, tilt in zip(self.lengths, self.tilts, strict=True)]
+        """How far along the azimuth the ground bears the leg, from the joint of a link, metres,
+        standing. A third link is a foot, which is borne at its middle."""
+        forward = [
+            length * math.sin(tilt) for length, tilt in zip(self.lengths, self.tilts, strict=True)
+        ]
         forward[2:] = [MIDDLE_OF_FOOT * length for length in self.lengths[2:]]
         return sum(forward[link:])
 
@@ -68,10 +79,10 @@ class Leg:
 class Muscles:
     """What all joints of a body have in common, in units of its own size.
 
-    torque: of a hip's motor at full control, in weight times height of the torso's middle. spring: in its torque
-    a radian; springs alone bear the weight in the standing pose. free_speed: rad/s that a motor reaches without load,
-    against the joint's friction. rotor_seconds: it takes to get there, without the leg. turn: radians either way, of a
-    hip.
+    torque: of a hip's motor at full control, in weight times height of the torso's middle. spring:
+    in its torque a radian; springs alone bear the weight in the standing pose. free_speed: rad/s
+    that a motor reaches without load, against the joint's friction. rotor_seconds: it takes to get
+    there, without the leg. turn: radians either way, of a hip.
     """
 
     torque: float
@@ -83,9 +94,10 @@ class Muscles:
 
 @dataclass(frozen=True)
 class Joint:
-    """A hinge with a motor and a spring. axis: "bend" turns in the leg's plane, "roll" about the torso's forward axis,
-    "yaw" about its vertical one. turn: radians either way. torque: N m. stiffness: N m a radian. rest: radians, where
-    the spring is slack. damping: N m s. armature: kg m^2."""
+    """A hinge with a motor and a spring. axis: "bend" turns in the leg's plane, "roll" about the
+    torso's forward axis, "yaw" about its vertical one. turn: radians either way. torque: N m.
+    stiffness: N m a radian. rest: radians, where the spring is slack. damping: N m s. armature: kg
+    m^2."""
 
     axis: Axis
     turn: float
@@ -97,10 +109,10 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Body:
-    """A walker. torso: metres from one end to the other, a capsule that lies, or stands upright on its hips.
-    torso_radius, leg_radius, hips_height: metres, the last one standing. density: kg/m^3. friction: of the feet.
-    hue: of its colour, in turns."""
+class Morphology:
+    """A walker. torso: metres from one end to the other, a capsule that lies, or stands upright on
+    its hips. torso_radius, leg_radius, hips_height: metres, the last one standing. density: kg/m^3.
+    friction: of the feet. hue: of its colour, in turns."""
 
     name: str
     kind: Kind
@@ -128,7 +140,9 @@ class Body:
     @cached_property
     def mass(self) -> float:
         """Kilograms, of all capsules."""
-        legs = sum(_capsule_volume(length, self.leg_radius) for leg in self.legs for length in leg.lengths)
+        legs = sum(
+            _capsule_volume(length, self.leg_radius) for leg in self.legs for length in leg.lengths
+        )
         return self.density * (legs + _capsule_volume(self.torso, self.torso_radius))
 
     def joint(self, leg: Leg, link: int, axis: Axis) -> Joint:
@@ -149,27 +163,30 @@ class Body:
         )
 
     def _load(self, leg: Leg, link: int) -> float:
-        """N m by which the ground, which bears an equal share of the body at each foot, turns a leg at a link's joint,
-        less what its own links weigh."""
+        """N m by which the ground, which bears an equal share of the body at each foot, turns a leg
+        at a link's joint, less what its own links weigh."""
         ground, at, links = self.mass / len(self.legs) * leg.reach(link), 0.0, 0.0
         parts = zip(leg.lengths[link:], leg.tilts[link:], strict=True)
         for number, (length, tilt) in enumerate(parts, start=link):
             along = length * math.sin(tilt)
-            middle = MIDDLE_OF_FOOT if number == 2 else 0.5  # of the link, as a part of it beyond its joint
+            middle = (
+                MIDDLE_OF_FOOT if number == 2 else 0.5
+            )  # of the link, as a part of it beyond its joint
             links += self.density * _capsule_volume(length, self.leg_radius) * (at + middle * along)
             at += along
         return GRAVITY * (ground - links)
 
 
-def is_body(name: str) -> bool:
-    """Whether this is the name of a body: "train-planar-0017", of four digits, or more where these do not do."""
+def is_morphology(name: str) -> bool:
+    """Whether this is the name of a body: "train-planar-0017", of four digits, or more where these
+    do not do."""
     found = re.fullmatch(rf"({'|'.join(UNIVERSES)})-({'|'.join(KINDS)})-(\d+)", name, re.ASCII)
     return found is not None and found[3] == f"{int(found[3]):04d}"
 
 
-def draw_body(name: str) -> Body:
-    """The body of this name, a pure function of it. ValueError where `is_body` says no."""
-    if not is_body(name):
+def draw_morphology(name: str) -> Morphology:
+    """The body of this name, a pure function of it. ValueError where `is_morphology` says no."""
+    if not is_morphology(name):
         raise ValueError(f"{name!r} is no body, such as train-planar-0017")
     universe, word, _ = name.split("-")
     kind: Kind = "planar" if word == "planar" else "free"
@@ -180,8 +197,10 @@ def draw_body(name: str) -> Body:
         if split_of(f"walkers-{kind}", (torso, hips)) == UNIVERSES[universe]:
             break
     torso_radius, leg_radius = _between(generator, 0.05, 0.09), _between(generator, 0.025, 0.045)
-    legs = {"planar": _planar_legs, "free": _free_legs}[kind](generator, stance, torso, torso_radius + leg_radius)
-    return Body(
+    legs = {"planar": _planar_legs, "free": _free_legs}[kind](
+        generator, stance, torso, torso_radius + leg_radius
+    )
+    return Morphology(
         name=name,
         kind=kind,
         stance=stance,
@@ -207,21 +226,29 @@ def _muscles(generator: np.random.Generator, num_legs: int) -> Muscles:
     )
 
 
-def _planar_legs(generator: np.random.Generator, stance: Stance, torso: float, aside: float) -> list[Leg]:
-    """Two to four legs one behind the other; an upright torso has two, one set forward and one back."""
+def _planar_legs(
+    generator: np.random.Generator, stance: Stance, torso: float, aside: float
+) -> list[Leg]:
+    """Two to four legs one behind the other; an upright torso has two, one set forward and one
+    back."""
     upright = stance == "upright"
     num_legs = 2 if upright else int(generator.integers(2, 5))
     num_links = int(generator.integers(2, 4))
     places = np.linspace(0.5, -0.5, num_legs) * (0 if upright else torso)
-    footholds = np.linspace(1, -1, num_legs) * _between(generator, *((0.2, 0.3) if upright else (0.0, 0.2)))
+    footholds = np.linspace(1, -1, num_legs) * _between(
+        generator, *((0.2, 0.3) if upright else (0.0, 0.2))
+    )
     return [
         _bent_leg(generator, (float(x), aside * (-1) ** index, 0.0), float(foothold), num_links, ())
         for index, (x, foothold) in enumerate(zip(places, footholds, strict=True))
     ]
 
 
-def _free_legs(generator: np.random.Generator, stance: Stance, torso: float, aside: float) -> list[Leg]:
-    """Two or three pairs, left and right mirror images. Six legs have two joints each, four have two or three."""
+def _free_legs(
+    generator: np.random.Generator, stance: Stance, torso: float, aside: float
+) -> list[Leg]:
+    """Two or three pairs, left and right mirror images. Six legs have two joints each, four have
+    two or three."""
     num_pairs = int(generator.integers(2, 4))
     rolls: tuple[Axis, ...] = ("roll",) if num_pairs == 2 and generator.random() < 0.5 else ()
     fan = _between(generator, 0.5, 1.2)
@@ -243,8 +270,9 @@ def _bent_leg(
     num_links: int,
     sideways: tuple[Axis, ...],
 ) -> Leg:
-    """A leg below its hip, its knee bent forward or back; a third link is a flat foot. foothold: where the ground bears
-    it, ahead of the hip, in lengths of the leg without the foot, which this is before `_as_tall_as`."""
+    """A leg below its hip, its knee bent forward or back; a third link is a flat foot. foothold:
+    where the ground bears it, ahead of the hip, in lengths of the leg without the foot, which this
+    is before `_as_tall_as`."""
     bend = _between(generator, 0.2, 0.4) * _one_of(generator, (-1, 1))
     upper, foot = _between(generator, 0.4, 0.55), _between(generator, 0.2, 0.35)
     knee = upper * math.sin(foothold + bend)
@@ -261,7 +289,9 @@ def _bent_leg(
     )
 
 
-def _sprawled_leg(generator: np.random.Generator, hip: tuple[float, float, float], azimuth: float) -> Leg:
+def _sprawled_leg(
+    generator: np.random.Generator, hip: tuple[float, float, float], azimuth: float
+) -> Leg:
     """A leg that reaches out and then down, as a spider's."""
     upper = _between(generator, 0.4, 0.6)
     tilts = (_between(generator, 1.3, 1.8), _between(generator, 0.1, 0.5))
@@ -270,7 +300,9 @@ def _sprawled_leg(generator: np.random.Generator, hip: tuple[float, float, float
 
 def _as_tall_as(leg: Leg, height: float) -> Leg:
     """The leg made longer or shorter, so that its last link ends this far below the hip."""
-    reach = sum(length * math.cos(tilt) for length, tilt in zip(leg.lengths, leg.tilts, strict=True))
+    reach = sum(
+        length * math.cos(tilt) for length, tilt in zip(leg.lengths, leg.tilts, strict=True)
+    )
     return replace(leg, lengths=tuple(length * height / reach for length in leg.lengths))
 
 

@@ -1,6 +1,7 @@
 """Two unlike bodies for tests.
 
-An arm with one camera, a state and two numbers to act by; a crawler with two cameras, no state and three choices.
+An arm with one camera, a state and two numbers to act by; a crawler with two cameras, no state and
+three choices.
 """
 
 from __future__ import annotations
@@ -19,18 +20,26 @@ from factories import SIZE, make_batch
 from manyparts.core.records import Batch, Episode
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
-from manyparts.embodiment.embodiment_set import JointSpec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 ENVIRONMENT = {"type": "EnvConfig", "image_size": 16}
 ARM = replace(make_arm(), embodiment="arm")
 CHOICES = ActionContract.discrete(("left", "right", "ahead"), frame="body", control_rate_hz=4.0)
 CRAWLER = Spec("crawler", {"eye": (SIZE, SIZE), "goal": (SIZE, SIZE)}, (), CHOICES)
-JOINT = JointSpec((ARM, CRAWLER))
+BOTH = EmbodimentSet((ARM, CRAWLER))
 
 
-def write_arm(path: Path, episodes: int = 24, *, seed: int = 0, size: int = SIZE, **given: Any) -> EpisodeDataset:
+def write_arm(
+    path: Path, episodes: int = 24, *, seed: int = 0, size: int = SIZE, **given: Any
+) -> EpisodeDataset:
     spec = replace(make_arm(size), embodiment="arm")
-    return _write(path, spec, [make_episode(seed + number, 16, spec) for number in range(episodes)], TASKS, **given)
+    return _write(
+        path,
+        spec,
+        [make_episode(seed + number, 16, spec) for number in range(episodes)],
+        TASKS,
+        **given,
+    )
 
 
 def write_crawler(path: Path, episodes: int = 11) -> EpisodeDataset:
@@ -38,28 +47,41 @@ def write_crawler(path: Path, episodes: int = 11) -> EpisodeDataset:
     for number in range(episodes):
         episode = make_episode(100 + number, 20, CRAWLER, task=0)
         action = draw.integers(0, 3, (20, 1)).astype(np.float32)
-        made.append(replace(episode, task="toy/crawl", sentence="crawl home", action=action, expert_action=action))
+        made.append(
+            replace(
+                episode,
+                task="toy/crawl",
+                instruction="crawl home",
+                action=action,
+                expert_action=action,
+            )
+        )
     return _write(path, CRAWLER, made, (TaskEntry("toy/crawl", "crawl home"),))
 
 
-def make_joint_batch(embodiment: Sequence[int] = (0, 1, 1, 0), *, seed: int = 0) -> Batch:
-    """Random rows of `JOINT`; what a row's body lacks is random too, where a dataset's rows would have zeros."""
+def make_mixed_batch(embodiment: Sequence[int] = (0, 1, 1, 0), *, seed: int = 0) -> Batch:
+    """Random rows of `BOTH`; what a row's body lacks is random too, where a dataset's rows would
+    have zeros."""
     whose = torch.tensor(embodiment)
-    spec = replace(ARM, cameras=JOINT.slots)
-    states = torch.tensor([each.state_dimension for each in JOINT.specs])[whose]
-    actions = torch.tensor([each.action.dimension for each in JOINT.specs])[whose]
+    spec = replace(ARM, cameras=BOTH.slots)
+    states = torch.tensor([each.state_dimension for each in BOTH.specs])[whose]
+    actions = torch.tensor([each.action.dimension for each in BOTH.specs])[whose]
     return replace(
         make_batch(len(whose), seed=seed, spec=spec),
         embodiment=whose,
-        state_mask=torch.arange(JOINT.state_dimension) < states[:, None],
-        action_mask=torch.arange(JOINT.action_dimension) < actions[:, None],
+        state_mask=torch.arange(BOTH.state_dimension) < states[:, None],
+        action_mask=torch.arange(BOTH.action_dimension) < actions[:, None],
     )
 
 
 def rows_of(batch: Batch, rows: Sequence[int]) -> Batch:
     """Some rows of a batch without pictures in its prompts."""
     chosen = torch.tensor(rows)
-    tensors = {name: value[chosen] for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    tensors = {
+        name: value[chosen]
+        for name, value in vars(batch).items()
+        if isinstance(value, torch.Tensor)
+    }
     images = {name: value[chosen] for name, value in batch.images.items()}
     return replace(batch, images=images, prompt=tuple(batch.prompt[row] for row in rows), **tensors)
 
