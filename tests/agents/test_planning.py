@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from factories import make_discrete_spec, make_spec
-from planners.worlds import AdvisedLine, Line, regulated
+from planners.worlds import ProposingLine, Line, regulated
 
 from manyparts.agents.base import Agent
 from manyparts.agents.planning import MpcAgent
@@ -162,7 +162,7 @@ def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
         None, observed(0.4, 0.0), None, explore=False
     )
     assert action[0] / 2 == pytest.approx(wanted, abs=1e-5)
-    own, _ = make(AdvisedLine(), planner=replace(planner, policy_proposals=True)).act(
+    own, _ = make(ProposingLine(), planner=replace(planner, policy_proposals=True)).act(
         None, observed(0.4, 0.0), explore=False
     )
     assert own == action

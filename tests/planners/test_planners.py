@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import generator, make_spec
-from planners.worlds import AdvisedLine, Line, best_return, regulated, seen
+from planners.worlds import ProposingLine, Line, best_return, regulated, seen
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -35,7 +35,7 @@ from manyparts.planners.plans import (
     predicted_reward,
     returns,
 )
-from manyparts.planners.proposals import advised, followed
+from manyparts.planners.proposals import policy_proposal, followed
 
 HORIZON = 8
 CONFIGS: dict[str, PlannerConfig] = {
@@ -64,7 +64,7 @@ def test_every_planner_is_tested() -> None:
 
 
 def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
-    advising = seen(0.0, 0.0, world=AdvisedLine(advice=0.25))
+    advising = seen(0.0, 0.0, world=ProposingLine(advice=0.25))
     found = plan(advising, FollowConfig(), generator(), zeros(1))
     assert found.action.tolist() == [[0.25]] and found.predicted_return.isnan()
     with pytest.raises(UserError, match="no policy to follow"):
@@ -220,11 +220,11 @@ def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> 
 
 
 def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
-    context = seen(*STATE.tolist(), world=AdvisedLine())
+    context = seen(*STATE.tolist(), world=ProposingLine())
     expected = followed(context, STATE, regulated, count=1, horizon=20)
-    torch.testing.assert_close(advised(context, horizon=20), expected)
-    exploding = seen(*STATE.tolist(), world=AdvisedLine(explodes_above=0.5, advice=0.75))
-    assert advised(exploding, horizon=3).flatten().tolist() == [0.75] * 3
+    torch.testing.assert_close(policy_proposal(context, horizon=20), expected)
+    exploding = seen(*STATE.tolist(), world=ProposingLine(explodes_above=0.5, advice=0.75))
+    assert policy_proposal(exploding, horizon=3).flatten().tolist() == [0.75] * 3
     plans = followed(
         exploding,
         STATE,
@@ -234,7 +234,7 @@ def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
     )
     assert plans[..., 0].tolist() == [[0.75] * 3, [0.25] * 3]  # each by itself
     with pytest.raises(UserError, match="no policy to propose plans"):
-        advised(seen(*STATE.tolist()), horizon=3)
+        policy_proposal(seen(*STATE.tolist()), horizon=3)
 
 
 @every_planner

@@ -43,7 +43,7 @@ class LineContext:
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> LineImagination:
         self.world.dreamed.append(count)
-        kind = ProposingImagination if isinstance(self.world, AdvisedLine) else LineImagination
+        kind = ProposingImagination if isinstance(self.world, ProposingLine) else LineImagination
         return kind(self.world, self.observation[-1].expand(count, -1))
 
     def extended(self, action: Tensor, reward: Tensor, observation: Tensor) -> LineContext:
@@ -56,7 +56,7 @@ class LineContext:
 
 
 @dataclass
-class AdvisedLine(Line):
+class ProposingLine(Line):
     """One that knows what to do. advice: always this; None: what `regulated` does."""
 
     advice: float | None = None
@@ -81,7 +81,7 @@ class LineImagination:
 
 class ProposingImagination(LineImagination):
     def policy(self) -> Tensor:
-        assert isinstance(self.world, AdvisedLine)
+        assert isinstance(self.world, ProposingLine)
         advice = self.world.advice
         return (
             regulated(self.state).clamp(-1, 1)
