@@ -100,17 +100,15 @@ def test_e_losses_add_up_by_weight_whatever_else_is_switched_on():
         return dict(learner.step(0, {0: make_batch()}).losses)
 
     cloning = replace(OBJECTIVES["behaviour_cloning"], weight=3.0)
-    alone, embodiments = (
+    alone, both = (
         step({"behaviour_cloning": cloning}),
         step(OBJECTIVES | {"behaviour_cloning": cloning}),
     )
     assert alone["loss"] == pytest.approx(3 * alone["loss/behaviour_cloning"], rel=1e-5)
     others = sum(
-        value
-        for name, value in embodiments.items()
-        if name not in ("loss", "loss/behaviour_cloning")
+        value for name, value in both.items() if name not in ("loss", "loss/behaviour_cloning")
     )
-    assert joint["loss"] == pytest.approx(others + 3 * joint["loss/behaviour_cloning"], rel=1e-5)
+    assert both["loss"] == pytest.approx(others + 3 * both["loss/behaviour_cloning"], rel=1e-5)
 
 
 def test_f_padded_action_dimensions_bear_no_loss():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from factories import make_discrete_spec, make_spec
-from planners.worlds import ProposingLine, Line, regulated
+from planners.worlds import Line, ProposingLine, regulated
 
 from manyparts.agents.base import Agent
 from manyparts.agents.planning import MpcAgent

@@ -47,9 +47,9 @@ def test_any_short_instruction_keeps_tokens(instruction: str) -> None:
 def test_all_instructions_keep_their_tokens() -> None:
     whole = hashlib.sha256()
     for suite in registry.suite_names():
-        module = registry._suite(suite)
-        for name in module.TASKS:
-            said: Instructions = module.INSTRUCTIONS[name]
+        declared = registry._suite(suite)
+        for name in declared.tasks:
+            said: Instructions = declared.instructions[name]
             for instruction in (said.instruction, *said.paraphrases, *said.held_out):
                 whole.update(json.dumps([instruction, list(TEXT.tokens(instruction))]).encode())
     assert whole.hexdigest() == TOKENS_OF_ALL_TASKS

@@ -83,7 +83,7 @@ def test_same_seed_same_episode_in_another_process(task: str) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(__file__.rsplit("/", 1)[0])!r})
 from test_environments import fingerprint
-from manyparts import envs
+from manyparts.envs import registry
 env = registry.make({task!r})
 print(fingerprint(env, seed=7))
 """
@@ -232,8 +232,8 @@ def test_a_wrong_name_is_an_error_of_one_line_with_the_choices(call, says: str) 
 def test_a_wrong_choice_is_an_error_with_the_choices() -> None:
     """In a process of its own: under pytest the type checker would be first to refuse."""
     code = """
-from manyparts import envs
-from manyparts.types import UserError
+from manyparts.envs import registry
+from manyparts.core.errors import UserError
 for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}):
     try:
         split = values.pop("split", "train")
@@ -261,8 +261,8 @@ class Finder(importlib.machinery.PathFinder):
         return None if name.partition(".")[0] in ("metaworld", "mujoco") else super().find_spec(name, path, target)
 import sys
 sys.meta_path[:] = [Finder if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path]
-from manyparts import envs
-from manyparts.types import UserError
+from manyparts.envs import registry
+from manyparts.core.errors import UserError
 assert len(registry.expand(["metaworld/mt50"])) == 50 and registry.instructions("metaworld/reach")
 try:
     registry.make("metaworld/reach")

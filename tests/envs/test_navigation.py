@@ -219,8 +219,8 @@ def test_without_miniworld_the_extra_is_named() -> None:
 import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: None if name == "miniworld" else found(name, package)
-from manyparts import envs
-from manyparts.types import UserError
+from manyparts.envs import registry
+from manyparts.core.errors import UserError
 assert registry.instructions("navigation/hallway")
 try:
     registry.make("navigation/hallway")

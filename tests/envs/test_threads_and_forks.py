@@ -15,7 +15,7 @@ SCRIPT = """
 import os, sys, threading
 import numpy as np
 from manyparts.envs import make, rendering
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 def picture(env, seed):
     return np.stack(list(env.reset(seed=seed)[0]["images"].values()))
@@ -68,7 +68,7 @@ OTHERS = """
 import os, sys
 import mujoco
 from manyparts.envs import make
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
 
 env = make("metaworld/reach")
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='1'/></worldbody></mujoco>")

@@ -19,13 +19,14 @@ from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
 from manyparts.models.dynamics.mlp import MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
 from manyparts.models.dynamics.step_transformer import BinnedPrediction, DynamicsTransformerConfig
+from manyparts.objectives.base import objectives_for
 from manyparts.objectives.latent_state import LatentStateConfig, divergence
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.next_state import NextStateConfig
 from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig, bootstrap
 from manyparts.objectives.next_step import NextStepConfig, cross_entropy
 from manyparts.objectives.steps import StepPasses, TransformerPasses
-from manyparts.objectives.system import KINDS, DynamicsConfig, System
+from manyparts.objectives.system import MODELS, DynamicsConfig, System
 
 TRANSFORMER = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
 CASES: dict[str, tuple[DynamicsConfig, Any]] = {
@@ -67,7 +68,7 @@ def steps_of(size: int = 3, **changes: Any) -> Batch:
 
 def predicted(system: System, batch: Batch) -> torch.Tensor:
     """(b, t, ...)"""
-    passes = KINDS[type(system.model.config)].passes(system.model, batch, generator())
+    passes = MODELS[type(system.model.config)].passes(system.model, batch, generator())
     found = system.objectives["loss"].predict(passes)
     if isinstance(found, BinnedPrediction):
         return found.expected
@@ -81,9 +82,9 @@ def predicted(system: System, batch: Batch) -> torch.Tensor:
 def test_every_objective_of_a_dynamics_model_is_tested() -> None:
     known = {
         (model, objective)
-        for model, kind in KINDS.items()
+        for model, kind in MODELS.items()
         if issubclass(kind.passes, StepPasses)
-        for objective in kind.objectives
+        for objective in objectives_for(kind.model)
     }
     assert {(type(model), type(objective)) for model, objective in CASES.values()} == known
 

@@ -16,7 +16,7 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.models.encoders import KeypointEncoderConfig
 from manyparts.models.representation import Representation, RepresentationConfig
 from manyparts.nn.spatial_softmax import SpatialSoftmax
-from manyparts.objectives import system as systems
+from manyparts.objectives.base import objectives_for
 from manyparts.objectives.representations.base import FramePasses, info_nce
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
 from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
@@ -48,9 +48,7 @@ def only(name: str, model: RepresentationConfig = MODEL, **changes) -> System:
 
 
 def test_every_objective_is_tested():
-    assert {type(config) for config in OBJECTIVES.values()} == set(
-        systems.REPRESENTATION_OBJECTIVES
-    )
+    assert {type(config) for config in OBJECTIVES.values()} == set(objectives_for(Representation))
 
 
 def spots(size: int) -> Batch:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from factories import generator, make_spec
-from planners.worlds import ProposingLine, Line, best_return, regulated, seen
+from planners.worlds import Line, ProposingLine, best_return, regulated, seen
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -35,7 +35,7 @@ from manyparts.planners.plans import (
     predicted_reward,
     returns,
 )
-from manyparts.planners.proposals import policy_proposal, followed
+from manyparts.planners.proposals import followed, policy_proposal
 
 HORIZON = 8
 CONFIGS: dict[str, PlannerConfig] = {

@@ -23,7 +23,8 @@ from manyparts.data.sampling.windows import WindowConfig
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.models.checkpoint import CheckpointInfo, load_info, load_weights, resolve
 from manyparts.models.representation import Representation
-from manyparts.objectives.system import DynamicsConfig, ModelConfig, ObjectiveConfig, System
+from manyparts.objectives.base import ObjectiveConfig
+from manyparts.objectives.system import DynamicsConfig, ModelConfig, System
 from manyparts.planners import PLANNERS, FollowConfig, PlannerConfig
 from manyparts.planners.plans import StepValue
 

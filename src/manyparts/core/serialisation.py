@@ -112,6 +112,8 @@ def _read(kind: Any, values: Any, where: str) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         _require(isinstance(values, dict), where, values, "a mapping")
         return {key: _read(arguments[1], value, f"{where}.{key}") for key, value in values.items()}
+    if "declared_kinds" in vars(kind):  # a base class, of which any subclass may stand here
+        return _read_union(kind.declared_kinds(), values, where)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, values, where)
     if kind is float and isinstance(values, int) and not isinstance(values, bool):

@@ -4,8 +4,8 @@ use."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import gymnasium
@@ -86,6 +86,42 @@ class Instructions:
     instruction: str
     paraphrases: tuple[str, ...]
     held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What a file in `envs/suites/` declares as `SUITE`: its tasks and how to make them. Naming its
+    tasks needs no simulator."""
+
+    make: Callable[[str, EnvConfig, Split], Environment]
+    """The environment of a task, by its name without the suite's, with goals of one split."""
+
+    instructions: Mapping[str, Instructions]
+    """Task to its instructions; it may know more tasks than `tasks` lists."""
+
+    tasks: tuple[str, ...]
+    """The tasks that are listed."""
+
+    renderer: Callable[[], str]
+    """What draws images, for provenance. Raises UserError where nothing can."""
+
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names for several tasks, such as "mt10"."""
+
+    packages: tuple[str, ...] = ()
+    """Distributions of the simulator, whose versions are recorded."""
+
+    extra: str = ""
+    """The extra of this package that installs them."""
+
+    steps_after_success: int = 20
+    """Steps that a demonstration goes on after its first solved one."""
+
+    many_embodiments: bool = False
+    """Whether tasks differ in their embodiment."""
+
+    shared_state: bool = False
+    """Whether `EnvConfig(state="shared")` gives all its embodiments one layout of the state."""
 
 
 class Environment(gymnasium.Env, ABC):

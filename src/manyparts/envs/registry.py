@@ -9,27 +9,12 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from types import ModuleType
 from typing import Any
 
 from manyparts.core.arguments import explained, names_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.extras import install_command
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
-
-__all__ = [
-    "EnvConfig",
-    "Environment",
-    "Instructions",
-    "expand",
-    "instructions",
-    "listed",
-    "make",
-    "one_task_per_embodiment",
-    "steps_after_success",
-    "suite_names",
-    "versions",
-]
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 
 
 @explained(
@@ -52,15 +37,15 @@ def make(
     """
     config = EnvConfig.of(config)
     suite, name = _find(task)
-    module = _suite(suite)
-    if name in module.SPLITS:
+    declared = _suite(suite)
+    if name in declared.splits:
         raise UserError(
-            f"{task} is a split of {len(module.SPLITS[name])} tasks: name one of them, or expand it first"
+            f"{task} is a split of {len(declared.splits[name])} tasks: name one of them, or expand it first"
         )
-    if config.state == "shared" and not hasattr(module, "SHARED"):
-        raise UserError(f"{suite} is no suite of many bodies: state 'shared' is not for it")
+    if config.state == "shared" and not declared.shared_state:
+        raise UserError(f"{suite} is no suite of many embodiments: state 'shared' is not for it")
     _require_packages(suite)
-    return module.make(name, config, split)
+    return declared.make(name, config, split)
 
 
 def expand(names: str | Sequence[str]) -> list[str]:
@@ -69,16 +54,16 @@ def expand(names: str | Sequence[str]) -> list[str]:
     tasks: list[str] = []
     for full in names_of(names, "tasks"):
         suite, name = _find(full)
-        tasks += [f"{suite}/{task}" for task in _suite(suite).SPLITS.get(name, (name,))]
+        tasks += [f"{suite}/{task}" for task in _suite(suite).splits.get(name, (name,))]
     return list(dict.fromkeys(tasks))
 
 
 def instructions(task: str) -> Instructions:
     """The instructions of a task. UserError on no such task."""
     suite, name = _find(task)
-    if name in _suite(suite).SPLITS:
+    if name in _suite(suite).splits:
         raise UserError(f"{task} is a split: each of its tasks has an instruction of its own")
-    return _suite(suite).INSTRUCTIONS[name]
+    return _suite(suite).instructions[name]
 
 
 def steps_after_success(tasks: Sequence[str]) -> int:
@@ -88,7 +73,7 @@ def steps_after_success(tasks: Sequence[str]) -> int:
     UserError where they are of suites that differ in it.
     """
     steps = {
-        suite: _suite(suite).STEPS_AFTER_SUCCESS for suite in (_find(task)[0] for task in tasks)
+        suite: _suite(suite).steps_after_success for suite in (_find(task)[0] for task in tasks)
     }
     if len(set(steps.values())) != 1:
         raise UserError(f"steps after success differ by suite ({steps}); give one number for all")
@@ -102,7 +87,7 @@ def one_task_per_embodiment(tasks: Sequence[str]) -> list[str]:
     found = []
     for task in tasks:
         suite = _find(task)[0]
-        if suite not in suites or getattr(_suite(suite), "MANY_EMBODIMENTS", False):
+        if suite not in suites or _suite(suite).many_embodiments:
             found.append(task)
         suites.add(suite)
     return found
@@ -111,10 +96,10 @@ def one_task_per_embodiment(tasks: Sequence[str]) -> list[str]:
 def listed(suite: str) -> dict[str, str]:
     """The tasks of a suite with their instructions, and its splits with the number of their tasks.
     UserError on an unknown suite."""
-    module = _suite(suite)
-    tasks = {f"{suite}/{name}": module.INSTRUCTIONS[name].instruction for name in module.TASKS}
+    declared = _suite(suite)
+    tasks = {f"{suite}/{name}": declared.instructions[name].instruction for name in declared.tasks}
     return tasks | {
-        f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in module.SPLITS.items()
+        f"{suite}/{name}": f"{len(of_split)} tasks" for name, of_split in declared.splits.items()
     }
 
 
@@ -132,10 +117,11 @@ def versions(task: str) -> dict[str, str]:
 
     UserError where the suite's simulator or a renderer is missing.
     """
-    module = _suite(task.partition("/")[0])
-    _require_packages(task.partition("/")[0])
-    found = {package: metadata.version(package) for package in module.PACKAGES}
-    return {**found, "renderer": module.renderer()}
+    suite = task.partition("/")[0]
+    _require_packages(suite)
+    declared = _suite(suite)
+    packages = {package: metadata.version(package) for package in declared.packages}
+    return {**packages, "renderer": declared.renderer()}
 
 
 def _find(task: str) -> tuple[str, str]:
@@ -144,25 +130,27 @@ def _find(task: str) -> tuple[str, str]:
     suite, _, name = task.partition("/")
     if suite not in suite_names():
         raise UserError(f"unknown suite {suite!r} in {task!r}; {closest(suite, suite_names())}")
-    known = [*_suite(suite).TASKS, *_suite(suite).SPLITS]
+    known = [*_suite(suite).tasks, *_suite(suite).splits]
     if (
-        name not in known and name not in _suite(suite).INSTRUCTIONS
+        name not in known and name not in _suite(suite).instructions
     ):  # a suite may have more tasks than it lists
         raise UserError(f"unknown task {task!r}; {_nearest(task, suite, known)}")
     return suite, name
 
 
-def _suite(name: str) -> ModuleType:
+def _suite(name: str) -> Suite:
     if name not in suite_names():
         raise UserError(f"unknown suite {name!r}; {closest(name, suite_names())}")
-    return importlib.import_module(f"manyparts.envs.suites.{name}")
+    return importlib.import_module(f"manyparts.envs.suites.{name}").SUITE
 
 
 def _require_packages(suite: str) -> None:
-    module = _suite(suite)
-    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    declared = _suite(suite)
+    missing = [
+        package for package in declared.packages if importlib.util.find_spec(package) is None
+    ]
     if missing:
-        raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(module.EXTRA)}")
+        raise UserError(f"{suite} needs {', '.join(missing)}: {install_command(declared.extra)}")
 
 
 def _nearest(task: str, suite: str, known: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ from typing import Literal
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.models.encoders import EncoderConfig, FrozenImagesConfig, KeypointEncoderConfig
 from manyparts.models.representation import RepresentationConfig
+from manyparts.objectives.base import ObjectiveConfig
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloningConfig
 from manyparts.objectives.representations.contrastive_dynamics import ContrastiveDynamicsConfig
 from manyparts.objectives.representations.contrastive_static import ContrastiveStaticConfig
 from manyparts.objectives.representations.inverse_dynamics import EmbeddingInverseDynamicsConfig
 from manyparts.objectives.representations.pixel_dynamics import PixelDynamicsConfig
-from manyparts.objectives.system import ObjectiveConfig
 from manyparts.training.config import AugmentationConfig, OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop", "paper"]

@@ -11,12 +11,13 @@ from manyparts.models.dynamics.ensemble import EnsembleDynamicsConfig
 from manyparts.models.dynamics.mlp import MlpDynamicsConfig
 from manyparts.models.dynamics.recurrent import RecurrentDynamicsConfig
 from manyparts.models.dynamics.step_transformer import Decoding, DynamicsTransformerConfig
+from manyparts.objectives.base import ObjectiveConfig
 from manyparts.objectives.latent_state import LatentStateConfig
 from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.next_state import NextStateConfig
 from manyparts.objectives.next_state_likelihood import NextStateLikelihoodConfig
 from manyparts.objectives.next_step import NextStepConfig
-from manyparts.objectives.system import DynamicsConfig, ObjectiveConfig
+from manyparts.objectives.system import DynamicsConfig
 from manyparts.training.config import OptimizerConfig, TrainConfig
 
 Size = Literal["debug", "laptop", "paper"]

@@ -1,2 +1,1 @@
-"""Losses, one a file. To add one: a config, a class, and a line in
-`objectives.system.OBJECTIVES`."""
+"""Losses, one a file: a config and an `Objective` that declares it. Nothing else has to be told."""

@@ -3,8 +3,11 @@ objectives share."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -64,9 +67,36 @@ class Passes:
         )
 
 
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Settings of one objective. Each stands in one file with the `Objective` that it configures."""
+
+    weight: float = 1.0
+    """How much the loss counts in the sum that is minimised."""
+
+    @classmethod
+    def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:
+        """The settings of every objective that is declared, for those who read them from JSON."""
+        return tuple(every_objective())
+
+
 class Objective(nn.Module):
-    """One loss. Subclasses have a `predict`, apart from the loss, so that tests can ask what it may
-    not see."""
+    """One loss.
+
+    A subclass declares its config and the model that it trains, which is all it takes to register
+    it: `class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer)`.
+    It has a `predict`, apart from the loss, so that tests can ask what it may not see.
+    """
+
+    model_class: ClassVar[type[nn.Module]]
+
+    def __init_subclass__(cls, *, config: type[ObjectiveConfig], model: type[nn.Module]) -> None:
+        super().__init_subclass__()
+        cls.model_class = model
+        _DECLARED[config] = cls
+
+    def __init__(self, config: Any = None, model: Any = None) -> None:
+        super().__init__()
 
     def forward(self, passes: Any) -> Loss:
         """The loss, unreduced, with its mask. passes: `Passes`, or what stands for it where the
@@ -78,6 +108,24 @@ class Objective(nn.Module):
 
     def set_progress(self, fraction: float) -> None:
         """Called before each step with the part of training that is done, in [0, 1]."""
+
+
+_DECLARED: dict[type[ObjectiveConfig], type[Objective]] = {}
+
+
+def every_objective() -> Mapping[type[ObjectiveConfig], type[Objective]]:
+    """Every objective by the class of its config: those of the files below this folder, and those
+    that were declared elsewhere."""
+    package = importlib.import_module("manyparts.objectives")
+    for module in pkgutil.walk_packages(package.__path__, "manyparts.objectives."):
+        importlib.import_module(module.name)
+    return dict(_DECLARED)
+
+
+def objectives_for(model: type[nn.Module]) -> dict[type[ObjectiveConfig], type[Objective]]:
+    """Those that train such a model."""
+    declared = every_objective().items()
+    return {config: kind for config, kind in declared if issubclass(model, kind.model_class)}
 
 
 def action_head(model: ControlTransformer, width: int, hidden: int) -> ActionHead | ActionHeads:

@@ -12,11 +12,18 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
 from manyparts.models.prompts import PromptTokens
-from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.base import (
+    Objective,
+    ObjectiveConfig,
+    Passes,
+    action_head,
+    action_loss,
+    action_mask,
+)
 
 
 @dataclass(frozen=True)
-class BehaviourCloningConfig:
+class BehaviourCloningConfig(ObjectiveConfig):
     """Imitation of `expert_action`, which under noise is not the action that was executed.
 
     attention: "causal" shows the policy the past of its window; "present" the present alone. The
@@ -24,12 +31,11 @@ class BehaviourCloningConfig:
     acting, the agent then follows itself.
     """
 
-    weight: float = 1.0
     attention: Literal["causal", "present"] = "causal"
     hidden: int = 256
 
 
-class BehaviourCloning(Objective):
+class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):
     """The expert's actions of step t from the observation outputs at t.
 
     These see the prompt and, if `attention` lets them, the past.

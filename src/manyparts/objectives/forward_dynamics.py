@@ -16,11 +16,11 @@ from manyparts.models.control_transformer import ControlTransformer, Observation
 from manyparts.nn.ema import detached_copy, move_towards
 from manyparts.nn.masks import AttentionPattern
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective, Passes
+from manyparts.objectives.base import Objective, ObjectiveConfig, Passes
 
 
 @dataclass(frozen=True)
-class ForwardDynamicsConfig:
+class ForwardDynamicsConfig(ObjectiveConfig):
     """target_rate: what the target encoder moves towards the encoder each step. attention: whose
     pass is shared.
 
@@ -29,14 +29,13 @@ class ForwardDynamicsConfig:
     to be measured).
     """
 
-    weight: float = 1.0
     target_rate: float = 0.005
     target: str = "ema"
     hidden: int | None = None
     attention: AttentionPattern = "visual"
 
 
-class ForwardDynamics(Objective):
+class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTransformer):
     """|| predict(t) - target(o_{t+1}) ||^2, a mean over token channels; targets are normalised a
     token."""
 

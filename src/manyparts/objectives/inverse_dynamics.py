@@ -12,20 +12,26 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.control_transformer import ControlTransformer
 from manyparts.nn.masks import AttentionPattern
-from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.base import (
+    Objective,
+    ObjectiveConfig,
+    Passes,
+    action_head,
+    action_loss,
+    action_mask,
+)
 
 
 @dataclass(frozen=True)
-class InverseDynamicsConfig:
+class InverseDynamicsConfig(ObjectiveConfig):
     """attention "visual": only pixels tell the action, since from proprioception it is trivial (the
     hand's displacement); "inverse": visual and state tokens tell it, as in the paper."""
 
-    weight: float = 1.0
     attention: AttentionPattern = "visual"
     hidden: int = 256
 
 
-class InverseDynamics(Objective):
+class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer):
     """The executed actions between t and t + 1 from the outputs at both, which may not have seen
     them."""
 

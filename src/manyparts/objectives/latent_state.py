@@ -13,17 +13,16 @@ from torch.nn import functional as F
 from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.recurrent import Filtered, RecurrentDynamics
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import StepPasses
 
 
 @dataclass(frozen=True)
-class LatentStateConfig:
+class LatentStateConfig(ObjectiveConfig):
     """std: of observations (in their own) and rewards around what is told. divergence: weight of
     the Kullback-Leibler divergence; balance: how much of it moves the prior, the rest moves the
     posterior."""
 
-    weight: float = 1.0
     std: float = 0.1
     divergence: float = 1.0
     balance: float = 0.8
@@ -37,7 +36,7 @@ class LatentStateConfig:
             raise UserError(f"balance {self.balance} of the divergence; expected in [0, 1]")
 
 
-class LatentState(Objective):
+class LatentState(Objective, config=LatentStateConfig, model=RecurrentDynamics):
     """-log p(o_t, r_{t-1} | s_t) + KL(q(z_t | h_t, o_t) || p(z_t | h_t)), with s_t = (h_t, z_t),
     step by step (Hafner et al. 2021, equation 2, and algorithm 2 for the balance).
 

@@ -11,23 +11,29 @@ from torch import Tensor, nn
 
 from manyparts.core.records import Batch, Loss
 from manyparts.models.control_transformer import ControlTransformer, Tokens
-from manyparts.objectives.base import Objective, Passes, action_head, action_loss, action_mask
+from manyparts.objectives.base import (
+    Objective,
+    ObjectiveConfig,
+    Passes,
+    action_head,
+    action_loss,
+    action_mask,
+)
 
 
 @dataclass(frozen=True)
-class MaskedHindsightConfig:
+class MaskedHindsightConfig(ObjectiveConfig):
     """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at
     the end of training (at least one action); observations: how many observations are hidden for
     each hidden action."""
 
-    weight: float = 1.0
     hidden_from: float = 0.0
     hidden_to: float = 1.0
     observations: float = 0.5
     hidden: int = 256
 
 
-class MaskedHindsight(Objective):
+class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTransformer):
     """Hide k actions and k' observations of each window, drawn for every window by itself; full
     attention; the loss is on the hidden actions alone. The decoder sees a learned mask token in
     their place."""

@@ -11,16 +11,16 @@ from torch import Tensor
 from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import TransformerPasses
 
 
 @dataclass(frozen=True)
-class NextActionConfig:
-    weight: float = 1.0
+class NextActionConfig(ObjectiveConfig):
+    """Settings of `NextAction`."""
 
 
-class NextAction(Objective):
+class NextAction(Objective, config=NextActionConfig, model=DynamicsTransformer):
     """The square error of the expert's own action a_t, where noise was added to it, told from o_1,
     a_1, ..., o_t."""
 

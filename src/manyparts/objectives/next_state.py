@@ -9,16 +9,16 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.mlp import MlpDynamics
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import StepPasses
 
 
 @dataclass(frozen=True)
-class NextStateConfig:
-    weight: float = 1.0
+class NextStateConfig(ObjectiveConfig):
+    """Settings of `NextState`."""
 
 
-class NextState(Objective):
+class NextState(Objective, config=NextStateConfig, model=MlpDynamics):
     """||f(o_t, a_t) - (o_{t+1} - o_t, r_t)||^2, number by number."""
 
     def __init__(self, config: NextStateConfig, model: MlpDynamics):

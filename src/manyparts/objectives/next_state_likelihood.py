@@ -14,18 +14,17 @@ from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix
 from manyparts.core.records import Batch, Loss
 from manyparts.models.dynamics.ensemble import EnsembleDynamics, Gaussians
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import StepPasses
 
 _MOST = 12  # a step is there more often once in 10^10
 
 
 @dataclass(frozen=True)
-class NextStateLikelihoodConfig:
+class NextStateLikelihoodConfig(ObjectiveConfig):
     """bound: weight of the distance between the bounds of log variances, which draws them together.
     memory: decay a step of members' held-out errors."""
 
-    weight: float = 1.0
     bound: float = 0.01
     memory: float = 0.99
 
@@ -36,7 +35,7 @@ class NextStateLikelihoodConfig:
             raise UserError(f"memory {self.memory} of held-out errors; expected in [0, 1)")
 
 
-class NextStateLikelihood(Objective):
+class NextStateLikelihood(Objective, config=NextStateLikelihoodConfig, model=EnsembleDynamics):
     """-log N(o_{t+1} - o_t, r_t; mu_i(o_t, a_t), sigma_i(o_t, a_t)), number by number, for each
     member i.
 

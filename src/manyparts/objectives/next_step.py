@@ -13,7 +13,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.dynamics.step_transformer import BinnedPrediction
 from manyparts.models.dynamics.transformer import DynamicsTransformer
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.steps import TransformerPasses
 
 # What the distribution counts beside the square error: its layer learns as fast by any weight, as
@@ -22,10 +22,9 @@ _ASIDE = 0.01
 
 
 @dataclass(frozen=True)
-class NextStepConfig:
+class NextStepConfig(ObjectiveConfig):
     """std: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
 
-    weight: float = 1.0
     std: float = 1.0
 
     def __post_init__(self) -> None:
@@ -33,7 +32,7 @@ class NextStepConfig:
             raise UserError(f"std {self.std} is not positive")
 
 
-class NextStep(Objective):
+class NextStep(Objective, config=NextStepConfig, model=DynamicsTransformer):
     """-log p(o_{t+1}, r_t | o_1, a_1, ..., o_t, a_t), number by number (TDM). Of all at once, the
     square error of what is expected of o_{t+1} - o_t and r_t; their -log p beside it shapes nothing
     but the layer that tells it. To a cross-entropy over bins that are finer near zero, a change

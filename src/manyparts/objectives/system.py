@@ -20,96 +20,31 @@ from manyparts.models.dynamics.recurrent import RecurrentDynamics, RecurrentDyna
 from manyparts.models.dynamics.step_transformer import DynamicsTransformerConfig
 from manyparts.models.dynamics.transformer import DynamicsTransformer
 from manyparts.models.representation import Representation, RepresentationConfig
-from manyparts.objectives.base import Objective, Passes
-from manyparts.objectives.behaviour_cloning import BehaviourCloning, BehaviourCloningConfig
-from manyparts.objectives.forward_dynamics import ForwardDynamics, ForwardDynamicsConfig
-from manyparts.objectives.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from manyparts.objectives.latent_state import LatentState, LatentStateConfig
-from manyparts.objectives.masked_hindsight import MaskedHindsight, MaskedHindsightConfig
-from manyparts.objectives.next_action import NextAction, NextActionConfig
-from manyparts.objectives.next_state import NextState, NextStateConfig
-from manyparts.objectives.next_state_likelihood import (
-    NextStateLikelihood,
-    NextStateLikelihoodConfig,
-)
-from manyparts.objectives.next_step import NextStep, NextStepConfig
+from manyparts.objectives.base import Objective, ObjectiveConfig, Passes, objectives_for
+from manyparts.objectives.next_action import NextActionConfig
 from manyparts.objectives.representations.base import FramePasses
-from manyparts.objectives.representations.behaviour_cloning import (
-    EmbeddingCloning,
-    EmbeddingCloningConfig,
-)
-from manyparts.objectives.representations.contrastive_dynamics import (
-    ContrastiveDynamics,
-    ContrastiveDynamicsConfig,
-)
-from manyparts.objectives.representations.contrastive_static import (
-    ContrastiveStatic,
-    ContrastiveStaticConfig,
-)
-from manyparts.objectives.representations.inverse_dynamics import (
-    EmbeddingInverseDynamics,
-    EmbeddingInverseDynamicsConfig,
-)
-from manyparts.objectives.representations.pixel_dynamics import PixelDynamics, PixelDynamicsConfig
 from manyparts.objectives.steps import StepPasses, TransformerPasses
 
 DynamicsConfig = (
     DynamicsTransformerConfig | MlpDynamicsConfig | EnsembleDynamicsConfig | RecurrentDynamicsConfig
 )
 ModelConfig = ControlTransformerConfig | RepresentationConfig | DynamicsConfig
-ObjectiveConfig = (
-    BehaviourCloningConfig
-    | ForwardDynamicsConfig
-    | InverseDynamicsConfig
-    | MaskedHindsightConfig
-    | EmbeddingCloningConfig
-    | EmbeddingInverseDynamicsConfig
-    | ContrastiveDynamicsConfig
-    | ContrastiveStaticConfig
-    | PixelDynamicsConfig
-    | NextStepConfig
-    | NextActionConfig
-    | NextStateConfig
-    | NextStateLikelihoodConfig
-    | LatentStateConfig
-)
-OBJECTIVES: dict[type, Any] = {  # of a control transformer
-    BehaviourCloningConfig: BehaviourCloning,
-    ForwardDynamicsConfig: ForwardDynamics,
-    InverseDynamicsConfig: InverseDynamics,
-    MaskedHindsightConfig: MaskedHindsight,
-}
-REPRESENTATION_OBJECTIVES: dict[type, Any] = {
-    EmbeddingCloningConfig: EmbeddingCloning,
-    EmbeddingInverseDynamicsConfig: EmbeddingInverseDynamics,
-    ContrastiveDynamicsConfig: ContrastiveDynamics,
-    ContrastiveStaticConfig: ContrastiveStatic,
-    PixelDynamicsConfig: PixelDynamics,
-}
 
 
-class Kind(NamedTuple):
-    """What a model's config stands for: the model, its objectives by their configs, and a batch's
-    way through it."""
+class ModelKind(NamedTuple):
+    """What a model's config stands for: the model, and a batch's way through it."""
 
     model: Any
-    objectives: Mapping[type, Any]
     passes: Any
 
 
-KINDS: dict[type, Kind] = {
-    ControlTransformerConfig: Kind(ControlTransformer, OBJECTIVES, Passes),
-    RepresentationConfig: Kind(Representation, REPRESENTATION_OBJECTIVES, FramePasses),
-    DynamicsTransformerConfig: Kind(
-        DynamicsTransformer,
-        {NextStepConfig: NextStep, NextActionConfig: NextAction},
-        TransformerPasses,
-    ),
-    MlpDynamicsConfig: Kind(MlpDynamics, {NextStateConfig: NextState}, StepPasses),
-    EnsembleDynamicsConfig: Kind(
-        EnsembleDynamics, {NextStateLikelihoodConfig: NextStateLikelihood}, StepPasses
-    ),
-    RecurrentDynamicsConfig: Kind(RecurrentDynamics, {LatentStateConfig: LatentState}, StepPasses),
+MODELS: dict[type, ModelKind] = {
+    ControlTransformerConfig: ModelKind(ControlTransformer, Passes),
+    RepresentationConfig: ModelKind(Representation, FramePasses),
+    DynamicsTransformerConfig: ModelKind(DynamicsTransformer, TransformerPasses),
+    MlpDynamicsConfig: ModelKind(MlpDynamics, StepPasses),
+    EnsembleDynamicsConfig: ModelKind(EnsembleDynamics, StepPasses),
+    RecurrentDynamicsConfig: ModelKind(RecurrentDynamics, StepPasses),
 }
 
 
@@ -121,7 +56,7 @@ def sees_images(model: ModelConfig) -> bool:
 
 
 class System(nn.Module):
-    """model, one of `KINDS`, and objectives; the weights of the losses stand under the objectives'
+    """model, one of `MODELS`, and objectives; the weights of the losses stand under the objectives'
     names."""
 
     model: Any
@@ -149,15 +84,16 @@ class System(nn.Module):
         """Fresh weights for some embodiments, from the global torch generator. Raises UserError for
         an objective that is not for this model, or a dynamics model's policy that none of them
         teaches."""
-        kind, given = KINDS[type(model)], {"chunk": window.chunk, "steps": window.steps}
+        sizes = {"chunk": window.chunk, "steps": window.steps}
         if isinstance(model, ControlTransformerConfig):
-            given["prompt_images"] = window.prompt_images
-        fresh, known = kind.model(model, embodiments, **given), kind.objectives
+            sizes["prompt_images"] = window.prompt_images
+        fresh = MODELS[type(model)].model(model, embodiments, **sizes)
+        kinds = objectives_for(type(fresh))
         for name, config in objectives.items():
-            if type(config) not in known:
+            if type(config) not in kinds:
                 raise UserError(
                     f"objective {name!r} ({type(config).__name__}) is not for a {type(fresh).__name__}; choices: "
-                    + ", ".join(each.__name__ for each in known)
+                    + ", ".join(each.__name__ for each in kinds)
                 )
         learned = {type(config) for config in objectives.values()}
         if (
@@ -169,12 +105,12 @@ class System(nn.Module):
                 "model.policy is set, but no objective teaches the policy what to do; choices: a preset that has one, "
                 "`dynamics/generalist-laptop` or another size of it, or the objective NextActionConfig"
             )
-        built = {name: known[type(config)](config, fresh) for name, config in objectives.items()}
+        built = {name: kinds[type(config)](config, fresh) for name, config in objectives.items()}
         return cls(fresh, built, {name: config.weight for name, config in objectives.items()})
 
     def losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Loss]:
         """Every objective's loss, over shared passes of the model."""
-        passes = KINDS[type(self.model.config)].passes(self.model, batch, generator)
+        passes = MODELS[type(self.model.config)].passes(self.model, batch, generator)
         return {name: objective(passes) for name, objective in self.objectives.items()}
 
     def after_step(self) -> None:

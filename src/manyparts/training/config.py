@@ -13,7 +13,8 @@ from manyparts.core.records import Precision
 from manyparts.core.serialisation import require_types
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.data.tools.quality import Measure
-from manyparts.objectives.system import ModelConfig, ObjectiveConfig, sees_images
+from manyparts.objectives.base import ObjectiveConfig
+from manyparts.objectives.system import ModelConfig, sees_images
 
 
 @set_by_replace

@@ -13,17 +13,13 @@ from manyparts.core.extras import install_command, load_package
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
 from manyparts.envs.suites.dmc_rewards import PLANS, USUAL_PLAN, rewards_of
 
-EXTRA = "dmc"
-STEPS_AFTER_SUCCESS = 1000  # there is no goal to reach: episodes are recorded whole
-MANY_EMBODIMENTS = True
-PACKAGES = ("dm_control", "mujoco", "gymnasium")
 HORIZON = 1000
 SOLVED = 0.5  # a step's reward, of at most 1, from which it counts as solved
 LARGEST_CONTROL = 10.0  # where the suite sets no bounds
@@ -99,7 +95,7 @@ class ControlSuite(Environment):
         if config.goal == "hidden" or config.context is not None:
             raise UserError("the control suite has no goals to hide or to fix")
         load_mujoco()
-        suite = load_package("dm_control.suite", "this suite", install_command(EXTRA))
+        suite = load_package("dm_control.suite", "this suite", install_command("dmc"))
         domain, _, task = name.partition("-")
         self._suite = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)})
         self._suite.reset()
@@ -283,3 +279,15 @@ def _instructions(name: str) -> Instructions:
 
 
 INSTRUCTIONS: Mapping[str, Instructions] = {name: _instructions(name) for name in TASKS}
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("dm_control", "mujoco", "gymnasium"),
+    extra="dmc",
+    steps_after_success=1000,  # there is no goal to reach: episodes are recorded whole
+    many_embodiments=True,
+)

@@ -19,7 +19,7 @@ from manyparts.core.extras import install_command
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.kitchen import (
     LARGEST_VELOCITY,
@@ -31,9 +31,6 @@ from manyparts.envs.experts.kitchen import (
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
 
-EXTRA = "kitchen"
-STEPS_AFTER_SUCCESS = 5
-PACKAGES = ("gymnasium_robotics", "mujoco", "gymnasium")
 HORIZON_A_SUBTASK = 130
 SUBSTEPS = 40
 JOINTS = 9
@@ -267,7 +264,7 @@ class Kitchen(Environment):
 def _model_file() -> Path:
     found = importlib.util.find_spec("gymnasium_robotics")
     if found is None or found.origin is None:
-        raise UserError(f"kitchen needs gymnasium_robotics: {install_command(EXTRA)}")
+        raise UserError(f"kitchen needs gymnasium_robotics: {install_command(SUITE.extra)}")
     return (
         Path(found.origin).parent
         / "envs/assets/kitchen_franka/kitchen_assets/kitchen_env_model.xml"
@@ -319,3 +316,14 @@ def _instructions(task: str) -> Instructions:
 
 
 INSTRUCTIONS: Mapping[str, Instructions] = {task: _instructions(task) for task in TASKS}
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("gymnasium_robotics", "mujoco", "gymnasium"),
+    extra="kitchen",
+    steps_after_success=5,
+)

@@ -13,7 +13,7 @@ from manyparts.core.extras import install_command, load_package
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.envs.base import EnvConfig, Environment, Split
+from manyparts.envs.base import EnvConfig, Environment, Split, Suite
 from manyparts.envs.cameras import FreeCamera, Pictures
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
@@ -22,21 +22,16 @@ from manyparts.envs.suites.metaworld_instructions import INSTRUCTIONS
 from manyparts.envs.suites.metaworld_splits import SPLITS, TASKS
 
 __all__ = [
+    "SUITE",
     "CAMERAS",
-    "EXTRA",
     "INSTRUCTIONS",
-    "PACKAGES",
     "SPLITS",
-    "STEPS_AFTER_SUCCESS",
     "TASKS",
     "MetaWorld",
     "make",
     "renderer",
 ]
 
-EXTRA = "metaworld"
-STEPS_AFTER_SUCCESS = 20
-PACKAGES = ("metaworld", "mujoco", "gymnasium")
 HORIZON = 500
 SUBSTEPS = 5
 
@@ -238,7 +233,7 @@ def _copied(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _simulator(name: str) -> Any:
     tasks = load_package(
-        "metaworld.env_dict", "this suite", install_command(EXTRA)
+        "metaworld.env_dict", "this suite", install_command("metaworld")
     ).ALL_V3_ENVIRONMENTS
     simulator = tasks[f"{name}-v3"]()
     simulator._set_task_called = True
@@ -285,3 +280,15 @@ def _refresh_poses(simulator: Any) -> None:
     mujoco.mj_kinematics(simulator.model, simulator.data)
     mujoco.mj_comPos(simulator.model, simulator.data)
     mujoco.mj_camlight(simulator.model, simulator.data)
+
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("metaworld", "mujoco", "gymnasium"),
+    extra="metaworld",
+    steps_after_success=20,
+)

@@ -15,29 +15,21 @@ import numpy as np
 
 from manyparts.core.errors import UserError
 from manyparts.core.host.renderer import APT, NoRendererError, egl_loads
-from manyparts.envs.base import EnvConfig, Split
+from manyparts.envs.base import EnvConfig, Split, Suite
 from manyparts.envs.experts.shortest_path import FloorPlan, FloorRoute
 from manyparts.envs.rendering import drawing
 from manyparts.envs.suites.navigation_env import CAMERAS, Navigation
 from manyparts.envs.suites.navigation_worlds import INSTRUCTIONS, SPLITS, TASKS, WORLDS, World
 
 __all__ = [
-    "EXTRA",
+    "SUITE",
     "INSTRUCTIONS",
-    "PACKAGES",
     "SPLITS",
-    "STEPS_AFTER_SUCCESS",
     "TASKS",
     "MiniworldScene",
     "make",
     "renderer",
 ]
-
-EXTRA = "navigation"
-# The expert then stands still, and a policy that learns it where it does not know the goal never
-# leaves (docs).
-STEPS_AFTER_SUCCESS = 0
-PACKAGES = ("miniworld", "pyglet", "gymnasium")
 
 BODY_METRES = 0.4
 # Ways and goals keep a little farther from walls than the body must.
@@ -177,3 +169,17 @@ def _miniworld_envs() -> Any:
 
 def _upright(place: np.ndarray) -> np.ndarray:
     return np.array([place[0], 0.0, place[1]])
+
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("miniworld", "pyglet", "gymnasium"),
+    extra="navigation",
+    # The expert then stands still, and a policy that learns it where it does not know the goal
+    # never leaves (docs/explanation/navigation.md).
+    steps_after_success=0,
+)

@@ -14,13 +14,10 @@ import numpy as np
 from manyparts.core.errors import UserError
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 from manyparts.envs.experts.pd import pd_action
 from manyparts.envs.goals import episode_generator, split_of
 
-EXTRA = ""
-STEPS_AFTER_SUCCESS = 20
-PACKAGES: tuple[str, ...] = ("numpy",)
 CAMERAS = ("top",)
 HORIZON = 100
 
@@ -262,3 +259,13 @@ INSTRUCTIONS: Mapping[str, Instructions] = {
         "bring the disc to the marker on the right side",
     ),
 }
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("numpy",),
+    steps_after_success=20,
+)

@@ -22,7 +22,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.envs.base import EnvConfig, Environment, Instructions, Split
+from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
 from manyparts.envs.cameras import Pictures
 from manyparts.envs.experts.mppi import Mppi, MppiConfig
 from manyparts.envs.goals import episode_generator
@@ -38,10 +38,6 @@ from manyparts.envs.suites.walkers_morphologies import (
     is_morphology,
 )
 
-EXTRA = "walkers"
-STEPS_AFTER_SUCCESS = 500  # there is no goal to reach: episodes are recorded whole
-MANY_EMBODIMENTS = True
-PACKAGES = ("mujoco", "gymnasium")
 HORIZON = 500
 SUBSTEPS = 5
 CONTROL_RATE_HZ = round(1 / (SUBSTEPS * SECONDS_A_SUBSTEP), 6)
@@ -337,3 +333,16 @@ _INSTRUCTIONS = Instructions(
     ("make your way forward on foot", "keep walking ahead"),
 )
 INSTRUCTIONS: Mapping[str, Instructions] = _EveryBody()
+
+SUITE = Suite(
+    make=make,
+    instructions=INSTRUCTIONS,
+    tasks=TASKS,
+    renderer=renderer,
+    splits=SPLITS,
+    packages=("mujoco", "gymnasium"),
+    extra="walkers",
+    steps_after_success=500,  # there is no goal to reach: episodes are recorded whole
+    many_embodiments=True,
+    shared_state=True,
+)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
     action_dimension,
@@ -19,13 +19,11 @@ from manyparts.objectives.representations.base import (
 
 
 @dataclass(frozen=True)
-class EmbeddingCloningConfig:
+class EmbeddingCloningConfig(ObjectiveConfig):
     """Imitation of `expert_action`, which under noise is not the action that was executed."""
 
-    weight: float = 1.0
 
-
-class EmbeddingCloning(Objective):
+class EmbeddingCloning(Objective, config=EmbeddingCloningConfig, model=Representation):
     """|| pi(phi(o_t)) - a_t ||^2 (BC)."""
 
     def __init__(self, config: EmbeddingCloningConfig, model: Representation):

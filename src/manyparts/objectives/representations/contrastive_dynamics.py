@@ -11,20 +11,19 @@ from torch import Tensor
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension, head, info_nce
 
 
 @dataclass(frozen=True)
-class ContrastiveDynamicsConfig:
+class ContrastiveDynamicsConfig(ObjectiveConfig):
     """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what
     others tune it to."""
 
-    weight: float = 1.0
     temperature: float = 1.0
 
 
-class ContrastiveDynamics(Objective):
+class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Representation):
     """InfoNCE of f(phi(o_t), e(a_t)) against phi(o_{t+1}) among all next frames of the batch (FD
     implicit)."""
 

@@ -13,21 +13,20 @@ from manyparts.core.errors import UserError
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
 from manyparts.nn.image_augmentation import random_shift
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses, head, info_nce
 
 
 @dataclass(frozen=True)
-class ContrastiveStaticConfig:
+class ContrastiveStaticConfig(ObjectiveConfig):
     """shift_pixels: of either crop, drawn apart from frames that are not shifted before.
     temperature: see `ContrastiveDynamicsConfig`."""
 
-    weight: float = 1.0
     shift_pixels: int = 8
     temperature: float = 1.0
 
 
-class ContrastiveStatic(Objective):
+class ContrastiveStatic(Objective, config=ContrastiveStaticConfig, model=Representation):
     """InfoNCE of h(phi(crop)) against h(phi(another crop)) among all frames of the batch; actions
     are not used."""
 

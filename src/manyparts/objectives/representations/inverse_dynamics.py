@@ -10,7 +10,7 @@ from torch import Tensor
 
 from manyparts.core.records import Loss
 from manyparts.models.representation import Representation
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import (
     FramePasses,
     action_dimension,
@@ -20,13 +20,13 @@ from manyparts.objectives.representations.base import (
 
 
 @dataclass(frozen=True)
-class EmbeddingInverseDynamicsConfig:
+class EmbeddingInverseDynamicsConfig(ObjectiveConfig):
     """Over as many environment steps as a chunk of actions has: 1 in the paper."""
 
-    weight: float = 1.0
 
-
-class EmbeddingInverseDynamics(Objective):
+class EmbeddingInverseDynamics(
+    Objective, config=EmbeddingInverseDynamicsConfig, model=Representation
+):
     """|| f(phi(o_t), phi(o_{t+1})) - a_t ||^2, the same phi on both sides, with gradient through
     both (ID)."""
 

@@ -17,21 +17,20 @@ from manyparts.models.encoders import pixels
 from manyparts.models.representation import Representation
 from manyparts.nn.mlp import mlp
 from manyparts.nn.named import NamedModules
-from manyparts.objectives.base import Objective
+from manyparts.objectives.base import Objective, ObjectiveConfig
 from manyparts.objectives.representations.base import FramePasses, action_dimension
 
 _START = 8
 
 
 @dataclass(frozen=True)
-class PixelDynamicsConfig:
+class PixelDynamicsConfig(ObjectiveConfig):
     """channels: of the decoder's maps, from the coarsest on; each next one has twice the side."""
 
-    weight: float = 1.0
     channels: tuple[int, ...] = (64, 32, 16)
 
 
-class PixelDynamics(Objective):
+class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation):
     """|| g(phi(o_t), e(a_t)) - o_{t+1} ||^2, a mean over pixels in [-1, 1] (FD explicit). Images
     must not be shifted each in its own way, or it learns the shifts."""
 
