@@ -234,10 +234,11 @@ def test_a_wrong_choice_is_an_error_with_the_choices() -> None:
     code = """
 from manyparts.envs import registry
 from manyparts.core.errors import UserError
+from manyparts.envs.base import EnvConfig
 for values in ({"goal": "invisible"}, {"state": "everything"}, {"split": "test"}):
     try:
         split = values.pop("split", "train")
-        registry.make("pointmass/reach", envs.EnvConfig(**values), split=split)
+        registry.make("pointmass/reach", EnvConfig(**values), split=split)
     except UserError as error:
         print(error)
 """
