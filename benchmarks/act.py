@@ -17,7 +17,7 @@ from manyparts.data.sampling.windows import Windows
 from manyparts.objectives.base import Passes
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
-from manyparts.training.train import prepare
+from manyparts.training.preparation import prepare
 
 
 def measure() -> Iterator[Row]:

@@ -24,7 +24,7 @@ from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.frozen_features import frozen_features
 from manyparts.training.inputs import Sources
 from manyparts.training.loop import TrainContext, drawn_ahead
-from manyparts.training.train import prepare
+from manyparts.training.preparation import prepare
 
 _WARM_UP, _STEPS, _PEAK_SIZE = 20, 60, 8192
 

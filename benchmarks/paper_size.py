@@ -28,7 +28,7 @@ from manyparts.objectives.system import System
 from manyparts.training.config import TrainConfig
 from manyparts.training.frozen_features import frozen_features
 from manyparts.training.inputs import Sources
-from manyparts.training.train import prepare
+from manyparts.training.preparation import prepare
 
 _ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 GB
 _MEMORY = {

@@ -22,7 +22,7 @@ from manyparts.rollout.collect import collect
 from manyparts.training.config import TrainConfig
 from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.inputs import Sources
-from manyparts.training.train import prepare
+from manyparts.training.preparation import prepare
 from manyparts.training.update import Learner
 
 

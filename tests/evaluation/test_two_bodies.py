@@ -101,4 +101,4 @@ def test_the_command_line_trains_on_several_datasets(run, tmp_path):
     ]
     assert cli.main(["train", "dualmind/phase1-debug", *given, "--device", "cpu"]) == 0
     (row,) = rows(tmp_path / "run")
-    assert row["share/pointmass"] == 0.75 and np.isfinite(row["loss"])
+    assert row["fraction/pointmass"] == 0.75 and np.isfinite(row["loss"])

@@ -55,7 +55,7 @@ def prompted(**changes) -> TrainConfig:
 def test_a_mixture_tells_its_shares_and_the_losses_of_each_body(first_phase, both):
     found = rows(first_phase)
     assert all(
-        row["share/arm"] == pytest.approx(ARM_WEIGHT) and row["share/crawler"] < 0.5
+        row["fraction/arm"] == pytest.approx(ARM_WEIGHT) and row["fraction/crawler"] < 0.5
         for row in found
     )
     own = {
@@ -169,7 +169,7 @@ def test_datasets_of_one_body_are_mixed_with_their_common_statistics(both, tmp_p
     found = body.statistics["observation.state"]
     np.testing.assert_allclose(found.mean, states.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.std, states.std(axis=0), rtol=1e-4)
-    assert found.count == len(states) and rows(run)[0]["share/arm-2"] == 0.5
+    assert found.count == len(states) and rows(run)[0]["fraction/arm-2"] == 0.5
 
 
 def test_datasets_that_do_not_go_together_are_refused_and_nothing_written(both, tmp_path):

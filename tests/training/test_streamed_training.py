@@ -82,7 +82,9 @@ def test_a_streamed_mixture(data: Path, tmp_path: Path) -> None:
         device="cpu",
     )
     found = rows(run)
-    shares = [sum(row[f"share/{name}"] for row in found) / len(found) for name in ("toy", "toy-2")]
+    shares = [
+        sum(row[f"fraction/{name}"] for row in found) / len(found) for name in ("toy", "toy-2")
+    ]
     assert shares == pytest.approx([480 / 520, 40 / 520], abs=0.02)
     assert found[-1]["epoch/toy-2"] == pytest.approx(found[-1]["epoch/toy"], rel=0.3)
 

@@ -28,12 +28,13 @@ from manyparts.agents.loading import load
 from manyparts.core.errors import UserError
 from manyparts.core.records import Prompt
 from manyparts.data.dataset import EpisodeDataset
+from manyparts.data.sampling.splits import split_episodes
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.methods import preset
 from manyparts.models.checkpoint import WEIGHTS, load_info, read_weights, resolve
 from manyparts.training.config import AugmentationConfig, OptimizerConfig
 from manyparts.training.run_folder import read_config
-from manyparts.training.train import split_episodes, train
+from manyparts.training.train import train
 
 
 def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):

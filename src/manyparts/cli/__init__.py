@@ -15,6 +15,7 @@ from typing import Any
 from manyparts.core.errors import DatasetWarning, SurroundingsWarning, UserError
 from manyparts.core.naming import VERSION
 from manyparts.core.printing import say
+from manyparts.core.provenance import running_command
 
 COMMANDS = {
     "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
@@ -67,14 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command, which sees these arguments in `sys.argv`, as provenance records them. Errors
-    are raised."""
-    before = sys.argv
-    sys.argv = ["manyparts", *arguments]
-    try:
+    """Run one command, which provenance records. Errors are raised."""
+    with running_command(["manyparts", *arguments]):
         return _dispatch(list(arguments))
-    finally:
-        sys.argv = before
 
 
 def _dispatch(arguments: list[str]) -> int:

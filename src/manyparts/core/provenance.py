@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from manyparts.core.naming import NAME
 
+_command_line: list[str] | None = None
 PACKAGES = (NAME, "torch", "numpy", "gymnasium")
 
 
@@ -39,3 +41,20 @@ def file_hash(path: Path) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextlib.contextmanager
+def running_command(words: Sequence[str]) -> Iterator[None]:
+    """While the block runs, `command_line` is these words. The command line's front says so."""
+    global _command_line
+    before, _command_line = _command_line, list(words)
+    try:
+        yield
+    finally:
+        _command_line = before
+
+
+def command_line() -> list[str] | None:
+    """The command that this process runs, "manyparts" first; None where a Python program calls
+    us."""
+    return _command_line

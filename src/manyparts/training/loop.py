@@ -21,9 +21,7 @@ from manyparts.core.printing import say
 from manyparts.core.progress import progress_bar
 from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Batch
-from manyparts.data.sampling.mixture import Mixture
-from manyparts.data.sampling.stream import StreamedWindows
-from manyparts.data.sampling.windows import Windows
+from manyparts.data.sampling.base import WindowSource
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.training import checkpoint
 from manyparts.training.augmentation import augment
@@ -34,7 +32,6 @@ from manyparts.training.update import Learner, NonFiniteError, StepReport
 
 VALIDATION_BATCHES = 8
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-AnyWindows = Windows | StreamedWindows | Mixture
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ class TrainContext:
 
     config: TrainConfig
     learner: Learner
-    windows: AnyWindows
-    validation: AnyWindows | None
+    windows: WindowSource
+    validation: WindowSource | None
     info: CheckpointInfo
     output: Path
     ranks: Ranks
@@ -70,14 +67,14 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
         for step, parts in drawn_ahead(context, start):
             report = _step_or_explain(context, step, parts, stop=asked(), meter=meter)
             done, last = step + 1, step + 1 == config.steps
-            shares = {
-                f"share/{name}": part
-                for name, part in context.windows.shares(step, config.batch_size).items()
+            fractions = {
+                f"fraction/{name}": part
+                for name, part in context.windows.fractions(step, config.batch_size).items()
             }
             meter.add(
                 dict(report.losses)
                 | dict(report.metrics)
-                | shares
+                | fractions
                 | {"gradient_norm": report.gradient_norm}
             )
             pace.tick()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.printing import say
+from manyparts.core.provenance import command_line
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.storage import locks
 from manyparts.core.storage.atomic import write_atomically
@@ -121,9 +121,10 @@ def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str
     """Why a run cannot be resumed for more steps, and the command or call that does what is
     wanted."""
     more = wanted - begun
-    if sys.argv[1:2] == ["train"]:
+    command = command_line() or []
+    if command[1:2] == ["train"]:
         words = _without(
-            sys.argv[1:],
+            command[1:],
             {"--output": 1, "--from": 1, "--steps": 1, "--resume": 0, "--no-resume": 0},
         )
         command = shlex.join(

@@ -46,7 +46,7 @@ def test_shares_are_exact_at_every_step(sources, weights):
     assert (drawn.sum(axis=1) == np.arange(2000)).all() and (np.diff(drawn, axis=0) >= 0).all()
     expected = np.arange(2000)[:, None] * np.array(weights) / sum(weights)
     assert np.abs(drawn - expected).max() <= 1 + 1e-6
-    assert mixture.shares(0, 30) == {
+    assert mixture.fractions(0, 30) == {
         "arm": mixture.drawn(30)[0] / 30,
         "crawler": mixture.drawn(30)[1] / 30,
     }
@@ -140,7 +140,7 @@ def test_datasets_of_one_embodiment_need_no_room(sources):
     mixture = Mixture([sources[0], sources[0]], (1, 1), EmbodimentSet((ARM,)), seed=0)
     batch = mixture.batch(0, 8)
     assert batch.embodiment is None and set(batch.images) == {"front"}
-    assert list(mixture.shares(0, 8)) == ["arm", "arm-2"]
+    assert list(mixture.fractions(0, 8)) == ["arm", "arm-2"]
 
 
 @pytest.mark.parametrize("weights", [(1,), (1, 0), (1, -1), (1, float("nan")), (1, float("inf"))])

@@ -81,7 +81,7 @@ class Mixture:
         parts = [self._part(number, places[own]) for number, own in enumerate(rows) if len(own)]
         return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
-    def shares(self, step: int, batch_size: int) -> dict[str, float]:
+    def fractions(self, step: int, batch_size: int) -> dict[str, float]:
         """The part of a step's batch that each source gives, by the name of its embodiment."""
         before, after = self.drawn(step * batch_size), self.drawn((step + 1) * batch_size)
         counts = [end - begin for begin, end in zip(before, after, strict=True)]

@@ -114,7 +114,7 @@ class StreamedWindows:
             self._prepare(self._after(pool))
         return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
-    def shares(self, step: int, batch_size: int) -> Mapping[str, float]:
+    def fractions(self, step: int, batch_size: int) -> Mapping[str, float]:
         """Nothing to tell of one dataset."""
         return {}
 

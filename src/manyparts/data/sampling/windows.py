@@ -128,7 +128,7 @@ class Windows:
         episodes = np.searchsorted(self.dataset.starts, windows, side="right") - 1
         return self._assemble(windows, episodes, self._draw_prompts(places, episodes))
 
-    def shares(self, step: int, batch_size: int) -> dict[str, float]:
+    def fractions(self, step: int, batch_size: int) -> dict[str, float]:
         """Parts of a batch by where they come from, for logs: nothing to tell of one dataset."""
         return {}
 

@@ -1,0 +1,68 @@
+"""One run, as every process that trains it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.training import checkpoint
+from manyparts.training.config import TrainConfig
+from manyparts.training.distributed.ranks import Ranks
+from manyparts.training.inputs import Sources
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained, on what data, where, from which weights and among how many processes."""
+
+    config: TrainConfig
+    """The preset, with what the user changed."""
+
+    sources: Sources
+    """The datasets, and how much of every batch each gives."""
+
+    output: Path
+    """The run's folder."""
+
+    origin: Path | None
+    """The checkpoint of another run whose weights this one starts from."""
+
+    device: torch.device
+    """Where this process computes."""
+
+    ranks: Ranks
+    """This process's rank among those that share each batch."""
+
+    def last_checkpoint(self) -> Path | None:
+        """Where to resume from; None before the first checkpoint."""
+        return checkpoint.last(self.output)
+
+    def assignment(self) -> dict[str, Any]:
+        """What other processes need to train the same run, as JSON values."""
+        return {
+            "config": to_jsonable(self.config),
+            "data": self.sources.locations,
+            "weights": self.sources.weights,
+            "embodiment": self.sources.embodiment,
+            "output": str(self.output.resolve()),
+            "origin": self.origin and str(self.origin.resolve()),
+        }
+
+    @classmethod
+    def assigned(cls, assignment: Mapping[str, Any], device: torch.device, ranks: Ranks) -> Run:
+        """The inverse of `assignment`, in another process."""
+        return cls(
+            config=from_jsonable(TrainConfig, assignment["config"]),
+            sources=Sources.open(
+                assignment["data"], assignment["weights"], embodiment=assignment["embodiment"]
+            ),
+            output=Path(assignment["output"]),
+            origin=assignment["origin"] and Path(assignment["origin"]),
+            device=device,
+            ranks=ranks,
+        )
