@@ -93,8 +93,11 @@ def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """Be one of the processes that rank 0 launched; see `distributed.ranks.launch`."""
     device = torch.device("cpu")
     with reproducible(device), threads_for(assignment["world"]):
+        run = Run.assigned(
+            assignment, device, Ranks()
+        )  # what cannot be read ends us before we join
         ranks = join(assignment["rank"], assignment["world"], assignment["port"])
-        _train_assigned(Run.assigned(assignment, device, ranks))
+        _train_assigned(replace(run, ranks=ranks))
 
 
 def train_system(run: Run, system: System, info: CheckpointInfo) -> None:

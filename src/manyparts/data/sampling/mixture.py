@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import mix, permute
@@ -19,6 +18,7 @@ from manyparts.core.records import Batch
 from manyparts.data.sampling.batches import join_batches
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
+from manyparts.embodiment.codec import padded
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 _TO_STATES, _TO_ACTIONS = ("state", "state_mask"), ("action", "expert_action", "action_mask")
@@ -116,14 +116,13 @@ class Mixture:
                 pictures,
                 images=_renamed(pictures.images, slots),
                 features=_renamed(pictures.features, slots),
-                action=_widened(pictures.action, embodiments.action_dimension),
+                action=padded(pictures.action, embodiments.action_dimension),
             )
-        padded = {
-            name: _widened(getattr(batch, name), embodiments.state_dimension) for name in _TO_STATES
+        widened = {
+            name: padded(getattr(batch, name), embodiments.state_dimension) for name in _TO_STATES
         }
-        padded |= {
-            name: _widened(getattr(batch, name), embodiments.action_dimension)
-            for name in _TO_ACTIONS
+        widened |= {
+            name: padded(getattr(batch, name), embodiments.action_dimension) for name in _TO_ACTIONS
         }
         return replace(
             batch,
@@ -134,7 +133,7 @@ class Mixture:
             embodiment=torch.full((len(places),), self._embodiments[number])
             if len(embodiments.specs) > 1
             else None,
-            **padded,
+            **widened,
         )
 
 
@@ -155,10 +154,6 @@ def require_weights(weights: Sequence[float], datasets: int) -> None:
 
 def _renamed(cameras: Mapping[str, Tensor], slots: Mapping[str, str]) -> dict[str, Tensor]:
     return {slots[name]: tensor for name, tensor in cameras.items()}
-
-
-def _widened(tensor: Tensor, dimension: int) -> Tensor:
-    return F.pad(tensor, (0, dimension - tensor.shape[-1]))
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

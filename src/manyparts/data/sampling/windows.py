@@ -17,7 +17,7 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.prompts import KINDS, Drawn, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
-from manyparts.embodiment.normalisation import StateNormaliser
+from manyparts.embodiment.codec import GOAL, Codec, prompt_image_count, prompt_image_mask
 from manyparts.embodiment.statistics import Statistics
 
 _BLOCK, _KEPT_BLOCKS = 4096, 3
@@ -54,8 +54,10 @@ class WindowConfig:
 
     @property
     def prompt_images(self) -> int:
-        """Places for pictures in a prompt: the goal's, then a demonstration's."""
-        return 1 + self.demonstration_frames if self.goal_image or self.demonstration_frames else 0
+        """How many images a prompt holds: the goal's, then a demonstration's."""
+        return prompt_image_count(
+            goal_image=self.goal_image, demonstration_frames=self.demonstration_frames
+        )
 
 
 class Windows:
@@ -106,9 +108,7 @@ class Windows:
         self._draw_prompts = PromptDrawer(
             dataset, chosen, seed=seed, kinds=kinds, paraphrases=config.paraphrases
         )
-        self._normaliser = StateNormaliser.of(
-            statistics or dataset.statistics, dataset.spec.state_dimension
-        )
+        self._codec = Codec.of(dataset.spec, statistics or dataset.statistics)
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of training step `step`: `batch_size` windows, of which this rank draws its
@@ -177,7 +177,7 @@ class Windows:
         return f"episode {episode} ({task.name}), frames {first}-{last}"
 
     def _assemble(self, windows: np.ndarray, episodes: np.ndarray, drawn: Drawn) -> Batch:
-        steps, chunk, spec = self.config.steps, self.config.chunk, self.dataset.spec
+        steps, chunk, codec = self.config.steps, self.config.chunk, self._codec
         begins, ends = self.dataset.starts[episodes], self.dataset.starts[episodes + 1]
         frames = windows[:, None] + np.arange(steps * chunk)
         chunk_mask = (frames < ends[:, None]).reshape(-1, steps, chunk)
@@ -190,15 +190,15 @@ class Windows:
         return Batch(
             images=images,
             features=features,
-            state=_tensor(self._normaliser(parts["state"][:, :, 0]) * mask[..., None]),
-            action=_tensor(spec.action.normalise(parts["action"]) * real),
-            expert_action=_tensor(spec.action.normalise(parts["expert_action"]) * real),
+            state=_tensor(codec.encode_state(parts["state"][:, :, 0]) * mask[..., None]),
+            action=_tensor(codec.encode_action(parts["action"]) * real),
+            expert_action=_tensor(codec.encode_action(parts["expert_action"]) * real),
             reward=_tensor(parts["reward"][..., 0].sum(axis=2)),
             timestep=_tensor(timestep),
             mask=_tensor(mask),
             chunk_mask=_tensor(chunk_mask),
-            state_mask=torch.ones(len(windows), spec.state_dimension, dtype=torch.bool),
-            action_mask=torch.ones(len(windows), spec.action.dimension, dtype=torch.bool),
+            state_mask=torch.ones(len(windows), codec.spec.state_dimension, dtype=torch.bool),
+            action_mask=torch.ones(len(windows), codec.spec.action.dimension, dtype=torch.bool),
             prompt=drawn.prompts,
             window=_tensor(windows),
             prompt_images=self._pictures(episodes, drawn) if self.config.prompt_images else None,
@@ -212,11 +212,9 @@ class Windows:
         begins, ends = starts[shown][:, None], starts[shown + 1][:, None]
         shown_frames = begins + evenly_spaced(ends - begins, places)
         frames = np.concatenate([starts[episodes + 1][:, None] - 1, shown_frames], axis=1)
-        there = np.concatenate(
-            [drawn.goal[:, None], np.repeat(drawn.shown[:, None] >= 0, places, axis=1)], axis=1
-        )
+        there = prompt_image_mask(drawn.goal, drawn.shown >= 0, 1 + places)
         told = there & drawn.told[:, None]
-        told[:, 0] = False
+        told[:, GOAL] = False
         chunk = np.arange(self.config.chunk)
         last = np.concatenate(
             [starts[episodes + 1][:, None], np.repeat(ends, places, axis=1)], axis=1
@@ -228,7 +226,7 @@ class Windows:
         return PromptImages(
             images=images,
             features=features,
-            action=_tensor(self.dataset.spec.action.normalise(action) * real[..., None]),
+            action=_tensor(self._codec.encode_action(action) * real[..., None]),
             mask=_tensor(there),
             action_mask=_tensor(told),
         )
@@ -244,7 +242,7 @@ class Windows:
             return self._read_visual(frames, there)
         images = {name: _gather(rows, frames, there) for name, rows in self._frames.items()}
         for picture in images.values():
-            picture[:, 0] = images[goal_camera][:, 0]
+            picture[:, GOAL] = images[goal_camera][:, GOAL]
         return images, {}
 
     def _read_numbers(self, windows: np.ndarray, chunk_mask: np.ndarray) -> np.ndarray:
