@@ -1,4 +1,5 @@
-"""A test for each thing that released code of this family gets wrong; the letters are those of docs/dualmind.md."""
+"""A test for each thing that released code of this family gets wrong; the letters are those of the table of traps in
+docs/explanation/dualmind.md."""
 
 from __future__ import annotations
 
