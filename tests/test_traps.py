@@ -1,5 +1,5 @@
 """A test for each thing that released code of this family gets wrong; the letters are those of
-docs/dualmind.md."""
+the table of traps in docs/explanation/dualmind.md."""
 
 from __future__ import annotations
 

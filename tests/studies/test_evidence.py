@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import pytest
@@ -28,26 +32,50 @@ from manyparts.studies.library.settings import (
     few_shot_embodiments,
 )
 
-DOCS = Path(__file__).parents[2] / "docs"
-SEEDS, SEEDS_OF_BODIES = 3, 5
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SEEDS, SEEDS_OF_WALKERS = 3, 5
 NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
+SAID = {
+    "shows": "shows",
+    "the opposite shows": "opposite",
+    "does not show": "not told apart",
+    "not measured": "not tested",
+}  # a verdict, and what the pages say
 
 
-def of_archive(name: str, output: Path, seeds: int = SEEDS) -> StudyResult:
-    study = find_study(name)
-    with tarfile.open(DOCS / "evidence" / f"{name}-laptop.tar.xz") as archive:
-        archive.extractall(output, filter="data")
-    return gather(study, "laptop", study.measurements("laptop", seeds), output)
+def script(name: str) -> ModuleType:
+    """The module of a file in scripts/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+draw_results = script("draw_results")
+Gather = Callable[..., StudyResult]
 
 
 @pytest.fixture(scope="module")
-def dualmind(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    return of_archive("dualmind", tmp_path_factory.mktemp("dualmind"))
+def of_archive(tmp_path_factory: pytest.TempPathFactory) -> Gather:
+    """From a study's name, and its seeds where these are not three, to what its archived stages give."""
+
+    @cache
+    def gathered(name: str, seeds: int = SEEDS) -> StudyResult:
+        return draw_results.of_archive(name, seeds, tmp_path_factory.mktemp(name))
+
+    return gathered
 
 
-@pytest.fixture(scope="module")
-def embodiments(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    return of_archive("embodiments", tmp_path_factory.mktemp("embodiments"))
+@pytest.fixture
+def dualmind(of_archive: Gather) -> StudyResult:
+    return of_archive("dualmind")
+
+
+@pytest.fixture
+def embodiments(of_archive: Gather) -> StudyResult:
+    return of_archive("embodiments")
 
 
 def test_every_measurement_is_in_the_archives(
@@ -69,14 +97,14 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
     same = {"phase II variant 3", "visual tokens 4"}  # dual-phase by other names
     found = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
     assert (
-        goals.heads == ("unseen goals", "dual-phase less this", "core hours")
+        goals.heads == ("unseen goals", "dual-phase minus this", "core hours")
         and methods.keys() == found.keys()
     )
     for method, row in found.items():
         less = dualmind.comparison(DUAL, method, UNSEEN)
         assert goals.rows[methods[method]] == (
-            told(row),
-            "" if less is None else told(less.difference, sign="+"),
+            as_cell(row),
+            "" if less is None else as_cell(less.difference, sign="+"),
             number(row.core_hours, 2),
         )
     settings = {
@@ -89,30 +117,32 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
     holds(held_out, dualmind, {name: name for name in few}, settings)
 
 
-def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) -> None:
+def test_the_table_of_embodiments_is_that_of_the_archive(embodiments: StudyResult) -> None:
     found = table("embodiments.md", MANIPULATION)
     assert found.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
     by = {(row.method, row.setting): row for row in embodiments.rows}
     special = [by[specialist(place), place] for place in (MANIPULATION, NAVIGATION)]
-    embodiments, half = (
+    joint, half = (
         [by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (BOTH, HALF)
     )
-    lines = {BOTH: embodiments, "its specialist": special, HALF: half}
-    assert found.rows.keys() == {*lines, "one agent for both, less the specialist"}
+    lines = {BOTH: joint, "its specialist": special, HALF: half}
+    assert found.rows.keys() == {*lines, "one agent for both minus the specialist"}
     for name, rows in lines.items():
         steps = dict.fromkeys(f"{row.training_steps}" for row in rows)
         hours = dict.fromkeys(number(row.core_hours, 2) for row in rows)
         each = " each" if name == "its specialist" else ""
-        assert found.rows[name] == (*map(told, rows), ", ".join(steps) + each, ", ".join(hours)), (
-            name
-        )
+        assert found.rows[name] == (
+            *map(as_cell, rows),
+            ", ".join(steps) + each,
+            ", ".join(hours),
+        ), name
     less = [embodiments.comparison(BOTH, row.method, row.setting) for row in special]
-    told_less = [told(each.difference, sign="+") for each in less if each is not None]
-    assert found.rows["one agent for both, less the specialist"] == (*told_less, "", "")
+    differences = [as_cell(each.difference, sign="+") for each in less if each is not None]
+    assert found.rows["one agent for both minus the specialist"] == (*differences, "", "")
 
 
-def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> None:
-    result = of_archive("representations", tmp_path)
+def test_the_table_of_representations_is_that_of_the_archive(of_archive: Gather) -> None:
+    result = of_archive("representations")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("representations").measurements("laptop", SEEDS)
     )
@@ -135,17 +165,17 @@ def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> 
             for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
         ]
         assert cells == tuple(
-            told(each.difference, places=2, sign="+") for each in compared if each is not None
+            as_cell(each.difference, places=2, sign="+") for each in compared if each is not None
         ), name
 
 
-def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path) -> None:
-    result = of_archive("dynamics-specialist", tmp_path)
+def test_the_table_of_models_to_plan_with_is_that_of_the_archive(of_archive: Gather) -> None:
+    result = of_archive("dynamics-specialist")
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-specialist").measurements("laptop", SEEDS)
     )
     found = table("dynamics.md", "cartpole-swingup")
-    less = {f"{TRANSFORMER} less {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
+    less = {f"{TRANSFORMER} minus {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
     scores = Table(
         found.heads, {name: cells for name, cells in found.rows.items() if name not in less}
     )
@@ -154,13 +184,13 @@ def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path)
     for name, rival in less.items():
         compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
         cells = tuple(
-            told(each.difference, places=2, sign="+") for each in compared if each is not None
+            as_cell(each.difference, places=2, sign="+") for each in compared if each is not None
         )
         assert found.rows[name] == cells, name
 
 
-def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -> None:
-    result, seeds = of_archive("dynamics-generalist", tmp_path, SEEDS_OF_BODIES), SEEDS_OF_BODIES
+def test_the_table_of_unseen_walkers_is_that_of_the_archive(of_archive: Gather) -> None:
+    result, seeds = of_archive("dynamics-generalist", SEEDS_OF_WALKERS), SEEDS_OF_WALKERS
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-generalist").measurements("laptop", seeds)
     )
@@ -168,13 +198,13 @@ def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -
     found = table("dynamics.md", "zero-shot")
     settings = {"zero-shot": ZERO_SHOT_BODIES, "1 episode": few_shot_embodiments(1)}
     settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
-    expected = {(row.method, row.setting): told(row, places=2) for row in result.rows}
+    expected = {(row.method, row.setting): as_cell(row, places=2) for row in result.rows}
     for rival in (ALONE, POLICY, SCRATCH):
         for setting in settings.values():
             compared = result.comparison(PLANNING, rival, setting)
             if compared is not None:
-                less = told(compared.difference, places=2, sign="+")
-                expected[f"{PLANNING} less {rival}", setting] = less
+                less = as_cell(compared.difference, places=2, sign="+")
+                expected[f"{PLANNING} minus {rival}", setting] = less
     assert found.heads == tuple(settings)
     cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
     assert {
@@ -195,7 +225,8 @@ def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
         chosen = representations(choice)
         result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
         found |= {
-            (row.method, row.setting.removesuffix("s")): told(row, places=2) for row in result.rows
+            (row.method, row.setting.removesuffix("s")): as_cell(row, places=2)
+            for row in result.rows
         }
     cells = {}
     for name, (_, here) in table("representations.md", "the paper").rows.items():
@@ -215,8 +246,8 @@ class Table:
 
 
 def table(page: str, head: str) -> Table:
-    """The one of a page of docs/ whose second column has this head."""
-    blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / page).read_text(), re.MULTILINE)
+    """The one of a page of docs/results/ whose second column has this head."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / "results" / page).read_text(), re.MULTILINE)
     lines = [
         [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]
         for block in blocks
@@ -235,26 +266,25 @@ def holds(
     *,
     places: int = 3,
 ) -> None:
-    """Every cell of a table is the score of the method of its line in the setting of its column,
-    and no method that was measured there is left out. methods: to the names of their lines;
-    settings: of each column's head."""
+    """Every cell of a table is the score of the method of its line in the setting of its column, and no method that was
+    measured there is left out. methods: to the names of their lines; settings: of each column's head."""
     assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
     rows = {(row.method, row.setting): row for row in result.rows}
     for method, name in methods.items():
         expected = tuple(
-            told(rows[method, setting], places=places) for setting in settings.values()
+            as_cell(rows[method, setting], places=places) for setting in settings.values()
         )
         assert found.rows[name] == expected, name
 
 
-def told(found: Row | Difference, *, places: int = 3, sign: Literal["", "+"] = "") -> str:
+def as_cell(found: Row | Difference, *, places: int = 3, sign: Literal["", "+"] = "") -> str:
     mean, low, high = (number(value, places, sign) for value in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}]"
 
 
 def number(value: float, places: int, sign: Literal["", "+"] = "") -> str:
-    """ ".12", "-.12", "1.00"; with a sign "+.12"."""
-    return re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{sign}.{places}f}")
+    """ "0.12", "-0.12", "1.00"; with a sign "+0.12"."""
+    return f"{value:{sign}.{places}f}"
 
 
 def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
@@ -274,3 +304,42 @@ def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
                 each.verdict == "shows",
                 each.verdict == "the opposite shows",
             )
+
+
+def test_dualminds_verdicts_are_those_of_the_archive(dualmind: StudyResult) -> None:
+    found = table("dualmind.md", "difference on unseen goals")
+    expected: dict[str, tuple[str, ...]] = {}
+    for setting in (UNSEEN, few_shot(10)):
+        for each in (verdict for verdict in dualmind.verdicts if verdict.setting == setting):
+            compared = dualmind.comparison(each.better, each.worse, setting)
+            less = "" if compared is None else as_cell(compared.difference, sign="+")
+            expected[each.words] = (*expected.get(each.words, ()), less, SAID[each.verdict])
+    assert found.rows == expected
+
+
+def test_the_verdicts_on_representations_are_those_of_the_archive(of_archive: Gather) -> None:
+    result = of_archive("representations")
+    settings = {"point mass, 2": "pointmass, 2", "point mass, 10": "pointmass, 10"}
+    settings |= {head: head for head in ("pick-place, 5", "doors, 10")}
+    verdicts = {(each.words, each.setting): SAID[each.verdict] for each in result.verdicts}
+    found = table("representations.md", "point mass, 2")
+    assert found.heads == tuple(settings)
+    claims = {
+        words.removeprefix("inverse dynamics ").removeprefix("is ")
+        for words, _ in verdicts
+        if "10" in words
+    }
+    assert {name.replace("`", "") for name in found.rows} == claims
+    for name, cells in found.rows.items():
+        words = f"inverse dynamics {'is ' * name.startswith('within')}{name.replace('`', '')}"
+        assert cells == tuple(
+            verdicts[words, f"{setting} demonstrations"] for setting in settings.values()
+        ), name
+
+
+@pytest.mark.parametrize("number", range(len(draw_results.CHARTS)))
+def test_charts_are_drawn_from_the_archives(number: int, of_archive: Gather) -> None:
+    chart = draw_results.CHARTS[number]
+    arguments = (chart.study,) if chart.seeds == SEEDS else (chart.study, chart.seeds)
+    drawn = draw_results.draw(chart, of_archive(*arguments))
+    assert drawn == (DOCS / "images" / f"results-{chart.study}.svg").read_text()
