@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 NAME = "manyparts"
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 FORMER_NAME = "understudy"
 NAMES = (NAME, FORMER_NAME)
 FORMER_COLUMNS = {"action.expert": "expert_action"}
