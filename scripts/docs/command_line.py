@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 from unittest import mock
 
 import tyro
+from pages import cell, code, page, table
+
 from manyparts import cli
 from manyparts.cli import data, parsing
-from markdown import cell, code, page, table
 
 PRESET = "dualmind/phase1-laptop"
 INTRODUCTION = """
@@ -24,6 +26,8 @@ manyparts --version
 
 Every command ends with 0 if it did what you asked. It ends with 1 if a check failed or a stage of a study failed, with
 2 on bad input (one line says what to do), and with 130 if you interrupted it.
+
+A flag without a value, such as `--overwrite`, is off by default. `--no-overwrite` says so.
 """
 
 
@@ -77,11 +81,8 @@ def parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
         asked.append((kind, options))
         raise SystemExit(0)
 
-    with mock.patch.object(parsing.tyro, "cli", record):
-        try:
-            cli.main([*words, "--help"])
-        except SystemExit:
-            pass
+    with mock.patch.object(parsing.tyro, "cli", record), contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
     kind, options = asked[-1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -116,9 +117,16 @@ def _row(action: argparse.Action) -> tuple[str, str, str, str]:
     if _is_required(action):
         meaning, default = words.removesuffix("(required)"), ""
     default = default.removesuffix(")")
-    names = ", ".join(code(name) for name in action.option_strings) or code(action.dest.upper())
+    name = code(action.option_strings[0] if action.option_strings else action.dest.upper())
     shown = "required" if _is_required(action) else code("" if default == "None" else default)
-    return names, code(_value(action)), shown, cell(meaning)
+    if action.nargs == 0:
+        shown = "on" if action.default is True else "off"
+    return name, _choices(action), shown, cell(meaning)
+
+
+def _choices(action: argparse.Action) -> str:
+    """What stands after a flag, for a cell: each choice apart, so that they may stand below each other."""
+    return " ".join(code(choice) for choice in _value(action).split("|"))
 
 
 def _value(action: argparse.Action) -> str:

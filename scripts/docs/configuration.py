@@ -10,11 +10,12 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pages import cell, code, page, table
+
 from manyparts.envs.base import EnvConfig
 from manyparts.methods import preset, preset_names
 from manyparts.planners import PLANNERS
 from manyparts.training.config import TrainConfig
-from markdown import cell, code, page, table
 
 INTRODUCTION = """
 A training preset is a frozen dataclass. Each field is a flag of `manyparts train`, and you change it in Python with
@@ -133,9 +134,9 @@ def _from_attributes(kind: type) -> dict[str, str]:
     assert isinstance(tree, ast.ClassDef)
     texts = {}
     for before, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-            if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-                texts[before.target.id] = after.value.value
+        is_field = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
+        if is_field and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            texts[before.target.id] = str(after.value.value)
     return texts
 
 

@@ -1,6 +1,6 @@
 """Links of a built site that lead nowhere: `python scripts/docs/links.py site`. Exit code 1 if there are any.
 
-Builders look at links between pages. This looks at what a reader's browser gets: pages, anchors, pictures, style sheets
+Builders look at links between pages. This looks at what a reader's browser gets: pages, anchors, images, style sheets
 and scripts, and nothing of these from a network.
 """
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from configuration import config_kinds
+from pages import cell, code, page, table
+
 from manyparts.cli import listing
 from manyparts.data.embodiments import JointSpec
 from manyparts.methods import preset, preset_names
@@ -22,7 +24,6 @@ from manyparts.serialisation import to_jsonable
 from manyparts.training.config import TrainConfig
 from manyparts.training.optimizer import train_only, trained
 from manyparts.types import ActionContract, Spec, UserError
-from markdown import cell, code, page, table
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 ON_TWO_CORES = ("dualmind-laptop", "embodiments-laptop", "representations-laptop")

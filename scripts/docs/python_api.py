@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pages import page
+
 import manyparts
-from markdown import page
 
 INTRODUCTION = """
 ```python

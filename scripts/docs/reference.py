@@ -10,6 +10,7 @@ import command_line
 import configuration
 import presets
 import python_api
+import studies
 import tasks
 
 OUTPUT = Path(__file__).parents[2] / "docs" / "reference" / "generated"
@@ -18,19 +19,20 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "python-api": python_api.render,
     "presets": presets.render,
     "configuration": configuration.render,
+    "studies": studies.render,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the pages")
-    parser.add_argument("--no-pictures", action="store_true", help="draw no task")
+    parser.add_argument("--no-images", action="store_true", help="draw no task")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for name, render in PAGES.items():
         _write(options.output / f"{name}.md", render())
-    pictures = None if options.no_pictures else options.output / "tasks"
-    _write(options.output / "tasks.md", tasks.render(pictures))
+    images = None if options.no_images else options.output / "tasks"
+    _write(options.output / "tasks.md", tasks.render(images))
 
 
 def _write(path: Path, text: str) -> None:

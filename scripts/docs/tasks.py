@@ -1,4 +1,4 @@
-"""The page of tasks: every suite with its tasks, their instructions, and a picture of each."""
+"""The page of tasks: every suite with its tasks, their instructions, and an image of each."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
+from pages import cell, code, page, table
+from PIL import Image
+
 import manyparts
 from manyparts import envs
 from manyparts.envs.base import Environment
 from manyparts.extras import install_command
 from manyparts.surroundings.cores import cores
 from manyparts.types import UserError
-from markdown import cell, code, page, table
-from PIL import Image
 
-SIDE = 160  # pixels of a picture
+SIDE = 160  # pixels of an image
 SEED = 0
 # Suites whose scenes look alike at the start: shown as the expert leaves them.
 SHOWN_AT_THE_END = ("kitchen", "navigation")
@@ -39,14 +40,14 @@ manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
 ```
 
 A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as `metaworld/mt10`.
-Every task has a scripted or planning expert, an instruction, and paraphrases of it. The pictures are `env.render()` of
+Every task has a scripted or planning expert, an instruction, and paraphrases of it. The images are `env.render()` of
 the episode with seed 0: its first step, or in the kitchen and in navigation its last under the expert.
 """
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What the page says of one suite. problem: why there are no pictures; empty if there are."""
+    """What the page says of one suite. problem: why there are no images; empty if there are."""
 
     name: str
     module: ModuleType
@@ -58,13 +59,13 @@ class Suite:
         return list(self.module.TASKS)
 
 
-def render(pictures: Path | None) -> str:
-    """The page. pictures: where its pictures are kept, next to it; None: it has none."""
+def render(images: Path | None) -> str:
+    """The page. images: where its images are kept, next to it; None: it has none."""
     suites = [_suite(name) for name in envs.suite_names()]
-    facts = draw(suites, pictures) if pictures is not None else {}
+    facts = draw(suites, images) if images is not None else {}
     rows = [_overview(suite) for suite in suites]
     heads = ("suite", "tasks", "simulator", "install")
-    sections = [section for suite in suites for section in _section(suite, facts, pictures)]
+    sections = [section for suite in suites for section in _section(suite, facts, images)]
     return page("Tasks", INTRODUCTION, [table(heads, rows), *sections])
 
 
@@ -92,7 +93,7 @@ def _overview(suite: Suite) -> tuple[str, str, str, str]:
     )
 
 
-def _section(suite: Suite, facts: dict[str, str], pictures: Path | None) -> Iterator[str]:
+def _section(suite: Suite, facts: dict[str, str], images: Path | None) -> Iterator[str]:
     yield f"## {suite.name}"
     yield (suite.module.__doc__ or "").strip()
     if suite.module.EXTRA:
@@ -104,11 +105,11 @@ def _section(suite: Suite, facts: dict[str, str], pictures: Path | None) -> Iter
         rows = [(code(f"{suite.name}/{name}"), str(len(tasks))) for name, tasks in suite.module.SPLITS.items()]
         yield table(("split", "tasks"), rows)
     if suite.problem:
-        yield f"!!! note\n    No pictures: {suite.problem}."
-    drawn = [task for task in suite.shown if pictures is not None and (pictures / picture(suite.name, task)).exists()]
+        yield f"!!! note\n    No images: {suite.problem}."
+    drawn = [task for task in suite.shown if images is not None and (images / image_file(suite.name, task)).exists()]
     if drawn:
-        assert pictures is not None
-        yield _gallery(suite, drawn, pictures.name)
+        assert images is not None
+        yield _gallery(suite, drawn, images.name)
     if list(drawn) != suite.tasks:
         yield _listing(suite)
 
@@ -117,7 +118,9 @@ def _gallery(suite: Suite, tasks: Sequence[str], folder: str) -> str:
     figures = []
     for task in tasks:
         name, sentence = f"{suite.name}/{task}", suite.module.INSTRUCTIONS[task].sentence
-        image = f'<img src="{folder}/{picture(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
+        image = (
+            f'<img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
+        )
         figures.append(f"<figure>{image}<figcaption><code>{name}</code>{escape(sentence)}</figcaption></figure>")
     return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>"
 
@@ -132,37 +135,39 @@ def _full(suite: Suite, tasks: Sequence[str]) -> list[str]:
     return [f"{suite.name}/{task}" for task in tasks]
 
 
-def picture(suite: str, task: str) -> str:
-    """The file of a task's picture."""
+def image_file(suite: str, task: str) -> str:
+    """The file of a task's image."""
     return f"{suite}-{task}.jpg"
 
 
-def draw(suites: Sequence[Suite], pictures: Path) -> dict[str, str]:
+def draw(suites: Sequence[Suite], images: Path) -> dict[str, str]:
     """Draw what is not drawn yet by this code; task to what its environment says of itself."""
-    pictures.mkdir(parents=True, exist_ok=True)
-    known = pictures / "drawn.json"
+    images.mkdir(parents=True, exist_ok=True)
+    known = images / "drawn.json"
     drawn = json.loads(known.read_text()) if known.exists() else {}
-    drawn = drawn["facts"] if drawn.get("code") == _code() else {}
+    codes = {suite.name: _code(suite.name) for suite in suites}
+    drawn = {name: entry for name, entry in drawn.items() if entry["code"] == codes.get(name.partition("/")[0])}
     wanted = [(suite.name, task) for suite in suites if not suite.problem for task in suite.shown]
-    left = [each for each in wanted if "/".join(each) not in drawn or not (pictures / picture(*each)).exists()]
+    left = [each for each in wanted if "/".join(each) not in drawn or not (images / image_file(*each)).exists()]
     if left:
-        print(f"drawing {len(left)} tasks, once (two minutes on two cores)", file=sys.stderr)
+        print(f"drawing {len(left)} tasks, once (two minutes for all, on two cores)", file=sys.stderr)
         parts = [left[start::2] for start in range(2)] if cores() > 1 else [left]
         with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-            for facts in pool.map(_draw_some, parts, [pictures] * len(parts)):
-                drawn |= facts
-        known.write_text(json.dumps({"code": _code(), "facts": drawn}, indent=1))
-    return drawn
+            for found in pool.map(_draw_some, parts, [images] * len(parts)):
+                drawn |= {name: {"code": codes[name.partition("/")[0]], "fact": fact} for name, fact in found.items()}
+        known.write_text(json.dumps(drawn, indent=1))
+    return {name: entry["fact"] for name, entry in drawn.items()}
 
 
-def _code() -> str:
-    """A hash of the code that pictures depend on."""
+def _code(suite: str) -> str:
+    """A hash of what a suite's images depend on here. `make clean` forgets all images."""
     package = Path(str(manyparts.__file__)).parent / "envs"
-    texts = [Path(__file__).read_bytes(), *(path.read_bytes() for path in sorted(package.rglob("*.py")))]
-    return hashlib.sha256(b"".join(texts)).hexdigest()
+    paths = [*sorted((package / "suites").glob(f"{suite}*.py")), package / "rendering.py"]
+    settings = f"{SIDE} {SEED} {suite in SHOWN_AT_THE_END}".encode()
+    return hashlib.sha256(b"".join([settings, *(path.read_bytes() for path in paths)])).hexdigest()[:16]
 
 
-def _draw_some(tasks: Sequence[tuple[str, str]], pictures: Path) -> dict[str, str]:
+def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]:
     facts = {}
     for suite, task in tasks:
         try:
@@ -172,9 +177,9 @@ def _draw_some(tasks: Sequence[tuple[str, str]], pictures: Path) -> dict[str, st
                     _follow_expert(env)
                 image = Image.fromarray(env.render()).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 facts[f"{suite}/{task}"] = f"{env.interface.summary()}, {env.max_steps} steps"
-            image.save(pictures / picture(suite, task), quality=85)
+            image.save(images / image_file(suite, task), quality=85)
         except UserError as error:  # no renderer, say
-            print(f"warning: no picture of {suite}/{task}: {error}", file=sys.stderr)
+            print(f"warning: no image of {suite}/{task}: {error}", file=sys.stderr)
     return facts
 
 

@@ -30,7 +30,7 @@ from manyparts.training.train import prepare
 from manyparts.types import Prompt
 
 _ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 GB
-_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # docs/scale.md: memory is kept, not returned
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}  # memory is kept, not returned
 
 
 def measure() -> Iterator[Row]:
