@@ -30,12 +30,6 @@ def code(text: str) -> str:
     return _code_part(f"`{text}`") if text else ""
 
 
-def anchor(heading: str) -> str:
-    """The identifier that a heading gets, as Python-Markdown makes it."""
-    plain = re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower()
-    return re.sub(r"[-\s]+", "-", plain)
-
-
 def _code_part(text: str) -> str:
     """A bar would end the cell."""
     return f"<code>{_html(text[1:-1]).replace('|', '&#124;')}</code>" if "|" in text else text
