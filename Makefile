@@ -2,6 +2,7 @@
 # make quickstart  collect six Meta-World tasks, train both phases, evaluate on unseen goals, write the report
 # make test        the tests; make test-slow: the slow ones, with other projects' loaders; make check: format, lint, types
 # make bench       every speed claim, measured in one run
+# make docs        the documentation's site in site/, its reference written from the code; a broken link is an error
 PYTHON ?= python3
 EXTRAS ?= metaworld,navigation,kitchen,imagenet,dmc,dev
 
@@ -10,10 +11,12 @@ BIN := .venv/bin
 INTERPRETER := $(shell $(PYTHON) -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null)
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
 STAMP := .venv/ready-$(VERSION)-$(EXTRAS)
+DOCS_STAMP := .venv/docs-ready-$(VERSION)
+BUILDER ?= zensical
 # One thread a process: test workers and simulator workers share the cores. A file's tests share what they prepare.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=8 --dist loadfile
 
-.PHONY: setup quickstart test test-slow check bench clean
+.PHONY: setup quickstart test test-slow check bench docs clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -56,5 +59,16 @@ bench: setup
 	mkdir -p bench
 	$(BIN)/manyparts bench --output bench/results.jsonl
 
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(EXTRAS),docs]'
+	@touch $@
+
+# BUILDER=mkdocs builds the same site with MkDocs, where Zensical does not run.
+docs: $(DOCS_STAMP)
+	@scripts/system_package.sh renderer
+	@scripts/system_package.sh navigation
+	$(BIN)/python scripts/docs/reference.py
+	$(BIN)/python scripts/docs/build.py --builder $(BUILDER)
+
 clean:
-	rm -rf .venv
+	rm -rf .venv site .cache docs/reference/generated

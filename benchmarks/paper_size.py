@@ -34,7 +34,7 @@ _ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 G
 _MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
-}  # docs/scale.md: memory is kept, not returned
+}  # memory is kept, not returned
 
 
 def measure() -> Iterator[Row]:

@@ -69,7 +69,7 @@ class EpisodeDataset:
 
     @classmethod
     def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
-        """Open a dataset where it lies, of any format that can be read (docs/data-format.md): a
+        """Open a dataset where it lies, of any format that can be read (docs/reference/other-formats.md): a
         path, "hf://owner/name@revision", or a URL of fsspec's. One that is open already is returned
         as it is.
 

@@ -180,7 +180,7 @@ class TrainConfig:
 
     sharding: Literal["none", "fsdp"] = "none"
     """What each process holds where several train: none: all weights; fsdp: its part of weights,
-    gradients and optimiser state (docs/scale.md)."""
+    gradients and optimiser state."""
 
     validation_fraction: float = 0.05
     """Part of each task's episodes that is held out for the validation loss."""

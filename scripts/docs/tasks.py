@@ -1,0 +1,219 @@
+"""The page of tasks: every suite with its tasks, their instructions, and an image of each."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from html import escape
+from multiprocessing import get_context
+from pathlib import Path
+from types import ModuleType
+
+from pages import cell, code, page, table
+from PIL import Image
+
+import manyparts
+from manyparts import envs
+from manyparts.envs.base import Environment
+from manyparts.extras import install_command
+from manyparts.surroundings.cores import cores
+from manyparts.types import UserError
+
+SIDE = 160  # pixels of an image
+SEED = 0
+# Suites whose scenes look alike at the start: shown as the expert leaves them.
+SHOWN_AT_THE_END = ("kitchen", "navigation")
+# Of suites with many tasks that look alike, some of each split.
+SHOWN = {"walkers": 4}
+SPLITS_SHOWN = {
+    "kitchen": ("subtasks",),
+    "walkers": ("train-planar", "train-free", "test-planar", "test-free"),
+}
+INTRODUCTION = """
+```bash
+manyparts list tasks metaworld/          # names and instructions, in your terminal
+manyparts collect metaworld/drawer-open --episodes 50 --output data/drawer
+```
+
+A task is named `suite/task`. Where a command takes tasks, it also takes a split of several, such as `metaworld/mt10`.
+Every task has a scripted or planning expert, an instruction, and paraphrases of it. The images are `env.render()` of
+the episode with seed 0: its first step, or in the kitchen and in navigation its last under the expert.
+"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What the page says of one suite. problem: why there are no images; empty if there are."""
+
+    name: str
+    module: ModuleType
+    shown: tuple[str, ...]
+    problem: str
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.module.TASKS)
+
+
+def render(images: Path | None) -> str:
+    """The page. images: where its images are kept, next to it; None: it has none."""
+    suites = [_suite(name) for name in envs.suite_names()]
+    facts = draw(suites, images) if images is not None else {}
+    rows = [_overview(suite) for suite in suites]
+    heads = ("suite", "tasks", "simulator", "install")
+    sections = [section for suite in suites for section in _section(suite, facts, images)]
+    return page("Tasks", INTRODUCTION, [table(heads, rows), *sections])
+
+
+def _suite(name: str) -> Suite:
+    module = importlib.import_module(f"manyparts.envs.suites.{name}")
+    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    problem = f"{', '.join(missing)} is not installed here" if missing else ""
+    return Suite(name, module, tuple(_shown(name, module)), problem)
+
+
+def _shown(name: str, module: ModuleType) -> Iterator[str]:
+    splits = SPLITS_SHOWN.get(name)
+    for tasks in [module.TASKS] if splits is None else [module.SPLITS[split] for split in splits]:
+        yield from list(tasks)[: SHOWN.get(name)]
+
+
+def _overview(suite: Suite) -> tuple[str, str, str, str]:
+    packages = ", ".join(package for package in suite.module.PACKAGES if package != "gymnasium")
+    extra = suite.module.EXTRA
+    return (
+        f"[{suite.name}](#{suite.name})",
+        str(len(suite.tasks)),
+        packages if extra else "none: it comes with the package",
+        code(f"pip install -e '.[{extra}]'") if extra else "",
+    )
+
+
+def _section(suite: Suite, facts: dict[str, str], images: Path | None) -> Iterator[str]:
+    yield f"## {suite.name}"
+    yield (suite.module.__doc__ or "").strip()
+    if suite.module.EXTRA:
+        yield f"```bash\n{install_command(suite.module.EXTRA)}\n```"
+    known = [facts[name] for name in _full(suite, suite.shown) if name in facts]
+    if known:
+        yield f"The first task: {known[0]}."
+    if suite.module.SPLITS:
+        rows = [
+            (code(f"{suite.name}/{name}"), str(len(tasks)))
+            for name, tasks in suite.module.SPLITS.items()
+        ]
+        yield table(("split", "tasks"), rows)
+    if suite.problem:
+        yield f"!!! note\n    No images: {suite.problem}."
+    drawn = [
+        task
+        for task in suite.shown
+        if images is not None and (images / image_file(suite.name, task)).exists()
+    ]
+    if drawn:
+        assert images is not None
+        yield _gallery(suite, drawn, images.name)
+    if list(drawn) != suite.tasks:
+        yield _listing(suite)
+
+
+def _gallery(suite: Suite, tasks: Sequence[str], folder: str) -> str:
+    figures = []
+    for task in tasks:
+        name, sentence = f"{suite.name}/{task}", suite.module.INSTRUCTIONS[task].sentence
+        image = f'<img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
+        figures.append(
+            f"<figure>{image}<figcaption><code>{name}</code>{escape(sentence)}</figcaption></figure>"
+        )
+    return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>"
+
+
+def _listing(suite: Suite) -> str:
+    rows = [
+        (code(f"{suite.name}/{task}"), cell(suite.module.INSTRUCTIONS[task].sentence))
+        for task in suite.tasks
+    ]
+    text = table(("task", "instruction"), rows).replace("\n", "\n    ")
+    return f'??? note "All {len(suite.tasks)} tasks"\n\n    {text}'
+
+
+def _full(suite: Suite, tasks: Sequence[str]) -> list[str]:
+    return [f"{suite.name}/{task}" for task in tasks]
+
+
+def image_file(suite: str, task: str) -> str:
+    """The file of a task's image."""
+    return f"{suite}-{task}.jpg"
+
+
+def draw(suites: Sequence[Suite], images: Path) -> dict[str, str]:
+    """Draw what is not drawn yet by this code; task to what its environment says of itself."""
+    images.mkdir(parents=True, exist_ok=True)
+    known = images / "drawn.json"
+    drawn = json.loads(known.read_text()) if known.exists() else {}
+    codes = {suite.name: _code(suite.name) for suite in suites}
+    drawn = {
+        name: entry
+        for name, entry in drawn.items()
+        if entry["code"] == codes.get(name.partition("/")[0])
+    }
+    wanted = [(suite.name, task) for suite in suites if not suite.problem for task in suite.shown]
+    left = [
+        each
+        for each in wanted
+        if "/".join(each) not in drawn or not (images / image_file(*each)).exists()
+    ]
+    if left:
+        print(
+            f"drawing {len(left)} tasks, once (two minutes for all, on two cores)", file=sys.stderr
+        )
+        parts = [left[start::2] for start in range(2)] if cores() > 1 else [left]
+        with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
+            for found in pool.map(_draw_some, parts, [images] * len(parts)):
+                drawn |= {
+                    name: {"code": codes[name.partition("/")[0]], "fact": fact}
+                    for name, fact in found.items()
+                }
+        known.write_text(json.dumps(drawn, indent=1))
+    return {name: entry["fact"] for name, entry in drawn.items()}
+
+
+def _code(suite: str) -> str:
+    """A hash of what a suite's images depend on here. `make clean` forgets all images."""
+    package = Path(str(manyparts.__file__)).parent / "envs"
+    paths = [*sorted((package / "suites").glob(f"{suite}*.py")), package / "rendering.py"]
+    settings = f"{SIDE} {SEED} {suite in SHOWN_AT_THE_END}".encode()
+    return hashlib.sha256(b"".join([settings, *(path.read_bytes() for path in paths)])).hexdigest()[
+        :16
+    ]
+
+
+def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]:
+    facts = {}
+    for suite, task in tasks:
+        try:
+            with contextlib.closing(envs.make(f"{suite}/{task}")) as env:
+                env.reset(seed=SEED)
+                if suite in SHOWN_AT_THE_END:
+                    _follow_expert(env)
+                image = Image.fromarray(env.render()).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+                facts[f"{suite}/{task}"] = f"{env.interface.summary()}, {env.max_steps} steps"
+            image.save(images / image_file(suite, task), quality=85)
+        except UserError as error:  # no renderer, say
+            print(f"warning: no image of {suite}/{task}: {error}", file=sys.stderr)
+    return facts
+
+
+def _follow_expert(env: Environment) -> None:
+    """Until the task is solved."""
+    for _ in range(env.max_steps):
+        _, _, _, info = env.advance(env.expert_action())
+        if info["success"]:
+            return
