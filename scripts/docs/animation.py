@@ -5,11 +5,13 @@
 About two minutes on one core, most of it for drawing with shadows.
 
 How the tasks were chosen: eight of those that the agent solves in 20 of 20 episodes, by its page
-src/manyparts/weights/metaworld45-small/README.md. Two tasks with 18 of 20, basketball and stick-pull, were tried first.
-The agent failed in both of their first episodes.
-How the episodes were chosen: each is the first one that `manyparts evaluate manyparts/metaworld45-small --seed 0` runs.
+src/manyparts/weights/metaworld45-small/README.md. Two tasks with 18 of 20, basketball and
+stick-pull, were tried first. The agent failed in the first episode of both.
+How the episodes were chosen: each is the first one of its task that
+`manyparts evaluate manyparts/metaworld45-small --seed 0` runs.
 
-The agent acts on its own 64 px images. A second simulator repeats its actions and draws what you see.
+The agent acts on its own 64 px images. A second simulator repeats its actions and draws what you
+see.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class Film:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("docs/images/shipped-agent.webp"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", nargs="+", default=TASKS)
@@ -100,7 +102,7 @@ def film(record: EpisodeRecord, max_steps: int) -> Film:
             filmed.solved.append(solved_at is not None)
         if solved_at is not None and step >= solved_at + STEPS_AFTER_SUCCESS:
             break
-    assert (solved_at or max_steps) == record.length, f"{record.task} came out differently when it was filmed"
+    assert (solved_at or max_steps) == record.length, f"{record.task} differs when it is filmed"
     print(f"{record.task}: {f'solved after {solved_at} steps' if solved_at else 'not solved'}")
     return filmed
 
@@ -118,7 +120,13 @@ def write(films: list[Film], output: Path) -> None:
     durations[-1] *= HELD_FRAMES
     output.parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(
-        output, save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=70, method=6
+        output,
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        quality=70,
+        method=6,
     )
 
 
@@ -128,7 +136,10 @@ def grid(films: list[Film], index: int) -> np.ndarray:
     canvas = Image.new("RGB", (width, height), WHITE)
     for number, each in enumerate(films):
         row, column = divmod(number, COLUMNS)
-        canvas.paste(tile(each, min(index, len(each.frames) - 1)), (column * (TILE + GAP), row * (TILE + CAPTION + GAP)))
+        canvas.paste(
+            tile(each, min(index, len(each.frames) - 1)),
+            (column * (TILE + GAP), row * (TILE + CAPTION + GAP)),
+        )
     return np.asarray(canvas)
 
 
@@ -138,7 +149,8 @@ def tile(each: Film, index: int) -> Image.Image:
     drawn.paste(Image.fromarray(each.frames[index]), (0, 0))
     caption = textwrap.fill(each.caption, width=34)
     font = ImageFont.load_default(12)
-    ImageDraw.Draw(drawn).text((TILE / 2, TILE + CAPTION / 2), caption, WHITE, font, anchor="mm", align="center")
+    centre = TILE / 2, TILE + CAPTION / 2
+    ImageDraw.Draw(drawn).text(centre, caption, WHITE, font, anchor="mm", align="center")
     return drawn
 
 
