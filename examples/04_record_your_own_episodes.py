@@ -1,11 +1,10 @@
 """Record episodes of an environment of your own, and open them as a dataset.
 
 The environment is Gymnasium's Pendulum-v1, which this package does not know. You say what the robot
-observes and does (`Spec`) and what it is asked for (`TaskEntry`). Then you add one `Episode` after
-the other.
+observes and does (`Spec`) and what you ask of it (`TaskEntry`). Then you add your episodes.
 
-Takes a few seconds. You see the dataset in one line, and two commands: one checks the dataset, one
-shows it in your browser. The output folder must be new.
+Takes a few seconds. You see the dataset in one line, and two commands: one checks it, one shows it
+in your browser. The output folder must be new.
 """
 
 from pathlib import Path
@@ -18,7 +17,8 @@ from manyparts import ActionContract, DatasetWriter, Episode, EpisodeDataset, Sp
 OUTPUT = Path("runs/04/pendulum")
 TORQUE = ActionContract("torque", "joint", ("torque",), (-2.0,), (2.0,), control_rate_hz=20.0)
 SPEC = Spec("pendulum", {"front": (64, 64)}, ("cos", "sin", "velocity"), TORQUE)
-TASK = TaskEntry("mine/swing-up", "swing the pole up", paraphrases=("bring the pole to the top",))
+NAME, INSTRUCTION = "mine/swing-up", "swing the pole up"
+TASK = TaskEntry(NAME, INSTRUCTION, paraphrases=("bring the pole to the top",))
 
 
 def controller(cos: float, sin: float, velocity: float) -> float:
@@ -47,7 +47,7 @@ def record(env: gymnasium.Env, seed: int, steps: int = 200) -> Episode:
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     images = {"front": columns.pop("image")}
     expert = columns["action"]  # what imitation learns, without any noise that you add
-    return Episode(TASK.name, TASK.sentence, seed, images, expert_action=expert, **columns)
+    return Episode(NAME, INSTRUCTION, seed, images, expert_action=expert, **columns)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from manyparts import EnvConfig, evaluate, load, make
-from manyparts.envs import Environment
 from manyparts.evaluation.results import EpisodeRecord
 
-AGENT = "manyparts/metaworld45-small"
+AGENT, CAMERA = "manyparts/metaworld45-small", "workspace_side"
 TASKS = (
     "metaworld/drawer-open",
     "metaworld/door-open",
@@ -85,31 +84,26 @@ def film(record: EpisodeRecord, max_steps: int) -> Film:
     """Repeat one evaluated episode, and draw it with a second simulator, shadows and all."""
     agent = load(AGENT)
     env = make(record.task, agent.environment, split="evaluation")
-    config = EnvConfig(image_size=TILE, cameras=("workspace_side",), faithful_rendering=True)
+    config = EnvConfig(image_size=TILE, cameras=(CAMERA,), faithful_rendering=True)
     viewer = make(record.task, config, split="evaluation")
     observation, _ = env.reset(seed=record.seed)
-    viewer.begin(record.seed)
-    filmed = Film(record.prompt, [image_of(viewer)], [False])
+    seen, _ = viewer.reset(seed=record.seed)
+    filmed = Film(record.prompt, [seen["images"][CAMERA]], [False])
     carry, solved_at = None, None
     for step in range(1, max_steps + 1):
         action, carry = agent.act(carry, observation, record.prompt, explore=False)
         observation, _, _, _, info = env.step(action)
-        viewer.advance(action)
+        seen, *_ = viewer.step(action)
         if info["success"] and solved_at is None:
             solved_at = step
         if step % STRIDE == 0:
-            filmed.frames.append(image_of(viewer))
+            filmed.frames.append(seen["images"][CAMERA])
             filmed.solved.append(solved_at is not None)
         if solved_at is not None and step >= solved_at + STEPS_AFTER_SUCCESS:
             break
     assert (solved_at or max_steps) == record.length, f"{record.task} differs when it is filmed"
     print(f"{record.task}: {f'solved after {solved_at} steps' if solved_at else 'not solved'}")
     return filmed
-
-
-def image_of(viewer: Environment) -> np.ndarray:
-    (image,) = viewer.observe()["images"].values()
-    return image
 
 
 def write(films: list[Film], output: Path) -> None:
