@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 import manyparts
 from manyparts import cli
 from manyparts.cli import parsing
-from manyparts.rollout.collect import collect
 
 ROOT = Path(__file__).parents[1]
 GENERATED = (
@@ -34,22 +36,33 @@ DOCUMENTS = [
 def test_the_python_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At debug size and on the point mass; all else is to the letter."""
+    """To the letter, with the agent that comes with the package."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    changes = {
-        "-laptop": "-debug",
-        "metaworld/door-open": "pointmass/reach-red",
-        "episodes=20": "episodes=2",
-    }
-    for word, smaller in changes.items():
-        assert word in example
-        example = example.replace(word, smaller)
-    assert len([line for line in example.splitlines() if line.strip()]) <= 14
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
     monkeypatch.chdir(tmp_path)
-    collect(["pointmass/reach-red"], episodes=3, output=tmp_path / "data" / "mw3")
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
-    assert (tmp_path / "runs" / "phase2" / "evaluation" / "results.json").exists()
-    assert "Interval(mean=" in capsys.readouterr().out
+    assert "success: True, after " in capsys.readouterr().out
+
+
+def test_the_readme_fits_on_one_screen() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 80
+
+
+def test_the_animation_is_small_and_moves() -> None:
+    path = ROOT / "docs" / "images" / "shipped-agent.webp"
+    assert f"]({path.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as animation:
+        assert animation.n_frames > 20
+
+
+@pytest.mark.slow
+def test_the_animation_can_be_made_again(tmp_path: Path) -> None:
+    script, output = ROOT / "scripts" / "docs" / "animation.py", tmp_path / "one.webp"
+    options = ["--tasks", "metaworld/drawer-open", "--max-steps", "12", "--output", output]
+    subprocess.run([sys.executable, script, *options], cwd=ROOT, check=True)
+    with Image.open(output) as animation:
+        assert animation.n_frames == 1 + 12 // 4
 
 
 def test_citation_and_changelog_name_this_version() -> None:
