@@ -117,13 +117,13 @@ def test_old_results_are_whole_until_new_ones_are(
 def test_a_checkpoint_may_go_while_it_is_evaluated(
     train_on: Callable[[], Path], monkeypatch
 ) -> None:
-    run, missing = train_on(), module._run_missing
+    run, missing = train_on(), module.run_missing
 
     def after_pruning(*given: Any) -> Any:
         train_on()
         return missing(*given)
 
-    monkeypatch.setattr(module, "_run_missing", after_pruning)
+    monkeypatch.setattr(module, "run_missing", after_pruning)
     result = small(run)
     assert result.provenance["checkpoint"].endswith("checkpoints/000001")
     written = {path.name for path in (run / "evaluation").iterdir()}
