@@ -15,10 +15,10 @@ from manyparts.core.records import Prompt
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions, make
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.prompt_study import study_prompts
 from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
-from manyparts.evaluation.results import PromptStudy
 
 CAMERA = next(iter(make(TASKS[0], CONFIG).spec.cameras))
 

@@ -12,7 +12,8 @@ import pytest
 
 from manyparts.cli.evaluate import print_result
 from manyparts.core.errors import UserError
-from manyparts.evaluation.results import EpisodeRecord, Result, compare
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result, compare
 from manyparts.evaluation.statistics import mean_success, stratified_bootstrap, wilson
 from manyparts.report.sections import success_table
 

@@ -18,7 +18,9 @@ import pytest
 from manyparts.core.errors import UserError
 from manyparts.core.serialisation import to_jsonable
 from manyparts.evaluation.attention import Attention, movement, spread
-from manyparts.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
+from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
 from manyparts.planners import MppiConfig
 from manyparts.report import attention as report_attention

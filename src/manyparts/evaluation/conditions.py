@@ -1,4 +1,4 @@
-"""What an agent can be evaluated under, what decides the outcome, and where the agent comes from."""
+"""What an agent can be evaluated under, what decides the outcome, and the agent's origin."""
 
 from __future__ import annotations
 

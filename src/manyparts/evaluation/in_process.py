@@ -38,7 +38,8 @@ from manyparts.evaluation.episodes import (
 )
 from manyparts.evaluation.prompt_kinds import OTHER_SCENES, is_instruction
 from manyparts.evaluation.prompts import episode_prompt
-from manyparts.evaluation.results import EpisodeRecord, Result
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result
 from manyparts.evaluation.results_folder import results_in
 from manyparts.evaluation.schedule import NextJob, Work, run_missing
 from manyparts.models.checkpoint import CheckpointInfo, load_info

@@ -12,8 +12,9 @@ from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.envs import registry
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
 from manyparts.evaluation.protocol import evaluate
-from manyparts.evaluation.results import PROMPTS, PromptStudy, Result
+from manyparts.evaluation.results import Result
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import resolve, results_folder
 

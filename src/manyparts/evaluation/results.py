@@ -1,10 +1,10 @@
-"""The result of an evaluation: episodes, their summary with intervals, and provenance."""
+"""The result of an evaluation, with intervals and provenance, and the comparison of two."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import numpy as np
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
-from manyparts.core.printing import html_table, shown_short
-from manyparts.core.serialisation import from_jsonable
+from manyparts.core.printing import html_table
 from manyparts.core.storage.atomic import write_atomically
+from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.statistics import (
     Difference,
     Interval,
@@ -31,7 +31,6 @@ from manyparts.models.run_files import results_folder
 
 RESULTS = "results.json"
 EVALUATION = "evaluation"  # the usual folder of results in a run's folder
-PROMPTS = "prompts.json"
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
 _NAMED = 5  # tasks that a message names
@@ -53,55 +52,6 @@ COMPARED_PROVENANCE = (
 )
 # Settings of an environment that decide only what an agent sees.
 OBSERVED = ("image_size", "cameras", "goal", "state", "faithful_rendering")
-
-
-@dataclass(frozen=True)
-class EpisodeRecord:
-    """One evaluated episode."""
-
-    task: str
-    """Full name of the task, "suite/task"."""
-
-    index: int
-    """Its number within the task."""
-
-    seed: int
-    """The environment's seed."""
-
-    prompt: str | None
-    """The instruction that the agent got; None without one."""
-
-    success_any: bool
-    """Whether the task was solved after any step."""
-
-    success_last: bool
-    """Whether it was solved after the last step."""
-
-    return_: float
-    """Sum of rewards."""
-
-    length: int
-    """Steps."""
-
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """The suite's own measures by name, such as "spl"."""
-
-    def measure(self, name: str) -> float:
-        """One of `MEASURES`, or of the suite's own."""
-        if name in self.metrics:
-            return float(self.metrics[name])
-        return float(getattr(self, "return_" if name == "return" else name))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `return_` is called "return"."""
-        return {key.rstrip("_"): value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EpisodeRecord:
-        """The inverse of `to_dict`."""
-        return cls(
-            **{"return_" if key == "return" else key: value for key, value in values.items()}
-        )
 
 
 @dataclass(frozen=True)
@@ -230,43 +180,6 @@ class Result:
             return cls(tuple(map(EpisodeRecord.from_dict, values["episodes"])), provenance)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} is not the result of an evaluation ({error})") from None
-
-
-@shown_short
-@dataclass(frozen=True)
-class PromptStudy:
-    """How far success follows the prompt."""
-
-    episodes: int
-    """Episodes per task and prompt."""
-
-    matrix_with: str
-    """The kind of prompt in the matrix."""
-
-    kinds: Mapping[str, Interval]
-    """Success over all tasks under each kind of prompt."""
-
-    matrix: Mapping[str, Mapping[str, Interval]]
-    """Success by the prompt's task, then by the scene's task."""
-
-    @classmethod
-    def load(cls, run: Path) -> PromptStudy | None:
-        """Read the study of a run folder; None without one.
-
-        Raises:
-            UserError: it cannot be read.
-        """
-        path = results_folder(run, "prompts") / PROMPTS
-        if not path.exists():
-            return None
-        try:
-            study = from_jsonable(cls, json.loads(path.read_text(encoding="utf-8")))
-            kinds = {prompts_of_today(kind): success for kind, success in study.kinds.items()}
-            return replace(study, kinds=kinds)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot read {path}: {error}; write it again: manyparts prompts {run}"
-            ) from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from manyparts.core.errors import UserError
 from manyparts.core.progress import Bar, progress_bar
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.episodes import EvaluationJob, video_name
-from manyparts.evaluation.results import EpisodeRecord
+from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results_folder import EPISODES, VIDEOS
 from manyparts.rollout.workers import Affinity
 

@@ -71,7 +71,7 @@ def _train(program: str, phase: Phase) -> str:
     arguments = phase.config.get("provenance", {}).get("arguments") or [""]
     if Path(arguments[0]).name not in NAMES:
         folder = shown_path(phase.folder)
-        return f"# {folder} was trained from Python; its configuration is in config.json in this folder"
+        return f"# {folder} was trained from Python; its configuration is in its config.json"
     return shlex.join([program, *(word for word in arguments[1:] if word != "--resume")])
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.evaluation.results import EVALUATION, RESULTS, PromptStudy, Result
+from manyparts.evaluation.prompt_results import PromptStudy
+from manyparts.evaluation.results import EVALUATION, RESULTS, Result
 from manyparts.models.run_files import last_checkpoint, results_folder, run_of
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from manyparts.evaluation.results import PromptStudy
+from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.statistics import Interval
 from manyparts.report.svg import interval_bar
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
-from manyparts.evaluation.results import EpisodeRecord, Result
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
 from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
