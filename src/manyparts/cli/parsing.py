@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from manyparts.cli.help_page import tidy
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.naming import FORMER_FLAGS
@@ -46,7 +47,7 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
             parsed = _tyro(kind, arguments, command, default)
     except SystemExit as stop:
         if stop.code in (0, None):
-            print(_without_none(page.getvalue()), end="")
+            print(tidy(page.getvalue()), end="")
             raise
         unknown = _unknown_flag(arguments, flags(kind, default=default), command)
         missing = _missing_flags(kind, messages.getvalue())
@@ -118,16 +119,6 @@ def _flag_of_today(argument: str) -> str:
             say(f"{former} is called {flag} now; the former name is taken until 0.3", error=True)
             return f"{flag}{equals}{value}"
     return argument
-
-
-def _without_none(page: str) -> str:
-    """A help page whose choices do not offer None: a flag that is left out is None."""
-    return (
-        page.replace("{None}|", "")
-        .replace("{None,", "{")
-        .replace(",None}", "}")
-        .replace("(default: None)", "")
-    )
 
 
 def _with_whole_paths(options: Any) -> Any:

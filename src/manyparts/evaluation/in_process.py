@@ -256,8 +256,8 @@ def _wording(
         require_trained_on(prompts, checkpoint, evaluated.info, None)
     if is_instruction(prompts):
         return {}
-    known = {task: _instructions(task, evaluated.info) for task in environments}
-    for task, wording in known.items():
+    wordings = {task: _instructions(task, evaluated.info) for task in environments}
+    for task, wording in wordings.items():
         if wording is None and any(part in prompts for part in ("instruction", "held_out")):
             raise UserError(
                 f"nothing says how {task} is put into words; pass the instruction as prompts, such "
@@ -270,7 +270,7 @@ def _wording(
                 f"prompts {prompts!r} show another scene of {task}, which is no task of this "
                 "library; choose instruction, goal_image, none or an instruction of your own"
             )
-    return {task: wording for task, wording in known.items() if wording is not None}
+    return {task: wording for task, wording in wordings.items() if wording is not None}
 
 
 def _instructions(task: str, info: CheckpointInfo | None) -> Instructions | None:
@@ -339,8 +339,8 @@ def _folder(
             yield Path(folder)
         return
     # Code of the caller's may change between two calls, so that none goes on where another stopped.
-    begun = {"began": datetime.now(UTC).isoformat()}
-    with results_in(output, {**conditions, **begun}, overwrite=overwrite) as folder:
+    started = {"started": datetime.now(UTC).isoformat()}
+    with results_in(output, {**conditions, **started}, overwrite=overwrite) as folder:
         yield folder
 
 
