@@ -17,7 +17,7 @@ from manyparts.core.naming import VERSION
 from manyparts.core.printing import say
 
 COMMANDS = {
-    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
+    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, report",
     "doctor": "what works on this machine, what is missing, and the command that repairs it",
     "collect": "record demonstrations of tasks into a dataset",
     "data": "look at a dataset: `manyparts data info PATH`",
