@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ def distinct_commands() -> dict[str, type]:
 def undocumented(kind: type, value: Any = None) -> Iterator[str]:
     """Flags of a dataclass that have no text of their own, and configs without one, as
     module.Class.field."""
-    if not (kind.__doc__ or "").strip() or kind.__doc__.startswith(f"{kind.__name__}("):
+    docstring = kind.__doc__ or ""
+    if not docstring.strip() or docstring.startswith(f"{kind.__name__}("):
         yield f"{kind.__module__}.{kind.__name__} has no docstring"
     for item in dataclasses.fields(kind):
         held = field_value(item) if value is None else getattr(value, item.name)
@@ -85,8 +87,10 @@ def undocumented(kind: type, value: Any = None) -> Iterator[str]:
 
 
 def field_value(item: dataclasses.Field[Any]) -> Any:
-    made = item.default_factory is not dataclasses.MISSING
-    return item.default_factory() if made else item.default
+    """The field's default."""
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return item.default
 
 
 @cache
@@ -131,8 +135,7 @@ def test_help_has_whole_paragraphs(capsys: pytest.CaptureFixture[str]) -> None:
     """No line of a text ends early, as it does where a docstring's own lines do."""
     lines = help_page("evaluate", capsys).splitlines()
     width = max(map(len, lines))
-    pairs = zip(lines, lines[1:], strict=False)
-    for line, following in pairs:
+    for line, following in itertools.pairwise(lines):
         if line.startswith(" " * 26) and following.startswith(" " * 26):
             first_word = following.split()[0]
             assert len(line) + 1 + len(first_word) > width, line

@@ -16,6 +16,7 @@ from manyparts.agents.loading import load
 from manyparts.agents.planning import MpcAgent
 from manyparts.core.errors import UserError
 from manyparts.envs.base import EnvConfig
+from manyparts.envs.registry import make
 from manyparts.evaluation.episodes import EvaluationConfig, _agent_for
 from manyparts.evaluation.results import Result, compare
 from manyparts.models.checkpoint import resolve
@@ -74,7 +75,7 @@ def test_every_episode_has_draws_of_its_own(run: Path) -> None:
     evaluation = EvaluationConfig(
         resolve(run), {}, 0, "evaluation", "instruction", "cpu", planner=planner
     )
-    env = registry.make("pointmass/reach", config)
+    env = make("pointmass/reach", config)
     env.begin(0)
     drawn = []
     for seed in (1, 2, 1):

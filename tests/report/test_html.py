@@ -268,7 +268,7 @@ def test_one_episode_a_task_shows_where_each_token_looks(
     for share, moved in zip(spread(weights).mean(axis=0), movement(weights), strict=True):
         assert f"spread {100 * share:.0f} %</small> <small>moves {100 * moved:.0f} %" in page
     assert "A token has 2 maps" in page and "What it does not show" in page
-    monkeypatch.setattr(report_attention, "PICTURE_BUDGET", 1)
+    monkeypatch.setattr(report_attention, "IMAGE_BUDGET", 1)
     assert page.count("<details open>") == 1
     assert "3 of 3 tasks are only in" in write_report(run, run / "short.html").read_text(
         encoding="utf-8"
@@ -290,7 +290,9 @@ def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_p
     assert matrix.group(1).count(
         '<td class="cell own" style="--share:0.90">90 %<small>[60, 100]'
     ) == len(TASKS)
-    assert "Mean success 90 % when told the task of the scene, 50 % when told another" in page
+    assert (
+        "Mean success 90 % with the prompt of the scene's task, 50 % with that of another" in page
+    )
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).write_text('{"kinds": {}}')
     with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*manyparts prompts"):
@@ -344,7 +346,7 @@ def test_results_elsewhere_are_reported_where_they_are_named(
         f"--output {tmp_path / 'results'}" in text
         and f"--evaluation {tmp_path / 'results'}" in text
     )
-    assert "--planner mppi --planner.policy_proposals --" in text
+    assert "--planner mppi --planner.policy-proposals --" in text
     assert re.search(r"return \d+\.\d \[\d+\.\d, \d+\.\d\], acting with the planner mppi", text)
     assert "acting with the planner" not in page
 

@@ -129,7 +129,7 @@ def test_what_is_imagined_is_that_of_which_errors_are_told(
     windows = imagine([runs["mlp"]], data.path, horizon=3, windows=2, seed=5)
     std = StateNormaliser.of(data.statistics, data.spec.state_dimension).std
     for row in found.horizons:
-        ends = [(window.seen + row.steps, window) for window in windows]
+        ends = [(window.context + row.steps, window) for window in windows]
         error = [
             (window.imagined["mlp"][0][row.steps - 1] - window.state[end]) / std
             for end, window in ends
