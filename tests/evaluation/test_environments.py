@@ -36,6 +36,7 @@ from manyparts import (
 from manyparts.agents.expert import ExpertAgent
 from manyparts.envs.base import Split
 from manyparts.envs.goals import episode_generator
+from manyparts.evaluation.in_process import environments_by_task
 
 SAY = "slide to the mark"
 SLIDER = Spec(
@@ -188,7 +189,7 @@ def test_prompts_that_were_not_trained_are_refused(slider: Path) -> None:
 @pytest.mark.parametrize("prompts", ["goal_image", "instruction+demonstration", "half_goal_image"])
 def test_image_prompts_are_those_of_tasks(prompts: str, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", window=ANY_PROMPT)
-    settings: dict[str, Any] = {"episodes": 1, "max_steps": 8, "prompts": prompts}
+    settings: dict[str, Any] = {"episodes": 1, "prompts": prompts}
     env = make(TASKS[0], CONFIG, split="evaluation")
     by_name = evaluate(run, tasks=TASKS[0], output=tmp_path / "names", workers=1, **settings)
     assert evaluate(run, env=env, **settings).episodes == by_name.episodes
@@ -228,13 +229,13 @@ def test_saved_results_of_environments_are_not_continued(tmp_path: Path) -> None
 )
 def test_other_environments_are_refused(env: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        evaluate(Still(), env=env)
+        environments_by_task(env)
 
 
 def test_wrapped_environment_is_refused() -> None:
     wrapped = gymnasium.wrappers.TimeLimit(Slide("evaluation"), 10)
     with pytest.raises(UserError, match=r"wrapped in TimeLimit.*pass env\.unwrapped"):
-        evaluate(Still(), env=wrapped)  # type: ignore[arg-type]
+        environments_by_task(wrapped)
 
 
 @pytest.mark.parametrize(
