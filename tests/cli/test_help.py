@@ -180,7 +180,7 @@ def test_unknown_flag_names_few_choices() -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    """But for presets and planners, whose configs are beside their models."""
+    """But for presets and planners, whose configs are in their models' modules."""
     words = [[*name.split(), "--help"] for name in COMMANDS]
     words += [["--help"], ["train", "--help"], ["data", "--help"]]
     code = (
