@@ -16,7 +16,7 @@ from PIL import Image
 
 import manyparts
 from manyparts import cli
-from manyparts.cli import parsing
+from manyparts.cli.help_page import flags_on
 
 ROOT = Path(__file__).parents[1]
 GENERATED = (
@@ -100,8 +100,8 @@ def test_every_command_line_has_a_command_and_flags_that_exist(
         cli.main([name, *action, "--help"])
     except SystemExit as stop:
         assert stop.code == 0
-    known = parsing.flags_of_help(capsys.readouterr().out)
-    assert {word for word in words if word.startswith("--")} <= set(known)
+    flags = flags_on(capsys.readouterr().out)
+    assert {word for word in words if word.startswith("--")} <= set(flags)
 
 
 def test_links_lead_somewhere() -> None:

@@ -9,40 +9,53 @@ from typing import TYPE_CHECKING, Any
 from manyparts.core.naming import VERSION as __version__
 
 if TYPE_CHECKING:
+    from manyparts.agents.expert import Noise
     from manyparts.agents.loading import load
     from manyparts.core.errors import UserError
-    from manyparts.core.records import Batch, Episode, Loss, Prompt
-    from manyparts.core.spec import ActionContract, Spec
-    from manyparts.data.dataset import EpisodeDataset
+    from manyparts.core.records import Batch, Demonstration, Episode, Loss, Observation, Prompt
+    from manyparts.core.spec import ActionContract, Spec, TaskEntry
+    from manyparts.data.dataset import DatasetWriter, EpisodeDataset
+    from manyparts.envs.base import EnvConfig, Environment
     from manyparts.envs.registry import make
-    from manyparts.evaluation.protocol import evaluate
-    from manyparts.methods import preset
+    from manyparts.evaluation.prediction.open_loop import open_loop
+    from manyparts.evaluation.protocol import evaluate, evaluate_reference
+    from manyparts.evaluation.results import Result, compare
+    from manyparts.evaluation.statistics import Interval
+    from manyparts.methods import preset, preset_names
     from manyparts.report.html import write_report
     from manyparts.rollout.collect import collect
+    from manyparts.rollout.loop import rollout
     from manyparts.training.train import train
 
-_HOMES = {
-    "load": "agents.loading",
-    "EpisodeDataset": "data.dataset",
-    "make": "envs.registry",
-    "evaluate": "evaluation.protocol",
-    "write_report": "report.html",
-    "preset": "methods",
-    "collect": "rollout.collect",
-    "train": "training.train",
-    "UserError": "core.errors",
-    **dict.fromkeys(["ActionContract", "Spec"], "core.spec"),
-    **dict.fromkeys(["Batch", "Episode", "Loss", "Prompt"], "core.records"),
+_MODULES = {
+    "agents.expert": ("Noise",),
+    "agents.loading": ("load",),
+    "core.errors": ("UserError",),
+    "core.records": ("Batch", "Demonstration", "Episode", "Loss", "Observation", "Prompt"),
+    "core.spec": ("ActionContract", "Spec", "TaskEntry"),
+    "data.dataset": ("DatasetWriter", "EpisodeDataset"),
+    "envs.base": ("EnvConfig", "Environment"),
+    "envs.registry": ("make",),
+    "evaluation.prediction.open_loop": ("open_loop",),
+    "evaluation.protocol": ("evaluate", "evaluate_reference"),
+    "evaluation.results": ("Result", "compare"),
+    "evaluation.statistics": ("Interval",),
+    "methods": ("preset", "preset_names"),
+    "report.html": ("write_report",),
+    "rollout.collect": ("collect",),
+    "rollout.loop": ("rollout",),
+    "training.train": ("train",),
 }
-__all__ = sorted(_HOMES)
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that importing the package loads neither torch nor a
     simulator."""
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'manyparts' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"manyparts.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"manyparts.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -45,10 +45,10 @@ def train_on(agents: list[Path], tmp_path: Path) -> Callable[[], Path]:
 
 
 def small(path: Path, **options: Any) -> Result:
-    return evaluate(path, **{"episodes": 1, "max_steps": 3, "workers": 1} | options)
+    return evaluate(path, episodes=1, max_steps=3, workers=1, **options)
 
 
-def test_results_of_a_checkpoint_outlive_it(train_on: Callable[[], Path], capsys) -> None:
+def test_results_outlive_their_checkpoint(train_on: Callable[[], Path], capsys) -> None:
     run = train_on()
     small(run / "checkpoints/000001")
     train_on()
@@ -74,7 +74,7 @@ def test_results_of_a_checkpoint_outlive_it(train_on: Callable[[], Path], capsys
     assert len(Result.load(run / "checkpoints/last").episodes) == 2
 
 
-def test_a_run_that_was_trained_on_is_evaluated_again(train_on: Callable[[], Path], capsys) -> None:
+def test_run_trained_further_is_evaluated_again(train_on: Callable[[], Path], capsys) -> None:
     run = train_on()
     before = small(run)
     (run / "evaluation/notes.txt").write_text("precious")
@@ -95,15 +95,13 @@ def test_a_run_that_was_trained_on_is_evaluated_again(train_on: Callable[[], Pat
     assert cli.main([*command, "--overwrite"]) == 0, "what is whole stays"
 
 
-def test_old_results_are_whole_until_new_ones_are(
-    train_on: Callable[[], Path], monkeypatch
-) -> None:
+def test_old_results_stay_until_replaced(train_on: Callable[[], Path], monkeypatch) -> None:
     run = train_on()
     before = small(run)
     train_on()
     with monkeypatch.context() as patch:
         patch.setattr(
-            Result, "save", lambda *given: (_ for _ in ()).throw(UserError("the disk is full"))
+            Result, "save", lambda *arguments: (_ for _ in ()).throw(UserError("the disk is full"))
         )
         with pytest.raises(UserError, match="the disk is full"):
             small(run, overwrite=True)
@@ -114,16 +112,16 @@ def test_old_results_are_whole_until_new_ones_are(
     assert not (run / ".evaluation.next").exists()
 
 
-def test_a_checkpoint_may_go_while_it_is_evaluated(
+def test_checkpoint_deleted_while_it_is_evaluated(
     train_on: Callable[[], Path], monkeypatch
 ) -> None:
-    run, missing = train_on(), module._run_missing
+    run, missing = train_on(), module.run_missing
 
-    def after_pruning(*given: Any) -> Any:
+    def after_pruning(*arguments: Any) -> Any:
         train_on()
-        return missing(*given)
+        return missing(*arguments)
 
-    monkeypatch.setattr(module, "_run_missing", after_pruning)
+    monkeypatch.setattr(module, "run_missing", after_pruning)
     result = small(run)
     assert result.provenance["checkpoint"].endswith("checkpoints/000001")
     written = {path.name for path in (run / "evaluation").iterdir()}

@@ -34,8 +34,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = collect(
         ["pointmass/reach"], episodes=2, output=folder / "data", config=config, workers=1
     )
-    given = ["--data", str(data.path), "--output", str(folder / "run"), "--steps", "2"]
-    assert cli.main(["train", "dynamics/parallel-debug", *given]) == 0
+    words = ["--data", str(data.path), "--output", str(folder / "run"), "--steps", "2"]
+    assert cli.main(["train", "dynamics/parallel-debug", *words]) == 0
     return folder / "run"
 
 
@@ -44,9 +44,7 @@ def evaluate(run: Path, output: Path, *flags: str) -> Result:
     return Result.load(output)
 
 
-def test_results_do_not_depend_on_workers_and_know_their_planner(
-    run: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_planned_results_ignore_worker_count(run: Path, tmp_path: Path, capsys: Any) -> None:
     alone = evaluate(
         run, tmp_path / "one", "--planner", "cem", "--planner.elites", "4", "--workers", "1"
     )
@@ -56,8 +54,8 @@ def test_results_do_not_depend_on_workers_and_know_their_planner(
     assert alone.episodes == together.episodes and [
         episode.length for episode in alone.episodes
     ] == [4, 4]
-    told = alone.provenance["planner"]
-    assert (told["type"], told["candidates"], told["horizon"], told["elites"]) == (
+    planner = alone.provenance["planner"]
+    assert (planner["type"], planner["candidates"], planner["horizon"], planner["elites"]) == (
         "CemConfig",
         8,
         3,
@@ -69,7 +67,7 @@ def test_results_do_not_depend_on_workers_and_know_their_planner(
     assert "begun with other settings" in capsys.readouterr().err
 
 
-def test_every_episode_has_draws_of_its_own(run: Path) -> None:
+def test_every_episode_draws_its_own_plans(run: Path) -> None:
     config = EnvConfig(image_size=16, state="full")
     planner = RandomShootingConfig(candidates=8, horizon=3)
     evaluation = EvaluationConfig(
@@ -84,7 +82,7 @@ def test_every_episode_has_draws_of_its_own(run: Path) -> None:
     assert drawn[0] == drawn[2] != drawn[1]
 
 
-def test_planners_can_be_compared(run: Path, tmp_path: Path) -> None:
+def test_results_of_planners_are_comparable(run: Path, tmp_path: Path) -> None:
     one, other = (
         evaluate(run, tmp_path / name, "--planner", name, "--workers", "1")
         for name in ("mppi", "random-shooting")
@@ -92,7 +90,7 @@ def test_planners_can_be_compared(run: Path, tmp_path: Path) -> None:
     assert compare(one, other).mismatches == ()
 
 
-def test_what_was_evaluated_is_not_run_again(run: Path, tmp_path: Path) -> None:
+def test_evaluated_episodes_are_not_repeated(run: Path, tmp_path: Path) -> None:
     evaluate(run, tmp_path / "results", "--planner", "mppi", "--workers", "1")
     before = (tmp_path / "results" / "episodes.jsonl").read_text()
     changed = [json.loads(line) | {"return": 123.0} for line in before.splitlines()]
@@ -103,22 +101,22 @@ def test_what_was_evaluated_is_not_run_again(run: Path, tmp_path: Path) -> None:
     assert [episode.return_ for episode in again.episodes] == [123.0, 123.0]
 
 
-def test_a_run_is_loaded_with_its_planner(run: Path) -> None:
+def test_run_is_loaded_with_planner(run: Path) -> None:
     agent = load(
         run, planner=MppiConfig(candidates=4), objective=lambda observation, action, reward: reward
     )
-    assert isinstance(agent, MpcAgent) and agent.planner.candidates == 4
+    assert isinstance(agent, MpcAgent) and agent.planner == MppiConfig(candidates=4)
     with pytest.raises(UserError, match="planning is in 'fp32' alone"):
         load(run, planner=MppiConfig(), precision="bf16")
 
 
-def test_without_rewards_there_is_none_to_plan_for(tmp_path: Path) -> None:
+def test_planning_without_rewards_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for episode in range(2):
         drawn = np.random.default_rng(episode).uniform(-1, 1, (2, 20, 2)).astype(np.float32)
         np.savez(tmp_path / "data" / f"{episode}.npz", state=drawn[0], action=drawn[1])
     run = tmp_path / "run"
-    given = [
+    words = [
         "--data",
         str(tmp_path / "data"),
         "--output",
@@ -127,7 +125,7 @@ def test_without_rewards_there_is_none_to_plan_for(tmp_path: Path) -> None:
         "2",
         "--model.policy",
     ]
-    assert cli.main(["train", "dynamics/generalist-debug", *given]) == 0
+    assert cli.main(["train", "dynamics/generalist-debug", *words]) == 0
     with pytest.raises(
         UserError, match="learned from data without rewards, so there is none to plan for"
     ):
@@ -136,7 +134,7 @@ def test_without_rewards_there_is_none_to_plan_for(tmp_path: Path) -> None:
     load(run, planner=FollowConfig())
 
 
-def test_a_planner_is_for_dynamics_models(run: Path, tmp_path: Path, capsys: Any) -> None:
+def test_planner_needs_a_dynamics_model(run: Path, tmp_path: Path, capsys: Any) -> None:
     policy = make_run(tmp_path / "policy")
     with pytest.raises(UserError, match="takes neither a planner nor an objective"):
         load(policy, planner=CemConfig())

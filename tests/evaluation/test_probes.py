@@ -24,10 +24,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return collect(["pointmass/reach"], episodes=20, output=path, config=config, workers=1).path
 
 
-def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(
-    data: Path, tmp_path: Path
-) -> None:
-    found = probe(train(finetune_states("debug"), data=data, output=tmp_path / "run"), data)
+def test_state_predicts_itself_not_hidden_goals(data: Path, tmp_path: Path) -> None:
+    scores = probe(train(finetune_states("debug"), data=data, output=tmp_path / "run"), data)
     names = {
         "x",
         "y",
@@ -36,33 +34,33 @@ def test_the_state_itself_tells_all_of_itself_and_little_of_a_hidden_goal(
         "goal 0",
         "goal 1",
     }  # a hidden goal is no part of the state
-    assert found["linear"].keys() == found["mlp"].keys() == names
+    assert scores["linear"].keys() == scores["mlp"].keys() == names
     assert all(
-        found["linear"][name] > 0.99 and found["mlp"][name] > 0.8
+        scores["linear"][name] > 0.99 and scores["mlp"][name] > 0.8
         for name in ("x", "y", "velocity_x")
     )
-    assert found["linear"]["goal 0"] < 0.9
+    assert scores["linear"]["goal 0"] < 0.9
 
 
 @pytest.mark.parametrize("fit", [_ridge, _perceptron])
-def test_many_features_of_few_episodes_do_not_tell_more_or_less_than_there_is(fit) -> None:
+def test_probe_of_many_random_features(fit) -> None:
     random = np.random.default_rng(0)
     fold = np.repeat(np.arange(20) % 5, 20)
     embedded = random.normal(size=(400, 400)).astype(np.float32)
     embedded[:, 30:] *= fold[:, None] == 3  # dead but in one part
     values = np.stack([embedded[:, :5].sum(axis=1), np.repeat(random.normal(size=20), 20)], axis=1)
-    told, untold = _scores(fit, embedded, values, fold, seed=0)
-    assert told > 0.3 and -0.2 < untold < 0.2
+    readable, random = _scores(fit, embedded, values, fold, seed=0)
+    assert readable > 0.3 and -0.2 < random < 0.2
 
 
-def test_keypoints_of_a_body_tell_where_it_is(data: Path, tmp_path: Path) -> None:
+def test_keypoints_predict_the_position(data: Path, tmp_path: Path) -> None:
     config = replace(pretrain("inverse-dynamics", "debug"), steps=100)
-    found = probe(train(config, data=data, output=tmp_path / "run"), data)
-    assert found["linear"]["x"] > 0.2 and found["linear"]["velocity_x"] < found["linear"]["x"]
-    assert found == probe(tmp_path / "run", data)
+    scores = probe(train(config, data=data, output=tmp_path / "run"), data)
+    assert scores["linear"]["x"] > 0.2 and scores["linear"]["velocity_x"] < scores["linear"]["x"]
+    assert scores == probe(tmp_path / "run", data)
 
 
-def test_what_cannot_be_probed_is_refused(data: Path, tmp_path: Path) -> None:
+def test_probe_refuses_unfit_runs_and_data(data: Path, tmp_path: Path) -> None:
     other = write_dataset(tmp_path / "other", episodes=6, length=8).path
     run = train(first(steps=1), data=other, output=tmp_path / "transformer")
     with pytest.raises(UserError, match="is of a ControlTransformer"):

@@ -1,4 +1,4 @@
-"""What an evaluated agent is told: pictures of the right scenes, the same in every run."""
+"""Prompts of evaluated episodes: images of the right scenes, the same in every run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from manyparts.core.records import Prompt
 from manyparts.envs.base import Environment
 from manyparts.envs.registry import instructions, make
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.prompt_study import study_prompts
 from manyparts.evaluation.prompts import episode_prompt
 from manyparts.evaluation.protocol import evaluate
-from manyparts.evaluation.results import PromptStudy
 
-CAMERA = next(iter(make(TASKS[0], CONFIG).spec.cameras))
+CAMERA = next(iter(make(TASKS[0], CONFIG).embodiment_spec.cameras))
 
 
 @pytest.fixture(scope="module")
@@ -28,35 +28,38 @@ def env() -> Environment:
     return make(TASKS[0], CONFIG, split="evaluation")
 
 
-def told(
+def prompt_of(
     kind: Prompts, env: Environment, *, task: str = TASKS[0], index: int = 0, seed: int = 5
 ) -> Prompt:
     return episode_prompt(kind, task, index, seed, env, CONFIG, ANY_PROMPT)
 
 
-def test_the_goal_image_is_the_scene_of_the_episode_when_it_is_solved(env: Environment) -> None:
-    goal = told("goal_image", env).goal
+def test_goal_image_shows_solved_scene(env: Environment) -> None:
+    goal = prompt_of("goal_image", env).goal
     assert goal is not None
     start = env.reset(seed=5)[0]["images"][CAMERA]
-    other = told("goal_image", env, seed=6).goal
+    other = prompt_of("goal_image", env, seed=6).goal
     assert other is not None
     assert not np.array_equal(goal[CAMERA], start) and not np.array_equal(
         goal[CAMERA], other[CAMERA]
     )
 
 
-def test_half_of_the_patches_are_hidden(env: Environment) -> None:
-    whole, half = told("goal_image", env).goal, told("half_goal_image", env).goal
+def test_half_of_patches_are_grey(env: Environment) -> None:
+    whole, half = prompt_of("goal_image", env).goal, prompt_of("half_goal_image", env).goal
     assert whole is not None and half is not None
     same = (whole[CAMERA] == half[CAMERA]).all(-1).reshape(8, 2, 8, 2).all((1, 3))
     assert 32 <= same.sum() < 64
     assert (half[CAMERA][~same.repeat(2, 0).repeat(2, 1)] == 127).all()
 
 
-def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames_alone(
+def test_watched_demonstration_has_no_actions(
     env: Environment,
 ) -> None:
-    shown, watched = told("demonstration", env).demonstration, told("watched", env).demonstration
+    shown, watched = (
+        prompt_of("demonstration", env).demonstration,
+        prompt_of("watched", env).demonstration,
+    )
     assert (
         shown is not None
         and watched is not None
@@ -72,22 +75,25 @@ def test_a_demonstration_has_its_frames_and_actions_and_a_watched_one_its_frames
     assert len(after_the_end) and not after_the_end.any()  # as in training
 
 
-def test_instructions_are_those_of_the_task_that_is_told(env: Environment) -> None:
-    assert told("instruction", env, task=TASKS[1]).instruction == instructions(TASKS[1]).instruction
-    assert told("held_out", env, index=1).instruction == instructions(TASKS[0]).held_out[1]
-    both = told("instruction+goal_image", env)
+def test_instructions_are_of_prompt_task(env: Environment) -> None:
+    assert (
+        prompt_of("instruction", env, task=TASKS[1]).instruction
+        == instructions(TASKS[1]).instruction
+    )
+    assert prompt_of("held_out", env, index=1).instruction == instructions(TASKS[0]).held_out[1]
+    both = prompt_of("instruction+goal_image", env)
     assert both.instruction and both.goal is not None and both.demonstration is None
-    assert told("none", env) == Prompt()
+    assert prompt_of("none", env) == Prompt()
 
 
 @pytest.mark.parametrize("kind", get_args(Prompts))
-def test_an_agent_is_evaluated_under_every_kind(kind: Prompts, tmp_path: Path) -> None:
+def test_agent_is_evaluated_under_every_kind(kind: Prompts, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", window=ANY_PROMPT)
     result = evaluate(run, tasks=TASKS[:1], episodes=1, prompts=kind, max_steps=4, workers=1)
     assert len(result.episodes) == 1 and result.provenance["prompts"] == kind
 
 
-def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
+def test_prompt_of_another_task_is_recorded(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     result = evaluate(
         run, tasks=TASKS[:1], episodes=1, prompt_task=TASKS[1], max_steps=4, workers=1
@@ -105,12 +111,12 @@ def test_another_tasks_prompt_is_recorded(tmp_path: Path) -> None:
         )
 
 
-def test_an_agent_of_instructions_takes_instructions_alone() -> None:
+def test_instruction_agent_takes_only_instructions() -> None:
     assert kinds_for(INSTRUCTIONS_ALONE) == ["instruction", "held_out", "none"]
     assert set(kinds_for(ANY_PROMPT)) == set(get_args(Prompts))
 
 
-def test_a_study_of_prompts_tells_every_kind_and_every_task_in_every_scene(tmp_path: Path) -> None:
+def test_prompt_study_covers_kinds_and_scenes(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     study = study_prompts(run, episodes=1, max_steps=4, workers=1)
     assert list(study.kinds) == ["instruction", "held_out", "none"]

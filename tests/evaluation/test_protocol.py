@@ -28,6 +28,7 @@ from manyparts.core.records import Prompt
 from manyparts.envs.base import EnvConfig
 from manyparts.envs.registry import instructions, make
 from manyparts.evaluation.attention import Attention
+from manyparts.evaluation.episodes import video_name
 from manyparts.evaluation.protocol import evaluate, evaluate_reference
 from manyparts.evaluation.results import Result, compare
 from manyparts.rollout.loop import rollout
@@ -46,7 +47,7 @@ def reference(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_episodes_are_those_of_the_loop(run: Path, reference: Path) -> None:
+def test_evaluated_episodes_equal_the_rollout(run: Path, reference: Path) -> None:
     result = Result.load(reference)
     assert result.tasks == TASKS
     assert [record.index for record in result.episodes] == [0, 1, 2, 3] * 2
@@ -61,9 +62,7 @@ def test_episodes_are_those_of_the_loop(run: Path, reference: Path) -> None:
         assert alone.return_ == pytest.approx(record.return_, rel=1e-5)
 
 
-def test_a_loaded_agent_is_evaluated_as_its_folder(
-    run: Path, reference: Path, tmp_path: Path
-) -> None:
+def test_loaded_agent_equals_its_folder(run: Path, reference: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 4, "seed": 3, "workers": 1}
     result = evaluate(load(run), output=tmp_path / "agent", **settings)
     assert result == evaluate(str(run), output=tmp_path / "folder", **settings)
@@ -72,7 +71,7 @@ def test_a_loaded_agent_is_evaluated_as_its_folder(
     assert alone.tasks == TASKS[1:]
 
 
-def test_agents_that_others_cannot_load_are_refused(run: Path, tmp_path: Path) -> None:
+def test_agents_workers_cannot_load_are_refused(run: Path, tmp_path: Path) -> None:
     changed, made = load(run), make_agent()
     with torch.no_grad():
         next(iter(changed.system.parameters())).add_(1)
@@ -85,27 +84,27 @@ def test_agents_that_others_cannot_load_are_refused(run: Path, tmp_path: Path) -
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_a_instruction_of_ones_own_is_told_in_all_tasks(run: Path, tmp_path: Path) -> None:
+def test_own_instruction_is_used_for_all_tasks(run: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"episodes": 1, "workers": 1, "max_steps": 3}
-    told = evaluate(run, prompts="go to the left, please", output=tmp_path / "one", **settings)
-    assert {record.prompt for record in told.episodes} == {"go to the left, please"}
-    assert told.provenance["prompts"] == "go to the left, please"
+    instructed = evaluate(
+        run, prompts="go to the left, please", output=tmp_path / "one", **settings
+    )
+    assert {record.prompt for record in instructed.episodes} == {"go to the left, please"}
+    assert instructed.provenance["prompts"] == "go to the left, please"
     same = evaluate(
         run, prompts=Prompt("go to the left, please"), output=tmp_path / "one", **settings
     )
-    assert same.episodes == told.episodes
+    assert same.episodes == instructed.episodes
     with pytest.raises(UserError, match="prompts"):
-        compare(told, evaluate(run, output=tmp_path / "usual", **settings))
+        compare(instructed, evaluate(run, output=tmp_path / "usual", **settings))
 
 
-def test_the_folder_does_not_depend_on_the_number_of_workers(
-    run: Path, reference: Path, tmp_path: Path
-) -> None:
+def test_results_folder_ignores_worker_count(run: Path, reference: Path, tmp_path: Path) -> None:
     evaluate_small(run, tmp_path / "evaluation", workers=2, videos=1)
     assert contents(tmp_path / "evaluation") == contents(reference)
 
 
-def test_a_line_cut_off_by_a_kill_is_done_again(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_torn_line_is_run_again(run: Path, reference: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     folder.mkdir()
     (folder / "manifest.json").write_text((reference / "manifest.json").read_text())
@@ -115,19 +114,19 @@ def test_a_line_cut_off_by_a_kill_is_done_again(run: Path, reference: Path, tmp_
     assert contents(folder) == contents(reference)
 
 
-def test_evaluating_after_kills_finds_the_same(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_killed_evaluation_gives_same_result(run: Path, reference: Path, tmp_path: Path) -> None:
     assert kill_until_done(run, tmp_path / "evaluation", kills=1, seed=0, episodes=4) == 1
     assert contents(tmp_path / "evaluation") == contents(reference)
 
 
 @pytest.mark.slow
-def test_evaluating_after_twenty_kills_finds_the_same(run: Path, tmp_path: Path) -> None:
+def test_twenty_kills_give_same_result(run: Path, tmp_path: Path) -> None:
     evaluate_small(run, tmp_path / "whole", episodes=60, videos=1)
     assert kill_until_done(run, tmp_path / "evaluation", kills=20, seed=1, episodes=60) == 20
     assert contents(tmp_path / "evaluation") == contents(tmp_path / "whole")
 
 
-def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path) -> None:
+def test_evaluations_do_not_mix(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
     evaluate(run, episodes=1, seed=3, workers=1, output=folder)
     with pytest.raises(
@@ -141,7 +140,7 @@ def test_another_evaluation_does_not_mix_with_this_one(run: Path, tmp_path: Path
     assert len(again.episodes) == 2
 
 
-def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Path) -> None:
+def test_first_successes_and_failures_are_filmed(reference: Path) -> None:
     result = Result.load(reference)
     expected = set()
     for task in TASKS:
@@ -152,31 +151,29 @@ def test_videos_show_the_first_successes_and_failures_of_each_task(reference: Pa
             name = "success" if outcome else "failure"
             stems = [f"videos/{task.replace('/', '_')}/{name}-{record.seed}" for record in records]
             expected |= {f"{stem}.{kind}" for stem in stems for kind in ("mp4", "npz")}
-    found = {str(path.relative_to(reference)) for path in reference.glob("videos/*/*")}
-    assert found == expected
-    assert {Path(name).name.partition("-")[0] for name in found} == {"success", "failure"}
+    files = {str(path.relative_to(reference)) for path in reference.glob("videos/*/*")}
+    assert files == expected
+    assert {Path(name).name.partition("-")[0] for name in files} == {"success", "failure"}
     assert all(path.stat().st_size < 50_000 for path in reference.glob("videos/*/*"))
 
 
-def test_beside_a_video_stands_what_the_agent_saw_and_where_it_looked(
-    run: Path, reference: Path
-) -> None:
+def test_video_comes_with_its_attention(run: Path, reference: Path) -> None:
     agent = load(run)
     for record in Result.load(reference).episodes:
-        stem = f"{record.task.replace('/', '_')}/{'success' if record.success_any else 'failure'}-{record.seed}"
-        if (path := reference / "videos" / f"{stem}.npz").exists():
-            found = Attention.load(path)
+        path = (reference / "videos" / video_name(record)).with_suffix(".npz")
+        if path.exists():
+            recorded = Attention.load(path)
             env = make(record.task, CONFIG, split="evaluation")
             (camera,), first = env.embodiment_spec.cameras, env.reset(seed=record.seed)[0]["images"]
-            np.testing.assert_array_equal(found.frames[camera][0], first[camera])
+            np.testing.assert_array_equal(recorded.frames[camera][0], first[camera])
             np.testing.assert_allclose(
-                found.maps[camera], agent.attention(found.frames)[camera], atol=1e-5
+                recorded.maps[camera], agent.attention(recorded.frames)[camera], atol=1e-5
             )
-            assert found.steps[0] == 0 and (found.steps % agent.window.chunk == 0).all()
-            assert len(found.steps) == 6 or record.success_any
+            assert recorded.steps[0] == 0 and (recorded.steps % agent.window.chunk == 0).all()
+            assert len(recorded.steps) == 6 or record.success_any
 
 
-def test_a_film_without_its_attention_is_made_again(
+def test_video_without_attention_is_filmed_again(
     run: Path, reference: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "evaluation"
@@ -186,7 +183,7 @@ def test_a_film_without_its_attention_is_made_again(
     assert contents(folder) == contents(reference)
 
 
-def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) -> None:
+def test_held_out_prompts_and_max_steps(run: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "tasks": TASKS[:1],
         "episodes": 3,
@@ -194,17 +191,15 @@ def test_held_out_prompts_and_max_steps_are_obeyed(run: Path, tmp_path: Path) ->
         "output": tmp_path / "evaluation",
     }
     result = evaluate(run, prompts="held_out", max_steps=7, **options)
-    known = instructions(TASKS[0])
+    wording = instructions(TASKS[0])
     prompts = [record.prompt for record in result.episodes]
-    assert prompts == [known.held_out[index % len(known.held_out)] for index in range(3)]
-    assert not set(prompts) & {known.instruction, *known.paraphrases}
+    assert prompts == [wording.held_out[index % len(wording.held_out)] for index in range(3)]
+    assert not set(prompts) & {wording.instruction, *wording.paraphrases}
     assert {record.length for record in result.episodes} == {7}
     assert (result.provenance["prompts"], result.provenance["max_steps"]) == ("held_out", 7)
 
 
-def test_until_success_ends_solved_episodes_and_changes_no_success(
-    run: Path, reference: Path, tmp_path: Path
-) -> None:
+def test_until_success_changes_no_success(run: Path, reference: Path, tmp_path: Path) -> None:
     whole = Result.load(reference)
     short = evaluate(
         run, episodes=4, seed=3, workers=1, until_success=True, output=tmp_path / "evaluation"
@@ -218,22 +213,23 @@ def test_until_success_ends_solved_episodes_and_changes_no_success(
         compare(reference, tmp_path / "evaluation")
 
 
-def test_an_agent_acts_in_bf16(run: Path, reference: Path, tmp_path: Path) -> None:
+def test_agent_acts_in_bf16(run: Path, reference: Path, tmp_path: Path) -> None:
     rounded, exact = (
         evaluate(run, episodes=1, seed=3, precision="bf16", output=tmp_path / "rounded"),
         Result.load(reference),
     )
     assert rounded.provenance["precision"] == "bf16" and exact.provenance["precision"] == "fp32"
-    mine, theirs = (
+    of_rounded, of_exact = (
         {(r.task, r.index): r.return_ for r in each.episodes} for each in (rounded, exact)
     )
     assert all(
-        mine[key] == pytest.approx(theirs[key], rel=0.1) and mine[key] != theirs[key]
-        for key in mine
+        of_rounded[key] == pytest.approx(of_exact[key], rel=0.1)
+        and of_rounded[key] != of_exact[key]
+        for key in of_rounded
     )
 
 
-def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -> None:
+def test_provenance_of_a_result(run: Path, reference: Path) -> None:
     provenance = json.loads((reference / "results.json").read_text())["provenance"]
     assert provenance["config_hash"] == "config-3"
     assert provenance["dataset_fingerprint"] == "data"
@@ -255,7 +251,7 @@ def test_provenance_says_where_a_result_comes_from(run: Path, reference: Path) -
     } <= provenance.keys()
 
 
-def test_two_runs_meet_the_same_goals_and_can_be_compared(reference: Path, tmp_path: Path) -> None:
+def test_two_runs_meet_same_goals(reference: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", seed=2)
     evaluate_small(other, tmp_path / "evaluation", workers=1)
     a, b = Result.load(reference), Result.load(tmp_path / "evaluation")
@@ -264,9 +260,7 @@ def test_two_runs_meet_the_same_goals_and_can_be_compared(reference: Path, tmp_p
     assert compare(a, b).mismatches == ()
 
 
-def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(
-    run: Path, tmp_path: Path
-) -> None:
+def test_agent_of_another_embodiment_is_refused(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "other" / "checkpoints" / "last"
     folder.mkdir(parents=True)
     source = run / "checkpoints" / "last"
@@ -293,7 +287,7 @@ def test_an_agent_of_another_embodiment_is_refused_and_nothing_written(
         ({"device": "abacus"}, "device 'abacus' is not there"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_bad_input_leaves_nothing(
     run: Path, changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as refused:
@@ -323,8 +317,8 @@ def kill_until_done(run: Path, output: Path, *, kills: int, seed: int, episodes:
     hit = 0
     for kill in range(kills):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
-        share = 0.8 * (kill + generator.random()) / kills
-        wait_for_episodes(output / "episodes.jsonl", int(share * episodes * len(TASKS)), process)
+        fraction = 0.8 * (kill + generator.random()) / kills
+        wait_for_episodes(output / "episodes.jsonl", int(fraction * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.02)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
@@ -345,22 +339,22 @@ def wait_for_episodes(
         time.sleep(0.002)
 
 
-def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
+def test_references_are_ceiling_and_floor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = {}
+    results = {}
     for agent in ("expert", "random"):
         asked = ["--tasks", "pointmass/reach-red", "--episodes", "3", "--max-steps", "60"]
         assert cli.main(["evaluate", agent, *asked, "--output", str(tmp_path / agent)]) == 0
-        found[agent] = Result.load(tmp_path / agent)
+        results[agent] = Result.load(tmp_path / agent)
     assert (
-        found["expert"].aggregate["success_any"].mean
+        results["expert"].aggregate["success_any"].mean
         == 1
-        > found["random"].aggregate["success_any"].mean
+        > results["random"].aggregate["success_any"].mean
     )
-    assert found["expert"].provenance["agent"] == "expert"
-    assert [each.seed for each in found["expert"].episodes] == [
-        each.seed for each in found["random"].episodes
+    assert results["expert"].provenance["agent"] == "expert"
+    assert [each.seed for each in results["expert"].episodes] == [
+        each.seed for each in results["random"].episodes
     ]
     assert cli.main(["evaluate", "expert", "--episodes", "1"]) == 2
     assert "expert is no run: it needs --tasks and --output" in capsys.readouterr().err
@@ -378,18 +372,18 @@ def test_the_expert_and_random_actions_are_a_ceiling_and_a_floor(
     assert "expert learned nothing: --device, --planner are not for it" in capsys.readouterr().err
 
 
-def test_a_reference_keeps_its_environments_horizon_and_its_films(tmp_path: Path) -> None:
-    given: dict[str, Any] = {
+def test_reference_keeps_horizon_and_videos(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
         "output": tmp_path,
         "episodes": 2,
         "environment": EnvConfig(image_size=16, max_steps=7),
     }
-    first = evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given)
+    first = evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **settings)
     assert [each.length for each in first.episodes] == [7, 7]
     films = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
     assert (
         films
-        and evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **given)
+        and evaluate_reference("random", ["pointmass/reach-red"], videos=1, workers=1, **settings)
         == first
     )
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")} == films, (

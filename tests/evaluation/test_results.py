@@ -12,7 +12,8 @@ import pytest
 
 from manyparts.cli.evaluate import print_result
 from manyparts.core.errors import UserError
-from manyparts.evaluation.results import EpisodeRecord, Result, compare
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result, compare
 from manyparts.evaluation.statistics import mean_success, stratified_bootstrap, wilson
 from manyparts.report.sections import success_table
 
@@ -40,7 +41,7 @@ def make_result(
     )
 
 
-def test_summaries_are_those_of_the_episodes() -> None:
+def test_summaries_follow_from_the_episodes() -> None:
     result = make_result(0.7)
     solved = [
         np.array([e.success_any for e in result.episodes if e.task == task]) for task in TASKS
@@ -65,32 +66,34 @@ def with_metric(result: Result, task: str) -> Result:
     return replace(result, episodes=tuple(episodes))
 
 
-def test_a_suites_own_measure_is_summed_up_where_it_is_known(tmp_path: Path) -> None:
+def test_measure_of_a_suite_is_averaged(tmp_path: Path) -> None:
     result = with_metric(make_result(0.7), TASKS[0])
     assert result.metrics == ("spl",)
     assert "spl" not in result.per_task[TASKS[1]]
-    found = result.per_task[TASKS[0]]["spl"]
+    estimate = result.per_task[TASKS[0]]["spl"]
     assert (
-        found.mean == result.per_task[TASKS[0]]["success_any"].mean == result.aggregate["spl"].mean
+        estimate.mean
+        == result.per_task[TASKS[0]]["success_any"].mean
+        == result.aggregate["spl"].mean
     )
-    assert found.low < found.mean < found.high
+    assert estimate.low < estimate.mean < estimate.high
     result.save(tmp_path)
     assert Result.load(tmp_path) == result
     assert (
         json.loads((tmp_path / "results.json").read_text())["aggregate"]["spl"]["mean"]
-        == found.mean
+        == estimate.mean
     )
 
 
-def test_a_suites_own_measure_is_compared_and_one_unknown_refused() -> None:
+def test_measure_of_a_suite_is_compared() -> None:
     a, b = (with_metric(make_result(rate, seed=1), TASKS[0]) for rate in (0.9, 0.3))
-    found = compare(a, b, measure="spl")
-    assert found.difference.mean > 0 and list(found.per_task) == [TASKS[0]]
+    comparison = compare(a, b, measure="spl")
+    assert comparison.difference.mean > 0 and list(comparison.per_task) == [TASKS[0]]
     with pytest.raises(UserError, match="choices: success_any, success_last, return, length, spl"):
         compare(a, b, measure="sqrt")
 
 
-def test_results_without_measures_of_their_own_are_read_as_before(tmp_path: Path) -> None:
+def test_results_without_own_measures_are_read(tmp_path: Path) -> None:
     make_result(0.5).save(tmp_path)
     values = json.loads((tmp_path / "results.json").read_text())
     for episode in values["episodes"]:
@@ -99,7 +102,7 @@ def test_results_without_measures_of_their_own_are_read_as_before(tmp_path: Path
     assert Result.load(tmp_path) == make_result(0.5)
 
 
-def test_tables_have_a_column_for_a_suites_own_measure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_has_column_for_own_measure(capsys: pytest.CaptureFixture[str]) -> None:
     result = with_metric(make_result(0.7), TASKS[0])
     print_result(result)
     head, *rows = [line for line in capsys.readouterr().out.splitlines() if line.strip()]
@@ -111,14 +114,14 @@ def test_tables_have_a_column_for_a_suites_own_measure(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("below", ["", "evaluation", "evaluation/results.json"])
-def test_a_saved_result_is_read_back_from_its_file_or_folders(tmp_path: Path, below: str) -> None:
+def test_result_is_loaded_from_any_folder(tmp_path: Path, below: str) -> None:
     result = make_result(0.5)
     (tmp_path / "evaluation").mkdir()
     result.save(tmp_path / "evaluation")
     assert Result.load(tmp_path / below) == result
 
 
-def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
+def test_file_has_the_documented_keys(tmp_path: Path) -> None:
     make_result(0.5).save(tmp_path)
     values = json.loads((tmp_path / "results.json").read_text())
     assert values.keys() == {"aggregate", "per_task", "episodes", "provenance"}
@@ -151,7 +154,7 @@ def test_the_file_holds_the_documented_keys(tmp_path: Path) -> None:
     assert values["episodes"][0].keys() == episode
 
 
-def test_a_missing_or_a_foreign_file_is_named(tmp_path: Path) -> None:
+def test_missing_or_other_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no results\.json; evaluate it first: manyparts evaluate"):
         Result.load(tmp_path)
     (tmp_path / "results.json").write_text("[1]")
@@ -159,20 +162,20 @@ def test_a_missing_or_a_foreign_file_is_named(tmp_path: Path) -> None:
         Result.load(tmp_path)
 
 
-def test_a_comparison_says_who_is_better_and_where() -> None:
+def test_comparison_says_which_is_better() -> None:
     a, b = make_result(0.9, seed=1), make_result(0.4, seed=2)
-    found = compare(a, b)
-    assert found.difference.mean == pytest.approx(found.a.mean - found.b.mean)
-    assert 0 < found.difference.low < found.difference.mean < found.difference.high
-    assert found.difference.probability > 0.999
-    assert found.per_task.keys() == set(TASKS)
+    comparison = compare(a, b)
+    assert comparison.difference.mean == pytest.approx(comparison.a.mean - comparison.b.mean)
+    assert 0 < comparison.difference.low < comparison.difference.mean < comparison.difference.high
+    assert comparison.difference.probability > 0.999
+    assert comparison.per_task.keys() == set(TASKS)
     reverse = compare(b, a)
-    assert reverse.difference.mean == pytest.approx(-found.difference.mean)
+    assert reverse.difference.mean == pytest.approx(-comparison.difference.mean)
     assert reverse.difference.probability < 0.001
     assert compare(a, b, measure="return").difference.low < 0
 
 
-def test_what_may_differ_between_compared_results() -> None:
+def test_provenance_that_may_differ() -> None:
     a = make_result(0.9, seed=1, commit="1", config_hash="x", dataset_fingerprint="y", weights="z")
     b = make_result(0.9, seed=2, commit="2", config_hash="u", dataset_fingerprint="v", weights="w")
     assert compare(a, b).mismatches == ()
@@ -188,9 +191,7 @@ def test_what_may_differ_between_compared_results() -> None:
         ({"environment": {"goal": "hidden"}}, "environment.goal: None, hidden"),
     ],
 )
-def test_results_of_other_conditions_are_refused_by_name(
-    changed: dict[str, Any], named: str
-) -> None:
+def test_conditions_that_differ_are_named(changed: dict[str, Any], named: str) -> None:
     a, b = make_result(0.9, seed=1), make_result(0.4, seed=2, **changed)
     with pytest.raises(UserError) as refused:
         compare(a, b)
@@ -201,7 +202,7 @@ def test_results_of_other_conditions_are_refused_by_name(
     assert allowed.difference.mean > 0
 
 
-def test_a_reference_sees_nothing_so_what_is_seen_may_differ() -> None:
+def test_references_ignore_what_is_observed() -> None:
     seen = {"image_size": 16, "state": "shared", "max_steps": 200}
     agent = make_result(0.5, environment=seen, checkpoint="run")
     other = make_result(
@@ -216,7 +217,7 @@ def test_a_reference_sees_nothing_so_what_is_seen_may_differ() -> None:
         compare(agent, short)
 
 
-def test_other_tasks_are_compared_on_those_in_common_if_allowed() -> None:
+def test_mismatched_tasks_compare_common_ones() -> None:
     a, b = make_result(0.9, tasks=TASKS), make_result(0.9, tasks=TASKS[1:])
     with pytest.raises(UserError, match="tasks: "):
         compare(a, b)
@@ -225,7 +226,7 @@ def test_other_tasks_are_compared_on_those_in_common_if_allowed() -> None:
         compare(make_result(0.9, tasks=TASKS[:1]), b, allow_mismatch=True)
 
 
-def test_an_unknown_measure_is_refused_with_the_choices() -> None:
+def test_unknown_measure_is_refused() -> None:
     with pytest.raises(
         UserError,
         match=r"unknown measure 'joy'; choices: success_any, success_last, return, length",
@@ -233,7 +234,7 @@ def test_an_unknown_measure_is_refused_with_the_choices() -> None:
         compare(make_result(0.5), make_result(0.5), measure="joy")
 
 
-def test_a_records_line_is_read_back() -> None:
+def test_record_is_read_back() -> None:
     record = make_result(0.5).episodes[3]
     assert EpisodeRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
     assert EpisodeRecord.from_dict(replace(record, prompt=None).to_dict()).prompt is None

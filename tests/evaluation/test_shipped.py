@@ -13,7 +13,7 @@ NAMES = sorted(folder.name for folder in SHIPPED.iterdir() if folder.is_dir())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_agent_is_small_and_says_what_it_is(name: str) -> None:
+def test_shipped_agent_is_small_and_described(name: str) -> None:
     assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 20e6
     page = (SHIPPED / name / "README.md").read_text()
     assert f"manyparts/{name}" in page and all(
@@ -21,7 +21,7 @@ def test_a_shipped_agent_is_small_and_says_what_it_is(name: str) -> None:
     )
 
 
-def test_metaworld45_small_acts_at_goals_it_never_saw(tmp_path: Path) -> None:
+def test_shipped_metaworld45_small_acts(tmp_path: Path) -> None:
     tasks = ["metaworld/button-press", "metaworld/drawer-close", "metaworld/faucet-open"]
     result = evaluate(
         "manyparts/metaworld45-small",

@@ -18,7 +18,9 @@ import pytest
 from manyparts.core.errors import UserError
 from manyparts.core.serialisation import to_jsonable
 from manyparts.evaluation.attention import Attention, movement, spread
-from manyparts.evaluation.results import PROMPTS, EpisodeRecord, PromptStudy, Result
+from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
 from manyparts.planners import MppiConfig
 from manyparts.report import attention as report_attention
@@ -44,10 +46,17 @@ def make_run(folder: Path) -> Path:
     for task in TASKS:
         for index in range(20):
             success = bool(generator.random() < 0.8)
-            told = f'please do "{task}" <now>'
+            instruction = f'please do "{task}" <now>'
             episodes.append(
                 EpisodeRecord(
-                    task, index, 1000 + index, told, success, success, 12.5 * index, 60 + index
+                    task,
+                    index,
+                    1000 + index,
+                    instruction,
+                    success,
+                    success,
+                    12.5 * index,
+                    60 + index,
                 )
             )
     provenance = {
@@ -65,18 +74,18 @@ def make_run(folder: Path) -> Path:
     (second / "evaluation").mkdir()
     result.save(second / "evaluation")
     for task in TASKS:
-        mine = [episode for episode in episodes if episode.task == task]
+        own = [episode for episode in episodes if episode.task == task]
         for success in (True, False):
-            for episode in [episode for episode in mine if episode.success_any == success][:2]:
+            for episode in [episode for episode in own if episode.success_any == success][:2]:
                 make_video(second / "evaluation" / "videos" / video_name(episode), episode.seed)
                 make_attention(second / "evaluation" / "videos" / video_name(episode), episode.seed)
     bounded = Interval(0.5, 0.2, 0.8)
-    alike = {
-        told: {scene: Interval(0.9, 0.6, 1.0) if told == scene else bounded for scene in TASKS}
-        for told in TASKS
+    matrix = {
+        task: {scene: Interval(0.9, 0.6, 1.0) if task == scene else bounded for scene in TASKS}
+        for task in TASKS
     }
     study = PromptStudy(
-        10, "goal_image", {"sentence": bounded, "instruction+goal_image": bounded}, alike
+        10, "goal_image", {"sentence": bounded, "instruction+goal_image": bounded}, matrix
     )
     (second / "prompts").mkdir()
     (second / "prompts" / PROMPTS).write_text(json.dumps(to_jsonable(study)))
@@ -94,8 +103,8 @@ def make_dataset(folder: Path) -> None:
         "cameras": {"corner": [64, 64]},
         "state_names": ["hand_x", "hand_y", "hand_z", "gripper"],
     }
-    ours = {"spec": spec, "tasks": [{"name": task, "sentence": "do it"} for task in TASKS]}
-    info = {"total_episodes": 150, "total_frames": 12345, "manyparts": ours}
+    entry = {"spec": spec, "tasks": [{"name": task, "sentence": "do it"} for task in TASKS]}
+    info = {"total_episodes": 150, "total_frames": 12345, "manyparts": entry}
     environment = {
         "image_size": 64,
         "cameras": [],
@@ -146,11 +155,11 @@ def make_phase(
 
 def make_video(path: Path, seed: int, frames: int = 20) -> None:
     shades = np.linspace(0, 255, 128, dtype=np.uint8)
-    pictures = [
+    images = [
         np.stack([np.roll(np.tile(shades, (128, 1)), 4 * t + seed, 1)] * 3, -1)
         for t in range(frames)
     ]
-    write_video(path, pictures, fps=20)
+    write_video(path, images, fps=20)
 
 
 def make_attention(video: Path, seed: int, steps: int = 3) -> None:
@@ -160,10 +169,10 @@ def make_attention(video: Path, seed: int, steps: int = 3) -> None:
     maps = draw.random((steps, 2, 2, 4, 4), np.float32)
     maps /= maps.sum(axis=(-2, -1), keepdims=True)
     cameras = ("corner", "<wrist>")
-    found = Attention(
+    attention = Attention(
         np.arange(steps) * 4, dict.fromkeys(cameras, frames), dict.fromkeys(cameras, maps)
     )
-    found.save(video.with_suffix(".npz"))
+    attention.save(video.with_suffix(".npz"))
 
 
 class Text(HTMLParser):
@@ -191,7 +200,7 @@ def page(run: Path) -> str:
     return write_report(run).read_text(encoding="utf-8")
 
 
-def test_report_is_one_light_file_that_asks_for_nothing(page: str) -> None:
+def test_report_is_one_small_file(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
     sources = [
@@ -206,7 +215,7 @@ def test_report_is_one_light_file_that_asks_for_nothing(page: str) -> None:
     assert len(page) < 10_000_000
 
 
-def test_what_files_say_is_text_and_never_markup(page: str) -> None:
+def test_text_of_files_is_escaped(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
     assert [tag for tag, _ in parsed.tags].count("script") == 1
@@ -215,20 +224,20 @@ def test_what_files_say_is_text_and_never_markup(page: str) -> None:
     assert "<b>not bold</b>" in parsed.text
 
 
-def test_rows_say_what_the_result_says(run: Path, page: str) -> None:
+def test_rows_show_the_result(run: Path, page: str) -> None:
     result = Result.load(run)
     table = re.search(r'<table id="success">(.*?)</table>', page, re.DOTALL)
     assert table is not None
     rows = re.findall(r"<tr class=.*?</tr>", table.group(1), re.DOTALL)
     assert len(rows) == len(TASKS) + 1
     expected = [*result.per_task.values(), result.aggregate]
-    for row, found in zip(rows, expected, strict=True):
-        success = found["success_any"]
+    for row, measures in zip(rows, expected, strict=True):
+        success = measures["success_any"]
         shown = f"{100 * success.mean:.0f} % [{100 * success.low:.0f}, {100 * success.high:.0f}]"
         assert shown in re.sub(r"<[^>]*>", "", row)
 
 
-def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
+def test_commands_name_every_setting(page: str) -> None:
     parsed = Text()
     parsed.feed(page)
     lines = [
@@ -243,7 +252,7 @@ def test_commands_are_shell_words_that_name_every_setting(page: str) -> None:
     assert "# the working tree had changes beyond this commit" in parsed.text
 
 
-def test_videos_stay_within_the_budget_and_show_every_task(
+def test_videos_stay_within_the_budget(
     run: Path, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert page.count("<video") == len(list((run / "evaluation" / "videos").glob("*/*.mp4")))
@@ -255,7 +264,7 @@ def test_videos_stay_within_the_budget_and_show_every_task(
     assert shorter.count("No video was kept") == 0
 
 
-def test_one_episode_a_task_shows_where_each_token_looks(
+def test_attention_of_one_episode_per_task(
     run: Path, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cameras, tokens, steps = 2, 2, 3
@@ -263,23 +272,23 @@ def test_one_episode_a_task_shows_where_each_token_looks(
     assert page.count("<img") == len(TASKS) * a_task
     path = sorted((run / "evaluation" / "videos").glob("metaworld_reach/success-*.npz"))[0]
     weights = Attention.load(path).maps["corner"].mean(axis=2)
-    for share, moved in zip(spread(weights).mean(axis=0), movement(weights), strict=True):
-        assert f"spread {100 * share:.0f} %</small> <small>moves {100 * moved:.0f} %" in page
+    for fraction, moved in zip(spread(weights).mean(axis=0), movement(weights), strict=True):
+        assert f"spread {100 * fraction:.0f} %</small> <small>moves {100 * moved:.0f} %" in page
     assert "A token has 2 maps" in page and "What it does not show" in page
-    monkeypatch.setattr(report_attention, "PICTURE_BUDGET", 1)
+    monkeypatch.setattr(report_attention, "IMAGE_BUDGET", 1)
     assert page.count("<details open>") == 1
     assert "3 of 3 tasks are only in" in write_report(run, run / "short.html").read_text(
         encoding="utf-8"
     )
 
 
-def test_a_run_whose_attention_was_not_kept_has_no_such_section(run: Path, tmp_path: Path) -> None:
+def test_report_without_attention_has_no_section(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("*.npz"))
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "Where it looks" not in text and "<video" in text
 
 
-def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_path: Path) -> None:
+def test_prompt_study_shows_its_intervals(run: Path, page: str, tmp_path: Path) -> None:
     kinds = re.search(r'<table id="prompts">(.*?)</table>', page, re.DOTALL)
     assert kinds is not None and kinds.group(1).count("<tr>") == 3
     assert "instruction + goal image" in kinds.group(1) and "[20, 80]" in kinds.group(1)
@@ -288,7 +297,9 @@ def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_p
     assert matrix.group(1).count(
         '<td class="cell own" style="--share:0.90">90 %<small>[60, 100]'
     ) == len(TASKS)
-    assert "Mean success 90 % when told the task of the scene, 50 % when told another" in page
+    assert (
+        "Mean success 90 % with the prompt of the scene's task, 50 % with that of another" in page
+    )
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "prompts" / PROMPTS).write_text('{"kinds": {}}')
     with pytest.raises(UserError, match=r"cannot read .*prompts\.json.*manyparts prompts"):
@@ -299,7 +310,7 @@ def test_the_prompt_study_is_told_with_its_intervals(run: Path, page: str, tmp_p
     )
 
 
-def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_run_without_evaluation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="manyparts evaluate") as caught:
         write_report(tmp_path / "run")
@@ -309,9 +320,7 @@ def test_a_run_without_evaluation_is_refused_in_one_line(tmp_path: Path) -> None
     assert not list(tmp_path.glob("**/*.html"))
 
 
-def test_results_elsewhere_are_reported_where_they_are_named(
-    run: Path, page: str, tmp_path: Path
-) -> None:
+def test_results_in_another_folder_are_reported(run: Path, page: str, tmp_path: Path) -> None:
     moved = tmp_path / "run"
     shutil.copytree(run, moved)
     (moved / "evaluation").rename(tmp_path / "results")
@@ -342,12 +351,12 @@ def test_results_elsewhere_are_reported_where_they_are_named(
         f"--output {tmp_path / 'results'}" in text
         and f"--evaluation {tmp_path / 'results'}" in text
     )
-    assert "--planner mppi --planner.policy_proposals --" in text
+    assert "--planner mppi --planner.policy-proposals --" in text
     assert re.search(r"return \d+\.\d \[\d+\.\d, \d+\.\d\], acting with the planner mppi", text)
     assert "acting with the planner" not in page
 
 
-def test_a_report_stands_without_the_data_and_the_first_phase(run: Path, tmp_path: Path) -> None:
+def test_report_without_data_and_first_phase(run: Path, tmp_path: Path) -> None:
     alone = tmp_path / "moved"
     shutil.copytree(run, alone)
     config = json.loads((alone / "config.json").read_text())
@@ -367,7 +376,7 @@ def wait_until(tab, condition: str) -> None:
     raise AssertionError(condition)
 
 
-def test_the_page_works_in_a_browser(run: Path, page: str, browser) -> None:
+def test_page_works_in_a_browser(run: Path, page: str, browser) -> None:
     complaints, requests = [], []
     tab = browser.new_page()
     tab.on(

@@ -1,5 +1,5 @@
-"""The command line: a table of commands, each a thin module, and the one place where errors become
-a line."""
+"""The command line: a table of commands, each a thin module, and the one function in which errors
+become a line."""
 
 from __future__ import annotations
 
@@ -12,43 +12,51 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from manyparts.core.errors import DatasetWarning, SurroundingsWarning, UserError
+from manyparts.core.errors import DatasetWarning, SurroundingsWarning, UserError, closest
 from manyparts.core.naming import VERSION
 from manyparts.core.printing import say
 from manyparts.core.provenance import running_command
 
 COMMANDS = {
-    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, write the report",
-    "doctor": "what works on this machine, what is missing, and the command that mends it",
+    "quickstart": "collect six tasks, train both phases, evaluate on unseen goals, report",
+    "doctor": "what works on this machine, what is missing, and the command that repairs it",
     "collect": "record demonstrations of tasks into a dataset",
     "data": "look at a dataset: `manyparts data info PATH`",
     "train": "train one phase of a method on a dataset",
-    "evaluate": "success of an agent on goals it never saw, or the difference between two results",
-    "predict": "how far ahead a dynamics model sees: errors of its own predictions fed back",
-    "prompts": "success of an agent by kind of prompt, and when it is told another task",
-    "study": "run a declared comparison of methods over seeds, and print the table that answers it",
+    "evaluate": "success of an agent on goals it never saw, or the difference of two results",
+    "predict": "how far ahead a dynamics model predicts: errors of its predictions fed back",
+    "prompts": "success of an agent by kind of prompt, and with the prompts of other tasks",
+    "study": "run a declared comparison of methods over seeds, and print its tables",
     "report": "one HTML file that shows what a run can do, with videos",
-    "list": "presets, tasks, studies, methods, planners or benchmarks: `manyparts list presets dualmind`",
+    "list": "presets, tasks, studies, methods, planners or benchmarks, by name",
     "bench": "measure the speed claims, both sides in one run",
 }
-_ABOUT = "manyparts: pretrain one agent on many tasks' trajectories, then prompt it, tune it, or let it plan."
-_MODULES = {"list": "listing"}  # a module `list` would hide the builtin here
+_ABOUT = (
+    "manyparts: pretrain one agent on many tasks' trajectories, then prompt it, tune it, or let it "
+    "plan."
+)
+_MODULES = {"list": "listing"}  # a module `list` would hide the builtin in this one
 _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 1 a check failed, 2 bad input, 130
-    interrupted."""
+    """Run one command.
+
+    Args:
+        arguments: the words after `manyparts`; None: those of this process.
+
+    Returns:
+        The exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted, 141 nobody reads the
+        output.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # a letter that this terminal lacks is shown as its number
+    # A letter that the terminal's encoding lacks is shown as its number.
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
-            _print_our_warnings_as_lines()
+            _print_own_warnings_as_lines()
             _print_any_text()
             return run_command(arguments)
     except UserError as error:
@@ -59,16 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _MACHINE_ERRORS:
             raise
-        return _fail(
-            f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-        )
+        file = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror}{file}")
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run one command, which provenance records. Errors are raised."""
+    """Run one command, which provenance records, and return its exit code. Errors are raised."""
     with running_command(["manyparts", *arguments]):
         return _dispatch(list(arguments))
 
@@ -84,32 +91,28 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        from manyparts.core.errors import closest
-
-        raise UserError(
-            f"unknown command {name!r}; {closest(name, COMMANDS, command='manyparts help')}"
-        )
+        near = closest(name, COMMANDS, command="manyparts help")
+        raise UserError(f"unknown command {name!r}; {near}")
     module = _MODULES.get(name, name)
     return importlib.import_module(f"manyparts.cli.{module}").main(rest) or 0
 
 
 def _print_any_text() -> None:
-    """Also where the locale knows few letters (LC_ALL=C): there the others are printed as their
-    numbers."""
+    """Print letters that the locale lacks (LC_ALL=C) as their numbers, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _print_our_warnings_as_lines() -> None:
-    """Without the place in the code, since what is warned of lies in the user's files or
-    machine."""
+def _print_own_warnings_as_lines() -> None:
+    """Print warnings of this library without file and line of the code, since their cause is in
+    the user's files or machine."""
     usual = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if issubclass(category, DatasetWarning | SurroundingsWarning):
             say(f"warning: {' '.join(str(message).split())}", error=True)
         else:
-            usual(message, category, *place, **more)
+            usual(message, category, *rest, **more)
 
     warnings.showwarning = show
 

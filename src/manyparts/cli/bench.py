@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError, closest
@@ -18,24 +18,25 @@ from manyparts.core.errors import UserError, closest
 if TYPE_CHECKING:
     from rich.text import Text
 
-CLONE = Path(__file__).parents[
-    3
-]  # of a clone: benchmarks stand beside the package, and not in the wheel
+CLONE = Path(__file__).parents[3]  # benchmarks are in the clone, and not in the wheel
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure the speed claims and print a table; exit code 1 if one does not hold. Works in a
-    clone."""
+    """Measure the speed claims and print a table. This works in a clone of the repository.
 
-    names: Positional[tuple[str, ...]] = ()
-    """Which benchmarks; empty: all. `manyparts list benchmarks` shows them."""
+    Exit code 0 if all claims hold, else 1.
+    """
+
+    names: Positional[Annotated[tuple[str, ...], arg(metavar="NAME ...")]] = ()
+    """Benchmarks to run; if left out, all. `manyparts list benchmarks` shows them."""
 
     output: Path | None = None
-    """A JSONL file to add a row to for each: figures, machine, commit."""
+    """A JSONL file, to which a row is added for each figure, with machine and commit."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts bench`, and return its exit code."""
     options = parse(Options, arguments, command="bench")
     benchmarks = load_benchmarks()
     for name in options.names:
@@ -69,12 +70,13 @@ def load_benchmarks() -> ModuleType:
 
 
 def _print(rows: Sequence[Any]) -> None:
-    from manyparts.cli.console import print_table
+    from manyparts.cli.console import print_table, significant
 
     cells = []
     for row in rows:
         promised = _promise(row)
-        figures = (f"{row.value:.4g}", f"{row.baseline:.4g}", row.unit, f"{row.ratio:.3g}")
+        value, baseline = significant(row.value, 4), significant(row.baseline, 4)
+        figures = (value, baseline, row.unit, significant(row.ratio, 3))
         cells.append((row.name, *figures, promised, _verdict(row) if promised else ""))
     print_table(("name", "value", "baseline", "unit", "ratio", "promised", ""), cells)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
@@ -17,76 +17,80 @@ from manyparts.envs.base import StateKind
 
 @dataclass(frozen=True)
 class Options:
-    """Record demonstrations of tasks into one dataset in the LeRobotDataset v3.0 layout.
+    """Record demonstrations of scripted experts into one dataset in the LeRobotDataset v3.0 layout.
 
-    The dataset depends on the tasks, the settings and the seed, not on the number of workers. A
-    second call after a kill goes on where the first one stopped.
+    The dataset depends on tasks, settings and seed, not on the number of workers. If the command is
+    killed, call it again: it continues where it stopped.
     """
 
-    tasks: Positional[tuple[str, ...]]
-    """Tasks or splits, such as metaworld/reach or metaworld/mt10."""
+    tasks: Positional[Annotated[tuple[str, ...], arg(metavar="TASK ...")]]
+    """Tasks or splits, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows
+    all."""
 
     output: Path
     """Folder of the new dataset."""
 
     episodes: int = 50
-    """Episodes a task, all of them successes; --keep-failures adds the failures on the way."""
+    """Successful episodes per task; --keep-failures adds failed ones."""
 
     image_size: int = 64
-    """Height and width of the images in pixels."""
+    """Height and width of the images, in pixels, from 8 to 2048."""
 
     cameras: tuple[str, ...] = ()
-    """Camera names; empty: the suite's default camera."""
+    """Names of the cameras; if left out, the suite's default camera."""
 
     goal: Literal["visible", "hidden"] = "visible"
-    """Whether the goal's marker is drawn."""
+    """Whether the goal is shown: its marker in images, its position in the state."""
 
     state: StateKind = "proprioception"
-    """What the state vector holds: the robot's own body, or the simulator's full observation;
-    shared: the same for all bodies of a suite of many, such as walkers, so that one dataset and one
-    model are of them all."""
+    """What the state vector holds. proprioception: the robot's own joints. full: everything that
+    the simulator observes. shared: a layout that all embodiments of a suite such as walkers have in
+    common, so that one dataset and one model serve them all."""
 
     faithful_rendering: bool = False
-    """The simulator's own picture with shadows and full meshes: about 40 times slower."""
+    """Render with the simulator's own shadows and full meshes, which is about 40 times slower."""
 
     noise_fraction: float = 0.5
-    """Share of the episodes in which noise is added to what the expert executes; its clean action
-    is recorded too."""
+    """Fraction of the episodes, from 0 to 1, in which noise is added to the executed action. The
+    expert's action without noise is recorded, too."""
 
     noise_std: float = 0.4
-    """Standard std of the noise, in half-ranges of an action dimension; of choices, in the expert's
-    lead."""
+    """Standard deviation of the noise, in half-ranges of an action dimension; for discrete actions,
+    added to scores of 1 for the expert's choice and 0 for all others."""
 
     noise_correlation: float = 0.9
-    """Correlation of the noise between successive steps."""
+    """Correlation of the noise of successive steps, from 0 to below 1."""
 
     images: Literal["png", "video"] = "png"
-    """How images are stored: PNG inside parquet, or mp4 files."""
+    """How images are stored. png: without loss, inside parquet files. video: as small mp4 files,
+    with some loss."""
 
     keep_failures: bool = False
-    """Keep the episodes in which the expert failed on the way to so many successes; they come on
-    top."""
+    """Also keep the failed episodes that were recorded before there were enough successes."""
 
     steps_after_success: int | None = None
-    """Steps recorded after the first one that solves the task: they show how to come close, and to
-    stay. None: the suite's own number, which is 20, or 0 in navigation, whose expert then stands
-    still."""
+    """Steps to record after the first one that solves the task, which teach to stay at the goal. If
+    left out, the suite's own number: 0 for navigation, 20 for all others."""
 
     max_steps: int | None = None
-    """Steps an episode at most; None: the suite's horizon. What is trained on the dataset is
-    evaluated so, too."""
+    """Maximum steps per episode, also when agents that were trained on the dataset are evaluated;
+    if left out, the suite's own."""
 
     workers: int | None = None
-    """Simulator processes; None: one a core."""
+    """Simulator processes; if left out, one per core."""
 
     seed: int = 0
-    """Seed of goals and noise."""
+    """Seed of the goals and the noise."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts collect`, and return its exit code."""
     options = parse(Options, arguments, command="collect")
     if not options.tasks:
-        raise UserError("no task given; for example metaworld/reach or metaworld/mt10")
+        raise UserError(
+            "missing TASK, such as metaworld/reach or metaworld/mt10; `manyparts list tasks` shows "
+            "all"
+        )
     from manyparts.agents.expert import Noise
     from manyparts.envs.base import EnvConfig
     from manyparts.rollout.collect import collect

@@ -1,5 +1,4 @@
-"""What commands print: tables in which nothing is cut, whatever the width, and lines of text as
-they are."""
+"""Tables for terminals and files, in which nothing is cut, whatever the width."""
 
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ from manyparts.core.printing import printable
 
 Cell = str | Text
 _FILE_COLUMNS = 120
-_PADDING = 3  # of a column, with what divides it from the next one
+_PADDING = 3  # characters between a column and the next one
 _GAP = "   "
 
 
 def console() -> Console:
-    """A console on stdout; 120 columns where that is not a terminal."""
+    """A console on stdout, 120 columns wide if that is not a terminal."""
     shown = Console()
     return shown if shown.is_terminal else Console(width=_FILE_COLUMNS)
 
@@ -33,13 +32,16 @@ def print_table(
     names: int = 1,
     summary: Sequence[Cell] | None = None,
 ) -> None:
-    """Print rows as a table, or where its columns would be too narrow for their words, as a
-    paragraph a row.
+    """Print rows as a table, or each row as a paragraph if columns would be too narrow for their
+    words.
 
     Args:
-        heads: the columns' names; all empty: none are shown. rows: cells as plain text, in which
-        brackets mean nothing, or as styled `Text`. names: so many first columns say what a row is
-        about. They are on the left, numbers on the right. summary: a last row beneath a line.
+        heads: the columns' names; if all are empty, none are shown.
+        rows: cells as plain text, in which brackets mean nothing, or as styled `Text`.
+        title: a line above the table.
+        names: number of first columns that say what a row is about. They are aligned to the left,
+            numbers in other columns to the right.
+        summary: a last row beneath a line.
     """
     lines = [[_clean(cell) for cell in row] for row in rows]
     last = None if summary is None else [_clean(cell) for cell in summary]
@@ -57,9 +59,8 @@ def print_table(
     widths = _widths(minimum, natural, shown.width - _PADDING * len(heads) - 1)
     table = Table(box=SIMPLE, show_header=any(heads))
     for number, (head, width) in enumerate(zip(heads, widths, strict=True)):
-        justify = (
-            "right" if number >= names and _is_numeric([row[number] for row in every]) else "left"
-        )
+        is_right = number >= names and _is_numeric([row[number] for row in every])
+        justify = "right" if is_right else "left"
         table.add_column(Text(printable(head)), width=width, justify=justify, overflow="fold")
     for row in lines:
         table.add_row(*row)
@@ -70,8 +71,7 @@ def print_table(
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print names with their values, next to each other where there is room, else a value after its
-    name."""
+    """Print names with their values, in two columns if there is room."""
     shown, pairs = console(), [(printable(name), printable(value)) for name, value in facts]
     width = max((cell_len(name) for name, _ in pairs), default=0)
     if shown.width - width < _FILE_COLUMNS // 4:
@@ -86,16 +86,20 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     shown.print(table)
 
 
+def significant(value: float, digits: int = 2) -> str:
+    """A number of so many significant digits, without an exponent if it is below a million."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e6 else text
+
+
 def _clean(cell: Cell) -> Text:
-    return (
-        Text(printable(cell.plain), style=cell.style)
-        if isinstance(cell, Text)
-        else Text(printable(cell))
-    )
+    if isinstance(cell, Text):
+        return Text(printable(cell.plain), style=cell.style)
+    return Text(printable(cell))
 
 
 def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[list[int], list[int]]:
-    """Of each column the width of its longest word, and that of its longest cell."""
+    """For each column the width of its longest word, and that of its longest cell."""
     columns = [[head, *(row[number].plain for row in rows)] for number, head in enumerate(heads)]
     words = [[cell_len(word) for cell in column for word in cell.split()] for column in columns]
     cells = [[cell_len(cell) for cell in column] for column in columns]
@@ -103,12 +107,12 @@ def _measured(heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> tuple[lis
 
 
 def _widths(minimum: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
-    """The columns' widths: as wide as their cells, or what is left over the longest words shared
-    out."""
-    wanted = [wide - narrow for wide, narrow in zip(natural, minimum, strict=True)]
-    spare = min(room - sum(minimum), sum(wanted))
-    total = max(1, sum(wanted))
-    return [narrow + spare * more // total for narrow, more in zip(minimum, wanted, strict=True)]
+    """The columns' widths: as wide as their cells, or with the room beyond their longest words
+    divided in proportion to what each lacks."""
+    lacking = [wide - narrow for wide, narrow in zip(natural, minimum, strict=True)]
+    spare = min(room - sum(minimum), sum(lacking))
+    total = max(1, sum(lacking))
+    return [narrow + spare * more // total for narrow, more in zip(minimum, lacking, strict=True)]
 
 
 def _is_numeric(cells: Sequence[Text]) -> bool:
@@ -116,8 +120,7 @@ def _is_numeric(cells: Sequence[Text]) -> bool:
 
 
 def _print_paragraph(shown: Console, heads: Sequence[str], row: Sequence[Text], names: int) -> None:
-    """The names in a line, then each other cell after its head, as many on a line as there is room
-    for."""
+    """Print the names in a line, then each other cell after its head."""
     shown.print(Text("  ").join(row[:names]), overflow="fold")
     items = [
         Text(f"{printable(head)}: " if head else "").append_text(cell)
@@ -128,7 +131,8 @@ def _print_paragraph(shown: Console, heads: Sequence[str], row: Sequence[Text], 
 
 
 def _print_filled(shown: Console, items: Sequence[Text], *, first: str, then: str) -> None:
-    """Items on as few lines as they fit into; one that is longer than a line goes on further in."""
+    """Print items on as few lines as possible; one that is longer than a line continues with the
+    indent `then`."""
     line = Text(first)
     for item in items:
         if (

@@ -1,4 +1,4 @@
-"""`manyparts data`: what is in a dataset, and the same in another format."""
+"""`manyparts data`: look at a dataset, check it, convert it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError, closest
@@ -19,24 +19,27 @@ if TYPE_CHECKING:
 
 ACTIONS = {
     "info": "what is in a dataset: tasks, episodes, frames, embodiment, fingerprint",
-    "check": "what is wrong with a dataset, and a repaired copy",
-    "convert": "write a dataset anew in another format",
-    "view": "a page with its episodes, actions and states, for a browser",
+    "check": "find what is wrong with a dataset, and write a repaired copy",
+    "convert": "write a dataset in another format",
+    "view": "write a page with its episodes, actions and states, for a browser",
 }
+
+
+DatasetPath = Positional[Annotated[str, arg(metavar="PATH")]]
 
 
 @dataclass(frozen=True)
 class InfoOptions:
-    """What is in a dataset: tasks, episodes, frames, embodiment, statistics, fingerprint."""
+    """Print what is in a dataset: tasks, episodes, frames, embodiment, statistics, fingerprint."""
 
-    path: Positional[str]
+    path: DatasetPath
     """The dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     quality: bool = False
-    """Measure how good each demonstration is to learn from: how differently others act in its
-    places (divergence; 1 is chance), how new its transitions are (diversity), the shares of its
-    steps in which nothing moves (idle) and that lead back to where it was (extraneous). `manyparts
-    train --curation.drop 0.1` leaves the worst out."""
+    """Measure how good each demonstration is to learn from. divergence: how differently other
+    demonstrations act in the same states (1 is chance). diversity: how new its transitions are.
+    idle: fraction of steps in which nothing moves. extraneous: fraction of steps that lead back to
+    an earlier state. `manyparts train --curation.drop 0.1` leaves the worst out."""
 
     json: bool = False
     """Print the summary as JSON."""
@@ -44,57 +47,56 @@ class InfoOptions:
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """Write a dataset anew in another format.
+    """Write a dataset in another format.
 
-    Reads LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS and folders of .npz. A
-    second call after a kill goes on where the first one stopped; the target appears when it is
-    whole.
+    Sources may be LeRobotDataset 2.0, 2.1 and 3.0, robomimic HDF5, Minari, RLDS, and folders of
+    .npz files. If the command is killed, call it again: it continues where it stopped. The target
+    appears when it is complete.
     """
 
-    source: Positional[str]
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
     """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
-    target: Positional[Path]
-    """What is written; it must not exist. A folder; for robomimic an .hdf5 file."""
+    target: Positional[Annotated[Path, arg(metavar="TARGET")]]
+    """What is written, which must not exist: a folder, or for robomimic an .hdf5 file."""
 
     format: Literal["lerobot", "robomimic", "minari"] = "lerobot"
-    """lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5 storage, pictures as
-    they are."""
+    """Format of the target. lerobot: LeRobotDataset v3.0. robomimic: one HDF5 file. minari: HDF5
+    storage with uncompressed images."""
 
     images: Literal["png", "video"] = "png"
-    """How lerobot stores pictures: png keeps every pixel, video (AV1) is small and lossy."""
+    """How lerobot stores images. png: without loss. video: as small AV1 files, with some loss."""
 
     embodiment: str | None = None
-    """The robot's name, which is written; None: what the source says. A folder of .npz says
-    nothing."""
+    """The robot's name to write; if left out, the source's own. A folder of .npz files has none."""
 
     actions: Literal["executed", "expert"] = "executed"
-    """What `action` holds: executed: what was done, with the expert's own actions next to it, in
-    `expert_action`. expert: what the expert wanted before noise was added, and nothing next to it.
-    Choose it where another program is to imitate `action`."""
+    """What the column `action` holds. executed: the action that was taken; the expert's own is in
+    `expert_action`. expert: the expert's action before noise was added, for programs that imitate
+    `action`."""
 
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """Look for what is wrong with a dataset.
+    """Find what is wrong with a dataset.
 
-    Torn files, counts and indices that disagree, times that are not the rate's, statistics that are
-    not the rows', actions beyond their contract or in another row than what they move, NaN, what
-    never changes, single actions far beyond the rest, angles that jump, instructions that are empty
-    or names, episodes that are empty or there twice.
+    Checks find torn files, counts and indices that disagree, times that do not fit the frame rate,
+    statistics that do not fit the rows, actions beyond their bounds, actions in another row than
+    the motion they cause, NaN, numbers that never change, single actions far from all others,
+    angles that jump, instructions that are empty or only names, and empty or repeated episodes.
 
-    Exit code 1 if there is an error, 0 if there are warnings alone or nothing.
+    Exit code 1 if there is an error, 0 if there are only warnings or nothing.
     """
 
-    path: Positional[str]
+    path: DatasetPath
     """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     all_frames: bool = False
-    """Decode every picture, rather than up to eight an episode and camera."""
+    """Decode every image, instead of up to eight per episode and camera."""
 
     fix: Path | None = None
-    """Write a repaired copy to this folder, without spoilt or repeated episodes, numbers and
-    statistics computed anew. The dataset itself is never touched."""
+    """Write a repaired copy to this folder: without torn or repeated episodes, with counts and
+    statistics computed again. The dataset itself is never changed."""
 
     json: bool = False
     """Print the findings as JSON."""
@@ -102,38 +104,39 @@ class CheckOptions:
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """Write a page on which episodes can be looked at.
+    """Write a page on which you can look at episodes in a browser.
 
-    Pictures to scrub through, action and state curves, histograms of actions, by task and success.
-    One file, which needs no network.
+    It has images to scrub through, curves of actions and states, and histograms of actions, by task
+    and success. It is one file, which needs no network.
     """
 
-    path: Positional[str]
+    path: DatasetPath
     """A dataset's folder or file, hf://owner/name@revision, or a URL such as s3://bucket/set."""
 
     output: Path | None = None
-    """The page; None: NAME.html in the current folder."""
+    """The page to write; if left out, NAME.html in the current folder."""
 
     rerun: Path | None = None
-    """Instead of a page, write a recording an episode to this folder, for the Rerun viewer: `rerun
-    FOLDER/*.rrd`."""
+    """Instead of a page, write a recording of each episode to this folder, for the Rerun viewer:
+    `rerun FOLDER/*.rrd`."""
 
     episodes: int = 24
-    """How many episodes are shown, alike of all tasks; a page of 24 has some megabytes."""
+    """Number of episodes to show, equally many of each task. A page of 24 has some megabytes."""
 
     only: tuple[int, ...] = ()
-    """These episodes instead."""
+    """Show these episodes instead, by index."""
 
     tasks: tuple[str, ...] = ()
-    """Episodes of these tasks alone, by name or instruction."""
+    """Show only episodes of these tasks, by name or instruction."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts data`, and return its exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(
-            "usage: manyparts data ACTION\n\n"
-            + "\n".join(f"  {name:8} {text}" for name, text in ACTIONS.items())
-        )
+        print("usage: manyparts data ACTION [FLAGS]\n\nactions:")
+        for name, text in ACTIONS.items():
+            print(f"  {name:8} {text}")
+        print("\n`manyparts data ACTION --help` documents every flag.")
         return 0
     action, *rest = arguments
     if action not in ACTIONS:
@@ -172,7 +175,7 @@ def _check(arguments: Sequence[str]) -> int:
     elif findings:
         _print_findings(findings)
     else:
-        say(f"{options.path}: nothing wrong was found")
+        say(f"{options.path}: nothing is wrong")
     if options.fix is not None:
         left_out = repair(options.path, options.fix)
         without = f", without episodes {', '.join(left_out)}" if left_out else ""
@@ -209,22 +212,34 @@ def _convert(arguments: Sequence[str]) -> int:
 
 def _view(arguments: Sequence[str]) -> int:
     options = parse(ViewOptions, arguments, command="data view")
-    chosen = {"episodes": options.episodes, "only": options.only, "tasks": options.tasks}
     if options.rerun is not None:
         from manyparts.data.tools.rerun_export import export_rerun
 
-        say(f"open with `rerun {export_rerun(options.path, options.rerun, **chosen)}/*.rrd`")
+        folder = export_rerun(
+            options.path,
+            options.rerun,
+            episodes=options.episodes,
+            only=options.only,
+            tasks=options.tasks,
+        )
+        say(f"open with `rerun {folder}/*.rrd`")
         return 0
     from manyparts.data.locations import short_name
     from manyparts.data.tools.view import view
 
-    page = view(options.path, options.output or Path(f"{short_name(options.path)}.html"), **chosen)
+    page = view(
+        options.path,
+        options.output or Path(f"{short_name(options.path)}.html"),
+        episodes=options.episodes,
+        only=options.only,
+        tasks=options.tasks,
+    )
     say(f"open {page} in a browser")
     return 0
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:
-    """Facts as a list, then each list of records as a table."""
+    """Print facts as a list, then each list of records as a table."""
     from manyparts.cli.console import print_facts, print_table
 
     tables = {
@@ -235,10 +250,8 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     facts = _flat({key: value for key, value in summary.items() if key not in tables})
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
-        print_table(
-            [key.replace("_", " ") for key in rows[0]],
-            [[*map(_text, row.values())] for row in rows],
-        )
+        heads = [key.replace("_", " ") for key in rows[0]]
+        print_table(heads, [[_text(value) for value in row.values()] for row in rows])
 
 
 def _is_record(value: Any) -> bool:
@@ -246,17 +259,19 @@ def _is_record(value: Any) -> bool:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
 def _text(value: Any) -> str:
+    from manyparts.cli.console import significant
+
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return significant(value, 4) if isinstance(value, float) else str(value)

@@ -1,9 +1,10 @@
-"""`manyparts doctor`: what works on this machine, what is missing, and the command that mends
+"""`manyparts doctor`: what works on this machine, what is missing, and the command that repairs
 it."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -29,13 +30,16 @@ from manyparts.core.storage.caches import ADVICE, cache_root, can_write
 from manyparts.core.storage.links import knows_links
 from manyparts.core.storage.locks import knows_locks
 
-_NO_RENDERER = 3  # the code with which `render_frame` ends where nothing can draw
+_NO_RENDERER = 3  # exit code of `render_frame` if nothing can draw
 
 
 @dataclass(frozen=True)
 class Options:
-    """Check python, torch, the device, the renderer, simulators and encoders; exit code 0 if the
-    main job can run."""
+    """Check python, torch, the device, the renderer, simulators and encoders, and print the command
+    that repairs what is missing.
+
+    Exit code 0 if the main job can run (Meta-World, both phases, evaluation with videos), else 1.
+    """
 
     json: bool = False
     """Print the checks as JSON."""
@@ -43,25 +47,29 @@ class Options:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. required: the main job (Meta-World, both phases, evaluation with videos) needs
-    it.
-
-    mend: the command that brings it, empty where nothing is missing.
-    """
+    """The result of one check."""
 
     name: str
+    """What was checked."""
+
     works: bool
+    """Whether it works."""
+
     detail: str
+    """Version, device and so on, or what is wrong."""
+
     required: bool = True
+    """Whether the main job (Meta-World, both phases, evaluation with videos) needs it."""
+
     mend: str = ""
+    """The command that repairs it; empty if nothing is missing."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts doctor`, and return its exit code."""
     options = parse(Options, arguments, command="doctor")
     checks = run_checks()
     if options.json:
-        import dataclasses
-
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
         _print(checks)
@@ -69,14 +77,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_checks() -> list[Check]:
-    """Every check, in the order in which a machine is set up; a check that raises is a check that
-    failed."""
+    """Every check, in the order in which a machine is set up. A check that raises has failed."""
     return [_guarded(name, check) for name, check in _CHECKS.items()]
 
 
 def render_frame() -> None:
-    """Render one Meta-World frame the way collection does and print what rendered it. For a process
-    of its own: a broken driver ends the process, not the doctor."""
+    """Render one Meta-World frame the way collection does, and print what rendered it.
+
+    This runs in a process of its own, since a broken driver may end the process.
+    """
     from manyparts.envs import registry
 
     try:
@@ -87,23 +96,22 @@ def render_frame() -> None:
         sys.exit(_NO_RENDERER)
     if frame.std() < 1:
         sys.exit(f"the frame of shape {frame.shape} is blank")
-    print(
-        f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {frame.shape[1]}x{frame.shape[0]} pixels"
-    )
+    height, width, _ = frame.shape
+    print(f"{os.environ.get('MUJOCO_GL', 'default')}: a frame of {width}x{height} pixels")
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} at {sys.executable}"
-    return Check("python", sys.version_info >= (3, 11), found, mend="install Python 3.11 or newer")
+    version = f"{platform.python_version()} at {sys.executable}"
+    works = sys.version_info >= (3, 11)
+    return Check("python", works, version, mend="install Python 3.11 or newer")
 
 
 def _torch() -> Check:
     import torch
 
-    one = torch.ones(8, 8) @ torch.ones(8, 8)
-    return Check(
-        "torch", bool((one == 8).all()), f"{torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    product = torch.ones(8, 8) @ torch.ones(8, 8)
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    return Check("torch", bool((product == 8).all()), detail)
 
 
 def _device() -> Check:
@@ -119,11 +127,8 @@ def _device() -> Check:
 def _cores() -> Check:
     quota = cpu_quota()
     limit = "" if quota is None else f", a quota of {quota:g}"
-    return Check(
-        "cores",
-        True,
-        f"{cores()} (this machine has {os.cpu_count()}, we may use {allowed_cores()}{limit})",
-    )
+    allowed = f"this process may use {allowed_cores()}{limit}"
+    return Check("cores", True, f"{cores()} (this machine has {os.cpu_count()}, {allowed})")
 
 
 def _caches() -> Check:
@@ -132,13 +137,9 @@ def _caches() -> Check:
         root = cache_root()
     if caught:
         return Check("caches", False, str(caught[-1].message), False, ADVICE)
-    works = can_write(root)
-    return Check(
-        "caches",
-        works,
-        f"{root}{'' if works else ' cannot be written'}",
-        mend="" if works else ADVICE,
-    )
+    if not can_write(root):
+        return Check("caches", False, f"{root} cannot be written", mend=ADVICE)
+    return Check("caches", True, str(root))
 
 
 def _folder() -> Check:
@@ -147,17 +148,12 @@ def _folder() -> Check:
         return Check(
             "this folder", False, f"{here} cannot be written", mend="work in another folder"
         )
-    lacks = [
-        word
-        for word, there in (("locks", knows_locks(here)), ("links", knows_links(here)))
-        if not there
-    ]
-    without = (
-        f" (its file system has no {' and no '.join(lacks)}; files take their place)"
-        if lacks
-        else ""
-    )
-    return Check("this folder", True, f"{here} can be written{without}")
+    supported = {"locks": knows_locks(here), "links": knows_links(here)}
+    missing = [name for name, works in supported.items() if not works]
+    remark = ""
+    if missing:
+        remark = f" (its file system has no {' and no '.join(missing)}; files replace them)"
+    return Check("this folder", True, f"{here} can be written{remark}")
 
 
 def _processes() -> Check:
@@ -176,42 +172,40 @@ def _renderer() -> Check:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
     )
-    said = result.stdout.strip().splitlines()
+    lines = result.stdout.strip().splitlines()
     if result.returncode == 0:
-        return Check("renderer", True, said[-1])
+        return Check("renderer", True, lines[-1])
     if result.returncode == _NO_RENDERER:
-        problem, mend = json.loads(said[-1])
+        problem, mend = json.loads(lines[-1])
         return Check("renderer", False, problem, mend=mend)
     reason = (result.stderr.strip().splitlines() or [ending(result.returncode)])[-1]
-    return Check(
-        "renderer",
-        False,
-        reason,
-        mend=mend if (mend := install_command("metaworld")) in reason else APT,
-    )
+    install = install_command("metaworld")
+    return Check("renderer", False, reason, mend=install if install in reason else APT)
 
 
 def _simulator(package: str, extra: str, *, required: bool) -> Callable[[], Check]:
+    """Checks whether a package is installed, without importing it."""
+
     def check() -> Check:
-        found = importlib.util.find_spec(package) is not None
-        detail = importlib.metadata.version(package) if found else "not installed"
-        return Check(package, found, detail, required, "" if found else install_command(extra))
+        if importlib.util.find_spec(package) is None:
+            return Check(package, False, "not installed", required, install_command(extra))
+        return Check(package, True, importlib.metadata.version(package), required)
 
     return check
 
 
 def _loaded(package: str, extra: str) -> Callable[[], Check]:
-    """A package that is cheap to import: an installed one may be broken."""
-    look = _simulator(package, extra, required=False)
+    """Checks a package by importing it, since an installed one may be broken."""
+    is_installed = _simulator(package, extra, required=False)
 
     def check() -> Check:
-        found = look()
-        if found.works:
+        installed = is_installed()
+        if installed.works:
             try:
                 load_package(package, "the extra", install_command(extra))
             except PackageError as error:
                 return Check(package, False, str(error), False, install_command(extra))
-        return found
+        return installed
 
     return check
 
@@ -224,31 +218,26 @@ def _encoder() -> Check:
 
 
 def _compiler() -> Check:
-    found = shutil.which("g++")
-    mend = "" if found else "sudo apt-get install -y g++"
-    return Check("compiler", bool(found), found or "no g++: --compile will not work", False, mend)
+    path = shutil.which("g++")
+    if path is None:
+        mend = "sudo apt-get install -y g++"
+        return Check("compiler", False, "no g++: --compile will not work", False, mend)
+    return Check("compiler", True, path, False)
 
 
 def _browser() -> Check:
-    found = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    mend = "" if found else "sudo apt-get install -y chromium"
-    return Check(
-        "browser", bool(found), found or "none: the report's own test is skipped", False, mend
-    )
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return Check("browser", True, path, False)
+    mend = "sudo apt-get install -y chromium"
+    return Check("browser", False, "none: the report's own test is skipped", False, mend)
 
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     mend = "" if free > 2 else "free some space, or work in another folder"
-    return Check(
-        "disk",
-        free > 2,
-        f"{free:.1f} GB free in {Path.cwd()} (the quickstart takes about 1 GB)",
-        True,
-        mend,
-    )
+    detail = f"{free:.1f} GB free in {Path.cwd()} (the quickstart takes about 1 GB)"
+    return Check("disk", free > 2, detail, True, mend)
 
 
 _CHECKS: dict[str, Callable[[], Check]] = {
@@ -277,13 +266,9 @@ _CHECKS: dict[str, Callable[[], Check]] = {
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # whatever is broken here is the finding
-        return Check(
-            name,
-            False,
-            f"{type(error).__name__}: {error}",
-            mend="install the package that it names again",
-        )
+    except Exception as error:  # whatever is broken is the result of the check
+        detail = f"{type(error).__name__}: {error}"
+        return Check(name, False, detail, mend="install the package that it names again")
 
 
 def _print(checks: Sequence[Check]) -> None:
@@ -297,9 +282,10 @@ def _print(checks: Sequence[Check]) -> None:
         rows.append((Text("ok", "green") if check.works else missing, check.name, check.detail))
     print_table(("", "", ""), rows, names=2)
     broken = [check.name for check in checks if check.required and not check.works]
-    say(
-        f"The main job cannot run: {', '.join(broken)}." if broken else "The main job can run here."
-    )
+    if broken:
+        say(f"The main job cannot run: {', '.join(broken)}.")
+    else:
+        say("The main job can run here.")
     for check in checks:
         if not check.works:
             say(f"{check.name}: {check.mend}")

@@ -1,4 +1,4 @@
-"""`manyparts evaluate`: success on goals never seen, or the difference between two results."""
+"""`manyparts evaluate`: success on goals never seen, or the difference of two results."""
 
 from __future__ import annotations
 
@@ -16,77 +16,80 @@ from manyparts.core.printing import say
 from manyparts.core.records import Precision
 
 if TYPE_CHECKING:
+    from manyparts.evaluation.episodes import Reference
     from manyparts.evaluation.results import Result
     from manyparts.planners import PlannerConfig
+
+PLANNER_NAMES = ("random-shooting", "cem", "mppi", "policy")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Run an agent on goals it never saw and report its success with intervals; or compare two
+    """Run an agent on goals it never saw, and print its success with intervals; or compare two
     evaluated runs.
 
-    A second call after a kill goes on where the first one stopped.
+    If the command is killed, call it again: it continues where it stopped.
     """
 
-    run: Positional[Path | None] = None
-    """A run or checkpoint folder; or expert or random, the ceiling and the floor, with --tasks and
-    --output."""
+    run: Positional[Annotated[Path | None, arg(metavar="RUN")]] = None
+    """A run or checkpoint folder. Or `expert` or `random`, a ceiling and a floor that need --tasks
+    and --output."""
 
     tasks: tuple[str, ...] = ()
-    """Tasks or splits; empty: the tasks it was trained on."""
+    """Tasks or splits, such as metaworld/mt10; if left out, the tasks the agent was trained on."""
 
     episodes: int = 20
-    """Episodes a task, each with another goal."""
+    """Episodes per task, each with another goal."""
 
     videos: int = 0
-    """Videos a task to keep of successes, and as many of failures."""
+    """Number of successes, and as many failures, that are filmed per task."""
 
     workers: int | None = None
-    """Simulator processes; None: one a core."""
+    """Simulator processes; if left out, one per core."""
 
     seed: int = 0
-    """Seed of the goals: the same seed shows every agent the same goals."""
+    """Seed of the goals. Agents that are evaluated with one seed meet the same goals."""
 
     prompts: str = "instruction"
-    """The prompts. A kind of prompt: the task's instruction (instruction); paraphrases that
-    training never used (held_out); the goal's own picture, or where the suite has none the scene as
-    the expert leaves it (goal_image); the expert in another scene, with its actions (demonstration)
-    or without (watched); two of these, such as instruction+goal_image; a degraded prompt (none,
-    other_goal_image, half_goal_image). Or an instruction of your own in quotes, such as "open the
-    drawer", for all tasks."""
+    """What the agent is asked for: a kind of prompt, or an instruction in quotes, such as "open the
+    drawer", for all tasks. Kinds are the task's instruction (instruction), a paraphrase that
+    training never used (held_out), an image of the goal (goal_image), the expert in another scene
+    with its actions (demonstration) or without (watched), two of these, such as
+    instruction+goal_image, and degraded prompts (none, other_goal_image, half_goal_image)."""
 
     prompt_task: str | None = None
-    """The task that the agent is told, whatever the environment's; None: its own."""
+    """The task whose prompts the agent gets; if left out, the environment's own."""
 
     max_steps: int | None = None
-    """Steps an episode; None: the suite's horizon."""
+    """Steps per episode; if left out, the suite's own maximum."""
 
     until_success: bool = False
-    """End an episode with its first solved step: much faster, but success at the last step then
-    says nothing."""
+    """End an episode with its first solved step. This is much faster, but success at the last step
+    then says nothing."""
 
     split: Literal["train", "validation", "evaluation"] = "evaluation"
-    """Which goals: the three sets never meet."""
+    """Which goals: the three sets have no goal in common."""
 
     device: str = "cpu"
-    """auto, cpu, cuda, cuda:N or mps: where the agent runs; each worker loads its own."""
+    """Where the agent runs: auto, cpu, cuda, cuda:1, mps. Each worker loads its own agent."""
 
     precision: Precision = "fp32"
-    """bf16: the agent computes in bfloat16, with weights rounded once."""
+    """Number format of the agent's computations. bf16: in bfloat16, with weights rounded once."""
 
     planner: Literal["random-shooting", "cem", "mppi", "policy"] | None = None
-    """What a dynamics model acts with; `--planner cem --help` has its settings."""
+    """What a dynamics model acts with; `manyparts evaluate --planner cem --help` lists its
+    settings."""
 
     output: Path | None = None
-    """Folder of the results; None: RUN/evaluation, and of a checkpoint of a run
+    """Folder of the results; if left out, RUN/evaluation, and of a checkpoint of a run
     RUN/evaluation-STEP."""
 
     overwrite: bool = False
-    """Replace results of other settings, or of the run before it was trained on, once the new ones
-    are whole."""
+    """Replace results of other settings, or of the run before it was trained on. Old results stay
+    until the new ones are complete."""
 
     compare: tuple[Path, Path] | None = None
-    """Two evaluated runs A B: print the difference A - B of their success with its interval."""
+    """Two evaluated runs A and B: print the difference A - B of their success with its interval."""
 
     measure: str = "success_any"
     """What --compare compares: success_any, success_last, return, length, or a measure of the
@@ -97,12 +100,13 @@ class Options:
 
 
 def main(arguments: Sequence[str]) -> int:
-    planner = _planner_asked_for(arguments)
+    """Run `manyparts evaluate`, and return its exit code."""
+    planner = _chosen_planner(arguments)
     if planner is None and any(argument.startswith("--planner.") for argument in arguments):
         raise UserError(
-            "settings of a planner without --planner; choices: random-shooting, cem, mppi, policy"
+            f"settings of a planner need --planner; choices: {', '.join(PLANNER_NAMES)}"
         )
-    options = parse(_options_with(planner), arguments, command="evaluate")
+    options = parse(options_with(planner), arguments, command="evaluate")
     if options.compare is not None:
         return _compare(*options.compare, options.measure, options.allow_mismatch)
     if options.run is None:
@@ -112,61 +116,80 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _evaluated(options: Options, run: Path) -> Result:
-    from manyparts.evaluation.episodes import REFERENCES, Reference
-    from manyparts.evaluation.protocol import evaluate, evaluate_reference
+    from manyparts.evaluation.episodes import REFERENCES
+    from manyparts.evaluation.protocol import evaluate
 
-    shared: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in (
-            "episodes",
-            "seed",
-            "workers",
-            "videos",
-            "max_steps",
-            "until_success",
-            "split",
-            "overwrite",
-        )
-    }
-    reference: Reference | None = next(
-        (name for name in REFERENCES if str(run) == name and not run.exists()), None
+    for name in REFERENCES:
+        if str(run) == name and not run.exists():
+            return _evaluated_reference(options, name)
+    return evaluate(
+        run,
+        tasks=options.tasks or None,
+        episodes=options.episodes,
+        seed=options.seed,
+        workers=options.workers,
+        videos=options.videos,
+        prompts=options.prompts,
+        prompt_task=options.prompt_task,
+        max_steps=options.max_steps,
+        until_success=options.until_success,
+        split=options.split,
+        output=options.output,
+        overwrite=options.overwrite,
+        device=options.device,
+        precision=options.precision,
+        planner=getattr(options, "planner_config", None),
     )
-    if reference is None:
-        told = {
-            name: getattr(options, name)
-            for name in ("prompts", "prompt_task", "output", "device", "precision")
-        }
-        planner = getattr(options, "planner_config", None)
-        return evaluate(run, tasks=options.tasks or None, planner=planner, **told, **shared)
+
+
+def _evaluated_reference(options: Options, name: Reference) -> Result:
+    """Evaluate an agent that learned nothing, which flags of learned agents do not fit."""
+    from manyparts.evaluation.protocol import evaluate_reference
+
     if not options.tasks or options.output is None:
-        raise UserError(f"{reference} is no run: it needs --tasks and --output")
-    usual, learned = Options(), ("prompts", "prompt_task", "device", "precision", "planner")
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in learned
-        if getattr(options, name) != getattr(usual, name)
+        raise UserError(f"{name} is no run: it needs --tasks and --output")
+    usual = Options()
+    unfit = [
+        f"--{field.replace('_', '-')}"
+        for field in ("prompts", "prompt_task", "device", "precision", "planner")
+        if getattr(options, field) != getattr(usual, field)
     ]
-    if given:
-        raise UserError(
-            f"{reference} learned nothing: {', '.join(given)} {'are' if given[1:] else 'is'} not for it"
-        )
-    return evaluate_reference(reference, options.tasks, output=options.output, **shared)
+    if unfit:
+        verb = "are" if len(unfit) > 1 else "is"
+        raise UserError(f"{name} learned nothing: {', '.join(unfit)} {verb} not for it")
+    return evaluate_reference(
+        name,
+        options.tasks,
+        output=options.output,
+        episodes=options.episodes,
+        seed=options.seed,
+        workers=options.workers,
+        videos=options.videos,
+        max_steps=options.max_steps,
+        until_success=options.until_success,
+        split=options.split,
+        overwrite=options.overwrite,
+    )
 
 
-def _planner_asked_for(arguments: Sequence[str]) -> PlannerConfig | None:
-    """The usual settings of the planner that the arguments name, if they name one that there is."""
-    words = [word for argument in arguments for word in argument.split("=", 1)]
-    asked = words[words.index("--planner") + 1 :][:1] if "--planner" in words else []
-    if not asked:
+def _chosen_planner(arguments: Sequence[str]) -> PlannerConfig | None:
+    """The usual settings of the planner that the arguments name; None for an unknown one, too."""
+    words: list[str] = []
+    for argument in arguments:
+        words += argument.split("=", 1)
+    if "--planner" not in words[:-1]:
+        return None
+    name = words[words.index("--planner") + 1]
+    if name not in PLANNER_NAMES:
         return None
     from manyparts.planners import PLANNERS  # loads torch, which takes seconds
 
-    return PLANNERS[asked[0]]() if asked[0] in PLANNERS else None
+    return PLANNERS[name]()
 
 
-def _options_with(planner: PlannerConfig | None) -> type[Options]:
-    """`Options` with one more field, `planner_config`, whose fields are flags, where a planner is
-    asked for."""
+def options_with(planner: PlannerConfig | None) -> type[Options]:
+    """`Options` with one more field, `planner_config`, whose fields are flags; without a planner
+    `Options` alone."""
     if planner is None:
         return Options
     flags: Any = Annotated[type(planner), arg(name="planner")]
@@ -177,7 +200,7 @@ def _options_with(planner: PlannerConfig | None) -> type[Options]:
 
 
 def print_result(result: Result) -> None:
-    """The table of success with intervals, on stdout."""
+    """Print the table of success with intervals."""
     from manyparts.cli.console import print_table
 
     heads, rows, mean = result.table()
@@ -188,12 +211,11 @@ def _compare(a: Path, b: Path, measure: str, allow_mismatch: bool) -> int:
     from manyparts.cli.console import print_table
     from manyparts.evaluation.results import compare
 
-    found = compare(a, b, allow_mismatch=allow_mismatch, measure=measure)
-    for mismatch in found.mismatches:
+    comparison = compare(a, b, allow_mismatch=allow_mismatch, measure=measure)
+    for mismatch in comparison.mismatches:
         say(f"warning: the results differ in {mismatch}", error=True)
-    print_table(*found.table())
-    named = "success" if measure == "success_any" else measure
-    say(
-        f"{named} of A ({a}) {found.a.mean:.2f}, of B ({b}) {found.b.mean:.2f}, over {len(found.per_task)} tasks"
-    )
+    print_table(*comparison.table())
+    name = "success" if measure == "success_any" else measure
+    means = f"{comparison.a.mean:.2f}, of B ({b}) {comparison.b.mean:.2f}"
+    say(f"{name} of A ({a}) {means}, over {len(comparison.per_task)} tasks")
     return 0

@@ -1,4 +1,4 @@
-"""`manyparts list`: what there is to choose from, by name."""
+"""`manyparts list`: presets, tasks and so on by name, each with a line that says what it is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError, closest
@@ -16,26 +17,25 @@ from manyparts.core.errors import UserError, closest
 
 @dataclass(frozen=True)
 class Options:
-    """Print the names that other commands take, with a line on each."""
+    """Print the names that other commands take, each with a line that says what it is."""
 
-    kind: Positional[str]
+    kind: Positional[Annotated[str, arg(metavar="KIND")]]
     """What to list: presets, tasks, studies, methods, planners or benchmarks."""
 
-    filter: Positional[str] = ""
-    """Show only names that contain this text."""
+    filter: Positional[Annotated[str, arg(metavar="TEXT")]] = ""
+    """Show only names that contain this text, such as dualmind."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts list`, and return its exit code."""
     options = parse(Options, arguments, command="list")
     if options.kind not in KINDS:
         raise UserError(f"unknown list {options.kind!r}; choices: {', '.join(KINDS)}")
     every = KINDS[options.kind]()
     shown = {name: what for name, what in every.items() if options.filter in name}
     if not shown:
-        every_one = f"manyparts list {options.kind}"
-        raise UserError(
-            f"no name has {options.filter!r} in it; {closest(options.filter, every, command=every_one)}"
-        )
+        near = closest(options.filter, every, command=f"manyparts list {options.kind}")
+        raise UserError(f"no name has {options.filter!r} in it; {near}")
     from manyparts.cli.console import print_table
 
     print_table([options.kind, "what it is"], [[name, what] for name, what in shown.items()])
@@ -43,34 +43,35 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def presets() -> dict[str, str]:
-    """Training configurations, by what their functions say of themselves."""
+    """Training configurations, with the first sentence on the function that makes each."""
     from manyparts.methods import preset_function, preset_names
 
-    made = {name: preset_function(name) for name in preset_names()}
-    return {
-        name: " ".join([_summary(make), *map("({})".format, arguments)])
-        for name, (make, arguments) in made.items()
-    }
+    rows = {}
+    for name in preset_names():
+        make, arguments = preset_function(name)
+        rows[name] = " ".join([_summary(make), *(f"({argument})" for argument in arguments)])
+    return rows
 
 
 def tasks() -> dict[str, str]:
-    """Tasks by their instruction, and splits by how many tasks they have."""
+    """Tasks with their instructions, and splits with the number of their tasks."""
     from manyparts.envs import registry
 
-    return {
-        name: what
-        for suite in registry.suite_names()
-        for name, what in registry.listed(suite).items()
-    }
+    rows = {}
+    for suite in registry.suite_names():
+        rows |= registry.listed(suite)
+    return rows
 
 
 def studies() -> dict[str, str]:
+    """Studies, with the first sentence of their descriptions."""
     from manyparts.studies import STUDIES, find_study
 
     return {name: _first_sentence(find_study(name).description) for name in STUDIES}
 
 
 def methods() -> dict[str, str]:
+    """Methods, with the first sentence on the module of each."""
     from manyparts.methods import preset_names
 
     names = dict.fromkeys(name.partition("/")[0] for name in preset_names())
@@ -82,12 +83,14 @@ def methods() -> dict[str, str]:
 
 
 def planners() -> dict[str, str]:
+    """Planners, with the first sentence on the module of each."""
     from manyparts.planners import PLANNERS
 
     return {name: _summary(inspect.getmodule(kind)) for name, kind in PLANNERS.items()}
 
 
 def benchmarks() -> dict[str, str]:
+    """Benchmarks, which only a clone has."""
     from manyparts.cli.bench import load_benchmarks
 
     return dict(load_benchmarks().BENCHMARKS)
@@ -103,14 +106,10 @@ KINDS: Mapping[str, Callable[[], dict[str, str]]] = {
 }
 
 
-def _of(arguments: Sequence[str]) -> str:
-    return f"({', '.join(arguments)})" if arguments else ""
-
-
 def _summary(documented: object) -> str:
     return _first_sentence(inspect.getdoc(documented) or "")
 
 
 def _first_sentence(text: str) -> str:
-    """Without its full stop."""
+    """The first sentence of a text, without its full stop."""
     return re.split(r"(?<!et al)\. ", " ".join(text.split("\n\n")[0].split()))[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Flags to a frozen dataclass through tyro, with every rejection as one line."""
+"""Command-line flags to a frozen dataclass through tyro, with every rejection as one line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import tyro
 
+from manyparts.cli.help_page import tidy
 from manyparts.core.arguments import path_of
 from manyparts.core.errors import UserError, closest
 from manyparts.core.naming import FORMER_FLAGS
@@ -46,13 +47,14 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
             parsed = _tyro(kind, arguments, command, default)
     except SystemExit as stop:
         if stop.code in (0, None):
-            print(_without_none(page.getvalue()), end="")
+            print(tidy(page.getvalue()), end="")
             raise
-        unknown = _unknown_flag(arguments, flags(kind, default=default), command)
-        missing = _missing_flags(kind, messages.getvalue())
-        said = f"missing {missing}; see manyparts {command} --help" if missing else None
+        text = messages.getvalue()
+        reason = _unknown_flag(arguments, flags(kind, default=default), command)
+        if reason is None and (missing := _missing_flags(kind, text)):
+            reason = f"missing {missing}; see manyparts {command} --help"
         raise UserError(
-            unknown or said or f"{_one_line(messages.getvalue())} (`manyparts {command} --help`)"
+            reason or f"{_one_line(text)} (`manyparts {command} --help` lists all flags)"
         ) from None
     print(page.getvalue(), end="")
     print(messages.getvalue(), file=sys.stderr, end="")
@@ -60,8 +62,13 @@ def parse(kind: type[T], arguments: Sequence[str], *, command: str, default: T |
 
 
 def flags(kind: type[Any], *, default: Any = None) -> list[str]:
-    """Every flag that `parse` knows for `kind`, in the order of its fields, those of nested configs
-    after a dot."""
+    """Every flag that `parse` takes for `kind`, in the order of its fields; those of nested configs
+    have a dot before their names.
+
+    Args:
+        kind: the dataclass whose fields are flags.
+        default: values of all fields; None: the class's own.
+    """
     return ["--help", *_flags_below(kind, default, "")]
 
 
@@ -79,7 +86,7 @@ def _flags_below(kind: type[Any], default: Any, prefix: str) -> Iterator[str]:
 
 
 def _flags_of(name: str, hint: Any, value: Any, prefix: str) -> Iterator[str]:
-    """Those of one field: of a config, or a mapping of configs, the flags of its fields."""
+    """The flags of one field; of a config, or a mapping of configs, those of its fields."""
     below = f"{prefix}{name}." if name else prefix
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield from _flags_below(type(value), value, below)
@@ -105,12 +112,13 @@ def _without_marks(hint: Any) -> Any:
 
 
 def _is_config_or_none(hint: Any) -> bool:
-    """Whether a field holds a config, or as here nothing, which has no flags."""
+    """Whether a field may hold a config. It is asked only of one that holds None, and then there
+    are no flags."""
     return any(dataclasses.is_dataclass(part) for part in typing.get_args(hint))
 
 
 def _flag_of_today(argument: str) -> str:
-    """The argument, a flag of 0.1 by its name of today. Says so."""
+    """The argument; a flag of 0.1 gets its name of today, and a line on stderr says so."""
     former, equals, value = argument.partition("=")
     written = former.replace("_", "-")
     for flag, before in FORMER_FLAGS.items():
@@ -118,16 +126,6 @@ def _flag_of_today(argument: str) -> str:
             say(f"{former} is called {flag} now; the former name is taken until 0.3", error=True)
             return f"{flag}{equals}{value}"
     return argument
-
-
-def _without_none(page: str) -> str:
-    """A help page whose choices do not offer None: a flag that is left out is None."""
-    return (
-        page.replace("{None}|", "")
-        .replace("{None,", "{")
-        .replace(",None}", "}")
-        .replace("(default: None)", "")
-    )
 
 
 def _with_whole_paths(options: Any) -> Any:
@@ -156,18 +154,19 @@ def _tyro(kind: type[T], arguments: Sequence[str], command: str, default: T | No
     )
 
 
-def _unknown_flag(arguments: Sequence[str], known: Sequence[str], command: str) -> str | None:
+def _unknown_flag(arguments: Sequence[str], flags: Sequence[str], command: str) -> str | None:
+    """What is wrong with the first argument that is no flag of the command; None if all are."""
     every = f"manyparts {command} --help"
     for argument in arguments:
-        given = argument.partition("=")[0]
-        flag = given.replace("_", "-")
-        if re.match(r"--?[a-zA-Z]", flag) and flag not in known:
-            return f"unknown flag {given}; {closest(flag, known, command=every)}"
+        written = argument.partition("=")[0]
+        flag = written.replace("_", "-")
+        if re.match(r"--?[a-zA-Z]", flag) and flag not in flags:
+            return f"unknown flag {written}; {closest(flag, flags, command=every)}"
     return None
 
 
 def _missing_flags(kind: type[Any], message: str) -> str:
-    """The flags, and the arguments without one in capitals, that tyro's message says are missing;
+    """The flags that tyro's message says are missing, and arguments without a flag in capitals;
     empty if none are."""
     if not re.search(r"Missing from|[Rr]equired option|[Mm]issing ", message):
         return ""
@@ -187,7 +186,7 @@ def _missing_flags(kind: type[Any], message: str) -> str:
 
 
 def _one_line(box: str) -> str:
-    """What stands between the title and the first rule of tyro's boxed message."""
+    """The text between the title and the first rule of tyro's boxed message."""
     lines = [line.strip("│|╭╮╰╯ ") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]]
     message = ""
     for line in lines:

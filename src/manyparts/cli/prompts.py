@@ -1,12 +1,13 @@
-"""`manyparts prompts`: whether success follows what the agent is told."""
+"""`manyparts prompts`: how far success follows the prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from manyparts.cli.parsing import parse
 from manyparts.core.errors import UserError
@@ -15,42 +16,45 @@ from manyparts.evaluation.prompt_kinds import Prompts
 
 @dataclass(frozen=True)
 class Options:
-    """Evaluate an agent under every kind of prompt that it was trained for, sound and degraded, and
-    under every task's prompt in every task's scenes.
+    """Measure how far success follows the prompt: with every kind of prompt that the agent was
+    trained for, sound and degraded, and with every task's prompt in every task's scenes.
 
-    A second call after a kill goes on where the first one stopped.
+    If the command is killed, call it again: it continues where it stopped.
     """
 
-    run: Positional[Path | None] = None
+    run: Positional[Annotated[Path | None, arg(metavar="RUN")]] = None
     """A run or checkpoint folder; results go into its folder `prompts`."""
 
     tasks: tuple[str, ...] = ()
-    """Tasks or splits; empty: the tasks it was trained on."""
+    """Tasks or splits; if left out, the tasks the agent was trained on."""
 
     episodes: int = 10
-    """Episodes a task and prompt, each with a goal that training never saw."""
+    """Episodes per task and prompt, each with a goal that training never saw."""
 
     matrix_with: Prompts = "instruction"
-    """The kind of prompt by which every task is told in every task's scenes."""
+    """The kind of prompt with which each task is asked for in each task's scenes."""
 
     workers: int | None = None
-    """Simulator processes; None: one a core."""
+    """Simulator processes; if left out, one per core."""
 
     seed: int = 0
     """Seed of the goals."""
 
     max_steps: int | None = None
-    """Steps an episode; None: the suite's horizon."""
+    """Steps per episode; if left out, the suite's own maximum."""
 
     overwrite: bool = False
-    """Replace results of other settings, or of the run before it was trained on, once the new ones
-    are whole."""
+    """Replace results of other settings, or of the run before it was trained on. Old results stay
+    until the new ones are complete."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts prompts`, and return its exit code."""
     options = parse(Options, arguments, command="prompts")
     if options.run is None:
-        raise UserError("missing RUN, the folder of the run to evaluate")
+        raise UserError(
+            "missing RUN, the folder of the run to evaluate; see manyparts prompts --help"
+        )
     from rich.text import Text
 
     from manyparts.cli.console import print_table
@@ -77,5 +81,5 @@ def main(arguments: Sequence[str]) -> int:
             Text(f"{success[scene].mean:.2f}", "bold" if scene == task else "") for scene in scenes
         )
         rows.append((task, *cells))
-    print_table(("told, in scenes of", *(scene.partition("/")[2] for scene in scenes)), rows)
+    print_table(("prompt, in scenes of", *(scene.partition("/")[2] for scene in scenes)), rows)
     return 0

@@ -1,4 +1,4 @@
-"""`manyparts quickstart`: the main job from an empty folder to a report, each stage an ordinary
+"""`manyparts quickstart`: the whole way from an empty folder to a report, each stage an ordinary
 command."""
 
 from __future__ import annotations
@@ -32,47 +32,54 @@ TASKS = tuple(
 
 @dataclass(frozen=True)
 class Options:
-    """Collect six Meta-World tasks, train both phases, evaluate on goals never seen, write the
-    report.
+    """Collect demonstrations of six Meta-World tasks, train both phases, evaluate on goals that
+    training never saw, and write the report.
 
-    A second call after a kill goes on where the first one stopped and skips what is finished.
+    If the command is killed, call it again: it continues where it stopped.
     """
 
     output: Path = Path("runs/quickstart")
-    """Folder of the data, the two runs and the report."""
+    """Folder of the dataset, the two runs and the report."""
 
     tasks: tuple[str, ...] = TASKS
-    """Tasks to learn."""
+    """Tasks to learn; `manyparts list tasks` shows all."""
 
     preset: Literal["debug", "laptop", "base"] = "laptop"
-    """Size of the model and length of training."""
+    """Size of the model and length of training. debug: seconds, learns nothing. laptop: two cores.
+    base: a GPU."""
 
     demonstrations: int = 50
-    """Demonstrations a task."""
+    """Demonstrations per task."""
 
     episodes: int = 20
-    """Evaluated episodes a task, each with a goal that training never saw."""
+    """Evaluated episodes per task, each with a goal that training never saw."""
 
     videos: int = 2
-    """Videos a task to keep of successes, and as many of failures."""
+    """Number of successes, and as many failures, that are filmed per task."""
 
     workers: int | None = None
-    """Simulator processes; None: one a core."""
+    """Simulator processes; if left out, one per core."""
 
     seed: int = 0
-    """Seed of everything."""
+    """Seed of data, training and evaluation."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of the job. finished: what it makes is already there."""
+    """One command of the quickstart."""
 
     title: str
+    """What it does, in a word or two."""
+
     arguments: Sequence[str]
+    """The words after `manyparts`."""
+
     finished: bool = False
+    """Whether its result is there already."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts quickstart`, and return its exit code."""
     options = parse(Options, arguments, command="quickstart")
     began, times = time.monotonic(), []
     todo = stages(options)
@@ -91,8 +98,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def stages(options: Options) -> list[Stage]:
-    """The commands in their order. Raises UserError if the output folder holds the data of other
-    settings."""
+    """The commands in their order.
+
+    Raises:
+        UserError: the output folder has a dataset of other settings.
+    """
     data, first, second = (str(options.output / name) for name in ("data", "phase1", "phase2"))
     seed = ["--seed", str(options.seed)]
     workers = [] if options.workers is None else ["--workers", str(options.workers)]
@@ -133,16 +143,18 @@ def stages(options: Options) -> list[Stage]:
 
 
 def _is_collected(data: Path, options: Options) -> bool:
+    """Whether the dataset is there, with these settings."""
     if not data.exists():
         return False
     from manyparts.envs import registry
 
     path = data / "meta" / "collection.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        collection = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{data} exists and is not what a quickstart collected ({error}); choose another --output"
+            f"{data} exists and was not collected by a quickstart ({error}); choose another "
+            "--output"
         ) from None
     wanted = {
         "tasks": registry.expand(options.tasks),
@@ -150,17 +162,18 @@ def _is_collected(data: Path, options: Options) -> bool:
         "seed": options.seed,
     }
     different = [
-        f"{key} was {found.get(key)}, is {value}"
+        f"{key} was {collection.get(key)}, is {value}"
         for key, value in wanted.items()
-        if found.get(key) != value
+        if collection.get(key) != value
     ]
     if different:
         raise UserError(
-            f"{data} was collected otherwise ({'; '.join(different)}); choose another --output"
+            f"{data} was collected with other settings ({'; '.join(different)}); choose another "
+            "--output"
         )
     return True
 
 
 def _resume(run: str) -> list[str]:
-    """A run that was begun is resumed; one that is complete then has nothing left to do."""
+    """The flag that resumes a run, if there is one; if it is complete, there is nothing to do."""
     return ["--resume"] if (Path(run) / "config.json").exists() else []

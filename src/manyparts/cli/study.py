@@ -25,55 +25,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """Run a study: a declared list of collections, runs and evaluations, and the tables and report
-    that answer it.
+    """Run a study: a declared list of collections, training runs and evaluations, with tables and a
+    report of the results.
 
-    As many processes work as there are cores. Work that several methods share is done once. A
-    second call after a kill goes on where the first one stopped and skips what is done; a stage
-    that fails is named with its log, the others go on, and the exit code is 1. `--list` shows what
-    would be run.
+    Stages that several methods share are run once. If the command is killed, call it again: it
+    continues where it stopped. If a stage fails, its log is named, the others go on, and the exit
+    code is 1. `--list` shows what would be run.
     """
 
-    name: Positional[str] = ""
-    """The study, such as dualmind, or with its preset in one word, such as dualmind-laptop."""
+    name: Positional[Annotated[str, tyro.conf.arg(metavar="NAME")]] = ""
+    """The study, such as dualmind, or the study and its preset in one word, such as
+    dualmind-laptop; `manyparts list studies` shows all."""
 
     output: Path | None = None
-    """Folder of the stages, results.json and report.html; None: studies/NAME-PRESET."""
+    """Folder of the stages, results.json and report.html; if left out, studies/NAME-PRESET."""
 
     preset: str | None = None
-    """Size: debug (seconds, for tests), laptop (hours on two cores) or paper; None: laptop."""
+    """Size of the study: debug (seconds, for tests), laptop (hours on two cores) or paper; if left
+    out, laptop."""
 
     seeds: int | None = None
-    """Training seeds of each method; None: the study's own number."""
+    """Number of training seeds per method; if left out, the study's own."""
 
     only: tuple[str, ...] = ()
-    """Methods to run, such as "dual-phase" "imitation only"; empty: all. Tables show whatever is
-    done."""
+    """Methods to run, such as "dual-phase" "imitation only"; if left out, all. Tables show all
+    results that are there."""
 
     workers: int | None = None
-    """Processes, each with one thread; None: one a core."""
+    """Processes, each with one thread; if left out, one per core."""
 
     environments: tuple[str, ...] = ()
-    """Of the study representations: where methods are compared, such as pointmass doors; empty: the
+    """Study representations: where methods are compared, such as pointmass doors; if left out, the
     preset's."""
 
     objectives: tuple[str, ...] = ()
-    """Of representations: which objectives and baselines, such as inverse-dynamics states; empty:
-    all."""
+    """Study representations: objectives and baselines, such as inverse-dynamics states; if left
+    out, all."""
 
     pretrain_sizes: tuple[int, ...] = ()
-    """Of representations: numbers of pretraining trajectories, an equal part for each task and at
-    least one; empty: the preset's."""
+    """Study representations: numbers of pretraining trajectories, an equal part for each task and
+    at least one; if left out, the preset's."""
 
     finetune_sizes: tuple[int, ...] = ()
-    """Of representations: numbers of demonstrations of the evaluated task; empty: the preset's."""
+    """Study representations: numbers of demonstrations of the evaluated task; if left out, the
+    preset's."""
 
     pretrain_steps: int | None = None
-    """Of representations: optimiser steps of every pretraining; None: the preset's."""
+    """Study representations: optimiser steps of every pretraining; if left out, the preset's."""
 
     data: str | None = None
-    """Of representations: your own dataset instead of the environments; actions of --holdout-task
-    are predicted after a few of its demonstrations, no simulator is needed."""
+    """Study representations: a dataset of your own instead of the environments. Actions of
+    --holdout-task are predicted after a few of its demonstrations; no simulator is needed."""
 
     holdout_task: str | None = None
     """With --data: the task, by name or instruction, that pretraining does not see."""
@@ -83,6 +85,7 @@ class Options:
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts study`, and return its exit code."""
     options = parse(Options, arguments, command="study")
     from manyparts import studies
     from manyparts.studies.engine.runner import run_stages
@@ -100,13 +103,13 @@ def main(arguments: Sequence[str]) -> int:
         )
     seeds = options.seeds or study.seeds
     measurements = study.measurements(preset, seeds)
-    wanted = _wanted(measurements, options.only)
+    chosen = _of_methods(measurements, options.only)
     output = options.output or Path("studies") / f"{name}-{preset}"
     if options.listing:
-        _print_stages([(each.method, stages_of([each])) for each in wanted], output)
+        _print_stages([(each.method, stages_of([each])) for each in chosen], output)
         return 0
     outcome = run_stages(
-        stages_of(wanted),
+        stages_of(chosen),
         output,
         manifest={"study": name, "preset": preset},
         workers=options.workers,
@@ -121,10 +124,11 @@ def _offline(name: str, preset: str, options: Options) -> int:
     from manyparts.studies.library import offline, representations
 
     if name != representations.STUDY.name:
-        raise UserError(f"--data is of the study representations, not of {name}")
+        raise UserError(f"--data is a flag of the study representations, not of {name}")
     if options.data is None or options.holdout_task is None:
         raise UserError(
-            "--data and --holdout-task belong together: the dataset, and its task to be told apart"
+            "--data and --holdout-task belong together: the dataset, and its task that pretraining "
+            "does not see"
         )
     if (
         options.environments
@@ -133,8 +137,8 @@ def _offline(name: str, preset: str, options: Options) -> int:
         or options.only
     ):
         raise UserError(
-            "--environments, --pretrain-sizes, --pretrain-steps and --only are not for --data; --objectives chooses "
-            "methods"
+            "--environments, --pretrain-sizes, --pretrain-steps and --only are not for --data; "
+            "--objectives chooses methods"
         )
     size = offline.size_of(preset)
     chosen = offline.trials(
@@ -162,6 +166,7 @@ def _offline(name: str, preset: str, options: Options) -> int:
 
 
 def _print_offline(rows: Sequence[Row]) -> None:
+    """Print a row for each method and number of demonstrations."""
     from manyparts.cli.console import print_table
 
     cells = []
@@ -172,67 +177,76 @@ def _print_offline(rows: Sequence[Row]) -> None:
             (row.method, str(row.demonstrations), error, probe, str(row.seeds), str(row.episodes))
         )
     heads = ("method", "demonstrations", "error", "state probe", "seeds", "episodes")
-    print_table(heads, cells, title="error of actions: 0 the expert, 1 the mean action")
+    print_table(
+        heads, cells, title="error of actions: 0 is the expert's, 1 that of the mean action"
+    )
 
 
 def _chosen(study: Study, options: Options) -> Study:
-    """The study of what flags choose of it."""
+    """The study, or the part of it that flags choose."""
     from manyparts.studies.library import representations
 
     names = [field.name for field in fields(representations.Choice)]
-    given = {
+    chosen = {
         name: getattr(options, name) for name in names if getattr(options, name) not in ((), None)
     }
-    if not given:
+    if not chosen:
         return study
     if study.name != representations.STUDY.name:
-        flag = next(iter(given)).replace("_", "-")
-        raise UserError(f"--{flag} is of the study representations, not of {study.name}")
-    return representations.study(representations.Choice(**given))
+        flag = next(iter(chosen)).replace("_", "-")
+        raise UserError(f"--{flag} is a flag of the study representations, not of {study.name}")
+    return representations.study(representations.Choice(**chosen))
 
 
 def _name_and_preset(options: Options) -> tuple[str, str]:
-    """ "dualmind-laptop" is the study dualmind with the preset laptop."""
+    """The names of the study and its preset; "dualmind-laptop" has both."""
     from manyparts import studies
 
     if not options.name:
-        raise UserError(f"missing NAME, the study to run; choices: {', '.join(studies.STUDIES)}")
-    known = [
+        raise UserError("missing NAME, the study to run; `manyparts list studies` shows all")
+    matching = [
         name
         for name in studies.STUDIES
         if options.name == name or options.name.startswith(f"{name}-")
     ]
-    if not known:
+    if not matching:
         near = closest(options.name, studies.STUDIES, command="manyparts list studies")
         raise UserError(f"unknown study {options.name!r}; {near}")
-    name = max(known, key=len)
+    name = max(matching, key=len)
     suffix = options.name.removeprefix(name).removeprefix("-")
     if suffix and options.preset and suffix != options.preset:
         raise UserError(
-            f"study {options.name} and --preset {options.preset} contradict each other; give one of them"
+            f"study {options.name} and --preset {options.preset} contradict each other; pass one "
+            "of them"
         )
     return name, suffix or options.preset or "laptop"
 
 
-def _wanted(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Measurement]:
+def _of_methods(measurements: Sequence[Measurement], only: Sequence[str]) -> list[Measurement]:
+    """The measurements of these methods, or all if none is named."""
     from manyparts.studies.engine.study import methods_of
 
-    known = methods_of(measurements)
+    methods = methods_of(measurements)
     for method in only:
-        if method not in known:
-            raise UserError(f"unknown method {method!r}; {closest(method, known)}")
+        if method not in methods:
+            raise UserError(f"unknown method {method!r}; {closest(method, methods)}")
     return [each for each in measurements if not only or each.method in only]
 
 
 def _print_stages(measured: Sequence[tuple[str, Sequence[Stage]]], output: Path) -> None:
-    """One line a stage: done or not, its folder, and the methods it is for. measured: each
-    measurement's method, and its stages with those they need."""
+    """Print a line for each stage: done or not, its folder, and the methods it is for.
+
+    Args:
+        measured: each measurement's method, and its stages with those they need.
+        output: the study's folder.
+    """
     from manyparts.studies.engine.stages import folder, left_to_do
 
-    users: dict[str, dict[str, None]] = {}
-    stages = {stage.key: stage for _, needed in measured for stage in needed}
+    stages: dict[str, Stage] = {}
+    users: dict[str, dict[str, None]] = {}  # methods by stage; a dict keeps their order
     for method, needed in measured:
         for stage in needed:
+            stages[stage.key] = stage
             users.setdefault(stage.key, {})[method] = None
     to_do = {stage.key for stage in left_to_do(list(stages.values()), output)}
     for key, stage in stages.items():
@@ -246,6 +260,7 @@ def _some(methods: Sequence[str]) -> str:
 
 
 def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], output: Path) -> None:
+    """Save and print the results that are there, and write the report."""
     from manyparts.studies.engine.report import write_report
     from manyparts.studies.engine.results import gather
 
@@ -259,22 +274,24 @@ def _conclude(study: Study, preset: str, measurements: Sequence[Measurement], ou
 
 
 def _print_result(study: Study, result: StudyResult) -> None:
-    """A table a setting, then what became of the claims."""
+    """Print a table for each setting, then the verdicts on the study's claims."""
     from manyparts.cli.console import print_table
     from manyparts.evaluation.statistics import bounded
 
     for setting in result.settings:
-        beside = (f"{study.reference} less this", "P") if result.compares(setting) else ()
+        compares = result.compares(setting)
+        more_heads = (f"{study.reference} minus this", "P") if compares else ()
         rows = []
         for row in result.in_setting(setting):
-            found = result.comparison(study.reference, row.method, setting)
-            compared = ["" for _ in beside]
-            if found is not None:
-                compared = [bounded(found.difference, signed=True), f"{found.probability.mean:.2f}"]
+            comparison = result.comparison(study.reference, row.method, setting)
+            compared = ["" for _ in more_heads]
+            if comparison is not None:
+                difference = bounded(comparison.difference, signed=True)
+                compared = [difference, f"{comparison.probability.mean:.2f}"]
             solved = f"{row.solved} of {len(row.tasks)}"
             cost = [len(row.seeds), row.training_steps, f"{row.core_hours:.2f}"]
             rows.append((row.method, bounded(row), *compared, solved, *map(str, cost)))
-        heads = ("method", study.score, *beside, "solved", "seeds", "steps", "core hours")
+        heads = ("method", study.score, *more_heads, "solved", "seeds", "steps", "core hours")
         print_table(heads, rows, title=setting)
     for verdict in result.verdicts:
         if verdict.verdict != "not measured":
@@ -282,14 +299,14 @@ def _print_result(study: Study, result: StudyResult) -> None:
 
 
 def _exit_code(outcome: Outcome, output: Path) -> int:
-    """1 if a stage failed; their logs are named once more, after the tables."""
+    """1 if a stage failed; their logs are named again, after the tables."""
     from manyparts.studies.engine.stages import LOG, folder
 
     for stage in outcome.failed:
         say(f"failed: {folder(stage, output) / LOG}", error=True)
     if outcome.blocked:
         print(
-            f"{len(outcome.blocked)} stages wait for these; the same command tries again",
+            f"{len(outcome.blocked)} stages wait for these; call the same command to try again",
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0

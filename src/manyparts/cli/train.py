@@ -1,4 +1,5 @@
-"""`manyparts train`: one phase of a method on a dataset, every field of the preset a flag."""
+"""`manyparts train`: one phase of a method on a dataset, with a flag for every field of its
+preset."""
 
 from __future__ import annotations
 
@@ -20,38 +21,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Train one phase of a method on a dataset, or on a mixture of several. A run that was killed
-    goes on with --resume."""
+    """Train one phase of a method on a dataset, or on a mixture of several.
 
-    data: tuple[str, ...]
+    A run that was killed continues with --resume.
+    """
+
+    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="DATASET ...")]
     """The dataset: a folder or file, hf://owner/name@revision, or with --buffer-frames a URL such
-    as s3://bucket/set. Of several, every batch has windows of each."""
+    as s3://bucket/set. Of several datasets, every batch has windows of each."""
 
     weights: tuple[float, ...] = ()
-    """How much of every batch each dataset gives, such as 2 1; none: each as much."""
+    """Relative size of each dataset's part of every batch, such as 2 1; if left out, all parts are
+    equal."""
 
     temperature: float | None = None
-    """Multiply weights by frames^(1 / temperature): 1 draws every frame as often as any other,
-    large ones every dataset as often as any other."""
+    """Multiply the weights by frames^(1 / temperature). At 1 every frame is drawn equally often, at
+    large values every dataset is."""
 
     embodiment: tuple[str, ...] = ()
-    """The robot's name, one for all datasets or one for each; none: what they say themselves.
-    Datasets that do not name their robot are of one where cameras, state and actions are equal."""
+    """The robot's name, one for all datasets or one for each; if left out, the names in the
+    datasets. Datasets without a name are of one robot if cameras, state and actions are equal."""
 
     output: Path
-    """The run's folder: config, metrics, checkpoints."""
+    """The run's folder, for config, metrics and checkpoints."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A run or checkpoint whose weights this run starts from: phase II names its phase I."""
+    """A run or checkpoint whose weights this run starts from, such as phase I for phase II."""
 
     resume: bool = False
     """Continue the run in --output from its last checkpoint."""
 
     device: str = "auto"
-    """Where to train: auto, cpu, cuda, cuda:1, mps."""
+    """Where to train: auto, cpu, cuda, cuda:1, mps. auto takes a GPU if there is one."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run `manyparts train`, and return its exit code."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: manyparts train PRESET --data DATASET --output RUN [FLAGS]\n")
         print("`manyparts list presets` shows the presets, such as dualmind/phase1-laptop.")
@@ -65,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"unknown preset {name!r}; {closest(name, names, command='manyparts list presets')}"
         )
-    options: Any = parse(_options_with(preset(name)), rest, command=f"train {name}")
+    options: Any = parse(options_with(preset(name)), rest, command=f"train {name}")
     from manyparts.training.distributed.ranks import first_process
     from manyparts.training.train import train
 
@@ -86,19 +91,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _preset_of(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, list[str]]:
-    """The preset, wherever it stands, and the other arguments. Raises UserError if there is
-    none."""
+    """The preset, wherever it stands, and the other arguments.
+
+    Raises:
+        UserError: there is no preset.
+    """
     if not arguments[0].startswith("-"):
         return arguments[0], list(arguments[1:])
-    for place, argument in enumerate(arguments):
+    for position, argument in enumerate(arguments):
         if argument in names:
-            return argument, [*arguments[:place], *arguments[place + 1 :]]
+            return argument, [*arguments[:position], *arguments[position + 1 :]]
     raise UserError(
         "missing PRESET, such as dualmind/phase1-laptop; `manyparts list presets` shows all"
     )
 
 
-def _options_with(config: TrainConfig) -> type[Options]:
+def options_with(config: TrainConfig) -> type[Options]:
     """`Options` with one more field, `config`, whose fields are flags with this config's values."""
     flags: Any = Annotated[type(config), tyro.conf.arg(name="")]
     field = ("config", flags, dataclasses.field(default=config))

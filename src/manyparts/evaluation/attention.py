@@ -1,4 +1,4 @@
-"""Where an agent's visual tokens look along an episode: kept by the evaluation, drawn in the
+"""Where an agent's visual tokens look along an episode: saved by the evaluation, drawn in the
 report."""
 
 from __future__ import annotations
@@ -22,30 +22,36 @@ if TYPE_CHECKING:
     from manyparts.agents.policy import PolicyAgent
 
 STEPS_SHOWN = 6
-_COLOUR, _STRONGEST = np.array([230, 60, 0]), 0.85
-_PALE = (70, 235)  # what black and white become
+_COLOUR, _MAX_OPACITY = np.array([230, 60, 0]), 0.85
+_PALE = (70, 235)  # the greys that black and white become
 
 
 @dataclass(frozen=True)
 class Attention:
-    """Frames that an agent saw in one episode, and where its visual tokens looked in them.
-
-    steps: int64 (n,), the environment's. frames: camera to uint8 (n, h, w, 3). maps: camera to
-    float32 (n, tokens, maps, rows, columns), as of `PolicyAgent.attention`.
-    """
+    """Frames that an agent saw in one episode, and where its visual tokens looked in them."""
 
     steps: np.ndarray
+    """The environment's steps of the frames, int64 (n,)."""
+
     frames: Mapping[str, np.ndarray]
+    """uint8 (n, h, w, 3) by camera."""
+
     maps: Mapping[str, np.ndarray]
+    """float32 (n, tokens, maps, rows, columns) by camera; see `PolicyAgent.attention`."""
 
     @classmethod
     def of(
         cls, agent: PolicyAgent, seen: Sequence[tuple[int, Observation]], count: int = STEPS_SHOWN
     ) -> Attention:
-        """Of `count` of the (step, observation) that the agent saw, evenly spaced from the first to
-        the last."""
-        places = np.unique(evenly_spaced(np.array([len(seen)]), count)).tolist()
-        chosen = [seen[place] for place in places]
+        """The attention of an agent at some steps of an episode.
+
+        Args:
+            agent: who saw the observations.
+            seen: steps with their observations.
+            count: number of steps, evenly spaced from the first to the last.
+        """
+        indices = np.unique(evenly_spaced(np.array([len(seen)]), count)).tolist()
+        chosen = [seen[index] for index in indices]
         cameras = agent.spec.cameras
         frames = {
             name: np.stack([observation["images"][name] for _, observation in chosen])
@@ -65,60 +71,89 @@ class Attention:
 
     @classmethod
     def load(cls, path: Path) -> Attention:
-        """The inverse of `save`. Raises UserError naming the file if it cannot be read."""
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         try:
             with np.load(path) as file:
                 arrays = dict(file)
-            frames, maps = (
-                {
-                    name.removeprefix(kind): array
-                    for name, array in arrays.items()
-                    if name.startswith(kind)
-                }
-                for kind in ("frames.", "maps.")
+            return cls(
+                arrays["steps"], _with_prefix(arrays, "frames."), _with_prefix(arrays, "maps.")
             )
-            return cls(arrays["steps"], frames, maps)
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"cannot read {path}: {error}") from None
 
 
-def overlay(frame: np.ndarray, weights: np.ndarray, *, size: int = 128) -> np.ndarray:
-    """A frame in pale grey, coloured where it is looked at: uint8 (size', size, 3), `size` wide,
-    its aspect kept.
+def _with_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
-    frame: uint8 (h, w, 3). weights: (rows, columns), at least 0, over the same picture;
-    interpolated linearly. The colour is strongest at the largest weight and absent at none; so even
-    weights colour the whole frame alike.
+
+def overlay(frame: np.ndarray, weights: np.ndarray, *, size: int = 128) -> np.ndarray:
+    """A frame in pale grey, coloured where it is looked at.
+
+    The colour is strongest at the largest weight and absent at a weight of 0, so that equal weights
+    colour the whole frame in the same way.
+
+    Args:
+        frame: uint8 (h, w, 3).
+        weights: (rows, columns), at least 0, over the whole frame; interpolated linearly.
+        size: width of the result in pixels; the aspect ratio is that of the frame.
+
+    Returns:
+        uint8 (height, size, 3).
     """
-    share = _resized(weights.astype(np.float32), frame, size, Image.Resampling.BILINEAR)[..., None]
-    share = _STRONGEST * share / max(float(share.max()), np.finfo(np.float32).tiny)
-    grey = _PALE[0] + (_PALE[1] - _PALE[0]) / 255 * resized(frame, size).mean(
-        axis=-1, keepdims=True
-    )
-    return ((1 - share) * grey + share * _COLOUR).round().astype(np.uint8)
+    fine = _resized(weights.astype(np.float32), frame, size, Image.Resampling.BILINEAR)[..., None]
+    opacity = _MAX_OPACITY * fine / max(float(fine.max()), np.finfo(np.float32).tiny)
+    brightness = resized(frame, size).mean(axis=-1, keepdims=True)
+    grey = _PALE[0] + (_PALE[1] - _PALE[0]) / 255 * brightness
+    return ((1 - opacity) * grey + opacity * _COLOUR).round().astype(np.uint8)
 
 
 def resized(frame: np.ndarray, size: int) -> np.ndarray:
-    """A frame uint8 (h, w, 3), `size` wide, its aspect kept."""
+    """A frame, uint8 (h, w, 3), `size` pixels wide and with the same aspect ratio."""
     return _resized(frame, frame, size, Image.Resampling.LANCZOS)
 
 
 def spread(weights: np.ndarray) -> np.ndarray:
-    """How much of the picture a token looks at: exp(entropy) of its weights (..., rows, columns) as
-    a share of the places. 1: all of them alike; 1 / places: one."""
+    """How much of the image a token looks at: exp(entropy) of its weights as a fraction of the
+    cells.
+
+    Args:
+        weights: (..., rows, columns), each token's sum to 1.
+
+    Returns:
+        (...), from 1 / cells, if the token looks at one cell, to 1, if all weights are equal.
+    """
     flat = weights.reshape(*weights.shape[:-2], -1).astype(np.float64)
     entropy = -(flat * np.log(np.maximum(flat, np.finfo(np.float64).tiny))).sum(axis=-1)
     return np.exp(entropy) / flat.shape[-1]
 
 
 def movement(weights: np.ndarray) -> np.ndarray:
-    """How much of a token's weight (n, ..., rows, columns) lies elsewhere from one frame to the
-    next: the mean total variation of successive frames. 0: it always looks at the same places; 1:
-    never at one twice running."""
+    """How much of a token's weight moves from one frame to the next: the mean total variation of
+    successive frames.
+
+    Args:
+        weights: (n, ..., rows, columns) of n frames.
+
+    Returns:
+        (...), 0 if the token always looks at the same cells, 1 if never at the same ones in two
+        successive frames.
+    """
     changes = np.abs(np.diff(weights.astype(np.float64), axis=0)).sum(axis=(-2, -1)) / 2
     return changes.mean(axis=0) if len(changes) else np.zeros(weights.shape[1:-2])
 
 
-def _resized(array: np.ndarray, frame: np.ndarray, size: int, how: Image.Resampling) -> np.ndarray:
+def _resized(
+    array: np.ndarray, frame: np.ndarray, size: int, resampling: Image.Resampling
+) -> np.ndarray:
+    """The array, `size` pixels wide and with the frame's aspect ratio."""
     height = round(size * frame.shape[0] / frame.shape[1])
-    return np.asarray(Image.fromarray(array).resize((size, height), how))
+    return np.asarray(Image.fromarray(array).resize((size, height), resampling))

@@ -22,7 +22,7 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.envs.base import EnvConfig, Environment, Split
 from manyparts.evaluation.attention import Attention
 from manyparts.evaluation.prompts import episode_prompt
-from manyparts.evaluation.results import EpisodeRecord
+from manyparts.evaluation.record import EpisodeRecord
 from manyparts.models.checkpoint import CheckpointInfo, load_info
 from manyparts.planners import PlannerConfig
 from manyparts.rollout.environments import environment
@@ -37,70 +37,125 @@ _SECONDS_AFTER_SUCCESS = 1.0
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every episode of an evaluation shares. agent: a checkpoint folder, or one that learned
-    nothing. environments: of each suite that is evaluated. prompts: a kind of prompt, or the
-    instruction itself. device, precision: how the agent runs.
-
-    prompt_task: the task whose prompts are given, whatever the environment's; None: its own.
-    until_success: an episode ends with its first solved step. planner: what a dynamics model acts
-    with.
-    """
+    """What every episode that worker processes evaluate shares."""
 
     agent: Path | Reference
+    """A checkpoint folder, or one of the agents that learned nothing."""
+
     environments: Mapping[str, EnvConfig]
+    """The environment's settings by suite, of each suite that is evaluated."""
+
     seed: int
+    """Seed of the evaluation, from which each episode's seed is derived."""
+
     split: Split
+    """Whose goals are drawn."""
+
     prompts: str
+    """A kind of prompt, or the instruction itself."""
+
     device: str
+    """Where the agent runs, a name of torch's."""
+
     precision: Precision = "fp32"
+    """Number format in which the agent computes."""
+
     prompt_task: str | None = None
+    """The task whose prompts the agent gets; None: the environment's own."""
+
     until_success: bool = False
+    """Whether an episode ends with its first solved step."""
+
     planner: PlannerConfig | None = None
+    """What a dynamics model acts with."""
 
     def environment(self, task: str) -> EnvConfig:
+        """The settings of the environment of a task."""
         return self.environments[task.partition("/")[0]]
 
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Episode `index` of a task. video: a folder where its video and what its visual tokens look at
-    go, or None."""
+    """One episode of a task."""
 
     task: str
+    """The task's full name, "suite/task"."""
+
     index: int
-    config: EvaluationConfig
+    """The episode's number within the task."""
+
     video: Path | None = None
+    """Folder for its video and for what its visual tokens look at; None: it is not filmed."""
 
 
-def run_episode(job: EvaluationJob) -> EpisodeRecord:
-    """Run one episode to its end: a pure function of the job, whichever process runs it.
+def episode_seed(seed: int, task: str, index: int) -> int:
+    """The environment's seed of episode `index` of a task, in an evaluation of this seed."""
+    return derive_seed("evaluate", seed, task, index)
 
-    Raises UserError if the environment is of an embodiment that the agent did not learn.
+
+def run_episode(config: EvaluationConfig, job: EvaluationJob) -> EpisodeRecord:
+    """Run one episode to its end: a pure function of its arguments, whichever process runs it.
+
+    Raises:
+        UserError: the environment is of an embodiment that the agent did not learn.
     """
-    config = job.config
     env = environment(job.task, config.environment(job.task), config.split)
-    camera = None if job.video is None else _Camera(env)
-    seed = derive_seed("evaluate", config.seed, job.task, job.index)
+    seed = episode_seed(config.seed, job.task, job.index)
     agent = _agent_for(config, env, seed)
-    prompt = _prompt(job, agent, env, seed)
-    after = 0 if config.until_success else None
+    prompt = _prompt(config, job, agent, env, seed)
+    return play(
+        env,
+        agent,
+        prompt,
+        index=job.index,
+        seed=seed,
+        until_success=config.until_success,
+        video=job.video,
+    )
+
+
+def play(
+    env: Environment,
+    agent: Agent,
+    prompt: Prompt | None,
+    *,
+    index: int,
+    seed: int,
+    until_success: bool,
+    max_steps: int | None = None,
+    video: Path | None = None,
+) -> EpisodeRecord:
+    """Run one episode and film it if asked.
+
+    Args:
+        env: the environment of the episode's task.
+        agent: who acts.
+        prompt: what the agent is asked for.
+        index: the episode's number within the task.
+        seed: the environment's.
+        until_success: end the episode with its first solved step.
+        max_steps: None for the environment's own horizon.
+        video: folder for its video; None: it is not filmed.
+    """
+    camera = None if video is None else _Camera(env)
     result = rollout(
         env,
         agent,
         seed=seed,
         prompt=prompt,
         explore=False,
+        max_steps=max_steps,
         on_step=camera,
-        steps_after_success=after,
+        steps_after_success=0 if until_success else None,
     )
-    if job.video is not None and camera is not None:
-        path = job.video / video_name(result)
+    if video is not None and camera is not None:
+        path = video / video_name(result)
         if isinstance(agent, PolicyAgent):
             Attention.of(agent, camera.seen).save(path.with_suffix(".npz"))
         write_video(path, camera.frames, fps=camera.frames_per_second)
     return EpisodeRecord(
-        task=job.task,
-        index=job.index,
+        task=env.task,
+        index=index,
         seed=seed,
         prompt=None if prompt is None else prompt.instruction,
         success_any=result.success_any,
@@ -112,25 +167,31 @@ def run_episode(job: EvaluationJob) -> EpisodeRecord:
 
 
 def learned_embodiment(info: CheckpointInfo, env: Environment) -> str:
-    """The name of an environment's embodiment. Raises UserError if the agent did not learn it,
-    saying what differs."""
+    """The name of an environment's embodiment.
+
+    Raises:
+        UserError: the agent did not learn it; the message says what differs.
+    """
     learned = EmbodimentSet(tuple(each.spec for each in info.trained))
-    return learned.names[
-        learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
-    ]
+    index = learned.index(env.embodiment_spec, f"{env.task} has another embodiment than the agent")
+    return learned.names[index]
 
 
 def video_name(episode: EpisodeResult | EpisodeRecord) -> str:
-    """<task with / as _>/<success|failure>-<seed>.mp4; an `Attention` beside it ends in .npz."""
+    """<task with / as _>/<success|failure>-<seed>.mp4; its `Attention` has the same name in
+    .npz."""
     outcome = "success" if episode.success_any else "failure"
     return f"{episode.task.replace('/', '_')}/{outcome}-{episode.seed}.mp4"
 
 
 class _Camera:
-    """Films an episode in real time, at about 20 frames a second, until a second after it is
+    """Films an episode in real time, at about 20 frames per second, until one second after it is
     solved.
 
-    frames: for people. seen: what the agent saw until it was solved, with its step.
+    Attributes:
+        frames: images for people, uint8 (256, 256, 3) each.
+        seen: what the agent saw until the episode was solved, with its step.
+        frames_per_second: the video's rate.
     """
 
     def __init__(self, env: Environment) -> None:
@@ -153,25 +214,31 @@ class _Camera:
         self._steps_left -= 1
 
 
-def _agent_for(
-    config: EvaluationConfig, env: Environment, seed: int
-) -> LearnedAgent | ExpertAgent | RandomAgent:
+def seeded(agent: Agent, seed: int) -> Agent:
+    """The agent for the episode of this seed: a planner draws its plans from it."""
+    return agent.with_seed(derive_seed("act", seed)) if isinstance(agent, MpcAgent) else agent
+
+
+def _agent_for(config: EvaluationConfig, env: Environment, seed: int) -> Agent:
+    """The agent of an evaluation, for this environment and the episode of this seed."""
     if config.agent == "expert":
         return ExpertAgent(env)
-    draws = derive_seed("act", seed)
     if config.agent == "random":
-        return RandomAgent(env.embodiment_spec, seed=draws)
+        return RandomAgent(env.embodiment_spec, seed=derive_seed("act", seed))
     checkpoint = Path(config.agent)
     embodiment = learned_embodiment(_info(checkpoint), env)
     agent = _agent(checkpoint, config.device, config.precision, embodiment, config.planner)
-    return agent.with_seed(draws) if isinstance(agent, MpcAgent) else agent
+    return seeded(agent, seed)
 
 
-def _prompt(job: EvaluationJob, agent: Agent, env: Environment, seed: int) -> Prompt | None:
+def _prompt(
+    config: EvaluationConfig, job: EvaluationJob, agent: Agent, env: Environment, seed: int
+) -> Prompt | None:
+    """The episode's prompt; None for an agent that takes none."""
     if not isinstance(agent, PolicyAgent) or not agent.prompted:
         return None
-    config = job.config
     task = config.prompt_task or job.task
+    # A task of a suite that is not evaluated is shown as the environment's own suite is.
     shown_in = task if task.partition("/")[0] in config.environments else job.task
     return episode_prompt(
         config.prompts, task, job.index, seed, env, config.environment(shown_in), agent.window

@@ -1,4 +1,4 @@
-"""Probes: how much of the true state, and of the goal, can be read off a frozen representation."""
+"""Probes: how much of the true state, and of the goal, can be read from a frozen representation."""
 
 from __future__ import annotations
 
@@ -25,24 +25,38 @@ from manyparts.nn.mlp import mlp
 from manyparts.objectives.representations.behaviour_cloning import EmbeddingCloning
 from manyparts.objectives.system import System
 
-_FRAMES, _AT_ONCE = 4000, 256
-_HIDDEN, _STEPS, _STEPS_BETWEEN_LOOKS, _BATCH, _FOLDS = 128, 400, 20, 256, 5
+_MAX_FRAMES = 4000
+_FRAMES_AT_ONCE = 256  # frames that are encoded together
+_FOLDS = 5
+_HIDDEN, _STEPS, _BATCH = 128, 400, 256  # of the perceptron and its training
+_VALIDATE_EVERY_STEPS = 20
 _RIDGES = 10.0 ** np.arange(-4, 3)
-_VARYING, _FARTHEST = 1e-3, 5.0  # a part of the largest std; stds
-_STILL = 1e-3  # of actions in [-1, 1], a std that is none
+_MIN_STD = 1e-3  # of a feature that varies, as a fraction of the largest std
+_MAX_STDS = 5.0  # features are clipped so far from their mean
+_STILL_STD = 1e-3  # of actions in [-1, 1] that do not vary
 
 
 def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
-    """R^2 on held-out episodes of a "linear" map and of a small perceptron ("mlp") from the
-    embedding of a frame to each dimension of the state that varies, by its name, and to those of
-    the goal ("goal 0" and so on) where the dataset's environment can be made again.
+    """How well the state and the goal can be predicted from a representation: R^2 on held-out
+    episodes.
 
-    Of five parts of the episodes each is held out once; another one chooses how strongly the linear
-    map is regularised (for each dimension) and when the perceptron's training stops. 1 is all that
-    there is to know, 0 what the mean of the others tells, less is worse than that. data: a dataset
-    with images and states, of the run's embodiment, not trained on. At most 4000 frames are looked
-    at. Raises UserError if the run is not of a representation, or the dataset is too small or does
-    not fit.
+    Each of five parts of the episodes is held out once. Another part chooses how strongly the
+    linear map is regularised (for each dimension) and when the perceptron's training stops. An R^2
+    of 1 is a perfect prediction, 0 is that of the mean of the other episodes, below 0 is worse than
+    the mean. At most 4000 frames are used.
+
+    Args:
+        run: a run of a representation.
+        data: a dataset with images and states, of the run's embodiment, that it was not trained on.
+        seed: of the parts, and of the perceptron.
+
+    Returns:
+        By "linear" (a linear map) and "mlp" (a small perceptron), for each dimension of the state
+        that varies, by its name, the R^2 of its prediction from the embedding of a frame; also for
+        each dimension of the goal ("goal 0" and so on) if the dataset's environment can be made.
+
+    Raises:
+        UserError: the run is not of a representation, or the dataset is too small or does not fit.
     """
     dataset = EpisodeDataset.open(data)
     model, normaliser = _representation(run, dataset)
@@ -67,15 +81,24 @@ def probe(run: str | Path, data: str | Path, *, seed: int = 0) -> dict[str, dict
 
 
 def action_errors(run: str | Path, data: str | Path) -> list[float]:
-    """Of each episode of a dataset: the mean square error of a tuned policy's actions, as a part of
-    what their variance over all these episodes is, a mean over the dimensions that vary in them. 0
-    is the expert, 1 is what the mean action costs. Raises UserError if the run has no policy over a
-    representation or does not fit the dataset, or where no action varies."""
+    """The error of a tuned policy's actions in each episode of a dataset.
+
+    It is the mean square error as a fraction of the variance of actions over all these episodes, a
+    mean over the dimensions that vary. 0 is the expert's own action, 1 is always the mean action.
+
+    Args:
+        run: a run of a policy over a representation.
+        data: a dataset of the run's embodiment.
+
+    Raises:
+        UserError: the run has no policy over a representation or does not fit the dataset, or no
+            action varies.
+    """
     dataset = EpisodeDataset.open(data)
-    system, body, normaliser = _system(run, dataset)
-    policy = (
-        system.objectives["behaviour_cloning"] if "behaviour_cloning" in system.objectives else None
-    )
+    system, embodiment, normaliser = _system(run, dataset)
+    policy = None
+    if "behaviour_cloning" in system.objectives:
+        policy = system.objectives["behaviour_cloning"]
     if not isinstance(policy, EmbeddingCloning):
         raise UserError(f"{run} learned no policy over a representation")
     rows = _sampled(dataset)
@@ -85,24 +108,22 @@ def action_errors(run: str | Path, data: str | Path) -> list[float]:
             -1, (system.model.chunk, -1)
         )
     predicted = chunks[:, 0].numpy()
-    contract = body.spec.action
-    episodes = [dataset.columns(index) for index in range(dataset.num_episodes)]
-    wanted = [
-        contract.normalise(
-            columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)[own]
-        )
-        for columns, own in zip(episodes, rows, strict=True)
-    ]
-    spread = np.concatenate(wanted).var(axis=0)
-    varies = spread > _STILL**2
+    contract = embodiment.spec.action
+    targets = []
+    for index, own in enumerate(rows):
+        columns = dataset.columns(index)
+        action = columns.get(EXPERT_ACTION, columns[ACTION]).reshape(-1, contract.dimension)
+        targets.append(contract.normalise(action[own]))
+    variance = np.concatenate(targets).var(axis=0)
+    varies = variance > _STILL_STD**2
     if not varies.any():
         raise UserError(f"actions do not vary in {data}: there is nothing to predict")
     ends = np.cumsum([len(own) for own in rows])[:-1]
-    errors = [
-        np.square(ours - theirs)
-        for ours, theirs in zip(np.split(predicted, ends), wanted, strict=True)
-    ]
-    return [float((error[:, varies] / spread[varies]).mean()) for error in errors]
+    errors = []
+    for actions, target in zip(np.split(predicted, ends), targets, strict=True):
+        error = np.square(actions - target)[:, varies] / variance[varies]
+        errors.append(float(error.mean()))
+    return errors
 
 
 def _representation(
@@ -113,22 +134,26 @@ def _representation(
 
 
 def _system(run: str | Path, dataset: EpisodeDataset) -> tuple[System, Embodiment, StateNormaliser]:
+    """A run's representation with its objectives, its embodiment, and the scale of its states."""
     system, info = load_system(run)
     if not isinstance(system.model, Representation):
         raise UserError(
             f"{run} is of a {type(system.model).__name__}; probes read a representation"
         )
-    body = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment than {run}")
-    return system.eval(), body, StateNormaliser.of(body.statistics, dataset.spec.state_dimension)
+    embodiment = info.embodiment_of(
+        dataset.spec, f"{dataset.path} is of another embodiment than {run}"
+    )
+    normaliser = StateNormaliser.of(embodiment.statistics, dataset.spec.state_dimension)
+    return system.eval(), embodiment, normaliser
 
 
 def _sampled(dataset: EpisodeDataset) -> list[np.ndarray]:
-    """Of each episode some rows, evenly spaced."""
-    each = max(2, _FRAMES // dataset.num_episodes)
-    lengths = np.diff(dataset.starts)
-    return [
-        np.unique(np.linspace(0, length - 1, min(each, length)).astype(int)) for length in lengths
-    ]
+    """Some rows of each episode, evenly spaced."""
+    count = max(2, _MAX_FRAMES // dataset.num_episodes)
+    rows = []
+    for length in np.diff(dataset.starts):
+        rows.append(np.unique(np.linspace(0, length - 1, min(count, length)).astype(int)))
+    return rows
 
 
 @torch.inference_mode()
@@ -149,11 +174,10 @@ def _embedded(
             [dataset.frames(index, camera, own) for index, own in enumerate(rows)]
         )
         pixels = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-        tokens.append(
-            torch.cat(
-                [model.visual_features(part, camera)[:, 0] for part in pixels.split(_AT_ONCE)]
-            )
-        )
+        features = [
+            model.visual_features(part, camera)[:, 0] for part in pixels.split(_FRAMES_AT_ONCE)
+        ]
+        tokens.append(torch.cat(features))
     return torch.cat(tokens, dim=1).numpy(), state
 
 
@@ -164,15 +188,15 @@ def _states(dataset: EpisodeDataset, index: int) -> np.ndarray:
 
 
 def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
-    """Every episode's goal, from its environment begun again; None for datasets that others wrote,
-    and where tasks differ in what a goal is."""
+    """Every episode's goal, from its environment started again; None for datasets of other
+    programs, and if tasks differ in what a goal is."""
     if not dataset.environment:
         return None
     goals: dict[int, np.ndarray] = {}
     for number, task in enumerate(dataset.tasks):
         try:
             env = registry.make(task.name, from_jsonable(EnvConfig, dataset.environment))
-        except UserError:  # a suite that is not installed, or not ours
+        except UserError:  # a suite that is not installed, or no suite of this library
             return None
         with closing(env):
             for index in np.flatnonzero(dataset.episode_task == number).tolist():
@@ -181,98 +205,105 @@ def _goals(dataset: EpisodeDataset) -> np.ndarray | None:
                 if goal is None:
                     return None
                 goals[index] = np.asarray(goal, np.float32)
-    shapes = {goal.shape for goal in goals.values()}
-    return (
-        np.stack([goals[index] for index in range(dataset.num_episodes)])
-        if len(shapes) == 1
-        else None
-    )
+    if len({goal.shape for goal in goals.values()}) != 1:
+        return None
+    return np.stack([goals[index] for index in range(dataset.num_episodes)])
 
 
 def _varies(column: np.ndarray, fold: np.ndarray) -> bool:
+    """Whether a number varies whichever part is held out."""
     return all(column[fold != each].std() > 1e-6 for each in range(_FOLDS))
 
 
 def _scores(
     fit: Fit, embedded: np.ndarray, values: np.ndarray, fold: np.ndarray, seed: int
 ) -> list[float]:
-    """R^2 over all rows of what `fit` learns of each from the other folds. A single fold would not
-    do: a goal hardly varies among a few episodes."""
+    """R^2, over all rows, of the predictions of each row by a fit to the other folds.
+
+    The errors of all folds are summed first: an R^2 of a single fold would be unstable, since a
+    goal hardly varies among a few episodes.
+    """
     error, spread = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for each in range(_FOLDS):
-        known, chooses = fold != each, fold == (each + 1) % _FOLDS
-        inputs = _standardised(embedded, known)
-        mean, std = values[known].mean(axis=0), values[known].std(axis=0)
-        wanted = (values - mean) / std
-        learns = known & ~chooses
-        split = _Split(inputs[learns], wanted[learns], inputs[chooses], wanted[chooses])
-        predicted = fit(split, inputs[~known], seed) * std + mean
-        error += np.square(predicted - values[~known]).sum(axis=0)
-        spread += np.square(values[~known] - mean).sum(axis=0)
+    for held_out in range(_FOLDS):
+        learned = fold != held_out
+        validates = fold == (held_out + 1) % _FOLDS
+        inputs = _standardised(embedded, learned)
+        mean, std = values[learned].mean(axis=0), values[learned].std(axis=0)
+        targets = (values - mean) / std
+        trains = learned & ~validates
+        split = _Split(inputs[trains], targets[trains], inputs[validates], targets[validates])
+        predicted = fit(split, inputs[~learned], seed) * std + mean
+        error += np.square(predicted - values[~learned]).sum(axis=0)
+        spread += np.square(values[~learned] - mean).sum(axis=0)
     return (1 - error / spread).tolist()
 
 
-def _standardised(embedded: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """By mean and std of the known rows; without the features that do not vary there, and without
-    outliers."""
-    std = embedded[known].std(axis=0)
-    varies = std > _VARYING * std.max()
-    scaled = (embedded - embedded[known].mean(axis=0))[:, varies] / std[varies]
-    return scaled.clip(-_FARTHEST, _FARTHEST)
+def _standardised(embedded: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """Features by mean and std of the rows that are learned from, clipped; without the features
+    that do not vary there."""
+    std = embedded[learned].std(axis=0)
+    varies = std > _MIN_STD * std.max()
+    scaled = (embedded - embedded[learned].mean(axis=0))[:, varies] / std[varies]
+    return scaled.clip(-_MAX_STDS, _MAX_STDS)
 
 
 class _Split(NamedTuple):
-    """Rows (n, e) and what they should tell (n, d): to learn from, and to choose by how much."""
+    """Inputs (n, e) and targets (n, d), for training and for validation."""
 
     inputs: np.ndarray
-    wanted: np.ndarray
-    choosing_inputs: np.ndarray
-    choosing_wanted: np.ndarray
+    targets: np.ndarray
+    validation_inputs: np.ndarray
+    validation_targets: np.ndarray
 
 
 Fit = Callable[[_Split, np.ndarray, int], np.ndarray]
+"""Learns from a split, and predicts for other inputs (m, e), with a seed: (m, d)."""
 
 
 def _ridge(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
-    """The strength that is best for each dimension, then learned from all rows."""
+    """Ridge regression: the strength is chosen for each dimension, then learned from all rows."""
     errors = [
-        np.square(tried - split.choosing_wanted).mean(axis=0)
-        for tried in _ridges(split.inputs, split.wanted, split.choosing_inputs)
+        np.square(predicted - split.validation_targets).mean(axis=0)
+        for predicted in _ridges(split.inputs, split.targets, split.validation_inputs)
     ]
     best = np.argmin(errors, axis=0)
-    inputs = np.concatenate([split.inputs, split.choosing_inputs])
-    wanted = np.concatenate([split.wanted, split.choosing_wanted])
-    predicted = np.stack(_ridges(inputs, wanted, new))
+    inputs = np.concatenate([split.inputs, split.validation_inputs])
+    targets = np.concatenate([split.targets, split.validation_targets])
+    predicted = np.stack(_ridges(inputs, targets, new))
     return np.take_along_axis(predicted, best[None, None], axis=0)[0]
 
 
-def _ridges(inputs: np.ndarray, wanted: np.ndarray, new: np.ndarray) -> list[np.ndarray]:
-    """What a map of each strength predicts."""
+def _ridges(inputs: np.ndarray, targets: np.ndarray, new: np.ndarray) -> list[np.ndarray]:
+    """The predictions of a linear map of each strength.
+
+    In the basis of the eigenvectors of the inputs' covariance a ridge only adds to the eigenvalues,
+    so that one decomposition does for all strengths.
+    """
     values, vectors = np.linalg.eigh(inputs.T @ inputs / len(inputs))
-    inner, outer = vectors.T @ (inputs.T @ wanted) / len(inputs), new @ vectors
+    inner, outer = vectors.T @ (inputs.T @ targets) / len(inputs), new @ vectors
     return [outer @ (inner / (values.clip(0) + strength)[:, None]) for strength in _RIDGES]
 
 
 def _perceptron(split: _Split, new: np.ndarray, seed: int) -> np.ndarray:
-    """The mean, or the perceptron at that look at its training which is best for each dimension."""
-    inputs, wanted, choosing = (torch.from_numpy(array).float() for array in split[:3])
+    """For each dimension the predictions of the perceptron at its best validation, or of the mean
+    if that is better."""
+    inputs, targets, validation = (torch.from_numpy(array).float() for array in split[:3])
     other = torch.from_numpy(new).float()
-    least = np.square(split.choosing_wanted).mean(axis=0)  # of the mean
-    best = np.zeros((len(new), wanted.shape[1]))
+    min_error = np.square(split.validation_targets).mean(axis=0)  # that of the mean, which is 0
+    best = np.zeros((len(new), targets.shape[1]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = mlp([inputs.shape[1], _HIDDEN, _HIDDEN, wanted.shape[1]])
+        network = mlp([inputs.shape[1], _HIDDEN, _HIDDEN, targets.shape[1]])
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
         for step in range(1, _STEPS + 1):
             chosen = torch.randint(len(inputs), (_BATCH,))
             optimizer.zero_grad()
-            nn.functional.mse_loss(network(inputs[chosen]), wanted[chosen]).backward()
+            nn.functional.mse_loss(network(inputs[chosen]), targets[chosen]).backward()
             optimizer.step()
-            if step % _STEPS_BETWEEN_LOOKS == 0:
+            if step % _VALIDATE_EVERY_STEPS == 0:
                 with torch.inference_mode():
-                    error = np.square(network(choosing).numpy() - split.choosing_wanted).mean(
-                        axis=0
-                    )
-                    best = np.where(error < least, network(other).numpy(), best)
-                least = np.minimum(error, least)
+                    difference = network(validation).numpy() - split.validation_targets
+                    error = np.square(difference).mean(axis=0)
+                    best = np.where(error < min_error, network(other).numpy(), best)
+                min_error = np.minimum(error, min_error)
     return best

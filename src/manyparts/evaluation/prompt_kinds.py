@@ -1,4 +1,4 @@
-"""Ways to tell an evaluated agent its task; light to import."""
+"""Kinds of prompt that an evaluated agent gets; light to import."""
 
 from __future__ import annotations
 
@@ -27,44 +27,52 @@ Prompts = Literal[
     "other_goal_image",
     "half_goal_image",
 ]
-"""instruction, held_out: a task's own, or a paraphrase kept from training. goal_image: the goal's
-own picture in this very episode where the suite has one, else the scene as the expert leaves it.
-demonstration: the expert in another scene, with its actions; watched: without. none: nothing.
-other_goal_image: the goal of another scene of the task. half_goal_image: half of the goal image's 8
-by 8 patches grey.
+"""Kinds of prompt.
+
+instruction: the task's own. held_out: a paraphrase that training never used. goal_image: the image
+of the goal in this very episode where the suite has one, else the scene as the expert leaves it.
+demonstration: the expert in another scene, with its actions; watched: without them. none: nothing.
+other_goal_image: the goal of another scene of the task. half_goal_image: the goal image with half
+of its 8 by 8 patches grey.
 """
+
+OTHER_SCENES = ("other_goal_image", "demonstration", "watched")
+"""Parts of kinds that show another scene than the episode's."""
 
 
 def checked_prompts(prompts: str | Prompt) -> str:
     """A kind of prompt, or an instruction, for which a `Prompt` may stand.
 
-    Raises UserError for what is neither: one word, which is more likely a kind misspelt, and what
-    is near to a kind.
+    Raises:
+        UserError: something else, one word, which is more likely a misspelt kind, or text that is
+            near to a kind.
     """
     kinds, text = get_args(Prompts), prompts
     if isinstance(text, str) and text != prompts_of_today(text):
         say(
-            f"prompts {text!r} are called {prompts_of_today(text)!r} now; the former name is taken until 0.3",
+            f"prompts {text!r} are called {prompts_of_today(text)!r} now; the former name is taken "
+            "until 0.3",
             error=True,
         )
         return prompts_of_today(text)
     if isinstance(prompts, Prompt):
         if prompts.goal is not None or prompts.demonstration is not None or not prompts.instruction:
             raise UserError(
-                "evaluate takes a prompt of an instruction alone; for pictures of your own use rollout()"
+                "evaluate takes a prompt of an instruction alone; for images of your own use "
+                "rollout()"
             )
         text = prompts.instruction
     if not isinstance(text, str):
         raise UserError(
-            f"prompts is {prompts!r}; expected a kind of prompt ({', '.join(kinds)}), or an instruction"
+            f"prompts is {prompts!r}; expected a kind of prompt ({', '.join(kinds)}), or an "
+            "instruction"
         )
     compact = text.replace(" ", "")
-    if text not in kinds and (
-        re.fullmatch(r"[\w+]*", text, re.ASCII) or difflib.get_close_matches(compact, kinds)
-    ):
+    is_one_word = re.fullmatch(r"[\w+]*", text, re.ASCII) is not None
+    if text not in kinds and (is_one_word or difflib.get_close_matches(compact, kinds)):
         raise UserError(
-            f"prompts is {text!r}; {closest(compact, kinds)}; or an instruction of two words or more, which replaces the "
-            "task's own"
+            f"prompts is {text!r}; {closest(compact, kinds)}; or an instruction of two words or "
+            "more, which replaces the task's own"
         )
     return text
 
@@ -75,8 +83,7 @@ def is_instruction(prompts: str) -> bool:
 
 
 def kinds_for(window: WindowConfig) -> list[Prompts]:
-    """The kinds of prompt that an agent takes whose windows in training were these, sound and
-    degraded."""
-    absent = () if window.goal_image else ("goal_image",)
+    """The kinds of prompt for an agent that was trained on these windows, sound and degraded."""
+    absent: tuple[str, ...] = () if window.goal_image else ("goal_image",)
     absent += () if window.demonstration_frames else ("demonstration", "watched")
     return [kind for kind in get_args(Prompts) if not any(name in kind for name in absent)]

@@ -1,4 +1,4 @@
-"""How far success follows the prompt: every kind of prompt, and every task told in every task's
+"""How far success follows the prompt: every kind of prompt, and every task's prompt in every task's
 scenes."""
 
 from __future__ import annotations
@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from manyparts.core.serialisation import from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.sampling.windows import WindowConfig
 from manyparts.envs import registry
 from manyparts.evaluation.prompt_kinds import Prompts, kinds_for
+from manyparts.evaluation.prompt_results import PROMPTS, PromptStudy
 from manyparts.evaluation.protocol import evaluate
-from manyparts.evaluation.results import PROMPTS, PromptStudy, Result
+from manyparts.evaluation.results import Result
 from manyparts.models.checkpoint import load_info
 from manyparts.models.run_files import resolve, results_folder
 
@@ -34,33 +34,48 @@ def study_prompts(
     prompt.
 
     Results are those of `evaluate` on the evaluation split, in RUN/prompts, with the summary in
-    prompts.json; a second call does only what is missing. matrix_with: the kind of prompt in the
-    matrix. overwrite: see `evaluate`. Raises UserError as `evaluate` does.
+    prompts.json. A second call does only what is missing.
+
+    Args:
+        run: a run or checkpoint folder.
+        tasks: names or splits; None: the tasks the agent was trained on.
+        episodes: episodes per task and prompt.
+        matrix_with: the kind of prompt in the matrix.
+        seed: seed of the goals.
+        workers: simulator processes; None: one per core.
+        max_steps: steps per episode; None: the suite's horizon.
+        overwrite: see `evaluate`.
+
+    Raises:
+        UserError: see `evaluate`.
     """
     info = load_info(resolve(run))
     chosen = tuple(dict.fromkeys(registry.expand(tasks or [task.name for task in info.tasks])))
     folder = results_folder(run, "prompts")
-    shared: dict[str, Any] = {
-        "tasks": chosen,
-        "episodes": episodes,
-        "seed": seed,
-        "workers": workers,
-        "max_steps": max_steps,
-        "until_success": True,
-        "overwrite": overwrite,
-    }
 
-    def told(name: str, **how: Any) -> Result:
-        return evaluate(run, output=folder / name.replace("/", "-"), **shared, **how)
+    def evaluated(name: str, prompts: Prompts, prompt_task: str | None = None) -> Result:
+        return evaluate(
+            run,
+            tasks=chosen,
+            episodes=episodes,
+            seed=seed,
+            workers=workers,
+            prompts=prompts,
+            prompt_task=prompt_task,
+            max_steps=max_steps,
+            until_success=True,
+            output=folder / name.replace("/", "-"),
+            overwrite=overwrite,
+        )
 
     kinds = {
-        kind: told(kind, prompts=kind).aggregate["success_any"]
+        kind: evaluated(kind, kind).aggregate["success_any"]
         for kind in kinds_for(from_jsonable(WindowConfig, info.window))
     }
     matrix = {}
     for task in chosen:
-        result = told(f"{matrix_with} of {task}", prompts=matrix_with, prompt_task=task)
-        matrix[task] = {scene: found["success_any"] for scene, found in result.per_task.items()}
+        result = evaluated(f"{matrix_with} of {task}", matrix_with, task)
+        matrix[task] = {scene: row["success_any"] for scene, row in result.per_task.items()}
     study = PromptStudy(episodes, matrix_with, kinds, matrix)
     write_atomically(folder / PROMPTS, json.dumps(to_jsonable(study), indent=1).encode())
     return study

@@ -1,4 +1,4 @@
-"""What an evaluated agent is told: the prompt of an episode, sound or degraded."""
+"""The prompt of an evaluated episode, sound or degraded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from manyparts.core.randomness import derive_seed
 from manyparts.core.records import Demonstration, Prompt
 from manyparts.data.sampling.prompts import evenly_spaced
 from manyparts.data.sampling.windows import WindowConfig
-from manyparts.envs.base import EnvConfig, Environment
+from manyparts.envs.base import EnvConfig, Environment, Instructions
 from manyparts.envs.registry import instructions
 from manyparts.evaluation.prompt_kinds import is_instruction
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import Step, rollout
 
-_PATCHES = 8
+_PATCHES = 8  # per side of an image
 _LINGER_STEPS = 10
+_GREY = 127
 
 
 def episode_prompt(
@@ -31,44 +32,58 @@ def episode_prompt(
     env: Environment,
     config: EnvConfig,
     window: WindowConfig,
+    *,
+    wording: Instructions | None = None,
 ) -> Prompt:
-    """The prompt of episode `index` of the environment `env`, whose scene is that of `seed`, told
-    as for `task`.
+    """The prompt of one episode.
 
-    kind: a kind of prompt, or the instruction itself. A `task` other than the environment's own
-    makes a wrong prompt; its pictures are then of its own scenes.
+    Args:
+        kind: a kind of prompt, or the instruction itself.
+        task: the task that the prompt asks for. One that is not the environment's own makes a wrong
+            prompt, with images of that task's scenes.
+        index: the episode's number within its task.
+        seed: the seed of the episode's scene.
+        env: the episode's environment.
+        config: the settings of environments that show other scenes.
+        window: the windows that the agent was trained on.
+        wording: the task's instructions; None: those of its suite.
     """
     if is_instruction(kind):
         return Prompt(kind)
-    known, prompt = instructions(task), Prompt()
+    wording = instructions(task) if wording is None else wording
+    prompt = Prompt()
     for part in kind.split("+"):
         if part == "instruction":
-            prompt = replace(prompt, instruction=known.instruction)
+            prompt = replace(prompt, instruction=wording.instruction)
         elif part == "held_out":
-            prompt = replace(prompt, instruction=known.held_out[index % len(known.held_out)])
+            held_out = wording.held_out[index % len(wording.held_out)]
+            prompt = replace(prompt, instruction=held_out)
         elif part in ("goal_image", "half_goal_image"):
             scene = env if task == env.task else environment(task, config, env.split)
             goal = _goal(scene, seed)
-            prompt = replace(
-                prompt, goal=_hide_half(goal, seed) if part.startswith("half") else goal
-            )
+            if part == "half_goal_image":
+                goal = _hide_half(goal, seed)
+            prompt = replace(prompt, goal=goal)
         elif part == "other_goal_image":
             scene = environment(task, config, "train")
             prompt = replace(prompt, goal=_goal(scene, derive_seed("other", seed)))
         elif part in ("demonstration", "watched"):
             shown = _demonstration(task, config, window, derive_seed("demonstration", task, index))
-            prompt = replace(
-                prompt, demonstration=replace(shown, action=None) if part == "watched" else shown
-            )
+            if part == "watched":
+                shown = replace(shown, action=None)
+            prompt = replace(prompt, demonstration=shown)
     return prompt
 
 
 def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:
-    """For every camera the goal's own picture in the scene of `seed`; where the suite has none,
-    what they see shortly after the expert solved it."""
+    """The goal's image for every camera, in the scene of `seed`.
+
+    Where the suite has no image of a goal: what the cameras see shortly after the expert solved the
+    task.
+    """
     env.begin(seed)
-    if (picture := env.goal_image()) is not None:
-        return dict.fromkeys(env.embodiment_spec.cameras, picture)
+    if (image := env.goal_image()) is not None:
+        return dict.fromkeys(env.embodiment_spec.cameras, image)
     rollout(
         env,
         ExpertAgent(env),
@@ -81,22 +96,23 @@ def _goal(env: Environment, seed: int) -> dict[str, np.ndarray]:
 
 
 def _hide_half(images: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The same images with half of their patches, the same for all cameras, in grey."""
     hidden = {}
     for name, image in images.items():
         height, width = image.shape[0] // _PATCHES, image.shape[1] // _PATCHES
         order = np.random.default_rng(seed).permutation(_PATCHES**2)[: _PATCHES**2 // 2]
         hidden[name] = image.copy()
         for row, column in zip(*np.divmod(order, _PATCHES), strict=True):
-            hidden[name][
-                row * height : (row + 1) * height, column * width : (column + 1) * width
-            ] = 127
+            rows = slice(row * height, (row + 1) * height)
+            columns = slice(column * width, (column + 1) * width)
+            hidden[name][rows, columns] = _GREY
     return hidden
 
 
 @lru_cache(maxsize=32)
 def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int) -> Demonstration:
-    """The expert in the scene of `seed` of the training split, which is not a scene that is
-    evaluated."""
+    """The expert in the scene of `seed` of the training split, which is never an evaluated
+    scene."""
     env, steps = environment(task, config, "train"), list[Step]()
     rollout(
         env,
@@ -109,14 +125,14 @@ def _demonstration(task: str, config: EnvConfig, window: WindowConfig, seed: int
         steps_after_success=_LINGER_STEPS,
     )
     chosen = evenly_spaced(np.array([len(steps)]), window.demonstration_frames)
-    observations = [steps[place].observation for place in chosen]
+    observations = [steps[index].observation for index in chosen]
     images = {
-        name: np.stack([o["images"][name] for o in observations if o is not None])
+        name: np.stack([seen["images"][name] for seen in observations if seen is not None])
         for name in env.embodiment_spec.cameras
     }
     contract = env.embodiment_spec.action
-    nothing = (
-        np.add(contract.low, contract.high, dtype=np.float32) / 2
-    )  # as in training after an episode's last action
+    # As in training, chunks that reach beyond the last action end in actions that do nothing.
+    nothing = np.add(contract.low, contract.high, dtype=np.float32) / 2
     actions = np.stack([*(step.action for step in steps), *[nothing] * (window.chunk - 1)])
+    # Row i holds the `chunk` actions from the chosen step i on: (frames, chunk, a).
     return Demonstration(images, actions[chosen[:, None] + np.arange(window.chunk)])

@@ -1,10 +1,10 @@
-"""What an evaluation found: episodes, their summary with intervals, and where it all comes from."""
+"""The result of an evaluation, with intervals and provenance, and the comparison of two."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ import numpy as np
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
-from manyparts.core.printing import html_table, shown_short
-from manyparts.core.serialisation import from_jsonable
+from manyparts.core.printing import html_table
 from manyparts.core.storage.atomic import write_atomically
+from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.statistics import (
     Difference,
     Interval,
@@ -30,13 +30,13 @@ from manyparts.evaluation.statistics import (
 from manyparts.models.run_files import results_folder
 
 RESULTS = "results.json"
-EVALUATION = "evaluation"  # where in a run's folder its results are, where nobody says otherwise
-PROMPTS = "prompts.json"
+EVALUATION = "evaluation"  # the usual folder of results in a run's folder
 MEASURES = ("success_any", "success_last", "return", "length")
 _SUCCESSES = ("success_any", "success_last")
+_NAMED = 5  # tasks that a message names
 
-# What two results must share for their difference to be the agents' own. Checkpoint, commit, config
-# and dataset may differ: they are what is compared.
+# Provenance that must be equal in two results, so that their difference is one of the agents.
+# Checkpoint, commit, config and dataset may differ: they are what is compared.
 COMPARED_PROVENANCE = (
     "tasks",
     "episodes",
@@ -50,72 +50,44 @@ COMPARED_PROVENANCE = (
     "simulators",
     "renderer",
 )
-# Settings of an environment that only decide what an agent sees.
+# Settings of an environment that decide only what an agent sees.
 OBSERVED = ("image_size", "cameras", "goal", "state", "faithful_rendering")
 
 
 @dataclass(frozen=True)
-class EpisodeRecord:
-    """One evaluated episode. index: its number within the task; seed: the environment's; prompt:
-    None without one.
-
-    metrics: the suite's own measures by name, such as "spl".
-    """
-
-    task: str
-    index: int
-    seed: int
-    prompt: str | None
-    success_any: bool
-    success_last: bool
-    return_: float
-    length: int
-    metrics: Mapping[str, float] = field(default_factory=dict)
-
-    def measure(self, name: str) -> float:
-        if name in self.metrics:
-            return float(self.metrics[name])
-        return float(getattr(self, "return_" if name == "return" else name))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {key.rstrip("_"): value for key, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EpisodeRecord:
-        return cls(
-            **{"return_" if key == "return" else key: value for key, value in values.items()}
-        )
-
-
-@dataclass(frozen=True)
 class Result:
-    """episodes: in the order of tasks, then of index. provenance: plain JSON values."""
+    """What an evaluation measured: episodes, their summary with intervals, and provenance."""
 
     episodes: tuple[EpisodeRecord, ...]
+    """In the order of tasks, then of index."""
+
     provenance: Mapping[str, Any]
+    """Under which conditions, and of which agent, as plain JSON values."""
 
     def __repr__(self) -> str:
-        count = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}, {len(self.episodes)} episodes"
+        tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}"
         success = f": success {bounded(self.aggregate['success_any'])}" if self.episodes else ""
-        return f"Result({count}{success})"
+        return f"Result({tasks}, {len(self.episodes)} episodes{success})"
 
     def _repr_html_(self) -> str:
         heads, rows, mean = self.table()
         return html_table(repr(self), heads, [*rows, *([] if mean is None else [mean])])
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...] | None]:
-        """What is shown to people: heads, a row of text for each task, and of several tasks that of
-        their mean."""
+        """The table for people.
+
+        Returns:
+            Heads, a row of text for each task, and a last row with their mean if there are several
+            tasks.
+        """
         heads = ("task", "success", "at the end", *self.metrics, "return", "steps")
         rows = [(task, *_cells(measures, self.metrics)) for task, measures in self.per_task.items()]
-        return (
-            heads,
-            rows,
-            ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None,
-        )
+        mean = ("mean", *_cells(self.aggregate, self.metrics)) if len(rows) > 1 else None
+        return heads, rows, mean
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """Full names of the tasks, in the order of their episodes."""
         return tuple(dict.fromkeys(episode.task for episode in self.episodes))
 
     @cached_property
@@ -130,8 +102,8 @@ class Result:
 
     @cached_property
     def per_task(self) -> dict[str, dict[str, Interval]]:
-        """Task to measure to interval: Wilson's for successes, a bootstrap for return, length and
-        the suite's own."""
+        """Each task's measures with their intervals: Wilson's for successes, a bootstrap for all
+        others."""
         return {
             task: {
                 name: _of_one_task(name, self.values(name, task)) for name in self.measures(task)
@@ -141,8 +113,8 @@ class Result:
 
     @cached_property
     def aggregate(self) -> dict[str, Interval]:
-        """Measure to its mean over the tasks that have it, with a bootstrap interval stratified by
-        task."""
+        """The mean of each measure over the tasks that have it, with a bootstrap interval
+        stratified by task."""
         strata = {
             name: [self.values(name, task) for task in self.tasks if name in self.measures(task)]
             for name in (*MEASURES, *self.metrics)
@@ -159,6 +131,7 @@ class Result:
         )
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as in results.json."""
         counts = {
             task: sum(episode.task == task for episode in self.episodes) for task in self.tasks
         }
@@ -166,8 +139,8 @@ class Result:
             "aggregate": _plain(self.aggregate)
             | {"episodes": len(self.episodes), "tasks": len(self.tasks)},
             "per_task": {
-                task: _plain(found) | {"episodes": counts[task]}
-                for task, found in self.per_task.items()
+                task: _plain(measures) | {"episodes": counts[task]}
+                for task, measures in self.per_task.items()
             },
             "episodes": [episode.to_dict() for episode in self.episodes],
             "provenance": dict(self.provenance),
@@ -179,85 +152,70 @@ class Result:
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
-        """Read a results.json, or that of an evaluation or run folder. Raises UserError if there is
-        none."""
+        """Read a results.json.
+
+        Args:
+            path: the file, an evaluation's folder, or a run's folder.
+
+        Raises:
+            UserError: there is no such file, or it cannot be read.
+        """
         path = path_of(path, "result")
-        tried = [
+        candidates = [
             path,
             path / RESULTS,
             path / EVALUATION / RESULTS,
             results_folder(path, EVALUATION) / RESULTS,
         ]
-        found = next((candidate for candidate in tried if candidate.is_file()), None)
-        if found is None:
+        file = next((candidate for candidate in candidates if candidate.is_file()), None)
+        if file is None:
             raise UserError(
                 f"{path} has no {RESULTS}; evaluate it first: manyparts evaluate {path}"
             )
         try:
-            values = json.loads(found.read_text())
+            values = json.loads(file.read_text())
             provenance = values["provenance"]
             if "prompts" in provenance:
                 provenance["prompts"] = prompts_of_today(provenance["prompts"])
             return cls(tuple(map(EpisodeRecord.from_dict, values["episodes"])), provenance)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{found} is not the result of an evaluation ({error})") from None
-
-
-@shown_short
-@dataclass(frozen=True)
-class PromptStudy:
-    """How far success follows the prompt. episodes: a task and prompt. kinds: success over all
-    tasks under each kind of prompt. matrix: success in the scenes of a task (second key) while told
-    another (first key), by `matrix_with`.
-    """
-
-    episodes: int
-    matrix_with: str
-    kinds: Mapping[str, Interval]
-    matrix: Mapping[str, Mapping[str, Interval]]
-
-    @classmethod
-    def load(cls, run: Path) -> PromptStudy | None:
-        """That of a run folder, or None without one. Raises UserError if it cannot be read."""
-        path = results_folder(run, "prompts") / PROMPTS
-        if not path.exists():
-            return None
-        try:
-            study = from_jsonable(cls, json.loads(path.read_text(encoding="utf-8")))
-            return replace(
-                study, kinds={prompts_of_today(kind): found for kind, found in study.kinds.items()}
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"cannot read {path}: {error}; write it anew: manyparts prompts {run}"
-            ) from None
+            raise UserError(f"{file} is not the result of an evaluation ({error})") from None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much A is above B: over all tasks, and for each. mismatches: provenance that differs but
-    should not."""
+    """How much result A is above result B."""
 
     measure: str
+    """What is compared."""
+
     a: Interval
+    """A's mean over the tasks that both results have."""
+
     b: Interval
+    """B's mean over these tasks."""
+
     difference: Difference
+    """A - B over all these tasks."""
+
     per_task: Mapping[str, Difference]
+    """A - B for each task."""
+
     mismatches: tuple[str, ...]
+    """Provenance that differs but should not."""
 
     def __repr__(self) -> str:
-        over = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
-        means = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}, A - B {bounded(self.difference, signed=True)}"
-        different = (
-            f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
-        )
-        return f"Comparison({self.measure} over {over}: {means}{different})"
+        tasks = f"{len(self.per_task)} task{'s' if len(self.per_task) != 1 else ''}"
+        means = f"A {self.a.mean:.2f}, B {self.b.mean:.2f}"
+        difference = f"A - B {bounded(self.difference, signed=True)}"
+        remark = f", which differ in {len(self.mismatches)} conditions" if self.mismatches else ""
+        return f"Comparison({self.measure} over {tasks}: {means}, {difference}{remark})"
 
     def _repr_html_(self) -> str:
         return html_table(repr(self), *self.table())
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """What is shown to people: heads, and a row of text for each task and for their mean."""
+        """The table for people: heads, and a row of text for each task and for their mean."""
         rows = [
             (name, bounded(each, signed=True), f"{each.probability:.2f}")
             for name, each in [*self.per_task.items(), ("mean", self.difference)]
@@ -276,55 +234,71 @@ def compare(
     """The difference A - B of a measure, paired by task, with its interval and the probability that
     A is better.
 
-    Raises UserError naming the fields if the two were not measured under the same conditions;
-    `allow_mismatch` compares them all the same, on the tasks that both have.
+    Args:
+        a: a result, or its folder or file.
+        b: the same.
+        allow_mismatch: compare although conditions differ, on the tasks that both have.
+        measure: success_any, success_last, return, length, or a measure of the suite's own.
+
+    Raises:
+        UserError: the results were not measured under the same conditions; the message names what
+            differs.
     """
-    one, other = (
-        result if isinstance(result, Result) else Result.load(result) for result in (a, b)
-    )
-    known = (*MEASURES, *(name for name in one.metrics if name in other.metrics))
-    if measure not in known:
-        raise UserError(f"unknown measure {measure!r}; choices: {', '.join(known)}")
-    mismatches = provenance_mismatches(one.provenance, other.provenance)
+    result_a = a if isinstance(a, Result) else Result.load(a)
+    result_b = b if isinstance(b, Result) else Result.load(b)
+    choices = (*MEASURES, *(name for name in result_a.metrics if name in result_b.metrics))
+    if measure not in choices:
+        raise UserError(f"unknown measure {measure!r}; choices: {', '.join(choices)}")
+    mismatches = provenance_mismatches(result_a.provenance, result_b.provenance)
     if mismatches and not allow_mismatch:
         raise UserError(
-            f"these results cannot be compared, they differ in {'; '.join(mismatches)} (--allow-mismatch)"
+            f"these results cannot be compared, they differ in {'; '.join(mismatches)} "
+            "(--allow-mismatch compares them nevertheless)"
         )
-    tasks = [task for task in one.tasks if task in other.tasks and measure in one.measures(task)]
+    tasks = [
+        task
+        for task in result_a.tasks
+        if task in result_b.tasks and measure in result_a.measures(task)
+    ]
     if not tasks:
         raise UserError(
-            f"no task in common: {', '.join(one.tasks)} against {', '.join(other.tasks)}"
+            f"no task in common: {_some(result_a.tasks)} against {_some(result_b.tasks)}"
         )
-    ours, theirs = ([result.values(measure, task) for task in tasks] for result in (one, other))
-    estimate = _difference_of(measure)
+    values_a = [result_a.values(measure, task) for task in tasks]
+    values_b = [result_b.values(measure, task) for task in tasks]
+    estimate = difference_of_success if measure in _SUCCESSES else difference
+    per_task = {}
+    for task, of_a, of_b in zip(tasks, values_a, values_b, strict=True):
+        per_task[task] = estimate([of_a], [of_b])
     return Comparison(
         measure=measure,
-        a=_restricted(one, tasks).aggregate[measure],
-        b=_restricted(other, tasks).aggregate[measure],
-        difference=estimate(ours, theirs),
-        per_task={task: estimate([x], [y]) for task, x, y in zip(tasks, ours, theirs, strict=True)},
+        a=_restricted(result_a, tasks).aggregate[measure],
+        b=_restricted(result_b, tasks).aggregate[measure],
+        difference=estimate(values_a, values_b),
+        per_task=per_task,
         mismatches=tuple(mismatches),
     )
 
 
 def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's".
-    Where one of the two is a reference, which looks at nothing, what is to be seen is none of
-    them."""
-    ours, theirs = _named_as_today(_flat(a)), _named_as_today(_flat(b))
-    compared = [key for key in sorted(ours.keys() | theirs.keys()) if _is_compared(key)]
-    if "agent" in ours or "agent" in theirs:
+
+    If one of the two is of a reference, which observes nothing, fields on what is observed do not
+    count.
+    """
+    flat_a, flat_b = _named_as_today(_flat(a)), _named_as_today(_flat(b))
+    compared = [key for key in sorted(flat_a.keys() | flat_b.keys()) if _is_compared(key)]
+    if "agent" in flat_a or "agent" in flat_b:
         compared = [key for key in compared if not _is_observed(key)]
     return [
-        f"{key}: {ours.get(key)}, {theirs.get(key)}"
+        f"{key}: {flat_a.get(key)}, {flat_b.get(key)}"
         for key in compared
-        if ours.get(key) != theirs.get(key)
+        if flat_a.get(key) != flat_b.get(key)
     ]
 
 
 def _named_as_today(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The version of this project is one field, whichever name the project had when it was
-    written."""
+    """The same fields, the version of this project under its name of today."""
     former = f"versions.{FORMER_NAME}"
     return {f"versions.{NAME}" if key == former else key: value for key, value in flat.items()}
 
@@ -334,24 +308,25 @@ def _is_compared(key: str) -> bool:
 
 
 def _is_observed(key: str) -> bool:
+    """Whether a field decides only what an agent sees."""
     return key.startswith("environment.") and key.rpartition(".")[2] in OBSERVED
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
-def _difference_of(
-    measure: str,
-) -> Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], Difference]:
-    return difference_of_success if measure in _SUCCESSES else difference
+def _some(tasks: Sequence[str]) -> str:
+    """Up to five tasks by name, and how many more there are."""
+    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
+    return ", ".join(tasks[:_NAMED]) + more
 
 
 def _restricted(result: Result, tasks: Sequence[str]) -> Result:
@@ -373,8 +348,8 @@ def _plain(measures: Mapping[str, Interval]) -> dict[str, Any]:
 
 
 def _cells(measures: Mapping[str, Interval], metrics: Sequence[str]) -> tuple[str, ...]:
-    """What a table shows of a task: success, success at the end, the suite's own measures, return
-    and steps."""
+    """A task's cells in a table: success, success at the end, the suite's own measures, return and
+    steps."""
     own = (bounded(measures[metric]) if metric in measures else "" for metric in metrics)
     averages = f"{measures['return'].mean:.1f}", f"{measures['length'].mean:.0f}"
     return (

@@ -21,51 +21,63 @@ from manyparts.models.run_files import CHECKPOINTS, CONFIG, WEIGHTS
 EPISODES = "episodes.jsonl"
 VIDEOS = "videos"
 _AGENT = ".agent"  # the files of the checkpoint, while it is evaluated
-_OURS = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
+_OWN_FILES = (EPISODES, RESULTS, MANIFEST, VIDEOS, _AGENT, *LOCK_FILES)
 _WAY_OUT = (
-    "if the run was trained on since, or these settings are the right ones, --overwrite evaluates again and then "
-    "replaces the old results; or choose another output"
+    "if the run was trained on since, or these settings are the right ones, --overwrite evaluates "
+    "again and then replaces the old results; or choose another output"
 )
 
 
 @contextlib.contextmanager
 def results_in(folder: Path, conditions: Mapping[str, Any], *, overwrite: bool) -> Iterator[Path]:
-    """The folder to work in: that of the results. To overwrite others it is one next to it, which
-    takes its name when the block ends well; until then the old results are whole."""
+    """The folder to work in.
+
+    It is that of the results. To overwrite results of other conditions it is one next to it, which
+    takes its name when the block ends well; until then the old results are whole.
+
+    Args:
+        folder: where the results should be.
+        conditions: what decides the results, as JSON values.
+        overwrite: whether results of other conditions may be replaced.
+
+    Raises:
+        UserError: the folder has results of other conditions, or another process works in it.
+    """
     if not overwrite or not (folder / MANIFEST).exists() or holds(folder, conditions):
         with locked_folder(folder, conditions, way_out=_WAY_OUT):
             yield folder
         return
-    folder = Path(os.path.abspath(folder))  # a name of its own, whatever it was called
+    folder = Path(os.path.abspath(folder))  # it gets a name of its own, which "." has not
     fresh = folder.with_name(f".{folder.name}.next")
     with hold(folder / LOCK, what=str(folder)):
         if not holds(fresh, conditions):
             _discard(fresh)
         with locked_folder(fresh, conditions):
             yield fresh
-        for path in folder.iterdir():  # what is not ours stays
-            if path.name not in _OURS and not (fresh / path.name).exists():
+        for path in folder.iterdir():  # files of the user's stay
+            if path.name not in _OWN_FILES and not (fresh / path.name).exists():
                 path.rename(fresh / path.name)
         replace_folder(fresh, folder)
 
 
 @contextlib.contextmanager
-def kept(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
-    """The same with an agent that stays: a run that is still training deletes its older
+def linked_agent(config: EvaluationConfig, folder: Path) -> Iterator[EvaluationConfig]:
+    """The same evaluation with an agent that stays: a run that is still training deletes its older
     checkpoints.
 
-    Its files get second names in the folder of the results; none where that is on another disk.
+    The checkpoint's files get second names in the folder of the results. Where that is on another
+    disk, the agent is the run's own.
     """
     own = folder / _AGENT
     shutil.rmtree(own, ignore_errors=True)
     try:
-        yield replace(config, agent=own) if _linked(Path(config.agent), own) else config
+        yield replace(config, agent=own) if _is_linked(Path(config.agent), own) else config
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
-def _linked(checkpoint: Path, folder: Path) -> bool:
-    """Whether a checkpoint of a run has second names in the folder now."""
+def _is_linked(checkpoint: Path, folder: Path) -> bool:
+    """Give the files of a run's checkpoint second names in the folder; whether that worked."""
     if checkpoint.parent.name != CHECKPOINTS:
         return False
     try:
@@ -79,7 +91,7 @@ def _linked(checkpoint: Path, folder: Path) -> bool:
 
 def _discard(folder: Path) -> None:
     """Remove what an evaluation wrote."""
-    for name in _OURS:
+    for name in _OWN_FILES:
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Intervals for success rates and for differences between agents, with few episodes a task."""
+"""Intervals for success rates and for differences between agents, with few episodes per task."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ class Bounded(Protocol):
 
 
 def bounded(estimate: Bounded, *, signed: bool = False) -> str:
-    """Mean and bounds for people, such as "0.50 [0.30, 0.70]"; signed: with a plus, as differences
-    are shown."""
+    """Mean and bounds for people, such as "0.50 [0.30, 0.70]".
+
+    Args:
+        estimate: what is shown.
+        signed: show a plus before positive numbers, as differences are shown.
+    """
     form = "+.2f" if signed else ".2f"
     return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
@@ -39,13 +43,21 @@ class Interval:
     """An estimate and the bounds of its confidence interval."""
 
     mean: float
+    """The estimate."""
+
     low: float
+    """The lower bound."""
+
     high: float
+    """The upper bound."""
 
 
 def wilson(successes: int | float, trials: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a success rate (Wilson 1927), honest at 0 and at 1. Raises
-    ValueError for 0 trials."""
+    """Wilson's score interval of a success rate (Wilson 1927), which is right also at 0 and at 1.
+
+    Raises:
+        ValueError: there are no trials, or more successes than trials.
+    """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes of {trials} trials")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -65,9 +77,14 @@ def stratified_bootstrap(
     """The mean over strata of their means, every stratum counting the same, with a percentile
     interval.
 
-    strata: for each task its episodes' values (n,), or its seeds' scores (n,). Values are drawn
-    anew within each stratum, never across (Agarwal et al. 2021, "Deep RL at the edge of the
-    statistical precipice").
+    Values are resampled within each stratum, never across (Agarwal et al. 2021, "Deep RL at the
+    edge of the statistical precipice").
+
+    Args:
+        strata: for each task its episodes' values (n,), or its seeds' scores (n,).
+        confidence: the interval's.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
     """
     means = _resampled_means(strata, resamples, seed)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -77,11 +94,15 @@ def stratified_bootstrap(
 def mean_success(
     strata: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, seed: int = 0
 ) -> Interval:
-    """Mean success over tasks with its stratified bootstrap interval. strata: for each task its
-    successes, bool (n,).
+    """Mean success over tasks with its stratified bootstrap interval.
 
-    Where no task has both successes and failures the bootstrap would claim certainty: Wilson's
-    interval of the mean over all episodes stands in for it.
+    If no task has both successes and failures, the bootstrap would claim certainty. Then the
+    interval is Wilson's, of the mean over all episodes.
+
+    Args:
+        strata: for each task its successes, bool (n,).
+        confidence: the interval's.
+        seed: of the resampling.
     """
     if any(np.ptp(np.asarray(stratum, np.int8)) for stratum in strata):
         return stratified_bootstrap(strata, confidence=confidence, seed=seed)
@@ -91,13 +112,19 @@ def mean_success(
 
 @dataclass(frozen=True)
 class Difference:
-    """How much A is above B. probability: that A is the better one, as sure as the interval is; 0.5
-    where nothing tells."""
+    """How much A is above B."""
 
     mean: float
+    """The estimate of A - B."""
+
     low: float
+    """The lower bound of its confidence interval."""
+
     high: float
+    """The upper bound."""
+
     probability: float
+    """Probability that A is the better one; 0.5 if nothing indicates either."""
 
 
 def difference(
@@ -107,8 +134,17 @@ def difference(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Difference:
-    """The mean over tasks of A's mean less B's, paired by task: a[i] and b[i] are values (n,) of
-    the same task."""
+    """The mean over tasks of A's mean minus B's, paired by task.
+
+    Args:
+        a: for each task A's values (n,).
+        b: the same of B, for the same tasks in the same order.
+        confidence: the interval's.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: the numbers of tasks differ.
+    """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tasks against {len(b)}")
     differences = _resampled_means(a, RESAMPLES, seed) - _resampled_means(b, RESAMPLES, seed + 1)
@@ -118,8 +154,11 @@ def difference(
 
 
 def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Difference:
-    """`difference` for successes, bool (n,) a task. Where the bootstrap would claim certainty for
-    both A and B, the bounds are combined from the two intervals (Newcombe 1998, method 10)."""
+    """`difference` for successes, bool (n,) per task.
+
+    If the bootstrap would claim certainty for both A and B, the bounds are combined from the two
+    intervals (Newcombe 1998, method 10).
+    """
     resampled = difference(a, b)
     if resampled.low < resampled.high:
         return resampled
@@ -128,23 +167,28 @@ def difference_of_success(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> D
 
 
 def probability_of_improvement(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
-    """The chance that a run of A beats a run of B on a task drawn at random, ties counting half
-    (Agarwal et al. 2021).
+    """The probability that a run of A beats a run of B on a task drawn at random, ties counting
+    half (Agarwal et al. 2021).
 
-    a[i], b[i]: scores (n,), (m,) of the runs on the same task.
+    Args:
+        a: for each task the scores (n,) of A's runs.
+        b: for the same tasks the scores (m,) of B's runs.
     """
-    wins = [np.sign(np.subtract.outer(one, other)) for one, other in zip(a, b, strict=True)]
+    wins = [np.sign(np.subtract.outer(of_a, of_b)) for of_a, of_b in zip(a, b, strict=True)]
     return float(np.mean([(win.mean() + 1) / 2 for win in wins]))
 
 
 def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> Interval:
     """A method's mean over tasks and training seeds, with Student's interval.
 
-    values: of every episode (tasks, seeds, episodes), successes or numbers. A seed is one agent, so
-    that the seeds' means over tasks are the sample. A bootstrap of so few covers the truth too
-    rarely (of three seeds that differ, 81 times in a hundred). With one seed the interval is over
-    episodes alone. Where nothing varies it would claim certainty: of successes, Wilson's interval
-    over all episodes stands in for it.
+    A seed is one agent, so that the seeds' means over tasks are the sample. A bootstrap of so few
+    values covers the truth too rarely (with three seeds that differ, in 81 % of the cases). With
+    one seed the interval is over episodes alone. If no value varies, it would claim certainty; for
+    successes it is then Wilson's, over all episodes.
+
+    Args:
+        values: of every episode (tasks, seeds, episodes), successes or numbers.
+        confidence: the interval's.
     """
     sample = _sample_of_seeds(values)
     if not sample.variance and _are_successes(values):
@@ -159,24 +203,31 @@ def mean_over_seeds(values: np.ndarray, *, confidence: float = CONFIDENCE) -> In
 def difference_over_seeds(
     a: np.ndarray, b: np.ndarray, *, confidence: float = CONFIDENCE
 ) -> Difference:
-    """The mean of method A less that of B, on the same tasks, with Welch's interval (Welch 1947) as
-    in `mean_over_seeds`; A and B may have different numbers of seeds.
+    """The mean of method A minus that of B, on the same tasks, with Welch's interval (Welch 1947)
+    as in `mean_over_seeds`.
 
-    a, b: values (tasks, seeds, episodes). Where nothing varies the bounds are combined from the two
-    intervals.
+    If no value varies, the bounds are combined from the two intervals.
+
+    Args:
+        a: A's values (tasks, seeds, episodes).
+        b: B's values; the number of seeds may be another one.
+        confidence: the interval's.
+
+    Raises:
+        ValueError: the numbers of tasks differ.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} tasks against {len(b)}")
-    ours, theirs = _sample_of_seeds(a), _sample_of_seeds(b)
-    mean, variance = ours.mean - theirs.mean, ours.variance + theirs.variance
+    sample_a, sample_b = _sample_of_seeds(a), _sample_of_seeds(b)
+    mean, variance = sample_a.mean - sample_b.mean, sample_a.variance + sample_b.variance
     if not variance:
         low, high = _newcombe(mean, mean_over_seeds(a), mean_over_seeds(b))
         return Difference(mean, low, high, float(np.sign(mean) + 1) / 2)
-    freedom = variance**2 / sum(each.variance**2 / each.freedom for each in (ours, theirs))
+    # Degrees of freedom by Welch and Satterthwaite.
+    freedom = variance**2 / sum(each.variance**2 / each.freedom for each in (sample_a, sample_b))
     reach = _reach(_Sample(mean, variance, freedom), confidence)
-    return Difference(
-        mean, mean - reach, mean + reach, float(stdtr(freedom, mean / math.sqrt(variance)))
-    )
+    probability = float(stdtr(freedom, mean / math.sqrt(variance)))
+    return Difference(mean, mean - reach, mean + reach, probability)
 
 
 def improvement(
@@ -187,25 +238,30 @@ def improvement(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """`probability_of_improvement` of method A over B with its interval, over seeds drawn anew for
+    """`probability_of_improvement` of method A over B with its interval, over seeds resampled for
     all tasks together.
 
-    a: scores (tasks, seeds) of A's runs; b: the same of B's, which may have another number of
-    seeds.
+    Args:
+        a: scores (tasks, seeds) of A's runs.
+        b: scores of B's runs; the number of seeds may be another one.
+        confidence: the interval's.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
     """
     generator = np.random.default_rng(seed)
-    ours, theirs = (
+    # (tasks, resamples, seeds) of each method: a resample draws the same seeds for all tasks.
+    drawn_a, drawn_b = (
         each[:, generator.integers(each.shape[1], size=(resamples, each.shape[1]))]
         for each in (a, b)
     )
-    wins = (np.sign(ours[..., :, None] - theirs[..., None, :]) + 1) / 2
+    wins = (np.sign(drawn_a[..., :, None] - drawn_b[..., None, :]) + 1) / 2
     low, high = np.quantile(wins.mean(axis=(0, 2, 3)), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(probability_of_improvement(list(a), list(b)), float(low), float(high))
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A mean, its variance as estimated, and with how many degrees of freedom that is."""
+    """A mean, the estimate of its variance, and the degrees of freedom of that estimate."""
 
     mean: float
     variance: float
@@ -213,26 +269,25 @@ class _Sample:
 
 
 def _sample_of_seeds(values: np.ndarray) -> _Sample:
-    """Of values (tasks, seeds, episodes). The variance is at least what episodes alone give: seeds
-    may agree by chance."""
+    """The sample of values (tasks, seeds, episodes).
+
+    The variance is never below that of the episodes alone, since seeds may agree by chance.
+    """
     tasks, seeds, episodes = np.shape(values)
     values = np.asarray(values, np.float64)
-    within = (
-        float(values.var(axis=2, ddof=1).mean()) / (tasks * seeds * episodes)
-        if episodes > 1
-        else 0.0
-    )
+    within = 0.0
+    if episodes > 1:
+        within = float(values.var(axis=2, ddof=1).mean()) / (tasks * seeds * episodes)
     if seeds == 1:
         return _Sample(float(values.mean()), within, max(tasks * (episodes - 1), 1))
     means = values.mean(axis=(0, 2))
-    between = (
-        float(means.var(ddof=1)) / seeds if np.ptp(means) else 0.0
-    )  # equal ones: not rounding either
+    # Equal means have a variance of exactly 0, without any error of rounding.
+    between = float(means.var(ddof=1)) / seeds if np.ptp(means) else 0.0
     return _Sample(float(values.mean()), max(between, within), seeds - 1)
 
 
 def _reach(sample: _Sample, confidence: float) -> float:
-    """From the mean to either bound of its interval."""
+    """Half the width of the interval."""
     return float(stdtrit(sample.freedom, (1 + confidence) / 2)) * math.sqrt(sample.variance)
 
 
@@ -240,10 +295,10 @@ def _are_successes(values: np.ndarray) -> bool:
     return bool(np.isin(values, (0, 1)).all())
 
 
-def _newcombe(mean: float, one: Interval, other: Interval) -> tuple[float, float]:
+def _newcombe(mean: float, a: Interval, b: Interval) -> tuple[float, float]:
     """Bounds of a difference from two independent intervals (Newcombe 1998, method 10)."""
-    low = mean - math.hypot(one.mean - one.low, other.high - other.mean)
-    return low, mean + math.hypot(one.high - one.mean, other.mean - other.low)
+    low = mean - math.hypot(a.mean - a.low, b.high - b.mean)
+    return low, mean + math.hypot(a.high - a.mean, b.mean - b.low)
 
 
 def _mean(strata: Sequence[np.ndarray]) -> float:

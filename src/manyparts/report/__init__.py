@@ -1,1 +1,1 @@
-"""What people look at: one self-contained HTML page of a run."""
+"""Reports: one self-contained HTML page of a run."""

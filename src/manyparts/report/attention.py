@@ -13,63 +13,65 @@ from PIL import Image
 from manyparts.evaluation.attention import Attention, movement, overlay, resized, spread
 from manyparts.report.evidence import Evidence
 
-# Bytes of pictures that a report carries before base64, beside its videos.
-PICTURE_BUDGET = 1_200_000
-_SIZE = 112
+# Bytes of images before base64 that a report carries in addition to its videos.
+IMAGE_BUDGET = 1_200_000
+_SIZE = 112  # pixels, the width of an image
 
 _READING = (
-    "<p>Above, what the agent saw at some steps of an episode, until it was solved; below, where each of its visual "
-    "tokens looks: orange where the weight is largest in that picture, grey where there is none. "
-    "{maps}The weights lie on a coarse grid ({grids}) and are smoothed for the eye. "
-    "<i>Spread</i>: over how much of the picture, 100 % for all places alike (exponential of the entropy, the mean of "
-    "these steps). <i>Moves</i>: how much of the weight lies elsewhere from one of these steps to the next.</p>"
+    "<p>The first row shows what the agent saw at some steps of an episode, until it was solved. "
+    "The rows below show where each of its visual tokens looks: orange where the weight is largest "
+    "in that image, grey where there is none. {maps}The weights lie on a coarse grid ({grids}) and "
+    "are smoothed for the eye. <i>Spread</i>: over how much of the image a token looks, 100 % if "
+    "all cells have the same weight (exponential of the entropy, the mean of these steps). "
+    "<i>Moves</i>: how much of the weight moves from one of these steps to the next.</p>"
 )
-_MAPS = "A token has {count} maps, each of which reads another part of its channels; what is drawn is their mean. "
+_MAPS = (
+    "A token has {count} maps, each of which reads another part of its channels; their mean is "
+    "drawn. "
+)
 _CAUTION = (
-    "<p><strong>What it does not show:</strong> why the agent acts as it does. The coloured place is where a token "
-    "takes its features from, and a feature there may tell of what is around it, in a vision transformer of the whole "
-    "picture. The policy may make nothing of a token; the body's pose reaches it by another way; and a token that "
-    "always looks at one place may have learned where things usually are. One episode a task is an example, no "
-    "statistic.</p>"
+    "<p><strong>What it does not show:</strong> why the agent acts as it does. A token takes its "
+    "features from the coloured cells, and a feature of one cell may describe its surroundings, in "
+    "a vision transformer the whole image. The policy may ignore a token, and it also reads the "
+    "robot's state. A token that always looks at the same cells may have learned where things "
+    "usually are. One episode per task is an example, not a statistic.</p>"
 )
 
 
 def attention(evidence: Evidence) -> list[str]:
-    """The section's parts: the first episode of each task of which the attention was kept; none if
-    none was.
+    """The section's parts: of each task the first episode with maps of attention.
 
-    The first task is shown, the others are folded away.
+    The first task is shown, the others are folded away. Without any maps there is no section.
     """
     chosen = _first_of_each_task(evidence)
     if not chosen:
         return []
-    kept = {task: Attention.load(path) for task, (_, path) in chosen.items()}
+    recorded = {task: Attention.load(path) for task, (_, path) in chosen.items()}
     parts, spent = [], 0
     for task, (seed, path) in chosen.items():
-        pictures = {camera: _pictures(kept[task], camera) for camera in kept[task].maps}
-        spent += sum(len(picture) for rows in pictures.values() for row in rows for picture in row)
-        if spent > PICTURE_BUDGET:
+        images = {camera: _images(recorded[task], camera) for camera in recorded[task].maps}
+        spent += sum(_bytes_of(rows) for rows in images.values())
+        if spent > IMAGE_BUDGET:
             left = f"{len(chosen) - len(parts)} of {len(chosen)} tasks"
-            parts.append(
-                f'<p class="soft">{left} are only in {escape(str(evidence.run))}/evaluation/videos/*/*.npz.</p>'
-            )
+            folder = f"{escape(str(evidence.run))}/evaluation/videos/*/*.npz"
+            parts.append(f'<p class="soft">{left} are only in {folder}.</p>')
             break
-        verdict = path.stem.partition("-")[0]
-        goal = f'<p class="verdict {verdict}">{verdict} <span class="soft">goal {seed}</span></p>'
-        figures = "".join(_figure(kept[task], camera, rows) for camera, rows in pictures.items())
+        outcome = path.stem.partition("-")[0]
+        goal = f'<p class="verdict {outcome}">{outcome} <span class="soft">goal {seed}</span></p>'
+        figures = "".join(_figure(recorded[task], camera, rows) for camera, rows in images.items())
         shown = "" if parts else " open"
         parts.append(f"<details{shown}><summary>{escape(task)}</summary>{goal}{figures}</details>")
-    return ["<h2>Where it looks</h2>", _reading(next(iter(kept.values()))), *parts, _CAUTION]
+    return ["<h2>Where it looks</h2>", _reading(next(iter(recorded.values()))), *parts, _CAUTION]
 
 
 def _first_of_each_task(evidence: Evidence) -> dict[str, tuple[int, Path]]:
-    """Task to (seed, file) of the first success filmed, or where there is none the first
-    failure."""
-    found: dict[str, tuple[int, Path]] = {}
+    """Seed and file of each task's first filmed success, or of its first failure if it has
+    none."""
+    first: dict[str, tuple[int, Path]] = {}
     for episode in sorted(evidence.result.episodes, key=lambda episode: not episode.success_any):
         if path := evidence.attention.get((episode.task, episode.seed)):
-            found.setdefault(episode.task, (episode.seed, path))
-    return {task: found[task] for task in evidence.result.tasks if task in found}
+            first.setdefault(episode.task, (episode.seed, path))
+    return {task: first[task] for task in evidence.result.tasks if task in first}
 
 
 def _reading(example: Attention) -> str:
@@ -79,48 +81,51 @@ def _reading(example: Attention) -> str:
     return _READING.format(maps=maps, grids=", ".join(sorted(grids)))
 
 
-def _pictures(found: Attention, camera: str) -> list[list[bytes]]:
-    """A row of JPEGs of the frames, then one of each token."""
-    frames, weights = found.frames[camera], _drawn(found, camera)
+def _images(attention: Attention, camera: str) -> list[list[bytes]]:
+    """A row of JPEGs of the frames, then one row for each token."""
+    frames, weights = attention.frames[camera], _drawn(attention, camera)
     rows = [[resized(frame, _SIZE) for frame in frames]]
     for token in range(weights.shape[1]):
         rows.append(
             [overlay(frame, weights[step, token], size=_SIZE) for step, frame in enumerate(frames)]
         )
-    return [[_jpeg(picture) for picture in row] for row in rows]
+    return [[_jpeg(image) for image in row] for row in rows]
 
 
-def _drawn(found: Attention, camera: str) -> np.ndarray:
+def _bytes_of(rows: list[list[bytes]]) -> int:
+    return sum(sum(map(len, row)) for row in rows)
+
+
+def _drawn(attention: Attention, camera: str) -> np.ndarray:
     """(n, tokens, rows, columns): the mean of each token's maps."""
-    return found.maps[camera].mean(axis=2)
+    return attention.maps[camera].mean(axis=2)
 
 
-def _figure(found: Attention, camera: str, rows: list[list[bytes]]) -> str:
-    weights = _drawn(found, camera)
+def _figure(attention: Attention, camera: str, rows: list[list[bytes]]) -> str:
+    weights = _drawn(attention, camera)
     spreads, moves = spread(weights).mean(axis=0), movement(weights)
-    heads = "".join(f"<span>step {step}</span>" for step in found.steps)
+    heads = "".join(f"<span>step {step}</span>" for step in attention.steps)
     parts = [f'<span class="name">{escape(camera)}</span>', heads]
     names = ["seen"] + [f"token {token + 1}" for token in range(weights.shape[1])]
     facts = [""] + [
-        f"<small>spread {100 * share:.0f} %</small> <small>moves {100 * moved:.0f} %</small>"
-        for share, moved in zip(spreads, moves, strict=True)
+        f"<small>spread {100 * fraction:.0f} %</small> <small>moves {100 * moved:.0f} %</small>"
+        for fraction, moved in zip(spreads, moves, strict=True)
     ]
     for name, fact, row in zip(names, facts, rows, strict=True):
         parts.append(f'<span class="name"><strong>{name}</strong> {fact}</span>')
         parts += [
-            _image(picture, f"{name}, step {step}")
-            for picture, step in zip(row, found.steps, strict=True)
+            _image_tag(jpeg, f"{name}, step {step}")
+            for jpeg, step in zip(row, attention.steps, strict=True)
         ]
-    return f'<div class="looks" style="--steps:{len(found.steps)}">{"".join(parts)}</div>'
+    return f'<div class="looks" style="--steps:{len(attention.steps)}">{"".join(parts)}</div>'
 
 
-def _image(jpeg: bytes, words: str) -> str:
-    return (
-        f'<img alt="{words}" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}">'
-    )
+def _image_tag(jpeg: bytes, description: str) -> str:
+    data = base64.b64encode(jpeg).decode("ascii")
+    return f'<img alt="{description}" src="data:image/jpeg;base64,{data}">'
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def _jpeg(image: np.ndarray) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, "JPEG", quality=82)
+    Image.fromarray(image).save(content, "JPEG", quality=82)
     return content.getvalue()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyparts.core.naming import FORMER_NAME, NAME, NAMES
+from manyparts.agents.expert import Noise
+from manyparts.core.naming import FORMER_FLAGS, FORMER_NAME, NAME, NAMES, former_value
 from manyparts.core.serialisation import to_jsonable
+from manyparts.envs.base import EnvConfig
 from manyparts.evaluation.results import EVALUATION
 from manyparts.models.run_files import results_folder
 from manyparts.planners import PLANNERS
 from manyparts.report.evidence import Evidence, Phase
+from manyparts.report.flags import fields_in, flags_of
 
 
 def reproduction(evidence: Evidence) -> str:
-    """Shell commands, one a line: collect, train each phase, evaluate, report."""
+    """Shell commands, one per line: collect, train each phase, evaluate, report."""
     result = evidence.result
     program, lines = NAME, []
     if commit := result.provenance.get("commit"):
@@ -26,113 +29,106 @@ def reproduction(evidence: Evidence) -> str:
             lines.append(f"# at this commit {NAME} is still called {FORMER_NAME}")
         if str(commit).endswith("+changes"):
             lines.append("# the working tree had changes beyond this commit")
-    lines += [
-        _collect(program, data.collection, shown_path(data.path))
-        for data in evidence.datasets
-        if data.collection
-    ]
+    for data in evidence.datasets:
+        if data.collection:
+            lines.append(_collect(program, data.collection, shown_path(data.path)))
     lines += [_train(program, phase) for phase in evidence.phases]
     lines.append(_evaluate(program, evidence))
-    elsewhere = ["--evaluation", evidence.evaluation] if _elsewhere(evidence) else []
-    lines.append(_join(program, "report", evidence.run, *elsewhere))
+    elsewhere = ["--evaluation", str(evidence.evaluation)] if _elsewhere(evidence) else []
+    lines.append(shlex.join([program, "report", str(evidence.run), *elsewhere]))
     return "\n".join(lines)
 
 
 def shown_path(path: str | Path) -> str:
-    """Relative to the current folder where it lies in it."""
+    """The path, relative to the current folder if it lies in it."""
     path, here = Path(path), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
-    environment, noise = collection["environment"], collection["noise"]
-    words: list[Any] = [
-        program,
-        "collect",
-        *collection["tasks"],
-        "--episodes",
-        collection["episodes"],
-    ]
-    words += [
-        "--image-size",
-        environment["image_size"],
-        "--goal",
-        environment["goal"],
-        "--state",
-        environment["state"],
-    ]
-    words += ["--cameras", *environment["cameras"]] if environment["cameras"] else []
-    words += ["--faithful-rendering"] if environment["faithful_rendering"] else []
-    for name in ("fraction", "std", "correlation"):
-        words += [f"--noise-{name}", noise[name]]
-    words += ["--max-steps", environment["max_steps"]] if environment.get("max_steps") else []
-    words += ["--images", collection["images"], "--seed", collection["seed"]]
-    words += ["--steps-after-success", collection["steps_after_success"]]
-    words += ["--keep-failures"] if collection["keep_failures"] else []
-    return _join(*words, "--output", output)
-
-
-def _train(program: str, phase: Phase) -> str:
-    """The command line that began the run, or where its configuration stands if none did."""
-    arguments = phase.config.get("provenance", {}).get("arguments") or [""]
-    if Path(arguments[0]).name not in NAMES:
-        return f"# {shown_path(phase.folder)} was trained from Python; its configuration is in config.json there"
-    return _join(program, *(word for word in arguments[1:] if word != "--resume"))
-
-
-def _evaluate(program: str, evidence: Evidence) -> str:
-    result, provenance = evidence.result, evidence.result.provenance
-    words: list[Any] = [program, "evaluate", evidence.run, "--tasks", *result.tasks]
-    words += ["--episodes", provenance["episodes"], "--seed", provenance["seeds"]["evaluation"]]
-    words += ["--prompt-task", provenance["prompt_task"]] if provenance.get("prompt_task") else []
-    words += ["--prompts", provenance["prompts"], "--split", provenance["split"]]
-    words += (
-        ["--max-steps", provenance["max_steps"]] if isinstance(provenance["max_steps"], int) else []
-    )
-    words += ["--until-success"] if provenance.get("until_success") else []
-    words += ["--device", provenance["device"]] if provenance.get("device", "cpu") != "cpu" else []
-    words += (
-        ["--precision", provenance["precision"]]
-        if provenance.get("precision", "fp32") != "fp32"
-        else []
-    )
-    words += _planner(provenance["planner"]) if provenance.get("planner") else []
-    words += ["--output", evidence.evaluation] if _elsewhere(evidence) else []
-    return _join(*words, "--videos", _videos_a_verdict(evidence))
-
-
-def _elsewhere(evidence: Evidence) -> bool:
-    """Whether the results lie where they do only if a command is told so."""
-    return evidence.evaluation != results_folder(evidence.run, EVALUATION)
-
-
-def planner_name(told: Mapping[str, Any]) -> str:
+def planner_name(recorded: Mapping[str, Any]) -> str:
     """The planner of an evaluation's provenance, as the command line calls it."""
-    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == told["type"])
+    (name,) = (name for name, kind in PLANNERS.items() if kind.__name__ == recorded["type"])
     return name
 
 
-def _planner(told: Mapping[str, Any]) -> list[Any]:
-    """Its name, and the settings that are not its usual ones."""
-    name = planner_name(told)
-    usual = to_jsonable(PLANNERS[name]())
-    words: list[Any] = ["--planner", name]
-    for key, value in told.items():
-        flag = key.replace("_", "-")
-        if isinstance(value, bool):
-            words += [f"--planner.{flag if value else f'no-{flag}'}"] if value != usual[key] else []
-        elif value != usual[key]:
-            words += [f"--planner.{flag}", value]
-    return words
+def _collect(program: str, collection: Mapping[str, Any], output: str) -> str:
+    environment = fields_in(EnvConfig, collection["environment"])
+    del environment["context"]  # which no collection has
+    flags = [
+        *flags_of({"episodes": collection["episodes"]}),
+        *flags_of(environment),
+        *flags_of(fields_in(Noise, collection["noise"]), prefix="noise-"),
+    ]
+    names = ("images", "seed", "steps_after_success", "keep_failures")
+    flags += flags_of({name: collection[name] for name in names})
+    flags += flags_of({"output": output})
+    return _command(program, "collect", collection["tasks"], flags)
 
 
-def _videos_a_verdict(evidence: Evidence) -> int:
+def _train(program: str, phase: Phase) -> str:
+    """The command line that the run was started with, or where its configuration is if it was
+    started otherwise."""
+    arguments = phase.config.get("provenance", {}).get("arguments") or [""]
+    if Path(arguments[0]).name not in NAMES:
+        folder = shown_path(phase.folder)
+        return f"# {folder} was trained from Python; its configuration is in its config.json"
+    return shlex.join([program, *(word for word in arguments[1:] if word != "--resume")])
+
+
+def _evaluate(program: str, evidence: Evidence) -> str:
+    provenance = evidence.result.provenance
+    prompts = provenance["prompts"]
+    if program == FORMER_NAME:
+        prompts = former_value("Evaluate", "prompts", prompts)
+    max_steps = provenance["max_steps"]
+    settings = {
+        "tasks": evidence.result.tasks,
+        "episodes": provenance["episodes"],
+        "seed": provenance["seeds"]["evaluation"],
+        "prompt_task": provenance.get("prompt_task"),
+        "prompts": prompts,
+        "split": provenance["split"],
+        "max_steps": max_steps if isinstance(max_steps, int) else None,
+        "until_success": provenance.get("until_success"),
+        "device": provenance.get("device"),
+        "precision": provenance.get("precision"),
+    }
+    flags = flags_of(settings, usual={"device": "cpu", "precision": "fp32"})
+    if planner := provenance.get("planner"):
+        flags += _planner_flags(planner)
+    flags += flags_of(
+        {
+            "output": str(evidence.evaluation) if _elsewhere(evidence) else None,
+            "videos": _videos_per_outcome(evidence),
+        }
+    )
+    return _command(program, "evaluate", [str(evidence.run)], flags)
+
+
+def _elsewhere(evidence: Evidence) -> bool:
+    """Whether a command finds the results only where a flag says where they are."""
+    return evidence.evaluation != results_folder(evidence.run, EVALUATION)
+
+
+def _planner_flags(recorded: Mapping[str, Any]) -> list[str]:
+    """The planner's name, and those of its settings that are not the usual ones."""
+    name = planner_name(recorded)
+    kind = PLANNERS[name]
+    settings = flags_of(fields_in(kind, recorded), prefix="planner.", usual=to_jsonable(kind()))
+    return ["--planner", name, *settings]
+
+
+def _videos_per_outcome(evidence: Evidence) -> int:
+    """The most videos that a task has of successes, or of failures."""
     counts: dict[tuple[str, str], int] = {}
     for (task, _), path in evidence.videos.items():
-        key = (task, path.stem.partition("-")[0])
-        counts[key] = counts.get(key, 0) + 1
+        outcome = path.stem.partition("-")[0]
+        counts[task, outcome] = counts.get((task, outcome), 0) + 1
     return max(counts.values(), default=0)
 
 
-def _join(*words: Any) -> str:
-    return shlex.join(map(str, words))
+def _command(program: str, name: str, targets: Sequence[str], flags: Sequence[str]) -> str:
+    """A command line; before the library had its name of today, flags had their former names."""
+    if program == FORMER_NAME:
+        flags = [FORMER_FLAGS.get(word, word) for word in flags]
+    return shlex.join([program, name, *targets, *flags])

@@ -1,4 +1,4 @@
-"""What a report tells of a run, read from its folder: result, phases and their metrics, data,
+"""What a report shows of a run, read from its folder: result, phases and their metrics, data,
 videos."""
 
 from __future__ import annotations
@@ -10,64 +10,86 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.evaluation.results import EVALUATION, RESULTS, PromptStudy, Result
+from manyparts.evaluation.prompt_results import PromptStudy
+from manyparts.evaluation.results import EVALUATION, RESULTS, Result
 from manyparts.models.run_files import last_checkpoint, results_folder, run_of
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One run on the way to the agent: its folder, its config.json, the rows of its
-    metrics.jsonl."""
+    """One run on the way to the agent."""
 
     folder: Path
+    """The run's folder."""
+
     config: Mapping[str, Any]
+    """Its config.json."""
+
     metrics: list[dict[str, Any]]
+    """The rows of its metrics.jsonl."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a run was trained on. info: its info.json; collection: how it was recorded; empty where
-    they are gone."""
+    """What a run was trained on."""
 
     path: Path
+    """The dataset's folder."""
+
     info: Mapping[str, Any]
+    """Its info.json; empty if that is gone."""
+
     collection: Mapping[str, Any]
+    """How it was recorded; empty if nothing says so."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a report tells. evaluation: the folder of `result`. phases: the evaluated run last.
-    datasets: of the evaluated run.
-
-    videos: of some episodes, by (task, seed); attention: the .npz beside some of these. prompts:
-    what `manyparts prompts` found, or None.
-    """
+    """All that a report shows."""
 
     run: Path
+    """The run, or one of its checkpoints."""
+
     evaluation: Path
+    """The folder of `result`."""
+
     result: Result
+    """Success of the run."""
+
     phases: list[Phase]
+    """The runs that led to it, the evaluated run last."""
+
     videos: Mapping[tuple[str, int], Path]
+    """Videos of some episodes, by task and seed."""
+
     attention: Mapping[tuple[str, int], Path]
+    """For some of these videos the .npz with maps of the visual tokens."""
+
     prompts: PromptStudy | None
+    """The result of `manyparts prompts`, or None."""
+
     datasets: tuple[Dataset, ...]
+    """What the evaluated run was trained on."""
 
 
 def gather(run: Path, evaluation: Path | None = None) -> Evidence:
-    """Read all that the report of `run`, a run or one of its checkpoints, tells. evaluation: the
-    folder of its results; None: see `results_folder`. Raises UserError where it has none, or those
-    of another agent."""
+    """Read all that the report of a run shows.
+
+    Args:
+        run: a run, or one of its checkpoints.
+        evaluation: the folder of its results; None: see `results_folder`.
+
+    Raises:
+        UserError: there are no results, or they are of another agent.
+    """
     if not run_of(run).is_dir():
         raise UserError(f"no run folder {run}")
     folder = _usual_results(run) if evaluation is None else evaluation
     if not (folder / RESULTS).is_file():
         into = "" if evaluation is None else f" --output {evaluation}"
-        known = (
-            ", or name with --evaluation the folder that it was evaluated into"
-            if evaluation is None
-            else ""
-        )
-        raise UserError(f"{folder} has no {RESULTS}; first: manyparts evaluate {run}{into}{known}")
+        advice = ", or name with --evaluation the folder that it was evaluated into"
+        advice = advice if evaluation is None else ""
+        raise UserError(f"{folder} has no {RESULTS}; first: manyparts evaluate {run}{into}{advice}")
     result = Result.load(folder)
     agent = str(result.provenance.get("agent") or result.provenance.get("checkpoint"))
     if evaluation is not None and not Path(agent).resolve().is_relative_to(run.resolve()):
@@ -88,7 +110,7 @@ def gather(run: Path, evaluation: Path | None = None) -> Evidence:
 
 
 def outdated(evidence: Evidence) -> str | None:
-    """An instruction that says so, where the results are not those of the run as it is now."""
+    """A remark, if the results are not those of the run as it is now; else None."""
     step = Path(str(evidence.result.provenance.get("checkpoint"))).name
     last = last_checkpoint(evidence.run)
     if last is None or not step.isdecimal() or step == last.name:
@@ -100,8 +122,11 @@ def outdated(evidence: Evidence) -> str | None:
 
 
 def _usual_results(run: Path) -> Path:
-    """Where results lie: of a checkpoint once in its own folder; of a run perhaps those of single
-    checkpoints alone."""
+    """The folder of a run's results.
+
+    Formerly those of a checkpoint were in its own folder. A run may have only results of single
+    checkpoints; then these are the newest ones.
+    """
     usual = results_folder(run, EVALUATION)
     steps = [
         path for path in run.glob(f"{EVALUATION}-*") if path.name.rpartition("-")[2].isdecimal()
@@ -114,7 +139,7 @@ def _usual_results(run: Path) -> Path:
 
 
 def _datasets(phase: Phase) -> Iterator[Dataset]:
-    """That of the run, or those of a mixture."""
+    """The run's dataset, or all datasets of its mixture."""
     named = phase.config["data"]
     for path in map(Path, [named] if isinstance(named, str) else named):
         info, collection = (
@@ -126,7 +151,7 @@ def _datasets(phase: Phase) -> Iterator[Dataset]:
 
 def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
     """Files <task with / as _>/<success|failure>-<seed>.mp4 by the episode they show."""
-    found = {
+    files = {
         (path.parent.name, path.stem.rpartition("-")[2]): path
         for path in sorted(folder.glob("*/*-*.mp4"))
     }
@@ -134,7 +159,7 @@ def _videos(folder: Path, result: Result) -> dict[tuple[str, int], Path]:
         (episode.task, episode.seed): (episode.task.replace("/", "_"), str(episode.seed))
         for episode in result.episodes
     }
-    return {episode: found[key] for episode, key in keys.items() if key in found}
+    return {episode: files[key] for episode, key in keys.items() if key in files}
 
 
 def _phases(run: Path) -> Iterator[Phase]:

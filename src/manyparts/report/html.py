@@ -22,11 +22,16 @@ _TEMPLATE = Path(__file__).with_name("report.html")
 def write_report(
     run: str | Path, output: str | Path | None = None, *, evaluation: str | Path | None = None
 ) -> Path:
-    """Write the report of an evaluated run to `output` (None: RUN/report.html) and return its path.
-    evaluation: the folder of its results (None: RUN/evaluation). Of a checkpoint of a run these are
-    RUN/report-STEP.html and RUN/evaluation-STEP.
+    """Write the report of an evaluated run, and return its path.
 
-    Raises UserError if the run was not evaluated or one of its files cannot be read.
+    Args:
+        run: a run folder, or one of its checkpoints.
+        output: the file to write; None: RUN/report.html, of a checkpoint RUN/report-STEP.html.
+        evaluation: the folder of its results; None: RUN/evaluation, of a checkpoint
+            RUN/evaluation-STEP.
+
+    Raises:
+        UserError: the run was not evaluated, or one of its files cannot be read.
     """
     run = path_of(run, "run")
     evidence = gather(run, None if evaluation is None else path_of(evaluation, "evaluation"))
@@ -40,8 +45,13 @@ def write_report(
 
 
 def write_page(path: Path, *, title: str, body: Sequence[str]) -> None:
-    """One self-contained HTML file, all of it or nothing. title, body: HTML, escaped where it comes
-    from a file."""
+    """Write one self-contained HTML file, all of it or nothing.
+
+    Args:
+        path: the file.
+        title: HTML, escaped where it comes from a file.
+        body: the same, in parts.
+    """
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=title, body="\n".join(body)
     )

@@ -1,4 +1,4 @@
-"""The section of a report that tells how far success follows the prompt."""
+"""The section of a report that shows how far success follows the prompt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from html import escape
 
 import numpy as np
 
-from manyparts.evaluation.results import PromptStudy
+from manyparts.evaluation.prompt_results import PromptStudy
 from manyparts.evaluation.statistics import Interval
 from manyparts.report.svg import interval_bar
 
 _READING = (
-    '<p class="soft">A frame marks a task\'s own prompt. An agent that obeys succeeds there and not beside it; rows '
-    "that are all alike say that the scene alone tells it what to do. Small figures are 95 % intervals.</p>"
+    '<p class="soft">A frame marks a task\'s own prompt. An agent that follows prompts succeeds '
+    "there and nowhere else in the row. If all rows are equal, the scene alone decides what the "
+    "agent does. Small figures are 95 % intervals.</p>"
 )
 
 
@@ -21,7 +22,7 @@ def prompts(study: PromptStudy | None) -> list[str]:
     """The section's parts; none without a study."""
     if study is None:
         return []
-    each = f"{study.episodes} episode{'' if study.episodes == 1 else 's'} a task and prompt"
+    each = f"{study.episodes} episode{'' if study.episodes == 1 else 's'} per task and prompt"
     parts = [
         "<h2>What the prompt changes</h2>",
         f"<p>Success at any step, {each}.</p>",
@@ -31,57 +32,65 @@ def prompts(study: PromptStudy | None) -> list[str]:
 
 
 def _kinds(study: PromptStudy) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(kind.replace('_', ' ').replace('+', ' + '))}</td>"
-        f'<td class="spare">{interval_bar(found.mean, found.low, found.high)}</td>'
-        f'<td class="number">{_percent(found)} <span class="interval">{_bounds(found)}</span></td></tr>'
-        for kind, found in study.kinds.items()
-    )
-    head = '<tr><th>told by</th><th class="spare"></th><th class="number">success</th></tr>'
-    return f'<div class="wide"><table id="prompts"><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    rows = []
+    for kind, success in study.kinds.items():
+        bar = interval_bar(success.mean, success.low, success.high)
+        bounds = f'<span class="interval">{_bounds(success)}</span>'
+        rows.append(
+            f"<tr><td>{escape(kind.replace('_', ' ').replace('+', ' + '))}</td>"
+            f'<td class="spare">{bar}</td>'
+            f'<td class="number">{_percent(success)} {bounds}</td></tr>'
+        )
+    head = '<tr><th>prompt</th><th class="spare"></th><th class="number">success</th></tr>'
+    table = f'<table id="prompts"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _matrix(study: PromptStudy) -> list[str]:
-    """Told (down) against the task of the scene (across), as a heat map."""
+    """Success by the prompt's task (rows) and the scene's task (columns), as a heat map."""
     scenes = list(next(iter(study.matrix.values())))
     heads = "".join(f"<th>{_name(scene)}</th>" for scene in scenes)
-    rows = "".join(
-        f"<tr><td>{_name(told)}</td>{''.join(_cell(found[scene], own=told == scene) for scene in scenes)}</tr>"
-        for told, found in study.matrix.items()
-    )
-    head = f"<thead><tr><th>told, in scenes of</th>{heads}</tr></thead>"
+    rows = []
+    for task, row in study.matrix.items():
+        cells = "".join(_cell(row[scene], own=task == scene) for scene in scenes)
+        rows.append(f"<tr><td>{_name(task)}</td>{cells}</tr>")
+    head = f"<thead><tr><th>prompt, in scenes of</th>{heads}</tr></thead>"
+    table = f'<table class="heat">{head}<tbody>{"".join(rows)}</tbody></table>'
     return [
-        f"<h3>Told another task, by {escape(study.matrix_with.replace('_', ' '))}</h3>",
+        f"<h3>Prompts of another task, by {escape(study.matrix_with.replace('_', ' '))}</h3>",
         f"<p>{_summary(study.matrix)}</p>",
-        f'<div class="wide"><table class="heat">{head}<tbody>{rows}</tbody></table></div>',
+        f'<div class="wide">{table}</div>',
         _READING,
     ]
 
 
 def _summary(matrix: Mapping[str, Mapping[str, Interval]]) -> str:
-    pairs = [
-        (told == scene, found.mean) for told, row in matrix.items() for scene, found in row.items()
-    ]
-    own, other = (
-        100 * np.mean([mean for same, mean in pairs if same == which]) for which in (True, False)
+    own, other = [], []
+    for task, row in matrix.items():
+        for scene, success in row.items():
+            (own if task == scene else other).append(success.mean)
+    return (
+        f"Mean success {100 * np.mean(own):.0f} % with the prompt of the scene's task, "
+        f"{100 * np.mean(other):.0f} % with that of another."
     )
-    return f"Mean success {own:.0f} % when told the task of the scene, {other:.0f} % when told another."
 
 
-def _cell(found: Interval, *, own: bool) -> str:
+def _cell(success: Interval, *, own: bool) -> str:
     kind = "cell own" if own else "cell"
-    return f'<td class="{kind}" style="--share:{found.mean:.2f}">{_percent(found)}<small>{_bounds(found)}</small></td>'
+    return (
+        f'<td class="{kind}" style="--share:{success.mean:.2f}">{_percent(success)}'
+        f"<small>{_bounds(success)}</small></td>"
+    )
 
 
 def _name(task: str) -> str:
-    """Without the suite, which all tasks of a study share as a rule; it may break at its
-    hyphens."""
+    """Without the suite, which usually is the same for all tasks."""
     return escape(task.partition("/")[2] or task)
 
 
-def _percent(found: Interval) -> str:
-    return f"{100 * found.mean:.0f} %"
+def _percent(success: Interval) -> str:
+    return f"{100 * success.mean:.0f} %"
 
 
-def _bounds(found: Interval) -> str:
-    return f"[{100 * found.low:.0f}, {100 * found.high:.0f}]"
+def _bounds(success: Interval) -> str:
+    return f"[{100 * success.low:.0f}, {100 * success.high:.0f}]"

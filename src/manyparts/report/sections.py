@@ -8,12 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
-from manyparts.evaluation.results import EpisodeRecord, Result
+from manyparts.evaluation.record import EpisodeRecord
+from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
 from manyparts.report.attention import attention
 from manyparts.report.commands import planner_name, reproduction, shown_path
 from manyparts.report.evidence import Dataset, Evidence, Phase, outdated
+from manyparts.report.flags import fields_in
 from manyparts.report.prompts import prompts
 from manyparts.report.svg import interval_bar, line_chart
 
@@ -22,9 +25,9 @@ VIDEO_BUDGET = 6_000_000
 
 
 def title(evidence: Evidence) -> str:
-    return escape(
-        f"{evidence.run.name}: {_percent(evidence.result.aggregate['success_any'].mean)} success"
-    )
+    """The page's title: the run and its mean success."""
+    success = evidence.result.aggregate["success_any"]
+    return escape(f"{evidence.run.name}: {_percent(success.mean)} success")
 
 
 def body(evidence: Evidence) -> list[str]:
@@ -45,24 +48,26 @@ def body(evidence: Evidence) -> list[str]:
         f"<pre>{escape(reproduction(evidence))}</pre>",
         "<h2>Provenance</h2>",
         provenance(evidence.result.provenance),
-        "<footer>Written by manyparts. Intervals are 95 %: Wilson's for a task, a bootstrap stratified by task for "
-        "the mean. “At any step” counts an episode once the task was solved at some step, “at the last” if "
-        "it was still solved when the episode ended.</footer>",
+        "<footer>Written by manyparts. Intervals are 95 %: Wilson's for a task, a bootstrap "
+        "stratified by task for the mean. “At any step” counts an episode if the task was solved "
+        "after any of its steps, “at the last” if it was solved when the episode "
+        "ended.</footer>",
     ]
 
 
 def headline(evidence: Evidence) -> str:
+    """The run's mean success with its interval, in large figures."""
     result = evidence.result
-    found, goals = result.aggregate["success_any"], len(result.episodes)
+    success, goals = result.aggregate["success_any"], len(result.episodes)
     last = result.aggregate["success_last"]
     split = str(result.provenance.get("split", "evaluation"))
     unseen = "goals it never saw" if split == "evaluation" else f"{split} goals"
     return (
         f"<header><h1>{escape(str(evidence.run))}</h1>"
-        f'<div class="headline"><strong>{_percent(found.mean)}</strong>'
+        f'<div class="headline"><strong>{_percent(success.mean)}</strong>'
         f"<span>success on {goals} {escape(unseen)}, {_count(len(result.tasks), 'task')}<br>"
-        f"95 % interval {_percent(found.low)} to {_percent(found.high)}; "
-        f"still solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
+        f"95 % interval {_percent(success.low)} to {_percent(success.high)}; "
+        f"solved at the last step: {_percent(last.mean)}{_planned(result)}{_outdated(evidence)}"
         "</span></div></header>"
     )
 
@@ -73,21 +78,21 @@ def _outdated(evidence: Evidence) -> str:
 
 
 def _planned(result: Result) -> str:
-    """Of an agent that plans, which seeks rewards rather than success: its planner, and what it
-    earned."""
-    planner, found = result.provenance.get("planner"), result.aggregate["return"]
+    """Planner and return of an agent that plans, which seeks rewards rather than success; else
+    nothing."""
+    planner, earned = result.provenance.get("planner"), result.aggregate["return"]
     if not planner:
         return ""
-    told = f"return {found.mean:.1f} [{found.low:.1f}, {found.high:.1f}], acting with the planner"
-    return f"<br>{told} {escape(planner_name(planner))}"
+    bounds = f"return {earned.mean:.1f} [{earned.low:.1f}, {earned.high:.1f}]"
+    return f"<br>{bounds}, acting with the planner {escape(planner_name(planner))}"
 
 
 def success_table(result: Result) -> str:
-    """One row a task, best first to read down, and the mean."""
+    """One row per task, and the mean over tasks."""
     own = result.metrics
     rows = [
-        _task_row(escape(task).replace("/", "/<wbr>"), found, own)
-        for task, found in result.per_task.items()
+        _task_row(escape(task).replace("/", "/<wbr>"), measures, own)
+        for task, measures in result.per_task.items()
     ]
     if len(rows) > 1:
         rows.append(_task_row("mean over tasks", result.aggregate, own, kind="mean"))
@@ -111,6 +116,7 @@ def success_table(result: Result) -> str:
 
 
 def training(evidence: Evidence) -> str:
+    """Facts on the datasets and on each phase of training."""
     parts = [definitions(_dataset_facts(data)) for data in evidence.datasets if data.info]
     for number, phase in enumerate(evidence.phases, start=1):
         name = f"{phase.config.get('method', '?')}, {phase.config.get('phase', '?')}"
@@ -138,33 +144,32 @@ def curves(phases: Sequence[Phase]) -> str:
 
 
 def videos(evidence: Evidence) -> str:
-    """Videos task by task with what the agent was told; beyond the budget of bytes they are
-    counted, not shown."""
+    """Videos by task, with the task's prompts; beyond the budget of bytes they are only
+    counted."""
     chosen = _within_budget(evidence.videos)
     parts = []
     for task in evidence.result.tasks:
         episodes = [episode for episode in evidence.result.episodes if episode.task == task]
         shown = [episode for episode in episodes if (task, episode.seed) in chosen]
-        told = list(dict.fromkeys(episode.prompt for episode in episodes if episode.prompt))
-        said = " ".join(f"<q>{escape(instruction)}</q>" for instruction in told) or "no prompt"
+        texts = dict.fromkeys(episode.prompt for episode in episodes if episode.prompt)
+        asked = " ".join(f"<q>{escape(instruction)}</q>" for instruction in texts) or "none"
         figures = "".join(_video(episode, chosen[task, episode.seed]) for episode in shown)
         grid = (
             f'<div class="videos">{figures}</div>'
             if figures
             else '<p class="soft">No video was kept.</p>'
         )
-        parts.append(f'<h3>{escape(task)}</h3><p class="soft">Told: {said}</p>{grid}')
+        parts.append(f'<h3>{escape(task)}</h3><p class="soft">Prompt: {asked}</p>{grid}')
     if left := len(evidence.videos) - len(chosen):
-        parts.append(
-            f'<p class="soft">{_count(left, "more video")} in {escape(str(evidence.run))}/evaluation/videos.</p>'
-        )
+        folder = f"{escape(str(evidence.run))}/evaluation/videos"
+        parts.append(f'<p class="soft">{_count(left, "more video")} in {folder}.</p>')
     return "".join(parts)
 
 
-def provenance(found: Mapping[str, Any]) -> str:
-    """Of the evaluation, and folded away that of each phase."""
-    own = {key: value for key, value in found.items() if key != "training"}
-    parts, phase, number = [definitions(flatten(own))], found.get("training"), 0
+def provenance(recorded: Mapping[str, Any]) -> str:
+    """Provenance of the evaluation, and folded away that of each phase."""
+    own = {key: value for key, value in recorded.items() if key != "training"}
+    parts, phase, number = [definitions(flatten(own))], recorded.get("training"), 0
     while isinstance(phase, Mapping):
         name = "training" if number == 0 else "the run before"
         before = phase.get("start_from")
@@ -196,42 +201,48 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _task_row(
-    name: str, found: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task"
+    name: str, measures: Mapping[str, Interval], metrics: Sequence[str], kind: str = "task"
 ) -> str:
-    success, last = found["success_any"], found["success_last"]
+    success, last = measures["success_any"], measures["success_last"]
     bar = interval_bar(success.mean, success.low, success.high)
-    own = "".join(f'<td class="number">{_measure(found.get(metric))}</td>' for metric in metrics)
+    own = [f'<td class="number">{_measure(measures.get(metric))}</td>' for metric in metrics]
     return (
         f'<tr class="{kind}"><td>{name}</td><td class="spare">{bar}</td>'
-        f'<td class="number">{_with_interval(success)}</td><td class="number">{_percent(last.mean)}</td>{own}'
-        f'<td class="number spare">{found["return"].mean:.4g}</td>'
-        f'<td class="number spare">{found["length"].mean:.0f}</td></tr>'
+        f'<td class="number">{_with_interval(success)}</td>'
+        f'<td class="number">{_percent(last.mean)}</td>{"".join(own)}'
+        f'<td class="number spare">{measures["return"].mean:.4g}</td>'
+        f'<td class="number spare">{measures["length"].mean:.0f}</td></tr>'
     )
 
 
-def _with_interval(found: Interval) -> str:
-    return f'{_percent(found.mean)} <span class="interval">[{100 * found.low:.0f}, {100 * found.high:.0f}]</span>'
+def _with_interval(success: Interval) -> str:
+    bounds = f"[{100 * success.low:.0f}, {100 * success.high:.0f}]"
+    return f'{_percent(success.mean)} <span class="interval">{bounds}</span>'
 
 
-def _measure(found: Interval | None) -> str:
+def _measure(estimate: Interval | None) -> str:
     """A suite's own measure in its own unit; empty where a task has none."""
-    if found is None:
+    if estimate is None:
         return ""
-    return f'{found.mean:.2f} <span class="interval">[{found.low:.2f}, {found.high:.2f}]</span>'
+    bounds = f"[{estimate.low:.2f}, {estimate.high:.2f}]"
+    return f'{estimate.mean:.2f} <span class="interval">{bounds}</span>'
 
 
 def _dataset_facts(data: Dataset) -> dict[str, Any]:
-    info, ours = data.info, own_entry(data.info) or {}
-    cameras = ours.get("spec", {}).get("cameras", {})
-    noise = data.collection.get("noise", {})
+    info, own = data.info, own_entry(data.info) or {}
+    spec = own.get("spec", {})
+    cameras = spec.get("cameras", {})
+    episodes, frames = info.get("total_episodes"), info.get("total_frames")
     facts = {
-        "demonstrations": f"{info.get('total_episodes')} episodes, {info.get('total_frames')} frames",
-        "tasks": ", ".join(str(task.get("name")) for task in ours.get("tasks", [])),
-        "sees": ", ".join(f"{name} at {size[1]}×{size[0]} px" for name, size in cameras.items()),
-        "feels": ", ".join(ours.get("spec", {}).get("state_names", [])),
+        "demonstrations": f"{episodes} episodes, {frames} frames",
+        "tasks": ", ".join(str(task.get("name")) for task in own.get("tasks", [])),
+        "images": ", ".join(f"{name}, {size[1]}×{size[0]} px" for name, size in cameras.items()),
+        "state": ", ".join(spec.get("state_names", [])),
     }
-    if noise.get("fraction"):
-        facts["noise"] = f"in {_percent(noise['fraction'])} of the attempts, std {noise['std']:g}"
+    noise = fields_in(Noise, data.collection.get("noise", {"fraction": 0}))
+    if noise["fraction"]:
+        tries = _percent(noise["fraction"])
+        facts["noise"] = f"in {tries} of the recorded tries, std {noise['std']:g} half-ranges"
     return {key: value for key, value in facts.items() if value}
 
 
@@ -245,7 +256,7 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
         ),
         "what trains": ", ".join(map(str, trains)),
         "updates": f"{config.get('steps')} steps of {config.get('batch_size')} windows",
-        "starts from": "fresh weights" if before is None else shown_path(before),
+        "starts from": "random weights" if before is None else shown_path(before),
         "seed": config.get("seed"),
     }
 
@@ -253,7 +264,7 @@ def _phase_facts(phase: Phase, before: Path | None) -> dict[str, Any]:
 def _series(
     rows: Sequence[Mapping[str, Any]], prefix: str
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """name to (steps, values) of the metrics whose name begins with `prefix`."""
+    """Steps and values of the metrics with this prefix, by the rest of their names."""
     lines: dict[str, tuple[list[float], list[float]]] = {}
     for row in rows:
         for key, value in row.items():
@@ -264,39 +275,40 @@ def _series(
     return lines
 
 
-def _within_budget(found: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], Path]:
-    """The videos that fit, in turns, so that every task has its share."""
+def _within_budget(files: Mapping[tuple[str, int], Path]) -> dict[tuple[str, int], Path]:
+    """The videos that fit, taken in turns, so that every task has some."""
     chosen, spent = {}, 0
-    for key, path in _in_turns(found):
+    for key, path in _in_turns(files):
         if spent + path.stat().st_size <= VIDEO_BUDGET:
             spent += path.stat().st_size
             chosen[key] = path
     return chosen
 
 
-def _in_turns(found: Mapping[tuple[str, int], Path]) -> list[tuple[tuple[str, int], Path]]:
+def _in_turns(files: Mapping[tuple[str, int], Path]) -> list[tuple[tuple[str, int], Path]]:
     """Every task's first success, every task's first failure, the second successes, and so on."""
     turns: dict[tuple[str, str], int] = {}
     ranked = []
-    for (task, seed), path in found.items():
-        verdict = path.stem.partition("-")[0]
-        turns[task, verdict] = turns.get((task, verdict), 0) + 1
-        ranked.append((turns[task, verdict], verdict == "failure", ((task, seed), path)))
+    for (task, seed), path in files.items():
+        outcome = path.stem.partition("-")[0]
+        turns[task, outcome] = turns.get((task, outcome), 0) + 1
+        ranked.append((turns[task, outcome], outcome == "failure", ((task, seed), path)))
     return [item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _video(episode: EpisodeRecord, path: Path) -> str:
-    verdict = "success" if episode.success_any else "failure"
+    outcome = "success" if episode.success_any else "failure"
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
-        f'<div><video muted loop controls playsinline preload="auto" src="data:video/mp4;base64,{data}"></video>'
-        f'<div class="verdict {verdict}">{verdict}, {episode.length} steps '
+        '<div><video muted loop controls playsinline preload="auto" '
+        f'src="data:video/mp4;base64,{data}"></video>'
+        f'<div class="verdict {outcome}">{outcome}, {episode.length} steps '
         f'<span class="soft">goal {episode.seed}</span></div></div>'
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.0f} %"
 
 
 def _count(number: int, noun: str) -> str:

@@ -41,22 +41,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 def runs(data: EpisodeDataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     for decoding in ("parallel", "sequential"):
-        given = ["--data", str(data.path), "--output", str(folder / decoding), "--steps", "800"]
-        assert cli.main(["train", f"dynamics/{decoding}-debug", *given]) == 0
+        words = ["--data", str(data.path), "--output", str(folder / decoding), "--steps", "800"]
+        assert cli.main(["train", f"dynamics/{decoding}-debug", *words]) == 0
     for name in ("mlp", "ensemble"):
-        given = ["--data", str(data.path), "--output", str(folder / name), "--steps", "400"]
-        assert cli.main(["train", f"dynamics/{name}-debug", *given]) == 0
+        words = ["--data", str(data.path), "--output", str(folder / name), "--steps", "400"]
+        assert cli.main(["train", f"dynamics/{name}-debug", *words]) == 0
     return {name: folder / name for name in ("parallel", "sequential", "mlp", "ensemble")}
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
-def test_a_model_that_learned_predicts_and_errors_grow(
+def test_errors_of_trained_models_grow(
     runs: dict[str, Path], data: EpisodeDataset, decoding: str
 ) -> None:
-    (found,) = open_loop([runs[decoding]], data.path, horizons=(1, 5, 20), windows=32)
-    rows = found.horizons
+    (forecast,) = open_loop([runs[decoding]], data.path, horizons=(1, 5, 20), windows=32)
+    rows = forecast.horizons
     assert [row.steps for row in rows] == [1, 5, 20]
-    assert all(row.low <= row.error <= row.high for row in rows)
+    for row in rows:
+        assert row.low is not None and row.high is not None
+        assert row.low <= row.error <= row.high
     assert rows[0].still < rows[1].still < rows[2].still
     if decoding == "parallel":
         assert rows[0].error < rows[0].still and rows[0].error < rows[1].error < rows[2].error
@@ -66,10 +68,10 @@ def test_a_model_that_learned_predicts_and_errors_grow(
     np.testing.assert_allclose(np.mean(list(rows[1].dimensions.values())), rows[1].error, rtol=1e-5)
 
 
-def test_the_command_writes_what_it_says(
+def test_command_writes_its_files(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:
-    given = [
+    words = [
         "--data",
         str(data.path),
         "--horizons",
@@ -80,24 +82,24 @@ def test_the_command_writes_what_it_says(
         "--output",
         str(tmp_path),
     ]
-    assert cli.main(["predict", str(runs["parallel"]), *given]) == 0
+    assert cli.main(["predict", str(runs["parallel"]), *words]) == 0
     assert "nothing changes" in capsys.readouterr().out
-    found = json.loads((tmp_path / "prediction.json").read_text())
-    assert [row["steps"] for row in found["horizons"]] == [1, 3] and found["windows"] == 4
+    written = json.loads((tmp_path / "prediction.json").read_text())
+    assert [row["steps"] for row in written["horizons"]] == [1, 3] and written["windows"] == 4
     assert ElementTree.parse(tmp_path / "imagined.svg").getroot().tag.endswith("svg")
     with av.open(str(tmp_path / "imagined-1.mp4")) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     model = 4  # steps of a window
     assert len(frames) == model - 1 + 3 + 1 and frames[0].shape == (268, 2 * 268, 3)
-    real, told = np.split(np.stack(frames).astype(int), 2, axis=2)
-    apart = np.abs(real - told)[:, :, :4].mean(
+    real, imagined = np.split(np.stack(frames).astype(int), 2, axis=2)
+    apart = np.abs(real - imagined)[:, :, :4].mean(
         axis=(1, 2, 3)
     )  # the frame around a scene that is imagined
     assert apart[:model].max() < 5 and apart[model:].min() > 20
     assert not (tmp_path / "imagined-2.mp4").exists()
 
 
-def test_without_a_simulator_there_are_curves_alone(
+def test_without_simulator_only_curves_are_drawn(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:
     foreign = tmp_path / "foreign"
@@ -107,7 +109,7 @@ def test_without_a_simulator_there_are_curves_alone(
     (foreign / "meta/info.json").write_text(json.dumps(info))
     (tmp_path / "out").mkdir()
     (tmp_path / "out/imagined-7.mp4").write_bytes(b"an older run's")
-    given = [
+    words = [
         "--data",
         str(foreign),
         "--horizons",
@@ -117,19 +119,17 @@ def test_without_a_simulator_there_are_curves_alone(
         "--output",
         str(tmp_path / "out"),
     ]
-    assert cli.main(["predict", str(runs["mlp"]), *given, "--shown", "1"]) == 0
+    assert cli.main(["predict", str(runs["mlp"]), *words, "--shown", "1"]) == 0
     assert "does not say in which simulator" in capsys.readouterr().err
     assert (tmp_path / "out/imagined.svg").exists() and not [*(tmp_path / "out").glob("*.mp4")]
 
 
-def test_what_is_imagined_is_that_of_which_errors_are_told(
-    runs: dict[str, Path], data: EpisodeDataset
-) -> None:
-    (found,) = open_loop([runs["mlp"]], data.path, horizons=(1, 3), windows=2, seed=5)
+def test_imagined_windows_have_the_errors(runs: dict[str, Path], data: EpisodeDataset) -> None:
+    (forecast,) = open_loop([runs["mlp"]], data.path, horizons=(1, 3), windows=2, seed=5)
     windows = imagine([runs["mlp"]], data.path, horizon=3, windows=2, seed=5)
     std = StateNormaliser.of(data.statistics, data.spec.state_dimension).std
-    for row in found.horizons:
-        ends = [(window.seen + row.steps, window) for window in windows]
+    for row in forecast.horizons:
+        ends = [(window.context + row.steps, window) for window in windows]
         error = [
             (window.imagined["mlp"][0][row.steps - 1] - window.state[end]) / std
             for end, window in ends
@@ -142,7 +142,7 @@ def test_what_is_imagined_is_that_of_which_errors_are_told(
         assert row.reward == pytest.approx(np.square(reward).mean(), rel=1e-3)
 
 
-def test_a_dream_that_explodes_is_black(data: EpisodeDataset, tmp_path: Path) -> None:
+def test_imagination_that_explodes_is_black(data: EpisodeDataset, tmp_path: Path) -> None:
     state = data.columns(0)[STATE][:4]
     exploded = np.full((2, state.shape[1]), np.inf, np.float32)
     window = Imagined(0, 0, 1, state, np.zeros(3), {"model": (exploded, np.full(2, np.nan))})
@@ -152,11 +152,11 @@ def test_a_dream_that_explodes_is_black(data: EpisodeDataset, tmp_path: Path) ->
     assert last[10:-10, 10:250].mean() > 100 and last[10:-10, 280:-10].mean() < 5
 
 
-def test_models_are_compared_on_the_same_windows(
+def test_models_predict_the_same_windows(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path, capsys: Any
 ) -> None:
     names = ["mlp", "ensemble", "parallel"]
-    given = [
+    words = [
         "--data",
         str(data.path),
         "--horizons",
@@ -167,15 +167,15 @@ def test_models_are_compared_on_the_same_windows(
         "--output",
         str(tmp_path),
     ]
-    assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
+    assert cli.main(["predict", *(str(runs[name]) for name in names), *words]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in names) and "calibration error" in said
-    found = json.loads((tmp_path / "prediction.json").read_text())["models"]
-    assert [Path(each["run"]).name for each in found] == names
-    still = [[row["still"] for row in each["horizons"]] for each in found]
+    written = json.loads((tmp_path / "prediction.json").read_text())["models"]
+    assert [Path(each["run"]).name for each in written] == names
+    still = [[row["still"] for row in each["horizons"]] for each in written]
     assert still[0] == pytest.approx(still[1]) and still[0] == pytest.approx(still[2])
-    assert found[0]["calibration"] is None
-    for each in found[1:]:
+    assert written[0]["calibration"] is None
+    for each in written[1:]:
         assert each["calibration"]["steps"] == 8 * 5
         assert set(each["calibration"]["numbers"]) == {*data.spec.state_names, "reward"}
     drawn = ElementTree.parse(tmp_path / "prediction.svg").getroot()
@@ -183,16 +183,14 @@ def test_models_are_compared_on_the_same_windows(
 
 
 @pytest.mark.parametrize("name", ["mlp", "ensemble"])
-def test_a_baseline_that_learned_beats_standing_still(
+def test_trained_baseline_beats_standing_still(
     runs: dict[str, Path], data: EpisodeDataset, name: str
 ) -> None:
-    (found,) = open_loop([runs[name]], data.path, horizons=(1, 5), windows=32)
-    assert all(row.error < row.still for row in found.horizons)
+    (forecast,) = open_loop([runs[name]], data.path, horizons=(1, 5), windows=32)
+    assert all(row.error < row.still for row in forecast.horizons)
 
 
-def test_few_windows_are_spread_over_many_episodes(
-    runs: dict[str, Path], data: EpisodeDataset
-) -> None:
+def test_windows_are_spread_over_episodes(runs: dict[str, Path], data: EpisodeDataset) -> None:
     drawn = [
         {
             window.episode
@@ -207,7 +205,7 @@ def test_few_windows_are_spread_over_many_episodes(
     )
 
 
-def test_errors_have_the_unit_of_the_first_run(
+def test_errors_have_first_runs_unit(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path
 ) -> None:
     """A copy whose training data spread four times as wide: what it takes for a std is worth
@@ -219,11 +217,11 @@ def test_errors_have_the_unit_of_the_first_run(
     state = config["embodiments"][0]["statistics"]["observation.state"]
     state["std"] = [4 * value for value in state["std"]]
     path.write_text(json.dumps(config))
-    given: dict[str, Any] = {"horizons": (1,), "windows": 4}
-    (own,) = open_loop([wide], data.path, **given)
-    _, beside = open_loop([runs["mlp"], wide], data.path, **given)
-    assert beside.horizons[0].error == pytest.approx(16 * own.horizons[0].error, rel=1e-4)
-    assert beside.horizons[0].still == pytest.approx(16 * own.horizons[0].still, rel=1e-4)
+    settings: dict[str, Any] = {"horizons": (1,), "windows": 4}
+    (own,) = open_loop([wide], data.path, **settings)
+    _, second = open_loop([runs["mlp"], wide], data.path, **settings)
+    assert second.horizons[0].error == pytest.approx(16 * own.horizons[0].error, rel=1e-4)
+    assert second.horizons[0].still == pytest.approx(16 * own.horizons[0].still, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +232,7 @@ def test_errors_have_the_unit_of_the_first_run(
         (ACTION, 7.0, r"is 7.0; expected actions from \("),
     ],
 )
-def test_numbers_that_cannot_be_are_named(
+def test_impossible_numbers_are_named(
     runs: dict[str, Path],
     data: EpisodeDataset,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,7 +251,7 @@ def test_numbers_that_cannot_be_are_named(
         open_loop([runs["mlp"]], data.path, horizons=(1,), windows=1)
 
 
-def test_it_is_told_what_a_model_was_trained_on(
+def test_forecast_says_what_was_trained_on(
     runs: dict[str, Path], data: EpisodeDataset, tmp_path: Path
 ) -> None:
     """Of a dataset of its own only what it held out is predicted, also by what started from it; of
@@ -266,11 +264,11 @@ def test_it_is_told_what_a_model_was_trained_on(
         config=CONFIG,
         steps_after_success=5,
     )
-    given = ["--data", str(large.path), "--steps", "1", "--validation-fraction", "0.25"]
+    words = ["--data", str(large.path), "--steps", "1", "--validation-fraction", "0.25"]
     for name, more in (("own", []), ("later", ["--seed", "1", "--from", str(tmp_path / "own")])):
         assert (
             cli.main(
-                ["train", "dynamics/mlp-debug", *given, "--output", str(tmp_path / name), *more]
+                ["train", "dynamics/mlp-debug", *words, "--output", str(tmp_path / name), *more]
             )
             == 0
         )
@@ -293,7 +291,7 @@ def test_it_is_told_what_a_model_was_trained_on(
     assert (few.trained_on, few.episodes) == ("these episodes", 8)
 
 
-def test_one_episode_without_rewards_is_predicted_and_both_are_said(
+def test_single_episode_without_rewards(
     runs: dict[str, Path],
     data: EpisodeDataset,
     monkeypatch: pytest.MonkeyPatch,
@@ -315,7 +313,7 @@ def test_one_episode_without_rewards_is_predicted_and_both_are_said(
             name: values for name, values in whole(self, index).items() if name != REWARD
         },
     )
-    given = [
+    words = [
         "--data",
         str(one.path),
         "--horizons",
@@ -327,18 +325,18 @@ def test_one_episode_without_rewards_is_predicted_and_both_are_said(
         str(tmp_path / "out"),
     ]
     for names in (["ensemble"], ["mlp", "ensemble"]):
-        assert cli.main(["predict", *(str(runs[name]) for name in names), *given]) == 0
+        assert cli.main(["predict", *(str(runs[name]) for name in names), *words]) == 0
         said = capsys.readouterr().out
         assert "there are no intervals" in said and "has no rewards: they are not scored" in said
         assert "ensemble was trained on other data" in said and "nan" not in said
-    (_, found) = json.loads((tmp_path / "out/prediction.json").read_text())["models"]
-    assert found["episodes"] == 1 and found["trained_on"] == "other data"
-    assert set(found["calibration"]["numbers"]) == set(data.spec.state_names)
-    for row in found["horizons"]:
+    (_, written) = json.loads((tmp_path / "out/prediction.json").read_text())["models"]
+    assert written["episodes"] == 1 and written["trained_on"] == "other data"
+    assert set(written["calibration"]["numbers"]) == set(data.spec.state_names)
+    for row in written["horizons"]:
         assert row["reward"] is row["low"] is row["high"] is None and np.isfinite(row["error"])
 
 
-def test_a_horizon_beyond_all_episodes_is_named(
+def test_horizon_beyond_episodes_is_named(
     runs: dict[str, Path], data: EpisodeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UserError, match="a horizon of 500"):
@@ -351,9 +349,7 @@ def test_a_horizon_beyond_all_episodes_is_named(
         open_loop([], data.path)
 
 
-def test_a_dynamics_model_does_not_act_without_a_planner(
-    runs: dict[str, Path], capsys: Any
-) -> None:
+def test_dynamics_model_needs_a_planner(runs: dict[str, Path], capsys: Any) -> None:
     for run in runs.values():
         assert cli.main(["evaluate", str(run), "--episodes", "1"]) == 2
         assert (
@@ -362,9 +358,9 @@ def test_a_dynamics_model_does_not_act_without_a_planner(
         )
 
 
-def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
-    given = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
-    assert cli.main(["train", "inverse_dynamics/finetune-states-debug", *given]) == 0
+def test_policy_predicts_no_dynamics(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
+    words = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert cli.main(["train", "inverse_dynamics/finetune-states-debug", *words]) == 0
     assert cli.main(["predict", str(tmp_path / "run"), "--data", str(data.path)]) == 2
     assert "predicts no dynamics" in capsys.readouterr().err
 
@@ -381,18 +377,16 @@ def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys:
         ),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(
+def test_settings_that_do_not_fit(
     data: EpisodeDataset, tmp_path: Path, flags: list[str], says: str, capsys: Any
 ) -> None:
-    given = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
-    assert cli.main(["train", "dynamics/parallel-debug", *given, *flags]) == 2
+    words = ["--data", str(data.path), "--output", str(tmp_path / "run"), "--steps", "2"]
+    assert cli.main(["train", "dynamics/parallel-debug", *words, *flags]) == 2
     assert says in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(
-    tmp_path: Path, capsys: Any
-) -> None:
+def test_rewards_are_checked_not_their_statistics(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "arrays"
     path.mkdir()
     for episode in range(2):
@@ -402,11 +396,11 @@ def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(
         )
     assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
     (statistics,) = (tmp_path / "data").glob("meta/stats.json")
-    told = json.loads(statistics.read_text())
-    told[REWARD] |= {"max": [1.0], "min": [0.0]}
-    statistics.write_text(json.dumps(told))
-    given = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "1"]
-    assert cli.main(["train", "dynamics/parallel-debug", *given]) == 2
+    recorded = json.loads(statistics.read_text())
+    recorded[REWARD] |= {"max": [1.0], "min": [0.0]}
+    statistics.write_text(json.dumps(recorded))
+    words = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main(["train", "dynamics/parallel-debug", *words]) == 2
     assert "has a reward of 300" in capsys.readouterr().err
 
 
@@ -420,17 +414,17 @@ def test_rewards_are_refused_by_what_they_are_and_not_by_what_statistics_say(
         ("mu-law", 5.5, None),
     ],
 )
-def test_rewards_beyond_the_bins_are_refused_before_training(
+def test_rewards_beyond_bins_are_refused(
     tmp_path: Path, tokeniser: str, reward: float, says: str | None, recorded: bool, capsys: Any
 ) -> None:
     """Whether the dataset says in its statistics what rewards it has or not."""
     rng, path = np.random.default_rng(0), tmp_path / "arrays"
     path.mkdir()
     for episode in range(2):
-        arrays = {"position": rng.normal(size=(20, 3)), "action": rng.uniform(-1, 1, size=(20, 2))}
         np.savez(
             path / f"{episode}.npz",
-            **arrays,
+            position=rng.normal(size=(20, 3)),
+            action=rng.uniform(-1, 1, size=(20, 2)),
             reward=np.array([*[0.5] * 19, reward if episode else 0.0]),
         )
     assert REWARD not in EpisodeDataset.open(path).statistics.features
@@ -438,7 +432,7 @@ def test_rewards_beyond_the_bins_are_refused_before_training(
         assert cli.main(["data", "convert", str(path), str(tmp_path / "data")]) == 0
         path = tmp_path / "data"
         assert REWARD in EpisodeDataset.open(path).statistics.features
-    given = [
+    words = [
         "--data",
         str(path),
         "--output",
@@ -448,12 +442,12 @@ def test_rewards_beyond_the_bins_are_refused_before_training(
         "--model.tokeniser",
         tokeniser,
     ]
-    assert cli.main(["train", "dynamics/parallel-debug", *given]) == (0 if says is None else 2)
+    assert cli.main(["train", "dynamics/parallel-debug", *words]) == (0 if says is None else 2)
     assert (tmp_path / "run").exists() == (says is None)
     assert (says or "") in capsys.readouterr().err
 
 
-def test_data_with_rewards_is_not_mixed_with_data_without(tmp_path: Path, capsys: Any) -> None:
+def test_mixture_needs_rewards_everywhere(tmp_path: Path, capsys: Any) -> None:
     rng, data = np.random.default_rng(0), []
     for name, more in (("with", {"reward": np.ones(20)}), ("without", {})):
         folder = tmp_path / name / "arm"
@@ -466,15 +460,15 @@ def test_data_with_rewards_is_not_mixed_with_data_without(tmp_path: Path, capsys
             }
             np.savez(folder / f"{episode}.npz", **arrays)
         data.append(str(folder))
-    given = ["--data", *data, "--output", str(tmp_path / "run"), "--steps", "1"]
-    assert cli.main(["train", "dynamics/mlp-debug", *given]) == 2
+    words = ["--data", *data, "--output", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main(["train", "dynamics/mlp-debug", *words]) == 2
     assert "has none, which a dynamics model would learn as rewards of 0" in " ".join(
         capsys.readouterr().err.split()
     )
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_that_tells_rewards_of_any_size_takes_all(data: EpisodeDataset) -> None:
+def test_unbounded_reward_model_takes_all(data: EpisodeDataset) -> None:
     sources = Sources((data,))
     sources.require_rewards(float("inf"))
     with pytest.raises(
@@ -484,38 +478,36 @@ def test_a_model_that_tells_rewards_of_any_size_takes_all(data: EpisodeDataset) 
         sources.require_rewards(1e-4)
 
 
-def test_transformers_go_on_with_samples_where_they_are_told_to(
-    data: EpisodeDataset, tmp_path: Path, capsys: Any
-) -> None:
+def test_transformers_feed_back_samples(data: EpisodeDataset, tmp_path: Path, capsys: Any) -> None:
     """By how they were trained, or by a flag; the seed decides what is drawn."""
-    given = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]
+    words = ["train", "dynamics/parallel-debug", "--data", str(data.path), "--steps", "2"]
     run, other = tmp_path / "sample", tmp_path / "expectation"
-    assert cli.main([*given, "--output", str(run), "--model.next", "sample"]) == 0
+    assert cli.main([*words, "--output", str(run), "--model.next", "sample"]) == 0
     assert (
-        cli.main([*given, "--output", str(other), "--from", str(run)]) == 0
+        cli.main([*words, "--output", str(other), "--from", str(run)]) == 0
     )  # no weight depends on it
 
     def errors(path: Path, *flags: str) -> list[float]:
         asked = ["--data", str(data.path), "--windows", "4", "--horizons", "5", "--shown", "1"]
         assert (
-            cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "told"), *flags])
+            cli.main(["predict", str(path), *asked, "--output", str(tmp_path / "feedback"), *flags])
             == 0
         )
-        told = json.loads((tmp_path / "told" / "prediction.json").read_text())
-        return [row["error"] for row in told["horizons"]]
+        written = json.loads((tmp_path / "feedback" / "prediction.json").read_text())
+        return [row["error"] for row in written["horizons"]]
 
     drawn, expected = errors(run), errors(run, "--model.next", "expectation")
     assert drawn == errors(run, "--model.next", "sample") and drawn != expected
     assert errors(other) != errors(other, "--model.next", "sample")
     mlp = tmp_path / "mlp"
-    assert cli.main(["train", "dynamics/mlp-debug", *given[2:], "--output", str(mlp)]) == 0
+    assert cli.main(["train", "dynamics/mlp-debug", *words[2:], "--output", str(mlp)]) == 0
     assert cli.main(["predict", str(mlp), "--data", str(data.path), "--model.next", "sample"]) == 2
     assert "model.next is asked for, but of none of these models" in capsys.readouterr().err
     both = ["--data", str(data.path), "--windows", "2", "--horizons", "5", "--model.next", "sample"]
     assert (
         cli.main(["predict", str(mlp), str(run), *both]) == 0
     )  # the perceptron draws nothing and stays as it is
-    assert cli.main([*given, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2
+    assert cli.main([*words, "--output", str(tmp_path / "bad"), "--model.next", "mode"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -529,5 +521,5 @@ def test_transformers_go_on_with_samples_where_they_are_told_to(
         (["run"], ["run"]),
     ],
 )
-def test_runs_are_called_by_what_tells_them_apart(runs: list[str], names: list[str]) -> None:
+def test_labels_distinguish_the_runs(runs: list[str], names: list[str]) -> None:
     assert labels(runs) == names

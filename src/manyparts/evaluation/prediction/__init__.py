@@ -1,1 +1,1 @@
-"""How far ahead a dynamics model sees: open-loop errors, calibration, imagined films."""
+"""How far ahead a dynamics model predicts: open-loop errors, calibration, imagined films."""

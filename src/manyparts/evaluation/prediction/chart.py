@@ -1,4 +1,4 @@
-"""A drawing of what dynamics models predict: errors by steps ahead, and calibration."""
+"""A chart of how well dynamics models predict: errors by steps ahead, and calibration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.prediction.calibration import QUANTILES
 from manyparts.evaluation.prediction.forecast import Forecast, labels
 
-_WIDEST = 52  # characters of a legend as wide as a panel
+_LEGEND_WIDTH = 52  # characters of a legend as wide as a panel
 
 
 def write_chart(path: Path, drawing: Callable[[], bytes]) -> bool:
-    """Write a drawing; where Matplotlib is broken, warn instead, since the numbers are what
-    counts."""
+    """Write a drawing, and return whether it was written.
+
+    If Matplotlib is broken, this warns instead of raising, since the numbers count more than their
+    drawing.
+    """
     try:
         load_package("matplotlib.figure", path.name, "pip install matplotlib")
         load_package("matplotlib.backends.backend_svg", path.name, "pip install matplotlib")
@@ -54,17 +57,16 @@ def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]
     steps = [row.steps for row in forecasts[0].horizons]
     for number, (forecast, name) in enumerate(zip(forecasts, names, strict=True)):
         error = np.array([row.error for row in forecast.horizons])
-        known = [
+        bounds = [
             (row.error, row.error) if row.low is None else (row.low, row.high)
             for row in forecast.horizons
         ]
-        low, high = np.array(known).T
+        low, high = np.array(bounds).T
         bars = np.maximum([error - low, high - error], 0)
-        beside = np.array(steps) * 1.03 ** (
-            number - (len(names) - 1) / 2
-        )  # so that bars do not hide each other
+        # Each model's points are moved a little to the side, so that bars do not hide each other.
+        moved = np.array(steps) * 1.03 ** (number - (len(names) - 1) / 2)
         panel.errorbar(
-            beside,
+            moved,
             error,
             yerr=bars,
             label=name,
@@ -76,7 +78,7 @@ def _draw_errors(panel: Any, forecasts: Sequence[Forecast], names: Sequence[str]
     still = [row.still for row in forecasts[0].horizons]
     panel.plot(steps, still, "--", color="0.5", label="nothing changes")
     panel.set(xscale="log", yscale="log", xticks=steps, xticklabels=steps, xlabel="steps ahead")
-    panel.set(ylabel="mean square error, in standard deviations")
+    panel.set(ylabel="mean square error, in stds")
     panel.minorticks_off()
     _legend(panel)
 
@@ -109,8 +111,12 @@ def _legend(panel: Any) -> None:
 
 
 def legend_of(names: Sequence[str], *, panels: int) -> dict[str, Any]:
-    """Matplotlib's settings of a legend below so many panels: long names below each other, those
-    too wide cut short."""
-    told = [name if len(name) <= _WIDEST else f"...{name[3 - _WIDEST :]}" for name in names]
-    columns = panels * _WIDEST // max(map(len, told))
-    return {"labels": told, "ncols": min(2 * panels, columns), "fontsize": 8, "frameon": False}
+    """Matplotlib's settings of a legend below some panels.
+
+    Long names stand below each other; those wider than a panel lose their beginning.
+    """
+    labels = [
+        name if len(name) <= _LEGEND_WIDTH else f"...{name[3 - _LEGEND_WIDTH :]}" for name in names
+    ]
+    columns = panels * _LEGEND_WIDTH // max(map(len, labels))
+    return {"labels": labels, "ncols": min(2 * panels, columns), "fontsize": 8, "frameon": False}

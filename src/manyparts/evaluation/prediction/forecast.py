@@ -1,5 +1,5 @@
-"""What a prediction is: errors of one run's model by steps ahead, and windows imagined beside what
-happened."""
+"""Records of predictions: errors of one run's model by steps ahead, and imagined windows next to
+the real ones."""
 
 from __future__ import annotations
 
@@ -14,71 +14,103 @@ from jaxtyping import Float
 from manyparts.evaluation.prediction.calibration import Calibration
 
 TrainedOn = Literal["other data", "other episodes", "these episodes"]
+"""What a model was trained on, compared with the predicted episodes."""
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """So many steps ahead. error: mean square error of the state in its training data's stds, low
-    to high: a 95 % bootstrap interval over episodes, None of a single one. still: the same of
-    predicting that nothing changes. reward: mean square error of the reward, None where the dataset
-    has no rewards. dimensions: error of each."""
+    """Errors of predictions so many steps ahead."""
 
     steps: int
+    """Steps ahead."""
+
     error: float
+    """Mean square error of the state, in stds of the training data."""
+
     low: float | None
+    """Lower bound of its 95 % bootstrap interval over episodes; None with a single episode."""
+
     high: float | None
+    """Upper bound of this interval."""
+
     still: float
+    """Error of predicting that nothing changes."""
+
     reward: float | None
+    """Mean square error of the reward; None if the dataset has no rewards."""
+
     dimensions: dict[str, float]
+    """Error of each dimension of the state, by its name."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What one run's model predicts. episodes: so many were predicted. trained_on: what the model
-    has learned from: other datasets, other episodes of this one, or some of the very episodes that
-    are predicted. calibration: one step ahead; None if the model tells no distribution."""
+    """How well one run's model predicts."""
 
     run: str
+    """The run or checkpoint folder."""
+
     windows: int
+    """Number of predictions."""
+
     episodes: int
+    """Number of episodes that were predicted."""
+
     trained_on: TrainedOn
+    """Whether the model was trained on other datasets, on other episodes of this one, or on some of
+    the predicted episodes."""
+
     horizons: tuple[Horizon, ...]
+    """Errors by steps ahead."""
+
     calibration: Calibration | None
+    """Calibration one step ahead; None if the model predicts no distribution."""
 
 
 @dataclass(frozen=True)
 class Imagined:
-    """One window. episode, first: where in the dataset it begins. seen: so many of its actions, and
-    what came of them, the models were told.
-
-    state (t, s) and reward (t - 1,) are what happened, in the simulator's units; reward is NaN
-    where the dataset has none. imagined: by the models' names, states (t - 1 - seen, s) from step
-    seen + 1 on, and rewards (t - 1 - seen,) from step seen on.
-    """
+    """One real window of t states, and what models imagined of it."""
 
     episode: int
+    """Index of its episode in the dataset."""
+
     first: int
-    seen: int
+    """Its first frame in the episode."""
+
+    context: int
+    """Number of its first actions, with their results, that the models get as context."""
+
     state: Float[np.ndarray, "t s"]
+    """Real states, in the simulator's units."""
+
     reward: Float[np.ndarray, "u"]
+    """Real rewards of the t - 1 actions; NaN if the dataset has none."""
+
     imagined: dict[str, tuple[np.ndarray, np.ndarray]]
+    """By the models' names, states (t - 1 - context, s) from step context + 1 on, and rewards
+    (t - 1 - context,) from step context on."""
 
 
 def labels(runs: Sequence[str]) -> list[str]:
-    """What runs are called in a table or a legend: their folders; where these are the same, what is
-    between the parts of their paths that all begin and end with; the whole paths where that does
-    not tell them apart."""
+    """Short names of runs for a table or a legend.
+
+    They are the last parts of the paths; if these are equal, the parts between the common beginning
+    and the common end of all paths; the whole paths if these are equal, too, or empty.
+    """
     parts = [Path(run).parts for run in runs]
-    begin, end = (_alike([each[::turn] for each in parts]) for turn in (1, -1))
-    for names in ([each[-1:] for each in parts], [each[begin : len(each) - end] for each in parts]):
+    begin = _common(parts)
+    end = _common([each[::-1] for each in parts])
+    last = [each[-1:] for each in parts]
+    between = [each[begin : len(each) - end] for each in parts]
+    for names in (last, between):
         if all(names) and len(set(names)) == len(names):
             return ["/".join(name) for name in names]
     return list(runs)
 
 
-def _alike(parts: Sequence[Sequence[str]]) -> int:
-    """How many parts all begin with."""
-    return next(
-        (place for place, found in enumerate(zip(*parts, strict=False)) if len(set(found)) > 1),
-        min(map(len, parts)),
-    )
+def _common(paths: Sequence[Sequence[str]]) -> int:
+    """The number of first parts that all paths have in common."""
+    for index, parts in enumerate(zip(*paths, strict=False)):
+        if len(set(parts)) > 1:
+            return index
+    return min(map(len, paths))

@@ -1,4 +1,4 @@
-"""What dynamics models imagined beside what happened: curves of each number, and films of the
+"""What dynamics models imagined next to what happened: curves of each number, and films of the
 scenes."""
 
 from __future__ import annotations
@@ -24,26 +24,27 @@ from manyparts.evaluation.prediction.forecast import Imagined
 from manyparts.rollout.video import write_video
 
 CURVES, FILM = "imagined.svg", "imagined-{}.mp4"
-MOST_CURVES = 12
-_REAL, _SEEN = "0.2", "0.93"
-_FRAME = 6  # pixels around a picture: the model's colour where it imagines
+MAX_CURVES = 12
+_REAL, _CONTEXT = "0.2", "0.93"  # greys
+_FRAME = 6  # pixels around an image, in the model's colour where it imagines
 
 
 def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> list[str]:
-    """Write imagined.svg, and imagined-N.mp4 of each window where a simulator can draw it; films of
-    a run before go.
+    """Write imagined.svg, and imagined-N.mp4 of each window if a simulator can draw it.
 
-    A film has the real scene on the left, then each model's, drawn from states by the simulator
-    that they were recorded in. Around a scene that a model imagines is a frame of its curve's
-    colour; a state that is not finite is black. Returns what to say to the user: where things are,
-    or why there are no films.
+    Films of an earlier run are deleted. A film has the real scene on the left, then each model's,
+    drawn from states by the simulator that they were recorded in. Around a scene that a model
+    imagines is a frame of its curve's colour; a state that is not finite is black.
+
+    Returns:
+        Lines for the user: where files are, or why there are no films.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(FILM.format("*")):
         old.unlink()
     if not write_chart(folder / CURVES, lambda: curves(windows, dataset)):
         return ["no film: it takes its colours from Matplotlib"]
-    said = [f"{folder / CURVES}: the numbers of {len(windows)} predictions"]
+    lines = [f"{folder / CURVES}: the numbers of {len(windows)} predictions"]
     with progress_bar("films", len(windows)) as bar:
         for number, window in enumerate(windows):
             path = folder / FILM.format(number)
@@ -51,71 +52,67 @@ def show(windows: Sequence[Imagined], dataset: EpisodeDataset, folder: Path) -> 
                 with closing(_simulator(dataset, window)) as env:
                     write_video(path, _film(env, window), fps=min(30.0, dataset.fps))
             except UserError as reason:
-                return [*said, f"no film: {reason}"]
+                return [*lines, f"no film: {reason}"]
             bar.show(number + 1, "")
-            said.append(
-                f"{path}: episode {window.episode}; from the left: real, {', '.join(window.imagined)}"
-            )
-    return said
+            models = ", ".join(window.imagined)
+            lines.append(f"{path}: episode {window.episode}; from the left: real, {models}")
+    return lines
 
 
 def curves(windows: Sequence[Imagined], dataset: EpisodeDataset) -> bytes:
-    """An SVG: a column a window, a row a number of the state (of more than `MOST_CURVES` those that
-    vary most, in the dataset's stds) and the reward. What the models saw is shaded."""
+    """An SVG with a column for each window, and a row for each number of the state and for the
+    reward.
+
+    If the state has more than `MAX_CURVES` numbers, those are drawn that vary most, in the
+    dataset's stds. The models' context is shaded.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     names = dataset.spec.state_names
     std = StateNormaliser.of(dataset.statistics, len(names)).scale
     spread = np.mean([window.state.std(axis=0) for window in windows], axis=0) / std
-    rows = sorted(np.argsort(-spread, kind="stable")[:MOST_CURVES].tolist())
+    rows = sorted(np.argsort(-spread, kind="stable")[:MAX_CURVES].tolist())
     figure = Figure(figsize=(4.2 * len(windows), 1.1 * (len(rows) + 1) + 0.8), layout="constrained")
     panels = figure.subplots(len(rows) + 1, len(windows), squeeze=False, sharex="col")
     for column, window in zip(panels.T, windows, strict=True):
         column[0].set_title(f"episode {window.episode}, from frame {window.first}", fontsize=9)
         for panel, number in zip(column, rows, strict=False):
-            told = {name: state[:, number] for name, (state, _) in window.imagined.items()}
-            _draw(panel, window.seen, window.state[:, number], told, names[int(number)])
-        _draw(
-            column[-1],
-            window.seen,
-            window.reward,
-            {n: r for n, (_, r) in window.imagined.items()},
-            "reward",
-        )
+            states = {name: state[:, number] for name, (state, _) in window.imagined.items()}
+            real = window.state[:, number]
+            _draw(panel, window.context, real, states, names[int(number)])
+        rewards = {name: reward for name, (_, reward) in window.imagined.items()}
+        _draw(column[-1], window.context, window.reward, rewards, "reward")
         column[-1].set_xlabel("step")
-    handles, told = panels[0, 0].get_legend_handles_labels()
-    figure.legend(
-        handles=handles, **legend_of(told, panels=len(windows)), loc="outside lower center"
-    )
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    settings = legend_of(labels, panels=len(windows))
+    figure.legend(handles=handles, **settings, loc="outside lower center")
     drawn = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None})
     return drawn.getvalue()
 
 
-def _draw(panel: Any, seen: int, real: np.ndarray, told: dict[str, np.ndarray], label: str) -> None:
-    """What models tell ends with what is real."""
-    panel.axvspan(0, seen, color=_SEEN, lw=0)
+def _draw(
+    panel: Any, context: int, real: np.ndarray, imagined: dict[str, np.ndarray], label: str
+) -> None:
+    """The curves of one number; an imagined one ends where the real one does."""
+    panel.axvspan(0, context, color=_CONTEXT, lw=0)
     panel.plot(real, color=_REAL, lw=1.5, label="real")
-    for colour, (name, values) in enumerate(told.items()):
-        panel.plot(
-            len(real) - len(values) + np.arange(len(values)),
-            values,
-            color=f"C{colour}",
-            lw=1,
-            label=name,
-        )
+    for colour, (name, values) in enumerate(imagined.items()):
+        steps = len(real) - len(values) + np.arange(len(values))
+        panel.plot(steps, values, color=f"C{colour}", lw=1, label=name)
     panel.set_ylabel(label, fontsize=7, rotation=0, ha="right")
     panel.tick_params(labelsize=7)
 
 
 def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
-    """The episode's, at its beginning. Raises UserError where there is none, or none that can draw
-    states."""
-    task, seed = (
-        dataset.tasks[dataset.episode_task[window.episode]].name,
-        dataset.seed(window.episode),
-    )
+    """The environment of the window's episode, at its beginning.
+
+    Raises:
+        UserError: there is none, or it cannot draw states.
+    """
+    task = dataset.tasks[dataset.episode_task[window.episode]].name
+    seed = dataset.seed(window.episode)
     if not dataset.environment or seed < 0:
         raise UserError(
             f"{dataset.path} does not say in which simulator and from which seed it was recorded"
@@ -136,37 +133,39 @@ def _simulator(dataset: EpisodeDataset, window: Imagined) -> Environment:
 
 
 def _film(env: Environment, window: Imagined) -> Iterator[np.ndarray]:
-    """Rows of pictures, step by step: what was, and what each model thinks."""
+    """Rows of images, step by step: the real scene, and each model's."""
     from matplotlib.colors import to_rgb
 
-    told = [
-        np.concatenate([window.state[: window.seen + 1], states])
+    # In its context a model has the real states.
+    imagined = [
+        np.concatenate([window.state[: window.context + 1], states])
         for states, _ in window.imagined.values()
     ]
-    columns = [_scenes(env, states) for states in (window.state, *told)]
+    columns = [_scenes(env, states) for states in (window.state, *imagined)]
     for step, row in enumerate(zip(*columns, strict=True)):
-        colours = [
-            _REAL,
-            *(f"C{index}" if step > window.seen else _REAL for index in range(len(told))),
-        ]
+        colours = [_REAL]
+        for index in range(len(imagined)):
+            colours.append(f"C{index}" if step > window.context else _REAL)
         framed = [
-            _framed(picture, to_rgb(colour)) for picture, colour in zip(row, colours, strict=True)
+            _framed(image, to_rgb(colour)) for image, colour in zip(row, colours, strict=True)
         ]
         yield np.concatenate(framed, axis=1)
 
 
 def _scenes(env: Environment, states: Float[np.ndarray, "t s"]) -> Iterator[np.ndarray]:
+    """An image of each state; black where it is not finite."""
     drawn = env.depict(state for state in states if np.isfinite(state).all())
     assert drawn is not None
-    picture = np.zeros(0)
+    image = np.zeros(0)
     for state in states:
-        picture = next(drawn) if np.isfinite(state).all() else np.zeros_like(picture)
-        yield picture
+        image = next(drawn) if np.isfinite(state).all() else np.zeros_like(image)
+        yield image
 
 
-def _framed(picture: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
-    h, w, _ = picture.shape
+def _framed(image: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
+    """The image, uint8 (h, w, 3), with a frame around it."""
+    h, w, _ = image.shape
     framed = np.empty((h + 2 * _FRAME, w + 2 * _FRAME, 3), np.uint8)
     framed[:] = np.rint(255 * np.asarray(colour))
-    framed[_FRAME:-_FRAME, _FRAME:-_FRAME] = picture
+    framed[_FRAME:-_FRAME, _FRAME:-_FRAME] = image
     return framed

@@ -25,17 +25,17 @@ POINT, ROOM = "pointmass/reach-red", "navigation/one-room"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two phases on both bodies, goals hidden from the point mass alone."""
-    folder = tmp_path_factory.mktemp("bodies")
-    for name, task, goal in (("point", POINT, "hidden"), ("room", ROOM, "visible")):
-        config = EnvConfig(image_size=16, goal=goal)
+    """Two phases on both embodiments, goals hidden from the point mass alone."""
+    folder = tmp_path_factory.mktemp("embodiments")
+    hidden, visible = EnvConfig(image_size=16, goal="hidden"), EnvConfig(image_size=16)
+    for name, task, config in (("point", POINT, hidden), ("room", ROOM, visible)):
         collect([task], episodes=3, output=folder / name, config=config, workers=1)
     data = [folder / "point", folder / "room"]
     one = train(first(steps=3), data=data, output=folder / "one", device="cpu")
     return train(second(steps=3), data=data, output=folder / "two", start_from=one, device="cpu")
 
 
-def test_evaluation_is_of_all_tasks_each_with_its_own_body_and_environment(run, tmp_path):
+def test_each_task_gets_its_embodiment(run, tmp_path):
     result = evaluate(run, episodes=1, max_steps=9, workers=1)
     assert result.tasks == (POINT, ROOM)
     environments = result.provenance["environment"]
@@ -53,23 +53,23 @@ def test_evaluation_is_of_all_tasks_each_with_its_own_body_and_environment(run, 
     assert str(run.parent / "point") in page and str(run.parent / "room") in page
 
 
-def test_the_same_weights_act_for_both(run):
+def test_same_weights_act_for_both(run):
     agents = [load(run, embodiment=name) for name in ("pointmass", "miniworld")]
     assert [agent.spec.action.dimension for agent in agents] == [2, 1]
-    for ours, theirs in zip(
+    for one, other in zip(
         agents[0].system.parameters(), agents[1].system.parameters(), strict=True
     ):
-        assert ours.equal(theirs)
+        assert one.equal(other)
 
 
-def test_an_agent_of_one_body_is_evaluated_on_its_tasks(run, tmp_path):
+def test_agent_of_one_embodiment_is_evaluated(run, tmp_path):
     agent = load(run, embodiment="miniworld")
     assert evaluate(agent, episodes=1, max_steps=2, workers=1, output=tmp_path / "x").tasks == (
         ROOM,
     )
 
 
-def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, tmp_path):
+def test_unlearned_embodiment_is_refused_early(run, tmp_path):
     alone = train(first(steps=1), data=run.parent / "room", output=tmp_path / "one", device="cpu")
     only = train(
         second(steps=1),
@@ -86,11 +86,11 @@ def test_a_body_that_was_not_learned_is_refused_before_anything_is_written(run, 
     assert not (tmp_path / "x").exists()
 
 
-def test_the_command_line_trains_on_several_datasets(run, tmp_path):
-    places = [str(run.parent / name) for name in ("point", "room")]
-    given = [
+def test_command_trains_on_several_datasets(run, tmp_path):
+    sets = [str(run.parent / name) for name in ("point", "room")]
+    words = [
         "--data",
-        *places,
+        *sets,
         "--weights",
         "3",
         "1",
@@ -99,6 +99,6 @@ def test_the_command_line_trains_on_several_datasets(run, tmp_path):
         "--steps",
         "2",
     ]
-    assert cli.main(["train", "dualmind/phase1-debug", *given, "--device", "cpu"]) == 0
+    assert cli.main(["train", "dualmind/phase1-debug", *words, "--device", "cpu"]) == 0
     (row,) = rows(tmp_path / "run")
     assert row["fraction/pointmass"] == 0.75 and np.isfinite(row["loss"])

@@ -1,0 +1,128 @@
+"""What an agent can be evaluated under, what decides the outcome, and the agent's origin."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manyparts.core.errors import UserError, closest
+from manyparts.core.provenance import code_commit, package_versions
+from manyparts.core.serialisation import from_jsonable, to_jsonable
+from manyparts.data.sampling.windows import WindowConfig
+from manyparts.envs import registry
+from manyparts.envs.base import EnvConfig
+from manyparts.evaluation.episodes import EvaluationConfig, learned_embodiment
+from manyparts.evaluation.prompt_kinds import is_instruction, kinds_for
+from manyparts.models.checkpoint import CheckpointInfo
+from manyparts.models.control_transformer import ControlTransformerConfig
+from manyparts.objectives.system import ModelConfig
+
+
+def environments_of(info: CheckpointInfo, tasks: Sequence[str]) -> dict[str, EnvConfig]:
+    """The environment of each task's suite, as it was in training.
+
+    A suite that no embodiment was trained in gets the settings of the first embodiment, which must
+    fit it.
+
+    Raises:
+        UserError: the embodiment of a suite is none that the agent learned.
+    """
+    configs = [from_jsonable(EnvConfig, dict(each.environment)) for each in info.embodiments]
+    trained = {}
+    for embodiment, config in zip(info.embodiments, configs, strict=True):
+        for task in embodiment.tasks:
+            trained[task.name.partition("/")[0]] = config
+    chosen = {}
+    for task in tasks:
+        suite = task.partition("/")[0]
+        if suite not in chosen and suite not in trained:
+            with contextlib.closing(registry.make(task, configs[0])) as env:
+                learned_embodiment(info, env)
+        chosen[suite] = trained.get(suite, configs[0])
+    return chosen
+
+
+def conditions_of(
+    config: EvaluationConfig, tasks: Sequence[str], training_seed: int | None
+) -> dict[str, Any]:
+    """What decides an episode's outcome besides its task and index, as JSON values."""
+    suites = dict.fromkeys(task.partition("/")[0] for task in tasks)
+    simulators = {suite: registry.versions(suite) for suite in suites}
+    renderers = {versions.pop("renderer", "none") for versions in simulators.values()}
+    planned = {} if config.planner is None else {"planner": to_jsonable(config.planner)}
+    return {
+        "environment": shared_value(config.environments, to_jsonable),
+        "seeds": {"evaluation": config.seed, "training": training_seed},
+        "split": config.split,
+        "prompts": config.prompts,
+        "prompt_task": config.prompt_task,
+        "max_steps": shared_value(config.environments, lambda environment: environment.max_steps),
+        "until_success": config.until_success,
+        "device": config.device,
+        "precision": config.precision,
+        "versions": package_versions(),
+        "simulators": simulators,
+        "renderer": ", ".join(sorted(renderers)),
+        **planned,
+    }
+
+
+def shared_value(items: Mapping[str, Any], value_of: Callable[[Any], Any]) -> Any:
+    """The value that all items have in common, or each one's by its name where they differ."""
+    values = {name: value_of(item) for name, item in items.items()}
+    first = next(iter(values.values()))
+    return first if all(value == first for value in values.values()) else values
+
+
+def origin_of_agent(checkpoint: object, info: CheckpointInfo) -> dict[str, Any]:
+    """Which code, run and data a learned agent comes from, as JSON values."""
+    trained = dict(info.provenance)
+    return {
+        "commit": code_commit(),
+        "checkpoint": str(checkpoint),
+        "config_hash": trained.get("config_hash"),
+        "dataset_fingerprint": trained.get("dataset_fingerprint"),
+        "training": trained,
+        "python": platform.python_version(),
+    }
+
+
+def origin_without_training() -> dict[str, Any]:
+    """The same of an agent that learned nothing, or that was loaded from no folder."""
+    return {"commit": code_commit(), "training": {}, "python": platform.python_version()}
+
+
+def shows_attention(info: CheckpointInfo) -> bool:
+    """Whether an agent of this checkpoint has visual tokens, of which an evaluation keeps maps."""
+    return isinstance(from_jsonable(ModelConfig, dict(info.model)), ControlTransformerConfig)
+
+
+def require_trained_on(
+    prompts: str, run: str | Path, info: CheckpointInfo, prompt_task: str | None
+) -> None:
+    """Raise a UserError for prompts that the agent was not trained on, or would not read.
+
+    Args:
+        prompts: a kind of prompt, or the instruction itself.
+        run: the agent's folder, for the message.
+        info: the agent's checkpoint.
+        prompt_task: the task that chooses the instruction; None: the environment's own.
+    """
+    kinds = kinds_for(from_jsonable(WindowConfig, dict(info.window)))
+    if not is_instruction(prompts):
+        if prompts not in kinds:
+            raise UserError(
+                f"{run} was not trained on prompts of {prompts!r}; {closest(prompts, kinds)}"
+            )
+    elif info.model.get("prompt") is None:
+        raise UserError(
+            f"{run} takes no prompts, so nothing would read {prompts!r}; leave prompts out"
+        )
+    elif prompt_task is not None:
+        raise UserError(
+            f"prompts {prompts!r} and prompt_task {prompt_task!r} both choose the instruction; "
+            "pass one of them"
+        )
