@@ -173,7 +173,7 @@ def rotation_of(steps: Int[Tensor, "l"], width: int) -> Rotation:
 # An inference tensor in the cache could not be used in training later.
 @torch.inference_mode(False)
 def _frequencies(width: int, device: torch.device) -> Float[Tensor, "w"]:
-    """Return the angle per step of each pair of numbers, from 1 down to 1/1000 radian."""
+    """Return the angle per step of each pair of numbers, from 1 down to about 1/1000."""
     return 1000.0 ** (-torch.arange(width // 2, device=device) / (width // 2))
 
 

@@ -57,7 +57,7 @@ class EnsembleMlp(nn.Module):
         """Run the networks; see `EnsembleLinear.forward`."""
         first, *later = self.layers
         x = first(x, members)
-        # SiLU and not GELU: PETS uses it, and its smoothness suits regression of dynamics.
+        # SiLU (swish) as in PETS, not the GELU of `nn.mlp`.
         for layer in later:
             x = layer(F.silu(x), members)
         return x

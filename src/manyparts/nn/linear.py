@@ -16,12 +16,12 @@ class Linear(nn.Linear):
     long (docs/log.md, 2026-11-21).
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map the last dimension of `x`."""
+    def forward(self, input: Tensor) -> Tensor:
+        """Map the last dimension of `input`."""
         learns = torch.is_grad_enabled() and self.weight.requires_grad
-        if learns and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            return _ContiguousLinear.apply(x, self.weight, self.bias)
-        return super().forward(x)
+        if learns and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return _ContiguousLinear.apply(input, self.weight, self.bias)
+        return super().forward(input)
 
 
 class _ContiguousLinear(torch.autograd.Function):

@@ -51,7 +51,7 @@ class Attention(nn.Module):
         )
         dropout = self.dropout if self.training else 0.0
         if _fused_is_slow(query):
-            # The queries are scaled rather than the scores: fewer numbers to multiply.
+            # The same formula as below, with the factor 1 / sqrt(d) on the queries.
             scores = query * query.shape[-1] ** -0.5 @ key.mT
             if mask is not None:
                 scores = scores.masked_fill(~mask, -torch.inf)
