@@ -58,6 +58,27 @@ class Bins(nn.Module):
         fraction = (within - low) / (high - low)
         return torch.lerp(spread[upper - 1], spread[upper], fraction[..., None])
 
+    def mean(self, logits: Float[Tensor, "... n"]) -> Float[Tensor, "..."]:
+        """Return the mean of a distribution over bins."""
+        return logits.float().softmax(dim=-1) @ self.centres
+
+    def sample(
+        self, logits: Float[Tensor, "b ... n"], generator: torch.Generator
+    ) -> Float[Tensor, "b ..."]:
+        """Draw bins' centres from distributions over bins.
+
+        All b rows meet the same random numbers, so that equal distributions give equal samples.
+        The result is nan where a distribution is not finite.
+        """
+        # Inverse transform sampling: the index is the number of cumulative sums up to a uniform
+        # number. The last sum is 1 up to rounding; scaling by it keeps the index among the bins.
+        sums = logits.float().softmax(dim=-1).cumsum(dim=-1)
+        uniform = torch.rand(logits.shape[1:-1], generator=generator, device=generator.device)
+        total = sums[..., -1]
+        threshold = (uniform.to(logits.device) * total)[..., None]
+        index = (sums <= threshold).sum(dim=-1).clamp(max=self.num_bins - 1)
+        return self.decode(index).where(total.isfinite(), torch.nan)
+
     def cumulative(
         self, probabilities: Float[Tensor, "... n"], values: Float[Tensor, "..."]
     ) -> Float[Tensor, "..."]:

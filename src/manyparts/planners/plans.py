@@ -171,13 +171,13 @@ def candidates(
         )
     proposals = start[None][:0] if proposals is None else proposals
     # One candidate is always left for `start`.
-    most = min(round(config.proposal_fraction * config.candidates), config.candidates - 1)
-    if len(proposals) > most or proposals.shape[1:] != start.shape:
-        expected = f"at most {most} of shape {tuple(start.shape)}"
+    max_proposals = min(round(config.proposal_fraction * config.candidates), config.candidates - 1)
+    if len(proposals) > max_proposals or proposals.shape[1:] != start.shape:
+        expected = f"at most {max_proposals} of shape {tuple(start.shape)}"
         raise UserError(f"proposals have shape {tuple(proposals.shape)}; expected {expected}")
     if not proposals.isfinite().all():
         raise UserError("proposals have actions that are not finite; expected numbers in [-1, 1]")
-    count = most if len(proposals) else 0
+    count = max_proposals if len(proposals) else 0
     # A std of 0 keeps the proposals as they are among plans that are drawn around them.
     std = centre.new_full((config.candidates, 1, 1), config.std)
     std[:count], std[: len(proposals)] = config.proposal_std, 0
