@@ -170,10 +170,9 @@ class StepTransformer(nn.Module, TrainableModel):
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of a step, queries of the policy not counted."""
-        if self.config.decoding == "parallel":
-            return 1
-        return self.state_dimension + self.action_dimension + 1
+        """Tokens of a step, the policy's queries not counted."""
+        numbers = self.state_dimension + self.action_dimension + 1
+        return 1 if self.config.decoding == "parallel" else numbers
 
     @property
     def receptive_field(self) -> int:
@@ -288,8 +287,9 @@ class StepTransformer(nn.Module, TrainableModel):
             query_steps[:, None] - steps < self.steps
         )
         mask = with_queries(sliding_window(steps, self.steps), seen)
+        tokens = self.embed_steps(values).flatten(1, 2)
         queries = self.embed_queries(values[..., : self.state_dimension])
-        stream = torch.cat([self.embed_steps(values).flatten(1, 2), queries], dim=1)
+        stream = torch.cat([tokens, queries], dim=1)
         hidden = self._hidden(stream, torch.cat([steps, query_steps]), mask, real)
         return hidden[:, : len(steps)], hidden[:, len(steps) :]
 
