@@ -61,9 +61,9 @@ class PromptConfig:
     """The text encoder."""
 
     conditioning: Literal["cross_attention", "prefix"] = "cross_attention"
-    """"cross_attention": a layer before each block attends to the prompt. "prefix": the prompt's
-    tokens stand before the steps' own in one stream, and a layer of the same size before each block
-    attends within it. Both have the same parameters."""
+    """How the decoder reads the prompt. "cross_attention": a layer before each block attends to it.
+    "prefix": its tokens stand before the steps' own in one stream, and a layer of the same size
+    before each block attends within it. Both have the same parameters."""
 
 
 @dataclass(frozen=True)

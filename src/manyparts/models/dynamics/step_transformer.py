@@ -47,8 +47,8 @@ class DynamicsTransformerConfig:
     """Dropout probability, from 0 to less than 1."""
 
     decoding: Decoding = "parallel"
-    """"sequential": predict one number after the other, as the paper does. "parallel": predict all
-    numbers of a step at once, in one pass."""
+    """Whether numbers of a step are predicted "sequential", one after the other, as in the paper, or
+    "parallel", all at once in one pass."""
 
     tokeniser: Literal["mu-law", "uniform"] = "mu-law"
     """Bins of values that are counted in stds: "mu-law" (Gato's, finer near zero) or "uniform"."""
