@@ -1,4 +1,4 @@
-"""Checkpoints: folders with config.json and model.safetensors, written atomically, read strictly."""
+"""Checkpoints: folders with config.json and model.safetensors, which are written atomically."""
 
 from __future__ import annotations
 

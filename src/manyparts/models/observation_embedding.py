@@ -75,7 +75,7 @@ class ObservationEmbedding(nn.Module):
         return self.projections[camera](self.token_learners[camera](patches))
 
     def real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "r o"]:
-        """Return the observation tokens that are present: a row for each (r = b), or one for all."""
+        """Return the observation tokens that are present: per row (r = b), or one row for all."""
         return self.tokens if embodiment is None else self.tokens[embodiment]
 
     def attention(

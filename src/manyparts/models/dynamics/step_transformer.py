@@ -47,7 +47,7 @@ class DynamicsTransformerConfig:
     """Dropout probability, from 0 to less than 1."""
 
     decoding: Decoding = "parallel"
-    """Whether numbers of a step are predicted "sequential", one after the other, as in the paper, or
+    """How numbers of a step are predicted: "sequential", one after the other, as in the paper, or
     "parallel", all at once in one pass."""
 
     tokeniser: Literal["mu-law", "uniform"] = "mu-law"
