@@ -208,17 +208,18 @@ def callable_objective(objective: Any) -> StepValue:
     Raises:
         UserError: It cannot be called with observations, actions and rewards.
     """
+    function: Any = objective  # `callable` would narrow its results to `object`
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
     if not callable(objective):
         raise UserError(f"the objective is {objective!r}; {expected}")
     try:
         signature = inspect.signature(objective)
     except ValueError:  # some functions in C have none
-        return objective
+        return function
     try:
         signature.bind(None, None, None)
     except TypeError as error:
         raise UserError(
             f"the objective cannot be called with three arguments ({error}); {expected}"
         ) from None
-    return objective
+    return function
