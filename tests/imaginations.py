@@ -13,7 +13,7 @@ from manyparts.models.dynamics.world_model import Context
 def history_of(model: Any, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """So many observations, and the actions and rewards between them, always the same."""
     generator = torch.Generator().manual_seed(length)
-    shapes = ((length, model.observed), (length - 1, model.acted), (length - 1,))
+    shapes = ((length, model.state_dimension), (length - 1, model.action_dimension), (length - 1,))
     observation, action, reward = (torch.randn(shape, generator=generator) for shape in shapes)
     return observation, action.clamp(-1, 1), reward
 

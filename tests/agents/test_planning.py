@@ -190,7 +190,7 @@ def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.Monkey
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
     assert encoded == [1] and np.isfinite(action).all()
-    assert carry.context.ends - carry.context.begins == 3
+    assert carry.context.end_step - carry.context.first_step == 3
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
     model = DynamicsTransformer(
         config, EmbodimentSet((make_spec(action=1),)), chunk=1, steps=4
     ).eval()
-    context = model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
+    context = model.encode(torch.randn(3, model.state_dimension), torch.rand(2, 1), torch.rand(2))
     whole = plan(context, CONFIGS[name], generator(), zeros())
     split = plan(context, replace(CONFIGS[name], batch=50), generator(), zeros())
     torch.testing.assert_close(split.action, whole.action, atol=1e-4, rtol=0)
@@ -184,7 +184,7 @@ def history_that_draws(drawing: str) -> Context:
         model = EnsembleDynamics(
             EnsembleDynamicsConfig(propagation=drawing, **small), embodiments, **given
         ).eval()
-    return model.encode(torch.randn(3, model.observed), torch.rand(2, 1), torch.rand(2))
+    return model.encode(torch.randn(3, model.state_dimension), torch.rand(2, 1), torch.rand(2))
 
 
 def test_the_seed_of_dreams_leaves_the_generator_as_it_is() -> None:

@@ -288,7 +288,7 @@ class PolicyAgent(Described):
             step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
             past = (*past, step)[-self.policy.history :]
         visual, state = self._embed_observation(observation)
-        # The current step's action token is what is asked for: no pattern lets others see it.
+        # Zeros stand in for the current step's action token, which its observation does not see.
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
         window = Tokens(
             *(

@@ -42,7 +42,7 @@ def make_model(kind: str, seed: int = 0, **changes: Any) -> MlpDynamics | Ensemb
 
 def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
     return (
-        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        torch.rand(candidates, steps, model.action_dimension, generator=torch.Generator().manual_seed(1)) * 2
         - 1
     )
 
@@ -56,8 +56,8 @@ def test_they_are_world_models(kind: str) -> None:
         and isinstance(context, Context)
         and isinstance(context.imagine(2), Imagination)
     )
-    found = context.imagine(2).step(torch.zeros(2, model.acted))
-    assert found.observation.shape == (2, model.observed) and found.reward.shape == (2,)
+    found = context.imagine(2).step(torch.zeros(2, model.action_dimension))
+    assert found.observation.shape == (2, model.state_dimension) and found.reward.shape == (2,)
     assert isinstance(model, Distributional) == (kind != "mlp")
 
 
@@ -88,7 +88,7 @@ def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:
     model = make_model("mlp")
     observation, tried = history_of(model, 1)[0], plans(model, 3, 2)
     imagination, seen = (
-        model.encode(observation, torch.zeros(0, model.acted), torch.zeros(0)).imagine(3),
+        model.encode(observation, torch.zeros(0, model.action_dimension), torch.zeros(0)).imagine(3),
         observation.expand(3, -1),
     )
     for step in range(2):
@@ -149,19 +149,19 @@ def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
         with torch.no_grad():
             last.weight.zero_()
             last.bias.zero_()
-            last.bias[0, 0, : model.observed], last.bias[1, 0, : model.observed] = 1.0, -1.0
+            last.bias[0, 0, : model.state_dimension], last.bias[1, 0, : model.state_dimension] = 1.0, -1.0
         imagination = model.encode(
-            torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)
+            torch.zeros(1, model.state_dimension), torch.zeros(0, model.action_dimension), torch.zeros(0)
         ).imagine(1)
         for _ in range(6):
-            imagination.step(torch.zeros(1, model.acted))
+            imagination.step(torch.zeros(1, model.action_dimension))
         ends[kind] = set(imagination._particles[:, 0, 0].round().int().tolist())
     assert ends["tsinf"] == {-6, 6} and {-2, 0, 2} <= ends["ts1"]
 
 
 def test_log_variances_stay_within_their_bounds() -> None:
     model = make_model("expectation")
-    raw = torch.linspace(-1e3, 1e3, 101)[None, :, None].expand(4, -1, model.observed + 1)
+    raw = torch.linspace(-1e3, 1e3, 101)[None, :, None].expand(4, -1, model.state_dimension + 1)
     found = model._bounded(raw)
     low, high = model.config.log_variance
     assert found.min() >= low - 1e-4 and found.max() <= high + 1e-4
@@ -207,4 +207,4 @@ def test_what_does_not_fit_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="3 observations, 1 actions, 1 rewards"):
         model.encode(observation, action[:1], reward[:1])
     with pytest.raises(ValueError, match="actions have shape"):
-        model.encode(observation, action, reward).imagine(2).step(torch.zeros(3, model.acted))
+        model.encode(observation, action, reward).imagine(2).step(torch.zeros(3, model.action_dimension))

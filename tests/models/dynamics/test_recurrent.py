@@ -32,7 +32,7 @@ def told(
 ) -> torch.Tensor:
     imagination = context.imagine(candidates)
     action = (
-        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        torch.rand(candidates, steps, model.action_dimension, generator=torch.Generator().manual_seed(1)) * 2
         - 1
     )
     found = [imagination.step(action[:, step]) for step in range(steps)]
@@ -49,11 +49,11 @@ def test_it_is_a_world_model() -> None:
         and isinstance(context, Context)
         and isinstance(context.imagine(2), Imagination)
     )
-    assert told(context, model).shape == (2, 3, model.observed + 1)
+    assert told(context, model).shape == (2, 3, model.state_dimension + 1)
     with pytest.raises(ValueError, match="actions have shape"):
-        context.imagine(2).step(torch.zeros(3, model.acted))
+        context.imagine(2).step(torch.zeros(3, model.action_dimension))
     with pytest.raises(ValueError, match="3 observations, 1 actions"):
-        model.encode(torch.zeros(3, model.observed), torch.zeros(1, model.acted), torch.zeros(1))
+        model.encode(torch.zeros(3, model.state_dimension), torch.zeros(1, model.action_dimension), torch.zeros(1))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
@@ -103,7 +103,7 @@ def test_it_predicts_as_it_dreams() -> None:
 def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 2))
-    action = torch.rand(4, 3, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    action = torch.rand(4, 3, model.action_dimension, generator=torch.Generator().manual_seed(1)) * 2 - 1
     require_candidates_apart(context, action)
 
 

@@ -38,10 +38,10 @@ def expected_next(
     with torch.no_grad():
         found = model(values).expected[0]
     if model.config.decoding == "parallel":
-        return observation[-1] + found[-1, : model.observed], found[-1, -1]
+        return observation[-1] + found[-1, : model.state_dimension], found[-1, -1]
     last = found[-1, -2]  # the last number of the action tells the reward
     numbers = []
-    for place in range(model.observed):  # one number after the other, the whole sequence each time
+    for place in range(model.state_dimension):  # one number after the other, the whole sequence each time
         values = (
             values.clone() if place else torch.cat([values, torch.zeros_like(values[:, :1])], dim=1)
         )
@@ -49,7 +49,7 @@ def expected_next(
             values[0, -2, -1] = last
         with torch.no_grad():
             told = model(values).expected[0].flatten()
-        begin = (len(observation)) * model.tokens
+        begin = (len(observation)) * model.tokens_per_step
         numbers.append(told[begin + place - 1])
         values[0, -1, place] = numbers[-1]
     return torch.stack(numbers), last
@@ -60,7 +60,7 @@ def expected_next(
 def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, length: int) -> None:
     model = make_model(decoding)
     observation, action, reward = history_of(model, length)
-    candidates = torch.rand(3, 2, model.acted) * 2 - 1
+    candidates = torch.rand(3, 2, model.action_dimension) * 2 - 1
     imagination = model.encode(observation, action, reward).imagine(3)
     first, second = (imagination.step(candidates[:, step]) for step in range(2))
     for row in range(3):
@@ -84,7 +84,7 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
 def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(decoding: str) -> None:
     model = make_model(decoding, steps=3)
     observation, action, reward = history_of(model, 3)
-    plan = torch.rand(1, 7, model.acted) * 2 - 1
+    plan = torch.rand(1, 7, model.action_dimension) * 2 - 1
     imagination = model.encode(observation, action, reward).imagine(1)
     for step in range(7):
         acted = torch.cat([action, plan[0, : step + 1]])
@@ -97,7 +97,7 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
             torch.cat([reward, found.reward]),
         )
     assert all(
-        past.own[0].shape[2] <= 3 * model.tokens and past.shared is None
+        past.own[0].shape[2] <= 3 * model.tokens_per_step and past.shared is None
         for past in imagination._past
     )
 
@@ -108,16 +108,16 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: in
     """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two
     layers reach."""
     model = make_model(decoding, steps=4)
-    assert isinstance(model, WorldModel) and model.reach == 6
+    assert isinstance(model, WorldModel) and model.receptive_field == 6
     observation, action, reward = history_of(model, length)
     whole = model.encode(observation, action, reward)
     grown = model.encode(observation[:2], action[:1], reward[:1])
     for step in range(1, length - 1):
         grown = grown.extended(action[step], reward[step], observation[step + 1])
-    assert whole.ends - whole.begins == grown.ends - grown.begins == min(length - 1, 3)
+    assert whole.end_step - whole.first_step == grown.end_step - grown.first_step == min(length - 1, 3)
     for one, other in zip(whole.cache, grown.cache, strict=True):
         torch.testing.assert_close(one[1], other[1], atol=1e-5, rtol=1e-4)
-    tried = torch.rand(2, 3, model.acted)
+    tried = torch.rand(2, 3, model.action_dimension)
     imaginations = whole.imagine(2), grown.imagine(2)
     for action in tried.unbind(dim=1):
         for one, other in zip(
@@ -133,7 +133,7 @@ def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding
     context = model.encode(observation[:1], action[:0], reward[:0])
     for step in range(9):
         context = context.extended(action[step], reward[step], observation[step + 1])
-    tried = torch.rand(1, model.acted)
+    tried = torch.rand(1, model.action_dimension)
     found = context.imagine(1).step(tried)
     whole = expected_next(
         model, observation, torch.cat([action, tried]), torch.cat([reward, torch.zeros(1)])
@@ -148,12 +148,12 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
     context = model.encode(*history_of(model, 1))
     for _ in range(9):
         context = context.extended(
-            torch.rand(model.acted), torch.tensor(0.5), torch.randn(model.observed)
+            torch.rand(model.action_dimension), torch.tensor(0.5), torch.randn(model.state_dimension)
         )
     room = {key.shape[1] for key, _ in context.cache}
-    kept = 3 * model.tokens + (model.observed if decoding == "sequential" else 0)
-    assert room == {kept} and context.ends - context.begins == 3
-    assert torch.isfinite(context.imagine(2).step(torch.zeros(2, model.acted)).observation).all()
+    kept = 3 * model.tokens_per_step + (model.state_dimension if decoding == "sequential" else 0)
+    assert room == {kept} and context.end_step - context.first_step == 3
+    assert torch.isfinite(context.imagine(2).step(torch.zeros(2, model.action_dimension)).observation).all()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
@@ -163,7 +163,7 @@ def test_candidates_neither_see_each_other_nor_change_the_context(
 ) -> None:
     model = make_model(decoding, next=following)
     context = model.encode(*history_of(model, 3))
-    plans = torch.rand(4, 3, model.acted) * 2 - 1
+    plans = torch.rand(4, 3, model.action_dimension) * 2 - 1
     require_candidates_apart(context, plans)
 
 
@@ -171,19 +171,19 @@ def test_what_candidates_share_is_not_copied() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 5))
     imagination = context.imagine(50)
-    imagination.step(torch.zeros(50, model.acted))
+    imagination.step(torch.zeros(50, model.action_dimension))
     for past, (key, value) in zip(imagination._past, context.cache, strict=True):
         assert (
             past.shared[0].data_ptr() == key.data_ptr()
             and past.shared[1].data_ptr() == value.data_ptr()
         )
-        assert past.own[0].shape[2] == model.tokens
+        assert past.own[0].shape[2] == model.tokens_per_step
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
     model = make_model(decoding)
-    values = torch.randn(1, 4, model.observed + model.acted + 1)
+    values = torch.randn(1, 4, model.state_dimension + model.action_dimension + 1)
     later = values.clone()
     later[:, 3] += 1.0
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
     assert isinstance(model, Distributional)
     observation, action, reward = history_of(model, length)
     found = model.cumulative(observation[None], action[None], reward[None])[0]
-    assert found.shape == (model.observed + 1,) and ((found >= 0) & (found <= 1)).all()
+    assert found.shape == (model.state_dimension + 1,) and ((found >= 0) & (found <= 1)).all()
     imagination = model.encode(observation[:-1], action[:-1], reward[:-1]).imagine(1)
     told: list[torch.Tensor] = []
     for head in (model.changes, model.reward) if decoding == "parallel" else ():
@@ -243,10 +243,10 @@ def test_a_reward_follows_from_what_came() -> None:
     """Of steps in the middle what really came, of the last one, and before padding, what is
     expected to."""
     model = make_model()
-    values = torch.randn(2, 4, model.observed + model.acted + 1)
+    values = torch.randn(2, 4, model.state_dimension + model.action_dimension + 1)
     real = torch.tensor([[True] * 4, [True, True, False, False]])
     other = values.clone()
-    other[:, 2, : model.observed] += 1.0
+    other[:, 2, : model.state_dimension] += 1.0
     with torch.no_grad():
         before, after = (model(each, real).expected[:, 1, -1] for each in (values, other))
         alone = model(values[:, :2]).expected[:, 1, -1]
@@ -257,7 +257,7 @@ def test_a_reward_follows_from_what_came() -> None:
 
 def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:
     model = make_model()
-    values = torch.randn(1, 4, model.observed + model.acted + 1)
+    values = torch.randn(1, 4, model.state_dimension + model.action_dimension + 1)
     other = values.clone()
     other[..., -1] += 1.0
     with torch.no_grad():
@@ -308,7 +308,7 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
     observation, action, reward = history_of(model, length)
     context, plans = (
         model.encode(observation, action, reward),
-        torch.rand(3, 4, model.acted) * 2 - 1,
+        torch.rand(3, 4, model.action_dimension) * 2 - 1,
     )
     asked, unasked = context.imagine(3), context.imagine(3)
     assert isinstance(asked, ProposesActions)
@@ -331,10 +331,10 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: str) -> None:
     model = make_model(decoding, policy=True)
-    values = torch.randn(2, 5, model.observed + model.acted + 1)
+    values = torch.randn(2, 5, model.state_dimension + model.action_dimension + 1)
     real = torch.tensor([[True] * 5, [True, True, True, False, False]])
     with torch.no_grad():
-        following, decided = model.both(values, real, torch.tensor([1, 2]))
+        following, decided = model.predict_and_decide(values, real, torch.tensor([1, 2]))
         alone = model(values, real, torch.tensor([1, 2]))
         torch.testing.assert_close(following.expected[real], alone.expected[real])
         whole = slice(None) if decoding == "parallel" else real
@@ -389,14 +389,14 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
             head.weight.fill_(torch.nan)
     imagination = model.encode(*history_of(model, 3)).imagine(2)
     for _ in range(3):
-        assert imagination.step(torch.zeros(2, model.acted)).observation.isnan().all()
+        assert imagination.step(torch.zeros(2, model.action_dimension)).observation.isnan().all()
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
 def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) -> None:
     model = make_model(decoding, next=following)
-    context, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.acted) * 2 - 1
+    context, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.action_dimension) * 2 - 1
     for found, expected in zip(
         context.imagined(plans), step_by_step(context.imagine(3), plans), strict=True
     ):
@@ -423,7 +423,7 @@ def test_samples_are_as_often_as_they_are_likely() -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
     model = make_model(decoding, next="sample")
-    context, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.acted)
+    context, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.action_dimension)
 
     def imagined(seed: int | None) -> torch.Tensor:
         imagination = context.imagine(
@@ -450,7 +450,7 @@ def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
 
 def test_however_far_beyond_all_bins_makes_no_difference() -> None:
     model = make_model()
-    values = torch.full((1, 2, model.observed + model.acted + 1), 2 * model.bins.limit)
+    values = torch.full((1, 2, model.state_dimension + model.action_dimension + 1), 2 * model.bins.limit)
     with torch.no_grad():
         torch.testing.assert_close(model(values).expected, model(100 * values).expected)
 
@@ -458,7 +458,7 @@ def test_however_far_beyond_all_bins_makes_no_difference() -> None:
 def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
     """Of a step's first numbers, the observation's changes."""
     model, count = make_model(next="sample"), 2000
-    (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.acted)
+    (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.action_dimension)
     context = model.encode(observation, action, reward)
     drawn = [
         context.imagine(1, torch.Generator().manual_seed(seed)).step(acted).observation
@@ -476,7 +476,7 @@ def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
     model = make_model(decoding)
-    values = torch.randn(2, 9, model.observed + model.acted + 1)
+    values = torch.randn(2, 9, model.state_dimension + model.action_dimension + 1)
     with torch.no_grad():
         torch.testing.assert_close(
             model.last(values), model(values).expected[:, -1], atol=1e-5, rtol=1e-4
