@@ -106,7 +106,7 @@ def observed(agent: Agent) -> dict[str, Any]:
         (lambda image: None, "camera 'front' is object; images are uint8"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(name, change, says):
+def test_unfitting_images_are_refused(name, change, says):
     agent = SEEING[name]()
     observation = observed(agent)
     observation["images"]["front"][0, 0], observation["images"]["front"][0, 1] = 0, 255
@@ -137,7 +137,7 @@ def test_images_that_do_not_fit_are_refused(name, change, says):
         (lambda state: None, r"has a state of \(\)"),
     ],
 )
-def test_states_that_do_not_fit_are_refused(name, change, says):
+def test_unfitting_states_are_refused(name, change, says):
     agent = FEELING[name]()
     observation = observed(agent)
     with pytest.raises(UserError, match=says):
@@ -148,7 +148,7 @@ def test_states_that_do_not_fit_are_refused(name, change, says):
 @pytest.mark.parametrize(
     "change", [np.ndarray.tolist, torch.from_numpy, np.float64, lambda state: state.astype(">f4")]
 )
-def test_states_of_other_kinds_act_alike(name, change):
+def test_state_types_give_equal_actions(name, change):
     agent = FEELING[name]()
     observation = observed(agent)
     expected = act(agent, observation)
@@ -156,7 +156,7 @@ def test_states_of_other_kinds_act_alike(name, change):
 
 
 @pytest.mark.parametrize("name", SEEING)
-def test_images_of_other_kinds_act_alike(name):
+def test_image_types_give_equal_actions(name):
     agent = SEEING[name]()
     observation = observed(agent)
     image, expected = observation["images"]["front"], act(agent, observation)
@@ -186,7 +186,7 @@ def test_every_agent_needs_an_observation(name):
             act((SEEING | FEELING)[name](), observation)
 
 
-def test_a_camera_that_is_missing_is_named():
+def test_missing_camera_is_named():
     images = {"top": np.zeros((SIZE, SIZE, 3), np.uint8)}
     with pytest.raises(
         UserError, match=r"no images\['front'\] \(images: 'top'\); this agent was trained on"
@@ -202,7 +202,7 @@ def test_no_action_is_ever_nan():
             act(agent, observed(agent))
 
 
-def test_prompts_that_are_no_prompts_are_refused():
+def test_unfitting_prompts_are_refused():
     float_image = {"front": np.zeros((SIZE, SIZE, 3), np.float32)}
     shown = {"front": np.zeros((ANY_PROMPT.demonstration_frames, SIZE, SIZE, 3), np.uint8)}
     agent = make_agent(window=ANY_PROMPT)
@@ -224,7 +224,7 @@ def test_prompts_that_are_no_prompts_are_refused():
             agent.act(None, observed(agent), prompt, explore=False)
 
 
-def test_held_states_are_warned_of():
+def test_changed_constants_are_warned_of():
     moments = replace(MOMENTS, min=(-5.0, 0.5, -5.0), max=(5.0, 0.5, 5.0), std=(2.0, 0.0, 2.0))
     normaliser = StateNormaliser.of(Statistics({"observation.state": moments}), STATE)
     state = np.array([0.1, 0.5, 0.2], np.float32)
@@ -238,7 +238,7 @@ def test_held_states_are_warned_of():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_a_body_without_a_state_needs_none():
+def test_embodiment_without_state_needs_none():
     spec = replace(make_spec(), state_names=())
     assert state_of({"images": {}}, spec, StateNormaliser((), ())).shape == (0,)
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -253,6 +253,6 @@ def test_objectives_must_be_callable(objective):
         callable_objective(objective)
 
 
-def test_an_objective_may_count_in_any_numbers():
+def test_objective_may_return_float64():
     agent = planner(objective=lambda observation, action, reward: -observation[:, 0].double())
     assert act(agent, observed(agent)).dtype == np.float32

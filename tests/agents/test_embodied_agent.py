@@ -66,7 +66,7 @@ def observations(spec: Spec, count: int) -> list[Observation]:
 
 @pytest.mark.parametrize("attention", ["causal", "present"])
 @pytest.mark.parametrize("number", [0, 1])
-def test_acting_for_a_body_is_the_models_pass_over_its_rows(number: int, attention: str) -> None:
+def test_embodied_agent_acts_as_model(number: int, attention: str) -> None:
     spec = BOTH.specs[number]
     agent, carry, actions = make_agent(spec.embodiment, attention=attention), None, []
     seen = observations(spec, STEPS * CHUNK)
@@ -99,7 +99,7 @@ def test_acting_for_a_body_is_the_models_pass_over_its_rows(number: int, attenti
         assert {float(action[0]) for action in actions} <= {0.0, 1.0, 2.0}
 
 
-def test_exploring_samples_choices() -> None:
+def test_exploring_samples_discrete_choices() -> None:
     agent, (seen,) = make_agent("crawler"), observations(CRAWLER, 1)
     drawn = {
         float(
@@ -112,7 +112,7 @@ def test_exploring_samples_choices() -> None:
     assert len(drawn) > 1 and drawn <= {0.0, 1.0, 2.0}
 
 
-def test_the_body_is_to_be_named_unless_there_is_but_one_that_was_learned() -> None:
+def test_one_of_several_embodiments_is_named() -> None:
     with pytest.raises(UserError, match="several embodiments; name one of them: arm, crawler"):
         make_agent(None)
     with pytest.raises(
@@ -125,6 +125,6 @@ def test_the_body_is_to_be_named_unless_there_is_but_one_that_was_learned() -> N
         make_agent("arm", bodies=kept)
 
 
-def test_an_observation_of_the_other_body_is_refused() -> None:
+def test_observation_of_other_embodiment_is_refused() -> None:
     with pytest.raises(UserError, match=r"this agent was trained on .*images\['front'\]"):
         make_agent("arm").act(None, observations(CRAWLER, 1)[0], OPEN, explore=False)

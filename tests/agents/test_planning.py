@@ -41,7 +41,7 @@ def observed(*state: float) -> Observation:
     return {"images": {}, "state": NORMALISER.inverse(np.array(state))}
 
 
-def test_the_history_has_what_was_seen_done_and_predicted() -> None:
+def test_context_holds_observations_actions_predicted_rewards() -> None:
     agent, carry, actions, states = make(), None, [], [(1.0, 0.0), (0.9, -0.1), (0.7, -0.3)]
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
@@ -59,7 +59,7 @@ def test_the_history_has_what_was_seen_done_and_predicted() -> None:
         )
 
 
-def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
+def test_agent_acts_in_simulator_units() -> None:
     agent, carry, state = (
         make(planner=MppiConfig(candidates=64, horizon=10)),
         None,
@@ -79,7 +79,7 @@ def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
     assert state.abs().max() < 0.1
 
 
-def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
+def test_decision_is_function_of_carry() -> None:
     agent = make()
     _, first = agent.act(None, observed(1.0, 0.0), None, explore=False)
     kept = first.plan.clone(), first.action.clone(), first.context.observation.clone(), first.steps
@@ -92,7 +92,7 @@ def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
     )
 
 
-def test_slots_side_by_side_act_as_each_alone() -> None:
+def test_parallel_slots_plan_as_alone() -> None:
     agent, states = (
         make(),
         {slot: [(slot / 4, -0.1 * step) for step in range(4)] for slot in range(3)},
@@ -115,7 +115,7 @@ def act_along(agent: MpcAgent, path: list[tuple[float, float]]) -> list[np.ndarr
     return actions
 
 
-def test_the_last_plan_is_gone_on_with() -> None:
+def test_planning_starts_from_last_plan() -> None:
     agent = make(planner=RandomShootingConfig(candidates=2, horizon=6))
     _, carry = agent.act(None, observed(1.0, 0.0), None, explore=False)
     good = replace(carry, plan=torch.tensor([[0.0], [-0.9], [-0.4], [-0.3], [-0.2], [-0.1]]))
@@ -124,7 +124,7 @@ def test_the_last_plan_is_gone_on_with() -> None:
     torch.testing.assert_close(found.plan, torch.cat([good.plan[1:], good.plan[-1:]]))
 
 
-def test_exploring_disturbs_the_plans_action_within_bounds() -> None:
+def test_exploration_noise_stays_within_bounds() -> None:
     calm, wild = make(), make(exploration=50.0)
     planned, _ = calm.act(None, observed(1.0, 0.0), None, explore=False)
     explored, carry = calm.act(None, observed(1.0, 0.0), None, explore=True)
@@ -136,7 +136,7 @@ def test_exploring_disturbs_the_plans_action_within_bounds() -> None:
     )
 
 
-def test_an_objective_is_told_the_simulators_units() -> None:
+def test_objective_gets_simulator_units() -> None:
     told = []
 
     def objective(
@@ -152,7 +152,7 @@ def test_an_objective_is_told_the_simulators_units() -> None:
     assert told[0][1].abs().max() == 2
 
 
-def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
+def test_agent_tries_policy_proposals() -> None:
     def propose(context, state: torch.Tensor) -> torch.Tensor:
         return followed(context, state, regulated, count=1, horizon=6)
 
@@ -173,7 +173,7 @@ def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
-def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_is_encoded_once(decoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = DynamicsTransformerConfig(
         width=16, layers=1, heads=2, bins=32, tokeniser="uniform", decoding=decoding
     )
@@ -200,12 +200,12 @@ def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.Monkey
         (replace(make_spec(), state_names=()), "the embodiment 'toy' has no state"),
     ],
 )
-def test_bodies_that_cannot_be_planned_for_are_refused(spec: Spec, says: str) -> None:
+def test_embodiments_without_planning_are_refused(spec: Spec, says: str) -> None:
     with pytest.raises(UserError, match=says):
         MpcAgent(Line(), spec, NORMALISER, PLANNER)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_unfitting_inputs_are_refused() -> None:
     agent = make()
     with pytest.raises(UserError, match="unprompted agent"):
         agent.act(None, observed(0.0, 0.0), Prompt("go"), explore=False)

@@ -36,16 +36,16 @@ def first_action(prompt: Prompt) -> np.ndarray:
     return action
 
 
-def test_every_kind_of_prompt_says_something_else():
+def test_each_prompt_kind_changes_action():
     actions = [first_action(prompt).tobytes() for prompt in PROMPTS.values()]
     assert len(set(actions)) == len(PROMPTS)
 
 
-def test_every_kind_gives_finite_actions():
+def test_each_prompt_kind_acts_finitely():
     assert all(np.isfinite(first_action(prompt)).all() for prompt in PROMPTS.values())
 
 
-def test_a_plain_instruction_is_a_prompt():
+def test_plain_instruction_is_a_prompt():
     agent, observations = make_agent(), list(make_observations(CHUNK + 1))
     told, carries = {}, {"open it": None, Prompt("open it"): None}
     for observation in observations:
@@ -58,7 +58,7 @@ def test_a_plain_instruction_is_a_prompt():
 
 
 @pytest.mark.parametrize("name", ["goal", "demonstration", "watched", "goal and demonstration"])
-def test_pictures_reach_the_model_as_in_training(name: str):
+def test_prompt_images_match_training_layout(name: str):
     prompt, agent, observation = (
         PROMPTS[name],
         make_agent(window=ANY_PROMPT),
@@ -110,18 +110,18 @@ def test_pictures_reach_the_model_as_in_training(name: str):
 @pytest.mark.parametrize(
     ("name", "message"), [("goal", "has a goal image"), ("watched", "has a demonstration")]
 )
-def test_a_kind_that_was_not_learned_is_refused(name: str, message: str):
+def test_unlearned_prompt_kind_is_refused(name: str, message: str):
     with pytest.raises(UserError, match=message):
         make_agent().act(None, next(make_observations(1)), PROMPTS[name], explore=False)
 
 
-def test_pictures_of_another_shape_are_refused():
+def test_misshaped_prompt_images_are_refused():
     wrong = Prompt(goal={"front": np.zeros((8, 8, 3), np.uint8)})
     with pytest.raises(UserError, match=r"expects \'front\' of shape \(16, 16, 3\)"):
         first_action(wrong)
 
 
-def test_prompts_are_equal_if_they_show_the_same_arrays():
+def test_prompts_with_same_arrays_are_equal():
     assert Prompt("a", GOAL) == Prompt("a", GOAL) and hash(Prompt("a", GOAL)) == hash(
         Prompt("a", GOAL)
     )

@@ -16,7 +16,7 @@ def prefixed(**changes):
     return make_system(prompt=make_prompt_config(conditioning="prefix"), **changes)
 
 
-def test_both_ways_have_the_same_parameters_and_load_each_other():
+def test_prefix_and_cross_attention_share_parameters():
     ours, theirs = prefixed().state_dict(), make_system().state_dict()
     assert {name: value.shape for name, value in ours.items()} == {
         name: value.shape for name, value in theirs.items()
@@ -24,7 +24,7 @@ def test_both_ways_have_the_same_parameters_and_load_each_other():
 
 
 @pytest.mark.parametrize("attention", ["causal", "full"])
-def test_a_prompt_means_the_same_beside_a_longer_one(attention):
+def test_prompt_does_not_depend_on_padding(attention):
     model, batch = prefixed().model, make_batch(2)
     tokens = model.embed(batch)
 
@@ -37,7 +37,7 @@ def test_a_prompt_means_the_same_beside_a_longer_one(attention):
     assert not torch.allclose(told(SHORT, LONG)[1], told(SHORT, SHORT)[1])
 
 
-def test_objectives_without_a_prompt_do_not_meet_the_prefix():
+def test_objectives_without_prompt_skip_prefix():
     system, batch = (
         prefixed(objectives={"inverse_dynamics": OBJECTIVES["inverse_dynamics"]}),
         make_batch(),

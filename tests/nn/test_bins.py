@@ -14,7 +14,7 @@ every_tokeniser = pytest.mark.parametrize(("mu", "limit"), [(100.0, 256.0), (0.0
 @every_tokeniser
 @pytest.mark.parametrize("std", [1 / 32, 0.25, 1.0, 2.0])
 @pytest.mark.parametrize("num_bins", [8, 16, 128, 512])
-def test_the_mean_of_soft_targets_is_the_value(
+def test_soft_targets_have_value_as_mean(
     mu: float, limit: float, num_bins: int, std: float
 ) -> None:
     bins = Bins(num_bins, mu=mu, limit=limit)
@@ -29,7 +29,7 @@ def test_the_mean_of_soft_targets_is_the_value(
 
 
 @every_tokeniser
-def test_a_value_that_no_mean_reaches_is_the_outermost_bin(mu: float, limit: float) -> None:
+def test_values_beyond_centres_get_outermost_bin(mu: float, limit: float) -> None:
     bins = Bins(16, mu=mu, limit=limit)
     found = bins.soft_targets(torch.tensor([-2 * limit, -limit, limit, 2 * limit]), 1.0)
     assert (
@@ -38,7 +38,7 @@ def test_a_value_that_no_mean_reaches_is_the_outermost_bin(mu: float, limit: flo
 
 
 @every_tokeniser
-def test_soft_targets_are_as_wide_as_asked_for(mu: float, limit: float) -> None:
+def test_soft_targets_have_configured_std(mu: float, limit: float) -> None:
     """A bin's own are a Gaussian over bins; between two bins a share of both's."""
     bins = Bins(128, mu=mu, limit=limit)
     place = torch.arange(128.0)
@@ -48,7 +48,7 @@ def test_soft_targets_are_as_wide_as_asked_for(mu: float, limit: float) -> None:
         assert found @ (place - middle).square() == pytest.approx(4 + more, rel=0.02)
 
 
-def test_soft_targets_that_were_first_asked_for_in_inference_can_be_learned_from() -> None:
+def test_cached_soft_targets_are_trainable() -> None:
     bins, logits = Bins(24), torch.zeros(24, requires_grad=True)
     with torch.inference_mode():
         bins.soft_targets(torch.zeros(1), 0.7)
@@ -56,7 +56,7 @@ def test_soft_targets_that_were_first_asked_for_in_inference_can_be_learned_from
     assert logits.grad is not None
 
 
-def test_what_is_no_number_has_no_target() -> None:
+def test_nan_has_nan_soft_targets() -> None:
     assert Bins(16).soft_targets(torch.tensor([torch.nan, 0.0]), 1.0).isnan().all(
         dim=-1
     ).tolist() == [True, False]

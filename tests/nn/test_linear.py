@@ -21,7 +21,7 @@ def outputs_and_gradients(layer: nn.Linear, precision: torch.dtype) -> list[Tens
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sizes", [(8, 32), (32, 8)])
-def test_outputs_and_gradients_are_those_of_pytorch(sizes, precision):
+def test_outputs_and_gradients_equal_pytorch(sizes, precision):
     ours, theirs = Linear(*sizes), nn.Linear(*sizes)
     theirs.load_state_dict(ours.state_dict())
     got, expected = outputs_and_gradients(ours, precision), outputs_and_gradients(theirs, precision)

@@ -27,7 +27,7 @@ def outputs_and_gradients(
     "mask",
     [None, torch.ones(9, 9, dtype=torch.bool).tril(), torch.arange(162).view(2, 1, 9, 9) % 5 > 0],
 )
-def test_attention_by_parts_is_attention(mask: Tensor | None):
+def test_attention_in_parts_equals_fused_attention(mask: Tensor | None):
     torch.manual_seed(0)
     if mask is not None:
         mask = mask | torch.eye(9, dtype=torch.bool)

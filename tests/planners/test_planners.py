@@ -63,7 +63,7 @@ def test_every_planner_is_tested() -> None:
     assert tested | {"policy": FollowConfig} == dict(PLANNERS)
 
 
-def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
+def test_follow_returns_the_policys_action() -> None:
     advising = seen(0.0, 0.0, world=ProposingLine(advice=0.25))
     found = plan(advising, FollowConfig(), generator(), zeros(1))
     assert found.action.tolist() == [[0.25]] and found.predicted_return.isnan()
@@ -78,7 +78,7 @@ def test_following_is_the_policy_of_the_history_and_seeks_nothing() -> None:
 
 
 @every_planner
-def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> None:
+def test_plan_is_near_the_best(name: str) -> None:
     context, config = seen(*STATE.tolist()), CONFIGS[name]
     best, nothing = (
         best_return(STATE, HORIZON),
@@ -94,7 +94,7 @@ def test_a_plan_is_near_the_best_one_and_its_return_is_its_own(name: str) -> Non
 
 
 @every_planner
-def test_going_on_from_the_last_plan_makes_it_better(name: str) -> None:
+def test_repeated_planning_improves_the_plan(name: str) -> None:
     config = replace(CONFIGS[name], candidates=32, std=0.3, horizon=HORIZON)
     context, start, first = seen(*STATE.tolist()), zeros(), None
     for seed in range(6):
@@ -104,7 +104,7 @@ def test_going_on_from_the_last_plan_makes_it_better(name: str) -> None:
 
 
 @every_planner
-def test_a_receding_horizon_brings_the_mass_to_rest(name: str) -> None:
+def test_receding_horizon_stops_the_mass(name: str) -> None:
     state, start, config = torch.tensor([1.0, 0.0]), zeros(), CONFIGS[name]
     for step in range(40):
         found = plan(seen(*state.tolist()), config, generator(step), start)
@@ -115,7 +115,7 @@ def test_a_receding_horizon_brings_the_mass_to_rest(name: str) -> None:
 
 @every_planner
 @pytest.mark.parametrize("batch", [1, 7, 100])
-def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int) -> None:
+def test_batch_size_changes_no_plan(name: str, batch: int) -> None:
     world, proposals = Line(), torch.full((2, HORIZON, 1), -0.2)
     config = replace(CONFIGS[name], candidates=50, **({"elites": 8} if name == "cem" else {}))
     context = seen(*STATE.tolist(), world=world)
@@ -129,7 +129,7 @@ def test_however_candidates_are_split_the_plan_is_the_same(name: str, batch: int
 
 
 @every_planner
-def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
+def test_batch_size_changes_no_transformer_plan(name: str) -> None:
     config = DynamicsTransformerConfig(width=16, layers=1, heads=2, bins=32, tokeniser="uniform")
     torch.manual_seed(0)
     model = DynamicsTransformer(
@@ -143,7 +143,7 @@ def test_splitting_changes_no_plan_of_a_transformer(name: str) -> None:
 
 @every_planner
 @pytest.mark.parametrize("drawing", ["parallel", "sequential", "ts1", "tsinf"])
-def test_splitting_changes_no_plan_of_a_model_that_draws(name: str, drawing: str) -> None:
+def test_batch_size_changes_no_sampled_plan(name: str, drawing: str) -> None:
     """All that is drawn comes from the plan's generator, which draws the plans as it did before."""
     context, config = (
         history_that_draws(drawing),
@@ -187,7 +187,7 @@ def history_that_draws(drawing: str) -> Context:
     return model.encode(torch.randn(3, model.state_dimension), torch.rand(2, 1), torch.rand(2))
 
 
-def test_the_seed_of_dreams_leaves_the_generator_as_it_is() -> None:
+def test_imagination_seed_leaves_generator_unchanged() -> None:
     drawn, before = generator(5), generator(5)
     assert imagination_seed(drawn) == imagination_seed(drawn) != imagination_seed(generator(6))
     assert torch.equal(drawn.get_state(), before.get_state())
@@ -196,7 +196,7 @@ def test_the_seed_of_dreams_leaves_the_generator_as_it_is() -> None:
 
 
 @every_planner
-def test_a_seed_is_a_plan(name: str) -> None:
+def test_seed_determines_the_plan(name: str) -> None:
     context, config = seen(*STATE.tolist()), CONFIGS[name]
     torch.manual_seed(0)
     one = plan(context, config, generator(3), zeros()).action
@@ -206,7 +206,7 @@ def test_a_seed_is_a_plan(name: str) -> None:
 
 
 @every_planner
-def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> None:
+def test_policy_proposals_improve_the_plan(name: str) -> None:
     config = replace(CONFIGS[name], candidates=16, horizon=20, proposal_std=0.05, **few(name))
     context, start = seen(*STATE.tolist()), zeros(20)
     proposals = followed(context, STATE, regulated, count=1, horizon=20)
@@ -219,7 +219,7 @@ def test_proposals_of_a_policy_help_and_are_themselves_candidates(name: str) -> 
         assert with_policy >= proposed
 
 
-def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
+def test_policy_proposal_is_the_imagined_policy() -> None:
     context = seen(*STATE.tolist(), world=ProposingLine())
     expected = followed(context, STATE, regulated, count=1, horizon=20)
     torch.testing.assert_close(policy_proposal(context, horizon=20), expected)
@@ -238,7 +238,7 @@ def test_the_models_own_policy_proposes_what_it_would_do_in_a_dream() -> None:
 
 
 @every_planner
-def test_actions_and_proposals_stay_within_bounds(name: str) -> None:
+def test_plans_stay_within_action_bounds(name: str) -> None:
     wild = torch.full((1, HORIZON, 1), -30.0)
     config = replace(CONFIGS[name], std=5.0)
     found = plan(seen(8.0, 8.0), config, generator(), zeros() + 9, proposals=wild)
@@ -247,7 +247,7 @@ def test_actions_and_proposals_stay_within_bounds(name: str) -> None:
 
 
 @every_planner
-def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
+def test_own_objective_decides_the_plan(name: str) -> None:
     def to_the_right(
         observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
     ) -> torch.Tensor:
@@ -269,7 +269,7 @@ def test_an_objective_of_the_users_own_is_what_is_sought(name: str) -> None:
         (lambda observation, action, reward: 0.5, "a float"),
     ],
 )
-def test_an_objective_of_another_shape_is_refused(
+def test_objective_of_other_shape_is_refused(
     name: str, objective: StepValue, says: str
 ) -> None:
     count = CONFIGS[name].candidates
@@ -281,7 +281,7 @@ def test_an_objective_of_another_shape_is_refused(
 
 
 @every_planner
-def test_a_candidate_that_explodes_never_wins(name: str) -> None:
+def test_exploding_candidate_never_wins(name: str) -> None:
     context = seen(-2.0, 0.0, world=Line(explodes_above=0.3))  # it would be best to push hard
 
     def seductive(
@@ -295,14 +295,14 @@ def test_a_candidate_that_explodes_never_wins(name: str) -> None:
 
 
 @every_planner
-def test_where_all_explode_the_error_says_so(name: str) -> None:
+def test_planner_refuses_if_all_explode(name: str) -> None:
     context = seen(0.0, 0.0, world=Line(explodes_above=-2))
     with pytest.raises(UserError, match=r"no return of \d+ plans is a finite number"):
         plan(context, CONFIGS[name], generator(), zeros())
 
 
 @every_planner
-def test_where_nothing_matters_the_last_plan_is_as_good_as_any(name: str) -> None:
+def test_constant_objective_gives_finite_plan(name: str) -> None:
     found = plan(
         seen(0.0, 0.0),
         CONFIGS[name],
@@ -313,7 +313,7 @@ def test_where_nothing_matters_the_last_plan_is_as_good_as_any(name: str) -> Non
     assert found.predicted_return == 0 and found.action.isfinite().all()
 
 
-def test_no_iteration_makes_the_plan_worse() -> None:
+def test_more_iterations_never_hurt() -> None:
     context, found = seen(*STATE.tolist()), []
     for iterations in range(1, 6):
         config = replace(CONFIGS["cem"], iterations=iterations)
@@ -321,7 +321,7 @@ def test_no_iteration_makes_the_plan_worse() -> None:
     assert found == sorted(found)
 
 
-def test_candidates_are_what_the_config_says() -> None:
+def test_candidates_have_configured_distribution() -> None:
     config = SearchConfig(candidates=20_000, horizon=3, std=0.2, proposed=0.25, proposal_std=0.1)
     start, centre, proposals = zeros(3) + 0.3, zeros(3) - 0.1, torch.full((2, 3, 1), 0.5)
     plans = candidates(start, centre, config, generator(), proposals)
@@ -334,14 +334,14 @@ def test_candidates_are_what_the_config_says() -> None:
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.8])
-def test_noise_is_standard_and_correlated_along_time(correlation: float) -> None:
+def test_noise_has_configured_correlation(correlation: float) -> None:
     config = SearchConfig(candidates=50_000, horizon=5, correlation=correlation)
     drawn = noise(config, zeros(5), generator())[..., 0]
     lags = (torch.arange(5)[:, None] - torch.arange(5)).abs()
     torch.testing.assert_close(drawn.T.cov(), correlation ** lags.float(), atol=0.03, rtol=0)
 
 
-def test_later_rewards_count_less_by_the_discount() -> None:
+def test_discount_reduces_later_rewards() -> None:
     plans = torch.ones(1, 3, 1)
     config = SearchConfig(horizon=3, discount=0.5)
     assert returns(seen(0.0, 0.0), plans, config, lambda o, a, r: torch.ones_like(r)).item() == 1.75
@@ -375,13 +375,13 @@ def test_later_rewards_count_less_by_the_discount() -> None:
         (MppiConfig, {"proposal_std": float("nan")}, "planner.proposal_std is nan"),
     ],
 )
-def test_bad_settings_are_named(kind: type, changes: dict[str, float], says: str) -> None:
+def test_bad_planner_settings_are_named(kind: type, changes: dict[str, float], says: str) -> None:
     with pytest.raises(UserError, match=says):
         kind(**changes)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_proposals_that_are_not_finite_are_refused(bad: float) -> None:
+def test_proposals_not_finite_are_refused(bad: float) -> None:
     proposals = zeros()[None].clone()
     proposals[0, 0, 0] = bad
     with pytest.raises(UserError, match="proposals have actions that are not finite"):
@@ -394,7 +394,7 @@ def test_proposals_that_are_not_finite_are_refused(bad: float) -> None:
         )
 
 
-def test_proposals_that_do_not_fit_are_refused() -> None:
+def test_proposals_of_other_shape_are_refused() -> None:
     config = RandomShootingConfig(candidates=4, horizon=HORIZON)
     for proposals in (
         torch.zeros(3, HORIZON, 1),

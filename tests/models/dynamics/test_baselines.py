@@ -48,7 +48,7 @@ def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_are_world_models(kind: str) -> None:
+def test_baselines_satisfy_world_model(kind: str) -> None:
     model = make_model(kind)
     context = model.encode(*history_of(model, 3))
     assert (
@@ -62,7 +62,7 @@ def test_they_are_world_models(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_present_is_all_there_is_to_know(kind: str) -> None:
+def test_markov_context_ignores_earlier_steps(kind: str) -> None:
     model = make_model(kind)
     observation, action, reward = history_of(model, 4)
     tried = plans(model, 2, 1)[:, 0]
@@ -77,14 +77,14 @@ def test_the_present_is_all_there_is_to_know(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_candidates_do_not_depend_on_how_they_are_split_into_batches(kind: str) -> None:
+def test_baseline_candidates_are_independent(kind: str) -> None:
     """Also where particles are drawn: all candidates meet the same noise."""
     model = make_model(kind)
     context, tried = model.encode(*history_of(model, 2)), plans(model, 4, 3)
     require_candidates_apart(context, tried)
 
 
-def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:
+def test_mlp_imagination_sums_predicted_changes() -> None:
     model = make_model("mlp")
     observation, tried = history_of(model, 1)[0], plans(model, 3, 2)
     imagination, seen = (
@@ -98,7 +98,7 @@ def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:
         torch.testing.assert_close(found.reward, told[:, -1])
 
 
-def test_the_expectation_is_the_mean_of_the_elites_means() -> None:
+def test_expectation_is_mean_of_elites() -> None:
     model = make_model("expectation")
     model.held_out_error.copy_(torch.tensor([0.4, 0.1, 0.3, 0.2]))
     assert model.elites.tolist() == [1, 3]
@@ -110,7 +110,7 @@ def test_the_expectation_is_the_mean_of_the_elites_means() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ts1", "tsinf"])
-def test_many_particles_have_the_mixtures_mean_after_a_step(kind: str) -> None:
+def test_particles_have_mean_of_mixture(kind: str) -> None:
     model = make_model(kind, particles=20_000)
     observation, tried = history_of(model, 1)[0], plans(model, 2, 1)[:, 0]
     found = model.encode(observation, tried[:0], tried[:0, 0]).imagine(2).step(tried)
@@ -124,7 +124,7 @@ def test_many_particles_have_the_mixtures_mean_after_a_step(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ts1", "tsinf"])
-def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None:
+def test_particles_come_from_the_generator(kind: str) -> None:
     model = make_model(kind)
     seen, tried = history_of(model, 2), plans(model, 2, 1)[:, 0]
 
@@ -140,7 +140,7 @@ def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
+def test_particle_keeps_member_as_configured() -> None:
     """Two members that are certain: one always adds 1, the other takes 1 away."""
     ends = {}
     for kind in ("tsinf", "ts1"):
@@ -159,7 +159,7 @@ def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
     assert ends["tsinf"] == {-6, 6} and {-2, 0, 2} <= ends["ts1"]
 
 
-def test_log_variances_stay_within_their_bounds() -> None:
+def test_log_variances_stay_within_bounds() -> None:
     model = make_model("expectation")
     raw = torch.linspace(-1e3, 1e3, 101)[None, :, None].expand(4, -1, model.state_dimension + 1)
     found = model._bounded(raw)
@@ -168,7 +168,7 @@ def test_log_variances_stay_within_their_bounds() -> None:
     assert (found.diff(dim=1) >= -1e-6).all() and found[:, 50].allclose(torch.tensor(0.0), atol=1.0)
 
 
-def test_the_mixtures_distribution_is_the_mean_of_the_elites() -> None:
+def test_cumulative_is_that_of_mixture() -> None:
     model = make_model("expectation")
     observation, action, reward = (part[None] for part in history_of(model, 2))
     told = model(observation[:, 0], action[:, 0])
@@ -190,18 +190,18 @@ def test_the_mixtures_distribution_is_the_mean_of_the_elites() -> None:
         ({"log_variance": (1.0, 0.0)}, "the lower bound first"),
     ],
 )
-def test_bad_settings_of_an_ensemble_are_named(changes: dict[str, Any], says: str) -> None:
+def test_bad_ensemble_settings_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         EnsembleDynamicsConfig(**changes)
 
 
-def test_bad_settings_of_an_mlp_are_named() -> None:
+def test_bad_mlp_settings_are_named() -> None:
     with pytest.raises(UserError, match=r"model\.layers is 0"):
         MlpDynamicsConfig(layers=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_does_not_fit_is_refused(kind: str) -> None:
+def test_baselines_refuse_unfitting_shapes(kind: str) -> None:
     model = make_model(kind)
     observation, action, reward = history_of(model, 3)
     with pytest.raises(ValueError, match="3 observations, 1 actions, 1 rewards"):

@@ -41,7 +41,7 @@ def told(
     )
 
 
-def test_it_is_a_world_model() -> None:
+def test_recurrent_model_satisfies_world_model() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 3))
     assert (
@@ -57,7 +57,7 @@ def test_it_is_a_world_model() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
-def test_a_history_grows_to_what_it_is_when_encoded_whole(length: int) -> None:
+def test_extended_context_equals_encoded_one(length: int) -> None:
     model = make_model()
     observation, action, reward = history_of(model, 6)
     grown = model.encode(observation[:length], action[: length - 1], reward[: length - 1])
@@ -68,7 +68,7 @@ def test_a_history_grows_to_what_it_is_when_encoded_whole(length: int) -> None:
     )
 
 
-def test_it_knows_a_windows_steps_and_none_before() -> None:
+def test_recurrent_context_keeps_one_window() -> None:
     model = make_model()
     observation, action, reward = history_of(model, 6)
     whole = told(model.encode(observation, action, reward), model)
@@ -79,7 +79,7 @@ def test_it_knows_a_windows_steps_and_none_before() -> None:
     assert not torch.allclose(told(model.encode(earlier, action, reward), model), whole)
 
 
-def test_it_predicts_as_it_dreams() -> None:
+def test_objective_predicts_as_imagination() -> None:
     """What the loss knows of the next step is what an imagination tells of it."""
     model, batch = make_model(), replace(make_batch(2), mask=torch.ones(2, 4, dtype=torch.bool))
     batch = replace(
@@ -100,14 +100,14 @@ def test_it_predicts_as_it_dreams() -> None:
         torch.testing.assert_close(found[0, step], torch.cat([told.observation[0], told.reward]))
 
 
-def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
+def test_recurrent_candidates_are_independent() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 2))
     action = torch.rand(4, 3, model.action_dimension, generator=torch.Generator().manual_seed(1)) * 2 - 1
     require_candidates_apart(context, action)
 
 
-def test_draws_have_the_probabilities_that_are_told() -> None:
+def test_draws_have_predicted_probabilities() -> None:
     model = make_model(uniform=1e-6)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
     drawn = model.draw(
@@ -119,7 +119,7 @@ def test_draws_have_the_probabilities_that_are_told() -> None:
     assert most_likely.argmax(dim=1).tolist() == [3, 3, 3, 3]
 
 
-def test_gradients_pass_through_draws_as_if_they_were_the_probabilities() -> None:
+def test_gradients_pass_straight_through_draws() -> None:
     model = make_model()
     logits = torch.randn(1, 4, 4, requires_grad=True)
     values = torch.randn(16)
@@ -132,7 +132,7 @@ def test_gradients_pass_through_draws_as_if_they_were_the_probabilities() -> Non
     torch.testing.assert_close(straight, logits.grad)
 
 
-def test_no_category_is_ever_impossible() -> None:
+def test_no_category_has_zero_probability() -> None:
     model = make_model(uniform=0.1)
     with torch.no_grad():
         model.prior_head[-1].bias += 100 * torch.eye(4)[0].repeat(4)
@@ -150,6 +150,6 @@ def test_no_category_is_ever_impossible() -> None:
         ({"width": 0}, "0"),
     ],
 )
-def test_bad_settings_are_named(changes: dict[str, Any], says: str) -> None:
+def test_bad_recurrent_settings_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         make_model(**changes)

@@ -57,7 +57,7 @@ def expected_next(
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [1, 4])
-def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, length: int) -> None:
+def test_cached_step_equals_whole_sequence(decoding: str, length: int) -> None:
     model = make_model(decoding)
     observation, action, reward = history_of(model, length)
     candidates = torch.rand(3, 2, model.action_dimension) * 2 - 1
@@ -81,7 +81,7 @@ def test_a_step_with_a_kept_past_is_that_of_the_whole_sequence(decoding: str, le
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(decoding: str) -> None:
+def test_long_imagination_sees_one_window(decoding: str) -> None:
     model = make_model(decoding, steps=3)
     observation, action, reward = history_of(model, 3)
     plan = torch.rand(1, 7, model.action_dimension) * 2 - 1
@@ -104,7 +104,7 @@ def test_a_dream_beyond_the_models_places_sees_as_many_steps_as_in_training(deco
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [2, 3, 4, 5, 7, 8, 12])
-def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: int) -> None:
+def test_extended_context_equals_encoded_one(decoding: str, length: int) -> None:
     """Below and beyond the model's window of 4 steps, and beyond the 6 before the present that two
     layers reach."""
     model = make_model(decoding, steps=4)
@@ -127,7 +127,7 @@ def test_a_history_that_grows_is_the_one_encoded_whole(decoding: str, length: in
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding: str) -> None:
+def test_long_context_equals_whole_sequence(decoding: str) -> None:
     model = make_model(decoding, steps=4)
     observation, action, reward = history_of(model, 10)
     context = model.encode(observation[:1], action[:0], reward[:0])
@@ -143,7 +143,7 @@ def test_a_history_longer_than_the_window_is_that_of_the_whole_sequence(decoding
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
+def test_sliding_cache_stays_bounded(decoding: str) -> None:
     model = make_model(decoding, steps=4)
     context = model.encode(*history_of(model, 1))
     for _ in range(9):
@@ -158,7 +158,7 @@ def test_the_window_slides_and_stays_bounded(decoding: str) -> None:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
-def test_candidates_neither_see_each_other_nor_change_the_context(
+def test_transformer_candidates_are_independent(
     decoding: str, following: str
 ) -> None:
     model = make_model(decoding, next=following)
@@ -167,7 +167,7 @@ def test_candidates_neither_see_each_other_nor_change_the_context(
     require_candidates_apart(context, plans)
 
 
-def test_what_candidates_share_is_not_copied() -> None:
+def test_shared_cache_is_not_copied() -> None:
     model = make_model()
     context = model.encode(*history_of(model, 5))
     imagination = context.imagine(50)
@@ -181,7 +181,7 @@ def test_what_candidates_share_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
+def test_predictions_ignore_later_steps(decoding: str) -> None:
     model = make_model(decoding)
     values = torch.randn(1, 4, model.state_dimension + model.action_dimension + 1)
     later = values.clone()
@@ -204,7 +204,7 @@ def test_nothing_is_known_of_what_comes_later(decoding: str) -> None:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [2, 5, 9])
-def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, length: int) -> None:
+def test_cumulative_matches_imagined_distribution(decoding: str, length: int) -> None:
     """Histories below, at and beyond the window. Of one number after the other, the reward is told
     by the action alone and each number of the observation by those that came."""
     model = make_model(decoding, steps=4)
@@ -239,7 +239,7 @@ def test_the_transform_is_that_of_what_a_dream_is_expected_of(decoding: str, len
         assert (other == found).tolist() == [True, False, False, True]
 
 
-def test_a_reward_follows_from_what_came() -> None:
+def test_reward_depends_on_next_observation() -> None:
     """Of steps in the middle what really came, of the last one, and before padding, what is
     expected to."""
     model = make_model()
@@ -255,7 +255,7 @@ def test_a_reward_follows_from_what_came() -> None:
     torch.testing.assert_close(before[1], alone[1])
 
 
-def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:
+def test_reward_is_no_input_in_parallel() -> None:
     model = make_model()
     values = torch.randn(1, 4, model.state_dimension + model.action_dimension + 1)
     other = values.clone()
@@ -265,7 +265,7 @@ def test_the_reward_is_not_told_where_it_is_predicted_at_once() -> None:
 
 
 @pytest.mark.parametrize(("mu", "limit"), [(100.0, 256.0), (0.0, 5.0), (1.7, 1.0)])
-def test_bins_reach_as_far_as_their_limit(mu: float, limit: float) -> None:
+def test_bins_reach_up_to_limit(mu: float, limit: float) -> None:
     bins = Bins(1024, mu=mu, limit=limit)
     values = torch.linspace(-limit, limit, 4001)
     decoded = bins.decode(bins.encode(values))
@@ -282,12 +282,12 @@ def test_bins_reach_as_far_as_their_limit(mu: float, limit: float) -> None:
         ({"chunk": 1, "steps": 1}, "window.steps is 1"),
     ],
 )
-def test_windows_that_do_not_fit_are_refused(given: dict[str, int], says: str) -> None:
+def test_unfitting_windows_are_refused(given: dict[str, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
         DynamicsTransformer(CONFIG, EmbodimentSet((make_spec(),)), **given)
 
 
-def test_bad_settings_are_named() -> None:
+def test_bad_transformer_settings_are_named() -> None:
     for changes, says in (
         ({"bins": 2}, "model.bins is 2"),
         ({"width": 30, "heads": 4}, "not a multiple"),
@@ -301,7 +301,7 @@ def test_bad_settings_are_named() -> None:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("length", [1, 5, 9])
-def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where_it_is(
+def test_imagined_policy_equals_whole_sequence(
     decoding: str, length: int
 ) -> None:
     model = make_model(decoding, policy=True)
@@ -329,7 +329,7 @@ def test_the_policy_of_a_dream_is_that_of_the_whole_sequence_and_leaves_it_where
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: str) -> None:
+def test_one_pass_equals_two_passes(decoding: str) -> None:
     model = make_model(decoding, policy=True)
     values = torch.randn(2, 5, model.state_dimension + model.action_dimension + 1)
     real = torch.tensor([[True] * 5, [True, True, True, False, False]])
@@ -342,7 +342,7 @@ def test_what_follows_and_what_to_do_are_told_in_one_pass_as_in_two(decoding: st
         torch.testing.assert_close(decided[real], model.decide(values, real)[real])
 
 
-def test_a_model_without_a_policy_says_so() -> None:
+def test_model_without_policy_refuses_actions() -> None:
     model = make_model()
     with pytest.raises(UserError, match="learned no policy"):
         model.encode(*history_of(model, 2)).imagine(1).policy()
@@ -351,7 +351,7 @@ def test_a_model_without_a_policy_says_so() -> None:
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("soft", [True, False])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
-def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> None:
+def test_numbers_not_finite_are_named(decoding: str, soft: bool, bad: float) -> None:
     model = make_model(decoding, soft=soft)
     body = model.embodiments.specs[0]
     known = history_of(model, 3)
@@ -377,7 +377,7 @@ def test_what_is_not_finite_is_named(decoding: str, soft: bool, bad: float) -> N
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
-def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str) -> None:
+def test_exploding_imagination_predicts_nan(decoding: str, following: str) -> None:
     """A planner tells it by its predictions; none is an error."""
     model = make_model(decoding, next=following)
     with torch.no_grad():
@@ -394,7 +394,7 @@ def test_a_dream_that_explodes_says_so_to_the_end(decoding: str, following: str)
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("following", ["expectation", "sample"])
-def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) -> None:
+def test_whole_plans_equal_single_steps(decoding: str, following: str) -> None:
     model = make_model(decoding, next=following)
     context, plans = model.encode(*history_of(model, 4)), torch.rand(3, 5, model.action_dimension) * 2 - 1
     for found, expected in zip(
@@ -403,7 +403,7 @@ def test_whole_plans_come_to_what_their_steps_do(decoding: str, following: str) 
         torch.testing.assert_close(found, expected)
 
 
-def test_samples_are_as_often_as_they_are_likely() -> None:
+def test_samples_have_predicted_probabilities() -> None:
     """And the same for rows of the same distribution."""
     model, drawing = make_model(), torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(1, 64, generator=torch.Generator().manual_seed(1)).expand(
@@ -421,7 +421,7 @@ def test_samples_are_as_often_as_they_are_likely() -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
+def test_sampled_imagination_uses_its_generator(decoding: str) -> None:
     model = make_model(decoding, next="sample")
     context, plans = model.encode(*history_of(model, 3)), torch.rand(2, 3, model.action_dimension)
 
@@ -448,14 +448,14 @@ def test_a_dream_of_samples_is_drawn_from_its_generator(decoding: str) -> None:
     assert torch.equal(imagined(3), imagined(4))
 
 
-def test_however_far_beyond_all_bins_makes_no_difference() -> None:
+def test_values_beyond_bins_are_clamped() -> None:
     model = make_model()
     values = torch.full((1, 2, model.state_dimension + model.action_dimension + 1), 2 * model.bins.limit)
     with torch.no_grad():
         torch.testing.assert_close(model(values).expected, model(100 * values).expected)
 
 
-def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
+def test_samples_have_predicted_mean() -> None:
     """Of a step's first numbers, the observation's changes."""
     model, count = make_model(next="sample"), 2000
     (observation, action, reward), acted = history_of(model, 3), torch.zeros(1, model.action_dimension)
@@ -474,7 +474,7 @@ def test_the_mean_of_samples_is_that_of_the_distribution() -> None:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_the_last_step_alone_is_that_of_the_whole(decoding: str) -> None:
+def test_last_step_equals_whole_pass(decoding: str) -> None:
     model = make_model(decoding)
     values = torch.randn(2, 9, model.state_dimension + model.action_dimension + 1)
     with torch.no_grad():
