@@ -1,4 +1,4 @@
-"""An agent of several bodies acts for one of them as the model was trained to."""
+"""An agent of several embodiments acts for one of them as the model was trained to."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics(
     {"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)}
 )
-BODIES = (Embodiment(ARM, {}, MOMENTS, TASK), Embodiment(CRAWLER, {}, Statistics({}), TASK))
+EMBODIMENTS = (Embodiment(ARM, {}, MOMENTS, TASK), Embodiment(CRAWLER, {}, Statistics({}), TASK))
 
 
 def make_agent(
-    embodiment: str | None, *, attention: Any = "causal", bodies: tuple[Embodiment, ...] = BODIES
+    embodiment: str | None,
+    *,
+    attention: Any = "causal",
+    embodiments: tuple[Embodiment, ...] = EMBODIMENTS,
 ) -> PolicyAgent:
     objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
     plain = {
@@ -47,7 +50,7 @@ def make_agent(
         for name, value in (("model", make_model_config()), ("objectives", objectives))
     }
     info = CheckpointInfo(
-        embodiments=bodies, window=to_jsonable(INSTRUCTIONS_ALONE), provenance={}, **plain
+        embodiments=embodiments, window=to_jsonable(INSTRUCTIONS_ALONE), provenance={}, **plain
     )
     return PolicyAgent(make_system(objectives=objectives, spec=BOTH), info, embodiment=embodiment)
 
@@ -119,10 +122,10 @@ def test_one_of_several_embodiments_is_named() -> None:
         UserError, match="not trained for embodiment 'walker'; choices: arm, crawler"
     ):
         make_agent("walker")
-    kept = (replace(BODIES[0], tasks=()), BODIES[1])
-    assert make_agent(None, bodies=kept).spec == CRAWLER
+    kept = (replace(EMBODIMENTS[0], tasks=()), EMBODIMENTS[1])
+    assert make_agent(None, embodiments=kept).spec == CRAWLER
     with pytest.raises(UserError, match="not trained for embodiment 'arm'; choices: crawler"):
-        make_agent("arm", bodies=kept)
+        make_agent("arm", embodiments=kept)
 
 
 def test_observation_of_other_embodiment_is_refused() -> None:

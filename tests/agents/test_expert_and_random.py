@@ -1,4 +1,4 @@
-"""Agents that need no model: noise as documented, memory in the carry alone."""
+"""Agents without a model: their noise, and their memory in the carry alone."""
 
 from __future__ import annotations
 

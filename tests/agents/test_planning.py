@@ -1,5 +1,4 @@
-"""Acting by planning: what the context is told, memory that is not changed in place, units, and
-clear refusals."""
+"""Acting by planning: the context, the memory, units and refusals."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from factories import make_discrete_spec, make_spec
-from planners.worlds import ProposingLine, Line, regulated
+from planners.worlds import Line, ProposingLine, regulated
 
 from manyparts.agents.base import Agent
 from manyparts.agents.planning import MpcAgent
@@ -27,17 +26,17 @@ NORMALISER = StateNormaliser((0.5, 0.0), (2.0, 4.0))
 PLANNER = CemConfig(candidates=32, horizon=6, elites=8)
 
 
-def body(**changes) -> Spec:
-    """Of a `Line`, whose actions reach from -2 to 2."""
+def line_spec(**changes) -> Spec:
+    """Return the spec of a `Line` with actions from -2 to 2."""
     return replace(make_spec(action=1), state_names=("position", "velocity"), **changes)
 
 
 def make(world: Line | None = None, **changes) -> MpcAgent:
-    return MpcAgent(world or Line(), body(), NORMALISER, **{"planner": PLANNER, **changes})
+    return MpcAgent(world or Line(), line_spec(), NORMALISER, **{"planner": PLANNER, **changes})
 
 
 def observed(*state: float) -> Observation:
-    """In the simulator's units, of a normalised state."""
+    """Return the observation of a normalised state, in the simulator's units."""
     return {"images": {}, "state": NORMALISER.inverse(np.array(state))}
 
 
@@ -119,37 +118,37 @@ def test_planning_starts_from_last_plan() -> None:
     agent = make(planner=RandomShootingConfig(candidates=2, horizon=6))
     _, carry = agent.act(None, observed(1.0, 0.0), None, explore=False)
     good = replace(carry, plan=torch.tensor([[0.0], [-0.9], [-0.4], [-0.3], [-0.2], [-0.1]]))
-    action, found = agent.act(good, observed(1.0, 0.0), None, explore=False)
+    action, next_carry = agent.act(good, observed(1.0, 0.0), None, explore=False)
     assert action[0] == pytest.approx(-1.8)
-    torch.testing.assert_close(found.plan, torch.cat([good.plan[1:], good.plan[-1:]]))
+    torch.testing.assert_close(next_carry.plan, torch.cat([good.plan[1:], good.plan[-1:]]))
 
 
 def test_exploration_noise_stays_within_bounds() -> None:
-    calm, wild = make(), make(exploration=50.0)
+    calm, noisy = make(), make(exploration=50.0)
     planned, _ = calm.act(None, observed(1.0, 0.0), None, explore=False)
     explored, carry = calm.act(None, observed(1.0, 0.0), None, explore=True)
     assert not np.array_equal(planned, explored)
     torch.testing.assert_close(carry.action, torch.from_numpy(explored) / 2)
-    assert abs(wild.act(None, observed(1.0, 0.0), None, explore=True)[0][0]) == 2
+    assert abs(noisy.act(None, observed(1.0, 0.0), None, explore=True)[0][0]) == 2
     assert not np.array_equal(
         make(seed=1).act(None, observed(1.0, 0.0), None, explore=True)[0], explored
     )
 
 
 def test_objective_gets_simulator_units() -> None:
-    told = []
+    calls = []
 
     def objective(
         observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
     ) -> torch.Tensor:
-        told.append((observation, action))
+        calls.append((observation, action))
         return observation[:, 0] - 1000 * (action[:, 0] > 1.0)
 
     agent = make(objective=objective)
     action, _ = agent.act(None, observed(0.25, 0.0), None, explore=False)
     assert 0.2 < action[0] <= 1.0
-    assert told[0][0][:, 0].mean().item() == pytest.approx(0.25 * 2 + 0.5, abs=0.05)
-    assert told[0][1].abs().max() == 2
+    assert calls[0][0][:, 0].mean().item() == pytest.approx(0.25 * 2 + 0.5, abs=0.05)
+    assert calls[0][1].abs().max() == 2
 
 
 def test_agent_tries_policy_proposals() -> None:
@@ -178,13 +177,13 @@ def test_each_step_is_encoded_once(decoding: str, monkeypatch: pytest.MonkeyPatc
         width=16, layers=1, heads=2, bins=32, tokeniser="uniform", decoding=decoding
     )
     torch.manual_seed(0)
-    spec = body()
+    spec = line_spec()
     model = DynamicsTransformer(config, EmbodimentSet((spec,)), chunk=1, steps=4).eval()
     agent = MpcAgent(model, spec, NORMALISER, MppiConfig(candidates=4, horizon=6))
     encoded = []
-    whole = model.encode
+    encode = model.encode
     monkeypatch.setattr(
-        model, "encode", lambda *given: encoded.append(len(given[0])) or whole(*given)
+        model, "encode", lambda *steps: encoded.append(len(steps[0])) or encode(*steps)
     )
     carry, states = None, [(0.1 * step, 0.0) for step in range(7)]
     for state in states:

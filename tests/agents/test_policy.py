@@ -1,5 +1,4 @@
-"""The trained policy as an agent: memory in its carry, the same answer as the model's own pass,
-clear refusals."""
+"""The policy as an agent: its memory, its actions against the model's own pass, and refusals."""
 
 from __future__ import annotations
 
@@ -55,7 +54,8 @@ def test_sixteen_slots_act_as_alone():
             )
             together[slot].append(action)
     assert all(
-        np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True)
+        np.array_equal(np.stack(actions), expected)
+        for actions, expected in zip(together, alone, strict=True)
     )
 
 
@@ -95,7 +95,7 @@ def test_memory_reaches_back_one_window():
         return action
 
     plain = last_action(None)
-    assert np.array_equal(last_action(1), plain)  # not looked at: within a chunk
+    assert np.array_equal(last_action(1), plain)  # within a chunk, so it is not read
     assert not np.array_equal(last_action(steps - STEPS * CHUNK), plain)
 
 
@@ -128,18 +128,20 @@ def test_exploring_samples_bins_by_seed():
     "encoder", [ConvEncoderConfig(width=8, layers=((8, 4, 4),)), ViTConfig(8, 4, 1, 2)]
 )
 def test_bf16_agent_acts_nearly_equally(encoder):
-    ours, theirs = (make_agent(encoder=encoder) for _ in range(2))
-    ours = PolicyAgent(ours.system, ours.info, precision="bf16")
-    block, prompt = ours.model.blocks[0].attention.query.weight, ours.model.prompt_encoder
+    rounded, reference = (make_agent(encoder=encoder) for _ in range(2))
+    rounded = PolicyAgent(rounded.system, rounded.info, precision="bf16")
+    block, prompt = rounded.model.blocks[0].attention.query.weight, rounded.model.prompt_encoder
     assert block.dtype == torch.bfloat16 and {each.dtype for each in prompt.parameters()} == {
         torch.float32
     }
-    one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (ours, theirs))
+    one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (rounded, reference))
     assert not np.array_equal(one, other)
     np.testing.assert_allclose(one, other, atol=0.05)
     frames = {"front": np.stack([each["images"]["front"] for each in make_observations(2)])}
-    looks, looked = (agent.attention(frames)["front"] for agent in (ours, theirs))
-    np.testing.assert_allclose(looks, looked, atol=0.01)
+    rounded_maps, reference_maps = (
+        agent.attention(frames)["front"] for agent in (rounded, reference)
+    )
+    np.testing.assert_allclose(rounded_maps, reference_maps, atol=0.01)
 
 
 def test_prompt_for_unprompted_agent_is_refused():
@@ -170,20 +172,20 @@ def test_attention_covers_grid_of_each_camera(encoder, maps):
         {"behaviour_cloning": BehaviourCloningConfig(hidden=16)},
     )
     system = make_system(objectives=objectives, spec=spec, encoder=encoder, token_maps=maps)
-    two = PolicyAgent(
+    agent_of_two = PolicyAgent(
         system, replace(agent.info, embodiments=(replace(agent.info.embodiments[0], spec=spec),))
     )
     frames = np.stack([observation["images"]["front"] for observation in make_observations(5)])
-    found = two.attention({"front": frames, "wrist": frames[::-1]})
-    assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(
+    attention = agent_of_two.attention({"front": frames, "wrist": frames[::-1]})
+    assert {name: maps.shape for name, maps in attention.items()} == dict.fromkeys(
         spec.cameras, (5, 2, maps, 4, 4)
     )
-    for weights in found.values():
+    for weights in attention.values():
         np.testing.assert_allclose(weights.sum(axis=(-2, -1)), 1, rtol=1e-5)
-    assert two.attention({"wrist": frames}).keys() == {"wrist"}
+    assert agent_of_two.attention({"wrist": frames}).keys() == {"wrist"}
     for wrong in ({"front": frames[0]}, {"top": frames}, {"front": frames.astype(np.float32)}):
         with pytest.raises(UserError, match="choices: n of uint8"):
-            two.attention(wrong)
+            agent_of_two.attention(wrong)
 
 
 def test_attention_changes_where_image_changes():

@@ -1,5 +1,4 @@
-"""An agent is told by instruction, goal image or demonstration as in training, and refuses what it
-never learned."""
+"""Prompts by instruction, goal image and demonstration reach the model as in training."""
 
 from __future__ import annotations
 
@@ -47,12 +46,12 @@ def test_each_prompt_kind_acts_finitely():
 
 def test_plain_instruction_is_a_prompt():
     agent, observations = make_agent(), list(make_observations(CHUNK + 1))
-    told, carries = {}, {"open it": None, Prompt("open it"): None}
+    actions, carries = {}, {"open it": None, Prompt("open it"): None}
     for observation in observations:
         for prompt, carry in carries.items():
             action, carries[prompt] = agent.act(carry, observation, prompt, explore=False)
-            told.setdefault(str(prompt), []).append(action)
-    plain, whole = told.values()
+            actions.setdefault(str(prompt), []).append(action)
+    plain, whole = actions.values()
     np.testing.assert_array_equal(plain, whole)
     assert carries["open it"].prompt == Prompt("open it")
 
@@ -69,18 +68,18 @@ def test_prompt_images_match_training_layout(name: str):
         action, carry = agent.act(carry, observation, prompt, explore=False)
         actions.append(action)
     frames = np.zeros((1 + FRAMES, SIZE, SIZE, 3), np.uint8)
-    told = np.zeros((1 + FRAMES, CHUNK, 2), np.float32)
+    demonstrated = np.zeros((1 + FRAMES, CHUNK, 2), np.float32)
     mask, action_mask = np.zeros(1 + FRAMES, bool), np.zeros(1 + FRAMES, bool)
     if prompt.goal is not None:
         frames[0], mask[0] = GOAL["front"], True
     if prompt.demonstration is not None:
         frames[1:], mask[1:] = SHOWN["front"], True
         if prompt.demonstration.action is not None:
-            told[1:], action_mask[1:] = DONE / 2, True
-    pictures = PromptImages(
+            demonstrated[1:], action_mask[1:] = DONE / 2, True
+    images = PromptImages(
         images={"front": torch.from_numpy(frames).permute(0, 3, 1, 2)[None]},
         features={},
-        action=torch.from_numpy(told)[None],
+        action=torch.from_numpy(demonstrated)[None],
         mask=torch.from_numpy(mask)[None],
         action_mask=torch.from_numpy(action_mask)[None],
     )
@@ -98,7 +97,7 @@ def test_prompt_images_match_training_layout(name: str):
         images={"front": image},
         state=state,
         prompt=(prompt,),
-        prompt_images=pictures,
+        prompt_images=images,
     )
     with torch.no_grad():
         expected = agent.policy.head.decode(

@@ -45,8 +45,8 @@ def test_every_choice_survives_bins(choices: int) -> None:
 
 
 def test_executed_action_is_a_choice() -> None:
-    wild = np.array([[-9.0], [-0.5], [0.4], [1.6], [2.5], [9.0]], np.float32)
-    assert contract(3).executed(wild).flatten().tolist() == [0, 0, 0, 2, 2, 2]
+    out_of_range = np.array([[-9.0], [-0.5], [0.4], [1.6], [2.5], [9.0]], np.float32)
+    assert contract(3).executed(out_of_range).flatten().tolist() == [0, 0, 0, 2, 2, 2]
     assert contract(4).executed(np.array([3.5])).tolist() == [3]
 
 
@@ -84,8 +84,8 @@ def test_exploring_draws_choices_by_probability() -> None:
         contract(3).denormalise(head.decode(logits, draw).numpy()) for draw in (None, generator())
     )
     assert set(best.flatten().tolist()) == {1.0}
-    shares = np.bincount(drawn.astype(int).flatten(), minlength=3) / drawn.size
-    np.testing.assert_allclose(shares, [0.2, 0.7, 0.1], atol=0.03)
+    fractions = np.bincount(drawn.astype(int).flatten(), minlength=3) / drawn.size
+    np.testing.assert_allclose(fractions, [0.2, 0.7, 0.1], atol=0.03)
 
 
 def test_choices_have_distinct_embeddings() -> None:

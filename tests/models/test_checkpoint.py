@@ -1,4 +1,4 @@
-"""Checkpoints come back to the bit, or not at all; what does not fit is listed."""
+"""Checkpoints: saved and loaded exactly, or refused with a list of what does not fit."""
 
 from __future__ import annotations
 
@@ -206,8 +206,8 @@ def test_shipped_checkpoint_is_resolved_by_name(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"no checkpoint manyparts/nobody .*choices: {folder.name}"):
         resolve("manyparts/nobody")
     save_checkpoint(Path(name), Toy(), INFO)
-    found = (resolve(name), results_folder(name, "evaluation"))
-    assert found == (Path(name), Path(name) / "evaluation"), "a folder of the user's comes first"
+    resolved = (resolve(name), results_folder(name, "evaluation"))
+    assert resolved == (Path(name), Path(name) / "evaluation"), "a folder of the user's comes first"
 
 
 def test_failed_write_keeps_old_checkpoint(folder, tmp_path):

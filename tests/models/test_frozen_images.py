@@ -1,5 +1,4 @@
-"""Encoders that others trained: EfficientNet knows a photograph, `transformers` models give what
-they give there."""
+"""Frozen encoders: EfficientNet on a photograph, and `transformers` models against themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from manyparts.models.encoders import FrozenImagesConfig, build_encoder
 from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
 
 transformers = pytest.importorskip("transformers")
-MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand kinds
+MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand classes
 
 
 def photograph() -> torch.Tensor:
@@ -51,13 +50,13 @@ def resnet(tmp_path: Path) -> Path:
 
 def test_transformers_network_gets_normalised_pixels(resnet: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    ours = FrozenImages(str(resnet), 64)
-    theirs = transformers.ResNetModel.from_pretrained(resnet).eval()
+    encoder = FrozenImages(str(resnet), 64)
+    reference = transformers.ResNetModel.from_pretrained(resnet).eval()
     with torch.no_grad():
-        wanted = (images / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])[:, None, None]
-        expected = theirs(wanted).last_hidden_state.flatten(2).transpose(1, 2)
-    torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-5)
-    assert ours.width == 16 and ours.grid[0] ** 2 == expected.shape[1]
+        normalised = (images / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])[:, None, None]
+        expected = reference(normalised).last_hidden_state.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+    assert encoder.width == 16 and encoder.grid[0] ** 2 == expected.shape[1]
 
 
 def test_vision_transformer_returns_patches_only(tmp_path: Path) -> None:

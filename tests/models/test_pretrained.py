@@ -1,5 +1,4 @@
-"""Weights of `transformers` models, written to a folder as a user has them, run in ours to the same
-result."""
+"""Weights of `transformers` models give the same results here as there."""
 
 from __future__ import annotations
 
@@ -44,21 +43,27 @@ def clip_folder(tmp_path: Path) -> Path:
         str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
     ).save_pretrained(tmp_path)
     config = transformers.CLIPTextConfig(
-        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        eos_token_id=vocabulary["<|endoftext|>"], bos_token_id=vocabulary["<|startoftext|>"], pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        eos_token_id=vocabulary["<|endoftext|>"],
+        bos_token_id=vocabulary["<|startoftext|>"],
+        pad_token_id=0,
+    )
     transformers.CLIPTextModel(config).save_pretrained(tmp_path)
     return tmp_path
 
 
 def test_vit_equals_that_of_transformers(vit_folder):
-    ours = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
-    load_vit(ours, str(vit_folder))
-    theirs = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
+    vit = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
+    load_vit(vit, str(vit_folder))
+    reference = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        expected = theirs(pixels(images)).last_hidden_state[:, 1:]
-        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-5)
+        expected = reference(pixels(images)).last_hidden_state[:, 1:]
+        torch.testing.assert_close(vit.eval()(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_vit_of_other_size_is_refused(vit_folder):
@@ -95,10 +100,10 @@ def test_instructions_are_encoded_as_by_transformers(clip_folder):
     )
     words = text.tokenizer(list(said), padding=True, return_tensors="pt")
     with torch.no_grad():
-        theirs = text.encoder(**words).last_hidden_state
+        reference = text.encoder(**words).last_hidden_state
     for _ in range(2):  # the second time from memory
         hidden, mask = text(said)
-        torch.testing.assert_close(hidden[mask], theirs[mask])
+        torch.testing.assert_close(hidden[mask], reference[mask])
         assert torch.equal(mask, words["attention_mask"].bool())
 
 

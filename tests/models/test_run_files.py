@@ -1,4 +1,4 @@
-"""Which checkpoint a run folder means, however it was copied, and where results go."""
+"""Which checkpoint a run folder means, however it was copied, and where results are written."""
 
 from __future__ import annotations
 

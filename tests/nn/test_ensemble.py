@@ -1,4 +1,4 @@
-"""Members side by side are what each is by itself."""
+"""A batched ensemble equals its members one by one."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Attention patterns, token by token, for two visual tokens."""
+"""Attention masks, token by token."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from manyparts.nn.masks import attention_pattern, with_prefix
+from manyparts.nn.masks import attention_pattern, sliding_window, with_prefix, with_queries
 
 VISUAL, STATE, ACTION = 0, 2, 3
 
@@ -52,3 +52,16 @@ def test_prefix_sees_only_itself():
     assert (allowed[:, 0, :, :3] == real[:, None]).all()
     assert not allowed[:, 0, :3, 3:].any()
     assert (allowed[:, 0, 3:, 3:] == attention_pattern("causal", steps=2, visual=1)).all()
+
+
+def test_sliding_window_hides_old_steps():
+    steps = torch.tensor([0, 0, 1, 1, 2, 2])
+    allowed = sliding_window(steps, 2)
+    assert allowed[5].tolist() == [False, False, True, True, True, True]
+    assert allowed[2].tolist() == [True, True, True, False, False, False]
+
+
+def test_queries_are_hidden_from_all_tokens():
+    allowed = with_queries(torch.ones(3, 3, dtype=torch.bool), torch.eye(2, 3, dtype=torch.bool))
+    assert allowed[:, 3:].tolist() == [[False] * 2] * 3 + [[True, False], [False, True]]
+    assert allowed[3:, :3].tolist() == [[True, False, False], [False, True, False]]

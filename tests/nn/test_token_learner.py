@@ -1,4 +1,4 @@
-"""TokenLearner: a token is the mean of patches under its own attention, which one can ask for."""
+"""TokenLearner: a token is the mean of patches, weighted by its attention maps."""
 
 from __future__ import annotations
 

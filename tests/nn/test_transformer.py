@@ -1,5 +1,4 @@
-"""Attention in bfloat16 on a CPU, which is computed by parts where it is trained, is the attention
-of float32."""
+"""Attention in bfloat16 on a CPU, which is computed in parts, is near that in float32."""
 
 from __future__ import annotations
 
