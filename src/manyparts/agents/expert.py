@@ -104,9 +104,10 @@ class ExpertAgent(Described):
         return len(contract.choices) or contract.dimension
 
     def _disturbed(self, clean: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Return the action that is executed in place of the expert's own."""
+        """Return the action that is executed instead of the expert's own."""
         contract = self.spec.action
         if contract.choices:
+            # 1 for the expert's choice, 0 for the others.
             scores = noise + (np.arange(len(noise)) == clean[0])
             return np.array([scores.argmax()], np.float32)
         return contract.executed(

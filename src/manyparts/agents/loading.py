@@ -157,6 +157,7 @@ def load_system(
     folder = resolve(path)
     info = load_info(folder)
     system = System.build(
+        # Fresh weights first, which the checkpoint's then replace.
         from_jsonable(ModelConfig, {**info.model, **(changes or {})}),
         from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
         info.embodiment_set,

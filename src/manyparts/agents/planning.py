@@ -161,6 +161,7 @@ class MpcAgent(Described):
         if carry is None:
             return self.model.encode(state[None], self._idle_plan()[:0], state.new_zeros(0))
         generator = torch.Generator(self._device).manual_seed(seed)
+        # The last action is known, the reward it earned is not: the model's prediction stands in.
         predicted = carry.context.imagine(1, generator).step(carry.action[None])
         return carry.context.extended(carry.action, predicted.reward[0], state)
 

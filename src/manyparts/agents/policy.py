@@ -152,12 +152,14 @@ class PolicyAgent(Described):
         """
         prompt = Prompt.of(prompt)
         require_carry(carry, Carry)
+        # Another prompt in the middle of an episode starts the memory again.
         if carry is None or carry.prompt != prompt:
             with self._autocast():
                 carry = self._begin(prompt)
         if not carry.planned:
             with self._autocast():
                 carry = self._plan(carry, observation, explore)
+        # A new carry each time: the caller may keep the old one and act from it again.
         action, *planned = carry.planned
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
         return self.spec.action.denormalise(action), carry

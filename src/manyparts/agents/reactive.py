@@ -89,6 +89,7 @@ class ReactiveAgent(Described):
         if not carry:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
                 chunk = self.policy.decide(self._embedded(observation))
+            # (1, 1, k a) to (k, a).
             actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
             carry = tuple(require_actions(actions, self.spec))
         action, *planned = carry

@@ -126,6 +126,7 @@ class ActionEmbeddings(nn.Module):
         """Return a token per chunk; see `ActionEmbedding.forward`."""
 
         def embed(number: int, rows: Tensor) -> Tensor:
+            # An embodiment's own dimensions come first, padding last.
             own = self.of[str(number)]
             return own(action[rows, ..., : own.dimension], real[rows, ..., : own.dimension])
 
@@ -153,6 +154,7 @@ class ActionHead(nn.Module):
     ) -> Float[Tensor, "b t k a v"]:
         """Return the logits of each number's bins, or its one value."""
         return rearrange(
+            # The order of a chunk's outputs, (k a v), stands in checkpoints.
             self.layers(features),
             "b t (k a v) -> b t k a v",
             k=self.chunk,
@@ -175,6 +177,7 @@ class ActionHead(nn.Module):
                 / corner
             )
         assert self.bins is not None
+        # In float32 also under autocast, where bfloat16 would round small probabilities away.
         log_probabilities = parameters.float().log_softmax(dim=-1)
         if self.config.soft_targets:
             targets = self.bins.soft_targets(action, self.config.soft_targets)
@@ -200,6 +203,7 @@ class ActionHead(nn.Module):
         if generator is None:
             return self.bins.decode(parameters.argmax(dim=-1))
         probabilities = parameters.float().softmax(dim=-1)
+        # `multinomial` takes rows: every number of every action is one.
         index = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
         return self.bins.decode(index.view(parameters.shape[:-1]))
 

@@ -13,7 +13,7 @@ from manyparts.models.prompts import PromptEncoder
 
 @runtime_checkable
 class TrainableModel(Protocol):
-    """A model that can be trained: an `nn.Module` whose outputs objectives compare with data.
+    """A model that can be trained: an `nn.Module` with outputs that objectives compare with data.
 
     Models inherit from it next to `nn.Module`. Members are annotations without values here: a value
     would hide a submodule of the same name, which `nn.Module` keeps outside of its `__dict__`.

@@ -69,12 +69,15 @@ class CheckpointInfo:
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:
         """The tasks that were trained on, of all embodiments."""
-        return tuple(task for embodiment in self.embodiments for task in embodiment.tasks)
+        tasks: list[TaskEntry] = []
+        for embodiment in self.embodiments:
+            tasks += embodiment.tasks
+        return tuple(tasks)
 
     @property
     def trained(self) -> tuple[Embodiment, ...]:
         """The embodiments that this run was trained with: of several, those with tasks."""
-        # A fine-tuning run keeps the embodiments of the run before it, whose weights it has, but
+        # A fine-tuning run keeps the embodiments of the run before it, as it has their weights, but
         # without tasks. A single embodiment may have no tasks on record.
         alone = len(self.embodiments) == 1
         return tuple(embodiment for embodiment in self.embodiments if alone or embodiment.tasks)
@@ -193,6 +196,7 @@ def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush_to_disk(temporary)
+        # A folder that is not empty cannot be renamed over: it is moved out of the way first.
         if not rename_into_place(temporary, folder):
             replace_folder(temporary, folder)
     except OSError as error:
@@ -220,6 +224,7 @@ def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     seen: set[int] = set()
     apart = {}
     for name, tensor in weights.items():
+        # By storage, since two views of one tensor have addresses of their own.
         address = tensor.untyped_storage().data_ptr()
         apart[name] = tensor.detach().clone() if address in seen else tensor.detach()
         apart[name] = apart[name].contiguous()

@@ -131,6 +131,7 @@ class ControlTransformer(nn.Module, ImageModel):
             width=config.width,
         )
         self.action_embedding = _action_embedding(config, embodiments, chunk)
+        # Embodiment e has the rows e n to (e + 1) n - 1, for the n tokens of a step.
         self.slot_embedding = nn.Embedding(
             len(embodiments.specs) * (self.visual_tokens + 2), config.width
         )
@@ -220,6 +221,7 @@ class ControlTransformer(nn.Module, ImageModel):
         """
         t = tokens.state.shape[1]
         assert t <= self.steps, (t, self.steps)
+        # (b, t, n, d), plus one vector per position in a step and one per step of the window.
         x = torch.cat([tokens.observation, tokens.action[:, :, None]], dim=2)
         x = x + self._slots(embodiment) + self.step_embedding.weight[:t, None]
         # The stream: step by step, within a step visual tokens, state, action.
@@ -233,6 +235,7 @@ class ControlTransformer(nn.Module, ImageModel):
             allowed = without_absent(allowed, real.repeat(1, t))
         x = rearrange(self._run(x, allowed, prompt), "b (t n) d -> b t n d", t=t)
         if real is not None:
+            # An absent token attends to itself, so its output is not zero yet.
             x = x.masked_fill(~real[:, None, :, None], 0)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
 
@@ -248,6 +251,7 @@ class ControlTransformer(nn.Module, ImageModel):
         This equals `decode` of windows of one step, but actions and other steps cost nothing.
         """
         t = observation.shape[1]
+        # Every step is the first of its own window, hence the step embedding of 0 for all.
         x = observation + self._slots(embodiment)[..., :-1, :] + self.step_embedding.weight[0]
         real, allowed = self._real(embodiment), None
         if real is not None:
@@ -273,6 +277,7 @@ class ControlTransformer(nn.Module, ImageModel):
         )
         rows = rearrange(x, "b t o d -> (b t) o d")
         if allowed is None:
+            # `with_prefix` extends a mask, so there has to be one.
             allowed = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
         return rearrange(self._run(rows, allowed, prompts), "(b t) o d -> b t o d", t=t)
 
@@ -300,7 +305,10 @@ class ControlTransformer(nn.Module, ImageModel):
         if embodiment is None:
             return self.slot_embedding.weight
         return rearrange(
-            self.slot_embedding.weight, "(e n) d -> e n d", e=len(self.embodiments.specs)
+            # Each row's own part, with a dimension for steps.
+            self.slot_embedding.weight,
+            "(e n) d -> e n d",
+            e=len(self.embodiments.specs),
         )[embodiment][:, None]
 
     def _real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "b n"] | None:

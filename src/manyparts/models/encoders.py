@@ -62,7 +62,7 @@ class KeypointEncoderConfig:
     """
 
     maps: int = 256
-    """Number of feature maps whose positions are the token: two numbers each."""
+    """Number of feature maps; their positions are the token, two numbers each."""
 
     layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
     """Channels, kernel side in pixels and stride in pixels of each convolution."""
@@ -155,6 +155,7 @@ class ConvEncoder(nn.Module):
             padding = (kernel - stride + 1) // 2 if kernel > stride else 0
             stack += [nn.Conv2d(channels, channels_out, kernel, stride, padding), nn.GELU()]
             channels = channels_out
+            # The size of a convolution's output.
             height, breadth = ((n + 2 * padding - kernel) // stride + 1 for n in (height, breadth))
         if min(height, breadth) < 1:
             raise _too_small(size)
@@ -193,6 +194,7 @@ class KeypointEncoder(nn.Module):
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 1 d"]:
         """Return one token per image."""
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
+        # Images arrive channels first.
         frames = images.contiguous(memory_format=torch.channels_last)
         return self.keypoints(self.convolutions(pixels(frames)))[:, None]
 
@@ -224,6 +226,7 @@ class ViT(nn.Module):
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
         patches = self._embed_patches(pixels(images))
         x = (
+            # The class token is first, as in the weights of `transformers`.
             torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
             + self.position_embedding
         )

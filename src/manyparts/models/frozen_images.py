@@ -55,6 +55,7 @@ class FrozenImages(nn.Module):
     @torch.no_grad()
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
         """Return the patch tokens of images of any size."""
+        # With antialiasing, as these models' own image processors resize.
         frames = F.interpolate(
             images.float(), size=(self.size, self.size), mode="bilinear", antialias=True
         )

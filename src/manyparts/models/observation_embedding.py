@@ -100,6 +100,7 @@ class ObservationEmbedding(nn.Module):
             slots = zip(self.cameras, present, strict=True)
             return torch.cat([self._in_slot(batch, name, rows) for name, rows in slots], dim=2)
         if batch.features:
+            # Cached features are in float16, whatever the parameters are in.
             return torch.cat([batch.features[name].to(self.dtype) for name in self.cameras], dim=2)
         tokens = []
         for name in self.cameras:
@@ -114,7 +115,7 @@ class ObservationEmbedding(nn.Module):
         """Return a slot's visual tokens in the rows that have the camera, zeros in the others."""
         cameras, rows = batch.features or batch.images, present.nonzero()[:, 0]
         shape = (*batch.mask.shape, self.num_tokens, self.width)
-        # A batch whose rows all lack the camera may not bring the slot at all.
+        # If all rows lack the camera, the batch may not bring the slot at all.
         if name not in cameras or not len(rows):
             return torch.zeros(shape, dtype=self.dtype, device=present.device)
         if batch.features:
@@ -122,13 +123,14 @@ class ObservationEmbedding(nn.Module):
         else:
             frames, lead = pack([cameras[name][rows]], "* c h w")
             (tokens,) = unpack(self.visual(frames, name), lead, "* v d")
-        # Under autocast the tokens' dtype is not the parameters' one, so zeros take theirs.
+        # Under autocast the tokens' dtype is not the parameters' one, so zeros take the tokens' one.
         return tokens.new_zeros(shape).index_copy(0, rows, tokens)
 
     def embed_state(
         self, state: Float[Tensor, "b t s"], real: Bool[Tensor, "b s"]
     ) -> Float[Tensor, "b t d"]:
         """Return the state token. Padding is zero, and marked as such in the input."""
+        # A row's mask holds for all of its steps.
         real = real[:, None].expand(state.shape)
         return self.state(torch.cat([state * real, real.to(state.dtype)], dim=-1))
 

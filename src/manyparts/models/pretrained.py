@@ -20,6 +20,7 @@ _RENAMED = (
     (r"^embeddings\.position_embeddings$", "position_embedding"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding."),
     (r"^layernorm\.", "norm."),
+    # Versions of `transformers` name the layers in two ways.
     (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
     (r"\.layernorm_before\.", ".attention_norm."),
     (r"\.layernorm_after\.", ".feed_forward_norm."),
@@ -80,7 +81,7 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
-    renamed["position_embedding"] = renamed["position_embedding"][0]  # theirs has a batch dimension
+    renamed["position_embedding"] = renamed["position_embedding"][0]  # without its batch dimension
     # Key and value are one projection here: its outputs are all keys, then all values.
     for name in [name for name in renamed if ".k_proj." in name]:
         value = renamed.pop(name.replace(".k_proj.", ".v_proj."))

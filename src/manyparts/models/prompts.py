@@ -38,7 +38,7 @@ class SmallTextConfig:
     """Number of embeddings that words are hashed to. With few, different words may be the same."""
 
     max_words: int = 24
-    """Number of words that are told apart. The words beyond become one."""
+    """Number of words that are distinguished. The words beyond them become one."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class PromptEncoder(nn.Module):
             self.text = SmallText(
                 text.width, text.layers, text.heads, text.vocabulary, text.max_words
             )
+        # Text encoders differ in the scale of their features; the norm makes it one.
         self.project = nn.Linear(self.text.width, width)
         self.norm = nn.LayerNorm(width)
         if num_images:
@@ -160,6 +161,7 @@ class PromptEncoder(nn.Module):
         no_text = torch.tensor(
             [prompt.instruction is None for prompt in prompts], device=text.mask.device
         )
+        # A prompt may have neither: then the empty instruction is all there is to attend to.
         has_image = images.mask.flatten(1).any(dim=1)
         # The empty instruction steps back where there is an image to attend to in its stead.
         text_mask = text.mask & ~(no_text & has_image)[:, None]
@@ -190,6 +192,7 @@ class SmallText(nn.Module):
         rows = [self.tokens(instruction) for instruction in instructions]
         device = self.word_embedding.weight.device
         longest = max(map(len, rows))
+        # Padding is word 0 of the vocabulary, which the mask hides.
         index = torch.tensor([row + (0,) * (longest - len(row)) for row in rows], device=device)
         mask = torch.tensor(
             [[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device

@@ -71,6 +71,7 @@ class Representation(nn.Module, ImageModel):
                 f"a representation is of one embodiment, not of {', '.join(embodiments.names)}"
             )
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
+        # A representation of the state builds no encoders at all.
         slots = embodiments.slots if config.sees == "images" else {}
         name = embodiments.names[0]
         if config.sees == "images" and not slots:
@@ -97,6 +98,7 @@ class Representation(nn.Module, ImageModel):
         self, images: UInt8[Tensor, "n c h w"], camera: str
     ) -> Float[Tensor, "n 1 d"]:
         """See `ImageModel.visual_features`: a camera's embedding, as one token."""
+        # The mean over patches; a keypoint encoder has one token, which stays as it is.
         return self.read[camera](self.encoders[camera](images).mean(dim=1))[:, None]
 
     def embed(self, batch: Batch) -> Float[Tensor, "b t e"]:

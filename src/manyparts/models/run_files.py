@@ -132,6 +132,7 @@ def results_folder(path: str | Path, kind: str) -> Path:
 
 def _shipped(path: str | Path) -> Path | None:
     """Return the package's own checkpoint of that name; a folder of the user's has precedence."""
+    # Of the form OWNER/NAME; a path with more parts is never one, since names have no slash.
     owner, _, name = Path(path).as_posix().partition("/")
     if owner not in NAMES or Path(path).exists():
         return None

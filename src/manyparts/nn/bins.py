@@ -43,7 +43,7 @@ class Bins(nn.Module):
         return self.centres[index]
 
     def soft_targets(self, values: Float[Tensor, "..."], std_bins: float) -> Float[Tensor, "... n"]:
-        """Return probabilities over bins whose mean is the value.
+        """Return probabilities over bins that have the value as their mean.
 
         Args:
             values: Targets. One beyond the outermost centres gets the outermost bin alone.

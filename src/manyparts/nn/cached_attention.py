@@ -47,7 +47,7 @@ class Past:
     def own(self) -> KeysValues:
         """Each row's own keys and values (h, b, l, d) that are not forgotten."""
         assert self._buffers is not None
-        # Tokens are counted from the first shared one, so rows lose theirs only after all of those.
+        # Tokens are counted from the first shared one, so rows lose their own only after all of those.
         first = max(0, self._forgotten - self._shared_length)
         return self._buffers[0][:, :, first : self._used], self._buffers[1][
             :, :, first : self._used
@@ -88,7 +88,7 @@ class Past:
 
 
 class CachedBlock(nn.Module):
-    """A pre-norm transformer layer whose past can be cached.
+    """A pre-norm transformer layer with a cache of its past.
 
     Positions are steps, encoded by rotating queries and keys (Su et al. 2021, arXiv 2104.09864).
     Scores depend on differences of steps only, so cached keys stay valid when the oldest steps go.

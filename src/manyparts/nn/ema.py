@@ -21,6 +21,6 @@ def move_towards(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Set each parameter to (1 - rate) target + rate source; buffers are copied."""
     for average, current in zip(target.parameters(), source.parameters(), strict=True):
         average.lerp_(current, rate)
-    # Buffers may be counters, whose average means nothing.
+    # Buffers may be counters, and an average of counters means nothing.
     for average, current in zip(target.buffers(), source.buffers(), strict=True):
         average.copy_(current)

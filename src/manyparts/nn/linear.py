@@ -25,7 +25,7 @@ class Linear(nn.Linear):
 
 
 class _ContiguousLinear(torch.autograd.Function):
-    """A linear map whose backward pass makes its matrices contiguous."""
+    """A linear map that makes its matrices contiguous in the backward pass."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)

@@ -6,7 +6,7 @@ from torch import nn
 
 
 class NamedModules(nn.ModuleDict):
-    """A `ModuleDict` whose names may contain dots, such as cameras' names.
+    """A `ModuleDict` with names that may contain dots, such as cameras' names.
 
     torch reserves the dot for parameters' names, so it is stored as "%2E", also in `keys` and
     `items`. Names without dots are as in a `ModuleDict`.

@@ -56,6 +56,7 @@ def plan(
         UserError: The planner cannot use the context, the objective or the proposals, or no plan
             has a finite return.
     """
+    # By the exact type: configs of searches inherit from one another's base.
     return _FUNCTIONS[type(config)](
         context, config, generator, start, objective=objective, proposals=proposals
     )

@@ -76,6 +76,7 @@ def cem(
         if not len(elite):
             break
         plans, plan_returns = plans[elite], plan_returns[elite]
+        # The maximum-likelihood estimate, which is defined for a single elite as well.
         mean, std = plans.mean(dim=0), plans.std(dim=0, correction=0)
         new_plans = (mean + std * noise(config, start, generator)).clamp(-1, 1)
         # Elites keep their returns: with one seed, a plan always has the same return.

@@ -43,6 +43,7 @@ def follow(
             "a policy is followed as it is: it takes neither an objective nor proposals; "
             "use another planner for these"
         )
+    # An imagination of one candidate, which is asked before its first step.
     imagination = context.imagine(1)
     if not isinstance(imagination, ProposesActions):
         raise UserError(

@@ -72,6 +72,7 @@ def mppi(
     # Relative to the best: exponents are at most 0. Plans that explode (-inf) weigh exactly 0.
     advantage = plan_returns - best_plan.predicted_return
     weights = (advantage / (config.temperature * std)).softmax(dim=0)
+    # (n,) and (n, t, a) to (t, a).
     mean = torch.einsum("n,nta->ta", weights, plans)
     (mean_return,) = returns(context, mean[None], config, objective, seed)
     return Plan(mean, mean_return) if mean_return.isfinite() else best_plan

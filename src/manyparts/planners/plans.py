@@ -141,6 +141,7 @@ def best(plans: Float[Tensor, "n t a"], plan_returns: Float[Tensor, "n"]) -> Pla
             f"no return of {len(plan_returns)} plans is a finite number; "
             "check that the model has learned, and that the objective is finite"
         )
+    # nan was replaced by -inf in `returns`; argmax would take nan for the largest.
     index = plan_returns.argmax()
     return Plan(plans[index], plan_returns[index])
 
@@ -185,6 +186,7 @@ def candidates(
     in_turn = torch.arange(count, device=centre.device) % max(1, len(proposals))
     centres = torch.cat([proposals[in_turn], centre.expand(config.candidates - count, -1, -1)])
     plans = (centres + std * noise(config, start, generator)).clamp(-1, 1)
+    # The last plan is always tried as it is, so that a lucky draw is not lost at the next step.
     plans[-1] = start.clamp(-1, 1)
     return plans
 

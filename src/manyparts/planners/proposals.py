@@ -71,6 +71,7 @@ def _imagined_actions(
         horizon: Number of actions.
     """
     predicted, actions, finite = None, [], []
+    # The policy answers the real observation first, and then the model's predictions.
     for _ in range(horizon):
         actions.append(act(predicted))
         predicted, reward = imagination.step(actions[-1])

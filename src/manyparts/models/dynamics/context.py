@@ -74,7 +74,7 @@ class TransformerContext(EncodedSteps):
         """Return the context with more tokens. steps: of each token."""
         model, past = self.model, self.past()
         model.run(x, steps, past)
-        # There is one row, whose own keys and values become shared ones: (h, 1, l, d) to (h, l, d).
+        # There is one row; its own keys and values become shared ones: (h, 1, l, d) to (h, l, d).
         new = [(key[:, 0], value[:, 0]) for key, value in (each.own for each in past)]
         if self.cache is not None:
             new = [

@@ -58,7 +58,7 @@ class EnsembleDynamicsConfig:
     drawn from the Gaussian of one elite: another elite at every step, or the same for ever."""
 
     particles: int = 20
-    """States per candidate of trajectory sampling, whose mean is predicted; a multiple of
+    """States per candidate of trajectory sampling, of which the mean is predicted; a multiple of
     `elites`."""
 
     seed: int = 0
@@ -94,7 +94,10 @@ class Gaussians(NamedTuple):
     """
 
     mean: Float[Tensor, "e ... m"]
+    """Expected values."""
+
     log_variance: Float[Tensor, "e ... m"]
+    """Logarithms of the variances."""
 
 
 class EnsembleDynamics(nn.Module, TrainableModel):
@@ -141,6 +144,7 @@ class EnsembleDynamics(nn.Module, TrainableModel):
     @property
     def elites(self) -> Int[Tensor, "e"]:
         """Indices of the members that predict."""
+        # Stable, so that members of equal errors, as before training, keep their order.
         return self.held_out_error.argsort(stable=True)[: self.config.elites]
 
     def forward(
@@ -159,6 +163,7 @@ class EnsembleDynamics(nn.Module, TrainableModel):
             inputs: Observations and actions, joined; one slice per member.
             members: See `EnsembleLinear.forward`.
         """
+        # The first half of the outputs are means, the second half raw log variances.
         mean, raw = self.network(inputs, members).chunk(2, dim=-1)
         return Gaussians(mean, self._bounded(raw))
 
@@ -248,6 +253,7 @@ class SampledImagination:
         # Noise (particles, 1, m): the dimension of candidates is 1, so they all share it.
         noise = self._draw(torch.randn, count, 1, mean.shape[-1])
         drawn = mean + noise * (0.5 * log_variance).exp()
+        # Each particle goes on from its own draw; only what is returned is a mean.
         self._particles = self._particles + drawn[..., :-1]
         return Prediction(self._particles.mean(dim=0), drawn[..., -1].mean(dim=0))
 

@@ -30,7 +30,7 @@ class EncodedSteps:
     """The first step in the cache. Steps are counted from the start of the episode's context."""
 
     end_step: int
-    """The current step, whose action is still to come."""
+    """The current step; its action is still to come."""
 
     observation: Float[Tensor, "s"]
     """The current observation, normalised."""
@@ -127,6 +127,7 @@ class TransformerImagination:
     def _next_observation(self, action: Float[Tensor, "n a"]) -> Float[Tensor, "n s"]:
         """Predict the next observation in one pass (parallel)."""
         model = self._model
+        # A step of a plan is one token: observation and action together.
         x = model.embed_step(torch.cat([self._observation, action], dim=-1))[:, None]
         self._slide(self._step)
         hidden = model.norm(model.run(x, self._now, self._past)[:, 0])

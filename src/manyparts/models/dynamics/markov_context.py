@@ -43,6 +43,7 @@ class MarkovContext:
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
         """See `Context.imagine`."""
+        # `expand` makes no copies; imaginations replace their observations and never write to them.
         return self.start(self.observation.expand(count, -1), generator)
 
     def extended(

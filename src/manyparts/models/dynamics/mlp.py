@@ -94,5 +94,6 @@ class MlpImagination:
         """See `Imagination.step`."""
         require_actions(action, len(self._observation), self._model.action_dimension)
         outputs = self._model(self._observation, action)
+        # Changes are predicted: little differs from one step to the next.
         self._observation = self._observation + outputs[:, :-1]
         return Prediction(self._observation, outputs[:, -1])

@@ -37,6 +37,7 @@ def bin_waves(count: int, width: int) -> Float[Tensor, "n d"]:
     As initial embeddings they make neighbouring bins similar, so that what is learned of one bin
     holds for the next.
     """
+    # From 0.5 to 0.5 * 64 waves, evenly on a logarithmic scale.
     waves = 0.5 * 64 ** torch.linspace(0, 1, width // 2)
     angles = 2 * torch.pi * torch.arange(count)[:, None] / count * waves
     return torch.cat([angles.sin(), angles.cos()], dim=1)

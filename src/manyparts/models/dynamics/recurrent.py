@@ -84,8 +84,8 @@ class RecurrentDynamics(nn.Module, TrainableModel):
         config: Sizes.
         embodiments: One embodiment.
         chunk: Actions per step; must be 1.
-        steps: Steps of a window, and of the context that is kept, at whose first step the state is
-            zero.
+        steps: Steps of a window, and of the context that is kept, which starts from a state of
+            zeros.
     """
 
     prompt_encoder = None
@@ -128,12 +128,14 @@ class RecurrentDynamics(nn.Module, TrainableModel):
             action: The u >= t - 1 actions after them.
             generator: Draws the variables. None: the most likely ones are taken.
         """
+        # A window starts in the middle of an episode, so its first state knows nothing: zeros.
         recurrent = [observation.new_zeros(len(observation), self.config.width)]
         posterior, drawn = [], []
         # A loop over steps: each draw goes into the next recurrent state.
         for step in range(observation.shape[1]):
             if step:
                 recurrent.append(self.advance(recurrent[-1], drawn[-1], action[:, step - 1]))
+            # The posterior sees the observation that the prior has to do without.
             evidence = torch.cat([recurrent[-1], observation[:, step]], dim=-1)
             posterior.append(self._distribution(self.posterior_head(evidence)))
             drawn.append(self.draw(posterior[-1], generator))
@@ -165,7 +167,7 @@ class RecurrentDynamics(nn.Module, TrainableModel):
         """
         scores = log_probabilities
         if generator is not None:
-            # The Gumbel-max trick: the category whose log probability plus noise is the largest is
+            # The Gumbel-max trick: the category with the largest sum of log probability and noise is
             # a draw. The clamp keeps both logarithms finite in float32.
             noise = torch.rand(scores.shape, generator=generator, device=generator.device).to(
                 scores.device
@@ -192,6 +194,7 @@ class RecurrentDynamics(nn.Module, TrainableModel):
     def _distribution(self, logits: Float[Tensor, "... z"]) -> Float[Tensor, "... v c"]:
         """Return log probabilities, with the uniform distribution mixed in."""
         categories = self.config.categories
+        # In float32: the logarithm below would lose too much in bfloat16.
         probabilities = rearrange(logits.float(), "... (v c) -> ... v c", c=categories).softmax(
             dim=-1
         )
@@ -251,6 +254,7 @@ class RecurrentImagination:
         model = self._model
         require_actions(action, len(self._recurrent), model.action_dimension)
         self._recurrent = model.advance(self._recurrent, self._drawn, action)
+        # From the prior, since nothing is observed; without a generator, the most likely variables.
         self._drawn = model.draw(model.prior(self._recurrent))
         outputs = model.decode(torch.cat([self._recurrent, self._drawn], dim=-1))
         return Prediction(outputs[:, :-1], outputs[:, -1])

@@ -42,6 +42,7 @@ def require_finite(values: Tensor, what: str, names: Sequence[str]) -> None:
         what: What they are, in the error.
         names: Names of the d numbers.
     """
+    # The first one is enough: an error is one line.
     for index in (~values.isfinite()).nonzero()[:1].tolist():
         step = f" {index[-2]}" if len(index) > 1 else ""
         value = values[tuple(index)].item()

@@ -198,7 +198,7 @@ class StepTransformer(nn.Module, TrainableModel):
         Args:
             values: The steps' numbers, see `sequence`, of any length.
             real: Steps that are not padding. None: all.
-            step: Parallel: the step of each row whose distribution is predicted. None: the last.
+            step: Parallel: the step of each row to predict a distribution for. None: the last.
         """
         steps = self.step_indices(values)
         tokens, mask = self.embed_steps(values).flatten(1, 2), sliding_window(steps, self.steps)
@@ -300,7 +300,7 @@ class StepTransformer(nn.Module, TrainableModel):
         mask: Bool[Tensor, "l l"],
         real: Bool[Tensor, "b t"] | None,
     ) -> Float[Tensor, "b l d"]:
-        """Return the hidden features of a whole stream, whose tokens belong to `steps`."""
+        """Return the hidden features of a whole stream. `steps` has the step of each token."""
         allowed = mask if real is None else without_absent(mask, real[:, steps])
         rotation = self._rotation(steps)
         for block in self.blocks:

@@ -68,7 +68,7 @@ class DynamicsTransformer(StepTransformer):
         if self.config.decoding == "parallel":
             outcome = torch.cat([last - observation[:, -2], reward[:, -1:]], dim=-1)
             return self.bins.cumulative(self(done).logits.float().softmax(dim=-1), outcome)
-        # The last observation begins a step whose action and reward are not there; zeros fill it,
+        # The last observation begins a step without action and reward; zeros fill these positions,
         # and no number of the observation sees them.
         values = torch.cat([done, F.pad(last, (0, self.tokens_per_step - s))[:, None]], dim=1)
         # Flattened, the last reward stands right before the last observation: at `index` and at the
