@@ -123,7 +123,7 @@ class ObservationEmbedding(nn.Module):
         else:
             frames, lead = pack([cameras[name][rows]], "* c h w")
             (tokens,) = unpack(self.visual(frames, name), lead, "* v d")
-        # Under autocast the tokens' dtype is not the parameters' one, so zeros take the tokens' one.
+        # Zeros take the tokens' dtype, which under autocast is not the parameters' one.
         return tokens.new_zeros(shape).index_copy(0, rows, tokens)
 
     def embed_state(

@@ -47,7 +47,7 @@ class Past:
     def own(self) -> KeysValues:
         """Each row's own keys and values (h, b, l, d) that are not forgotten."""
         assert self._buffers is not None
-        # Tokens are counted from the first shared one, so rows lose their own only after all of those.
+        # Tokens are counted from the first shared one: rows lose their own after all of those.
         first = max(0, self._forgotten - self._shared_length)
         return self._buffers[0][:, :, first : self._used], self._buffers[1][
             :, :, first : self._used

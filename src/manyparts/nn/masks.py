@@ -39,8 +39,8 @@ def attention_pattern(
     query, key = step[:, None], step[None, :]
     if pattern == "full":
         return torch.ones(len(token), len(token), dtype=torch.bool, device=device)
-    # The first step of which a query may not see the action: an action token sees its own, so t + 1; an
-    # observation token sees those before t, and one fewer where the last one is to be inferred.
+    # The first step with an action that a query may not see: an action token sees its own, so it is
+    # t + 1; an observation token sees those before t, one fewer where the last is to be inferred.
     first_hidden_action = torch.where(
         is_action[:, None], query + 1, query - (pattern != "causal") * 1
     )

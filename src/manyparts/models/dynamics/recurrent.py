@@ -167,8 +167,8 @@ class RecurrentDynamics(nn.Module, TrainableModel):
         """
         scores = log_probabilities
         if generator is not None:
-            # The Gumbel-max trick: the category with the largest sum of log probability and noise is
-            # a draw. The clamp keeps both logarithms finite in float32.
+            # The Gumbel-max trick: the category with the largest sum of log probability and noise
+            # is a draw. The clamp keeps both logarithms finite in float32.
             noise = torch.rand(scores.shape, generator=generator, device=generator.device).to(
                 scores.device
             )
