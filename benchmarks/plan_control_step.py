@@ -80,10 +80,10 @@ class Controlled:
             model.embodiments.specs[0],
             next(model.parameters()).device,
         )
-        units = StateNormaliser((0.0,) * model.observed, (1.0,) * model.observed)
+        units = StateNormaliser((0.0,) * model.state_dimension, (1.0,) * model.state_dimension)
         self._agent = MpcAgent(model, body, units, config, device=device)
         observation, action, reward, plans = (given.to(device) for given in a_context(model))
-        start = torch.zeros(config.horizon, model.acted, device=device)
+        start = torch.zeros(config.horizon, model.action_dimension, device=device)
         context = model.encode(observation, action, reward)
         self._carry = Carry(
             _StepByStep(context) if launched else context, plans[0, 0], start, len(action)

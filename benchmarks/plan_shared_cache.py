@@ -50,10 +50,10 @@ def a_context(model: DynamicsTransformer) -> tuple[Tensor, Tensor, Tensor, Tenso
     """Observations, actions and rewards as long as the model keeps them, and plans (n, t, a)."""
     generator, kept = torch.Generator().manual_seed(0), model.steps - 1
     shapes = (
-        (kept + 1, model.observed),
-        (kept, model.acted),
+        (kept + 1, model.state_dimension),
+        (kept, model.action_dimension),
         (kept,),
-        (CANDIDATES, HORIZON, model.acted),
+        (CANDIDATES, HORIZON, model.action_dimension),
     )
     observation, action, reward, plans = (
         torch.randn(shape, generator=generator) for shape in shapes
@@ -84,7 +84,7 @@ def imagine_plainly(
         )
         found = model.last(values)
         rewards.append(found[:, -1])
-        seen = torch.cat([seen, seen[:, -1:] + found[:, None, : model.observed]], dim=1)
+        seen = torch.cat([seen, seen[:, -1:] + found[:, None, : model.state_dimension]], dim=1)
         earned = torch.cat([earned, found[:, -1:]], dim=1)
     return torch.stack(rewards, dim=1)
 

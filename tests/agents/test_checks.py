@@ -1,5 +1,4 @@
-"""Observations that do not fit are refused in one line by every agent; no agent gives an action
-that is no number."""
+"""Every agent refuses observations that do not fit in one line, and never returns nan."""
 
 from __future__ import annotations
 
@@ -39,27 +38,27 @@ NORMALISER = StateNormaliser.of(Statistics({"observation.state": MOMENTS}), STAT
 def reactive(state: bool) -> ReactiveAgent:
     config = (finetune_states if state else finetune)("debug")
     spec, window = make_spec(), WindowConfig(steps=1, chunk=1)
-    body = Embodiment(spec, {}, Statistics({"observation.state": MOMENTS}), ())
+    embodiment = Embodiment(spec, {}, Statistics({"observation.state": MOMENTS}), ())
     system = System.build(config.model, config.objectives, EmbodimentSet((spec,)), window)
     written = {name: to_jsonable(getattr(config, name)) for name in ("model", "objectives")}
     return ReactiveAgent(
-        system, CheckpointInfo((body,), window=to_jsonable(window), provenance={}, **written)
+        system, CheckpointInfo((embodiment,), window=to_jsonable(window), provenance={}, **written)
     )
 
 
-def planner(**given: Any) -> MpcAgent:
+def planner(**changes: Any) -> MpcAgent:
     spec = replace(make_spec(action=1), state_names=("position", "velocity"))
     normaliser = StateNormaliser((0.5,) * 2, (2.0,) * 2)
     return MpcAgent(
-        Line(), spec, normaliser, RandomShootingConfig(candidates=8, horizon=3), **given
+        Line(), spec, normaliser, RandomShootingConfig(candidates=8, horizon=3), **changes
     )
 
 
-SEEING: dict[str, Callable[[], Any]] = {
+WITH_IMAGES: dict[str, Callable[[], Any]] = {
     "policy": make_agent,
     "reactive": lambda: reactive(state=False),
 }
-FEELING: dict[str, Callable[[], Any]] = {
+WITH_STATE: dict[str, Callable[[], Any]] = {
     "policy": make_agent,
     "reactive": lambda: reactive(state=True),
     "planner": planner,
@@ -67,8 +66,8 @@ FEELING: dict[str, Callable[[], Any]] = {
 
 
 def act(agent: Agent, observation: Any, **parts: Any) -> np.ndarray:
-    given = {**observation, **parts} if isinstance(observation, dict) else observation
-    return agent.act(None, given, OPEN if agent.prompted else None, explore=False)[0]
+    changed = {**observation, **parts} if isinstance(observation, dict) else observation
+    return agent.act(None, changed, OPEN if agent.prompted else None, explore=False)[0]
 
 
 def observed(agent: Agent) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def observed(agent: Agent) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", SEEING)
+@pytest.mark.parametrize("name", WITH_IMAGES)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -106,15 +105,15 @@ def observed(agent: Agent) -> dict[str, Any]:
         (lambda image: None, "camera 'front' is object; images are uint8"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(name, change, says):
-    agent = SEEING[name]()
+def test_unfitting_images_are_refused(name, change, says):
+    agent = WITH_IMAGES[name]()
     observation = observed(agent)
     observation["images"]["front"][0, 0], observation["images"]["front"][0, 1] = 0, 255
     with pytest.raises(UserError, match=says):
         act(agent, observation, images={"front": change(observation["images"]["front"])})
 
 
-@pytest.mark.parametrize("name", FEELING)
+@pytest.mark.parametrize("name", WITH_STATE)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -137,27 +136,27 @@ def test_images_that_do_not_fit_are_refused(name, change, says):
         (lambda state: None, r"has a state of \(\)"),
     ],
 )
-def test_states_that_do_not_fit_are_refused(name, change, says):
-    agent = FEELING[name]()
+def test_unfitting_states_are_refused(name, change, says):
+    agent = WITH_STATE[name]()
     observation = observed(agent)
     with pytest.raises(UserError, match=says):
         act(agent, observation, state=change(observation["state"]))
 
 
-@pytest.mark.parametrize("name", FEELING)
+@pytest.mark.parametrize("name", WITH_STATE)
 @pytest.mark.parametrize(
     "change", [np.ndarray.tolist, torch.from_numpy, np.float64, lambda state: state.astype(">f4")]
 )
-def test_states_of_other_kinds_act_alike(name, change):
-    agent = FEELING[name]()
+def test_state_types_give_equal_actions(name, change):
+    agent = WITH_STATE[name]()
     observation = observed(agent)
     expected = act(agent, observation)
     assert np.array_equal(act(agent, observation, state=change(observation["state"])), expected)
 
 
-@pytest.mark.parametrize("name", SEEING)
-def test_images_of_other_kinds_act_alike(name):
-    agent = SEEING[name]()
+@pytest.mark.parametrize("name", WITH_IMAGES)
+def test_image_types_give_equal_actions(name):
+    agent = WITH_IMAGES[name]()
     observation = observed(agent)
     image, expected = observation["images"]["front"], act(agent, observation)
     frozen = image.copy()
@@ -179,14 +178,14 @@ def test_observations_must_be_mappings(observation):
             read()
 
 
-@pytest.mark.parametrize("name", {**SEEING, **FEELING})
+@pytest.mark.parametrize("name", {**WITH_IMAGES, **WITH_STATE})
 def test_every_agent_needs_an_observation(name):
     for observation in (None, {}):
         with pytest.raises(UserError, match=r"act needs an observation|observation has no"):
-            act((SEEING | FEELING)[name](), observation)
+            act((WITH_IMAGES | WITH_STATE)[name](), observation)
 
 
-def test_a_camera_that_is_missing_is_named():
+def test_missing_camera_is_named():
     images = {"top": np.zeros((SIZE, SIZE, 3), np.uint8)}
     with pytest.raises(
         UserError, match=r"no images\['front'\] \(images: 'top'\); this agent was trained on"
@@ -202,7 +201,7 @@ def test_no_action_is_ever_nan():
             act(agent, observed(agent))
 
 
-def test_prompts_that_are_no_prompts_are_refused():
+def test_unfitting_prompts_are_refused():
     float_image = {"front": np.zeros((SIZE, SIZE, 3), np.float32)}
     shown = {"front": np.zeros((ANY_PROMPT.demonstration_frames, SIZE, SIZE, 3), np.uint8)}
     agent = make_agent(window=ANY_PROMPT)
@@ -224,7 +223,7 @@ def test_prompts_that_are_no_prompts_are_refused():
             agent.act(None, observed(agent), prompt, explore=False)
 
 
-def test_held_states_are_warned_of():
+def test_changed_constants_are_warned_of():
     moments = replace(MOMENTS, min=(-5.0, 0.5, -5.0), max=(5.0, 0.5, 5.0), std=(2.0, 0.0, 2.0))
     normaliser = StateNormaliser.of(Statistics({"observation.state": moments}), STATE)
     state = np.array([0.1, 0.5, 0.2], np.float32)
@@ -234,11 +233,11 @@ def test_held_states_are_warned_of():
     with pytest.warns(
         DatasetWarning, match="state s1 was always 0.5 in the agent's data and is another now"
     ):
-        found = state_of({"state": state + np.array([0, 7, 0])}, make_spec(), normaliser)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+        state_now = state_of({"state": state + np.array([0, 7, 0])}, make_spec(), normaliser)
+    np.testing.assert_allclose(state_now, expected, atol=1e-6)
 
 
-def test_a_body_without_a_state_needs_none():
+def test_embodiment_without_state_needs_none():
     spec = replace(make_spec(), state_names=())
     assert state_of({"images": {}}, spec, StateNormaliser((), ())).shape == (0,)
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -253,6 +252,6 @@ def test_objectives_must_be_callable(objective):
         callable_objective(objective)
 
 
-def test_an_objective_may_count_in_any_numbers():
+def test_objective_may_return_float64():
     agent = planner(objective=lambda observation, action, reward: -observation[:, 0].double())
     assert act(agent, observed(agent)).dtype == np.float32

@@ -1,4 +1,4 @@
-"""An agent of several bodies acts for one of them as the model was trained to."""
+"""An agent of several embodiments acts for one of them as the model was trained to."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ TASK, OPEN = (TaskEntry("toy/reach", "reach"),), Prompt("open the drawer")
 MOMENTS = Statistics(
     {"observation.state": FeatureStatistics(9, (0.0,) * 3, (1.0,) * 3, (0.5,) * 3, (2.0,) * 3)}
 )
-BODIES = (Embodiment(ARM, {}, MOMENTS, TASK), Embodiment(CRAWLER, {}, Statistics({}), TASK))
+EMBODIMENTS = (Embodiment(ARM, {}, MOMENTS, TASK), Embodiment(CRAWLER, {}, Statistics({}), TASK))
 
 
 def make_agent(
-    embodiment: str | None, *, attention: Any = "causal", bodies: tuple[Embodiment, ...] = BODIES
+    embodiment: str | None,
+    *,
+    attention: Any = "causal",
+    embodiments: tuple[Embodiment, ...] = EMBODIMENTS,
 ) -> PolicyAgent:
     objectives = {"behaviour_cloning": BehaviourCloningConfig(hidden=16, attention=attention)}
     plain = {
@@ -47,7 +50,7 @@ def make_agent(
         for name, value in (("model", make_model_config()), ("objectives", objectives))
     }
     info = CheckpointInfo(
-        embodiments=bodies, window=to_jsonable(INSTRUCTIONS_ALONE), provenance={}, **plain
+        embodiments=embodiments, window=to_jsonable(INSTRUCTIONS_ALONE), provenance={}, **plain
     )
     return PolicyAgent(make_system(objectives=objectives, spec=BOTH), info, embodiment=embodiment)
 
@@ -66,7 +69,7 @@ def observations(spec: Spec, count: int) -> list[Observation]:
 
 @pytest.mark.parametrize("attention", ["causal", "present"])
 @pytest.mark.parametrize("number", [0, 1])
-def test_acting_for_a_body_is_the_models_pass_over_its_rows(number: int, attention: str) -> None:
+def test_embodied_agent_acts_as_model(number: int, attention: str) -> None:
     spec = BOTH.specs[number]
     agent, carry, actions = make_agent(spec.embodiment, attention=attention), None, []
     seen = observations(spec, STEPS * CHUNK)
@@ -99,7 +102,7 @@ def test_acting_for_a_body_is_the_models_pass_over_its_rows(number: int, attenti
         assert {float(action[0]) for action in actions} <= {0.0, 1.0, 2.0}
 
 
-def test_exploring_samples_choices() -> None:
+def test_exploring_samples_discrete_choices() -> None:
     agent, (seen,) = make_agent("crawler"), observations(CRAWLER, 1)
     drawn = {
         float(
@@ -112,19 +115,19 @@ def test_exploring_samples_choices() -> None:
     assert len(drawn) > 1 and drawn <= {0.0, 1.0, 2.0}
 
 
-def test_the_body_is_to_be_named_unless_there_is_but_one_that_was_learned() -> None:
+def test_one_of_several_embodiments_is_named() -> None:
     with pytest.raises(UserError, match="several embodiments; name one of them: arm, crawler"):
         make_agent(None)
     with pytest.raises(
         UserError, match="not trained for embodiment 'walker'; choices: arm, crawler"
     ):
         make_agent("walker")
-    kept = (replace(BODIES[0], tasks=()), BODIES[1])
-    assert make_agent(None, bodies=kept).spec == CRAWLER
+    kept = (replace(EMBODIMENTS[0], tasks=()), EMBODIMENTS[1])
+    assert make_agent(None, embodiments=kept).spec == CRAWLER
     with pytest.raises(UserError, match="not trained for embodiment 'arm'; choices: crawler"):
-        make_agent("arm", bodies=kept)
+        make_agent("arm", embodiments=kept)
 
 
-def test_an_observation_of_the_other_body_is_refused() -> None:
+def test_observation_of_other_embodiment_is_refused() -> None:
     with pytest.raises(UserError, match=r"this agent was trained on .*images\['front'\]"):
         make_agent("arm").act(None, observations(CRAWLER, 1)[0], OPEN, explore=False)

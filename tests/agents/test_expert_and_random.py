@@ -1,4 +1,4 @@
-"""Agents that need no model: noise as documented, memory in the carry alone."""
+"""Agents without a model: their noise, and their memory in the carry alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def act_alone(kind: str, slot: int, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["expert", "random"])
-def test_sixteen_side_by_side_act_as_each_does_alone(kind: str) -> None:
+def test_parallel_agents_act_as_alone(kind: str) -> None:
     envs = [make_env(slot) for slot in range(SLOTS)]
     agents = [make_agent(kind, env, slot) for slot, env in enumerate(envs)]
     carries: list[object] = [None] * SLOTS
@@ -53,7 +53,7 @@ def test_sixteen_side_by_side_act_as_each_does_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["expert", "random"])
-def test_acting_changes_nothing_but_what_it_returns(kind: str) -> None:
+def test_acting_does_not_change_carry(kind: str) -> None:
     env = make_env(0)
     agent = make_agent(kind, env, 0)
     _, carry = agent.act(None, None, None, explore=True)
@@ -63,7 +63,7 @@ def test_acting_changes_nothing_but_what_it_returns(kind: str) -> None:
     assert first.dtype == np.float32
 
 
-def test_noise_has_the_deviation_and_correlation_it_says() -> None:
+def test_noise_has_configured_std_and_correlation() -> None:
     env = make_env(0)
     noise = Noise(std=0.4, correlation=0.9)
     agent, carry, drawn = ExpertAgent(env, noise, seed=1), None, []
@@ -78,7 +78,7 @@ def test_noise_has_the_deviation_and_correlation_it_says() -> None:
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=0.1)
 
 
-def test_the_first_steps_noise_is_as_large_as_any() -> None:
+def test_first_step_has_stationary_noise() -> None:
     env = make_env(0)
     first = [
         ExpertAgent(env, Noise(), seed=seed).act(None, None, None, explore=True)[1].noise
@@ -87,7 +87,7 @@ def test_the_first_steps_noise_is_as_large_as_any() -> None:
     np.testing.assert_allclose(np.std(first, axis=0), 0.4, rtol=0.06)
 
 
-def test_what_is_executed_is_the_clean_action_and_its_noise_within_bounds() -> None:
+def test_executed_action_is_clipped_noisy_action() -> None:
     env = make_env(3)
     contract = env.embodiment_spec.action
     agent, carry = ExpertAgent(env, Noise(), seed=1), None
@@ -105,14 +105,14 @@ def test_what_is_executed_is_the_clean_action_and_its_noise_within_bounds() -> N
 
 
 @pytest.mark.parametrize("noise", [None, Noise()])
-def test_without_exploring_the_expert_is_clean(noise: Noise | None) -> None:
+def test_expert_is_clean_without_exploring(noise: Noise | None) -> None:
     env = make_env(3)
     action, carry = ExpertAgent(env, noise, seed=1).act(None, None, None, explore=False)
     np.testing.assert_array_equal(action, carry.expert_action)
     np.testing.assert_array_equal(action, env.expert_action())
 
 
-def test_random_actions_fill_the_contract() -> None:
+def test_random_actions_fill_action_contract() -> None:
     env = make_env(0)
     agent, carry, actions = RandomAgent(env.embodiment_spec, seed=2), None, []
     for _ in range(2000):

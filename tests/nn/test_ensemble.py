@@ -1,4 +1,4 @@
-"""Members side by side are what each is by itself."""
+"""A batched ensemble equals its members one by one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from manyparts.nn.ensemble import EnsembleMlp
 
 
-def test_the_batched_product_is_each_members_own_network() -> None:
+def test_batched_product_equals_each_members_network() -> None:
     torch.manual_seed(0)
     network, x = EnsembleMlp(3, (4, 8, 8, 2)), torch.randn(3, 5, 4)
     together = network(x)
@@ -20,14 +20,14 @@ def test_the_batched_product_is_each_members_own_network() -> None:
         torch.testing.assert_close(together[member], alone)
 
 
-def test_chosen_members_come_in_the_order_that_is_asked_for() -> None:
+def test_chosen_members_keep_requested_order() -> None:
     torch.manual_seed(0)
     network, x = EnsembleMlp(3, (4, 8, 2)), torch.randn(1, 5, 4)
     whole, chosen = network(x.expand(3, -1, -1)), torch.tensor([2, 0])
     torch.testing.assert_close(network(x.expand(2, -1, -1), chosen), whole[chosen])
 
 
-def test_members_begin_unlike_each_other_and_within_two_deviations() -> None:
+def test_initial_weights_differ_within_two_stds() -> None:
     torch.manual_seed(0)
     weight = EnsembleMlp(2, (16, 64)).layers[0].weight
     assert not torch.allclose(weight[0], weight[1])

@@ -1,4 +1,4 @@
-"""The linear layer is PyTorch's, also where it lays its matrices out for the gradient."""
+"""The linear layer equals PyTorch's, also where its gradient takes another way."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ def outputs_and_gradients(layer: nn.Linear, precision: torch.dtype) -> list[Tens
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sizes", [(8, 32), (32, 8)])
-def test_outputs_and_gradients_are_those_of_pytorch(sizes, precision):
-    ours, theirs = Linear(*sizes), nn.Linear(*sizes)
-    theirs.load_state_dict(ours.state_dict())
-    got, expected = outputs_and_gradients(ours, precision), outputs_and_gradients(theirs, precision)
-    assert len(got) == 4
-    for one, other in zip(got, expected, strict=True):
+def test_outputs_and_gradients_equal_pytorch(sizes, precision):
+    layer, reference = Linear(*sizes), nn.Linear(*sizes)
+    reference.load_state_dict(layer.state_dict())
+    results, expected = (
+        outputs_and_gradients(layer, precision),
+        outputs_and_gradients(reference, precision),
+    )
+    assert len(results) == 4
+    for one, other in zip(results, expected, strict=True):
         torch.testing.assert_close(
             one, other, rtol=1e-2 if precision == torch.bfloat16 else 0, atol=0
         )

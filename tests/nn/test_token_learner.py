@@ -1,4 +1,4 @@
-"""TokenLearner: a token is the mean of patches under its own attention, which one can ask for."""
+"""TokenLearner: a token is the mean of patches, weighted by its attention maps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from manyparts.nn.token_learner import TokenLearner
 
 
-def test_a_token_is_the_mean_of_patches_under_its_attention():
+def test_token_is_attention_weighted_patch_mean():
     torch.manual_seed(0)
     learner, patches = TokenLearner(8, 3, maps=2), torch.randn(2, 9, 8)
     attention = learner.attention(patches)
@@ -18,6 +18,6 @@ def test_a_token_is_the_mean_of_patches_under_its_attention():
     torch.testing.assert_close(learner(patches), torch.cat(halves, dim=-1))
 
 
-def test_maps_share_a_tokens_channels_equally():
+def test_maps_must_divide_token_width():
     with pytest.raises(ValueError, match="width 8 is not a multiple of maps 3"):
         TokenLearner(8, 2, maps=3)

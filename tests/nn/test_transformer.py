@@ -1,5 +1,4 @@
-"""Attention in bfloat16 on a CPU, which is computed by parts where it is trained, is the attention
-of float32."""
+"""Attention in bfloat16 on a CPU, which is computed in parts, is near that in float32."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def outputs_and_gradients(
     "mask",
     [None, torch.ones(9, 9, dtype=torch.bool).tril(), torch.arange(162).view(2, 1, 9, 9) % 5 > 0],
 )
-def test_attention_by_parts_is_attention(mask: Tensor | None):
+def test_attention_in_parts_equals_fused_attention(mask: Tensor | None):
     torch.manual_seed(0)
     if mask is not None:
         mask = mask | torch.eye(9, dtype=torch.bool)

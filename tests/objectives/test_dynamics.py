@@ -239,7 +239,8 @@ def test_one_number_after_the_other_learns_the_likelihood_of_what_is_not_given()
     torch.testing.assert_close(
         found.value, cross_entropy(system.model, logits[:, :-1], values[:, 1:], 1.0)
     )
-    observed, acted, tokens = system.model.observed, system.model.acted, system.model.tokens
+    observed, acted = system.model.state_dimension, system.model.action_dimension
+    tokens = system.model.tokens_per_step
     places = torch.arange(STEPS * tokens)
     given = (
         ((places % tokens >= observed) & (places % tokens < observed + acted)).expand(3, -1).clone()

@@ -1,5 +1,4 @@
-"""World models that are known exactly: a mass on a line, whose best plan is known too, and one that
-explodes."""
+"""World models for tests: a mass on a line, of which the best plan is known."""
 
 from __future__ import annotations
 
@@ -10,23 +9,24 @@ from torch import Tensor
 
 from manyparts.models.dynamics.world_model import Prediction
 
-SECONDS = 0.2  # of a step
-MOTION = torch.tensor([[1.0, SECONDS], [0.0, 1.0]])  # position and velocity
-PUSH = torch.tensor([[SECONDS**2 / 2], [SECONDS]])
+SECONDS_PER_STEP = 0.2
+MOTION = torch.tensor([[1.0, SECONDS_PER_STEP], [0.0, 1.0]])  # position and velocity
+PUSH = torch.tensor([[SECONDS_PER_STEP**2 / 2], [SECONDS_PER_STEP]])
 STATE_COST, ACTION_COST = torch.diag(torch.tensor([1.0, 0.1])), 0.05
 
 
 @dataclass
 class Line:
-    """A mass on a line that the action pushes; the reward is lost by standing off 0, by speed and
-    by pushing.
+    """A mass on a line that the action pushes.
 
-    explodes_above: actions from which on predictions are nan. dreamed: the sizes of imaginations so
-    far, in their order.
+    Distance from 0, speed and pushing reduce the reward.
     """
 
     explodes_above: float = float("inf")
-    dreamed: list[int] = field(default_factory=list)
+    """Actions above this make predictions nan."""
+
+    counts: list[int] = field(default_factory=list)
+    """Number of candidates of each imagination so far."""
 
     def encode(self, observation: Tensor, action: Tensor, reward: Tensor) -> LineContext:
         return LineContext(self, observation, action, reward)
@@ -42,7 +42,7 @@ class LineContext:
     reward: Tensor
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> LineImagination:
-        self.world.dreamed.append(count)
+        self.world.counts.append(count)
         kind = ProposingImagination if isinstance(self.world, ProposingLine) else LineImagination
         return kind(self.world, self.observation[-1].expand(count, -1))
 
@@ -57,9 +57,10 @@ class LineContext:
 
 @dataclass
 class ProposingLine(Line):
-    """One that knows what to do. advice: always this; None: what `regulated` does."""
+    """A line with a policy."""
 
-    advice: float | None = None
+    fixed_action: float | None = None
+    """The policy's action; None: that of `regulated`."""
 
 
 class LineImagination:
@@ -82,22 +83,18 @@ class LineImagination:
 class ProposingImagination(LineImagination):
     def policy(self) -> Tensor:
         assert isinstance(self.world, ProposingLine)
-        advice = self.world.advice
-        return (
-            regulated(self.state).clamp(-1, 1)
-            if advice is None
-            else torch.full((len(self.state), 1), advice)
-        )
+        if self.world.fixed_action is None:
+            return regulated(self.state).clamp(-1, 1)
+        return torch.full((len(self.state), 1), self.world.fixed_action)
 
 
 def seen(*state: float, world: Line | None = None) -> LineContext:
-    """A context of one observation."""
+    """Return a context of one observation."""
     return (world or Line()).encode(torch.tensor([state]), torch.zeros(0, 1), torch.zeros(0))
 
 
 def best_return(state: Tensor, horizon: int) -> float:
-    """Of the linear-quadratic regulator with so many steps to go (the last state's cost is not
-    counted)."""
+    """Return that of the linear-quadratic regulator, without the cost of the last state."""
     cost = torch.zeros(2, 2)
     for _ in range(horizon):
         gain = torch.linalg.solve(
@@ -108,5 +105,5 @@ def best_return(state: Tensor, horizon: int) -> float:
 
 
 def regulated(state: Tensor) -> Tensor:
-    """A good policy for a long way to go: (n, 2) to (n, 1)."""
+    """Return the actions (n, 1) of a good policy for long horizons, from states (n, 2)."""
     return -(state * torch.tensor([1.5, 1.5])).sum(dim=1, keepdim=True)

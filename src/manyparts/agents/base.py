@@ -1,4 +1,4 @@
-"""What every agent is: a function of its memory, what it sees and its prompt."""
+"""What every agent is: a function of its memory, its observation and its prompt."""
 
 from __future__ import annotations
 
@@ -13,33 +13,42 @@ from manyparts.core.spec import Spec
 
 @runtime_checkable
 class Agent(Protocol):
-    """All memory is in `carry`, one a slot: an agent never knows how many environments run beside
-    it.
+    """Something that acts.
 
-    spec: the embodiment it acts for. prompted: whether `act` needs a prompt.
+    All memory is in `carry`, one per environment, so an agent does not know how many environments
+    run in parallel.
     """
 
     spec: Spec
+    """The embodiment that it acts for."""
+
     prompted: bool
+    """Whether `act` needs a prompt."""
 
     def needs_observation(self, carry: Any) -> bool:
-        """Whether the next `act` looks at its observation; False while a planned chunk of actions
-        is executed."""
+        """Return whether the next `act` looks at its observation.
+
+        It does not while a planned chunk of actions is executed.
+        """
         ...
 
     def act(
         self, carry: Any, observation: Observation | None, prompt: Prompt | None, *, explore: bool
     ) -> tuple[np.ndarray, Any]:
-        """The next action, float32 (a,) in the action contract's units, and the new carry.
+        """Return the next action, float32 (a,) in the action contract's units, and the new carry.
 
-        `carry` is None at an episode's start and is never changed in place. explore: sample instead
-        of the mode.
+        Args:
+            carry: What `act` returned at the step before; None at an episode's start. It is never
+                changed in place.
+            observation: The current observation; it may be None where `needs_observation` is False.
+            prompt: The task, for a prompted agent.
+            explore: Sample actions instead of taking the most likely ones.
         """
         ...
 
 
 class Described:
-    """Gives an agent a short `repr`."""
+    """A mixin that gives an agent a short `repr`."""
 
     spec: Spec
     prompted: bool
@@ -52,8 +61,9 @@ class Described:
 
 
 def refuse_prompt(prompt: Prompt | str | None) -> None:
-    """Raises UserError for any prompt, in an agent that takes none."""
+    """Raise UserError for any prompt, in an agent that takes none."""
     if (refused := Prompt.of(prompt)) is not None:
         raise UserError(
-            f"prompt {refused.instruction!r} given to an unprompted agent, which takes none"
+            f"prompt {refused.instruction!r} given to an unprompted agent, which takes none; "
+            "pass None"
         )

@@ -1,5 +1,7 @@
-"""An environment's scripted expert as an agent, with lasting noise so that it errs and shows how to
-recover."""
+"""An environment's scripted expert as an agent.
+
+With correlated noise it makes lasting errors, so that its data also show how to recover.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +15,27 @@ from manyparts.core.records import Observation, Prompt
 from manyparts.core.serialisation import require_types
 from manyparts.envs.base import Environment
 
-_BLOCK = 64
+_BLOCK = 64  # steps
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Temporally correlated exploration of an expert: n(t) = c n(t-1) + sqrt(1 - c^2) d e(t), e
-    standard normal.
+    """Temporally correlated exploration of an expert: n(t) = c n(t-1) + sqrt(1 - c^2) d e(t).
 
-    fraction: the share of attempts that are noisy. std: d, the stationary standard deviation of
-    every action dimension, in half-ranges of the action contract. correlation: c, between
-    successive steps.
-
-    Of discrete actions every choice has a score, 1 for the expert's and 0 for the others; the noise
-    is added to the scores and the best one is executed. Of four choices, at a std of 0.4, that is
-    another one than the expert's in 9 % of the steps, two or three in a row at a correlation of
-    0.9.
+    e is standard normal, d is `std` and c is `correlation`. For discrete actions every choice has a
+    score, 1 for the expert's and 0 for the others; the noise is added to the scores and the best
+    one is executed. With four choices and a std of 0.4, that differs from the expert's choice in
+    9 % of the steps, for two or three steps in a row at a correlation of 0.9.
     """
 
     fraction: float = 0.5
+    """Fraction of the tries that are noisy, from 0 to 1."""
+
     std: float = 0.4
+    """Stationary std of the noise of every action dimension, in half-ranges of the action."""
+
     correlation: float = 0.9
+    """Correlation of the noise of successive steps, from 0 to 1."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -41,20 +43,28 @@ class Noise:
 
 @dataclass(frozen=True)
 class ExpertCarry:
-    """step: actions taken so far. noise: float64, the last step's, (a,) or (choices,).
-    expert_action: float32 (a,), before noise."""
+    """The memory of an `ExpertAgent`."""
 
     step: int
+    """Actions taken so far."""
+
     noise: np.ndarray
+    """Noise of the last step: float64 (a,), or (choices,) for discrete actions."""
+
     expert_action: np.ndarray
+    """Action of the last step before noise: float32 (a,)."""
 
 
 class ExpertAgent(Described):
-    """The scripted expert of `env`; with `noise`, what it executes is clip(expert + noise), or see
-    `Noise`.
+    """The scripted expert of an environment; with noise, it executes clip(expert + noise).
 
     The expert reads the true state of its own environment, so an agent belongs to one environment.
     The noise of step t is a pure function of (seed, t).
+
+    Args:
+        env: The environment.
+        noise: What is added when the agent explores; None: nothing.
+        seed: Seed of the noise.
     """
 
     prompted = False
@@ -66,6 +76,7 @@ class ExpertAgent(Described):
         self.seed = seed
 
     def needs_observation(self, carry: ExpertCarry | None) -> bool:
+        """Return False: the expert reads the simulator."""
         return False
 
     def act(
@@ -76,8 +87,10 @@ class ExpertAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, ExpertCarry]:
-        """The executed action, float32 (a,). The clean one is in the carry; without `explore` the
-        two are equal."""
+        """Return the executed action, float32 (a,), and the new carry.
+
+        The expert's own action is in the carry; without `explore` the two are equal.
+        """
         step = 0 if carry is None else carry.step
         clean = self.env.expert_action()
         if self.noise is None or not explore:
@@ -91,8 +104,10 @@ class ExpertAgent(Described):
         return len(contract.choices) or contract.dimension
 
     def _disturbed(self, clean: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return the action that is executed instead of the expert's own."""
         contract = self.spec.action
         if contract.choices:
+            # 1 for the expert's choice, 0 for the others.
             scores = noise + (np.arange(len(noise)) == clean[0])
             return np.array([scores.argmax()], np.float32)
         return contract.executed(
@@ -100,8 +115,10 @@ class ExpertAgent(Described):
         )
 
     def _next_noise(self, noise: Noise, last: np.ndarray | None, step: int) -> np.ndarray:
+        """Return the noise of a step, from that of the step before; see `Noise`."""
         block, row = divmod(step, _BLOCK)
         drawn = noise.std * _standard_normals(self.seed, block, self._noise_dimension)[row]
+        # The first step's noise has the stationary std, too.
         if last is None:
             return drawn
         return noise.correlation * last + np.sqrt(1 - noise.correlation**2) * drawn
@@ -109,7 +126,9 @@ class ExpertAgent(Described):
 
 @lru_cache(maxsize=64)
 def _standard_normals(seed: int, block: int, dimension: int) -> np.ndarray:
-    """(_BLOCK, dimension) draws, a pure function of its arguments: a generator a step would cost
-    ten times as much."""
+    """Return (_BLOCK, dimension) draws as a pure function of the arguments.
+
+    By blocks, since a generator per step would cost ten times as much.
+    """
     generator = np.random.Generator(np.random.Philox(key=seed, counter=block << 64))
     return generator.standard_normal((_BLOCK, dimension))

@@ -1,5 +1,4 @@
-"""Random numbers of agents: those of a decision are a pure function of the agent's seed and the
-decision's number."""
+"""Random numbers of agents: those of a decision depend on the agent's seed and its number only."""
 
 from __future__ import annotations
 
@@ -10,8 +9,7 @@ from manyparts.core.randomness import mix
 
 
 def generator_of(seed: int, decision: int, device: torch.device) -> torch.Generator:
-    """A fresh generator for one decision."""
-    mixed = mix(np.asarray([decision]), seed)[0] >> np.uint64(
-        32
-    )  # a generator drops all but 32 bits
+    """Return a fresh generator for one decision of an episode."""
+    # The upper half of the hash: a generator of torch ignores all but 32 bits of its seed.
+    mixed = mix(np.asarray([decision]), seed)[0] >> np.uint64(32)
     return torch.Generator(device).manual_seed(int(mixed))

@@ -1,4 +1,4 @@
-"""Agents from checkpoints."""
+"""Loading of agents from checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from manyparts.agents.origin import Origin
 from manyparts.agents.planning import MpcAgent
@@ -41,14 +42,20 @@ def load(
     planner: PlannerConfig | None = None,
     objective: StepValue | None = None,
 ) -> LearnedAgent:
-    """The agent of a run folder or a checkpoint folder, acting for one of the embodiments that it
-    learned. device: "auto", "cpu", "cuda" or another of torch's. precision: see `PolicyAgent`.
-    planner: what a dynamics model acts with, and only that. objective: what it seeks instead of the
-    task's reward; see `MpcAgent`.
+    """Load the agent of a run or a checkpoint.
 
-    Raises UserError where weights or files do not fit, for a dynamics model without a planner or a
-    policy with one, where it learned no rewards to plan for, and naming the choices where the
-    embodiment is not among them.
+    Args:
+        path: A run folder, a checkpoint folder, or the name of an agent that comes with the
+            package.
+        device: "auto", "cpu", "cuda" or another device of torch.
+        embodiment: The embodiment to act for; None if the agent learned only one.
+        precision: See `PolicyAgent`.
+        planner: What a dynamics model acts with; None for a policy.
+        objective: What a planner seeks instead of the task's reward; see `MpcAgent`.
+
+    Raises:
+        UserError: Weights or files do not fit; a dynamics model has no planner, or a policy has
+            one; the data had no rewards to plan for; or the embodiment was not learned.
     """
     run, device = path_of(path), str(choose_device(device))
     checkpoint = resolve(run)
@@ -68,34 +75,52 @@ def _agent(
     origin: Origin,
     objective: StepValue | None,
 ) -> LearnedAgent:
-    planner, precision, embodiment = origin.planner, origin.precision, origin.embodiment
-    require_fitting_planner(path, info, planner, objective)
-    if planner is not None:
-        if not isinstance(planner, PlannerConfig):
-            known = ", ".join(f"{kind.__name__}()" for kind in PLANNERS.values())
-            raise UserError(
-                f"planner is {planner!r}; expected a config of manyparts.planners: {known}"
-            )
-        seeks = objective is not None or isinstance(planner, FollowConfig)
-        if not seeks and not info.provenance.get("rewarded", True):
-            raise UserError(
-                f"{path} learned from data without rewards, so there is none to plan for; give an objective, "
-                "manyparts.load(..., objective=...), or where it learned a policy the planner 'policy'"
-            )
-        if precision != "fp32":
-            raise UserError(
-                f"precision is {precision!r}; planning is in 'fp32' alone: rounded predictions add up"
-            )
-        body = info.embodiments[embodiment_index(info, embodiment)]
-        normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
-        model = system.eval().model
-        agent = MpcAgent(
-            model, body.spec, normaliser, planner, objective=objective, device=origin.device
-        )
-        agent.environment = body.environment
-        return agent
+    """Return the agent of the kind that fits the model."""
+    require_fitting_planner(path, info, origin.planner, objective)
+    if origin.planner is not None:
+        return _planning_agent(path, system, info, origin, origin.planner, objective)
     kind = ReactiveAgent if isinstance(system.model, Representation) else PolicyAgent
-    return kind(system, info, embodiment=embodiment, precision=precision)
+    return kind(system, info, embodiment=origin.embodiment, precision=origin.precision)
+
+
+def _planning_agent(
+    path: str | Path,
+    system: System,
+    info: CheckpointInfo,
+    origin: Origin,
+    planner: PlannerConfig,
+    objective: StepValue | None,
+) -> MpcAgent:
+    """Return an agent that plans with a dynamics model."""
+    if not isinstance(planner, PlannerConfig):
+        choices = ", ".join(f"{kind.__name__}()" for kind in PLANNERS.values())
+        raise UserError(
+            f"planner is {planner!r}; expected a config of manyparts.planners: {choices}"
+        )
+    needs_rewards = objective is None and not isinstance(planner, FollowConfig)
+    if needs_rewards and not info.provenance.get("rewarded", True):
+        raise UserError(
+            f"{path} learned from data without rewards, so there is none to plan for; "
+            "give an objective, manyparts.load(..., objective=...), "
+            "or where it learned a policy the planner 'policy'"
+        )
+    if origin.precision != "fp32":
+        raise UserError(
+            f"precision is {origin.precision!r}; planning is in 'fp32' alone: "
+            "rounded predictions add up"
+        )
+    learned = info.embodiments[embodiment_index(info, origin.embodiment)]
+    normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
+    agent = MpcAgent(
+        system.eval().model,
+        learned.spec,
+        normaliser,
+        planner,
+        objective=objective,
+        device=origin.device,
+    )
+    agent.environment = learned.environment
+    return agent
 
 
 def require_fitting_planner(
@@ -104,12 +129,12 @@ def require_fitting_planner(
     planner: PlannerConfig | None,
     objective: StepValue | None = None,
 ) -> None:
-    """Raises UserError for a dynamics model without a planner, and for a policy with one."""
+    """Raise UserError for a dynamics model without a planner, and for a policy with one."""
     plans = isinstance(from_jsonable(ModelConfig, dict(info.model)), DynamicsConfig)
     if plans and planner is None:
-        known = ", ".join(PLANNERS)
         raise UserError(
-            f"{path} is a dynamics model, which predicts and acts only with a planner; choices: {known}"
+            f"{path} is a dynamics model, which predicts and acts only with a planner; "
+            f"choices: {', '.join(PLANNERS)}"
         )
     if not plans and (planner is not None or objective is not None):
         raise UserError(f"{path} is a policy, which takes neither a planner nor an objective")
@@ -118,14 +143,22 @@ def require_fitting_planner(
 def load_system(
     path: str | Path, changes: Mapping[str, Any] | None = None
 ) -> tuple[System, CheckpointInfo]:
-    """The weights of a run folder or a checkpoint folder, whether they can act or not, and what it
-    says of itself. changes: of the model's config, in what weights do not depend on.
+    """Load the model and the objectives of a run or a checkpoint, whether they can act or not.
 
-    Raises UserError where weights, files or changes do not fit.
+    Args:
+        path: See `load`.
+        changes: Changes of the model's config, in fields that no weight depends on.
+
+    Returns:
+        The weights, and the checkpoint's description.
+
+    Raises:
+        UserError: Weights, files or changes do not fit.
     """
     folder = resolve(path)
     info = load_info(folder)
     system = System.build(
+        # Fresh weights first, which the checkpoint's then replace.
         from_jsonable(ModelConfig, {**info.model, **(changes or {})}),
         from_jsonable(Mapping[str, ObjectiveConfig], info.objectives),
         info.embodiment_set,
@@ -141,10 +174,17 @@ def origin_of(
     precision: Precision | None = None,
     planner: PlannerConfig | None = None,
 ) -> Origin:
-    """From where and how other processes load the same agent; what is None is as the agent has it.
+    """Return from where and how other processes load the same agent.
 
-    Raises UserError for an agent that no other process can load: one that was not loaded, that has
-    weights or an objective of its own; and where a folder holds no checkpoint.
+    Args:
+        run: A path, or a loaded agent.
+        device: See `load`. None: the agent's own; likewise the next two.
+        precision: See `load`.
+        planner: See `load`.
+
+    Raises:
+        UserError: No other process can load the agent, because it was not loaded or has weights or
+            an objective of its own; or a folder has no checkpoint.
     """
     if isinstance(run, str | os.PathLike):
         path = path_of(run, "run")
@@ -152,12 +192,13 @@ def origin_of(
     own = "an agent of your own is run by rollout(env, agent, seed=..., prompt=..., explore=False)"
     if not isinstance(run, LearnedAgent):
         raise UserError(
-            f"run is of type {type(run).__name__}; expected a run's folder or an agent of load(); {own}"
+            f"run is of type {type(run).__name__}; "
+            f"expected a run's folder or an agent of load(); {own}"
         )
     origin = run.origin
     if origin is None or origin.own_objective:
-        what = "was not loaded from a folder" if origin is None else "has an objective of its own"
-        raise UserError(f"this agent {what}, and other processes cannot load it; {own}")
+        reason = "was not loaded from a folder" if origin is None else "has an objective of its own"
+        raise UserError(f"this agent {reason}, and other processes cannot load it; {own}")
     if not _holds_weights_of(run, origin):
         raise UserError(f"the agent's weights are no longer those of {origin.checkpoint}; {own}")
     return replace(
@@ -169,7 +210,8 @@ def origin_of(
 
 
 def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
-    """Whether nobody changed the agent's weights since it was loaded."""
+    """Return whether the agent's weights are unchanged since it was loaded."""
+    # The agent is loaded again, rather than the file read: bf16 rounds weights on loading.
     fresh = load(
         origin.checkpoint,
         embodiment=origin.embodiment,
@@ -180,5 +222,9 @@ def _holds_weights_of(agent: LearnedAgent, origin: Origin) -> bool:
     return all(torch.equal(tensor.cpu(), stored[name]) for name, tensor in current.items())
 
 
-def _module(agent: LearnedAgent) -> Any:
-    return agent.model if isinstance(agent, MpcAgent) else agent.system
+def _module(agent: LearnedAgent) -> nn.Module:
+    """Return what holds an agent's weights."""
+    if not isinstance(agent, MpcAgent):
+        return agent.system
+    assert isinstance(agent.model, nn.Module), type(agent.model)
+    return agent.model

@@ -1,4 +1,4 @@
-"""Where an agent was loaded from."""
+"""The origin of a loaded agent."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from manyparts.planners import PlannerConfig
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an agent was loaded from and how, so that another process can load the same one.
-
-    run: as it was asked for. checkpoint: the folder of weights that this meant. embodiment: the one
-    that was asked for, None for the only one. own_objective: whether it seeks what only this
-    process knows.
-    """
+    """Where an agent was loaded from and how, so that another process can load the same one."""
 
     run: Path
+    """The path that the caller asked for."""
+
     checkpoint: Path
+    """The folder of weights that this path meant."""
+
     device: str
+    """Device of the weights."""
+
     embodiment: str | None = None
+    """The embodiment that the caller asked for; None for the only one."""
+
     precision: Precision = "fp32"
+    """Precision of matrix products."""
+
     planner: PlannerConfig | None = None
+    """The planner of a dynamics model; None for a policy."""
+
     own_objective: bool = False
+    """Whether it plans for an objective that only this process has."""

@@ -1,5 +1,4 @@
-"""Model-predictive control: an agent that plans with a world model at every step and does the
-plan's first action."""
+"""Model-predictive control: an agent that plans at every step and takes the plan's first action."""
 
 from __future__ import annotations
 
@@ -35,28 +34,50 @@ from manyparts.planners.plans import (
 from manyparts.planners.proposals import policy_proposal
 
 Propose = Callable[[Context, Tensor], Tensor]
-"""From the context and the present observation (s,), normalised, to plans (p, t, a) within [-1, 1];
-`followed` makes one of a policy."""
+"""From the context and the current observation (s,), normalised, to plans (p, t, a) within [-1, 1].
+`planners.proposals.followed` makes them from a policy."""
 
 
 @shown_short
 @dataclass(frozen=True)
 class Carry:
-    """One slot's memory. context: up to the observation that `action`, the last one, (a,) within
-    [-1, 1], answered. plan: (t, a), that which `action` began. steps: taken so far."""
+    """The memory of an `MpcAgent`."""
 
     context: Context
+    """What was seen up to the observation that `action` answered."""
+
     action: Tensor
+    """The last action, (a,) within [-1, 1]."""
+
     plan: Tensor
+    """The last plan (t, a), of which `action` is the first one."""
+
     steps: int
+    """Actions taken so far."""
 
 
 class MpcAgent(Described):
-    """Acts by planning. A step extends the context by what was seen, which encodes nothing again,
-    and costs a plan, which goes on from the last one.
+    """Acts by planning.
 
-    An agent is not told rewards. The history's are those that the model predicts for the actions
-    that were done, one step ahead of what was really seen.
+    A step extends the context by the new observation, which encodes nothing twice, and searches for
+    a plan, starting from the last one. An agent gets no rewards: those in its context are predicted
+    by the model for the actions that were executed, one step from what was really seen.
+
+    Args:
+        model: Predicts what follows actions.
+        spec: The embodiment, with a state and continuous actions.
+        normaliser: Of states.
+        planner: Which planner, and its settings.
+        objective: What a step is worth, from observations and actions in the simulator's units.
+            None: the predicted reward.
+        propose: Plans that are tried as well. None: that of the model's policy, if
+            `planner.policy_proposals` is set.
+        exploration: Std of the noise on actions when the agent explores, in half-ranges.
+        seed: Seed of what the agent and its model draw.
+        device: The model's device.
+
+    Raises:
+        UserError: The embodiment has no state or discrete actions.
     """
 
     prompted = False
@@ -76,12 +97,6 @@ class MpcAgent(Described):
         seed: int = 0,
         device: str | torch.device = "cpu",
     ):
-        """objective: what a step is worth, of observations and actions in the simulator's units;
-        None: the predicted reward. propose: plans to try beside the planner's own; None: that of
-        the model's policy, if `planner.policy_proposals`. exploration: std of what is added to
-        actions when the agent explores, in half-ranges. seed: of what it and its model draw.
-        device: the model's. Raises UserError for a body without a state or with discrete
-        actions."""
         if not spec.state_dimension:
             raise UserError(f"the embodiment {spec.embodiment!r} has no state; planning needs one")
         if spec.action.choices:
@@ -92,17 +107,18 @@ class MpcAgent(Described):
         self.model, self.spec, self.planner = model, spec, planner
         self.exploration, self.seed = exploration, seed
         self._propose, self._normaliser, self._device = propose, normaliser, torch.device(device)
-        self._objective = (
-            predicted_reward if objective is None else self._of_units(callable_objective(objective))
-        )
+        self._objective: StepValue = predicted_reward
+        if objective is not None:
+            self._objective = self._of_normalised(callable_objective(objective))
 
     def with_seed(self, seed: int) -> MpcAgent:
-        """The same agent with other draws, on the same weights."""
+        """Return an agent with the same weights that draws other random numbers."""
         other = copy(self)
         other.seed = seed
         return other
 
     def needs_observation(self, carry: Carry | None) -> bool:
+        """Return True: it plans at every step."""
         return True
 
     @torch.inference_mode()
@@ -114,16 +130,21 @@ class MpcAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. Raises UserError for a prompt, an observation that does not fit
-        or is not finite, or a model whose predictions are not finite whatever is done."""
+        """See `agents.base.Agent`.
+
+        Raises:
+            UserError: There is a prompt; the observation does not fit or is not finite; or the
+                model's predictions are not finite under any plan.
+        """
         refuse_prompt(prompt)
         require_carry(carry, Carry)
         if observation is None:
             raise UserError("act needs an observation")
         state, steps = self._state(observation), 0 if carry is None else carry.steps
+        # The order of draws is: nothing for the seed (a copy is asked), then plans, then the noise.
         generator = generator_of(self.seed, steps, self._device)
         context = self._context(carry, state, imagination_seed(generator))
-        start = self._nothing() if carry is None else moved_on(carry.plan)
+        start = self._idle_plan() if carry is None else moved_on(carry.plan)
         proposals = self._proposals(context, state)
         planned = plan(
             context, self.planner, generator, start, objective=self._objective, proposals=proposals
@@ -132,36 +153,38 @@ class MpcAgent(Described):
         if explore:
             noise = torch.randn(action.shape, generator=generator, device=self._device)
             action = (action + self.exploration * noise).clamp(-1, 1)
-        done = require_actions(action.cpu().numpy(), self.spec)
-        return self.spec.action.denormalise(done), Carry(context, action, planned, steps + 1)
+        executed = require_actions(action.cpu().numpy(), self.spec)
+        return self.spec.action.denormalise(executed), Carry(context, action, planned, steps + 1)
 
     def _context(self, carry: Carry | None, state: Float[Tensor, "s"], seed: int) -> Context:
-        """All that was seen and done, up to the present observation. seed: of what a model
-        draws."""
+        """Return the context up to the current observation. seed: of what the model draws."""
         if carry is None:
-            return self.model.encode(state[None], self._nothing()[:0], state.new_zeros(0))
+            return self.model.encode(state[None], self._idle_plan()[:0], state.new_zeros(0))
         generator = torch.Generator(self._device).manual_seed(seed)
+        # The last action is known, the reward it earned is not: the model's prediction stands in.
         predicted = carry.context.imagine(1, generator).step(carry.action[None])
         return carry.context.extended(carry.action, predicted.reward[0], state)
 
     def _proposals(
         self, context: Context, state: Float[Tensor, "s"]
     ) -> Float[Tensor, "p t a"] | None:
+        """Return the plans that are tried as well, if any."""
         if self._propose is not None:
             return self._propose(context, state)
         if isinstance(self.planner, SearchConfig) and self.planner.policy_proposals:
             return policy_proposal(context, horizon=self.planner.horizon)
         return None
 
-    def _nothing(self) -> Float[Tensor, "t a"]:
-        """A plan to do nothing: the middle of every action's range."""
+    def _idle_plan(self) -> Float[Tensor, "t a"]:
+        """Return a plan to do nothing: the middle of every action's range."""
         return torch.zeros(self.planner.horizon, self.spec.action.dimension, device=self._device)
 
     def _state(self, observation: Observation | None) -> Float[Tensor, "s"]:
+        """Return the normalised state on the model's device."""
         return torch.from_numpy(state_of(observation, self.spec, self._normaliser)).to(self._device)
 
-    def _of_units(self, objective: StepValue) -> StepValue:
-        """The objective for what the model sees."""
+    def _of_normalised(self, objective: StepValue) -> StepValue:
+        """Return an objective in simulator units as one of normalised observations and actions."""
         mean, std, low, high = (
             torch.tensor(values, dtype=torch.float32, device=self._device)
             for values in (
@@ -180,21 +203,24 @@ class MpcAgent(Described):
         return of_normalised
 
 
-def callable_objective(given: Any) -> StepValue:
-    """The objective. Raises UserError for what cannot be called with observations, actions and
-    rewards."""
-    objective: Any = given
+def callable_objective(objective: Any) -> StepValue:
+    """Return the objective.
+
+    Raises:
+        UserError: It cannot be called with observations, actions and rewards.
+    """
+    function: Any = objective  # `callable` would narrow its results to `object`
     expected = "expected a function of observations (n, s), actions (n, a) and rewards (n,)"
-    if not callable(given):
-        raise UserError(f"the objective is {given!r}; {expected}")
+    if not callable(objective):
+        raise UserError(f"the objective is {objective!r}; {expected}")
     try:
-        signature = inspect.signature(given)
+        signature = inspect.signature(objective)
     except ValueError:  # some functions in C have none
-        return objective
+        return function
     try:
         signature.bind(None, None, None)
     except TypeError as error:
         raise UserError(
             f"the objective cannot be called with three arguments ({error}); {expected}"
         ) from None
-    return objective
+    return function

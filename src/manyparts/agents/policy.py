@@ -1,5 +1,7 @@
-"""A trained model as an agent: a prompt is encoded once, a frame once, a chunk of actions planned
-at a time."""
+"""A trained policy as an agent.
+
+A prompt is encoded once, each frame is encoded once, and actions are planned in chunks.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,50 @@ from manyparts.objectives.system import System
 @shown_short
 @dataclass(frozen=True)
 class Carry:
-    """One slot's memory. prompt_tokens: of `prompt`, encoded once. past: observation and action
-    tokens of the steps before the current one, oldest first. visual, state: tokens of the current
-    step's observation. done: its actions so far, in [-1, 1]; planned: those that are still to come.
-    decisions: how many chunks were planned.
-    """
+    """The memory of a `PolicyAgent`. A step is a decision: one observation and its chunk."""
 
     prompt: Prompt | None
+    """The prompt of the episode; another one starts the memory again."""
+
     prompt_tokens: PromptTokens | None
+    """The tokens of `prompt`."""
+
     past: tuple[Tokens, ...] = ()
+    """Observation and action tokens of the steps before the current one, oldest first."""
+
     visual: Tensor | None = None
+    """Visual tokens (1, 1, v, d) of the current step; None before the first one."""
+
     state: Tensor | None = None
+    """State token (1, 1, d) of the current step; None before the first one."""
+
     done: tuple[np.ndarray, ...] = ()
+    """Actions of the current chunk that were taken, (a,) each, within [-1, 1]."""
+
     planned: tuple[np.ndarray, ...] = ()
+    """Actions of the current chunk that are still to come."""
+
     decisions: int = 0
+    """Number of chunks planned so far."""
 
 
 class PolicyAgent(Described):
-    """Acts with a system's behaviour cloning. Tokens of past frames are kept in `carry`, so that a
-    step costs the encoding of one frame and a pass of the decoder over the window; the decoder
-    reads the window anew because a sliding key-value cache would let it see farther back than it
-    did in training.
+    """Acts with a system's behaviour cloning.
+
+    Tokens of past frames are kept in `carry`, so a step costs the encoding of one frame and a pass
+    of the decoder over the window. The decoder reads the whole window each time: with a sliding
+    key-value cache it would see farther back than in training.
+
+    Args:
+        system: The trained model and its objectives.
+        info: The checkpoint's description.
+        embodiment: The embodiment to act for; None if the agent learned only one.
+        seed: Seed of exploration.
+        precision: Precision of matrix products. For "bf16" the weights that every decision uses are
+            rounded once, in `system` itself.
+
+    Raises:
+        UserError: The run learned no policy, or not for this embodiment, or the precision is none.
     """
 
     origin: Origin | None = None
@@ -67,19 +92,12 @@ class PolicyAgent(Described):
         seed: int = 0,
         precision: Precision = "fp32",
     ):
-        """embodiment: the one to act for, which may be left out where the agent learned but one.
-        precision: of matrix products; for bf16 the weights that every decision uses are rounded
-        here, in `system` itself. Raises UserError for an embodiment that it did not learn, or if it
-        learned no policy."""
         if precision not in get_args(Precision):
             raise UserError(
                 f"precision is {precision!r}; choices: {', '.join(get_args(Precision))}"
             )
-        policy = (
-            system.objectives["behaviour_cloning"]
-            if "behaviour_cloning" in system.objectives
-            else None
-        )
+        name = "behaviour_cloning"
+        policy = system.objectives[name] if name in system.objectives else None
         if not isinstance(policy, BehaviourCloning):
             raise UserError(
                 "this run learned no policy: it has no behaviour_cloning objective (a phase I run?)"
@@ -88,16 +106,17 @@ class PolicyAgent(Described):
         self.model: ControlTransformer = system.model
         self.info, self.seed = info, seed
         self.window = from_jsonable(WindowConfig, info.window)
-        place = embodiment_index(info, embodiment)
-        body, several = info.embodiments[place], len(info.embodiments) > 1
-        self.spec, self.environment = body.spec, body.environment
+        index = embodiment_index(info, embodiment)
+        learned, several = info.embodiments[index], len(info.embodiments) > 1
+        self.spec, self.environment = learned.spec, learned.environment
         self.prompted = self.model.prompt_encoder is not None
-        self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
-        self._slots = self.model.embodiments.slot_of(body.spec)
+        self._normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
+        self._slots = self.model.embodiments.slot_of(learned.spec)
         self._device = next(self.model.parameters()).device
-        self._embodiment = torch.tensor([place], device=self._device) if several else None
+        self._embodiment = torch.tensor([index], device=self._device) if several else None
         self._bf16 = precision == "bf16"
         if self._bf16:
+            # Not the prompt encoder: it runs once per episode, and in float32.
             for part in (
                 self.model.embedding,
                 self.model.blocks,
@@ -107,6 +126,7 @@ class PolicyAgent(Described):
                 _round_weights(part)
 
     def needs_observation(self, carry: Carry | None) -> bool:
+        """Return whether the last chunk is used up."""
         return carry is None or not carry.planned
 
     @torch.inference_mode()
@@ -118,32 +138,45 @@ class PolicyAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. prompt: a plain instruction will do. explore: sample from the
-        bins; a continuous policy has no spread to sample from.
+        """See `agents.base.Agent`.
 
-        Raises UserError for a prompt given to an unprompted agent, none given to a prompted one, or
-        an observation that does not fit the embodiment.
+        Args:
+            carry: The memory.
+            observation: The current observation.
+            prompt: A prompt or a plain instruction.
+            explore: Sample from the bins; a continuous policy has no distribution to sample from.
+
+        Raises:
+            UserError: There is a prompt but the agent takes none, or the other way around; or the
+                observation does not fit the embodiment.
         """
         prompt = Prompt.of(prompt)
         require_carry(carry, Carry)
+        # Another prompt in the middle of an episode starts the memory again.
         if carry is None or carry.prompt != prompt:
             with self._autocast():
                 carry = self._begin(prompt)
         if not carry.planned:
             with self._autocast():
                 carry = self._plan(carry, observation, explore)
+        # A new carry each time: the caller may keep the old one and act from it again.
         action, *planned = carry.planned
         carry = replace(carry, done=(*carry.done, action), planned=tuple(planned))
         return self.spec.action.denormalise(action), carry
 
     @torch.inference_mode()
     def attention(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Where each visual token looks in frames, of any of the agent's cameras: uint8 (n, h, w,
-        3) each.
+        """Return where each visual token looks.
 
-        Camera to float32 (n, tokens, maps, rows, columns): weights over the encoder's grid. Each
-        map sums to 1, and reads an equal part of its token's channels. Raises UserError for frames
-        that the agent does not take.
+        Args:
+            images: Frames of any of the agent's cameras, uint8 (n, h, w, 3) each.
+
+        Returns:
+            Camera to float32 (n, tokens, maps, rows, columns): weights over the encoder's grid.
+            Each map sums to 1, and reads an equal part of its token's channels.
+
+        Raises:
+            UserError: The agent does not take such frames.
         """
         for name, frames in images.items():
             expected = (*self.spec.cameras.get(name, ()), 3)
@@ -152,9 +185,10 @@ class PolicyAgent(Described):
                 or frames.shape[1:] != expected
                 or frames.dtype != np.uint8
             ):
-                taken = {camera: (*size, 3) for camera, size in self.spec.cameras.items()}
+                choices = {camera: (*size, 3) for camera, size in self.spec.cameras.items()}
                 raise UserError(
-                    f"frames of {name!r} are {frames.dtype} {frames.shape}; choices: n of uint8 {taken}"
+                    f"frames of {name!r} are {frames.dtype} {frames.shape}; "
+                    f"choices: n of uint8 {choices}"
                 )
         with self._autocast():
             return {
@@ -168,86 +202,95 @@ class PolicyAgent(Described):
             }
 
     def _begin(self, prompt: Prompt | None) -> Carry:
+        """Return the memory at an episode's start, with the prompt encoded."""
         if not self.prompted:
             refuse_prompt(prompt)
         if prompt is None and self.prompted:
             raise UserError('this agent needs a prompt, such as "open the drawer"')
         if prompt is None:
             return Carry(None, None)
-        return Carry(
-            prompt, self.model.encode_prompt((prompt,), self._pictures(prompt), self._embodiment)
-        )
+        images = self._prompt_images(prompt)
+        return Carry(prompt, self.model.encode_prompt((prompt,), images, self._embodiment))
 
-    def _pictures(self, prompt: Prompt) -> PromptImages | None:
-        """A prompt's pictures as a batch of one; None where this agent was trained on instructions
-        alone."""
-        window, shown = self.window, prompt.demonstration
-        for given, taken, name in (
+    def _prompt_images(self, prompt: Prompt) -> PromptImages | None:
+        """Return a prompt's images as a batch of one, laid out as in training.
+
+        None where this agent was trained on instructions alone.
+        """
+        window, demonstration = self.window, prompt.demonstration
+        for part, learned, name in (
             (prompt.goal, window.goal_image, "goal image"),
-            (shown, window.demonstration_frames, "demonstration"),
+            (demonstration, window.demonstration_frames, "demonstration"),
         ):
-            if given is not None and not taken:
+            if part is not None and not learned:
                 raise UserError(f"prompt has a {name}, but this agent was not trained on any")
-        places, contract = window.prompt_images, self.spec.action
-        if not places:
+        count, contract = window.prompt_images, self.spec.action
+        if not count:
             return None
+        # The goal image comes first, then the demonstration's frames.
         images = {
-            name: np.zeros((places, *size, 3), np.uint8) for name, size in self.spec.cameras.items()
+            name: np.zeros((count, *size, 3), np.uint8) for name, size in self.spec.cameras.items()
         }
-        action = np.zeros((places, window.chunk, contract.dimension), np.float32)
-        mask, told = np.zeros(places, bool), np.zeros(places, bool)
+        action = np.zeros((count, window.chunk, contract.dimension), np.float32)
+        mask, action_mask = np.zeros(count, bool), np.zeros(count, bool)
         if prompt.goal is not None:
             mask[0] = True
-        if shown is not None:
-            mask[1:], told[1:] = True, shown.action is not None
+        if demonstration is not None:
+            mask[1:], action_mask[1:] = True, demonstration.action is not None
         for name in images:
             if prompt.goal is not None:
-                images[name][0] = self._picture(prompt.goal, name)
-            if shown is not None:
-                images[name][1:] = self._picture(shown.images, name, window.demonstration_frames)
-        if shown is not None and shown.action is not None:
-            action[1:] = self._demonstrated(shown.action)
+                images[name][0] = self._prompt_pixels(prompt.goal, name)
+            if demonstration is not None:
+                images[name][1:] = self._prompt_pixels(
+                    demonstration.images, name, window.demonstration_frames
+                )
+        if demonstration is not None and demonstration.action is not None:
+            action[1:] = self._demonstrated(demonstration.action)
         return PromptImages(
             images={
                 self._slots[name]: rearrange(self._tensor(array), "f h w c -> 1 f c h w")
                 for name, array in images.items()
             },
             features={},
-            action=_widened(self._tensor(action), self.model.embodiments.action_dimension)[None],
+            action=_padded(self._tensor(action), self.model.embodiments.action_dimension)[None],
             mask=self._tensor(mask)[None],
-            action_mask=self._tensor(told)[None],
+            action_mask=self._tensor(action_mask)[None],
         )
 
-    def _picture(self, images: Mapping[str, np.ndarray], camera: str, *count: int) -> np.ndarray:
+    def _prompt_pixels(
+        self, images: Mapping[str, np.ndarray], camera: str, *count: int
+    ) -> np.ndarray:
+        """Return a camera's image in a prompt, or a number of images."""
         expected = (*count, *self.spec.cameras[camera], 3)
         if camera not in images or np.shape(images[camera]) != expected:
-            given = {name: np.shape(array) for name, array in images.items()}
+            shapes = {name: np.shape(array) for name, array in images.items()}
             raise UserError(
-                f"prompt has pictures {given}; this agent expects {camera!r} of shape {expected}"
+                f"prompt has images {shapes}; this agent expects {camera!r} of shape {expected}"
             )
         return pixels_of(images[camera], f"prompt's image of {camera!r}", expected)
 
-    def _demonstrated(self, given: np.ndarray) -> np.ndarray:
-        """A demonstration's actions, (n, k, a), normalised."""
+    def _demonstrated(self, actions: np.ndarray) -> np.ndarray:
+        """Return a demonstration's actions, (n, k, a), normalised."""
         expected = (self.window.demonstration_frames, self.window.chunk, self.spec.action.dimension)
-        action = np.asarray(given)
-        if (
-            action.shape != expected
-            or action.dtype.kind not in "fiub"
-            or not np.isfinite(action).all()
-        ):
+        action = np.asarray(actions)
+        is_numeric = action.dtype.kind in "fiub"
+        if action.shape != expected or not is_numeric or not np.isfinite(action).all():
             raise UserError(
-                f"demonstration has actions {action.dtype} {action.shape}; this agent expects finite numbers {expected}"
+                f"demonstration has actions {action.dtype} {action.shape}; "
+                f"this agent expects finite numbers {expected}"
             )
         return self.spec.action.normalise(action)
 
     def _plan(self, carry: Carry, observation: Observation | None, explore: bool) -> Carry:
-        """Take in one observation and plan the next chunk of actions."""
+        """Return the memory after one more observation, with the next chunk of actions planned."""
         past = carry.past
+        # The step before becomes past only now, when all actions of its chunk are known. It keeps
+        # the embedded observation, so no frame is encoded twice.
         if self.policy.history and carry.visual is not None and carry.state is not None:
             step = Tokens(carry.visual, carry.state, self._embed_actions(carry.done))
             past = (*past, step)[-self.policy.history :]
         visual, state = self._embed_observation(observation)
+        # Zeros stand in for the current step's action token, which its observation does not see.
         steps = [*past, Tokens(visual, state, torch.zeros_like(state))]
         window = Tokens(
             *(
@@ -271,8 +314,8 @@ class PolicyAgent(Described):
         )
 
     def _embed_observation(self, observation: Observation | None) -> tuple[Tensor, Tensor]:
-        """One frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
-        embedding, room = self.model.embedding, self.model.embodiments.state_dimension
+        """Return one frame's visual tokens (1, 1, v, d) and state token (1, 1, d)."""
+        embedding, dimension = self.model.embedding, self.model.embodiments.state_dimension
         images = {
             name: image_of(observation, name, size) for name, size in self.spec.cameras.items()
         }
@@ -284,21 +327,21 @@ class PolicyAgent(Described):
             ],
             dim=1,
         )
-        visual = F.pad(
-            visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1])
-        )  # an embodiment fills the first
-        real = torch.arange(room, device=state.device)[None] < state.shape[-1]
-        return visual[:, None], embedding.embed_state(_widened(state, room), real)
+        # An embodiment's cameras fill the first slots; the tokens of the others are zero.
+        visual = F.pad(visual, (0, 0, 0, self.model.visual_tokens - visual.shape[1]))
+        real = torch.arange(dimension, device=state.device)[None] < state.shape[-1]
+        return visual[:, None], embedding.embed_state(_padded(state, dimension), real)
 
     def _embed_actions(self, actions: tuple[np.ndarray, ...]) -> Tensor:
-        action = _widened(self._tensor(np.stack(actions)), self.model.embodiments.action_dimension)[
-            None, None
-        ]
+        """Return the token (1, 1, d) of a chunk of actions."""
+        chunk = _padded(self._tensor(np.stack(actions)), self.model.embodiments.action_dimension)
+        action = chunk[None, None]
         return self.model.action_embedding(
             action, torch.ones_like(action, dtype=torch.bool), self._embodiment
         )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
+        """Return an array on the model's device; torch reads no negative strides."""
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)
 
     def _autocast(self) -> torch.autocast:
@@ -306,7 +349,15 @@ class PolicyAgent(Described):
 
 
 def embodiment_index(info: CheckpointInfo, name: str | None) -> int:
-    """The place of an embodiment among those that a checkpoint knows."""
+    """Return the index of an embodiment among those of a checkpoint.
+
+    Args:
+        info: The checkpoint's description.
+        name: The embodiment; None for the only one.
+
+    Raises:
+        UserError: It was not learned, or it has to be named.
+    """
     learned = [each.spec.embodiment for each in info.trained]
     if name is None and len(learned) > 1:
         raise UserError(
@@ -320,11 +371,12 @@ def embodiment_index(info: CheckpointInfo, name: str | None) -> int:
 
 
 def _round_weights(part: nn.Module) -> None:
-    """Round to bfloat16 what autocast would round at every use."""
+    """Round the weights to bfloat16 that autocast would round at every use."""
     for module in part.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             module.to(torch.bfloat16)
 
 
-def _widened(values: Tensor, dimension: int) -> Tensor:
+def _padded(values: Tensor, dimension: int) -> Tensor:
+    """Return values with zeros behind them, up to the model's dimension."""
     return F.pad(values, (0, dimension - values.shape[-1]))

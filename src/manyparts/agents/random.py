@@ -1,5 +1,4 @@
-"""An agent that acts uniformly at random within its action contract: the floor every other agent
-must beat."""
+"""An agent that acts uniformly at random: the baseline that every other agent must beat."""
 
 from __future__ import annotations
 
@@ -14,14 +13,21 @@ from manyparts.core.spec import Spec
 
 @dataclass(frozen=True)
 class RandomCarry:
-    """step: actions taken so far in this episode."""
+    """The memory of a `RandomAgent`."""
 
     step: int
+    """Actions taken so far in this episode."""
 
 
 class RandomAgent(Described):
-    """Action number t of an episode is a pure function of (seed, t). It looks at nothing and needs
-    no prompt."""
+    """Draws actions within the action contract; it reads no observation and no prompt.
+
+    Action number t of an episode is a pure function of (seed, t).
+
+    Args:
+        spec: The embodiment.
+        seed: Seed of the actions.
+    """
 
     prompted = False
 
@@ -30,6 +36,7 @@ class RandomAgent(Described):
         self.seed = seed
 
     def needs_observation(self, carry: RandomCarry | None) -> bool:
+        """Return False."""
         return False
 
     def act(
@@ -40,9 +47,10 @@ class RandomAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, RandomCarry]:
-        """A uniform action, float32 (a,), whether or not it is told to explore."""
+        """Return a uniform action, float32 (a,), whether or not it explores, and the new carry."""
         step = 0 if carry is None else carry.step
         contract = self.spec.action
+        # The counter's upper bits are the step's own: no two steps share random numbers.
         uniform = np.random.Generator(np.random.Philox(key=self.seed, counter=step << 64)).uniform(
             -1, 1, contract.dimension
         )

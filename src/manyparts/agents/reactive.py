@@ -1,4 +1,4 @@
-"""A policy over one vector a frame: it sees the present, remembers nothing and is told nothing."""
+"""A policy over one vector per frame: it reads the current observation only, and no prompt."""
 
 from __future__ import annotations
 
@@ -23,11 +23,21 @@ from manyparts.objectives.representations.behaviour_cloning import EmbeddingClon
 from manyparts.objectives.system import System
 
 Carry = tuple[np.ndarray, ...]
+"""The actions of the last chunk that are still to come, within [-1, 1]."""
 
 
 class ReactiveAgent(Described):
-    """Acts with a representation's behaviour cloning. `carry` holds the actions of the chunk that
-    are still to come."""
+    """Acts with a representation's behaviour cloning.
+
+    Args:
+        system: The trained model and its objectives.
+        info: The checkpoint's description.
+        embodiment: See `PolicyAgent`.
+        precision: Precision of matrix products.
+
+    Raises:
+        UserError: The run learned no policy, or not for this embodiment.
+    """
 
     prompted = False
     origin: Origin | None = None
@@ -40,27 +50,24 @@ class ReactiveAgent(Described):
         embodiment: str | None = None,
         precision: Precision = "fp32",
     ):
-        """embodiment, precision: see `PolicyAgent`. Raises UserError if the run learned no
-        policy."""
-        policy = (
-            system.objectives["behaviour_cloning"]
-            if "behaviour_cloning" in system.objectives
-            else None
-        )
+        name = "behaviour_cloning"
+        policy = system.objectives[name] if name in system.objectives else None
         if not isinstance(policy, EmbeddingCloning):
             raise UserError(
-                "this run learned no policy: it has no behaviour_cloning objective (only a representation?)"
+                "this run learned no policy: it has no behaviour_cloning objective "
+                "(only a representation?)"
             )
         self.system, self.policy, self.info = system.eval(), policy, info
         self.model: Representation = system.model
         self.window = from_jsonable(WindowConfig, info.window)
-        body = info.embodiments[embodiment_index(info, embodiment)]
-        self.spec, self.environment = body.spec, body.environment
-        self._normaliser = StateNormaliser.of(body.statistics, body.spec.state_dimension)
+        learned = info.embodiments[embodiment_index(info, embodiment)]
+        self.spec, self.environment = learned.spec, learned.environment
+        self._normaliser = StateNormaliser.of(learned.statistics, learned.spec.state_dimension)
         self._device = next(system.parameters()).device
         self._bf16 = precision == "bf16"
 
     def needs_observation(self, carry: Carry | None) -> bool:
+        """Return whether the last chunk is used up."""
         return not carry
 
     @torch.inference_mode()
@@ -72,20 +79,24 @@ class ReactiveAgent(Described):
         *,
         explore: bool,
     ) -> tuple[np.ndarray, Carry]:
-        """See `agents.base.Agent`. Raises UserError for a prompt, or an observation that does not
-        fit."""
+        """See `agents.base.Agent`.
+
+        Raises:
+            UserError: There is a prompt, or the observation does not fit.
+        """
         refuse_prompt(prompt)
         require_carry(carry, tuple)
         if not carry:
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
                 chunk = self.policy.decide(self._embedded(observation))
+            # (1, 1, k a) to (k, a).
             actions = chunk.view(self.window.chunk, -1).float().cpu().numpy()
             carry = tuple(require_actions(actions, self.spec))
         action, *planned = carry
         return self.spec.action.denormalise(action), tuple(planned)
 
     def _embedded(self, observation: Observation | None) -> torch.Tensor:
-        """(1, 1, e)."""
+        """Return the embedding of an observation: (1, 1, e)."""
         if self.model.config.sees == "state":
             return self._tensor(state_of(observation, self.spec, self._normaliser))[None, None]
         tokens = []
@@ -95,4 +106,5 @@ class ReactiveAgent(Described):
         return torch.cat(tokens, dim=-1)
 
     def _tensor(self, array: Any) -> torch.Tensor:
+        """Return an array on the model's device; torch reads no negative strides."""
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self._device)

@@ -1,5 +1,9 @@
-"""Chunks of actions to tokens and back: continuous values, bins decoded at their centres, or
-discrete choices."""
+"""Chunks of actions to tokens and back: real values, bins, or discrete choices.
+
+Dimensions: b rows, t steps, k actions per chunk, a numbers per action, v parameters per number,
+d numbers per token, f features. `embodiment` is each row's index in the model's `EmbodimentSet`,
+int64 (b,), or None where there is only one.
+"""
 
 from __future__ import annotations
 
@@ -20,48 +24,58 @@ from manyparts.nn.routing import by_row
 
 @dataclass(frozen=True)
 class ContinuousActionConfig:
-    """Actions as real numbers, learned by a Huber loss whose corner is at `huber` (in units of half
-    the range)."""
+    """Actions as real numbers, learned by a Huber loss."""
 
     huber: float = 0.1
+    """Error at which the loss turns from square to linear, in half-ranges of an action; above 0."""
 
 
 @dataclass(frozen=True)
 class BinnedActionConfig:
-    """Actions as bins a dimension, learned by cross-entropy. mu: mu-law companding, 0 for none.
-
-    soft_targets: the std, in bins, of a Gaussian over bins as target; 0 for one hot.
-    """
+    """Each number of an action as one of several bins, learned by cross-entropy."""
 
     bins: int = 256
+    """Number of bins per number."""
+
     mu: float = 1.7
+    """Strength of the mu-law, which makes bins near zero finer; 0 for uniform bins."""
+
     soft_targets: float = 0.0
+    """Std, in bins, of the Gaussian over bins that is the target; 0 for a one-hot target."""
 
 
 ActionConfig = ContinuousActionConfig | BinnedActionConfig
 
 
 def fitted(config: ActionConfig, contract: ActionContract) -> ActionConfig:
-    """The configuration for a contract: of discrete actions every choice is a bin, whatever is
-    configured, so that they are embedded by a table and learned by cross-entropy (see
-    `ActionContract.discrete`)."""
+    """Return the config to use for an action contract.
+
+    For discrete actions every choice is a bin, whatever is configured, so that choices are embedded
+    by a table and learned by cross-entropy; see `ActionContract.discrete`.
+    """
     return BinnedActionConfig(bins=len(contract.choices), mu=0.0) if contract.choices else config
 
 
-class ActionEmbedding(nn.Module):
-    """A chunk of k actions to one token; actions that are not real take no part.
+def _bins_of(config: ActionConfig) -> Bins | None:
+    """Return the bins of a config; None for real numbers."""
+    return Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
 
-    Bins are embedded a dimension, squashed by tanh, joined and projected, as in DualMind.
+
+class ActionEmbedding(nn.Module):
+    """A chunk of k actions to one token.
+
+    Each number's bin is embedded, squashed by tanh, joined with the others and projected, as in
+    DualMind. Real numbers go through a small network. Padding takes no part.
     """
 
     def __init__(self, config: ActionConfig, width: int, *, chunk: int, dimension: int):
         super().__init__()
-        self.bins = (
-            Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
-        )
+        self.bins = _bins_of(config)
         self.dimension = dimension
         values = chunk * dimension
         if isinstance(config, BinnedActionConfig):
+            # The parts together are about as wide as the token, but never too narrow to tell bins
+            # apart.
             part = max(width // values, 4)
             self.tables = nn.Parameter(torch.randn(values, config.bins, part) * 0.02)
             self.project: nn.Module = nn.Linear(values * part, width)
@@ -74,25 +88,30 @@ class ActionEmbedding(nn.Module):
         real: Bool[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t d"]:
-        """action: in [-1, 1]. real: real actions and real dimensions. embodiment: see
-        `ActionEmbeddings`."""
-        values, real = (
-            rearrange(action, "b t k a -> b t (k a)"),
-            rearrange(real, "b t k a -> b t (k a)"),
-        )
+        """Return a token per chunk.
+
+        Args:
+            action: Within [-1, 1].
+            real: Actions and dimensions that are not padding.
+            embodiment: Not used; see `ActionEmbeddings`.
+        """
+        values = rearrange(action, "b t k a -> b t (k a)")
+        real = rearrange(real, "b t k a -> b t (k a)")
         if self.bins is None:
+            # The mask is an input as well: zero may be an action, or none.
             return self.project(torch.cat([values * real, real.to(values.dtype)], dim=-1))
         index = self.bins.encode(values)
-        embedded = (
-            self.tables[torch.arange(index.shape[-1], device=index.device), index].tanh()
-            * real[..., None]
-        )
+        # tables is (values, bins, part): number i looks its bin up in table i.
+        number = torch.arange(index.shape[-1], device=index.device)
+        embedded = self.tables[number, index].tanh() * real[..., None]
         return self.project(rearrange(embedded, "b t v e -> b t (v e)"))
 
 
 class ActionEmbeddings(nn.Module):
-    """An `ActionEmbedding` for each of several embodiments: every row goes through its own, without
-    its padding."""
+    """An `ActionEmbedding` for each of several embodiments.
+
+    Every row goes through its own one, without the padding to the largest embodiment.
+    """
 
     def __init__(self, embeddings: Sequence[ActionEmbedding]):
         super().__init__()
@@ -104,9 +123,10 @@ class ActionEmbeddings(nn.Module):
         real: Bool[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None,
     ) -> Float[Tensor, "b t d"]:
-        """embodiment: each row's."""
+        """Return a token per chunk; see `ActionEmbedding.forward`."""
 
         def embed(number: int, rows: Tensor) -> Tensor:
+            # An embodiment's own dimensions come first, padding last.
             own = self.of[str(number)]
             return own(action[rows, ..., : own.dimension], real[rows, ..., : own.dimension])
 
@@ -114,10 +134,10 @@ class ActionEmbeddings(nn.Module):
 
 
 class ActionHead(nn.Module):
-    """Features to a chunk of k actions: `forward` gives parameters, `loss` compares them, `decode`
-    makes actions.
+    """Features to a chunk of k actions.
 
-    embodiment: see `ActionHeads`.
+    `forward` returns parameters of actions; `loss` compares them with actions; `decode` turns them
+    into actions. The argument `embodiment` is not used; see `ActionHeads`.
     """
 
     def __init__(
@@ -125,17 +145,16 @@ class ActionHead(nn.Module):
     ):
         super().__init__()
         self.config, self.chunk, self.dimension = config, chunk, dimension
-        self.bins = (
-            Bins(config.bins, mu=config.mu) if isinstance(config, BinnedActionConfig) else None
-        )
+        self.bins = _bins_of(config)
         self.values = config.bins if isinstance(config, BinnedActionConfig) else 1
         self.layers = mlp([width, hidden, chunk * dimension * self.values])
 
     def forward(
         self, features: Float[Tensor, "b t f"], embodiment: Int[Tensor, "b"] | None = None
     ) -> Float[Tensor, "b t k a v"]:
-        """v: the logits of an action's bins, or its one value."""
+        """Return the logits of each number's bins, or its one value."""
         return rearrange(
+            # The order of a chunk's outputs, (k a v), stands in checkpoints.
             self.layers(features),
             "b t (k a v) -> b t k a v",
             k=self.chunk,
@@ -149,19 +168,21 @@ class ActionHead(nn.Module):
         action: Float[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """Huber loss (divided by its corner, so that far errors cost as their absolute value), or
-        cross-entropy."""
+        """Return the Huber loss or the cross-entropy, unreduced."""
         if isinstance(self.config, ContinuousActionConfig):
             corner = self.config.huber
+            # Divided by the corner, large errors cost their absolute value, whatever the corner is.
             return (
                 F.huber_loss(parameters[..., 0].float(), action, reduction="none", delta=corner)
                 / corner
             )
         assert self.bins is not None
-        logits = parameters.float().log_softmax(dim=-1)
+        # In float32 also under autocast, where bfloat16 would round small probabilities away.
+        log_probabilities = parameters.float().log_softmax(dim=-1)
         if self.config.soft_targets:
-            return -(self.bins.soft_targets(action, self.config.soft_targets) * logits).sum(-1)
-        return -logits.gather(-1, self.bins.encode(action)[..., None])[..., 0]
+            targets = self.bins.soft_targets(action, self.config.soft_targets)
+            return -(targets * log_probabilities).sum(-1)
+        return -log_probabilities.gather(-1, self.bins.encode(action)[..., None])[..., 0]
 
     def decode(
         self,
@@ -169,37 +190,45 @@ class ActionHead(nn.Module):
         generator: torch.Generator | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
-        """The action, in [-1, 1]; the most likely bin's centre, or with a generator a sample of the
-        bins."""
+        """Return actions within [-1, 1].
+
+        Args:
+            parameters: Of `forward`.
+            generator: Draws bins by their probabilities. None: the most likely bins are taken. Real
+                numbers are never drawn.
+            embodiment: Not used.
+        """
         if self.bins is None:
             return parameters[..., 0].clamp(-1, 1)
         if generator is None:
             return self.bins.decode(parameters.argmax(dim=-1))
         probabilities = parameters.float().softmax(dim=-1)
+        # `multinomial` takes rows: every number of every action is one.
         index = torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator)
         return self.bins.decode(index.view(parameters.shape[:-1]))
 
 
 class ActionHeads(nn.Module):
-    """An `ActionHead` for each of several embodiments: every row goes through its own.
+    """An `ActionHead` for each of several embodiments: every row goes through its own one.
 
-    Parameters, losses and actions are padded with zeros to the largest; padding of `action` is not
-    read. embodiment: each row's.
+    Parameters, losses and actions are padded with zeros to the largest embodiment. The padding of
+    `action` is not read.
     """
 
     def __init__(self, heads: Sequence[ActionHead]):
         super().__init__()
         self.of = _numbered(heads)
-        self.dimension, self.values = (
-            max(head.dimension for head in heads),
-            max(head.values for head in heads),
-        )
+        self.dimension = max(head.dimension for head in heads)
+        self.values = max(head.values for head in heads)
 
     def forward(
         self, features: Float[Tensor, "b t f"], embodiment: Int[Tensor, "b"] | None
     ) -> Float[Tensor, "b t k a v"]:
+        """Return padded parameters; see `ActionHead.forward`."""
+
         def predict(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
+            # `pad` counts from the last dimension: first v, then a, each (before, after).
             padding = (0, self.values - own.values, 0, self.dimension - own.dimension)
             return F.pad(own(features[rows]), padding)
 
@@ -211,11 +240,13 @@ class ActionHeads(nn.Module):
         action: Float[Tensor, "b t k a"],
         embodiment: Int[Tensor, "b"] | None,
     ) -> Float[Tensor, "b t k a"]:
-        """Each row's in the units of its own head."""
+        """Return padded losses, each row's in the units of its own head."""
 
         def compare(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
-            loss = own.loss(self._own(own, parameters[rows]), action[rows, ..., : own.dimension])
+            loss = own.loss(
+                self._unpadded(own, parameters[rows]), action[rows, ..., : own.dimension]
+            )
             return F.pad(loss, (0, self.dimension - own.dimension))
 
         return by_row(embodiment, len(self.of), compare)
@@ -226,12 +257,12 @@ class ActionHeads(nn.Module):
         generator: torch.Generator | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t k a"]:
+        """Return padded actions; see `ActionHead.decode`."""
+
         def act(number: int, rows: Tensor) -> Tensor:
             own = self._head(number)
-            return F.pad(
-                own.decode(self._own(own, parameters[rows]), generator),
-                (0, self.dimension - own.dimension),
-            )
+            action = own.decode(self._unpadded(own, parameters[rows]), generator)
+            return F.pad(action, (0, self.dimension - own.dimension))
 
         return by_row(embodiment, len(self.of), act)
 
@@ -241,10 +272,14 @@ class ActionHeads(nn.Module):
         return head
 
     @staticmethod
-    def _own(head: ActionHead, parameters: Tensor) -> Tensor:
+    def _unpadded(head: ActionHead, parameters: Tensor) -> Tensor:
+        """Return a head's own part of padded parameters."""
         return parameters[..., : head.dimension, : head.values]
 
 
 def _numbered(modules: Sequence[nn.Module]) -> nn.ModuleDict:
-    """Not a list, whose members are taken for repeated blocks to compile."""
+    """Return modules by their numbers.
+
+    Not a `ModuleList`: training compiles the members of those as repeated blocks.
+    """
     return nn.ModuleDict({str(number): module for number, module in enumerate(modules)})

@@ -1,5 +1,4 @@
-"""Checkpoints of weights: a folder with config.json and model.safetensors, written whole and read
-strictly."""
+"""Checkpoints: folders with config.json and model.safetensors, which are written atomically."""
 
 from __future__ import annotations
 
@@ -32,72 +31,88 @@ from manyparts.models.run_files import CONFIG, WEIGHTS
 from manyparts.models.run_files import SHIPPED as SHIPPED
 from manyparts.models.run_files import resolve as resolve
 
-_NAMED = 5
+_MAX_NAMES = 5  # in an error
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What weights need beside them to act, and where they come from.
-
-    embodiments: in the order of the weights. model, objectives, window: configs as plain JSON
-    values. provenance: commit, versions, dataset fingerprint, seed and so on, as JSON values.
-    """
+    """What is needed next to weights in order to act, and where the weights come from."""
 
     embodiments: tuple[Embodiment, ...]
+    """In the order of the weights."""
+
     model: Mapping[str, Any]
+    """The model's config, as JSON values."""
+
     objectives: Mapping[str, Any]
+    """Configs of the objectives by their names, as JSON values."""
+
     window: Mapping[str, Any]
+    """The config of windows, as JSON values."""
+
     provenance: Mapping[str, Any]
+    """Commit, versions, dataset fingerprint, seed and so on, as JSON values."""
 
     def __repr__(self) -> str:
-        bodies = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
-        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {bodies})"
+        summaries = "; ".join(embodiment.spec.summary() for embodiment in self.embodiments)
+        return f"CheckpointInfo({self.model.get('type')} of {len(self.tasks)} tasks; {summaries})"
 
     @property
     def embodiment_set(self) -> EmbodimentSet:
-        """The embodiments as the model knows them."""
+        """The embodiments as one set, as the model sees them."""
         return EmbodimentSet(tuple(embodiment.spec for embodiment in self.embodiments))
 
     def embodiment_of(self, spec: Spec, complaint: str) -> Embodiment:
-        """The one of this spec; see `EmbodimentSet.index`."""
+        """Return the embodiment of a spec; see `EmbodimentSet.index`."""
         return self.embodiments[self.embodiment_set.index(spec, complaint)]
 
     @property
     def tasks(self) -> tuple[TaskEntry, ...]:
-        """Those trained on, of all embodiments."""
-        return tuple(task for embodiment in self.embodiments for task in embodiment.tasks)
+        """The tasks that were trained on, of all embodiments."""
+        tasks: list[TaskEntry] = []
+        for embodiment in self.embodiments:
+            tasks += embodiment.tasks
+        return tuple(tasks)
 
     @property
     def trained(self) -> tuple[Embodiment, ...]:
-        """The embodiments that this run was trained with: of several those with tasks."""
+        """The embodiments that this run was trained with: of several, those with tasks."""
+        # A fine-tuning run keeps the embodiments of the run before it, as it has their weights, but
+        # without tasks. A single embodiment may have no tasks on record.
         alone = len(self.embodiments) == 1
         return tuple(embodiment for embodiment in self.embodiments if alone or embodiment.tasks)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the content of config.json."""
         own = {item.name: getattr(self, item.name) for item in fields(self)}
         return own | {"embodiments": [embodiment.to_dict() for embodiment in self.embodiments]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CheckpointInfo:
-        """The inverse of `to_dict`. Raises KeyError or UserError where something is missing or does
-        not fit."""
-        known = (
-            values["embodiments"] if "spec" not in values else [values]
-        )  # before mixtures there was but one
+        """Invert `to_dict`.
+
+        Raises:
+            KeyError: Something is missing.
+            UserError: Something does not fit.
+        """
+        # Before runs could have several embodiments, the one stood in the file itself.
+        embodiments = values["embodiments"] if "spec" not in values else [values]
         own = {item.name: values[item.name] for item in fields(cls) if item.name != "embodiments"}
-        return cls(embodiments=tuple(map(Embodiment.from_dict, known)), **own)
+        return cls(embodiments=tuple(map(Embodiment.from_dict, embodiments)), **own)
 
 
 def save_checkpoint(folder: str | Path, module: nn.Module, info: CheckpointInfo) -> None:
-    """Write the module's weights and `info` to `folder`, all or nothing; what it held is
-    replaced."""
+    """Write weights and `info` to a folder, all or nothing. What it held is replaced."""
     with fresh_checkpoint(folder) as temporary:
         write_checkpoint(temporary, module.state_dict(), info)
 
 
 def load_info(folder: str | Path) -> CheckpointInfo:
-    """What a checkpoint folder says of itself. Raises UserError naming the file that is missing or
-    torn."""
+    """Return the description of a checkpoint folder.
+
+    Raises:
+        UserError: The file is missing or damaged; the error names it.
+    """
     path = Path(folder) / CONFIG
     try:
         return CheckpointInfo.from_dict(json.loads(path.read_text(encoding="utf-8")))
@@ -116,34 +131,44 @@ def load_weights(
     may_miss: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> set[str]:
-    """Copy the weights of a checkpoint folder into `module`, on whatever device it is; the names of
-    all that it has.
+    """Copy the weights of a checkpoint folder into `module`, whatever device it is on.
 
-    may_miss: patterns of names that the checkpoint may lack, whose fresh values stay. ignore:
-    patterns of names that only the checkpoint has. Raises UserError listing all other missing,
-    unexpected and mis-shaped weights; the module is then unchanged.
+    Args:
+        module: Is unchanged if there is an error.
+        folder: The checkpoint.
+        may_miss: Patterns of names that the checkpoint may lack; the module's values stay.
+        ignore: Patterns of names that only the checkpoint has.
+
+    Returns:
+        Names of the weights that were copied.
+
+    Raises:
+        UserError: Any other weights are missing, unexpected or of another shape; all are listed.
     """
-    path, ours = Path(folder) / WEIGHTS, module.state_dict()
-    theirs = read_weights(path)
-    missing = [name for name in ours if name not in theirs and not matches(name, may_miss)]
-    unexpected = [name for name in sorted(theirs) if name not in ours and not matches(name, ignore)]
-    shared = {name: theirs[name] for name in ours if name in theirs}
-    shapes = {
-        name: (tuple(tensor.shape), tuple(ours[name].shape)) for name, tensor in shared.items()
-    }
-    misshaped = [
-        f"{name} {there} for {here}" for name, (there, here) in shapes.items() if there != here
-    ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    if complaints := [f"{kind}: {_some(names)}" for kind, names in found.items() if names]:
+    path, own = Path(folder) / WEIGHTS, module.state_dict()
+    saved = read_weights(path)
+    missing = [name for name in own if name not in saved and not matches(name, may_miss)]
+    unexpected = [name for name in sorted(saved) if name not in own and not matches(name, ignore)]
+    common = {name: saved[name] for name in own if name in saved}
+    misshaped = []
+    for name, tensor in common.items():
+        saved_shape, own_shape = tuple(tensor.shape), tuple(own[name].shape)
+        if saved_shape != own_shape:
+            misshaped.append(f"{name} {saved_shape} for {own_shape}")
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    if complaints := [f"{kind}: {_some(names)}" for kind, names in problems.items() if names]:
         raise UserError(f"{path} does not fit the model; {'; '.join(complaints)}")
-    module.load_state_dict(shared, strict=False)
-    return set(shared)
+    # torch's own check is off because the checks above are stricter and know the exceptions.
+    module.load_state_dict(common, strict=False)
+    return set(common)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file. Raises UserError naming the file if it is missing or
-    torn."""
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        UserError: The file is missing or damaged; the error names it.
+    """
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
@@ -153,22 +178,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a parameter's name fits one of the shell-style patterns."""
+    """Return whether a parameter's name matches one of the shell-style patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @contextlib.contextmanager
 def fresh_checkpoint(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder to fill, which takes the name `folder` when the block ends well and goes
-    when it does not.
+    """Return a temporary folder to fill, as a context manager.
 
-    Raises UserError if the disk is full.
+    When the block ends without an error, it becomes `folder`; otherwise it is deleted.
+
+    Raises:
+        UserError: The disk is full.
     """
     folder = Path(folder)
     temporary = temporary_folder(folder)
     try:
         yield temporary
         _flush_to_disk(temporary)
+        # A folder that is not empty cannot be renamed over: it is moved out of the way first.
         if not rename_into_place(temporary, folder):
             replace_folder(temporary, folder)
     except OSError as error:
@@ -184,14 +212,19 @@ def write_checkpoint(folder: Path, weights: Mapping[str, Tensor], info: Checkpoi
     except SafetensorError as error:
         raise _as_os_error(error) from error
     (folder / CONFIG).write_text(json.dumps(info.to_dict(), indent=1), encoding="utf-8")
-    shutil.copymode(folder / CONFIG, folder / WEIGHTS)  # safetensors writes for the owner alone
+    # safetensors makes its file readable for the owner alone.
+    shutil.copymode(folder / CONFIG, folder / WEIGHTS)
 
 
 def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors, no two of which share memory: tied weights are written twice."""
+    """Return contiguous tensors of which no two share memory, as safetensors demands.
+
+    Tied weights are copied, and so written twice.
+    """
     seen: set[int] = set()
     apart = {}
     for name, tensor in weights.items():
+        # By storage, since two views of one tensor have addresses of their own.
         address = tensor.untyped_storage().data_ptr()
         apart[name] = tensor.detach().clone() if address in seen else tensor.detach()
         apart[name] = apart[name].contiguous()
@@ -200,21 +233,25 @@ def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _as_os_error(error: SafetensorError) -> Exception:
-    """safetensors tells of a disk that refuses (full, over quota) in words only."""
+    """Return the OSError in an error of safetensors, if it is one.
+
+    When a disk refuses (full, over quota), safetensors says so in words only.
+    """
     number = re.search(r"os error (\d+)", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def _flush_to_disk(folder: Path) -> None:
-    """So that a name never stands for content which a power failure takes away."""
+    """Make sure that a power failure after the renaming loses no content."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    """Return the first few names, and how many there are besides."""
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
 def _first_line(error: BaseException) -> str:

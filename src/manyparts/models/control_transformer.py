@@ -1,19 +1,20 @@
-"""The control transformer: observations and actions of several steps, one token stream, an optional
-prompt.
+"""The control transformer: several steps and an optional prompt as one stream of tokens.
 
-A step is the visual tokens of every camera, one state token and one action token. Parameters only;
-what is learned from the outputs stands in `objectives`.
+A step is the visual tokens of every camera, one state token and one action token. The module holds
+parameters only; what is learned from the outputs is defined in `objectives`.
 
-`embodiment`, wherever it is an argument, tells each row's body: int64 (b,), its place in the
-model's `EmbodimentSet`, or None where that has but one.
+Dimensions: b rows, t steps, v visual tokens, o = v + 1 observation tokens, n = v + 2 tokens per
+step, d numbers per token. `embodiment` is each row's index in the model's `EmbodimentSet`, int64
+(b,), or None where there is only one.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from einops import pack, rearrange, unpack
+from einops import rearrange
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,46 +29,59 @@ from manyparts.models.actions import (
     ContinuousActionConfig,
     fitted,
 )
-from manyparts.models.encoders import (
-    ConvEncoder,
-    ConvEncoderConfig,
-    EncoderConfig,
-    ViT,
-    build_encoder,
-)
+from manyparts.models.base import ImageModel
+from manyparts.models.encoders import ConvEncoderConfig, EncoderConfig
+from manyparts.models.observation_embedding import ObservationEmbedding
 from manyparts.models.pretrained import load_encoders
 from manyparts.models.prompts import ImageTokens, PromptConfig, PromptEncoder, PromptTokens
 from manyparts.nn.masks import AttentionPattern, attention_pattern, with_prefix, without_absent
-from manyparts.nn.mlp import mlp
-from manyparts.nn.named import NamedModules
-from manyparts.nn.token_learner import TokenLearner
 from manyparts.nn.transformer import Block, CrossBlock
 
 
 @dataclass(frozen=True)
 class ControlTransformerConfig:
-    """Sizes of a control transformer. token_maps: attention maps a visual token. prompt: None for
-    an unprompted one."""
+    """Sizes of a control transformer."""
 
     encoder: EncoderConfig = ConvEncoderConfig()
+    """Image encoder of every camera."""
+
     visual_tokens: int = 4
+    """Visual tokens per camera's frame."""
+
     token_maps: int = 4
+    """Attention maps per visual token."""
+
     width: int = 128
+    """Numbers per token; a multiple of `heads`."""
+
     layers: int = 3
+    """Number of transformer layers."""
+
     heads: int = 4
+    """Attention heads per layer."""
+
     dropout: float = 0.0
+    """Dropout probability, from 0 to less than 1."""
+
     action: ActionConfig = ContinuousActionConfig()
+    """How actions are represented: as real numbers or as bins."""
+
     prompt: PromptConfig | None = None
+    """How prompts are read; None for a model that reads no prompts."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What goes into the decoder, or comes out. visual: (b, t, v, d), state and action: (b, t,
-    d)."""
+    """The tokens of several steps: the decoder's input or output."""
 
     visual: Float[Tensor, "b t v d"]
+    """Of all cameras."""
+
     state: Float[Tensor, "b t d"]
+    """One per step."""
+
     action: Float[Tensor, "b t d"]
+    """One per step, for its chunk of actions."""
 
     @property
     def observation(self) -> Float[Tensor, "b t o d"]:
@@ -75,114 +89,23 @@ class Tokens:
         return torch.cat([self.visual, self.state[:, :, None]], dim=2)
 
 
-class ObservationEmbedding(nn.Module):
-    """Images and state to observation tokens; a camera's frame becomes a few visual tokens.
+class ControlTransformer(nn.Module, ImageModel):
+    """See the module.
 
-    Cameras of several embodiments in one slot share their encoder. tokens: bool (embodiments, o),
-    those that each has.
-    """
+    Each embodiment has its own embedding of actions and of a token's position in a step; the latter
+    also shows the model which embodiment it is. Tokens that an embodiment lacks are attended to by
+    no other token and come out as zeros.
 
-    tokens: Tensor
-
-    def __init__(self, config: ControlTransformerConfig, embodiments: EmbodimentSet):
-        super().__init__()
-        self.cameras, self.num_tokens, self.width = (
-            tuple(embodiments.slots),
-            config.visual_tokens,
-            config.width,
-        )
-        encoders = {
-            name: build_encoder(config.encoder, size) for name, size in embodiments.slots.items()
-        }
-        self.encoders = NamedModules(encoders)
-        self.token_learners = NamedModules(
-            {
-                name: TokenLearner(encoder.width, config.visual_tokens, maps=config.token_maps)
-                for name, encoder in encoders.items()
-            }
-        )
-        self.projections = NamedModules(
-            {name: nn.Linear(encoder.width, config.width) for name, encoder in encoders.items()}
-        )
-        self.state = mlp([2 * embodiments.state_dimension, config.width, config.width])
-        repeats = torch.tensor([config.visual_tokens] * len(self.cameras) + [1])
-        present = torch.from_numpy(embodiments.present).repeat_interleave(repeats, dim=1)
-        self.register_buffer("tokens", present, persistent=False)
-        self.all_tokens = bool(embodiments.present.all())
-
-    def visual(self, images: UInt8[Tensor, "n c h w"], camera: str) -> Float[Tensor, "n v d"]:
-        """The visual tokens of frames of one camera."""
-        patches = self.encoders[camera](images)
-        return self.projections[camera](self.token_learners[camera](patches))
-
-    def real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "r o"]:
-        """Which observation tokens are there: a row each (r = b), or one for all rows alike."""
-        return self.tokens if embodiment is None else self.tokens[embodiment]
-
-    def attention(
-        self, images: UInt8[Tensor, "n c h w"], camera: str
-    ) -> Float[Tensor, "n v m rows columns"]:
-        """Where the visual tokens of frames of one camera look: each of a token's maps sums to 1
-        over the grid."""
-        encoder, token_learner = self.encoders[camera], self.token_learners[camera]
-        assert isinstance(encoder, ConvEncoder | ViT) and isinstance(token_learner, TokenLearner)
-        return token_learner.attention(encoder(images)).unflatten(-1, encoder.grid)
-
-    def embed_visual(
-        self, batch: Batch | PromptImages, embodiment: Int[Tensor, "b"] | None = None
-    ) -> Float[Tensor, "b t v d"]:
-        """Visual tokens of every camera, encoded here, or taken from the batch where it brings
-        them. Those of cameras that an embodiment lacks are zero."""
-        if embodiment is not None:
-            there = self.real(embodiment)[:, : -1 : self.num_tokens].unbind(dim=1)
-            slots = zip(self.cameras, there, strict=True)
-            return torch.cat([self._in_slot(batch, name, rows) for name, rows in slots], dim=2)
-        if batch.features:
-            return torch.cat([batch.features[name].to(self.dtype) for name in self.cameras], dim=2)
-        tokens = []
-        for name in self.cameras:
-            frames, shape = pack([batch.images[name]], "* c h w")
-            tokens += unpack(self.visual(frames, name), shape, "* v d")
-        return torch.cat(tokens, dim=2)
-
-    def _in_slot(
-        self, batch: Batch | PromptImages, name: str, there: Bool[Tensor, "b"]
-    ) -> Float[Tensor, "b t v d"]:
-        """A slot's visual tokens in the rows that have the camera, zeros in the others."""
-        given, rows = batch.features or batch.images, there.nonzero()[:, 0]
-        shape = (*batch.mask.shape, self.num_tokens, self.width)
-        if name not in given or not len(rows):
-            return torch.zeros(shape, dtype=self.dtype, device=there.device)
-        if batch.features:
-            found = given[name][rows].to(self.dtype)
-        else:
-            frames, lead = pack([given[name][rows]], "* c h w")
-            (found,) = unpack(self.visual(frames, name), lead, "* v d")
-        return found.new_zeros(shape).index_copy(0, rows, found)
-
-    def embed_state(
-        self, state: Float[Tensor, "b t s"], real: Bool[Tensor, "b s"]
-    ) -> Float[Tensor, "b t d"]:
-        """The state token; dimensions that are not real are zero, and marked as absent."""
-        real = real[:, None].expand(state.shape)
-        return self.state(torch.cat([state * real, real.to(state.dtype)], dim=-1))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
-
-
-class ControlTransformer(nn.Module):
-    """See the module. embodiments: the embodiments; chunk: actions a step; steps: the longest
-    window; prompt_images: the most pictures in a prompt.
-
-    Each embodiment has its own embedding of actions and of a token's place in a step, which so also
-    tells whose it is. Tokens of what an embodiment lacks are seen by nobody and come out as zeros.
-
-    encoder_names: prefixes of the parameters that `visual_features` depends on.
+    Args:
+        config: Sizes.
+        embodiments: The embodiments; each needs a camera.
+        chunk: Actions per step.
+        steps: Steps of the longest window.
+        prompt_images: Images that a prompt may have: a goal image and a demonstration's frames.
     """
 
     encoder_names = ("embedding.encoders.", "embedding.token_learners.", "embedding.projections.")
+    reward_limit = math.inf
 
     def __init__(
         self,
@@ -199,8 +122,16 @@ class ControlTransformer(nn.Module):
             raise UserError(f"the embodiment {names} has no camera for a policy to see by")
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
         self.visual_tokens = config.visual_tokens * len(embodiments.slots)
-        self.embedding = ObservationEmbedding(config, embodiments)
+        # Weights are drawn in the order of these lines: moving one changes every seed's model.
+        self.embedding = ObservationEmbedding(
+            config.encoder,
+            embodiments,
+            visual_tokens=config.visual_tokens,
+            token_maps=config.token_maps,
+            width=config.width,
+        )
         self.action_embedding = _action_embedding(config, embodiments, chunk)
+        # Embodiment e has the rows e n to (e + 1) n - 1, for the n tokens of a step.
         self.slot_embedding = nn.Embedding(
             len(embodiments.specs) * (self.visual_tokens + 2), config.width
         )
@@ -211,39 +142,26 @@ class ControlTransformer(nn.Module):
             Block(config.width, config.heads, dropout=config.dropout) for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        self.prompt_encoder = (
-            PromptEncoder(
-                config.prompt,
-                config.width,
-                pictures=prompt_images,
-                visual_tokens=self.visual_tokens,
-            )
-            if config.prompt
-            else None
-        )
+        self.prompt_encoder = _prompt_encoder(config, prompt_images, self.visual_tokens)
         self.prompt_blocks = nn.ModuleList(
             _prompt_block(config, config.prompt) for _ in self.blocks if config.prompt
         )
         self.prefixed = config.prompt is not None and config.prompt.conditioning == "prefix"
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """Start the image encoders from the pretrained weights that the config names, if it names
-        any. Returns prefixes of the parameters that were loaded."""
-        return (
-            ("embedding.encoders.",)
-            if load_encoders(self.config.encoder, self.embedding.encoders.values())
-            else ()
-        )
+        """See `TrainableModel.load_pretrained`: weights of the image encoders."""
+        loaded = load_encoders(self.config.encoder, self.embedding.encoders.values())
+        return ("embedding.encoders.",) if loaded else ()
 
     def visual_features(
         self, images: UInt8[Tensor, "n c h w"], camera: str
     ) -> Float[Tensor, "n v d"]:
-        """The visual tokens of frames of a camera (or slot), which a `Batch` may bring as
-        `features` while the encoders are frozen."""
+        """See `ImageModel.visual_features`."""
         return self.embedding.visual(images, camera)
 
     def embed(self, batch: Batch) -> Tokens:
-        """A batch's tokens, before any step knows of another."""
+        """Return a batch's tokens, before any step attends to another."""
+        # (b, t, k, 1) and (b, 1, 1, a): actions that are real, in dimensions that are real.
         real = batch.chunk_mask[..., None] & batch.action_mask[:, None, None, :]
         return Tokens(
             visual=self.embedding.embed_visual(batch, batch.embodiment),
@@ -254,26 +172,32 @@ class ControlTransformer(nn.Module):
     def encode_prompt(
         self,
         prompts: tuple[Prompt, ...],
-        pictures: PromptImages | None = None,
+        images: PromptImages | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> PromptTokens | None:
-        """The prompts' tokens, or None where the model takes no prompt. pictures: those in the
-        prompts."""
+        """Return the prompts' tokens, or None where the model reads no prompts.
+
+        Args:
+            prompts: One per row.
+            images: The images in the prompts; None where these have none.
+            embodiment: See the module.
+        """
         if self.prompt_encoder is None:
             return None
-        return self.prompt_encoder(
-            prompts, None if pictures is None else self._embed_pictures(pictures, embodiment)
-        )
+        tokens = None if images is None else self._embed_prompt_images(images, embodiment)
+        return self.prompt_encoder(prompts, tokens)
 
-    def _embed_pictures(
-        self, pictures: PromptImages, embodiment: Int[Tensor, "b"] | None
+    def _embed_prompt_images(
+        self, images: PromptImages, embodiment: Int[Tensor, "b"] | None
     ) -> ImageTokens:
-        real = pictures.action_mask[..., None, None].expand(pictures.action.shape)
+        """Return the tokens of prompts' images, by the encoders of observations and of actions."""
+        real = images.action_mask[..., None, None].expand(images.action.shape)
         return ImageTokens(
-            visual=self.embedding.embed_visual(pictures, embodiment),
-            action=self.action_embedding(pictures.action, real, embodiment),
-            mask=pictures.mask[..., None] & self.embedding.real(embodiment)[:, None, :-1],
-            action_mask=pictures.action_mask,
+            visual=self.embedding.embed_visual(images, embodiment),
+            action=self.action_embedding(images.action, real, embodiment),
+            # An image's tokens are those of the cameras that the embodiment has, without the state.
+            mask=images.mask[..., None] & self.embedding.real(embodiment)[:, None, :-1],
+            action_mask=images.action_mask,
         )
 
     def decode(
@@ -285,23 +209,33 @@ class ControlTransformer(nn.Module):
         prompt: PromptTokens | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Tokens:
-        """Run the blocks. attention: who sees whom (nn.masks). mask: real steps, needed where the
-        future is seen."""
+        """Run the blocks over windows.
+
+        Args:
+            tokens: Of at most `steps` steps.
+            attention: Which token attends to which; see `nn.masks.attention_pattern`.
+            mask: Steps that are not padding, needed where `attention` is "full". Padding comes
+                last, so it is out of sight of the others anyway.
+            prompt: Of `encode_prompt`.
+            embodiment: See the module.
+        """
         t = tokens.state.shape[1]
         assert t <= self.steps, (t, self.steps)
+        # (b, t, n, d), plus one vector per position in a step and one per step of the window.
         x = torch.cat([tokens.observation, tokens.action[:, :, None]], dim=2)
         x = x + self._slots(embodiment) + self.step_embedding.weight[:t, None]
+        # The stream: step by step, within a step visual tokens, state, action.
         x = rearrange(x, "b t n d -> b (t n) d")
         allowed = attention_pattern(attention, steps=t, visual=self.visual_tokens, device=x.device)
         if attention == "full" and mask is not None:
-            allowed = (
-                allowed & mask.repeat_interleave(self.visual_tokens + 2, dim=1)[:, None, None, :]
-            )
+            real_tokens = mask.repeat_interleave(self.visual_tokens + 2, dim=1)
+            allowed = allowed & real_tokens[:, None, None, :]
         real = self._real(embodiment)
         if real is not None:
             allowed = without_absent(allowed, real.repeat(1, t))
         x = rearrange(self._run(x, allowed, prompt), "b (t n) d -> b t n d", t=t)
         if real is not None:
+            # An absent token attends to itself, so its output is not zero yet.
             x = x.masked_fill(~real[:, None, :, None], 0)
         return Tokens(visual=x[:, :, :-2], state=x[:, :, -2], action=x[:, :, -1])
 
@@ -312,74 +246,98 @@ class ControlTransformer(nn.Module):
         prompt: PromptTokens | None = None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b t o d"]:
-        """Run the blocks over each step's observation by itself, as if a window began there.
+        """Run the blocks over each step's observation alone, as if a window began there.
 
-        The same as `decode` of windows of one step, but neither actions nor other steps cost
-        anything.
+        This equals `decode` of windows of one step, but actions and other steps cost nothing.
         """
         t = observation.shape[1]
+        # Every step is the first of its own window, hence the step embedding of 0 for all.
         x = observation + self._slots(embodiment)[..., :-1, :] + self.step_embedding.weight[0]
         real, allowed = self._real(embodiment), None
         if real is not None:
-            everyone = torch.ones((), dtype=torch.bool, device=x.device)
-            allowed = without_absent(everyone, real[:, :-1].repeat_interleave(t, dim=0))
+            everything = torch.ones((), dtype=torch.bool, device=x.device)
+            # Each step is a row of its own below, hence its row's mask t times.
+            allowed = without_absent(everything, real[:, :-1].repeat_interleave(t, dim=0))
         if prompt is not None and self.prefixed:
-            told = PromptTokens(
-                prompt.tokens.repeat_interleave(t, dim=0), prompt.mask.repeat_interleave(t, dim=0)
-            )
-            rows = rearrange(x, "b t o d -> (b t) o d")
-            if allowed is None:
-                allowed = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
-            x = rearrange(self._run(rows, allowed, told), "(b t) o d -> b t o d", t=t)
+            x = self._run_with_prefix(x, allowed, prompt)
         else:
-            for index, block in enumerate(self.blocks):
-                if prompt is not None:
-                    x = rearrange(x, "b t o d -> b (t o) d")
-                    x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
-                    x = rearrange(x, "b (t o) d -> b t o d", t=t)
-                x = rearrange(
-                    block(rearrange(x, "b t o d -> (b t) o d"), allowed),
-                    "(b t) o d -> b t o d",
-                    t=t,
-                )
-            x = self.norm(x)
+            x = self._run_with_cross_attention(x, allowed, prompt)
         return x if real is None else x.masked_fill(~real[:, None, :-1, None], 0)
 
+    def _run_with_prefix(
+        self,
+        x: Float[Tensor, "b t o d"],
+        allowed: Bool[Tensor, "..."] | None,
+        prompt: PromptTokens,
+    ) -> Float[Tensor, "b t o d"]:
+        """Run the blocks over each step alone, behind its own copy of the row's prompt."""
+        t = x.shape[1]
+        prompts = PromptTokens(
+            prompt.tokens.repeat_interleave(t, dim=0), prompt.mask.repeat_interleave(t, dim=0)
+        )
+        rows = rearrange(x, "b t o d -> (b t) o d")
+        if allowed is None:
+            # `with_prefix` extends a mask, so there has to be one.
+            allowed = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device)
+        return rearrange(self._run(rows, allowed, prompts), "(b t) o d -> b t o d", t=t)
+
+    def _run_with_cross_attention(
+        self,
+        x: Float[Tensor, "b t o d"],
+        allowed: Bool[Tensor, "..."] | None,
+        prompt: PromptTokens | None,
+    ) -> Float[Tensor, "b t o d"]:
+        """Run the blocks over each step alone; all steps of a row attend to its one prompt."""
+        t = x.shape[1]
+        for index, block in enumerate(self.blocks):
+            if prompt is not None:
+                # Attention to the prompt is a matter of each token, so steps may be joined: the
+                # prompt is not repeated for them.
+                x = rearrange(x, "b t o d -> b (t o) d")
+                x = self.prompt_blocks[index](x, prompt.tokens, prompt.mask)
+                x = rearrange(x, "b (t o) d -> b t o d", t=t)
+            rows = rearrange(x, "b t o d -> (b t) o d")
+            x = rearrange(block(rows, allowed), "(b t) o d -> b t o d", t=t)
+        return self.norm(x)
+
     def _slots(self, embodiment: Int[Tensor, "b"] | None) -> Float[Tensor, "*rows n d"]:
-        """The embedding of each token's place in a step, (n, d) for all rows alike or (b, 1, n,
-        d)."""
+        """Return the embedding of each token's position in a step: (n, d), or (b, 1, n, d)."""
         if embodiment is None:
             return self.slot_embedding.weight
         return rearrange(
-            self.slot_embedding.weight, "(e n) d -> e n d", e=len(self.embodiments.specs)
+            # Each row's own part, with a dimension for steps.
+            self.slot_embedding.weight,
+            "(e n) d -> e n d",
+            e=len(self.embodiments.specs),
         )[embodiment][:, None]
 
     def _real(self, embodiment: Int[Tensor, "b"] | None) -> Bool[Tensor, "b n"] | None:
-        """Which tokens of a step are there; None where all are."""
+        """Return the tokens of a step that are present; None where all are."""
         if embodiment is None or self.embedding.all_tokens:
             return None
-        return F.pad(self.embedding.real(embodiment), (0, 1), value=True)
+        return F.pad(self.embedding.real(embodiment), (0, 1), value=True)  # every one has actions
 
     def _run(
         self, x: Float[Tensor, "b l d"], allowed: Bool[Tensor, "..."], prompt: PromptTokens | None
     ) -> Float[Tensor, "b l d"]:
-        """The blocks over a stream of tokens, told by the prompt. allowed: who sees whom, to (b, 1,
-        l, l)."""
+        """Run the blocks over a stream. allowed: its mask, broadcastable to (b, 1, l, l)."""
         length = x.shape[1]
         if prompt is not None and self.prefixed:
             x = torch.cat([prompt.tokens, x], dim=1)
             allowed = with_prefix(allowed, prompt.mask)
         for index, block in enumerate(self.blocks):
             if prompt is not None:
-                told = (allowed,) if self.prefixed else (prompt.tokens, prompt.mask)
-                x = self.prompt_blocks[index](x, *told)
+                condition = (allowed,) if self.prefixed else (prompt.tokens, prompt.mask)
+                x = self.prompt_blocks[index](x, *condition)
             x = block(x, allowed)
+        # What the prefix has become is not asked for.
         return self.norm(x[:, -length:])
 
 
 def _action_embedding(
     config: ControlTransformerConfig, embodiments: EmbodimentSet, chunk: int
 ) -> ActionEmbedding | ActionEmbeddings:
+    """Return the embedding of actions, with one for each of several embodiments."""
     embeddings = [
         ActionEmbedding(
             fitted(config.action, spec.action),
@@ -392,7 +350,19 @@ def _action_embedding(
     return embeddings[0] if len(embeddings) == 1 else ActionEmbeddings(embeddings)
 
 
+def _prompt_encoder(
+    config: ControlTransformerConfig, num_images: int, visual_tokens: int
+) -> PromptEncoder | None:
+    """Return the encoder of prompts, if the model reads any."""
+    if config.prompt is None:
+        return None
+    return PromptEncoder(
+        config.prompt, config.width, num_images=num_images, visual_tokens=visual_tokens
+    )
+
+
 def _prompt_block(config: ControlTransformerConfig, prompt: PromptConfig) -> Block | CrossBlock:
+    """Return the layer by which the decoder reads prompts, which starts as the identity."""
     if prompt.conditioning == "prefix":
         return Block(config.width, config.heads, dropout=config.dropout, identity=True)
     return CrossBlock(config.width, config.heads, dropout=config.dropout)

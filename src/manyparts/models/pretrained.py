@@ -1,5 +1,4 @@
-"""Weights that the user has: a `transformers` ViT into ours, a frozen CLIP, T5 or BERT text encoder
-as it is."""
+"""Weights of `transformers` models: a ViT's for our encoder, and frozen text encoders."""
 
 from __future__ import annotations
 
@@ -14,12 +13,14 @@ from manyparts.core.errors import UserError
 from manyparts.models.encoders import EncoderConfig, ViT, ViTConfig
 from manyparts.models.huggingface import from_pretrained
 
-_INSTRUCTIONS_KEPT = 10_000
+_MAX_CACHED = 10_000  # instructions
+# Patterns of a `transformers` ViT's names, and what stands in their stead in our `ViT`.
 _RENAMED = (
     (r"^embeddings\.cls_token$", "class_token"),
     (r"^embeddings\.position_embeddings$", "position_embedding"),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embedding."),
     (r"^layernorm\.", "norm."),
+    # Versions of `transformers` name the layers in two ways.
     (r"^(?:encoder\.layer|layers)\.(\d+)\.", r"blocks.\1."),
     (r"\.layernorm_before\.", ".attention_norm."),
     (r"\.layernorm_after\.", ".feed_forward_norm."),
@@ -31,8 +32,11 @@ _RENAMED = (
 
 
 def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
-    """Start image encoders from the pretrained weights that their config names; whether it names
-    any."""
+    """Load the pretrained weights that the config names into image encoders.
+
+    Returns:
+        Whether the config names any.
+    """
     source = config.pretrained if isinstance(config, ViTConfig) else None
     if not source:
         return False
@@ -43,21 +47,27 @@ def load_encoders(config: EncoderConfig, encoders: Iterable[nn.Module]) -> bool:
 
 
 def load_vit(vit: ViT, source: str) -> None:
-    """Copy the weights of the `transformers` ViTModel at `source` (a folder or a cached Hub id)
-    into `vit`.
+    """Copy the weights of a `transformers` ViTModel into `vit`.
 
-    Raises UserError if `transformers` or the weights are missing, or if a shape differs.
+    Args:
+        vit: Of the same sizes.
+        source: Folder or cached Hub id.
+
+    Raises:
+        UserError: `transformers` or the weights are missing, or a shape differs.
     """
     model = from_pretrained("ViTModel", source, add_pooling_layer=False)
     weights = _renamed(model.state_dict())
-    ours = vit.state_dict()
+    own = vit.state_dict()
     for name, tensor in weights.items():
-        if name not in ours or ours[name].shape != tensor.shape:
-            expected = tuple(ours[name].shape) if name in ours else "absent"
+        if name not in own or own[name].shape != tensor.shape:
+            expected = tuple(own[name].shape) if name in own else "absent"
             raise UserError(
-                f"{source}: weight {name} has shape {tuple(tensor.shape)}; this model's is {expected}"
+                f"{source}: weight {name} has shape {tuple(tensor.shape)}; "
+                f"this model's is {expected}: set model.encoder to the sizes of the source"
             )
     vit.load_state_dict(weights)
+    # Not a weight, but the results depend on it: `transformers` uses another epsilon than torch.
     for block in [*vit.blocks, vit]:
         for layer in block.children():
             if isinstance(layer, nn.LayerNorm):
@@ -65,13 +75,14 @@ def load_vit(vit: ViT, source: str) -> None:
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State of a `transformers` ViT under our names, with key and value projections joined."""
+    """Return the state of a `transformers` ViT under our names and in our shapes."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
-    renamed["position_embedding"] = renamed["position_embedding"][0]
+    renamed["position_embedding"] = renamed["position_embedding"][0]  # without its batch dimension
+    # Key and value are one projection here: its outputs are all keys, then all values.
     for name in [name for name in renamed if ".k_proj." in name]:
         value = renamed.pop(name.replace(".k_proj.", ".v_proj."))
         renamed[name.replace(".k_proj.", ".key_value.")] = torch.cat([renamed.pop(name), value])
@@ -79,9 +90,15 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class PretrainedText(nn.Module):
-    """A frozen text encoder of `transformers` (CLIP, T5 or BERT): instructions to their word
-    tokens' last hidden states, which are kept, since training says the same instructions over and
-    over."""
+    """A frozen text encoder of `transformers` (CLIP, T5 or BERT).
+
+    Instructions become the last hidden states of their word tokens. Results are cached, since
+    training meets the same instructions over and over.
+
+    Args:
+        source: Folder or Hub id.
+        max_words: Number of the encoder's own tokens that are read.
+    """
 
     def __init__(self, source: str, max_words: int):
         super().__init__()
@@ -94,21 +111,23 @@ class PretrainedText(nn.Module):
         }
         if kind not in classes:
             raise UserError(
-                f"{source} is a {kind} model; known text encoders: {', '.join(sorted(classes))}"
+                f"{source} is a {kind} model; supported text encoders: {', '.join(sorted(classes))}"
             )
         self.encoder = from_pretrained(classes[kind], source).requires_grad_(False).eval()
         self.tokenizer = from_pretrained("AutoTokenizer", source)
         self.width: int = self.encoder.config.hidden_size
         self.max_words = max_words
-        self._encoded: dict[str, Tensor] = {}
+        self._encoded: dict[str, Tensor] = {}  # on the CPU
 
     @torch.no_grad()
     def forward(
         self, instructions: tuple[str, ...]
     ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        """Return tokens, padded to the longest instruction, and which are not padding."""
         device = self.encoder.device
-        if len(self._encoded) > _INSTRUCTIONS_KEPT:
+        if len(self._encoded) > _MAX_CACHED:
             self._encoded.clear()
+        # One by one, without padding: a row does not depend on what else is in the batch.
         for instruction in instructions:
             if instruction not in self._encoded:
                 self._encoded[instruction] = self._encode(instruction).cpu()
@@ -118,14 +137,12 @@ class PretrainedText(nn.Module):
         return hidden, torch.arange(hidden.shape[1], device=device) < lengths[:, None]
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
-        """The numbers that the encoder reads of an instruction, cut to `max_words`."""
-        return tuple(
-            self.tokenizer([instruction], truncation=True, max_length=self.max_words)["input_ids"][
-                0
-            ]
-        )
+        """Return the token ids that the encoder reads of an instruction, at most `max_words`."""
+        encoding = self.tokenizer([instruction], truncation=True, max_length=self.max_words)
+        return tuple(encoding["input_ids"][0])
 
     def _encode(self, instruction: str) -> Float[Tensor, "w d"]:
+        """Return the hidden states of one instruction, in float32 also under autocast."""
         words = self.tokenizer(
             [instruction], truncation=True, max_length=self.max_words, return_tensors="pt"
         )
@@ -133,5 +150,5 @@ class PretrainedText(nn.Module):
             return self.encoder(**words.to(self.encoder.device)).last_hidden_state[0].float()
 
     def train(self, mode: bool = True) -> PretrainedText:
-        """Frozen: stays in evaluation mode."""
+        """Stay in evaluation mode, whatever is asked."""
         return super().train(False)

@@ -1,5 +1,8 @@
-"""Prompts to prompt tokens: instructions through a text encoder, pictures through the agent's own
-eyes."""
+"""Prompts to prompt tokens: instructions by a text encoder, images by the agent's own encoders.
+
+Dimensions: b prompts, p prompt tokens, f images per prompt, v visual tokens per image, w words,
+d numbers per token.
+"""
 
 from __future__ import annotations
 
@@ -20,136 +23,159 @@ from manyparts.nn.transformer import Block
 
 @dataclass(frozen=True)
 class SmallTextConfig:
-    """Words hashed into `vocabulary` embeddings and a small transformer, trained with the agent; no
-    download."""
+    """A small text encoder that is trained with the agent, without a download."""
 
     width: int = 128
+    """Numbers per word; a multiple of `heads`."""
+
     layers: int = 1
+    """Number of transformer layers."""
+
     heads: int = 4
+    """Attention heads per layer."""
+
     vocabulary: int = 4096
+    """Number of embeddings that words are hashed to. With few, different words may be the same."""
+
     max_words: int = 24
+    """Number of words that are distinguished. The words beyond them become one."""
 
 
 @dataclass(frozen=True)
 class PretrainedTextConfig:
-    """A frozen CLIP, T5 or BERT text encoder of `transformers`: a folder or Hub id.
-
-    "sentence-transformers/all-MiniLM-L6-v2" comes from PyPI, with the extra `text`.
-    """
+    """A frozen CLIP, T5 or BERT text encoder of `transformers`."""
 
     source: str = "openai/clip-vit-base-patch32"
+    """Folder or Hub id. "sentence-transformers/all-MiniLM-L6-v2" comes from PyPI, with the extra
+    `text`."""
+
     max_words: int = 77
+    """Number of the encoder's own tokens that are read; the rest of an instruction is cut off."""
 
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """How prompts become tokens, and how the decoder reads them.
-
-    conditioning: "cross_attention" adds a layer before each block that attends to the prompt;
-    "prefix" puts the prompt's tokens before the steps' own, in one stream, and adds a layer of the
-    same size that attends within it: both have the same parameters.
-    """
+    """How prompts become tokens, and how the decoder reads them."""
 
     text: SmallTextConfig | PretrainedTextConfig = SmallTextConfig()
+    """The text encoder."""
+
     conditioning: Literal["cross_attention", "prefix"] = "cross_attention"
+    """How the decoder reads the prompt. "cross_attention": a layer before each block attends to it.
+    "prefix": its tokens stand before the steps' own in one stream, and a layer of the same size
+    before each block attends within it. Both have the same parameters."""
 
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """tokens: (b, p, d). mask: bool (b, p), real tokens; every row has at least one."""
+    """The tokens of b prompts."""
 
     tokens: Float[Tensor, "b p d"]
+    """Tokens, padded to the longest prompt."""
+
     mask: Bool[Tensor, "b p"]
+    """Tokens that are not padding; at least one per row."""
 
     def __post_init__(self) -> None:
-        assert self.tokens.shape[:2] == self.mask.shape, (
-            tuple(self.tokens.shape),
-            tuple(self.mask.shape),
-        )
+        shapes = tuple(self.tokens.shape), tuple(self.mask.shape)
+        assert self.tokens.shape[:2] == self.mask.shape, shapes
 
 
 @dataclass(frozen=True)
 class ImageTokens:
-    """Of the f pictures in each prompt. visual: (b, f, v, d); action: (b, f, d), the chunk after
-    each; mask: bool (b, f, v) and action_mask: bool (b, f), which of these are there."""
+    """The tokens of the f images in each prompt, and of what was done after each."""
 
     visual: Float[Tensor, "b f v d"]
+    """Visual tokens of each image."""
+
     action: Float[Tensor, "b f d"]
+    """Token of the chunk of actions after each image."""
+
     mask: Bool[Tensor, "b f v"]
+    """Visual tokens that are present."""
+
     action_mask: Bool[Tensor, "b f"]
+    """Action tokens that are present."""
 
 
 class PromptEncoder(nn.Module):
-    """Prompts to tokens of the decoder's width: one a word, and those of every picture and of the
-    action after it.
+    """Prompts to tokens of the decoder's width: one per word, and those of every image.
 
-    pictures: how many a prompt may have, the goal's and a demonstration's frames. visual_tokens: of
-    each.
+    Args:
+        config: Which text encoder.
+        width: The decoder's width.
+        num_images: Images that a prompt may have: the goal's, then a demonstration's frames.
+        visual_tokens: Visual tokens per image.
     """
 
     def __init__(
-        self, config: PromptConfig, width: int, *, pictures: int = 0, visual_tokens: int = 0
+        self, config: PromptConfig, width: int, *, num_images: int = 0, visual_tokens: int = 0
     ):
         super().__init__()
-        self.pictures = pictures
+        self.num_images = num_images
+        self.text: PretrainedText | SmallText
         if isinstance(config.text, PretrainedTextConfig):
-            self.text: PretrainedText | SmallText = PretrainedText(
-                config.text.source, config.text.max_words
-            )
+            self.text = PretrainedText(config.text.source, config.text.max_words)
         else:
             text = config.text
             self.text = SmallText(
                 text.width, text.layers, text.heads, text.vocabulary, text.max_words
             )
+        # Text encoders differ in the scale of their features; the norm makes it one.
         self.project = nn.Linear(self.text.width, width)
         self.norm = nn.LayerNorm(width)
-        if pictures:
+        if num_images:
+            # A position per token of each image: its visual tokens, then its action token.
             self.place_embedding = nn.Parameter(
-                torch.randn(pictures, visual_tokens + 1, width) * 0.02
+                torch.randn(num_images, visual_tokens + 1, width) * 0.02
             )
             self.picture_norm = nn.LayerNorm(width)
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
-        """What the text encoder makes of an instruction: two with equal tokens are the same to the
-        agent."""
+        """Return the text encoder's token ids: instructions of equal ids are equal to the agent."""
         return self.text.tokens(instruction)
 
     def forward(
-        self, prompts: tuple[Prompt, ...], pictures: ImageTokens | None = None
+        self, prompts: tuple[Prompt, ...], images: ImageTokens | None = None
     ) -> PromptTokens:
-        """Equal instructions of a batch are encoded once. A prompt that says nothing is the empty
-        instruction."""
+        """Return the tokens of prompts.
+
+        A prompt without an instruction has the tokens of the empty one, so that each row has a
+        token to attend to.
+        """
         said = [prompt.instruction or "" for prompt in prompts]
+        # Equal instructions of a batch are encoded once; `rows` gives each prompt its own.
         instructions = tuple(dict.fromkeys(said))
         hidden, mask = self.text(instructions)
         tokens = self.norm(self.project(hidden))
         rows = torch.tensor(
             [instructions.index(instruction) for instruction in said], device=tokens.device
         )
-        words = PromptTokens(tokens[rows], mask[rows])
-        return words if pictures is None else self._add(words, prompts, pictures)
+        text = PromptTokens(tokens[rows], mask[rows])
+        return text if images is None else self._with_images(text, prompts, images)
 
-    def _add(
-        self, words: PromptTokens, prompts: tuple[Prompt, ...], pictures: ImageTokens
+    def _with_images(
+        self, text: PromptTokens, prompts: tuple[Prompt, ...], images: ImageTokens
     ) -> PromptTokens:
-        silent = torch.tensor(
-            [prompt.instruction is None for prompt in prompts], device=words.mask.device
+        """Return the tokens of texts and images together: all words first, then image by image."""
+        no_text = torch.tensor(
+            [prompt.instruction is None for prompt in prompts], device=text.mask.device
         )
-        shown = pictures.mask.flatten(1).any(dim=1)
-        heard = words.mask & ~(silent & shown)[:, None]
-        seen = (
-            torch.cat([pictures.visual, pictures.action[:, :, None]], dim=2) + self.place_embedding
+        # A prompt may have neither: then the empty instruction is all there is to attend to.
+        has_image = images.mask.flatten(1).any(dim=1)
+        # The empty instruction steps back where there is an image to attend to in its stead.
+        text_mask = text.mask & ~(no_text & has_image)[:, None]
+        tokens = torch.cat([images.visual, images.action[:, :, None]], dim=2) + self.place_embedding
+        real = torch.cat([images.mask, images.action_mask[..., None]], dim=-1)
+        tokens = rearrange(self.picture_norm(tokens), "b f n d -> b (f n) d")
+        real = rearrange(real, "b f n -> b (f n)")
+        return PromptTokens(
+            torch.cat([text.tokens, tokens], dim=1), torch.cat([text_mask, real], dim=1)
         )
-        real = torch.cat([pictures.mask, pictures.action_mask[..., None]], dim=-1)
-        seen, real = (
-            rearrange(self.picture_norm(seen), "b f n d -> b (f n) d"),
-            rearrange(real, "b f n -> b (f n)"),
-        )
-        return PromptTokens(torch.cat([words.tokens, seen], dim=1), torch.cat([heard, real], dim=1))
 
 
 class SmallText(nn.Module):
-    """A bag of hashed word embeddings in their order, through a few transformer blocks."""
+    """Hashed word embeddings in their order, through a few transformer blocks."""
 
     def __init__(self, width: int, layers: int, heads: int, vocabulary: int, max_words: int):
         super().__init__()
@@ -162,9 +188,11 @@ class SmallText(nn.Module):
     def forward(
         self, instructions: tuple[str, ...]
     ) -> tuple[Float[Tensor, "b w d"], Bool[Tensor, "b w"]]:
+        """Return tokens, padded to the longest instruction, and which are not padding."""
         rows = [self.tokens(instruction) for instruction in instructions]
         device = self.word_embedding.weight.device
         longest = max(map(len, rows))
+        # Padding is word 0 of the vocabulary, which the mask hides.
         index = torch.tensor([row + (0,) * (longest - len(row)) for row in rows], device=device)
         mask = torch.tensor(
             [[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device
@@ -175,13 +203,14 @@ class SmallText(nn.Module):
         return x, mask
 
     def tokens(self, instruction: str) -> tuple[int, ...]:
-        """The numbers of an instruction's words, at least one: an empty instruction is the word "".
+        """Return the ids of an instruction's words, at least one: an empty one is the word "".
 
-        Of an instruction that is too long, the last token stands for all words that have none of
-        their own, so that instructions that differ only there are not the same.
+        If it is too long, all words beyond the last but one id share the last id, so that
+        instructions that differ only there still differ.
         """
         said = words(instruction) or ("",)
         if len(said) > self.max_words:
             rest = said[self.max_words - 1 :]
             said = (*said[: self.max_words - 1], " ".join(rest))
+        # CRC-32 and not `hash`, which differs from process to process.
         return tuple(zlib.crc32(word.encode()) % self.vocabulary for word in said)

@@ -1,5 +1,4 @@
-"""Where a run's checkpoints and results lie: which checkpoint a path means, and where what is made
-of it goes."""
+"""Paths of a run: which checkpoint a path means, and where results of it are written."""
 
 from __future__ import annotations
 
@@ -17,28 +16,29 @@ from manyparts.core.storage.links import pointed_at
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CHECKPOINTS, LAST = "checkpoints", "last"
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # a Path has lost the second slash
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/")  # one slash: `Path` drops the second one
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
-    """The checkpoint folder that `path` means.
-
-    It may be one itself, a run folder, of which it is the last, or by its name "manyparts/NAME" (or
-    "understudy/NAME", as runs from before the rename have it) one that comes with the package.
+    """Return the checkpoint folder that `path` means.
 
     Args:
-        needs: files that the checkpoint of a run must hold besides weights and config.
+        path: A checkpoint folder; a run folder, which means its last checkpoint; or the name
+            "manyparts/NAME" of a checkpoint that comes with the package ("understudy/NAME" in files
+            from before the rename).
+        needs: Files that the checkpoint of a run must have besides weights and config.
 
     Raises:
-        UserError: there is none.
+        UserError: There is none.
     """
     path = path_of(path, "run")
     if shipped := _shipped(path):
         return shipped
     if not path.exists() and _URL.match(str(path)):
         raise UserError(
-            f"{path} is no folder: agents are loaded from a disk; download the run, and give its folder"
+            f"{path} is a URL, but agents are loaded from a disk; "
+            "download the run, and pass its folder"
         )
     if last := last_checkpoint(path, needs=needs):
         return last
@@ -50,13 +50,14 @@ def resolve(path: str | Path, *, needs: Sequence[str] = ()) -> Path:
 
 
 def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:
-    """The checkpoint that a run goes on from: the one that checkpoints/last stands for.
+    """Return the checkpoint that a run continues from, the one that checkpoints/last names.
 
-    A copy of a run may have followed that link or lost it, and a copied checkpoint may be cut off.
-    Then it is the whole one of the highest step; without any, what checkpoints/last is or leads to.
-    None if there is none.
+    If that one is missing or incomplete, it is the complete one of the highest step; if there is
+    none of these, the target of checkpoints/last. None if there is no checkpoint at all.
     """
     folder = run / CHECKPOINTS
+    # A copy of a run may have followed the link `last`, or lost it, and a copied checkpoint may be
+    # cut off; hence the search.
     named = pointed_at(folder / LAST)
     if named is not None and is_whole(folder / named, needs):
         return (folder / named).resolve()
@@ -73,18 +74,21 @@ def last_checkpoint(run: Path, *, needs: Sequence[str] = ()) -> Path | None:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """A run's checkpoint folders, in the order of their steps. Other folders are left out."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    steps = [path for path in found if path.name.isdecimal() and (path / WEIGHTS).exists()]
+    """Return a run's checkpoint folders in the order of their steps, without other folders."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    steps = [path for path in paths if path.name.isdecimal() and (path / WEIGHTS).exists()]
+    # By number: from a million steps on, names have another length, and text order is wrong.
     return sorted(steps, key=lambda path: int(path.name))
 
 
 def is_whole(folder: Path, needs: Sequence[str] = ()) -> bool:
-    """Whether a folder holds weights of their full length, their config, and these files."""
+    """Return whether a folder has weights of their full length, their config, and some files."""
     weights = folder / WEIGHTS
     if not all((folder / name).is_file() for name in (CONFIG, WEIGHTS, *needs)):
         return False
     try:
+        # A safetensors file: the header's length in 8 bytes, the header, then all tensors. Its full
+        # length is known without reading the tensors.
         with weights.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             begin = file.tell()
@@ -97,20 +101,23 @@ def is_whole(folder: Path, needs: Sequence[str] = ()) -> bool:
 
 
 def run_of(path: str | Path) -> Path:
-    """The run's folder, of a run or of one of its checkpoints, also of one that is deleted by now;
-    of any other checkpoint its own folder."""
+    """Return the run's folder, for a run or for one of its checkpoints, even a deleted one.
+
+    For any other checkpoint it is the checkpoint's own folder.
+    """
     path = Path(path)
-    whole = Path(os.path.abspath(path))
-    is_step = (whole.name == LAST or whole.name.isdecimal()) and whole.parent.name == CHECKPOINTS
+    absolute = Path(os.path.abspath(path))
+    named_as_step = absolute.name == LAST or absolute.name.isdecimal()
+    is_step = named_as_step and absolute.parent.name == CHECKPOINTS
     is_run = (path / CHECKPOINTS).exists()  # a run may be called 10, in a folder called checkpoints
-    return whole.parents[1] if is_step and not is_run else path
+    return absolute.parents[1] if is_step and not is_run else path
 
 
 def results_folder(path: str | Path, kind: str) -> Path:
-    """Where results of an agent go, where nobody says otherwise, such as `RUN/evaluation`.
+    """Return the default folder of an agent's results, such as `RUN/evaluation`.
 
-    Those of one checkpoint of a run are in `RUN/evaluation-000300`: its own folder is deleted in
-    time by the run. Those of an agent that comes with the package are in runs/NAME.
+    Results of one checkpoint of a run go to `RUN/evaluation-000300`, because the run deletes the
+    checkpoint's own folder in time. Those of an agent that comes with the package go to runs/NAME.
     """
     if _shipped(path):
         return Path("runs") / Path(path).name / kind
@@ -119,19 +126,19 @@ def results_folder(path: str | Path, kind: str) -> Path:
     if run == path:
         return path / kind
     relative = Path(os.path.relpath(run)) if not path.is_absolute() else run
-    whole = Path(os.path.abspath(path))
-    return relative / f"{kind}-{pointed_at(whole) or whole.name}"
+    absolute = Path(os.path.abspath(path))
+    return relative / f"{kind}-{pointed_at(absolute) or absolute.name}"
 
 
 def _shipped(path: str | Path) -> Path | None:
-    """The folder of the package's own checkpoint of that name; a folder of the user's comes
-    first."""
+    """Return the package's own checkpoint of that name; a folder of the user's has precedence."""
+    # Of the form OWNER/NAME; a path with more parts is never one, since names have no slash.
     owner, _, name = Path(path).as_posix().partition("/")
     if owner not in NAMES or Path(path).exists():
         return None
-    known = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
-    if name not in known:
+    names = sorted(weights.parent.name for weights in SHIPPED.glob(f"*/{WEIGHTS}"))
+    if name not in names:
         raise UserError(
-            f"no checkpoint {path} comes with this version; choices: {', '.join(known) or 'none'}"
+            f"no checkpoint {path} comes with this version; choices: {', '.join(names) or 'none'}"
         )
     return SHIPPED / name

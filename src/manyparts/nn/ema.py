@@ -1,4 +1,4 @@
-"""An exponential moving average of a module, apart from it and without gradient."""
+"""An exponential moving average of a module, kept as a separate copy without gradients."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ ModuleType = TypeVar("ModuleType", bound=nn.Module)
 
 
 def detached_copy(module: ModuleType) -> ModuleType:
-    """A copy that shares no tensor with `module`, takes no gradient and stays in evaluation
-    mode."""
+    """Return a copy without gradients, in evaluation mode, that shares no tensor with `module`."""
     return copy.deepcopy(module).requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def move_towards(target: nn.Module, source: nn.Module, rate: float) -> None:
-    """target <- (1 - rate) target + rate source, for parameters; buffers are copied."""
-    for ours, theirs in zip(target.parameters(), source.parameters(), strict=True):
-        ours.lerp_(theirs, rate)
-    for ours, theirs in zip(target.buffers(), source.buffers(), strict=True):
-        ours.copy_(theirs)
+    """Set each parameter to (1 - rate) target + rate source; buffers are copied."""
+    for average, current in zip(target.parameters(), source.parameters(), strict=True):
+        average.lerp_(current, rate)
+    # Buffers may be counters, and an average of counters means nothing.
+    for average, current in zip(target.buffers(), source.buffers(), strict=True):
+        average.copy_(current)

@@ -1,4 +1,7 @@
-"""Multi-layer perceptrons side by side: all members in one batched product a layer."""
+"""Multi-layer perceptrons in parallel: one batched product per layer for all members.
+
+Dimensions: e members, n rows, i inputs, o outputs.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from torch.nn import functional as F
 
 
 class EnsembleLinear(nn.Module):
-    """A linear map for each member. Weights begin as in PETS: a normal distribution of std 1 / (2
-    sqrt(inputs)), cut at two stds; biases at zero."""
+    """A linear map for each member.
+
+    Weights are initialised as in PETS (Chua et al. 2018): a normal distribution with std
+    1 / (2 sqrt(inputs)), truncated at two stds. Biases are zero.
+    """
 
     def __init__(self, members: int, width_in: int, width_out: int):
         super().__init__()
@@ -26,12 +32,15 @@ class EnsembleLinear(nn.Module):
     def forward(
         self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None
     ) -> Float[Tensor, "e n o"]:
-        """members: whose maps these are, one a slice of x; None: all in their order."""
-        weight, bias = (
-            (self.weight, self.bias)
-            if members is None
-            else (self.weight[members], self.bias[members])
-        )
+        """Apply one member's map to each slice of `x`.
+
+        Args:
+            x: Inputs, one slice per member.
+            members: Indices of the members, in the order of the slices. None: all in their order.
+        """
+        weight, bias = self.weight, self.bias
+        if members is not None:
+            weight, bias = weight[members], bias[members]
         return torch.baddbmm(bias, x, weight)
 
 
@@ -45,9 +54,10 @@ class EnsembleMlp(nn.Module):
     def forward(
         self, x: Float[Tensor, "e n i"], members: Int[Tensor, "e"] | None = None
     ) -> Float[Tensor, "e n o"]:
-        """See `EnsembleLinear.forward`."""
+        """Run the networks; see `EnsembleLinear.forward`."""
         first, *later = self.layers
         x = first(x, members)
+        # SiLU (swish) as in PETS, not the GELU of `nn.mlp`.
         for layer in later:
             x = layer(F.silu(x), members)
         return x

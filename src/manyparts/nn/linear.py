@@ -10,17 +10,23 @@ from torch.nn import functional as F
 
 
 class Linear(nn.Linear):
-    """nn.Linear, but under a CPU's autocast to bfloat16 the weight's gradient is a product of laid
-    out matrices: of transposed ones it takes twice as long (docs/log.md, 2026-11-21)."""
+    """An `nn.Linear` with a faster weight gradient under a CPU's autocast to bfloat16.
 
-    def forward(self, x: Tensor) -> Tensor:
+    There the gradient is a product of contiguous matrices; of transposed views it takes twice as
+    long (docs/log.md, 2026-11-21).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map the last dimension of `input`."""
         learns = torch.is_grad_enabled() and self.weight.requires_grad
-        if learns and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            return _LaidOut.apply(x, self.weight, self.bias)
-        return super().forward(x)
+        if learns and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            return _ContiguousLinear.apply(input, self.weight, self.bias)
+        return super().forward(input)
 
 
-class _LaidOut(torch.autograd.Function):
+class _ContiguousLinear(torch.autograd.Function):
+    """A linear map that makes its matrices contiguous in the backward pass."""
+
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -32,7 +38,8 @@ class _LaidOut(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # pyright: ignore
         x, weight = ctx.saved_tensors
         rows, gradients = x.flatten(0, -2), gradient.flatten(0, -2)
-        if rows.shape[1] < gradients.shape[1]:  # the narrower one is cheaper to lay out
+        # Either factor can be the transposed one; copying the narrower one is cheaper.
+        if rows.shape[1] < gradients.shape[1]:
             to_weight = (rows.t().contiguous() @ gradients).t()
         else:
             to_weight = gradients.t().contiguous() @ rows

@@ -11,7 +11,11 @@ from manyparts.nn.linear import Linear
 
 
 def mlp(sizes: Sequence[int], *, dropout: float = 0.0) -> nn.Sequential:
-    """Linear layers of the given sizes, input first, with GELU (and dropout) between them."""
+    """Return linear layers of the given sizes, input first, with GELU (and dropout) between them.
+
+    Without dropout there are no dropout layers at all: the layers' numbers are part of the
+    parameters' names, which stand in checkpoints.
+    """
     layers: list[nn.Module] = []
     for index, (width_in, width_out) in enumerate(pairwise(sizes)):
         if index:

@@ -1,4 +1,4 @@
-"""Modules under any names."""
+"""Modules under names of any kind."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from torch import nn
 
 
 class NamedModules(nn.ModuleDict):
-    """A `ModuleDict` asked by names that may hold dots, such as cameras', which torch keeps for
-    parameters' names.
+    """A `ModuleDict` with names that may contain dots, such as cameras' names.
 
-    In those, and in `keys` and `items`, a dot is "%2E"; names without dots are as they are in a
-    `ModuleDict`.
+    torch reserves the dot for parameters' names, so it is stored as "%2E", also in `keys` and
+    `items`. Names without dots are as in a `ModuleDict`.
     """
 
     def __getitem__(self, key: str) -> nn.Module:
@@ -24,4 +23,5 @@ class NamedModules(nn.ModuleDict):
 
 
 def _escaped(name: str) -> str:
+    """Return the name with its dots percent-encoded, as in a URL."""
     return name.replace(".", "%2E")

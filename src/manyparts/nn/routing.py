@@ -1,4 +1,4 @@
-"""Rows of a batch that go different ways and come together again."""
+"""Rows of a batch that go through different modules and are put together again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from torch import Tensor
 
 
 def by_row(
-    way: Int[Tensor, "b"] | None, ways: int, go: Callable[[int, Int[Tensor, "n"]], Tensor]
+    route: Int[Tensor, "b"] | None,
+    num_routes: int,
+    apply: Callable[[int, Int[Tensor, "n"]], Tensor],
 ) -> Tensor:
-    """What `go(number, rows)` gives for the rows of each way that occurs, (n, ...), in the rows'
-    order: (b, ...)."""
-    assert way is not None, f"each row has one of {ways} ways to go"
-    rows = [(way == number).nonzero()[:, 0] for number in range(ways)]
-    gone = [go(number, mine) for number, mine in enumerate(rows) if len(mine)]
-    return torch.cat(gone)[torch.cat(rows).argsort()]
+    """Return what `apply` gives for each row by its own route, (b, ...), in the rows' order.
+
+    Args:
+        route: The route of each row.
+        num_routes: Number of routes.
+        apply: From a route and the indices of its n rows to results (n, ...). It is called for
+            routes that have rows only.
+    """
+    assert route is not None, f"each row has one of {num_routes} routes"
+    rows = [(route == number).nonzero()[:, 0] for number in range(num_routes)]
+    results = [apply(number, own) for number, own in enumerate(rows) if len(own)]
+    # The results are sorted by route. `cat(rows)` is the permutation that sorted them, and argsort
+    # of a permutation is its inverse.
+    return torch.cat(results)[torch.cat(rows).argsort()]

@@ -1,5 +1,8 @@
-"""TokenLearner: many patch tokens to a few, weighted means over positions (Ryoo et al. 2021, arXiv
-2106.11297)."""
+"""TokenLearner: many patch tokens to a few, each a weighted mean over positions.
+
+Ryoo et al. 2021, arXiv 2106.11297. Dimensions: b images, p patches, n tokens, m maps per token,
+d numbers per token.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ from torch import Tensor, nn
 
 
 class TokenLearner(nn.Module):
-    """num_tokens learned tokens; each has `maps` attention maps, one for each equal part of its
-    channels.
+    """Learned tokens, each with several attention maps over the patches.
 
-    initial_gain widens the first scores: maps that begin nearly uniform all read the mean of the
-    image, and learning to look somewhere takes thousands of steps (docs/log.md, 2026-11-21).
+    Args:
+        width: Numbers per patch, and per token.
+        num_tokens: Tokens per image.
+        maps: Attention maps per token, one for each equal part of its channels.
+        hidden: Width of the hidden layer of the scores.
+        initial_gain: Factor of the scores' initial weights. Maps that start nearly uniform all read
+            the mean of the image, and learning to look somewhere takes thousands of steps
+            (docs/log.md, 2026-11-21).
     """
 
     def __init__(
@@ -37,11 +45,13 @@ class TokenLearner(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), scores)
 
     def attention(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n m p"]:
-        """Where each token looks: weights over positions that sum to 1."""
+        """Return where each token looks: weights over positions that sum to 1."""
         scores = self.score(self.norm(patches))
+        # Token before map: a checkpoint's rows of `scores` are in this order.
         return rearrange(scores, "b p (n m) -> b n m p", n=self.num_tokens).softmax(dim=-1)
 
     def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n d"]:
+        """Return the tokens. Map m of a token reads the m-th part of the patches' channels."""
         values = rearrange(patches, "b p (m c) -> b m p c", m=self.maps)
         return rearrange(
             torch.einsum("bnmp,bmpc->bnmc", self.attention(patches), values), "b n m c -> b n (m c)"

@@ -1,5 +1,7 @@
-"""Pre-norm transformer layers over `scaled_dot_product_attention`; a mask is True where attention
-is allowed."""
+"""Pre-norm transformer layers; a mask is True where attention is allowed.
+
+Dimensions: b rows, l or q tokens, k keys, p prompt tokens, d numbers per token.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from manyparts.nn.mlp import mlp
 
 
 class Attention(nn.Module):
-    """Multi-head attention from `x` to `context` (to `x` itself where no context is given)."""
+    """Multi-head attention from `x` to `context`, or to `x` itself where there is no context."""
 
     def __init__(
         self, width: int, heads: int, *, context_width: int | None = None, dropout: float = 0.0
@@ -33,7 +35,13 @@ class Attention(nn.Module):
         mask: Bool[Tensor, "..."] | None = None,
         context: Float[Tensor, "b k c"] | None = None,
     ) -> Float[Tensor, "b q d"]:
-        """mask: bool, broadcastable to (b, heads, q, k)."""
+        """Attend.
+
+        Args:
+            x: Tokens that ask.
+            mask: Broadcastable to (b, heads, q, k). None: everything is allowed.
+            context: Tokens that are asked. None: `x`.
+        """
         query = rearrange(self.query(x), "b q (h d) -> b h q d", h=self.heads)
         key, value = rearrange(
             self.key_value(x if context is None else context),
@@ -43,6 +51,7 @@ class Attention(nn.Module):
         )
         dropout = self.dropout if self.training else 0.0
         if _fused_is_slow(query):
+            # The same formula as below, with the factor 1 / sqrt(d) on the queries.
             scores = query * query.shape[-1] ** -0.5 @ key.mT
             if mask is not None:
                 scores = scores.masked_fill(~mask, -torch.inf)
@@ -57,7 +66,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Self-attention and feed-forward, each behind a layer norm and around a residual connection.
 
-    identity: both begin as the identity, so that adding the layer changes nothing.
+    Args:
+        width: Numbers per token.
+        heads: Attention heads.
+        dropout: Dropout probability.
+        expansion: Width of the feed-forward's hidden layer, in widths.
+        identity: Start as the identity, so that adding the layer changes nothing.
     """
 
     def __init__(
@@ -76,18 +90,21 @@ class Block(nn.Module):
         self.feed_forward = mlp([width, expansion * width, width])
         self.dropout = nn.Dropout(dropout)
         if identity:
-            _begin_as_identity(self.attention, self.feed_forward)
+            _start_as_identity(self.attention, self.feed_forward)
 
     def forward(
         self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "..."] | None = None
     ) -> Float[Tensor, "b l d"]:
+        """Run the layer; mask: see `Attention.forward`."""
         x = x + self.dropout(self.attention(self.attention_norm(x), mask))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class CrossBlock(nn.Module):
-    """Attention to a prompt and feed-forward; both begin as the identity, so that adding the layer
-    changes nothing."""
+    """Attention to a prompt and feed-forward; both start as the identity.
+
+    Adding the layer to a trained model changes nothing until it is trained.
+    """
 
     def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 4):
         super().__init__()
@@ -96,24 +113,31 @@ class CrossBlock(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = mlp([width, expansion * width, width])
         self.dropout = nn.Dropout(dropout)
-        _begin_as_identity(self.attention, self.feed_forward)
+        _start_as_identity(self.attention, self.feed_forward)
 
     def forward(
         self, x: Float[Tensor, "b l d"], prompt: Float[Tensor, "b p d"], mask: Bool[Tensor, "b p"]
     ) -> Float[Tensor, "b l d"]:
-        """mask: which prompt tokens are real."""
+        """Run the layer; mask: prompt tokens that are not padding."""
         attended = self.attention(self.attention_norm(x), mask[:, None, None, :], prompt)
         x = x + self.dropout(attended)
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
-def _begin_as_identity(attention: Attention, feed_forward: nn.Sequential) -> None:
+def _start_as_identity(attention: Attention, feed_forward: nn.Sequential) -> None:
+    """Set the last map of both branches to zero, so that the residual connection is all there is.
+
+    Only the last one: were all zero, no gradient would reach the others.
+    """
     for last in (attention.output, feed_forward[-1]):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
 
 
 def _fused_is_slow(query: Tensor) -> bool:
-    """On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as
-    long as its parts (docs/log.md, 2026-11-24)."""
+    """Whether attention is faster in parts than fused.
+
+    On a CPU in bfloat16 the fused attention, forward and backward, takes two to seven times as long
+    as its parts (docs/log.md, 2026-11-24).
+    """
     return query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad

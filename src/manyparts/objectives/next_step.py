@@ -83,5 +83,6 @@ def _counts(passes: TransformerPasses) -> Float[Tensor, "b t n"]:
     """Sequential: which numbers count: observations and rewards of steps that there are. Actions
     are given."""
     model, real = passes.model, passes.batch.mask
-    predicted = torch.cat([torch.ones(model.observed), torch.zeros(model.acted), torch.ones(1)])
+    observation, action = model.state_dimension, model.action_dimension
+    predicted = torch.cat([torch.ones(observation), torch.zeros(action), torch.ones(1)])
     return real[..., None] * predicted.to(real.device)

@@ -76,5 +76,5 @@ class TransformerPasses(StepPasses[DynamicsTransformer]):
     @cached_property
     def _told(self) -> tuple[BinnedPrediction, Tensor | None]:
         if self.model.config.policy:
-            return self.model.both(self.values, self.batch.mask, self.step)
+            return self.model.predict_and_decide(self.values, self.batch.mask, self.step)
         return self.model(self.values, self.batch.mask, self.step), None

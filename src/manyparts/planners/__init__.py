@@ -1,5 +1,7 @@
-"""Planners by name. Each is a pure function of a world model's context, a config and a generator,
-to a plan."""
+"""Planners by name.
+
+Each is a pure function from a world model's context, a config and a random generator to a plan.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ PLANNERS: Mapping[str, type[PlannerConfig]] = {
     "mppi": MppiConfig,
     "policy": FollowConfig,
 }
-_SEARCHES: Mapping[type, Callable[..., Plan]] = {
+_FUNCTIONS: Mapping[type, Callable[..., Plan]] = {
     RandomShootingConfig: random_shooting,
     CemConfig: cem,
     MppiConfig: mppi,
@@ -40,7 +42,21 @@ def plan(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The plan of the config's planner."""
-    return _SEARCHES[type(config)](
+    """Return the plan of the config's planner.
+
+    Args:
+        context: What the world model has seen so far.
+        config: Which planner, and its settings.
+        generator: Source of all that is drawn.
+        start: The plan to improve, usually the last one moved on by a step; see `moved_on`.
+        objective: What a step is worth.
+        proposals: Plans (p, t, a) that are tried, and around which some candidates are drawn.
+
+    Raises:
+        UserError: The planner cannot use the context, the objective or the proposals, or no plan
+            has a finite return.
+    """
+    # By the exact type: configs of searches inherit from one another's base.
+    return _FUNCTIONS[type(config)](
         context, config, generator, start, objective=objective, proposals=proposals
     )

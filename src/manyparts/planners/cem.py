@@ -1,4 +1,4 @@
-"""The cross-entropy method: draw plans, keep the elites, draw anew where these are, and so on."""
+"""The cross-entropy method: draw plans, keep the best, draw the next ones around these; repeat."""
 
 from __future__ import annotations
 
@@ -25,20 +25,24 @@ from manyparts.planners.plans import (
 
 @dataclass(frozen=True)
 class CemConfig(SearchConfig):
-    """Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv
-    2008.06389), so that no iteration makes the plan worse."""
+    """Settings of the cross-entropy method.
+
+    Elites stay among the candidates of the next iteration (Pinneri et al. 2020, arXiv 2008.06389),
+    so that no iteration makes the plan worse.
+    """
 
     elites: int = 16
-    """The best plans, whose mean and std the next iteration draws from."""
+    """Number of best plans, from whose mean and std the next iteration is drawn; at least 2."""
 
     iterations: int = 3
-    """Rounds of drawing, each with so many candidates."""
+    """Number of rounds of drawing, each with all `candidates`; at least 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 2 <= self.elites <= self.candidates:
             raise UserError(
-                f"planner.elites is {self.elites}; expected 2 to planner.candidates, {self.candidates}"
+                f"planner.elites is {self.elites}; "
+                f"expected 2 to planner.candidates, {self.candidates}"
             )
         if self.iterations < 1:
             raise UserError(f"planner.iterations is {self.iterations}; expected at least 1")
@@ -54,22 +58,29 @@ def cem(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The best plan of all iterations (Rubinstein 1999). The first one draws around `start`, the
-    last plan moved on by a step, and around proposals.
+    """Return the best plan of all iterations (Rubinstein 1999).
 
-    Raises UserError if the model's predictions are not finite under any plan.
+    The first iteration draws around `start` and around proposals. Arguments: see `planners.plan`.
+
+    Raises:
+        UserError: The model's predictions are not finite under any plan.
     """
     seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(context, plans, config, objective, seed)
+    plan_returns = returns(context, plans, config, objective, seed)
     for _ in range(config.iterations - 1):
-        elite = found.argsort(descending=True, stable=True)[: config.elites]
-        elite = elite[found[elite].isfinite()]
+        # A stable sort, so that plans of equal returns keep their order on every device.
+        elite = plan_returns.argsort(descending=True, stable=True)[: config.elites]
+        # A plan that explodes has a return of -inf; its actions must not enter the mean.
+        elite = elite[plan_returns[elite].isfinite()]
         if not len(elite):
             break
-        plans, found = plans[elite], found[elite]
+        plans, plan_returns = plans[elite], plan_returns[elite]
+        # The maximum-likelihood estimate, which is defined for a single elite as well.
         mean, std = plans.mean(dim=0), plans.std(dim=0, correction=0)
-        fresh = (mean + std * noise(config, start, generator)).clamp(-1, 1)
-        plans = torch.cat([plans, fresh])
-        found = torch.cat([found, returns(context, fresh, config, objective, seed)])
-    return best(plans, found)
+        new_plans = (mean + std * noise(config, start, generator)).clamp(-1, 1)
+        # Elites keep their returns: with one seed, a plan always has the same return.
+        plans = torch.cat([plans, new_plans])
+        new_returns = returns(context, new_plans, config, objective, seed)
+        plan_returns = torch.cat([plan_returns, new_returns])
+    return best(plans, plan_returns)

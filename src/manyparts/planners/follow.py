@@ -1,4 +1,4 @@
-"""No search at all: what the model itself would do, if it learned a policy."""
+"""No search: the action that the model's own policy would take, if the model learned one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyparts.planners.plans import Plan, StepValue, predicted_reward
 
 @dataclass(frozen=True)
 class FollowConfig:
-    """Nothing to set."""
+    """The planner that follows the model's own policy; it has no settings."""
 
     horizon: ClassVar[int] = 1
 
@@ -30,16 +30,25 @@ def follow(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The action of the model's own policy, of which no return is predicted. Raises UserError if it
-    has none, and for an objective or proposals, which it could not heed."""
+    """Return the action of the model's own policy as a plan of one step, without a return.
+
+    Arguments: see `planners.plan`; the generator and `start` are not used.
+
+    Raises:
+        UserError: The model has no policy, or there is an objective or a proposal, which a policy
+            could not take into account.
+    """
     if objective is not predicted_reward or proposals is not None:
         raise UserError(
-            "a policy is followed as it is: it takes neither an objective nor proposals"
+            "a policy is followed as it is: it takes neither an objective nor proposals; "
+            "use another planner for these"
         )
+    # An imagination of one candidate, which is asked before its first step.
     imagination = context.imagine(1)
     if not isinstance(imagination, ProposesActions):
         raise UserError(
             "this dynamics model has no policy to follow; a transformer trained with one has"
         )
     action = imagination.policy()
+    # nan, not 0: no return was predicted, and a number would be taken for one.
     return Plan(action, action.new_tensor(torch.nan))

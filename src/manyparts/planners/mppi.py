@@ -1,5 +1,4 @@
-"""Model-predictive path integral control: the mean of plans around the last one, the better
-weighing more."""
+"""Model-predictive path integral control: the mean of plans, weighted by their returns."""
 
 from __future__ import annotations
 
@@ -28,14 +27,14 @@ _MIN_STD = 1e-6
 
 @dataclass(frozen=True)
 class MppiConfig(SearchConfig):
-    """Plans are drawn nearer to the last one than those of the others are."""
+    """Settings of MPPI. Plans are drawn nearer to the last plan than those of other planners."""
 
     std: float = 0.5
-    """Of the noise of plans, in half-ranges of an action."""
+    """Std of the plans' noise, in half-ranges of an action; above 0."""
 
     temperature: float = 0.2
-    """A plan weighs exp(return / temperature), with returns counted in their standard deviation
-    over the candidates, so that it suits rewards of any size."""
+    """How far weights spread over worse plans: a plan weighs exp(return / temperature), where
+    returns are divided by their std over the candidates; above 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,18 +54,25 @@ def mppi(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The weighted mean of plans around `start`, the last plan moved on by a step, and around
-    proposals (Williams et al. 2017). The mean is imagined too, for its return; if it explodes where
-    its parts did not, the best of them it is.
+    """Return the weighted mean of plans around `start` and proposals (Williams et al. 2017).
 
-    Raises UserError if the model's predictions are not finite under any plan.
+    The mean is imagined too, for its return. If its predictions are not finite, the best of the
+    plans is returned instead. Arguments: see `planners.plan`.
+
+    Raises:
+        UserError: The model's predictions are not finite under any plan.
     """
     seed = imagination_seed(generator)
     plans = candidates(start, start, config, generator, proposals)
-    found = returns(context, plans, config, objective, seed)
-    first = best(plans, found)
-    spread = found[found.isfinite()].std(correction=0).clamp(min=_MIN_STD)
-    weights = ((found - first.predicted_return) / (config.temperature * spread)).softmax(dim=0)
+    plan_returns = returns(context, plans, config, objective, seed)
+    best_plan = best(plans, plan_returns)
+    # Counted in their std, so that one temperature suits rewards of any size. The lower bound
+    # serves objectives under which all plans are equal.
+    std = plan_returns[plan_returns.isfinite()].std(correction=0).clamp(min=_MIN_STD)
+    # Relative to the best: exponents are at most 0. Plans that explode (-inf) weigh exactly 0.
+    advantage = plan_returns - best_plan.predicted_return
+    weights = (advantage / (config.temperature * std)).softmax(dim=0)
+    # (n,) and (n, t, a) to (t, a).
     mean = torch.einsum("n,nta->ta", weights, plans)
-    (predicted,) = returns(context, mean[None], config, objective, seed)
-    return Plan(mean, predicted) if predicted.isfinite() else first
+    (mean_return,) = returns(context, mean[None], config, objective, seed)
+    return Plan(mean, mean_return) if mean_return.isfinite() else best_plan

@@ -1,5 +1,7 @@
-"""What planners share: drawing plans, asking a world model what each comes to, and moving a plan on
-by a step."""
+"""What planners share: drawing plans, predicting their returns, and moving a plan on by a step.
+
+Dimensions: n plans, t steps, a actions, s numbers of the state, p proposals.
+"""
 
 from __future__ import annotations
 
@@ -16,58 +18,64 @@ from manyparts.core.errors import UserError
 from manyparts.models.dynamics.world_model import Context, ImaginesInParallel, step_by_step
 
 StepValue = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What a step is worth: (observation (n, s), action (n, a), reward (n,)) to (n,). The observation
-is the one that the model predicts after the action, normalised; the action is within [-1, 1]; the
-reward is the predicted one."""
+"""What a step is worth: from observation (n, s), action (n, a) and reward (n,) to values (n,).
+
+The observation is the one that the model predicts after the action, normalised; the action is
+within [-1, 1]; the reward is the predicted one."""
 
 
 class Plan(NamedTuple):
-    """action: one a step, within [-1, 1]. predicted_return: what the model says of this very
-    plan."""
+    """A plan and what the model predicts of it."""
 
     action: Float[Tensor, "t a"]
+    """One action per step, within [-1, 1]."""
+
     predicted_return: Float[Tensor, ""]
+    """The return that the model predicts for this very plan; nan if it was not asked."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What every planner is told. The defaults are those of TDM (Schubert et al. 2023, arXiv
-    2305.10912)."""
+    """Settings of every planner that searches.
+
+    The defaults are those of TDM (Schubert et al. 2023, arXiv 2305.10912).
+    """
 
     candidates: int = 128
-    """Plans that are tried at a time."""
+    """Number of plans that are tried at a time; at least 2."""
 
     horizon: int = 25
-    """Steps of a plan."""
+    """Steps of a plan; at least 1."""
 
     std: float = 2**0.5
-    """Of the noise of plans, in half-ranges of an action."""
+    """Std of the plans' noise, in half-ranges of an action; above 0."""
 
     correlation: float = 0.0
-    """Of the noise of successive steps. White noise pushes to and fro, which leads less far the
-    shorter a step is."""
+    """Correlation of the noise of successive steps, from 0 to less than 1. White noise pushes back
+    and forth, and leads less far the shorter a step is."""
 
     discount: float = 1.0
-    """A step later, what a step is worth counts so much."""
+    """Factor of a step's value per step of delay; above 0 and at most 1."""
 
     policy_proposals: bool = False
-    """Whether the model's own policy proposes a plan, for models that learned one."""
+    """Whether the model's own policy proposes a plan; for models that learned a policy."""
 
     proposal_fraction: float = 0.5
-    """Share of the candidates that are drawn around proposals, where there are any."""
+    """Fraction of the candidates that are drawn around proposals, if there are any; between 0 and
+    1."""
 
     proposal_std: float = 0.3
-    """Of the noise around proposals."""
+    """Std of the noise around proposals, in half-ranges of an action; at least 0."""
 
     batch: int | None = None
-    """Candidates that are imagined at once, which bounds the memory and changes no plan; None:
-    all."""
+    """Number of candidates that are imagined at once, which limits memory and changes no plan;
+    None: all."""
 
     def __post_init__(self) -> None:
-        for name, least in (("candidates", 2), ("horizon", 1), ("batch", 1)):
+        for name, minimum in (("candidates", 2), ("horizon", 1), ("batch", 1)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"planner.{name} is {value}; expected at least {least}")
+            if value is not None and value < minimum:
+                raise UserError(f"planner.{name} is {value}; expected at least {minimum}")
         for name, holds, expected in (
             ("std", 0 < self.std < math.inf, "a finite number above 0"),
             ("correlation", 0 <= self.correlation < 1, "at least 0 and less than 1"),
@@ -82,7 +90,7 @@ class SearchConfig:
 def predicted_reward(
     observation: Float[Tensor, "n s"], action: Float[Tensor, "n a"], reward: Float[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
-    """The usual `StepValue`."""
+    """Return the reward as it is: the usual `StepValue`."""
     return reward
 
 
@@ -93,35 +101,53 @@ def returns(
     objective: StepValue,
     seed: int = 0,
 ) -> Float[Tensor, "n"]:
-    """The discounted sum of what each plan's steps are worth. -inf for a plan under which anything
-    that the model predicts is not finite: one that explodes never wins. seed: of what a model
-    draws; the same for all plans, however they are split.
+    """Return the discounted sum of what each plan's steps are worth.
 
-    Raises UserError if the objective tells anything but a number for each candidate."""
+    A plan has -inf if anything that the model predicts under it is not finite, so that it never
+    wins.
+
+    Args:
+        context: Where the imagination starts.
+        plans: Actions within [-1, 1].
+        config: The discount and the batch size.
+        objective: What a step is worth.
+        seed: Seed of what a model draws; the same for all plans, however they are split.
+
+    Raises:
+        UserError: The objective returns anything but a number per candidate.
+    """
     parts = plans.split(config.batch or len(plans))
     return torch.cat([_returns(context, part, config.discount, objective, seed) for part in parts])
 
 
 def imagination_seed(generator: torch.Generator) -> int:
-    """The seed of what a model draws in all imaginations of a plan, so that its candidates are
-    compared alike. The generator stays as it is."""
-    twin = generator.clone_state()
-    return int(torch.randint(2**31, (), generator=twin, device=twin.device))
+    """Return the seed of what a model draws in all imaginations of one planning step.
+
+    With one seed for all, candidates meet the same random numbers and are compared fairly.
+    """
+    # A copy is asked, so that the plans that are drawn next do not depend on this question.
+    copy = generator.clone_state()
+    return int(torch.randint(2**31, (), generator=copy, device=copy.device))
 
 
-def best(plans: Float[Tensor, "n t a"], found: Float[Tensor, "n"]) -> Plan:
-    """The plan of the highest return, the first of equals. Raises UserError if none has a finite
-    one."""
-    if not found.isfinite().any():
+def best(plans: Float[Tensor, "n t a"], plan_returns: Float[Tensor, "n"]) -> Plan:
+    """Return the plan of the highest return, the first of equals.
+
+    Raises:
+        UserError: No plan has a finite return.
+    """
+    if not plan_returns.isfinite().any():
         raise UserError(
-            f"no return of {len(found)} plans is a finite number; has the model learned, and is the objective finite?"
+            f"no return of {len(plan_returns)} plans is a finite number; "
+            "check that the model has learned, and that the objective is finite"
         )
-    place = found.argmax()
-    return Plan(plans[place], found[place])
+    # nan was replaced by -inf in `returns`; argmax would take nan for the largest.
+    index = plan_returns.argmax()
+    return Plan(plans[index], plan_returns[index])
 
 
 def moved_on(plan: Float[Tensor, "t a"]) -> Float[Tensor, "t a"]:
-    """The same plan a step later: its first action is done, its last one is held."""
+    """Return the plan one step later: its first action is done, its last action is held."""
     return torch.cat([plan[1:], plan[-1:]])
 
 
@@ -132,26 +158,35 @@ def candidates(
     generator: torch.Generator,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Float[Tensor, "n t a"]:
-    """Plans to try: a share around proposals, each of these once as it is; the others around
-    `centre`; and, the last, `start`. Raises UserError for proposals that do not fit or are not
-    finite."""
+    """Draw plans to try.
+
+    Their order: the proposals themselves; plans around proposals, in turn; plans around `centre`;
+    and, as the last one, `start` itself.
+
+    Raises:
+        UserError: Proposals do not fit or are not finite.
+    """
     if len(start) != config.horizon:
         raise ValueError(
             f"the plan to begin from has {len(start)} steps; expected the horizon, {config.horizon}"
         )
     proposals = start[None][:0] if proposals is None else proposals
-    room = min(round(config.proposal_fraction * config.candidates), config.candidates - 1)
-    if len(proposals) > room or proposals.shape[1:] != start.shape:
-        expected = f"at most {room} of shape {tuple(start.shape)}"
+    # One candidate is always left for `start`.
+    max_proposals = min(round(config.proposal_fraction * config.candidates), config.candidates - 1)
+    if len(proposals) > max_proposals or proposals.shape[1:] != start.shape:
+        expected = f"at most {max_proposals} of shape {tuple(start.shape)}"
         raise UserError(f"proposals have shape {tuple(proposals.shape)}; expected {expected}")
     if not proposals.isfinite().all():
         raise UserError("proposals have actions that are not finite; expected numbers in [-1, 1]")
-    count = room if len(proposals) else 0
+    count = max_proposals if len(proposals) else 0
+    # A std of 0 keeps the proposals as they are among plans that are drawn around them.
     std = centre.new_full((config.candidates, 1, 1), config.std)
     std[:count], std[: len(proposals)] = config.proposal_std, 0
-    turns = torch.arange(count, device=centre.device) % max(1, len(proposals))
-    centres = torch.cat([proposals[turns], centre.expand(config.candidates - count, -1, -1)])
+    # Indices 0, 1, .., p - 1, 0, 1, ..: plans around proposals take them in turn.
+    in_turn = torch.arange(count, device=centre.device) % max(1, len(proposals))
+    centres = torch.cat([proposals[in_turn], centre.expand(config.candidates - count, -1, -1)])
     plans = (centres + std * noise(config, start, generator)).clamp(-1, 1)
+    # The last plan is always tried as it is, so that a lucky draw is not lost at the next step.
     plans[-1] = start.clamp(-1, 1)
     return plans
 
@@ -159,13 +194,17 @@ def candidates(
 def noise(
     config: SearchConfig, like: Float[Tensor, "t a"], generator: torch.Generator
 ) -> Float[Tensor, "n t a"]:
-    """Standard normal, of all candidates at once; correlated along time: n(t) = c n(t-1) + sqrt(1 -
-    c^2) e(t)."""
+    """Draw standard normal noise for all candidates, correlated along time.
+
+    n(t) = c n(t-1) + sqrt(1 - c^2) e(t), with e standard normal and n(0) = e(0).
+    """
     white = torch.randn(config.candidates, *like.shape, generator=generator, device=like.device)
+    # The recursion as one lower-triangular matrix: e(s) enters n(t) by c^(t - s), times the square
+    # root for all but the first one, which keeps the variance at 1 from the first step on.
     steps = torch.arange(len(like), device=like.device)
-    share = (float(config.correlation) ** (steps[:, None] - steps).clamp(min=0)).tril()
-    share[:, 1:] *= (1 - config.correlation**2) ** 0.5
-    return torch.einsum("ts,nsa->nta", share, white)
+    weights = (float(config.correlation) ** (steps[:, None] - steps).clamp(min=0)).tril()
+    weights[:, 1:] *= (1 - config.correlation**2) ** 0.5
+    return torch.einsum("ts,nsa->nta", weights, white)
 
 
 def _returns(
@@ -175,6 +214,8 @@ def _returns(
     objective: StepValue,
     seed: int,
 ) -> Float[Tensor, "n"]:
+    """Return what `returns` does, for one batch of plans."""
+    # A fresh generator per batch: each batch then meets the same random numbers as any other.
     generator = torch.Generator(plans.device).manual_seed(seed)
     if isinstance(context, ImaginesInParallel):
         observation, reward = context.imagined(plans, generator)
@@ -182,18 +223,23 @@ def _returns(
         observation, reward = step_by_step(context.imagine(len(plans), generator), plans)
     total = plans.new_zeros(len(plans))
     for step, action in enumerate(plans.unbind(dim=1)):
-        worth = objective(observation[:, step], action, reward[:, step])
-        if getattr(worth, "shape", None) != total.shape:
-            told = (
-                f"shape {tuple(worth.shape)}"
-                if isinstance(worth, Tensor)
-                else f"a {type(worth).__name__}"
-            )
-            raise UserError(
-                f"the objective returns {told}; expected a tensor of shape {tuple(total.shape)}"
-            )
+        value = objective(observation[:, step], action, reward[:, step])
+        _require_values(value, len(plans))
         total = total + discount**step * torch.as_tensor(
-            worth, dtype=total.dtype, device=total.device
+            value, dtype=total.dtype, device=total.device
         )
+    # The predictions are checked as well as the total: an objective may be finite where they are
+    # not.
     finite = observation.isfinite().flatten(1).all(dim=1) & reward.isfinite().all(dim=1)
     return total.where(finite & total.isfinite(), -torch.inf)
+
+
+def _require_values(value: object, count: int) -> None:
+    """Raise UserError unless an objective's value has a number per candidate."""
+    if getattr(value, "shape", None) == (count,):
+        return
+    if isinstance(value, Tensor):
+        returned = f"shape {tuple(value.shape)}"
+    else:
+        returned = f"a {type(value).__name__}"
+    raise UserError(f"the objective returns {returned}; expected a tensor of shape {(count,)}")

@@ -1,4 +1,4 @@
-"""Random shooting: of many plans that are drawn at random, the one that the model says is best."""
+"""Random shooting: draw many plans and take the one with the highest predicted return."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from manyparts.planners.plans import (
 
 @dataclass(frozen=True)
 class RandomShootingConfig(SearchConfig):
-    """TDM's planner: plans of N(0, sqrt 2), clipped."""
+    """Settings of TDM's planner, which draws plans from N(0, sqrt 2) and clips them."""
 
 
 @torch.no_grad()
@@ -36,11 +36,15 @@ def random_shooting(
     objective: StepValue = predicted_reward,
     proposals: Float[Tensor, "p _ _"] | None = None,
 ) -> Plan:
-    """The best of plans around doing nothing, of `start`, the last plan moved on by a step, and of
-    proposals.
+    """Return the best of `start`, of proposals, and of plans around doing nothing.
 
-    Raises UserError if the model's predictions are not finite under any plan.
+    Arguments: see `planners.plan`.
+
+    Raises:
+        UserError: The model's predictions are not finite under any plan.
     """
     seed = imagination_seed(generator)
+    # Around the middle of every action's range, not around `start`: each planning step searches
+    # the whole range, and only `start` itself carries over the last result.
     plans = candidates(start, torch.zeros_like(start), config, generator, proposals)
     return best(plans, returns(context, plans, config, objective, seed))

@@ -1,5 +1,4 @@
-"""An MLP and a probabilistic ensemble behind the world model's protocol: what they tell, and what
-decides it."""
+"""The MLP and the ensemble as world models: what they predict, and what it depends on."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from factories import make_spec
-from imaginations import history_of, require_candidates_apart
+from imaginations import context_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -22,10 +21,10 @@ KINDS = ("mlp", "expectation", "ts1", "tsinf")
 
 def make_model(kind: str, seed: int = 0, **changes: Any) -> MlpDynamics | EnsembleDynamics:
     torch.manual_seed(seed)
-    embodiments, given = EmbodimentSet((make_spec(),)), {"chunk": 1, "steps": 3}
+    embodiments, sizes = EmbodimentSet((make_spec(),)), {"chunk": 1, "steps": 3}
     if kind == "mlp":
         return MlpDynamics(
-            MlpDynamicsConfig(width=16, layers=2, **changes), embodiments, **given
+            MlpDynamicsConfig(width=16, layers=2, **changes), embodiments, **sizes
         ).eval()
     small = {
         "width": 16,
@@ -36,35 +35,41 @@ def make_model(kind: str, seed: int = 0, **changes: Any) -> MlpDynamics | Ensemb
         "propagation": kind,
     }
     return EnsembleDynamics(
-        EnsembleDynamicsConfig(**(small | changes)), embodiments, **given
+        EnsembleDynamicsConfig(**(small | changes)), embodiments, **sizes
     ).eval()
 
 
 def plans(model: Any, candidates: int, steps: int) -> torch.Tensor:
     return (
-        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        torch.rand(
+            candidates, steps, model.action_dimension, generator=torch.Generator().manual_seed(1)
+        )
+        * 2
         - 1
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_are_world_models(kind: str) -> None:
+def test_baselines_satisfy_world_model(kind: str) -> None:
     model = make_model(kind)
-    context = model.encode(*history_of(model, 3))
+    context = model.encode(*context_of(model, 3))
     assert (
         isinstance(model, WorldModel)
         and isinstance(context, Context)
         and isinstance(context.imagine(2), Imagination)
     )
-    found = context.imagine(2).step(torch.zeros(2, model.acted))
-    assert found.observation.shape == (2, model.observed) and found.reward.shape == (2,)
+    prediction = context.imagine(2).step(torch.zeros(2, model.action_dimension))
+    assert prediction.observation.shape == (
+        2,
+        model.state_dimension,
+    ) and prediction.reward.shape == (2,)
     assert isinstance(model, Distributional) == (kind != "mlp")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_present_is_all_there_is_to_know(kind: str) -> None:
+def test_markov_context_ignores_earlier_steps(kind: str) -> None:
     model = make_model(kind)
-    observation, action, reward = history_of(model, 4)
+    observation, action, reward = context_of(model, 4)
     tried = plans(model, 2, 1)[:, 0]
     whole = model.encode(observation, action, reward).imagine(2).step(tried)
     grown = model.encode(observation[:3], action[:2], reward[:2]).extended(
@@ -77,56 +82,58 @@ def test_the_present_is_all_there_is_to_know(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_candidates_do_not_depend_on_how_they_are_split_into_batches(kind: str) -> None:
-    """Also where particles are drawn: all candidates meet the same noise."""
+def test_baseline_candidates_are_independent(kind: str) -> None:
+    """All candidates meet the same noise, also where particles are drawn."""
     model = make_model(kind)
-    context, tried = model.encode(*history_of(model, 2)), plans(model, 4, 3)
+    context, tried = model.encode(*context_of(model, 2)), plans(model, 4, 3)
     require_candidates_apart(context, tried)
 
 
-def test_an_mlp_adds_up_the_changes_that_it_tells() -> None:
+def test_mlp_imagination_sums_predicted_changes() -> None:
     model = make_model("mlp")
-    observation, tried = history_of(model, 1)[0], plans(model, 3, 2)
+    observation, tried = context_of(model, 1)[0], plans(model, 3, 2)
     imagination, seen = (
-        model.encode(observation, torch.zeros(0, model.acted), torch.zeros(0)).imagine(3),
+        model.encode(observation, torch.zeros(0, model.action_dimension), torch.zeros(0)).imagine(
+            3
+        ),
         observation.expand(3, -1),
     )
     for step in range(2):
-        found, told = imagination.step(tried[:, step]), model(seen, tried[:, step])
-        seen = seen + told[:, :-1]
-        torch.testing.assert_close(found.observation, seen)
-        torch.testing.assert_close(found.reward, told[:, -1])
+        prediction, outputs = imagination.step(tried[:, step]), model(seen, tried[:, step])
+        seen = seen + outputs[:, :-1]
+        torch.testing.assert_close(prediction.observation, seen)
+        torch.testing.assert_close(prediction.reward, outputs[:, -1])
 
 
-def test_the_expectation_is_the_mean_of_the_elites_means() -> None:
+def test_expectation_is_mean_of_elites() -> None:
     model = make_model("expectation")
     model.held_out_error.copy_(torch.tensor([0.4, 0.1, 0.3, 0.2]))
     assert model.elites.tolist() == [1, 3]
-    observation, tried = history_of(model, 1)[0], plans(model, 3, 1)[:, 0]
-    found = model.encode(observation, tried[:0], tried[:0, 0]).imagine(3).step(tried)
+    observation, tried = context_of(model, 1)[0], plans(model, 3, 1)[:, 0]
+    prediction = model.encode(observation, tried[:0], tried[:0, 0]).imagine(3).step(tried)
     expected = model(observation.expand(3, -1), tried).mean[[1, 3]].mean(dim=0)
-    torch.testing.assert_close(found.observation, observation + expected[:, :-1])
-    torch.testing.assert_close(found.reward, expected[:, -1])
+    torch.testing.assert_close(prediction.observation, observation + expected[:, :-1])
+    torch.testing.assert_close(prediction.reward, expected[:, -1])
 
 
 @pytest.mark.parametrize("kind", ["ts1", "tsinf"])
-def test_many_particles_have_the_mixtures_mean_after_a_step(kind: str) -> None:
+def test_particles_have_mean_of_mixture(kind: str) -> None:
     model = make_model(kind, particles=20_000)
-    observation, tried = history_of(model, 1)[0], plans(model, 2, 1)[:, 0]
-    found = model.encode(observation, tried[:0], tried[:0, 0]).imagine(2).step(tried)
-    told = model(observation.expand(2, -1), tried)
-    expected = told.mean[model.elites].mean(dim=0)
-    spread = (0.5 * told.log_variance).exp().max().item() / 20_000**0.5
-    torch.testing.assert_close(found.reward, expected[:, -1], atol=5 * spread, rtol=0)
+    observation, tried = context_of(model, 1)[0], plans(model, 2, 1)[:, 0]
+    prediction = model.encode(observation, tried[:0], tried[:0, 0]).imagine(2).step(tried)
+    gaussians = model(observation.expand(2, -1), tried)
+    expected = gaussians.mean[model.elites].mean(dim=0)
+    standard_error = (0.5 * gaussians.log_variance).exp().max().item() / 20_000**0.5
+    torch.testing.assert_close(prediction.reward, expected[:, -1], atol=5 * standard_error, rtol=0)
     torch.testing.assert_close(
-        found.observation, observation + expected[:, :-1], atol=5 * spread, rtol=0
+        prediction.observation, observation + expected[:, :-1], atol=5 * standard_error, rtol=0
     )
 
 
 @pytest.mark.parametrize("kind", ["ts1", "tsinf"])
-def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None:
+def test_particles_come_from_the_generator(kind: str) -> None:
     model = make_model(kind)
-    seen, tried = history_of(model, 2), plans(model, 2, 1)[:, 0]
+    seen, tried = context_of(model, 2), plans(model, 2, 1)[:, 0]
 
     def imagined(seed: int | None) -> torch.Tensor:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
@@ -140,7 +147,7 @@ def test_particles_are_drawn_from_the_generator_that_is_given(kind: str) -> None
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
+def test_particle_keeps_member_as_configured() -> None:
     """Two members that are certain: one always adds 1, the other takes 1 away."""
     ends = {}
     for kind in ("tsinf", "ts1"):
@@ -149,35 +156,42 @@ def test_a_particle_keeps_its_member_for_ever_or_for_a_step() -> None:
         with torch.no_grad():
             last.weight.zero_()
             last.bias.zero_()
-            last.bias[0, 0, : model.observed], last.bias[1, 0, : model.observed] = 1.0, -1.0
+            last.bias[0, 0, : model.state_dimension], last.bias[1, 0, : model.state_dimension] = (
+                1.0,
+                -1.0,
+            )
         imagination = model.encode(
-            torch.zeros(1, model.observed), torch.zeros(0, model.acted), torch.zeros(0)
+            torch.zeros(1, model.state_dimension),
+            torch.zeros(0, model.action_dimension),
+            torch.zeros(0),
         ).imagine(1)
         for _ in range(6):
-            imagination.step(torch.zeros(1, model.acted))
+            imagination.step(torch.zeros(1, model.action_dimension))
         ends[kind] = set(imagination._particles[:, 0, 0].round().int().tolist())
     assert ends["tsinf"] == {-6, 6} and {-2, 0, 2} <= ends["ts1"]
 
 
-def test_log_variances_stay_within_their_bounds() -> None:
+def test_log_variances_stay_within_bounds() -> None:
     model = make_model("expectation")
-    raw = torch.linspace(-1e3, 1e3, 101)[None, :, None].expand(4, -1, model.observed + 1)
-    found = model._bounded(raw)
+    raw = torch.linspace(-1e3, 1e3, 101)[None, :, None].expand(4, -1, model.state_dimension + 1)
+    bounded = model._bounded(raw)
     low, high = model.config.log_variance
-    assert found.min() >= low - 1e-4 and found.max() <= high + 1e-4
-    assert (found.diff(dim=1) >= -1e-6).all() and found[:, 50].allclose(torch.tensor(0.0), atol=1.0)
+    assert bounded.min() >= low - 1e-4 and bounded.max() <= high + 1e-4
+    assert (bounded.diff(dim=1) >= -1e-6).all() and bounded[:, 50].allclose(
+        torch.tensor(0.0), atol=1.0
+    )
 
 
-def test_the_mixtures_distribution_is_the_mean_of_the_elites() -> None:
+def test_cumulative_is_that_of_mixture() -> None:
     model = make_model("expectation")
-    observation, action, reward = (part[None] for part in history_of(model, 2))
-    told = model(observation[:, 0], action[:, 0])
-    came = torch.cat([observation[:, 1] - observation[:, 0], reward], dim=-1)
+    observation, action, reward = (part[None] for part in context_of(model, 2))
+    gaussians = model(observation[:, 0], action[:, 0])
+    outcome = torch.cat([observation[:, 1] - observation[:, 0], reward], dim=-1)
     normal = torch.distributions.Normal(
-        told.mean[model.elites], (0.5 * told.log_variance[model.elites]).exp()
+        gaussians.mean[model.elites], (0.5 * gaussians.log_variance[model.elites]).exp()
     )
     torch.testing.assert_close(
-        model.cumulative(observation, action, reward), normal.cdf(came).mean(dim=0)
+        model.cumulative(observation, action, reward), normal.cdf(outcome).mean(dim=0)
     )
 
 
@@ -190,21 +204,23 @@ def test_the_mixtures_distribution_is_the_mean_of_the_elites() -> None:
         ({"log_variance": (1.0, 0.0)}, "the lower bound first"),
     ],
 )
-def test_bad_settings_of_an_ensemble_are_named(changes: dict[str, Any], says: str) -> None:
+def test_bad_ensemble_settings_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         EnsembleDynamicsConfig(**changes)
 
 
-def test_bad_settings_of_an_mlp_are_named() -> None:
+def test_bad_mlp_settings_are_named() -> None:
     with pytest.raises(UserError, match=r"model\.layers is 0"):
         MlpDynamicsConfig(layers=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_does_not_fit_is_refused(kind: str) -> None:
+def test_baselines_refuse_unfitting_shapes(kind: str) -> None:
     model = make_model(kind)
-    observation, action, reward = history_of(model, 3)
+    observation, action, reward = context_of(model, 3)
     with pytest.raises(ValueError, match="3 observations, 1 actions, 1 rewards"):
         model.encode(observation, action[:1], reward[:1])
     with pytest.raises(ValueError, match="actions have shape"):
-        model.encode(observation, action, reward).imagine(2).step(torch.zeros(3, model.acted))
+        model.encode(observation, action, reward).imagine(2).step(
+            torch.zeros(3, model.action_dimension)
+        )

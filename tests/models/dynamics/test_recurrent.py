@@ -1,5 +1,4 @@
-"""A recurrent state-space model behind the world model's protocol: what its state knows, and how it
-is drawn."""
+"""The recurrent state-space model as a world model: what its state depends on, and its draws."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from factories import make_batch, make_spec
-from imaginations import history_of, require_candidates_apart
+from imaginations import context_of, require_candidates_apart
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
@@ -27,60 +26,68 @@ def make_model(**changes: Any) -> RecurrentDynamics:
     return RecurrentDynamics(config, EmbodimentSet((make_spec(),)), chunk=1, steps=STEPS).eval()
 
 
-def told(
+def imagined_steps(
     context: Context, model: RecurrentDynamics, steps: int = 2, candidates: int = 3
 ) -> torch.Tensor:
     imagination = context.imagine(candidates)
     action = (
-        torch.rand(candidates, steps, model.acted, generator=torch.Generator().manual_seed(1)) * 2
+        torch.rand(
+            candidates, steps, model.action_dimension, generator=torch.Generator().manual_seed(1)
+        )
+        * 2
         - 1
     )
-    found = [imagination.step(action[:, step]) for step in range(steps)]
+    predictions = [imagination.step(action[:, step]) for step in range(steps)]
     return torch.stack(
-        [torch.cat([each.observation, each.reward[:, None]], dim=1) for each in found]
+        [torch.cat([each.observation, each.reward[:, None]], dim=1) for each in predictions]
     )
 
 
-def test_it_is_a_world_model() -> None:
+def test_recurrent_model_satisfies_world_model() -> None:
     model = make_model()
-    context = model.encode(*history_of(model, 3))
+    context = model.encode(*context_of(model, 3))
     assert (
         isinstance(model, WorldModel)
         and isinstance(context, Context)
         and isinstance(context.imagine(2), Imagination)
     )
-    assert told(context, model).shape == (2, 3, model.observed + 1)
+    assert imagined_steps(context, model).shape == (2, 3, model.state_dimension + 1)
     with pytest.raises(ValueError, match="actions have shape"):
-        context.imagine(2).step(torch.zeros(3, model.acted))
+        context.imagine(2).step(torch.zeros(3, model.action_dimension))
     with pytest.raises(ValueError, match="3 observations, 1 actions"):
-        model.encode(torch.zeros(3, model.observed), torch.zeros(1, model.acted), torch.zeros(1))
+        model.encode(
+            torch.zeros(3, model.state_dimension),
+            torch.zeros(1, model.action_dimension),
+            torch.zeros(1),
+        )
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5])
-def test_a_history_grows_to_what_it_is_when_encoded_whole(length: int) -> None:
+def test_extended_context_equals_encoded_one(length: int) -> None:
     model = make_model()
-    observation, action, reward = history_of(model, 6)
+    observation, action, reward = context_of(model, 6)
     grown = model.encode(observation[:length], action[: length - 1], reward[: length - 1])
     for step in range(length, 6):
         grown = grown.extended(action[step - 1], reward[step - 1], observation[step])
     torch.testing.assert_close(
-        told(grown, model), told(model.encode(observation, action, reward), model)
+        imagined_steps(grown, model),
+        imagined_steps(model.encode(observation, action, reward), model),
     )
 
 
-def test_it_knows_a_windows_steps_and_none_before() -> None:
+def test_recurrent_context_keeps_one_window() -> None:
     model = make_model()
-    observation, action, reward = history_of(model, 6)
-    whole = told(model.encode(observation, action, reward), model)
+    observation, action, reward = context_of(model, 6)
+    whole = imagined_steps(model.encode(observation, action, reward), model)
     kept = model.encode(observation[-STEPS:], action[-STEPS + 1 :], reward[-STEPS + 1 :])
-    torch.testing.assert_close(told(kept, model), whole)
+    torch.testing.assert_close(imagined_steps(kept, model), whole)
     earlier = observation.clone()
-    earlier[-STEPS] += 3.0  # the first that it keeps
-    assert not torch.allclose(told(model.encode(earlier, action, reward), model), whole)
+    earlier[-STEPS] += 3.0  # the first one that is kept
+    assert not torch.allclose(imagined_steps(model.encode(earlier, action, reward), model), whole)
 
 
-def test_it_predicts_as_it_dreams() -> None:
-    """What the loss knows of the next step is what an imagination tells of it."""
+def test_objective_predicts_as_imagination() -> None:
+    """The loss predicts of the next step what an imagination does."""
     model, batch = make_model(), replace(make_batch(2), mask=torch.ones(2, 4, dtype=torch.bool))
     batch = replace(
         batch,
@@ -91,23 +98,27 @@ def test_it_predicts_as_it_dreams() -> None:
     )
     model.steps = batch.state.shape[1]
     passes = StepPasses(model, batch, torch.Generator())
-    found = LatentState(LatentStateConfig(), model).predict(passes)
+    predicted = LatentState(LatentStateConfig(), model).predict(passes)
     for step in range(3):
         context = model.encode(
             batch.state[0, : step + 1], passes.action[0, :step], batch.reward[0, :step]
         )
-        told = context.imagine(1).step(passes.action[0, step : step + 1])
-        torch.testing.assert_close(found[0, step], torch.cat([told.observation[0], told.reward]))
+        imagined = context.imagine(1).step(passes.action[0, step : step + 1])
+        torch.testing.assert_close(
+            predicted[0, step], torch.cat([imagined.observation[0], imagined.reward])
+        )
 
 
-def test_candidates_do_not_depend_on_how_they_are_split_into_batches() -> None:
+def test_recurrent_candidates_are_independent() -> None:
     model = make_model()
-    context = model.encode(*history_of(model, 2))
-    action = torch.rand(4, 3, model.acted, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    context = model.encode(*context_of(model, 2))
+    action = (
+        torch.rand(4, 3, model.action_dimension, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    )
     require_candidates_apart(context, action)
 
 
-def test_draws_have_the_probabilities_that_are_told() -> None:
+def test_draws_have_predicted_probabilities() -> None:
     model = make_model(uniform=1e-6)
     probabilities = torch.tensor([0.1, 0.2, 0.3, 0.4])
     drawn = model.draw(
@@ -119,7 +130,7 @@ def test_draws_have_the_probabilities_that_are_told() -> None:
     assert most_likely.argmax(dim=1).tolist() == [3, 3, 3, 3]
 
 
-def test_gradients_pass_through_draws_as_if_they_were_the_probabilities() -> None:
+def test_gradients_pass_straight_through_draws() -> None:
     model = make_model()
     logits = torch.randn(1, 4, 4, requires_grad=True)
     values = torch.randn(16)
@@ -132,13 +143,13 @@ def test_gradients_pass_through_draws_as_if_they_were_the_probabilities() -> Non
     torch.testing.assert_close(straight, logits.grad)
 
 
-def test_no_category_is_ever_impossible() -> None:
+def test_no_category_has_zero_probability() -> None:
     model = make_model(uniform=0.1)
     with torch.no_grad():
         model.prior_head[-1].bias += 100 * torch.eye(4)[0].repeat(4)
-    told = model.prior(torch.randn(5, 16)).exp()
-    torch.testing.assert_close(told.sum(dim=-1), torch.ones(5, 4))
-    assert told.min() >= 0.1 / 4 - 1e-6
+    probabilities = model.prior(torch.randn(5, 16)).exp()
+    torch.testing.assert_close(probabilities.sum(dim=-1), torch.ones(5, 4))
+    assert probabilities.min() >= 0.1 / 4 - 1e-6
 
 
 @pytest.mark.parametrize(
@@ -150,6 +161,6 @@ def test_no_category_is_ever_impossible() -> None:
         ({"width": 0}, "0"),
     ],
 )
-def test_bad_settings_are_named(changes: dict[str, Any], says: str) -> None:
+def test_bad_recurrent_settings_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         make_model(**changes)

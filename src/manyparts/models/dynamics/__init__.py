@@ -1,1 +1,1 @@
-"""Models that predict what follows an action, and that planners imagine in."""
+"""Dynamics models: they predict what follows an action, and planners imagine with them."""

@@ -1,4 +1,4 @@
-"""What a dynamics transformer has seen so far, encoded once: its context."""
+"""The context of a dynamics transformer: what it has seen so far, encoded once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from manyparts.models.dynamics.world_model import Prediction
 
 
 class TransformerContext(EncodedSteps):
-    """See `Context`."""
+    """See `Context`.
+
+    Parallel: the cache holds the tokens of all steps before the current one. Sequential: it also
+    holds the tokens of the current observation, which come before the action.
+    """
 
     def imagine(
         self, count: int, generator: torch.Generator | None = None
     ) -> TransformerImagination:
-        """See `Context.imagine`. Without a generator a model that samples draws from one of seed
-        0."""
+        """See `Context.imagine`. A model that samples uses seed 0 without a generator."""
         if self.model.config.next == "expectation":
             return TransformerImagination(self, count)
         return TransformerImagination(
@@ -28,9 +31,9 @@ class TransformerContext(EncodedSteps):
     def imagined(
         self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None
     ) -> Prediction:
-        """See `ImaginesInParallel.imagined`. A GPU replays the whole as one graph, once the context
-        is as long as it gets."""
-        full = self.ends - self.begins == self.model.steps - 1
+        """See `ImaginesInParallel.imagined`. A GPU replays one graph for the whole."""
+        # Only for full contexts: a graph serves one length, and each recording costs seconds.
+        full = self.end_step - self.first_step == self.model.steps - 1
         if plans.is_cuda and full and self.model.config.next == "expectation":
             return plan_graph(self, plans).imagined(self, plans)
         return self.imagine(len(plans), generator).imagined(plans)
@@ -39,51 +42,55 @@ class TransformerContext(EncodedSteps):
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> TransformerContext:
-        """See `Context.extended`. Nothing that is known is encoded again. Raises UserError for what
-        is not finite."""
+        """See `Context.extended`. Nothing that is in the cache is encoded again.
+
+        Raises:
+            UserError: A number is not finite.
+        """
         self.model.require_finite(observation, action, reward)
         model, sequential = self.model, self.model.config.decoding == "sequential"
         done = model.sequence(
             self.observation[None, None], action[None, None], reward.reshape(1, 1)
         )
-        new = slice(
-            model.observed if sequential else 0, None
-        )  # the present observation's tokens are there already
-        told = self.with_tokens(
-            model.embed_steps(done).flatten(1, 2)[:, new], model.step_indices(done)[new] + self.ends
-        )
-        moved = TransformerContext(
-            model, told.cache, self.begins, self.ends + 1, observation
+        # Sequential: the current observation's tokens are in the cache already, so only those of
+        # the action and the reward are new. `step_indices` counts from 0, hence + end_step.
+        new = slice(model.state_dimension if sequential else 0, None)
+        tokens = model.embed_steps(done).flatten(1, 2)[:, new]
+        longer = self.with_tokens(tokens, model.step_indices(done)[new] + self.end_step)
+        context = TransformerContext(
+            model, longer.cache, self.first_step, self.end_step + 1, observation
         ).bounded()
-        return moved.with_observation() if sequential else moved
+        return context.with_observation() if sequential else context
 
     def with_observation(self) -> TransformerContext:
-        """With the tokens of its present observation, which are there before the action."""
-        places = torch.arange(self.model.observed, device=self.observation.device)
+        """Return the context with the tokens of its current observation (sequential)."""
+        positions = torch.arange(self.model.state_dimension, device=self.observation.device)
         return self.with_tokens(
-            self.model.embed_numbers(self.observation[None], places),
-            torch.full_like(places, self.ends),
+            self.model.embed_numbers(self.observation[None], positions),
+            torch.full_like(positions, self.end_step),
         )
 
     def with_tokens(self, x: Float[Tensor, "1 l d"], steps: Int[Tensor, "l"]) -> TransformerContext:
-        """With more tokens."""
+        """Return the context with more tokens. steps: of each token."""
         model, past = self.model, self.past()
         model.run(x, steps, past)
+        # There is one row; its own keys and values become shared ones: (h, 1, l, d) to (h, l, d).
         new = [(key[:, 0], value[:, 0]) for key, value in (each.own for each in past)]
         if self.cache is not None:
             new = [
                 (torch.cat([old[0], key], dim=1), torch.cat([old[1], value], dim=1))
                 for old, (key, value) in zip(self.cache, new, strict=True)
             ]
-        return TransformerContext(model, new, self.begins, self.ends, self.observation)
+        return TransformerContext(model, new, self.first_step, self.end_step, self.observation)
 
     def bounded(self) -> TransformerContext:
-        """Without the oldest steps, where there are more than the model has places for."""
-        gone = (self.ends - self.begins) - (self.model.steps - 1)
-        if gone <= 0 or self.cache is None:
+        """Return the context without the oldest steps, where there are more than a window has."""
+        # A window holds the current step as well, so the cache keeps one step less.
+        excess = (self.end_step - self.first_step) - (self.model.steps - 1)
+        if excess <= 0 or self.cache is None:
             return self
-        cut = gone * self.model.tokens
+        cut = excess * self.model.tokens_per_step
         cache = [(key[:, cut:], value[:, cut:]) for key, value in self.cache]
         return TransformerContext(
-            self.model, cache, self.begins + gone, self.ends, self.observation
+            self.model, cache, self.first_step + excess, self.end_step, self.observation
         )

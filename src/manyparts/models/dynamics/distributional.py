@@ -10,7 +10,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Distributional(Protocol):
-    """A model that says how likely what may come next is, not only what is expected."""
+    """A model that predicts how likely every outcome is, not only what is expected."""
 
     def cumulative(
         self,
@@ -18,9 +18,15 @@ class Distributional(Protocol):
         action: Float[Tensor, "b u a"],
         reward: Float[Tensor, "b u"],
     ) -> Float[Tensor, "b m"]:
-        """The probability integral transform of the last step of b histories: what probability the
-        model gave to values up to the one that came, for each number of the last observation, and
-        at last for the last reward. Uniform in [0, 1] if the model is calibrated. m = s + 1; t
-        observations, the u = t - 1 >= 1 actions and rewards between them, all as in
-        `WorldModel.encode`."""
+        """Return the probability integral transform of the last step of b sequences.
+
+        For each number of the last observation, and at last for the last reward (m = s + 1), this
+        is the probability that the model gave to values up to the one that came. If the model is
+        calibrated, it is uniform in [0, 1].
+
+        Args:
+            observation: t observations, as in `WorldModel.encode`.
+            action: The u = t - 1 >= 1 actions between them.
+            reward: The rewards of these actions.
+        """
         ...

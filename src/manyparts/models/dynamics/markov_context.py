@@ -1,4 +1,4 @@
-"""A context for models to which the present observation is all there is to know."""
+"""A context for Markov models, to which the current observation is all there is to know."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from torch import Tensor
 
 from manyparts.models.dynamics.world_model import Imagination
 
+StartImagination = Callable[[Tensor, torch.Generator | None], Imagination]
+"""From the observations (n, s) of n candidates, and a generator or None, to an imagination."""
+
 
 @dataclass(frozen=True, eq=False)
 class MarkovContext:
-    """See `Context`. begin: an imagination from the observations (n, s) of n candidates, with the
-    generator of `imagination`."""
+    """See `Context`."""
 
     observation: Float[Tensor, "s"]
-    begin: Callable[[Tensor, torch.Generator | None], Imagination]
+    """The current observation, normalised."""
+
+    start: StartImagination
+    """Starts an imagination of the model."""
 
     @classmethod
     def after(
@@ -26,29 +31,39 @@ class MarkovContext:
         observation: Float[Tensor, "t s"],
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
-        begin: Callable[[Tensor, torch.Generator | None], Imagination],
+        start: StartImagination,
     ) -> MarkovContext:
-        """The last of t observations; raises ValueError unless there are t - 1 actions and
-        rewards."""
-        if len(observation) != len(action) + 1 or len(action) != len(reward):
-            raise ValueError(
-                f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards"
-            )
-        return cls(observation[-1], begin)
+        """Return the context of the last of t observations.
+
+        Raises:
+            ValueError: There are not t - 1 actions and rewards.
+        """
+        require_lengths(observation, action, reward)
+        return cls(observation[-1], start)
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
         """See `Context.imagine`."""
-        return self.begin(self.observation.expand(count, -1), generator)
+        # `expand` makes no copies; imaginations replace their observations and never write to them.
+        return self.start(self.observation.expand(count, -1), generator)
 
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> MarkovContext:
         """See `Context.extended`."""
-        return MarkovContext(observation, self.begin)
+        return MarkovContext(observation, self.start)
+
+
+def require_lengths(observation: Tensor, action: Tensor, reward: Tensor) -> None:
+    """Raise ValueError unless there are t observations and t - 1 actions and rewards."""
+    if len(observation) != len(action) + 1 or len(action) != len(reward):
+        raise ValueError(
+            f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards; "
+            "expected one action and one reward between each two observations"
+        )
 
 
 def require_actions(action: Tensor, candidates: int, dimension: int) -> None:
-    """Raises ValueError unless there is an action for each candidate."""
+    """Raise ValueError unless there is an action for each candidate."""
     if action.shape != (candidates, dimension):
         raise ValueError(
             f"actions have shape {tuple(action.shape)}, expected {(candidates, dimension)}"

@@ -1,8 +1,8 @@
-"""A multi-layer perceptron from observation and action to the change of the observation and the
-reward."""
+"""A multi-layer perceptron from observation and action to the change and the reward."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.models.base import TrainableModel
 from manyparts.models.dynamics.markov_context import MarkovContext, require_actions
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Prediction
@@ -19,10 +20,13 @@ from manyparts.nn.mlp import mlp
 
 @dataclass(frozen=True)
 class MlpDynamicsConfig:
-    """width: of each of so many hidden layers."""
+    """Sizes of an MLP dynamics model."""
 
     width: int = 200
+    """Width of each hidden layer; at least 1."""
+
     layers: int = 4
+    """Number of hidden layers; at least 1."""
 
     def __post_init__(self) -> None:
         for name in ("width", "layers"):
@@ -30,31 +34,39 @@ class MlpDynamicsConfig:
                 raise UserError(f"model.{name} is {getattr(self, name)}; expected at least 1")
 
 
-class MlpDynamics(nn.Module):
-    """See the module. embodiments: one embodiment; steps: of a window, of which each is predicted
-    from the one before."""
+class MlpDynamics(nn.Module, TrainableModel):
+    """See the module.
+
+    Args:
+        config: Sizes.
+        embodiments: One embodiment.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window, of which each is predicted from the one before.
+    """
 
     prompt_encoder = None
     encoder_names = ()
+    reward_limit = math.inf
 
     def __init__(
         self, config: MlpDynamicsConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
     ):
         super().__init__()
-        self.observed, self.acted = dimensions(embodiments, chunk=chunk, steps=steps)
-        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
-        self.network = mlp(
-            [self.observed + self.acted, *[config.width] * config.layers, self.observed + 1]
+        self.state_dimension, self.action_dimension = dimensions(
+            embodiments, chunk=chunk, steps=steps
         )
+        self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
+        inputs, outputs = self.state_dimension + self.action_dimension, self.state_dimension + 1
+        self.network = mlp([inputs, *[config.width] * config.layers, outputs])
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """There are no weights to begin with."""
+        """See `TrainableModel.load_pretrained`: there are no such weights."""
         return ()
 
     def forward(
         self, observation: Float[Tensor, "... s"], action: Float[Tensor, "... a"]
     ) -> Float[Tensor, "... m"]:
-        """The change of each number of the observation, and at last the reward: m = s + 1."""
+        """Return the change of each number of the observation, then the reward: m = s + 1."""
         return self.network(torch.cat([observation, action], dim=-1))
 
     def encode(
@@ -64,9 +76,11 @@ class MlpDynamics(nn.Module):
         reward: Float[Tensor, "u"],
     ) -> MarkovContext:
         """See `WorldModel.encode`."""
-        return MarkovContext.after(
-            observation, action, reward, lambda begin, _: MlpImagination(self, begin)
-        )
+
+        def start(observation: Tensor, generator: torch.Generator | None) -> MlpImagination:
+            return MlpImagination(self, observation)  # it draws nothing
+
+        return MarkovContext.after(observation, action, reward, start)
 
 
 class MlpImagination:
@@ -78,7 +92,8 @@ class MlpImagination:
     @torch.no_grad()
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
         """See `Imagination.step`."""
-        require_actions(action, len(self._observation), self._model.acted)
-        told = self._model(self._observation, action)
-        self._observation = self._observation + told[:, :-1]
-        return Prediction(self._observation, told[:, -1])
+        require_actions(action, len(self._observation), self._model.action_dimension)
+        outputs = self._model(self._observation, action)
+        # Changes are predicted: little differs from one step to the next.
+        self._observation = self._observation + outputs[:, :-1]
+        return Prediction(self._observation, outputs[:, -1])

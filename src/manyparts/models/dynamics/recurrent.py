@@ -1,9 +1,13 @@
-"""A recurrent state-space model: a recurrent state, and categorical variables that are drawn given
-it (DreamerV2; Hafner et al. 2021, "Mastering Atari with Discrete World Models", arXiv
-2010.02193)."""
+"""A recurrent state-space model: a recurrent state and categorical variables (DreamerV2).
+
+Hafner et al. 2021, "Mastering Atari with Discrete World Models", arXiv 2010.02193. Dimensions: b or
+n rows, t steps, u actions, v variables of c categories each, z = v c, d numbers of the recurrent
+state, f = d + z features.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +19,8 @@ from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
-from manyparts.models.dynamics.markov_context import require_actions
+from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.markov_context import require_actions, require_lengths
 from manyparts.models.dynamics.single_embodiment import dimensions
 from manyparts.models.dynamics.world_model import Prediction
 from manyparts.nn.mlp import mlp
@@ -23,19 +28,27 @@ from manyparts.nn.mlp import mlp
 
 @dataclass(frozen=True)
 class RecurrentDynamicsConfig:
-    """width: of the recurrent state, and of hidden layers. variables: of so many categories each.
-    uniform: share of a uniform distribution in theirs, so that none is ever impossible
-    (DreamerV3's; Hafner et al. 2023)."""
+    """Sizes of a recurrent state-space model."""
 
     width: int = 200
+    """Width of the recurrent state and of hidden layers; at least 1."""
+
     variables: int = 16
+    """Number of categorical variables of a state; at least 1."""
+
     categories: int = 16
+    """Number of categories of each variable; at least 2."""
+
     uniform: float = 0.01
+    """Fraction of a uniform distribution that is mixed into that of each variable, so that no
+    category is impossible (DreamerV3; Hafner et al. 2023); between 0 and 1."""
 
     def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("variables", 1), ("categories", 2)):
-            if getattr(self, name) < least:
-                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least {least}")
+        for name, minimum in (("width", 1), ("variables", 1), ("categories", 2)):
+            if getattr(self, name) < minimum:
+                raise UserError(
+                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
+                )
         if not 0 < self.uniform < 1:
             raise UserError(
                 f"model.uniform is {self.uniform}; expected more than 0 and less than 1"
@@ -43,50 +56,63 @@ class RecurrentDynamicsConfig:
 
 
 class Filtered(NamedTuple):
-    """What is known at each step of a sequence. recurrent: from what was before it. prior,
-    posterior: log probabilities of the variables without and with the step's observation. drawn:
-    from the posterior, one-hot."""
+    """The states of a sequence."""
 
     recurrent: Float[Tensor, "b t d"]
+    """The recurrent state at each step, from the steps before it."""
+
     prior: Float[Tensor, "b t v c"]
+    """Log probabilities of the variables without the step's observation."""
+
     posterior: Float[Tensor, "b t v c"]
+    """Log probabilities of the variables with the step's observation."""
+
     drawn: Float[Tensor, "b t z"]
+    """Variables that are drawn from the posterior, one-hot."""
 
     @property
     def features(self) -> Float[Tensor, "b t f"]:
+        """The whole state: recurrent state and variables."""
         return torch.cat([self.recurrent, self.drawn], dim=-1)
 
 
-class RecurrentDynamics(nn.Module):
-    """See the module. embodiments: one embodiment; steps: of a window, and of the context that is
-    kept, from whose first step on the state is known.
+class RecurrentDynamics(nn.Module, TrainableModel):
+    """See the module. What follows an action, observation and reward, is decoded from the state
+    after it.
 
-    What is seen after an action, observation and reward, is told by the state after it.
+    Args:
+        config: Sizes.
+        embodiments: One embodiment.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window, and of the context that is kept, which starts from a state of
+            zeros.
     """
 
     prompt_encoder = None
     encoder_names = ()
+    reward_limit = math.inf
 
     def __init__(
         self, config: RecurrentDynamicsConfig, embodiments: EmbodimentSet, *, chunk: int, steps: int
     ):
         super().__init__()
-        self.observed, self.acted = dimensions(embodiments, chunk=chunk, steps=steps)
+        self.state_dimension, self.action_dimension = dimensions(
+            embodiments, chunk=chunk, steps=steps
+        )
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
         width, drawn = config.width, config.variables * config.categories
-        self.enter = nn.Linear(drawn + self.acted, width)
+        self.enter = nn.Linear(drawn + self.action_dimension, width)
         self.recurrent = nn.GRUCell(width, width)
         self.prior_head = mlp([width, width, drawn])
-        self.posterior_head = mlp([width + self.observed, width, drawn])
-        self.decoder = mlp([width + drawn, width, width, self.observed + 1])
+        self.posterior_head = mlp([width + self.state_dimension, width, drawn])
+        self.decoder = mlp([width + drawn, width, width, self.state_dimension + 1])
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """There are no weights to begin with."""
+        """See `TrainableModel.load_pretrained`: there are no such weights."""
         return ()
 
     def decode(self, features: Float[Tensor, "... f"]) -> Float[Tensor, "... m"]:
-        """The observation at a state and, at last, the reward of the action that led there: m = s +
-        1."""
+        """Return the observation at a state, then the reward of the action before: m = s + 1."""
         return self.decoder(features)
 
     def filter(
@@ -95,19 +121,28 @@ class RecurrentDynamics(nn.Module):
         action: Float[Tensor, "b u a"],
         generator: torch.Generator | None = None,
     ) -> Filtered:
-        """The states of a sequence of t observations and the u >= t - 1 actions behind them.
-        generator: draws the variables; None: the most likely ones."""
+        """Return the states of a sequence.
+
+        Args:
+            observation: t observations.
+            action: The u >= t - 1 actions after them.
+            generator: Draws the variables. None: the most likely ones are taken.
+        """
+        # A window starts in the middle of an episode, so its first state knows nothing: zeros.
         recurrent = [observation.new_zeros(len(observation), self.config.width)]
         posterior, drawn = [], []
+        # A loop over steps: each draw goes into the next recurrent state.
         for step in range(observation.shape[1]):
             if step:
                 recurrent.append(self.advance(recurrent[-1], drawn[-1], action[:, step - 1]))
-            seen = torch.cat([recurrent[-1], observation[:, step]], dim=-1)
-            posterior.append(self._distribution(self.posterior_head(seen)))
+            # The posterior sees the observation that the prior has to do without.
+            evidence = torch.cat([recurrent[-1], observation[:, step]], dim=-1)
+            posterior.append(self._distribution(self.posterior_head(evidence)))
             drawn.append(self.draw(posterior[-1], generator))
-        before = torch.stack(recurrent, dim=1)
+        states = torch.stack(recurrent, dim=1)
+        # Priors depend on recurrent states alone, so they are computed for all steps at once.
         return Filtered(
-            before, self.prior(before), torch.stack(posterior, dim=1), torch.stack(drawn, dim=1)
+            states, self.prior(states), torch.stack(posterior, dim=1), torch.stack(drawn, dim=1)
         )
 
     def advance(
@@ -116,26 +151,33 @@ class RecurrentDynamics(nn.Module):
         drawn: Float[Tensor, "n z"],
         action: Float[Tensor, "n a"],
     ) -> Float[Tensor, "n d"]:
-        """The recurrent state after an action."""
+        """Return the recurrent state after an action."""
         return self.recurrent(F.gelu(self.enter(torch.cat([drawn, action], dim=-1))), recurrent)
 
     def prior(self, recurrent: Float[Tensor, "... d"]) -> Float[Tensor, "... v c"]:
-        """Log probabilities of the variables before anything is observed."""
+        """Return log probabilities of the variables before anything is observed."""
         return self._distribution(self.prior_head(recurrent))
 
     def draw(
         self, log_probabilities: Float[Tensor, "... v c"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "... z"]:
-        """One-hot, flattened; gradients pass as if these were the probabilities (straight through).
-        See `filter`."""
-        noisy = log_probabilities
-        if generator is not None:  # the largest with Gumbel noise is a draw
-            noise = torch.rand(noisy.shape, generator=generator, device=generator.device).to(
-                noisy.device
+        """Return variables one-hot, flattened. generator: see `filter`.
+
+        Gradients pass as if the result were the probabilities (straight through).
+        """
+        scores = log_probabilities
+        if generator is not None:
+            # The Gumbel-max trick: the category with the largest sum of log probability and noise
+            # is a draw. The clamp keeps both logarithms finite in float32.
+            noise = torch.rand(scores.shape, generator=generator, device=generator.device).to(
+                scores.device
             )
-            noisy = noisy - (-noise.clamp(1e-20, 1 - 1e-7).log()).log()
-        chosen = F.one_hot(noisy.argmax(dim=-1), self.config.categories).to(log_probabilities.dtype)
+            scores = scores - (-noise.clamp(1e-20, 1 - 1e-7).log()).log()
+        chosen = F.one_hot(scores.argmax(dim=-1), self.config.categories).to(
+            log_probabilities.dtype
+        )
         probabilities = log_probabilities.exp()
+        # The value of `chosen`, the gradient of `probabilities`.
         return (chosen + probabilities - probabilities.detach()).flatten(-2)
 
     @torch.no_grad()
@@ -145,28 +187,26 @@ class RecurrentDynamics(nn.Module):
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
     ) -> RecurrentContext:
-        """See `WorldModel.encode`. Of a longer context the last steps are taken that a window
-        had."""
-        if len(observation) != len(action) + 1 or len(action) != len(reward):
-            raise ValueError(
-                f"{len(observation)} observations, {len(action)} actions, {len(reward)} rewards"
-            )
+        """See `WorldModel.encode`. Of a longer context the last window is kept."""
+        require_lengths(observation, action, reward)
         return RecurrentContext(self, observation, action)
 
     def _distribution(self, logits: Float[Tensor, "... z"]) -> Float[Tensor, "... v c"]:
-        told = rearrange(logits.float(), "... (v c) -> ... v c", c=self.config.categories).softmax(
+        """Return log probabilities, with the uniform distribution mixed in."""
+        categories = self.config.categories
+        # In float32: the logarithm below would lose too much in bfloat16.
+        probabilities = rearrange(logits.float(), "... (v c) -> ... v c", c=categories).softmax(
             dim=-1
         )
-        return torch.lerp(
-            told, torch.full_like(told, 1 / self.config.categories), self.config.uniform
-        ).log()
+        uniform = torch.full_like(probabilities, 1 / categories)
+        return torch.lerp(probabilities, uniform, self.config.uniform).log()
 
 
 class RecurrentContext:
-    """See `Context`: a window's observations and actions, of which the state is known.
+    """See `Context`: a window's observations and actions, and the state at its end.
 
-    It is known anew after each step, of which a window has few: a state that remembers more was
-    never trained.
+    The state is computed again from the whole window at each step, of which there are few: a state
+    that remembers more than a window was never trained.
     """
 
     def __init__(
@@ -175,11 +215,11 @@ class RecurrentContext:
         observation: Float[Tensor, "t s"],
         action: Float[Tensor, "u a"],
     ) -> None:
-        """Of a longer context the last steps are taken."""
         self.model, self.observation = model, observation[-model.steps :]
+        # The actions between the observations that are kept: one fewer than these.
         self.action = action[len(action) + 1 - len(self.observation) :]
-        known = model.filter(self.observation[None], self.action[None])
-        self.recurrent, self.drawn = known.recurrent[0, -1], known.drawn[0, -1]
+        filtered = model.filter(self.observation[None], self.action[None])
+        self.recurrent, self.drawn = filtered.recurrent[0, -1], filtered.drawn[0, -1]
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> RecurrentImagination:
         """See `Context.imagine`. Nothing is drawn."""
@@ -192,16 +232,16 @@ class RecurrentContext:
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> RecurrentContext:
         """See `Context.extended`."""
-        seen, done = (
-            torch.cat([self.observation, observation[None]]),
-            torch.cat([self.action, action[None]]),
-        )
-        return RecurrentContext(self.model, seen, done)
+        observations = torch.cat([self.observation, observation[None]])
+        actions = torch.cat([self.action, action[None]])
+        return RecurrentContext(self.model, observations, actions)
 
 
 class RecurrentImagination:
-    """See `Imagination`: the most likely variables at each step, so that no draw decides which plan
-    is the best."""
+    """See `Imagination`: it goes on with the most likely variables at each step.
+
+    So no draw decides which plan is the best.
+    """
 
     def __init__(
         self, model: RecurrentDynamics, recurrent: Float[Tensor, "n d"], drawn: Float[Tensor, "n z"]
@@ -212,8 +252,9 @@ class RecurrentImagination:
     def step(self, action: Float[Tensor, "n a"]) -> Prediction:
         """See `Imagination.step`."""
         model = self._model
-        require_actions(action, len(self._recurrent), model.acted)
+        require_actions(action, len(self._recurrent), model.action_dimension)
         self._recurrent = model.advance(self._recurrent, self._drawn, action)
+        # From the prior, since nothing is observed; without a generator, the most likely variables.
         self._drawn = model.draw(model.prior(self._recurrent))
-        told = model.decode(torch.cat([self._recurrent, self._drawn], dim=-1))
-        return Prediction(told[:, :-1], told[:, -1])
+        outputs = model.decode(torch.cat([self._recurrent, self._drawn], dim=-1))
+        return Prediction(outputs[:, :-1], outputs[:, -1])

@@ -1,4 +1,4 @@
-"""What every dynamics model asks of the body and of the windows that it is built for."""
+"""What every dynamics model requires of its embodiment and windows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 
 def dimensions(embodiments: EmbodimentSet, *, chunk: int, steps: int) -> tuple[int, int]:
-    """Numbers of the state and of the action. Raises UserError unless there is one embodiment with
-    a state, and windows of at least two steps, an action each."""
+    """Return the numbers of a state and of an action.
+
+    Raises:
+        UserError: There are several embodiments, the one has no state, a step has several actions,
+            or windows have less than two steps.
+    """
     if len(embodiments.specs) > 1:
         raise UserError(
             f"a dynamics model is of one embodiment, not of {', '.join(embodiments.names)}"
@@ -31,9 +35,15 @@ def dimensions(embodiments: EmbodimentSet, *, chunk: int, steps: int) -> tuple[i
 
 
 def require_finite(values: Tensor, what: str, names: Sequence[str]) -> None:
-    """Raises UserError naming the first of `values` (..., d) that is not finite. names: of the d
-    numbers."""
-    for place in (~values.isfinite()).nonzero()[:1].tolist():
-        step = f" {place[-2]}" if len(place) > 1 else ""
-        value = values[tuple(place)].item()
-        raise UserError(f"{what}{step}: {names[place[-1]]} is {value}; expected finite numbers")
+    """Raise UserError with the name of the first value that is not finite.
+
+    Args:
+        values: (..., d), where a dimension before the last one is of steps.
+        what: What they are, in the error.
+        names: Names of the d numbers.
+    """
+    # The first one is enough: an error is one line.
+    for index in (~values.isfinite()).nonzero()[:1].tolist():
+        step = f" {index[-2]}" if len(index) > 1 else ""
+        value = values[tuple(index)].item()
+        raise UserError(f"{what}{step}: {names[index[-1]]} is {value}; expected finite numbers")

@@ -1,5 +1,8 @@
-"""The network of the dynamics transformer: numbers of observations, actions and rewards to what
-comes next."""
+"""The network of the dynamics transformer: from observations, actions and rewards to what follows.
+
+Dimensions: b rows, t steps, l tokens, d numbers per token, s, a and n = s + a + 1 numbers of an
+observation, of an action and of a step, m predicted numbers.
+"""
 
 from __future__ import annotations
 
@@ -13,53 +16,72 @@ from torch.nn import functional as F
 
 from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
+from manyparts.models.base import TrainableModel
+from manyparts.models.dynamics.number_heads import NumberHeads, bin_waves
 from manyparts.models.dynamics.single_embodiment import dimensions, require_finite
 from manyparts.nn.bins import Bins
-from manyparts.nn.cached_attention import CachedBlock, Past, Turns, turns_of
+from manyparts.nn.cached_attention import CachedBlock, Past, Rotation, rotation_of
+from manyparts.nn.masks import sliding_window, with_queries, without_absent
 from manyparts.nn.mlp import mlp
 
 Decoding = Literal["parallel", "sequential"]
-Next = Literal["expectation", "sample"]
-_BINS = {
-    "mu-law": (100.0, 256.0),
-    "uniform": (0.0, 5.0),
-}  # mu, and the largest value: Gato's, and five stds
+Continuation = Literal["expectation", "sample"]
+# mu and limit of `Bins`. "mu-law" is Gato's; "uniform" reaches to five stds.
+_TOKENISERS = {"mu-law": (100.0, 256.0), "uniform": (0.0, 5.0)}
 
 
 @dataclass(frozen=True)
 class DynamicsTransformerConfig:
-    """decoding: "sequential" predicts one number after the other, as the paper does; "parallel" all
-    numbers of a step at once, in one pass. tokeniser: "mu-law" (Gato's) or "uniform", of values in
-    standard deviation. soft: values between two bins count for both, in what goes in (sequential)
-    and in targets. policy: whether it learns what to do, too.
-
-    next: an imagination goes on with the "expectation" of what is predicted, or with a "sample" of
-    it. No weight depends on it."""
+    """Sizes of a dynamics transformer, and how it represents and predicts numbers."""
 
     width: int = 128
+    """Numbers per token; a multiple of twice `heads`."""
+
     layers: int = 4
+    """Number of transformer layers; at least 1."""
+
     heads: int = 4
+    """Attention heads per layer; at least 1."""
+
     dropout: float = 0.0
+    """Dropout probability, from 0 to less than 1."""
+
     decoding: Decoding = "parallel"
+    """How numbers of a step are predicted: "sequential", one after the other, as in the paper, or
+    "parallel", all at once in one pass."""
+
     tokeniser: Literal["mu-law", "uniform"] = "mu-law"
+    """Bins of values that are counted in stds: "mu-law" (Gato's, finer near zero) or "uniform"."""
+
     bins: int = 1024
+    """Number of bins per predicted number; at least 8."""
+
     soft: bool = True
+    """Whether a value between two bins counts for both of them: in targets, and, if decoding is
+    sequential, in inputs."""
+
     policy: bool = False
-    next: Next = "expectation"
+    """Whether the model also learns which action to take; needs the objective NextActionConfig."""
+
+    next: Continuation = "expectation"
+    """How an imagination goes on: with the "expectation" of what is predicted, or with a "sample".
+    No weight depends on it."""
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, choices in (
             ("decoding", ("parallel", "sequential")),
-            ("tokeniser", tuple(_BINS)),
+            ("tokeniser", tuple(_TOKENISERS)),
             ("next", ("expectation", "sample")),
         ):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in choices:
                 raise UserError(
-                    f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(known)}"
+                    f"model.{name} is {getattr(self, name)!r}; choices: {', '.join(choices)}"
                 )
-        for name, least in (("width", 1), ("layers", 1), ("heads", 1), ("bins", 8)):
-            if getattr(self, name) < least:
-                raise UserError(f"model.{name} is {getattr(self, name)}; expected at least {least}")
+        for name, minimum in (("width", 1), ("layers", 1), ("heads", 1), ("bins", 8)):
+            if getattr(self, name) < minimum:
+                raise UserError(
+                    f"model.{name} is {getattr(self, name)}; expected at least {minimum}"
+                )
         if not 0 <= self.dropout < 1:
             raise UserError(f"model.dropout is {self.dropout}; expected at least 0 and less than 1")
         if self.width % (2 * self.heads):
@@ -69,44 +91,34 @@ class DynamicsTransformerConfig:
 
 
 class BinnedPrediction(NamedTuple):
-    """What comes next. expected: the numbers; logits: of their distribution over bins. Sequential:
-    of every number; parallel: of those of one step of each window."""
+    """What follows. Sequential: one number per token, m = n; parallel: m = s + 1 per step."""
 
     expected: Float[Tensor, "b t m"]
+    """The expected numbers."""
+
     logits: Float[Tensor, "b t m bins"] | Float[Tensor, "b m bins"]
+    """Logits of their distributions. Sequential: of all; parallel: of one step of each window."""
 
 
-class _Numbers(nn.Module):
-    """Linear heads of numbers that are told at once: what is expected, and from features that it
-    does not shape, their distribution over bins."""
-
-    def __init__(self, width: int, count: int, bins: int):
-        super().__init__()
-        self.expected = nn.Linear(width, count)
-        self.bins = nn.Linear(width, count * bins)
-
-    def forward(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... m"]:
-        return self.expected(hidden)
-
-    def logits(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... m bins"]:
-        return self.bins(hidden.detach()).unflatten(-1, (self.expected.out_features, -1))
-
-
-class StepTransformer(nn.Module):
-    """A step has s + a + 1 numbers: the observation's, the action's, the reward.
+class StepTransformer(nn.Module, TrainableModel):
+    """A transformer over steps of s + a + 1 numbers: the observation's, the action's, the reward.
 
     Sequential: each number is a token, attends to those before it and predicts the next one.
+
     Parallel: a step's observation and action together are one token, made of the numbers as they
-    are, which predicts how all numbers of the observation change: one vector keeps small changes
-    better than where each number stands. A network of its own tells the reward from what was there,
-    what was done and what came of it, r(s, a, s'): what the transformer has in mind beside these
-    only led it astray where rewards are rare. Numbers are told as they are, and beside them how
-    likely others were, over bins.
+    are, which predicts how all numbers of the observation change; one vector keeps small changes
+    better than absolute values. The reward is predicted by a network of its own, r(s, a, s'), from
+    the observation, the action and the observation after it; hidden features only misled it where
+    rewards are rare. Both predict numbers as they are, and besides them distributions over bins.
 
-    A policy asks once more at each step: a token of the observation alone, which sees all before it
-    and is seen by no other, tells the action.
+    Policy: a query token per step, made of the observation alone, attends to all before it, is
+    attended to by no other token, and predicts the action.
 
-    embodiments: one embodiment; steps: of a window, and that a step sees.
+    Args:
+        config: Sizes and choices.
+        embodiments: One embodiment.
+        chunk: Actions per step; must be 1.
+        steps: Steps of a window, which is also how many steps a step attends to, its own included.
     """
 
     prompt_encoder = None
@@ -121,56 +133,54 @@ class StepTransformer(nn.Module):
         steps: int,
     ):
         super().__init__()
-        self.observed, self.acted = dimensions(embodiments, chunk=chunk, steps=steps)
+        self.state_dimension, self.action_dimension = dimensions(
+            embodiments, chunk=chunk, steps=steps
+        )
         self.config, self.embodiments, self.chunk, self.steps = config, embodiments, chunk, steps
-        mu, limit = _BINS[config.tokeniser]
+        mu, limit = _TOKENISERS[config.tokeniser]
         self.bins = Bins(config.bins, mu=mu, limit=limit)
-        told = self.observed + self.acted
+        self.reward_limit = limit  # rewards are not scaled as states are
+        inputs = self.state_dimension + self.action_dimension
+        # Weights are drawn in the order of these lines: moving one changes every seed's model.
         if config.decoding == "parallel":
-            self.join = nn.Linear(told, config.width)
+            self.join = nn.Linear(inputs, config.width)
         else:
             self.value_embedding = nn.Embedding(config.bins, config.width)
-            self.place_embedding = nn.Embedding(told + 1, config.width)
+            self.place_embedding = nn.Embedding(inputs + 1, config.width)
             nn.init.normal_(self.place_embedding.weight, std=0.5)
             with torch.no_grad():
-                self.value_embedding.weight.copy_(_waves(config.bins, config.width))
+                self.value_embedding.weight.copy_(bin_waves(config.bins, config.width))
         self.blocks = nn.ModuleList(
             CachedBlock(config.width, config.heads, dropout=config.dropout)
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
         if config.decoding == "parallel":
-            self.changes = _Numbers(config.width, self.observed, config.bins)
+            self.changes = NumberHeads(config.width, self.state_dimension, config.bins)
             self.outcome = nn.Sequential(
-                mlp([told + self.observed, config.width, config.width]), nn.GELU()
+                mlp([inputs + self.state_dimension, config.width, config.width]), nn.GELU()
             )
-            self.reward = _Numbers(config.width, 1, config.bins)
+            self.reward = NumberHeads(config.width, 1, config.bins)
         else:
             self.head = nn.Linear(config.width, config.bins)
         if config.policy:
-            seen = self.observed * (1 if config.decoding == "parallel" else config.width)
-            self.glance = nn.Linear(seen, config.width)
-            self.action_head = nn.Linear(config.width, self.acted)
+            features = 1 if config.decoding == "parallel" else config.width  # per number
+            self.glance = nn.Linear(self.state_dimension * features, config.width)
+            self.action_head = nn.Linear(config.width, self.action_dimension)
 
     @property
-    def tokens(self) -> int:
-        """Of a step."""
-        return 1 if self.config.decoding == "parallel" else self.observed + self.acted + 1
+    def tokens_per_step(self) -> int:
+        """Tokens of a step, the policy's queries not counted."""
+        numbers = self.state_dimension + self.action_dimension + 1
+        return 1 if self.config.decoding == "parallel" else numbers
 
     @property
-    def reward_limit(self) -> float:
-        """The largest reward that bins tell apart, of either sign: rewards are not scaled as states
-        are."""
-        return self.bins.limit
-
-    @property
-    def reach(self) -> int:
-        """Steps before a step that it may know of: in every layer it sees what those before it
-        saw."""
+    def receptive_field(self) -> int:
+        """Earlier steps that can influence a step: each layer reaches `steps` - 1 further back."""
         return self.config.layers * (self.steps - 1)
 
     def load_pretrained(self) -> tuple[str, ...]:
-        """There are no weights to begin with."""
+        """See `TrainableModel.load_pretrained`: there are no such weights."""
         return ()
 
     def forward(
@@ -179,100 +189,134 @@ class StepTransformer(nn.Module):
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
     ) -> BinnedPrediction:
-        """What comes next. Sequential: at each number of a step, the one after it. Parallel: the
-        observation's changes, and the reward, told from the next observation where there is one,
-        else from the expected one. values: `sequence`'s, of any length: a step sees as many as the
-        model has places for, itself included. real: steps that there are; None: all. step:
-        parallel, whose distribution is told; None: the last one's."""
-        steps = self.step_indices(values)
-        x = self._attended(
-            self.embed_steps(values).flatten(1, 2), steps, self._earlier(steps), real
-        )
-        return self._follows(x, values, real, step)
+        """Predict what follows.
 
-    def _follows(
+        Sequential: at each number of a step, the number after it. Parallel: the observation's
+        changes, then the reward, which is predicted from the next observation where there is one,
+        else from the expected one.
+
+        Args:
+            values: The steps' numbers, see `sequence`, of any length.
+            real: Steps that are not padding. None: all.
+            step: Parallel: the step of each row to predict a distribution for. None: the last.
+        """
+        steps = self.step_indices(values)
+        tokens, mask = self.embed_steps(values).flatten(1, 2), sliding_window(steps, self.steps)
+        return self._prediction(self._hidden(tokens, steps, mask, real), values, real, step)
+
+    def _prediction(
         self,
-        x: Float[Tensor, "b l d"],
+        hidden: Float[Tensor, "b l d"],
         values: Float[Tensor, "b t n"],
         real: Bool[Tensor, "b t"] | None,
         step: Int[Tensor, "b"] | None,
     ) -> BinnedPrediction:
-        """See `forward`. x: what the model has in mind at each token."""
+        """Return what `forward` does, from the hidden features of its tokens."""
         b, t, _ = values.shape
         if self.config.decoding == "sequential":
-            logits = self.logits_of(x.unflatten(1, (t, self.tokens)))
-            return BinnedPrediction(self.expected(logits.detach()), logits)
-        x, observation = self.norm(x), values[..., : self.observed]
-        changes = self.changes(x)
-        seen = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
-        unknown = ~F.pad(seen[:, 1:], (0, 1))
-        came = observation.roll(-1, dims=1).clone()
-        came[unknown] = (observation + changes.detach())[unknown]
-        outcome = self.outcome_of(values[..., :-1], came)
-        one = torch.arange(b, device=x.device), t - 1 if step is None else step
-        logits = torch.cat([self.changes.logits(x[one]), self.reward.logits(outcome[one])], dim=1)
+            logits = self.logits_of(hidden.unflatten(1, (t, self.tokens_per_step)))
+            return BinnedPrediction(self.bins.mean(logits.detach()), logits)
+        hidden, observation = self.norm(hidden), values[..., : self.state_dimension]
+        changes = self.changes(hidden)
+        # The next observation: that of the step after, or, where there is none (the last step, or
+        # before padding), the expected one.
+        present = torch.ones_like(values[..., 0], dtype=torch.bool) if real is None else real
+        missing = ~F.pad(present[:, 1:], (0, 1))
+        following = observation.roll(-1, dims=1).clone()
+        following[missing] = (observation + changes.detach())[missing]
+        outcome = self.reward_features(values[..., :-1], following)
+        # A layer over bins at every step would cost more than the rest: one step per row.
+        one = torch.arange(b, device=hidden.device), t - 1 if step is None else step
+        logits = torch.cat(
+            [self.changes.logits(hidden[one]), self.reward.logits(outcome[one])], dim=1
+        )
         return BinnedPrediction(torch.cat([changes, self.reward(outcome)], dim=-1), logits)
 
     def last(self, values: Float[Tensor, "b t n"]) -> Float[Tensor, "b m"]:
-        """What `forward` expects after the last step, and no head's of another one: a step of an
-        imagination for which nothing was kept."""
+        """Return what `forward` expects after the last step, and run no head for other steps.
+
+        This is what a step of an imagination costs without a key-value cache.
+        """
         steps = self.step_indices(values)
-        x = self._attended(
-            self.embed_steps(values).flatten(1, 2), steps, self._earlier(steps), None
-        )[:, -self.tokens :]
+        tokens, mask = self.embed_steps(values).flatten(1, 2), sliding_window(steps, self.steps)
+        hidden = self._hidden(tokens, steps, mask, None)[:, -self.tokens_per_step :]
         if self.config.decoding == "sequential":
-            return self.expected(self.logits_of(x))
-        changes, done = self.changes(self.norm(x[:, 0])), values[:, -1]
-        outcome = self.outcome_of(done[:, :-1], done[:, : self.observed] + changes)
+            return self.bins.mean(self.logits_of(hidden))
+        changes, done = self.changes(self.norm(hidden[:, 0])), values[:, -1]
+        outcome = self.reward_features(done[:, :-1], done[:, : self.state_dimension] + changes)
         return torch.cat([changes, self.reward(outcome)], dim=-1)
 
     def decide(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None = None
     ) -> Float[Tensor, "b t a"]:
-        """The action at each step, from the steps before it and its own observation. As `forward`,
-        for models with a policy."""
-        return self.actions_of(self._thought(values, real)[1])
+        """Return the policy's action at each step, from the steps before and its observation.
 
-    def both(
+        Arguments: see `forward`.
+        """
+        return self.actions_of(self._hidden_with_queries(values, real)[1])
+
+    def predict_and_decide(
         self,
         values: Float[Tensor, "b t n"],
         real: Bool[Tensor, "b t"] | None = None,
         step: Int[Tensor, "b"] | None = None,
     ) -> tuple[BinnedPrediction, Float[Tensor, "b t a"]]:
-        """What `forward` and `decide` tell, in one pass."""
-        x, asked = self._thought(values, real)
-        return self._follows(x, values, real, step), self.actions_of(asked)
+        """Return what `forward` and `decide` do, in one pass."""
+        hidden, queries = self._hidden_with_queries(values, real)
+        return self._prediction(hidden, values, real, step), self.actions_of(queries)
 
-    def _thought(
+    def _hidden_with_queries(
         self, values: Float[Tensor, "b t n"], real: Bool[Tensor, "b t"] | None
     ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b t d"]]:
-        """What the model has in mind at each token of a step, and where it asks what to do."""
-        t, told = values.shape[1], self.step_indices(values)
-        asking = torch.arange(t, device=values.device)
-        number = torch.arange(len(told), device=values.device) % self.tokens
-        observed = (
-            (number < self.observed)
-            & (told == asking[:, None])
+        """Return the hidden features of the steps' tokens, and of the policy's query of each step.
+
+        The stream is all steps' tokens, then one query per step.
+        """
+        t, steps = values.shape[1], self.step_indices(values)
+        query_steps = torch.arange(t, device=values.device)
+        # A query sees the tokens of earlier steps in the window. Its own step's observation it is
+        # made of; if that has tokens of its own (sequential), it sees these as well, as they are in
+        # the cache already when an imagination asks for an action.
+        number = torch.arange(len(steps), device=values.device) % self.tokens_per_step
+        own_observation = (
+            (number < self.state_dimension)
+            & (steps == query_steps[:, None])
             & (self.config.decoding == "sequential")
         )
-        seen = ((told < asking[:, None]) | observed) & (asking[:, None] - told < self.steps)
-        alone = torch.eye(t, dtype=torch.bool, device=values.device)
-        mask = torch.cat(
-            [
-                torch.cat([self._earlier(told), seen]),
-                torch.cat([alone.new_zeros(len(told), t), alone]),
-            ],
-            1,
+        seen = ((steps < query_steps[:, None]) | own_observation) & (
+            query_steps[:, None] - steps < self.steps
         )
-        x = torch.cat(
-            [
-                self.embed_steps(values).flatten(1, 2),
-                self.embed_queries(values[..., : self.observed]),
-            ],
-            dim=1,
-        )
-        x = self._attended(x, torch.cat([told, asking]), mask, real)
-        return x[:, : len(told)], x[:, len(told) :]
+        mask = with_queries(sliding_window(steps, self.steps), seen)
+        tokens = self.embed_steps(values).flatten(1, 2)
+        queries = self.embed_queries(values[..., : self.state_dimension])
+        stream = torch.cat([tokens, queries], dim=1)
+        hidden = self._hidden(stream, torch.cat([steps, query_steps]), mask, real)
+        return hidden[:, : len(steps)], hidden[:, len(steps) :]
+
+    def _hidden(
+        self,
+        tokens: Float[Tensor, "b l d"],
+        steps: Int[Tensor, "l"],
+        mask: Bool[Tensor, "l l"],
+        real: Bool[Tensor, "b t"] | None,
+    ) -> Float[Tensor, "b l d"]:
+        """Return the hidden features of a whole stream. `steps` has the step of each token."""
+        allowed = mask if real is None else without_absent(mask, real[:, steps])
+        rotation = self._rotation(steps)
+        for block in self.blocks:
+            tokens = block(tokens, rotation, allowed)
+        return tokens
+
+    def run(
+        self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]
+    ) -> Float[Tensor, "b l d"]:
+        """Return the hidden features of tokens behind each layer's `past`, and add them to it."""
+        # A single token sees itself and all of the past, from which old steps are forgotten.
+        mask = sliding_window(steps, self.steps) if len(steps) > 1 else None
+        rotation = self._rotation(steps)
+        for block, layer_past in zip(self.blocks, past, strict=True):
+            x = block(x, rotation, mask, layer_past)
+        return x
 
     def sequence(
         self,
@@ -280,126 +324,76 @@ class StepTransformer(nn.Module):
         action: Float[Tensor, "b t a"],
         reward: Float[Tensor, "b t"],
     ) -> Float[Tensor, "b t n"]:
-        """The numbers of each step in their order."""
+        """Return the numbers of each step in their order: observation, action, reward."""
         return torch.cat([observation, action, reward[..., None]], dim=-1)
 
-    def expected(self, logits: Float[Tensor, "... bins"]) -> Float[Tensor, "..."]:
-        """The mean of a predicted distribution."""
-        return logits.float().softmax(dim=-1) @ self.bins.centres
-
-    def sampled(
-        self, logits: Float[Tensor, "n ... bins"], generator: torch.Generator
-    ) -> Float[Tensor, "n ..."]:
-        """Centres of bins that are drawn from predicted distributions, for all n rows by the same
-        random numbers. nan where the distribution is not finite."""
-        below = logits.float().softmax(dim=-1).cumsum(dim=-1)
-        uniform = torch.rand(logits.shape[1:-1], generator=generator, device=generator.device).to(
-            logits.device
-        )
-        whole = below[..., -1]
-        index = (below <= (uniform * whole)[..., None]).sum(dim=-1).clamp(max=self.config.bins - 1)
-        return self.bins.decode(index).where(whole.isfinite(), torch.nan)
-
     def require_finite(self, observation: Tensor, action: Tensor, reward: Tensor) -> None:
-        body = self.embodiments.specs[0]
-        require_finite(observation, "observation", body.state_names)
-        require_finite(action, "action", body.action.names)
+        """Raise UserError with the name of the first number that is not finite."""
+        spec = self.embodiments.specs[0]
+        require_finite(observation, "observation", spec.state_names)
+        require_finite(action, "action", spec.action.names)
         require_finite(reward[..., None], "step", ["reward"])
 
     def step_indices(self, values: Float[Tensor, "b t n"]) -> Int[Tensor, "l"]:
-        """The step of each token."""
-        return torch.arange(values.shape[1], device=values.device).repeat_interleave(self.tokens)
-
-    def _earlier(self, steps: Int[Tensor, "l"]) -> Bool[Tensor, "l l"]:
-        """Each token sees those before it in as many steps as the model has places for."""
-        return _causal(len(steps), steps.device) & (steps[:, None] - steps < self.steps)
-
-    def _attended(
-        self,
-        x: Float[Tensor, "b l d"],
-        steps: Int[Tensor, "l"],
-        mask: Bool[Tensor, "l l"],
-        real: Bool[Tensor, "b t"] | None,
-    ) -> Float[Tensor, "b l d"]:
-        if real is not None:
-            mask = mask & real[:, steps][:, None, None, :] | torch.eye(
-                len(steps), dtype=torch.bool, device=x.device
-            )
-        turns = self._turns(steps)
-        for block in self.blocks:
-            x = block(x, turns, mask)
-        return x
+        """Return the step of each token."""
+        steps = torch.arange(values.shape[1], device=values.device)
+        return steps.repeat_interleave(self.tokens_per_step)
 
     def embed_queries(self, observation: Float[Tensor, "... s"]) -> Float[Tensor, "... d"]:
-        """Tokens that ask what to do."""
+        """Return the tokens by which the policy is asked."""
         if self.config.decoding == "parallel":
-            return self.glance(self._bounded(observation))
+            return self.glance(self._clamped(observation))
         return self.glance(self._features(observation).flatten(-2))
 
     def actions_of(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... a"]:
+        """Return the policy's actions from the hidden features of its queries."""
         return self.action_head(self.norm(hidden))
 
     def embed_steps(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... tokens d"]:
-        """The tokens of whole steps. Where all is predicted at once, the reward is not told."""
+        """Return the tokens of whole steps. Parallel: the reward is no input."""
         if self.config.decoding == "parallel":
             return self.embed_step(values[..., :-1])[..., None, :]
-        return self.embed_numbers(values, torch.arange(self.tokens, device=values.device))
+        return self.embed_numbers(values, torch.arange(self.tokens_per_step, device=values.device))
 
     def embed_step(self, done: Float[Tensor, "... n"]) -> Float[Tensor, "... d"]:
-        """Parallel: the token of an observation and an action."""
-        return self.join(self._bounded(done))
-
-    def _bounded(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
-        """Numbers as they are, but for those that lie beyond all bins."""
-        return values.clamp(-self.bins.limit, self.bins.limit)
+        """Return the one token of an observation and an action (parallel)."""
+        return self.join(self._clamped(done))
 
     def embed_numbers(
-        self, values: Float[Tensor, "... l"], places: Int[Tensor, "l"]
+        self, values: Float[Tensor, "... l"], positions: Int[Tensor, "l"]
     ) -> Float[Tensor, "... l d"]:
-        """Tokens of single numbers. places: which of a step's each is."""
-        return self._features(values) + self.place_embedding(places)
+        """Return a token per number (sequential). positions: of each number within its step."""
+        return self._features(values) + self.place_embedding(positions)
+
+    def logits_of(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... bins"]:
+        """Return the logits of the number after each token (sequential)."""
+        return self.head(self.norm(hidden))
+
+    def reward_features(
+        self, done: Float[Tensor, "... n"], following: Float[Tensor, "... s"]
+    ) -> Float[Tensor, "... d"]:
+        """Return what the reward is predicted from (parallel).
+
+        Args:
+            done: Observation and action.
+            following: The observation after them.
+        """
+        return self.outcome(self._clamped(torch.cat([done, following], dim=-1)))
+
+    def _clamped(self, values: Float[Tensor, "... n"]) -> Float[Tensor, "... n"]:
+        """Return values as they are, except that those beyond all bins are set to their limit."""
+        return values.clamp(-self.bins.limit, self.bins.limit)
 
     def _features(self, values: Float[Tensor, "... l"]) -> Float[Tensor, "... l d"]:
+        """Return the embedding of each value by its bin, or, if soft, between its two bins."""
         if not self.config.soft:
             return self.value_embedding(self.bins.encode(values))
-        position = self.bins.position(values).clamp(
-            0, self.config.bins - 1
-        )  # nan stays, in what is told of it, too
+        position = self.bins.position(values).clamp(0, self.config.bins - 1)
+        # nan has no bin, so any valid index serves; it stays nan by the weight of the lerp.
         low = position.nan_to_num().floor().long().clamp(max=self.config.bins - 2)
         return torch.lerp(
             self.value_embedding(low), self.value_embedding(low + 1), (position - low)[..., None]
         )
 
-    def run(
-        self, x: Float[Tensor, "b l d"], steps: Int[Tensor, "l"], past: list[Past]
-    ) -> Float[Tensor, "b l d"]:
-        """Hidden features of tokens behind `past`, to which they are added."""
-        mask, turns = self._earlier(steps) if len(steps) > 1 else None, self._turns(steps)
-        for block, before in zip(self.blocks, past, strict=True):
-            x = block(x, turns, mask, before)
-        return x
-
-    def _turns(self, steps: Int[Tensor, "l"]) -> Turns:
-        return turns_of(steps, self.config.width // self.config.heads)
-
-    def logits_of(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... bins"]:
-        """Sequential."""
-        return self.head(self.norm(hidden))
-
-    def outcome_of(
-        self, done: Float[Tensor, "... n"], came: Float[Tensor, "... s"]
-    ) -> Float[Tensor, "... d"]:
-        """What tells the reward. done: observation and action; came: the observation after them."""
-        return self.outcome(self._bounded(torch.cat([done, came], dim=-1)))
-
-
-def _waves(count: int, width: int) -> Float[Tensor, "n d"]:
-    """Sines and cosines of a bin's place, of half a wave to 32 waves: neighbours begin alike, so
-    that what is learned of one bin is known of the next."""
-    waves = 0.5 * 64 ** torch.linspace(0, 1, width // 2)
-    angles = 2 * torch.pi * torch.arange(count)[:, None] / count * waves
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
-
-
-def _causal(length: int, device: torch.device) -> Bool[Tensor, "l l"]:
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    def _rotation(self, steps: Int[Tensor, "l"]) -> Rotation:
+        return rotation_of(steps, self.config.width // self.config.heads)

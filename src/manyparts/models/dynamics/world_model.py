@@ -1,5 +1,8 @@
-"""What planners see of a world model: a context that is encoded once, and futures that many
-candidates imagine."""
+"""What planners see of a world model: a context that is encoded once, and its imaginations.
+
+Dimensions: n candidates, t steps, u actions, s numbers of the state, a numbers of an action.
+Observations are states, normalised; actions are within [-1, 1].
+"""
 
 from __future__ import annotations
 
@@ -11,63 +14,87 @@ from torch import Tensor
 
 
 class Prediction(NamedTuple):
-    """What follows an action: the next observation, normalised, and the action's reward; or, with a
-    dimension t, what follows each of several in a row."""
+    """What follows an action; with a dimension t, what follows each of several in a row."""
 
     observation: Float[Tensor, "n *t s"]
+    """The next observation, normalised."""
+
     reward: Float[Tensor, "n *t"]
+    """The reward of the action."""
 
 
 @runtime_checkable
 class Imagination(Protocol):
-    """Futures of n candidates that go on from one context, each from its own last prediction."""
+    """Futures of n candidates that start from one context, each going on from its predictions."""
 
-    def step(self, action: Float[Tensor, "n a"]) -> Prediction: ...
+    def step(self, action: Float[Tensor, "n a"]) -> Prediction:
+        """Predict what follows an action of each candidate, and go on from there."""
+        ...
 
 
 @runtime_checkable
 class ProposesActions(Protocol):
-    """An imagination of a model that learned what to do, too."""
+    """An imagination of a model that learned a policy as well."""
 
     def policy(self) -> Float[Tensor, "n a"]:
-        """The actions that the model would take now, within [-1, 1]; the imagination stays where it
-        is. Raises UserError if it learned none."""
+        """Return the actions that the model would take now, within [-1, 1].
+
+        The imagination does not move.
+
+        Raises:
+            UserError: The model learned no policy.
+        """
         ...
 
 
 @runtime_checkable
 class Context(Protocol):
-    """What has been seen so far, encoded. It does not change: `extended` is another one."""
+    """What has been seen so far, encoded. It is immutable: `extended` returns another one."""
 
     def imagine(self, count: int, generator: torch.Generator | None = None) -> Imagination:
-        """Futures of `count` candidates. generator: of all that is drawn in them, where the model
-        draws; the same for every candidate, so that a candidate's future does not depend on the
-        others. None: a fresh one, always alike."""
+        """Start futures of `count` candidates.
+
+        Args:
+            count: Number of candidates.
+            generator: Source of what the model draws, if it draws. All candidates meet the same
+                random numbers, so that a candidate's future does not depend on the others. None: a
+                fresh generator with always the same seed.
+        """
         ...
 
     def extended(
         self, action: Float[Tensor, "a"], reward: Float[Tensor, ""], observation: Float[Tensor, "s"]
     ) -> Context:
-        """After one more step; steps that the model has no place for go, the oldest first."""
+        """Return the context after one more step.
+
+        Steps beyond the model's maximum are dropped, the oldest first.
+        """
         ...
 
 
 @runtime_checkable
 class ImaginesInParallel(Protocol):
-    """A context that imagines whole plans faster than step by step."""
+    """A context that rolls out whole plans faster than step by step."""
 
     def imagined(
         self, plans: Float[Tensor, "n t a"], generator: torch.Generator | None = None
     ) -> Prediction:
-        """What an imagination of all plans comes to: observations (n, t, s) and rewards (n, t).
-        generator: see `Context.imagine`."""
+        """Return observations (n, t, s) and rewards (n, t) under plans.
+
+        They equal those of an imagination that takes the plans' steps one by one. generator: see
+        `Context.imagine`.
+        """
         ...
 
 
 @torch.no_grad()
 def step_by_step(imagination: Imagination, plans: Float[Tensor, "n t a"]) -> Prediction:
-    """Observations (n, t, s) and rewards (n, t) of an imagination under plans, which is over then:
-    what it holds cannot be gone on from, so that its steps are spared autograd's accounts."""
+    """Return observations (n, t, s) and rewards (n, t) of an imagination under plans.
+
+    The imagination cannot be used afterwards.
+    """
+    # Inference mode spares each step autograd's bookkeeping. Tensors that the imagination keeps
+    # become inference tensors, which is why it cannot go on outside of this function.
     with torch.inference_mode():
         steps = [imagination.step(action) for action in plans.unbind(dim=1)]
     return Prediction(
@@ -78,7 +105,7 @@ def step_by_step(imagination: Imagination, plans: Float[Tensor, "n t a"]) -> Pre
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """A model that can be planned with. Observations are normalised, actions within [-1, 1]."""
+    """A model that can be planned with."""
 
     def encode(
         self,
@@ -86,5 +113,11 @@ class WorldModel(Protocol):
         action: Float[Tensor, "u a"],
         reward: Float[Tensor, "u"],
     ) -> Context:
-        """t observations and the u = t - 1 actions and rewards between them."""
+        """Encode what has been seen so far.
+
+        Args:
+            observation: t observations; the last one is the current one.
+            action: The u = t - 1 actions between them.
+            reward: The rewards of these actions.
+        """
         ...
