@@ -15,7 +15,7 @@ from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
 from manyparts.core.printing import html_table, shown_short
-from manyparts.core.serialisation import from_jsonable
+from manyparts.core.serialisation import flatten, from_jsonable
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.statistics import (
     Difference,
@@ -311,7 +311,7 @@ def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[st
     """Each field of `COMPARED_PROVENANCE` in which two provenances disagree, as "field: a's, b's".
     Where one of the two is a reference, which looks at nothing, what is to be seen is none of
     them."""
-    ours, theirs = _named_as_today(_flat(a)), _named_as_today(_flat(b))
+    ours, theirs = _named_as_today(flatten(a)), _named_as_today(flatten(b))
     compared = [key for key in sorted(ours.keys() | theirs.keys()) if _is_compared(key)]
     if "agent" in ours or "agent" in theirs:
         compared = [key for key in compared if not _is_observed(key)]
@@ -335,17 +335,6 @@ def _is_compared(key: str) -> bool:
 
 def _is_observed(key: str) -> bool:
     return key.startswith("environment.") and key.rpartition(".")[2] in OBSERVED
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
-    return flat
 
 
 def _difference_of(

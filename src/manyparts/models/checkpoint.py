@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.atomic import (
     disk_error,
@@ -213,8 +214,7 @@ def _flush_to_disk(folder: Path) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return first_of(names, _NAMED)
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import remove_temporary_files, write_atomically
 
 _RECORDED = ("state", "action", "expert_action", "reward", "success")
 
@@ -58,8 +58,7 @@ def load(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episod
 
 def clear_torn(folder: Path) -> None:
     """Remove what a kill left half written."""
-    for torn in folder.glob("*/*.tmp-*"):
-        torn.unlink(missing_ok=True)
+    remove_temporary_files(folder)
 
 
 def _path(folder: Path, task: str, number: int, success: bool) -> Path:

@@ -9,9 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from manyparts.core.serialisation import flatten
 from manyparts.evaluation.statistics import wilson
 from manyparts.report.html import write_page
-from manyparts.report.sections import definitions, flatten
+from manyparts.report.sections import definitions
 from manyparts.report.svg import Line, interval_bar, line_chart
 from manyparts.studies.engine.results import Row, StudyResult
 from manyparts.studies.engine.stages import Evaluate, is_done, product
