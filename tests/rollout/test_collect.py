@@ -109,7 +109,7 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
     [
         ({"tasks": ["pointmass/moon"]}, "pointmass/moon"),
         ({"tasks": []}, "no tasks"),
-        ({"episodes": 0}, "0 episodes a task"),
+        ({"episodes": 0}, "episodes is 0; expected at least 1 per task"),
         ({"noise": Noise(fraction=1.5)}, "noise fraction is 1.5; expected 0 to 1"),
         ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
         ({"noise": Noise(std=-1.0)}, "noise std is -1.0"),
@@ -210,7 +210,7 @@ def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
 
 def test_an_expert_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 attempts; gave up"
+        UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 tries; gave up"
     ):
         collect(
             TASKS[:1],

@@ -73,7 +73,7 @@ def test_a_worker_that_dies_is_named_with_its_signal() -> None:
 
 
 def test_no_workers_are_refused() -> None:
-    with pytest.raises(UserError, match="0 workers; at least 1"):
+    with pytest.raises(UserError, match="workers is 0; expected at least 1"):
         list(stream(square, in_order([1]), workers=0))
 
 
