@@ -79,10 +79,10 @@ def test_a_backend_that_draws_is_chosen(chosen, variables: dict[str, str], expec
         ),
         (
             {"MUJOCO_GL": "disabled"},
-            "'disabled', which turns pictures off",
+            "'disabled', which turns images off",
             "unset MUJOCO_GL (egl works here)",
         ),
-        ({"MUJOCO_GL": "0"}, "'0', which turns pictures off", "unset MUJOCO_GL (egl works here)"),
+        ({"MUJOCO_GL": "0"}, "'0', which turns images off", "unset MUJOCO_GL (egl works here)"),
         (
             {"MUJOCO_GL": "nonsense"},
             "'nonsense'; choices: egl, osmesa",

@@ -107,7 +107,7 @@ def test_others_that_never_come_are_an_error(variables, monkeypatch, rank: str) 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     variables(WHOLE | {"RANK": rank, "MASTER_PORT": port})
-    monkeypatch.setattr(distributed, "_IMPATIENCE_SECONDS", 0.0 if rank == "1" else 1.0)
+    monkeypatch.setattr(distributed, "_TIMEOUT_SECONDS_WITHOUT_LAUNCHER", 0.0 if rank == "1" else 1.0)
     expected = (
         rf"not all 2 training processes came to 127.0.0.1:{port} .*torchrun, or .*unset WORLD_SIZE"
     )

@@ -14,8 +14,8 @@ from manyparts.core.errors import UserError
 
 VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 UNSET = f"for one process alone: unset {' '.join(VARIABLES)}"
-# Variables that launchers set, too: torchrun the name of the run, the others the number of processes
-# that they have started.
+# Variables that launchers set, too: torchrun the name of the run, the others the number of
+# processes that they have started.
 _TORCHRUN_NAME = "TORCHELASTIC_RUN_ID"
 _TORCHRUN_STORE = "TORCHELASTIC_USE_AGENT_STORE"  # set if torchrun holds the processes' store
 _PROCESS_COUNTS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")

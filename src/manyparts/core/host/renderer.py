@@ -89,10 +89,8 @@ def _backend(requested: str, platform: str, display: str, device: str) -> str:
         raise NoRendererError(problem, unset("MUJOCO_GL"))
     if not working:
         raise NoRendererError("neither EGL nor OSMesa loads", f"install one with: {APT}")
-    if requested:
-        chosen = requested
-    else:
-        chosen = platform if platform in working else working[0]
+    preferred = platform if platform in working else working[0]
+    chosen = requested or preferred
     if platform and platform != chosen:
         problem = f"PYOPENGL_PLATFORM is {platform!r}"
         raise NoRendererError(problem, unset("PYOPENGL_PLATFORM"))
