@@ -156,7 +156,7 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
     assert "unknown task 'pointmass/nowhere'" in log.read_text()
     told = capsys.readouterr().err
     assert f"failed: {label(bad)}" in told and str(log) in told and "unknown task" in told
-    assert "1 failed, 2 not begun" in told
+    assert "1 failed, 2 not started" in told
 
 
 def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
     endless = imitation(steps=1_000_000)
     place, run = write_description(endless, tmp_path), product(endless, tmp_path)
     with contextlib.closing(Workers(os.environ)) as workers:
-        number = workers.begin(place, 1, place / LOG)
+        number = workers.start(place, 1, place / LOG)
         wait_until((run / "metrics.jsonl").exists)
         assert workers.exit_code(number) is None
         workers._server.kill()
@@ -221,7 +221,7 @@ def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
         assert workers.exit_code(number) == -signal.SIGKILL
         with open(run / ".lock") as lock:
             wait_until(lambda: _is_free(lock), seconds=20)
-        again = workers.begin(place, 1, place / LOG)  # by another one
+        again = workers.start(place, 1, place / LOG)  # by another one
         workers.interrupt(again)
         wait_until(lambda: workers.exit_code(again) is not None, seconds=60)
         assert workers.exit_code(again) == 130

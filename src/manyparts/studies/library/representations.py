@@ -282,7 +282,7 @@ def _of_method(
                 evaluations,
                 demonstrations=shots,
                 pretraining=total if method in OBJECTIVES else None,
-                place=name,
+                environment=name,
                 probe=_probe(preset, context, runs[0]),
             )
         )
