@@ -238,5 +238,5 @@ def _is_free(lock) -> bool:
 
 
 def test_no_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="0 workers"):
+    with pytest.raises(UserError, match="workers is 0"):
         run_stages([DATA], tmp_path, manifest=MANIFEST, workers=0)

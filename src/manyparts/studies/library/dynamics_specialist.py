@@ -66,7 +66,9 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Every model in every task; seed by seed. A setting is a task."""
     scale = _scale(preset)
     return [
-        Measurement(method, task.partition("/")[2], seed, (stage,), environment=task.partition("/")[2])
+        Measurement(
+            method, task.partition("/")[2], seed, (stage,), environment=task.partition("/")[2]
+        )
         for seed in range(seeds)
         for task in scale.planners
         for method, stage in _of_task(scale, task, seed).items()
