@@ -77,7 +77,7 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
     )
     found = json.loads((output / "results.json").read_text())
     rows = {(row["method"], row["setting"]): row for row in found["rows"]}
-    zero = "unseen bodies, zero-shot"
+    zero = "unseen embodiments, zero-shot"
     assert {method for method, setting in rows if setting == zero} == {
         PLANNING,
         ALONE,
@@ -85,7 +85,7 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
         SIMULATOR,
         RANDOM,
     }
-    one = {method for method, setting in rows if setting == "unseen bodies, 1 episode"}
+    one = {method for method, setting in rows if setting == "unseen embodiments, 1 episode"}
     assert one == {PLANNING, POLICY, SCRATCH, SIMULATOR, RANDOM}
     assert all(0 <= row["mean"] <= 1 for row in rows.values())
     assert rows[RANDOM, zero]["parameters"] == 0 < rows[PLANNING, zero]["parameters"]

@@ -155,7 +155,7 @@ def test_data_without_pictures_is_compared_by_its_states(
     assert cli.main([*command, "--objectives", "states", "cloning"]) == 2
     assert (
         "cloning is not possible" in (told := capsys.readouterr().err)
-        and "has no pictures; choices: states" in told
+        and "has no images; choices: states" in told
     )
 
 
@@ -177,7 +177,7 @@ def test_data_with_neither_pictures_nor_states_is_refused(tmp_path: Path) -> Non
         replace(make_episode(seed, 6, spec), state=np.zeros((6, 0), np.float32))
         for seed in range(14)
     ]
-    with pytest.raises(UserError, match="has neither pictures nor states"):
+    with pytest.raises(UserError, match="has neither images nor states"):
         trials(str(write(tmp_path / "bare", bare, spec).path), TASKS[0].name, demonstrations=(1,))
 
 
