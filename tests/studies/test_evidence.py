@@ -1,4 +1,4 @@
-"""What the docs say that a study found is what its archived stages still give."""
+"""The figures of studies in docs/ are those that the archived stages give."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from manyparts.studies.library.settings import (
 )
 
 DOCS = Path(__file__).parents[2] / "docs"
-SEEDS, SEEDS_OF_BODIES = 3, 5
+SEEDS, GENERALIST_SEEDS = 3, 5
 NAMED = {"dual-phase (variant 3, 4 visual tokens)": DUAL}
 
 
@@ -60,27 +60,22 @@ def test_every_measurement_is_in_the_archives(
         assert found.provenance["mismatches"] == []
 
 
-def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> None:
-    goals, held_out = (
-        table("dualmind.md", "unseen goals"),
-        table("dualmind.md", "instruction alone"),
-    )
+def test_dualmind_tables_match_the_archive(dualmind: StudyResult) -> None:
+    goals, held_out = table("dualmind.md", "unseen goals"), table("dualmind.md", "1 demonstration")
     methods = {NAMED.get(name, name): name for name in goals.rows}
     same = {"phase II variant 3", "visual tokens 4"}  # dual-phase by other names
-    found = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
-    assert (
-        goals.heads == ("unseen goals", "dual-phase less this", "core hours")
-        and methods.keys() == found.keys()
-    )
-    for method, row in found.items():
+    measured = {row.method: row for row in dualmind.in_setting(UNSEEN) if row.method not in same}
+    assert goals.heads == ("unseen goals", "dual-phase less this", "core hours")
+    assert methods.keys() == measured.keys()
+    for method, row in measured.items():
         less = dualmind.comparison(DUAL, method, UNSEEN)
         assert goals.rows[methods[method]] == (
-            told(row),
-            "" if less is None else told(less.difference, sign="+"),
+            interval_text(row),
+            "" if less is None else interval_text(less.difference, sign="+"),
             number(row.core_hours, 2),
         )
     settings = {
-        "instruction alone": ZERO_SHOT,
+        held_out.heads[0]: ZERO_SHOT,
         "1 demonstration": few_shot(1),
         "5": few_shot(5),
         "10": few_shot(10),
@@ -89,29 +84,31 @@ def test_dualminds_tables_are_those_of_the_archive(dualmind: StudyResult) -> Non
     holds(held_out, dualmind, {name: name for name in few}, settings)
 
 
-def test_the_table_of_bodies_is_that_of_the_archive(embodiments: StudyResult) -> None:
-    found = table("embodiments.md", MANIPULATION)
-    assert found.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
-    by = {(row.method, row.setting): row for row in embodiments.rows}
-    special = [by[specialist(place), place] for place in (MANIPULATION, NAVIGATION)]
-    embodiments, half = (
-        [by[method, place] for place in (MANIPULATION, NAVIGATION)] for method in (BOTH, HALF)
-    )
-    lines = {BOTH: embodiments, "its specialist": special, HALF: half}
-    assert found.rows.keys() == {*lines, "one agent for both, less the specialist"}
-    for name, rows in lines.items():
-        steps = dict.fromkeys(f"{row.training_steps}" for row in rows)
-        hours = dict.fromkeys(number(row.core_hours, 2) for row in rows)
-        each = " each" if name == "its specialist" else ""
-        assert found.rows[name] == (*map(told, rows), ", ".join(steps) + each, ", ".join(hours)), (
-            name
-        )
-    less = [embodiments.comparison(BOTH, row.method, row.setting) for row in special]
-    told_less = [told(each.difference, sign="+") for each in less if each is not None]
-    assert found.rows["one agent for both, less the specialist"] == (*told_less, "", "")
+def test_embodiments_table_matches_the_archive(embodiments: StudyResult) -> None:
+    documented = table("embodiments.md", MANIPULATION)
+    assert documented.heads == (MANIPULATION, NAVIGATION, "steps", "core hours")
+    rows = {(row.method, row.setting): row for row in embodiments.rows}
+    domains = (MANIPULATION, NAVIGATION)
+    specialists = [rows[specialist(domain), domain] for domain in domains]
+    lines = {
+        BOTH: [rows[BOTH, domain] for domain in domains],
+        "its specialist": specialists,
+        HALF: [rows[HALF, domain] for domain in domains],
+    }
+    assert documented.rows.keys() == {*lines, "one agent for both, less the specialist"}
+    for name, row_per_domain in lines.items():
+        steps = dict.fromkeys(f"{row.training_steps}" for row in row_per_domain)
+        hours = dict.fromkeys(number(row.core_hours, 2) for row in row_per_domain)
+        suffix = " each" if name == "its specialist" else ""
+        scores = map(interval_text, row_per_domain)
+        expected = (*scores, ", ".join(steps) + suffix, ", ".join(hours))
+        assert documented.rows[name] == expected, name
+    less = [embodiments.comparison(BOTH, row.method, row.setting) for row in specialists]
+    differences = [interval_text(each.difference, sign="+") for each in less if each is not None]
+    assert documented.rows["one agent for both, less the specialist"] == (*differences, "", "")
 
 
-def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> None:
+def test_representations_tables_match_the_archive(tmp_path: Path) -> None:
     result = of_archive("representations", tmp_path)
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("representations").measurements("laptop", SEEDS)
@@ -126,7 +123,7 @@ def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> 
         settings.values()
     )
     found = table("representations.md", "point mass, 2 demonstrations")
-    holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, places=2)
+    holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, digits=2)
     less = table("representations.md", "point mass after 2")
     assert less.heads == ("point mass after 2", "pick-place after 5", "doors after 10")
     for name, cells in less.rows.items():
@@ -135,11 +132,13 @@ def test_the_table_of_representations_is_that_of_the_archive(tmp_path: Path) -> 
             for setting in ("pointmass, 2", "pick-place, 5", "doors, 10")
         ]
         assert cells == tuple(
-            told(each.difference, places=2, sign="+") for each in compared if each is not None
+            interval_text(each.difference, digits=2, sign="+")
+            for each in compared
+            if each is not None
         ), name
 
 
-def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path) -> None:
+def test_specialist_table_matches_the_archive(tmp_path: Path) -> None:
     result = of_archive("dynamics-specialist", tmp_path)
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-specialist").measurements("laptop", SEEDS)
@@ -150,17 +149,19 @@ def test_the_table_of_models_to_plan_with_is_that_of_the_archive(tmp_path: Path)
         found.heads, {name: cells for name, cells in found.rows.items() if name not in less}
     )
     methods = {row.method: row.method for row in result.rows}
-    holds(scores, result, methods, {task: task for task in result.settings}, places=2)
+    holds(scores, result, methods, {task: task for task in result.settings}, digits=2)
     for name, rival in less.items():
         compared = [result.comparison(TRANSFORMER, rival, task) for task in result.settings]
         cells = tuple(
-            told(each.difference, places=2, sign="+") for each in compared if each is not None
+            interval_text(each.difference, digits=2, sign="+")
+            for each in compared
+            if each is not None
         )
         assert found.rows[name] == cells, name
 
 
-def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -> None:
-    result, seeds = of_archive("dynamics-generalist", tmp_path, SEEDS_OF_BODIES), SEEDS_OF_BODIES
+def test_generalist_table_matches_the_archive(tmp_path: Path) -> None:
+    result, seeds = of_archive("dynamics-generalist", tmp_path, GENERALIST_SEEDS), GENERALIST_SEEDS
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-generalist").measurements("laptop", seeds)
     )
@@ -168,12 +169,12 @@ def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -
     found = table("dynamics.md", "zero-shot")
     settings = {"zero-shot": ZERO_SHOT_EMBODIMENTS, "1 episode": few_shot_embodiments(1)}
     settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
-    expected = {(row.method, row.setting): told(row, places=2) for row in result.rows}
+    expected = {(row.method, row.setting): interval_text(row, digits=2) for row in result.rows}
     for rival in (ALONE, POLICY, SCRATCH):
         for setting in settings.values():
             compared = result.comparison(PLANNING, rival, setting)
             if compared is not None:
-                less = told(compared.difference, places=2, sign="+")
+                less = interval_text(compared.difference, digits=2, sign="+")
                 expected[f"{PLANNING} less {rival}", setting] = less
     assert found.heads == tuple(settings)
     cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
@@ -182,7 +183,7 @@ def test_the_table_of_bodies_never_seen_is_that_of_the_archive(tmp_path: Path) -
     } == expected
 
 
-def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
+def test_paper_size_table_matches_the_archive(tmp_path: Path) -> None:
     with tarfile.open(DOCS / "evidence" / "representations-paper.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     found = {}
@@ -195,66 +196,86 @@ def test_the_papers_size_is_that_of_its_archive(tmp_path: Path) -> None:
         chosen = representations(choice)
         result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
         found |= {
-            (row.method, row.setting.removesuffix("s")): told(row, places=2) for row in result.rows
+            (row.method, row.setting.removesuffix("s")): interval_text(row, digits=2)
+            for row in result.rows
         }
     cells = {}
     for name, (_, here) in table("representations.md", "the paper").rows.items():
-        named = re.fullmatch(r"`(.*)`, (.*), (\d+)(?: demonstrations?)?", name)
-        assert named is not None, name
-        method, place, shots = named.groups()
-        cells[method, f"{place.replace('point mass', 'pointmass')}, {shots} demonstration"] = here
+        match = re.fullmatch(r"`(.*)`, (.*), (\d+)(?: demonstrations?)?", name)
+        assert match is not None, name
+        method, environment, shots = match.groups()
+        environment = environment.replace("point mass", "pointmass")
+        cells[method, f"{environment}, {shots} demonstration"] = here
     assert cells == found
 
 
 @dataclass(frozen=True)
 class Table:
-    """heads: of the columns but the first; rows: the first cell of a line to the others."""
+    """A table of a page of docs/."""
 
     heads: tuple[str, ...]
+    """Names of the columns but the first."""
     rows: Mapping[str, tuple[str, ...]]
+    """The first cell of a line to its other cells."""
 
 
 def table(page: str, head: str) -> Table:
-    """The one of a page of docs/ whose second column has this head."""
+    """Return the table of a page of docs/ that has a column of this name.
+
+    Its numbers get a leading zero if they have none.
+    """
     blocks = re.findall(r"(?:^\|.*\|\n)+", (DOCS / page).read_text(), re.MULTILINE)
-    lines = [
-        [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in block.splitlines()]
-        for block in blocks
-    ]
-    ((heads, _, *rows),) = [found for found in lines if found[0][1] == head]
+    tables = [[_cells(line) for line in block.splitlines()] for block in blocks]
+    ((heads, _, *rows),) = [lines for lines in tables if head in lines[0][1:]]
     assert len({row[0] for row in rows}) == len(rows) and len(set(heads)) == len(heads)
     assert all(len(row) == len(heads) for row in rows)
     return Table(heads[1:], {row[0]: row[1:] for row in rows})
 
 
+def _cells(line: str) -> tuple[str, ...]:
+    cells = (cell.strip() for cell in line[1:-1].split("|"))
+    return tuple(re.sub(r"(?<![\d.\w])\.(?=\d)", "0.", cell) for cell in cells)
+
+
 def holds(
-    found: Table,
+    documented: Table,
     result: StudyResult,
     methods: Mapping[str, str],
     settings: Mapping[str, str],
     *,
-    places: int = 3,
+    digits: int = 3,
 ) -> None:
-    """Every cell of a table is the score of the method of its line in the setting of its column,
-    and no method that was measured there is left out. methods: to the names of their lines;
-    settings: of each column's head."""
-    assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
+    """Require that a table has exactly the scores of these methods in these settings.
+
+    Args:
+        documented: The table.
+        result: What was measured.
+        methods: Method to the name of its line.
+        settings: Name of a column to its setting.
+        digits: After the point.
+    """
+    assert documented.heads == tuple(settings)
+    assert documented.rows.keys() == set(methods.values())
     rows = {(row.method, row.setting): row for row in result.rows}
     for method, name in methods.items():
         expected = tuple(
-            told(rows[method, setting], places=places) for setting in settings.values()
+            interval_text(rows[method, setting], digits=digits) for setting in settings.values()
         )
-        assert found.rows[name] == expected, name
+        assert documented.rows[name] == expected, name
 
 
-def told(found: Row | Difference, *, places: int = 3, sign: Literal["", "+"] = "") -> str:
-    mean, low, high = (number(value, places, sign) for value in (found.mean, found.low, found.high))
+def interval_text(
+    interval: Row | Difference, *, digits: int = 3, sign: Literal["", "+"] = ""
+) -> str:
+    """Return "mean [low, high]"."""
+    values = (interval.mean, interval.low, interval.high)
+    mean, low, high = (number(value, digits, sign) for value in values)
     return f"{mean} [{low}, {high}]"
 
 
-def number(value: float, places: int, sign: Literal["", "+"] = "") -> str:
-    """ ".12", "-.12", "1.00"; with a sign "+.12"."""
-    return re.sub(r"^([+-]?)0\.", r"\1.", f"{value:{sign}.{places}f}")
+def number(value: float, digits: int, sign: Literal["", "+"] = "") -> str:
+    """Return a number as "0.12"; with a sign as "+0.12"."""
+    return f"{value:{sign}.{digits}f}"
 
 
 def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
