@@ -158,7 +158,7 @@ class Tree:
             )
 
     def interrupted(self, words: list[str], output: str) -> None:
-        """Train, then remove what came after the first checkpoint, as if the run was killed there."""
+        """Train, then remove what came after the first checkpoint, as if it was killed there."""
         self.command(*words, "--steps", str(STEPS), "--checkpoint-every-steps", str(STEPS // 2))
         last = self.folder / output / "checkpoints"
         for step in last.glob(f"{STEPS:06d}"):

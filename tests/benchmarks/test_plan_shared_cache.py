@@ -16,7 +16,7 @@ from benchmarks.plan_shared_cache import (
 )
 
 
-def test_the_baseline_predicts_the_same_and_asks_heads_of_the_last_step_alone(
+def test_the_baseline_predicts_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)

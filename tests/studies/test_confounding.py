@@ -10,7 +10,7 @@ import pytest
 from manyparts.studies.library.confounding import draw, errors
 
 
-def test_under_a_latent_drift_cloning_learns_nothing_and_inverse_dynamics_all() -> None:
+def test_latent_drift_confounds_cloning_alone() -> None:
     found = {
         method: error.mean(axis=0) for method, error in errors("drift", (8, 64), seeds=10).items()
     }
@@ -24,6 +24,6 @@ def test_hidden_goals_alone_do_not_confound_cloning() -> None:
     assert found["cloning"] < 0.05 and found["inverse dynamics"] < 0.05 and found["random"] > 0.8
 
 
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
+def test_the_figure_is_drawn(tmp_path: Path) -> None:
     draw(str(tmp_path / "out.svg"))
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")

@@ -41,7 +41,7 @@ DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_every_method_has_the_same_data_and_the_same_steps(preset: str) -> None:
+def test_methods_have_equal_data_and_steps(preset: str) -> None:
     runs = methods(preset, 0)
     timed = {name for name in runs if name.endswith("same seconds")}
     assert timed == (
@@ -80,12 +80,12 @@ def test_studies_hold_together(name: str) -> None:
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_a_description_is_read_as_the_stage_it_was_written_for(preset: str, tmp_path: Path) -> None:
+def test_descriptions_are_read_as_written(preset: str, tmp_path: Path) -> None:
     for stage in stages_of(find_study("dualmind").measurements(preset, 1)):
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
-def test_ways_to_prompt_have_equal_parameters_and_every_method_builds() -> None:
+def test_prompt_variants_have_equal_parameters() -> None:
     counts = {}
     for name, run in methods("laptop", 0).items():
         for stage in lineage(run):
@@ -142,9 +142,7 @@ def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFix
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
 
-def test_a_second_call_skips_what_is_done_and_says_the_same(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_call_does_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished / "results.json").read_bytes()
     assert cli.main([*DEBUG, DUAL, "--output", str(finished), "--list"]) == 0
     assert "13 stages, 13 done" in capsys.readouterr().out
@@ -153,7 +151,7 @@ def test_a_second_call_skips_what_is_done_and_says_the_same(
     assert (finished / "results.json").read_bytes() == before
 
 
-def test_a_study_that_was_killed_ends_with_the_same_results(finished: Path, tmp_path: Path) -> None:
+def test_a_killed_study_gives_equal_results(finished: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     arguments = [*DEBUG, "--workers", "1", "--output", str(output)]
     for stage in ("train-imitation", "train-few-shot"):

@@ -24,7 +24,7 @@ from manyparts.studies.library.dynamics_generalist import (
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])
-def test_unseen_bodies_are_never_trained_on_before_they_are_tuned(preset: str) -> None:
+def test_pretraining_has_no_unseen_embodiment(preset: str) -> None:
     for measurement in find_study("dynamics-generalist").measurements(preset, 2):
         for each in measurement.evaluations:
             assert all(body.startswith("walkers/test-") for body in each.tasks)
@@ -38,7 +38,7 @@ def test_unseen_bodies_are_never_trained_on_before_they_are_tuned(preset: str) -
                 assert (last.data.tasks == each.tasks) == bool(measurement.demonstrations)
 
 
-def test_planning_and_following_are_of_the_same_weights() -> None:
+def test_planning_and_following_share_weights() -> None:
     measurements = find_study("dynamics-generalist").measurements("laptop", 1)
     runs = {
         method: [
@@ -95,7 +95,7 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["dynamics-generalist", "dynamics-specialist"])
-def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name: str) -> None:
+def test_methods_meet_the_same_episodes(name: str) -> None:
     measurements = find_study(name).measurements("laptop", 3)
     seeds: dict[tuple[str, str], list[int]] = {}
     for each in measurements:

@@ -36,7 +36,7 @@ def steps(run: Train) -> int:
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
-def test_the_joint_agent_has_the_training_of_both_specialists(preset: str) -> None:
+def test_joint_training_equals_both_specialists(preset: str) -> None:
     runs = methods(preset, 0)
     specialists = [runs[specialist(name)] for name in (MANIPULATION, NAVIGATION)]
     assert steps(runs[BOTH]) == sum(map(steps, specialists)) == 2 * steps(runs[HALF])
@@ -47,9 +47,7 @@ def test_the_joint_agent_has_the_training_of_both_specialists(preset: str) -> No
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
-def test_both_domains_are_collected_once_and_stages_are_read_as_written(
-    preset: str, tmp_path: Path
-) -> None:
+def test_both_domains_are_collected_once(preset: str, tmp_path: Path) -> None:
     stages = stages_of(find_study("embodiments").measurements(preset, 1))
     assert sum(isinstance(stage, Collect) for stage in stages) == 2 and len(stages) == 2 + 8 + 6
     for stage in stages:

@@ -278,7 +278,7 @@ def number(value: float, digits: int, sign: Literal["", "+"] = "") -> str:
     return f"{value:{sign}.{digits}f}"
 
 
-def test_verdicts_say_what_intervals_say(dualmind: StudyResult) -> None:
+def test_verdicts_agree_with_intervals(dualmind: StudyResult) -> None:
     verdicts = {
         (each.better, each.worse): each.verdict
         for each in dualmind.verdicts

@@ -38,7 +38,7 @@ from manyparts.studies.library.representations import (
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pretraining_had(
+def test_methods_tune_on_the_same_demonstrations(
     preset: str,
 ) -> None:
     measurements = find_study("representations").measurements(preset, 1)
@@ -60,7 +60,7 @@ def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pret
     assert all(len(keys) == 1 for keys in few.values())
 
 
-def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
+def test_demonstration_counts_share_one_pretraining(tmp_path: Path) -> None:
     stages = stages_of(find_study("representations").measurements("laptop", 1))
     pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
     environments, untaught = 3, 2  # random and ImageNet's
@@ -70,7 +70,7 @@ def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> N
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
-def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_chosen() -> None:
+def test_laptops_vary_sizes_where_cheapest() -> None:
     usual = find_study("representations").measurements("laptop", 1)
     assert {each.setting for each in usual} == {
         "pointmass, 2 demonstrations",
@@ -89,7 +89,7 @@ def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_ch
     }
 
 
-def test_flags_choose_a_part_of_it() -> None:
+def test_flags_choose_a_part() -> None:
     chosen = study(Choice(("doors",), (INVERSE, STATES), (60,), (1, 4))).measurements("laptop", 2)
     assert methods_of(chosen) == [INVERSE, STATES] and len(chosen) == 2 * 2 * 2
     assert {each.setting for each in chosen} == {
@@ -111,7 +111,7 @@ def test_flags_choose_a_part_of_it() -> None:
     assert evaluated == {0, 1}
 
 
-def test_pretraining_is_said_as_it_is_where_sizes_do_not_divide_among_tasks() -> None:
+def test_uneven_sizes_are_rounded_down() -> None:
     chosen = study(
         Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))
     ).measurements("laptop", 1)
@@ -146,7 +146,7 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
         {"finetune_sizes": (2, 5, 2)},
     ],
 )
-def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
+def test_repeated_names_are_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
     (name, values), *_ = given.items()
     with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
         Choice(**given)
@@ -163,7 +163,7 @@ def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsy
     )
 
 
-def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
+def test_pretraining_steps_can_be_chosen(capsys: Any) -> None:
     usual, chosen = (
         study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,), steps)).measurements(
             "paper", 1
@@ -182,7 +182,7 @@ def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
     assert "pretrain_steps is 0" in capsys.readouterr().err
 
 
-def test_the_papers_environments_have_its_sizes() -> None:
+def test_contexts_have_the_papers_sizes() -> None:
     known = contexts()
     assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (
         100,
@@ -193,7 +193,7 @@ def test_the_papers_environments_have_its_sizes() -> None:
     assert not set(known["r3m"].before) & set(known["r3m"].after)
 
 
-def test_the_papers_schedules_are_the_papers() -> None:
+def test_paper_preset_has_its_schedules() -> None:
     """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the
     kitchen."""
     found = {}
@@ -216,7 +216,7 @@ def test_the_papers_schedules_are_the_papers() -> None:
     }
 
 
-def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
+def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
     given = [
         "--objectives",
@@ -244,7 +244,7 @@ def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
     assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
 
 
-def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
+def test_published_figures_have_a_setting() -> None:
     settings = {each.setting for each in find_study("representations").measurements("paper", 1)}
     laptop = {each.setting for each in find_study("representations").measurements("laptop", 1)}
     published = {setting for _, setting in find_study("representations").published}
@@ -252,7 +252,7 @@ def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
     assert find_study("representations").published_pretraining.keys() == published
 
 
-def test_figures_beside_the_papers_say_how_much_each_pretrained(tmp_path: Path) -> None:
+def test_published_table_shows_pretraining_sizes(tmp_path: Path) -> None:
     chosen = study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,)))
     measurements = chosen.measurements("laptop", 2)
     conclude(measurements, tmp_path, lambda each: 1)

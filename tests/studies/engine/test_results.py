@@ -52,13 +52,13 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
         ((25,), (45,), -0.1, "one seed cannot tell"),
     ],
 )
-def test_a_claim_shows_where_the_interval_lies_above_its_margin(
+def test_claims_show_above_their_margin(
     tmp_path: Path, a: Sequence[int], b: Sequence[int], margin: float, verdict: str
 ) -> None:
     assert compared(tmp_path, a, b, margin) == verdict
 
 
-def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(
+def test_claims_may_need_largest_pretraining(
     tmp_path: Path,
 ) -> None:
     chosen = study(Choice(("pointmass", "pick-place"), (INVERSE, CLONING, STATES), (100, 10), (2,)))
@@ -83,7 +83,7 @@ def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(
     assert {setting for words, setting in found if "10 points" not in words} > by_points
 
 
-def test_every_other_objective_is_claimed_to_be_ten_points_below() -> None:
+def test_every_objective_has_a_claim() -> None:
     claims = find_study("representations").claims
     beaten = {claim.worse for claim in claims if not claim.margin}
     assert {claim.worse for claim in claims if claim.margin == 0.1} == beaten - {

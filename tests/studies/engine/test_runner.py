@@ -50,7 +50,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path: Path) -> None:
+def test_stages_run_once_in_order(tmp_path: Path) -> None:
     run = imitation()
     stages = [DATA, run, evaluated(run)]
     assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
@@ -71,7 +71,7 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
 
 
-def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path) -> None:
+def test_archives_without_weights_can_continue(tmp_path: Path) -> None:
     first, second = imitation(), imitation(seed=1)
     whole, more = (
         [DATA, first, evaluated(first)],
@@ -95,7 +95,7 @@ def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path
     assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
 
 
-def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_once(
+def test_redone_stages_count_their_time_once(
     tmp_path: Path,
 ) -> None:
     run = imitation()
@@ -127,7 +127,7 @@ def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_o
     assert not list(tmp_path.rglob(DONE_BEFORE)) and left_to_do([*stages, other], tmp_path) == []
 
 
-def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> None:
+def test_a_single_stage_gets_all_cores(tmp_path: Path) -> None:
     together = imitation(processes=2)
     assert _Pool([DATA, together], tmp_path, 3)._next() == (DATA, 3)
     other = Collect(DATA.tasks, 3, environment=DATA.environment)
@@ -142,9 +142,7 @@ def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> No
     assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 
 
-def test_a_failure_is_named_with_its_log_and_the_others_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_stage_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = Collect(("pointmass/nowhere",), 1)
     blocked = Train(imitation().config, bad)
     outcome = run_stages(
@@ -159,7 +157,7 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
     assert "1 failed, 2 not started" in told
 
 
-def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
+def test_time_before_a_kill_counts(tmp_path: Path) -> None:
     write_description(DATA, tmp_path)
     write_atomically(
         folder(DATA, tmp_path) / SPENT,
@@ -206,7 +204,7 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         wait_until(lambda: _is_free(lock), seconds=20)
 
 
-def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
+def test_stages_end_with_their_server(
     tmp_path: Path,
 ) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
