@@ -1,5 +1,4 @@
-"""The harness measures in turns, keeps what was promised apart from what was found, and writes what
-it says."""
+"""The harness: sides take turns, rows check their promises and are written."""
 
 from __future__ import annotations
 
@@ -16,14 +15,14 @@ from manyparts.core.errors import UserError
 
 def test_sides_take_turns() -> None:
     order: list[str] = []
-    figures = {"ours": iter([10.0, 1.0, 12.0]), "theirs": iter([2.0, 3.0, 100.0])}
+    figures = {"library": iter([10.0, 1.0, 12.0]), "peer": iter([2.0, 3.0, 100.0])}
 
     def side(name: str) -> float:
         order.append(name)
         return next(figures[name])
 
-    assert in_turns(lambda: side("ours"), lambda: side("theirs"), rounds=3) == [10.0, 3.0]
-    assert order == ["ours", "theirs"] * 3
+    assert in_turns(lambda: side("library"), lambda: side("peer"), rounds=3) == [10.0, 3.0]
+    assert order == ["library", "peer"] * 3
 
 
 def test_rate_counts_units() -> None:
@@ -44,7 +43,7 @@ def test_rate_counts_units() -> None:
     ],
 )
 def test_rows_check_their_promises(promise: dict[str, float], holds: bool, tmp_path: Path) -> None:
-    row = Row("speed", 10.0, 5.0, "things/s", "ours against theirs", **promise)
+    row = Row("speed", 10.0, 5.0, "things/s", "library against peer", **promise)
     for _ in range(2):
         append(tmp_path / "new" / "rows.jsonl", row)
     first, second = map(json.loads, (tmp_path / "new" / "rows.jsonl").read_text().splitlines())

@@ -21,11 +21,11 @@ def test_the_baseline_predicts_the_same(
 ) -> None:
     monkeypatch.setattr(plan_shared_cache, "CANDIDATES", 3)
     model, asked = make_model("parallel"), []
-    given = random_context(model)
+    context = random_context(model)
     for head in (model.changes.expected, model.reward.expected):
         head.register_forward_hook(
             lambda _, inputs, output: asked.append(output.numel() // output.shape[-1])
         )
-    plain = imagine_plainly(model, given)
+    plain = imagine_plainly(model, context)
     assert asked == [3, 3] * HORIZON
-    torch.testing.assert_close(plain, imagine(model, given), atol=1e-4, rtol=0)
+    torch.testing.assert_close(plain, imagine(model, context), atol=1e-4, rtol=0)

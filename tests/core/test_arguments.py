@@ -216,7 +216,7 @@ MISTAKES = {
     "make('pointmass/reach', image_size=84)": "pass config=EnvConfig(image_size=...)",
     "make('pointmass/reach', {'image_siez': 84})": "config.image_siez",
     "make('pointmass/reach', {'image_size': '84'})": "image_size is '84'; expected int",
-    "make('pointmass/reach', render_mode='human')": "env.render() returns a picture",
+    "make('pointmass/reach', render_mode='human')": "env.render() returns",
     "make(['pointmass/reach'])": "expected a name, such as 'metaworld/reach'",
     "EnvConfig(image_size=84.0)": "image_size is 84.0; expected int",
     "EnvConfig(cameras=3)": "cameras is 3; expected names",

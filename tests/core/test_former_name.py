@@ -86,8 +86,11 @@ def test_former_datasets_are_read(former: Path, name: str) -> None:
 def test_expert_actions_get_todays_column(former: Path) -> None:
     assert '"action.expert"' in Path("data/meta/info.json").read_text()
     info = load_info(resolve("phase2"))
-    for known in (EpisodeDataset.open("data").columns(0), info.embodiments[0].statistics.features):
-        assert "expert_action" in known and "action.expert" not in known
+    for columns in (
+        EpisodeDataset.open("data").columns(0),
+        info.embodiments[0].statistics.features,
+    ):
+        assert "expert_action" in columns and "action.expert" not in columns
     assert check("data") == []
     shipped = load_info(resolve("manyparts/metaworld45-small")).embodiments[0].statistics.features
     assert "expert_action" in shipped and "action.expert" not in shipped

@@ -143,7 +143,7 @@ def test_different_embodiments_are_refused_first(tmp_path: Path) -> None:
 
 
 def test_max_steps_bounds_recorded_episodes(tmp_path: Path) -> None:
-    given = [
+    flags = [
         "--episodes",
         "1",
         "--max-steps",
@@ -155,7 +155,7 @@ def test_max_steps_bounds_recorded_episodes(tmp_path: Path) -> None:
         "16",
     ]
     assert (
-        cli.main(["collect", "dmc/cartpole-balance", *given, "--output", str(tmp_path / "data")])
+        cli.main(["collect", "dmc/cartpole-balance", *flags, "--output", str(tmp_path / "data")])
         == 0
     )
     dataset = EpisodeDataset.open(tmp_path / "data")
@@ -253,8 +253,8 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
         process = subprocess.Popen(
             command(output, episodes), stderr=subprocess.DEVNULL, env=environment()
         )
-        share = 0.8 * (kill + generator.random()) / kills
-        wait_for_tries(output, int(share * episodes * len(TASKS)), process)
+        fraction = 0.8 * (kill + generator.random()) / kills
+        wait_for_tries(output, int(fraction * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.01)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)

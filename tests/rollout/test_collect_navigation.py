@@ -1,4 +1,4 @@
-"""From collection to a result with discrete actions and pictures of goals, in two worlds of
+"""From collection to a result with discrete actions and images of goals, in two worlds of
 miniworld."""
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def test_choices_are_centres_of_bins(dataset: EpisodeDataset) -> None:
     batch = Windows(
         dataset, FrameCache.open(dataset), WindowConfig(steps=2, chunk=3), seed=0
     ).batch(0, 16)
-    found = batch.action[batch.chunk_mask].unique().tolist()
-    assert set(found) <= {-0.75, -0.25, 0.25, 0.75} and len(found) > 2
+    values = batch.action[batch.chunk_mask].unique().tolist()
+    assert set(values) <= {-0.75, -0.25, 0.25, 0.75} and len(values) > 2
     assert batch.images["goal"].shape == batch.images["first_person"].shape
 
 
@@ -116,16 +116,16 @@ def test_goal_camera_gives_the_prompt(dataset: EpisodeDataset, tmp_path: Path) -
     assert dataset.spec.goal_camera == "goal"
     window = WindowConfig(steps=2, chunk=3, goal_image=True)
     batch = Windows(dataset, FrameCache.open(dataset), window, seed=0).batch(0, 16)
-    pictures = batch.prompt_images
-    assert pictures is not None and pictures.mask[:, 0].any()
+    prompt_images = batch.prompt_images
+    assert prompt_images is not None and prompt_images.mask[:, 0].any()
     for name in dataset.spec.cameras:
-        told = pictures.images[name][:, 0][pictures.mask[:, 0]]
-        assert torch.equal(told, batch.images["goal"][:, 0][pictures.mask[:, 0]])
+        goal_image = prompt_images.images[name][:, 0][prompt_images.mask[:, 0]]
+        assert torch.equal(goal_image, batch.images["goal"][:, 0][prompt_images.mask[:, 0]])
     env = make(TASKS[0], CONFIG, split="evaluation")
     prompt = episode_prompt("goal_image", TASKS[0], 0, 5, env, CONFIG, window)
     env.begin(5)
     assert prompt.goal is not None and prompt.goal.keys() == env.embodiment_spec.cameras.keys()
-    assert all(np.array_equal(picture, env.goal_image()) for picture in prompt.goal.values())
+    assert all(np.array_equal(image, env.goal_image()) for image in prompt.goal.values())
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     prompted = replace(preset("dualmind/phase2-prompts-debug"), steps=4)
     two = train(prompted, data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")

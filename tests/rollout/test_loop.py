@@ -1,5 +1,4 @@
-"""The loop: observation, then action, then what came of it; and no picture that nobody asked
-for."""
+"""The loop: an observation, an action, its result; and no image that nobody needs."""
 
 from __future__ import annotations
 

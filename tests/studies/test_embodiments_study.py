@@ -1,4 +1,4 @@
-"""The study of one agent for two bodies: the same total training, and the whole of it from one
+"""The study of one agent for two embodiments: the same total training, and the whole of it from one
 command."""
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ def test_both_domains_are_collected_once(preset: str, tmp_path: Path) -> None:
 def test_the_study_runs_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "study"
     chosen = [BOTH, specialist(NAVIGATION)]
-    given = ["--seeds", "1", "--workers", "1", "--output", str(output)]
-    assert cli.main(["study", "embodiments-debug", "--only", *chosen, *given]) == 0
-    found = json.loads((output / "results.json").read_text())
-    assert {(row["method"], row["setting"]) for row in found["rows"]} == {
+    flags = ["--seeds", "1", "--workers", "1", "--output", str(output)]
+    assert cli.main(["study", "embodiments-debug", "--only", *chosen, *flags]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert {(row["method"], row["setting"]) for row in results["rows"]} == {
         (BOTH, MANIPULATION),
         (BOTH, NAVIGATION),
         (specialist(NAVIGATION), NAVIGATION),
     }
-    assert [(each["a"], each["b"]) for each in found["comparisons"]] == [
+    assert [(each["a"], each["b"]) for each in results["comparisons"]] == [
         (BOTH, specialist(NAVIGATION))
     ]
-    assert found["provenance"]["mismatches"] == [] and (output / "report.html").exists()
+    assert results["provenance"]["mismatches"] == [] and (output / "report.html").exists()

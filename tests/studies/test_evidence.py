@@ -53,11 +53,11 @@ def embodiments(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 def test_every_measurement_is_in_the_archives(
     dualmind: StudyResult, embodiments: StudyResult
 ) -> None:
-    for name, found in (("dualmind", dualmind), ("embodiments", embodiments)):
-        assert sum(len(row.seeds) for row in found.rows) == len(
+    for name, result in (("dualmind", dualmind), ("embodiments", embodiments)):
+        assert sum(len(row.seeds) for row in result.rows) == len(
             find_study(name).measurements("laptop", SEEDS)
         )
-        assert found.provenance["mismatches"] == []
+        assert result.provenance["mismatches"] == []
 
 
 def test_dualmind_tables_match_the_archive(dualmind: StudyResult) -> None:
@@ -122,8 +122,8 @@ def test_representations_tables_match_the_archive(tmp_path: Path) -> None:
     assert {row.setting for row in result.rows if "pretrained on" not in row.setting} == set(
         settings.values()
     )
-    found = table("representations.md", "point mass, 2 demonstrations")
-    holds(found, result, {method: f"`{method}`" for method in METHODS}, settings, digits=2)
+    documented = table("representations.md", "point mass, 2 demonstrations")
+    holds(documented, result, {method: f"`{method}`" for method in METHODS}, settings, digits=2)
     less = table("representations.md", "point mass after 2")
     assert less.heads == ("point mass after 2", "pick-place after 5", "doors after 10")
     for name, cells in less.rows.items():
@@ -143,10 +143,11 @@ def test_specialist_table_matches_the_archive(tmp_path: Path) -> None:
     assert sum(len(row.seeds) for row in result.rows) == len(
         find_study("dynamics-specialist").measurements("laptop", SEEDS)
     )
-    found = table("dynamics.md", "cartpole-swingup")
+    documented = table("dynamics.md", "cartpole-swingup")
     less = {f"{TRANSFORMER} less {rival}": rival for rival in (PERCEPTRON, ENSEMBLE)}
     scores = Table(
-        found.heads, {name: cells for name, cells in found.rows.items() if name not in less}
+        documented.heads,
+        {name: cells for name, cells in documented.rows.items() if name not in less},
     )
     methods = {row.method: row.method for row in result.rows}
     holds(scores, result, methods, {task: task for task in result.settings}, digits=2)
@@ -157,7 +158,7 @@ def test_specialist_table_matches_the_archive(tmp_path: Path) -> None:
             for each in compared
             if each is not None
         )
-        assert found.rows[name] == cells, name
+        assert documented.rows[name] == cells, name
 
 
 def test_generalist_table_matches_the_archive(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_generalist_table_matches_the_archive(tmp_path: Path) -> None:
         find_study("dynamics-generalist").measurements("laptop", seeds)
     )
     assert result.provenance["mismatches"] == []
-    found = table("dynamics.md", "zero-shot")
+    documented = table("dynamics.md", "zero-shot")
     settings = {"zero-shot": ZERO_SHOT_EMBODIMENTS, "1 episode": few_shot_embodiments(1)}
     settings |= {f"{shots} episodes": few_shot_embodiments(shots) for shots in (5, 20)}
     expected = {(row.method, row.setting): interval_text(row, digits=2) for row in result.rows}
@@ -176,8 +177,10 @@ def test_generalist_table_matches_the_archive(tmp_path: Path) -> None:
             if compared is not None:
                 less = interval_text(compared.difference, digits=2, sign="+")
                 expected[f"{PLANNING} less {rival}", setting] = less
-    assert found.heads == tuple(settings)
-    cells = {name: zip(settings.values(), cells, strict=True) for name, cells in found.rows.items()}
+    assert documented.heads == tuple(settings)
+    cells = {
+        name: zip(settings.values(), cells, strict=True) for name, cells in documented.rows.items()
+    }
     assert {
         (name, setting): cell for name, row in cells.items() for setting, cell in row if cell
     } == expected
@@ -186,7 +189,7 @@ def test_generalist_table_matches_the_archive(tmp_path: Path) -> None:
 def test_paper_size_table_matches_the_archive(tmp_path: Path) -> None:
     with tarfile.open(DOCS / "evidence" / "representations-paper.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
-    found = {}
+    measured = {}
     for choice in (
         Choice(("pointmass",), (INVERSE,), (1000,), (1, 2, 5, 10), 27_000),
         Choice(("pick-place",), (INVERSE,), (1000,), (5,), 22_000),
@@ -195,7 +198,7 @@ def test_paper_size_table_matches_the_archive(tmp_path: Path) -> None:
     ):
         chosen = representations(choice)
         result = gather(chosen, "paper", chosen.measurements("paper", 1), tmp_path)
-        found |= {
+        measured |= {
             (row.method, row.setting.removesuffix("s")): interval_text(row, digits=2)
             for row in result.rows
         }
@@ -206,7 +209,7 @@ def test_paper_size_table_matches_the_archive(tmp_path: Path) -> None:
         method, environment, shots = match.groups()
         environment = environment.replace("point mass", "pointmass")
         cells[method, f"{environment}, {shots} demonstration"] = here
-    assert cells == found
+    assert cells == measured
 
 
 @dataclass(frozen=True)

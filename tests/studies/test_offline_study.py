@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another's format: 7 episodes of one task, 9 of the other."""
     folder = tmp_path_factory.mktemp("data")
     episodes = [make_episode(seed, 8, task=int(seed >= 7)) for seed in range(16)]
-    convert(write(folder / "ours", episodes).path, folder / "set.hdf5", format="robomimic")
+    convert(write(folder / "own", episodes).path, folder / "set.hdf5", format="robomimic")
     return folder / "set.hdf5"
 
 
@@ -152,8 +152,8 @@ def test_data_without_images_uses_states(blind: Path, tmp_path: Path, capsys: An
     assert 0 < row["error"] < 20, "a dimension that never moves has no part in it"
     assert cli.main([*command, "--objectives", "states", "cloning"]) == 2
     assert (
-        "cloning is not possible" in (told := capsys.readouterr().err)
-        and "has no images; choices: states" in told
+        "cloning is not possible" in (printed := capsys.readouterr().err)
+        and "has no images; choices: states" in printed
     )
 
 

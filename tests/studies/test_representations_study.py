@@ -52,11 +52,11 @@ def test_methods_tune_on_the_same_demonstrations(
             ).add(run.data.key)
             for before in list(lineage(run))[1:]:
                 assert before.data.environment.context is None
-                known = before.data.environment, run.data.environment
-                assert known[0].goal == "hidden" or not set(before.data.tasks) & set(
+                environments = before.data.environment, run.data.environment
+                assert environments[0].goal == "hidden" or not set(before.data.tasks) & set(
                     run.data.tasks
                 ), each
-                assert known[0].goal == "visible" or known[1].context == each.seed
+                assert environments[0].goal == "visible" or environments[1].context == each.seed
     assert all(len(keys) == 1 for keys in few.values())
 
 
@@ -116,12 +116,12 @@ def test_uneven_sizes_are_rounded_down() -> None:
         Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))
     ).measurements("laptop", 1)
     totals = {"pointmass": [100, 31, 30, 2, 1], "doors": [99, 30, 3]}
-    for place, expected in totals.items():
-        measured = [each for each in chosen if each.place == place]
+    for environment, expected in totals.items():
+        measured = [each for each in chosen if each.environment == environment]
         assert [each.pretraining for each in measured] == expected
         rest = ["", *(f", pretrained on {total}" for total in expected[1:])]
         assert [each.setting for each in measured] == [
-            f"{place}, 2 demonstrations{after}" for after in rest
+            f"{environment}, 2 demonstrations{after}" for after in rest
         ]
         for each in measured:
             many = list(lineage(each.evaluations[0].run))[-1].data
@@ -138,7 +138,7 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "flags",
     [
         {"environments": ("doors", "pointmass", "doors")},
         {"objectives": ("cloning", "cloning")},
@@ -146,10 +146,10 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
         {"finetune_sizes": (2, 5, 2)},
     ],
 )
-def test_repeated_names_are_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
-    (name, values), *_ = given.items()
+def test_repeated_names_are_refused(flags: dict[str, tuple[Any, ...]], capsys: Any) -> None:
+    (name, values), *_ = flags.items()
     with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
-        Choice(**given)
+        Choice(**flags)
     command = [
         "study",
         "representations",
@@ -183,30 +183,30 @@ def test_pretraining_steps_can_be_chosen(capsys: Any) -> None:
 
 
 def test_contexts_have_the_papers_sizes() -> None:
-    known = contexts()
-    assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (
+    context = contexts()
+    assert context["pointmass"].finetuning == (1, 2, 5, 10) and context["ml45"].pretraining == (
         100,
         1000,
         10_000,
     )
-    assert len(known["ml45"].before) == 45 and len(known["r3m"].before) == 45
-    assert not set(known["r3m"].before) & set(known["r3m"].after)
+    assert len(context["ml45"].before) == 45 and len(context["r3m"].before) == 45
+    assert not set(context["r3m"].before) & set(context["r3m"].after)
 
 
 def test_paper_preset_has_its_schedules() -> None:
     """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the
     kitchen."""
-    found = {}
+    schedules = {}
     for each in find_study("representations").measurements("paper", 1):
         evaluation = each.evaluations[0]
         if each.method == INVERSE:
-            found[each.place] = (
+            schedules[each.environment] = (
                 evaluation.run.start_from.config.steps,
                 evaluation.episodes,
                 evaluation.run.config.steps,
             )
     short, long = (100_000, 100, 10_000), (200_000, 100, 10_000)
-    assert found == {
+    assert schedules == {
         "pointmass": short,
         "pick-place": short,
         "doors": short,
@@ -218,7 +218,7 @@ def test_paper_preset_has_its_schedules() -> None:
 
 def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
-    given = [
+    flags = [
         "--objectives",
         INVERSE,
         STATES,
@@ -230,7 +230,7 @@ def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> No
         "--output",
         str(output),
     ]
-    assert cli.main(["study", "representations-debug", *given]) == 0
+    assert cli.main(["study", "representations-debug", *flags]) == 0
     rows = json.loads((output / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == [INVERSE, STATES, "random"]
     assert all(row["episodes"] == 2 for row in rows) and (output / "report.html").exists()
@@ -239,7 +239,7 @@ def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> No
         set(row["probes"]) == {"linear state", "mlp state", "linear goal", "mlp goal"}
         for row in rows
     )
-    assert rows[1]["probes"]["linear state"] > 0.99, "the state is told by itself"
+    assert rows[1]["probes"]["linear state"] > 0.99, "the state predicts itself"
     page = (output / "report.html").read_text()
     assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
 
@@ -261,8 +261,8 @@ def test_published_table_shows_pretraining_sizes(tmp_path: Path) -> None:
     ).read_text()
     table = page.partition("<h2>Beside the paper</h2>")[2].partition("</table>")[0]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")]
-    assert ["method", "ours", "the paper's", "pretraining trajectories, ours", "the paper's"] in [
+    assert ["method", "here", "in the paper", "pretraining trajectories here", "in the paper"] in [
         [unescape(cell) for cell in row] for row in rows
     ]
-    told = {row[0]: row[2:] for row in rows if len(row) == 5}
-    assert told[INVERSE] == ["0.72", "30", "1000"] and told[STATES] == ["0.62", "", ""]
+    published = {row[0]: row[2:] for row in rows if len(row) == 5}
+    assert published[INVERSE] == ["0.72", "30", "1000"] and published[STATES] == ["0.62", "", ""]

@@ -20,7 +20,7 @@ SETTING = "here"
 
 def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) -> str:
     """The verdict on "A is above B by the margin". a, b: solved episodes of 50 for each seed."""
-    found = {"a": a, "b": b}
+    by_name = {"a": a, "b": b}
     measurements = [
         Measurement(
             method,
@@ -28,10 +28,10 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
             seed,
             (replace(evaluated(imitation(seed=seed, steps=steps)), episodes=50),),
         )
-        for steps, method in enumerate(found, start=1)
-        for seed in range(len(found[method]))
+        for steps, method in enumerate(by_name, start=1)
+        for seed in range(len(by_name[method]))
     ]
-    conclude(measurements, output, lambda each: found[each.method][each.seed])
+    conclude(measurements, output, lambda each: by_name[each.method][each.seed])
     claims = (Claim("a", "b", "a is above b", margin=margin),)
     toy = Study("toy", "", ("debug",), "a", lambda preset, seeds: measurements, claims=claims)
     (verdict,) = gather(toy, "debug", measurements, output).verdicts
@@ -63,24 +63,26 @@ def test_claims_may_need_largest_pretraining(
 ) -> None:
     chosen = study(Choice(("pointmass", "pick-place"), (INVERSE, CLONING, STATES), (100, 10), (2,)))
     measurements = chosen.measurements("laptop", 3)
-    share = {INVERSE: 0.98, CLONING: 0.8, STATES: 1.0}
+    success = {INVERSE: 0.98, CLONING: 0.8, STATES: 1.0}
     conclude(
-        measurements, tmp_path, lambda each: int(share[each.method] * each.evaluations[0].episodes)
+        measurements,
+        tmp_path,
+        lambda each: int(success[each.method] * each.evaluations[0].episodes),
     )
     result = gather(chosen, "laptop", measurements, tmp_path)
-    found = {(each.words, each.setting): each.verdict for each in result.verdicts}
+    by_name = {(each.words, each.setting): each.verdict for each in result.verdicts}
     large, small = "pointmass, 2 demonstrations", "pointmass, 2 demonstrations, pretrained on 10"
     assert (
-        found["inverse dynamics beats cloning", large]
-        == found["inverse dynamics beats cloning", small]
+        by_name["inverse dynamics beats cloning", large]
+        == by_name["inverse dynamics beats cloning", small]
         == "shows"
     )
-    assert found["inverse dynamics beats cloning by 10 points", large] == "does not show"
-    assert found["inverse dynamics is within 10 points of states", large] == "shows"
-    assert found["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
-    by_points = {setting for words, setting in found if "10 points" in words}
+    assert by_name["inverse dynamics beats cloning by 10 points", large] == "does not show"
+    assert by_name["inverse dynamics is within 10 points of states", large] == "shows"
+    assert by_name["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
+    by_points = {setting for words, setting in by_name if "10 points" in words}
     assert by_points == {large, "pick-place, 2 demonstrations"}
-    assert {setting for words, setting in found if "10 points" not in words} > by_points
+    assert {setting for words, setting in by_name if "10 points" not in words} > by_points
 
 
 def test_every_objective_has_a_claim() -> None:

@@ -1,4 +1,4 @@
-"""The runner: each stage once, done ones skipped, failures alone, one runner a folder, interrupts
+"""The runner: each stage once, done ones skipped, failures alone, one runner per folder, interrupts
 saved."""
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def test_redone_stages_count_their_time_once(
     stages = [DATA, run, evaluated(run)]
     run_stages(stages, tmp_path, manifest=MANIFEST, workers=2)
     for stage in (DATA, run):  # as if it had been done on a slow machine
-        told = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
-        write_atomically(folder(stage, tmp_path) / DONE, json.dumps(told).encode())
+        hour = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
+        write_atomically(folder(stage, tmp_path) / DONE, json.dumps(hour).encode())
         write_atomically(
             folder(stage, tmp_path) / SPENT,
             json.dumps({"seconds": 3600, "core_seconds": 3600}).encode(),
@@ -152,9 +152,9 @@ def test_a_failed_stage_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFix
     assert outcome.blocked == [blocked, evaluated(blocked)]
     log = folder(bad, tmp_path) / LOG
     assert "unknown task 'pointmass/nowhere'" in log.read_text()
-    told = capsys.readouterr().err
-    assert f"failed: {label(bad)}" in told and str(log) in told and "unknown task" in told
-    assert "1 failed, 2 not started" in told
+    printed = capsys.readouterr().err
+    assert f"failed: {label(bad)}" in printed and str(log) in printed and "unknown task" in printed
+    assert "1 failed, 2 not started" in printed
 
 
 def test_time_before_a_kill_counts(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         )
     )
     runner.send_signal(number)
-    _, told = runner.communicate(timeout=60)
+    _, printed = runner.communicate(timeout=60)
     if number == signal.SIGINT:
-        assert "stopping 1 stages" in told
+        assert "stopping 1 stages" in printed
         assert load_info(resolve(run))  # the checkpoint of the step under way
         wait_until((run.parent / SPENT).exists, seconds=20)
     with open(run / ".lock") as lock:
@@ -209,9 +209,9 @@ def test_stages_end_with_their_server(
 ) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
     endless = imitation(steps=1_000_000)
-    place, run = write_description(endless, tmp_path), product(endless, tmp_path)
+    stage_folder, run = write_description(endless, tmp_path), product(endless, tmp_path)
     with contextlib.closing(Workers(os.environ)) as workers:
-        number = workers.start(place, 1, place / LOG)
+        number = workers.start(stage_folder, 1, stage_folder / LOG)
         wait_until((run / "metrics.jsonl").exists)
         assert workers.exit_code(number) is None
         workers._server.kill()
@@ -219,7 +219,7 @@ def test_stages_end_with_their_server(
         assert workers.exit_code(number) == -signal.SIGKILL
         with open(run / ".lock") as lock:
             wait_until(lambda: _is_free(lock), seconds=20)
-        again = workers.start(place, 1, place / LOG)  # by another one
+        again = workers.start(stage_folder, 1, stage_folder / LOG)  # by another one
         workers.interrupt(again)
         wait_until(lambda: workers.exit_code(again) is not None, seconds=60)
         assert workers.exit_code(again) == 130

@@ -85,7 +85,7 @@ def _claims(result: StudyResult) -> str:
     claims = dict.fromkeys(verdict.words for verdict in result.verdicts)
     unmeasured = [words for words in claims if words not in groups]
     rest = f"<p>Not measured: {escape('; '.join(unmeasured))}.</p>" if unmeasured else ""
-    return "<h2>What is claimed, and what was found</h2>" + _table(heads, groups, numbers=2) + rest
+    return "<h2>Claims and verdicts</h2>" + _table(heads, groups, numbers=2) + rest
 
 
 def _setting(study: Study, result: StudyResult, setting: str) -> str:

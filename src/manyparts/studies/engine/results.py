@@ -324,8 +324,8 @@ def _settings(claim: Claim, measurements: Sequence[Measurement]) -> list[str]:
         return settings
     largest: dict[str, int] = {}  # trajectories, by environment
     for measurement in measurements:
-        known = largest.get(measurement.environment, 0)
-        largest[measurement.environment] = max(measurement.pretraining or 0, known)
+        other = largest.get(measurement.environment, 0)
+        largest[measurement.environment] = max(measurement.pretraining or 0, other)
     smaller = {
         measurement.setting
         for measurement in measurements

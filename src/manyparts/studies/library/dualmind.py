@@ -106,11 +106,11 @@ def measurements(preset: str, seeds: int) -> list[Measurement]:
     Held-out tasks are evaluated zero-shot, and few-shot for the five recipes.
     """
     scale = _scale(preset)
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for seed in range(seeds):
         for method, run in methods(preset, seed).items():
-            found += _measured(method, run, scale, seed)
-    return found
+            measured += _measured(method, run, scale, seed)
+    return measured
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
@@ -178,18 +178,20 @@ def _measured(method: str, run: Train, scale: Scale, seed: int) -> list[Measurem
     def evaluate(agent: Train, tasks: tuple[str, ...]) -> Evaluate:
         return Evaluate(agent, tasks, scale.episodes, max_steps=scale.max_steps)
 
-    found = [
+    measured = [
         Measurement(method, UNSEEN, seed, (evaluate(run, scale.tasks),)),
         Measurement(method, ZERO_SHOT, seed, (evaluate(run, scale.held_out),), demonstrations=0),
     ]
     if method not in RECIPES:
-        return found
+        return measured
     for shots in scale.shots:
         evaluations = tuple(
             evaluate(_tuned(run, task, shots, scale, seed), (task,)) for task in scale.held_out
         )
-        found.append(Measurement(method, few_shot(shots), seed, evaluations, demonstrations=shots))
-    return found
+        measured.append(
+            Measurement(method, few_shot(shots), seed, evaluations, demonstrations=shots)
+        )
+    return measured
 
 
 def same_seconds(method: str) -> str:

@@ -125,11 +125,11 @@ def _walkers(universe: str, count: int) -> tuple[str, ...]:
 def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure zero-shot, then by the number of episodes to tune on; seed by seed."""
     scale = _scale(preset)
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for seed in range(seeds):
-        found += _zero_shot(scale, seed)
-        found += _few_shot(scale, seed)
-    return found
+        measured += _zero_shot(scale, seed)
+        measured += _few_shot(scale, seed)
+    return measured
 
 
 def _zero_shot(scale: Scale, seed: int) -> Iterator[Measurement]:

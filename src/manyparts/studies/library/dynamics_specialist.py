@@ -71,13 +71,13 @@ def _scale(preset: str) -> Scale:
 def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure every model in every task, seed by seed. A setting is a task."""
     scale = _scale(preset)
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for seed in range(seeds):
         for task in scale.planners:
             name = task.partition("/")[2]
             for method, stage in _of_task(scale, task, seed).items():
-                found.append(Measurement(method, name, seed, (stage,), environment=name))
-    return found
+                measured.append(Measurement(method, name, seed, (stage,), environment=name))
+    return measured
 
 
 def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | EvaluateReference]:

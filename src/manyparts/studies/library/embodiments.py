@@ -85,15 +85,15 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure every agent in its own domain, the joint ones in both; seed by seed."""
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for seed in range(seeds):
         for method, run in methods(preset, seed).items():
             for name, domain in domains(preset).items():
                 if method in (BOTH, HALF, specialist(name)):
                     tasks, episodes = domain.data.tasks, domain.episodes
                     evaluation = Evaluate(run, tasks, episodes, max_steps=domain.max_steps)
-                    found.append(Measurement(method, name, seed, (evaluation,)))
-    return found
+                    measured.append(Measurement(method, name, seed, (evaluation,)))
+    return measured
 
 
 STUDY = Study(

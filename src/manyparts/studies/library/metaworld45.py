@@ -85,10 +85,10 @@ def run(preset: str, seed: int) -> Train:
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
     """Measure training tasks at unseen goals, and held-out tasks zero-shot and few-shot."""
-    found: list[Measurement] = []
+    measured: list[Measurement] = []
     for seed in range(seeds):
-        found += _measured(preset, seed)
-    return found
+        measured += _measured(preset, seed)
+    return measured
 
 
 def _measured(preset: str, seed: int) -> list[Measurement]:

@@ -108,15 +108,15 @@ def trials(
         )
     methods = _methods(dataset, objectives)
     many = _cut(dataset, others)
-    found: list[Trial] = []
+    chosen: list[Trial] = []
     for seed in range(seeds):
         order = np.random.default_rng(derive_seed("offline", seed)).permutation(held_out)
         scored = _cut(dataset, order[max(shots) :])
         for method in methods:
             for count in shots:
                 run = policy_of(method, size, seed, many, _cut(dataset, order[:count]))
-                found.append(Trial(method, count, seed, Score(run, scored)))
-    return found
+                chosen.append(Trial(method, count, seed, Score(run, scored)))
+    return chosen
 
 
 def _task_number(dataset: EpisodeDataset, name: str) -> int:
