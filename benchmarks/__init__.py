@@ -1,5 +1,7 @@
-"""Speed claims by name. Each is a file with `measure()`, which measures both sides in one run and
-yields rows."""
+"""Benchmarks by name: speed claims that are measured.
+
+Each is a module with `measure()`, which measures both sides of a claim in one run and yields rows.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +13,26 @@ from benchmarks.harness import Row, append
 __all__ = ["BENCHMARKS", "append", "measure"]
 
 BENCHMARKS = {
-    "render": "frames a second of our renderer against Meta-World's own, 64 px, one core",
-    "collect": "frames a second of collection on all cores, against the simulator's own pictures",
-    "windows": "windows a second that are drawn, against those that a training step consumes",
-    "windows-peers": "windows a second, against the loaders of LeRobot, robomimic and Minari, and HDF5 read by hand",
-    "windows-scale": "windows a second and memory from 1M frames, against from 10 thousand",
-    "open-formats": "seconds to open 1000 episodes of robomimic, Minari, npz, RLDS, against plain reading",
-    "phase2-cached": "steps a second of phase II with cached visual tokens, against encoding images",
-    "act": "decisions a second with `carry`, against encoding the whole context anew",
-    "pretrain-step": "steps a second of inverse-dynamics pretraining, against the loop that one writes first",
-    "finetune-stage": "tuning on a frozen encoder and evaluating, against encoding every batch and one environment",
-    "plan-shared-cache": "imagined plans a second from one shared history, against encoding each candidate anew",
-    "plan-parallel-decoding": "imagined plans a second, all numbers of a step at once against one after the other",
-    "plan-control-step": "control steps a second of an agent that plans, against encoding each candidate anew",
-    "plan-gpu": "control steps a second of an agent that plans on a GPU, against launching every kernel",
-    "memory": "the most that training holds in memory, from 10 and from 100 thousand frames",
-    "paper-size": "seconds of a step and of a decision at the paper's size, against the bare vision encoder",
-    "gpu": "floating-point operations a second of training at the paper's size, against the GPU's matrix peak",
+    "render": "frames per second of this renderer, against Meta-World's own, 64 px, one core",
+    "collect": "frames per second of collection on all cores, against the simulator's own images",
+    "windows": "windows drawn per second, against those that a training step consumes",
+    "windows-peers": "windows per second, against the loaders of LeRobot, robomimic and Minari",
+    "windows-scale": "windows per second and memory from 1M frames, against from 10 thousand",
+    "open-formats": "seconds to open 1000 episodes of other formats, against plain reading",
+    "phase2-cached": "steps per second of phase II with cached tokens, against encoding images",
+    "act": "decisions per second with `carry`, against encoding the whole context each time",
+    "pretrain-step": "steps per second of inverse-dynamics pretraining, against a plain loop",
+    "finetune-stage": "tuning on a frozen encoder and evaluating, against a plain loop",
+    "plan-shared-cache": "imagined plans per second from a shared context, against none shared",
+    "plan-parallel-decoding": "imagined plans per second, a step at once, against number by number",
+    "plan-control-step": "control steps per second of planning, against sharing no context",
+    "plan-gpu": "control steps per second of planning on a GPU, against launching every kernel",
+    "memory": "peak memory of training, from 10 and from 100 thousand frames",
+    "paper-size": "seconds per step and decision at the paper's size, against its encoder alone",
+    "gpu": "FLOP/s of training at the paper's size, against the GPU's peak for matrices",
 }
 
 
 def measure(name: str) -> Iterator[Row]:
-    """Run one benchmark; its rows as they come."""
+    """Run one benchmark and yield its rows as they come."""
     return importlib.import_module(f"benchmarks.{name.replace('-', '_')}").measure()

@@ -1,5 +1,4 @@
-"""Acting at batch 1: decisions with what `carry` remembers, against encoding prompt and whole
-context anew."""
+"""Acting: decisions with the tokens in `carry`, against encoding prompt and context each time."""
 
 from __future__ import annotations
 
@@ -21,12 +20,14 @@ from manyparts.training.preparation import prepare
 
 
 def measure() -> Iterator[Row]:
-    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder
-    costs little."""
+    """Measure at the paper's size, where the encoder costs most, and at the laptop's."""
     for name, size, calls, promised in (("base", 224, 2, 3.0), ("laptop", 64, 40, 0.0)):
         with recorded(episodes=2, image_size=size) as (dataset, cache):
-            value, baseline = _decisions_a_second(phase2(name), dataset, cache, calls)
-        note = f"decisions of dualmind/phase2-{name} with carry, against prompt and all frames encoded anew"
+            value, baseline = _decisions_per_second(phase2(name), dataset, cache, calls)
+        note = (
+            f"decisions of dualmind/phase2-{name} with carry, "
+            "against encoding the prompt and all frames"
+        )
         yield Row(
             "act" if promised else f"act-{name}",
             value,
@@ -37,31 +38,30 @@ def measure() -> Iterator[Row]:
         )
 
 
-def _decisions_a_second(
+def _decisions_per_second(
     config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int
 ) -> list[float]:
     system, info = prepare(config, Sources((dataset,)), None, None)
     agent, prompt = PolicyAgent(system, info), Prompt(dataset.tasks[0].instruction)
-    seen = observation(dataset)
+    current = observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
-        """One observation taken in and one chunk of actions planned; the rest of the chunk is
-        executed for nothing."""
+        """Encode one observation and predict a chunk; its other actions cost nothing."""
         nonlocal carry
         for _ in range(config.window.chunk):
-            _, carry = agent.act(carry, seen, prompt, explore=False)
+            _, carry = agent.act(carry, current, prompt, explore=False)
 
     batch = Windows(dataset, cache, config.window, seed=0).batch(0, 1)
 
     @torch.inference_mode()
-    def decide_anew() -> None:
+    def decide_without_carry() -> None:
         policy = agent.policy
         policy.head.decode(policy.predict(Passes(agent.model, batch, torch.Generator()))[:, -1:])
 
     for _ in range(config.window.steps):
         decide()
-    decide_anew()
+    decide_without_carry()
     return in_turns(
-        lambda: rate(decide, calls=calls), lambda: rate(decide_anew, calls=calls), rounds=3
+        lambda: rate(decide, calls=calls), lambda: rate(decide_without_carry, calls=calls), rounds=3
     )

@@ -1,4 +1,4 @@
-"""Collection: recorded frames a second on all cores, the start of the simulators included."""
+"""Collection: recorded frames per second on all cores, the start of the simulators included."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ TASKS = ("reach", "button-press-topdown", "drawer-close", "drawer-open", "window
 
 
 def measure() -> Iterator[Row]:
-    value = _frames_a_second(EnvConfig(image_size=64), episodes=50)
-    baseline = _frames_a_second(EnvConfig(image_size=64, faithful_rendering=True), episodes=1)
-    note = f"six Meta-World tasks at 64 px, {cores()} workers, against the simulator's own pictures"
+    """Measure six Meta-World tasks."""
+    value = _frames_per_second(EnvConfig(image_size=64), episodes=50)
+    baseline = _frames_per_second(EnvConfig(image_size=64, faithful_rendering=True), episodes=1)
+    note = f"six Meta-World tasks at 64 px, {cores()} workers, against the simulator's own images"
     yield Row("collect", value, baseline, "frames/s", note, min_value=600)
 
 
-def _frames_a_second(config: EnvConfig, *, episodes: int) -> float:
+def _frames_per_second(config: EnvConfig, *, episodes: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        start = time.perf_counter()
         tasks = [f"metaworld/{task}" for task in TASKS]
         dataset = collect(tasks, episodes=episodes, output=Path(folder) / "data", config=config)
-        return dataset.num_frames / (time.perf_counter() - began)
+        return dataset.num_frames / (time.perf_counter() - start)

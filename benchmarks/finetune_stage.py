@@ -1,5 +1,4 @@
-"""Tuning a policy on a frozen encoder and evaluating it, against doing so as one writes it
-first."""
+"""Tuning a policy on a frozen encoder and evaluating it, against a plain PyTorch program."""
 
 from __future__ import annotations
 
@@ -21,9 +20,11 @@ _TASK, _DEMONSTRATIONS, _EPISODES, _ROUNDS = "pointmass/reach", 10, 50, 2
 
 
 def measure() -> Iterator[Row]:
-    """The whole stage of the laptop preset, from a run of an encoder to a result with its episodes;
-    each side begins with nothing cached. Both policies read an encoder as it was drawn, so that few
-    episodes end early."""
+    """Measure the whole stage of the laptop preset, from an encoder to a result with episodes.
+
+    Each side starts with empty caches. Both encoders have random weights, so that few episodes end
+    early.
+    """
     config = replace(finetune("laptop"), processes=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -31,21 +32,24 @@ def measure() -> Iterator[Row]:
         start = train(untrained("laptop"), data=data.path, output=folder / "encoder")
         rounds = iter(range(_ROUNDS))
 
-        def ours() -> float:
-            place = folder / f"ours{next(rounds)}"
+        def library() -> float:
+            output = folder / f"library{next(rounds)}"
 
             def stage() -> None:
-                run = train(config, data=data.path, output=place / "run", start_from=start)
-                evaluate(run, episodes=_EPISODES, until_success=True, output=place / "evaluation")
+                run = train(config, data=data.path, output=output / "run", start_from=start)
+                evaluate(run, episodes=_EPISODES, until_success=True, output=output / "evaluation")
 
-            with mock.patch.dict(os.environ, MANYPARTS_CACHE=str(place / "cache")):
+            with mock.patch.dict(os.environ, MANYPARTS_CACHE=str(output / "cache")):
                 return 1 / seconds(stage)
 
-        def theirs() -> float:
+        def plain_program() -> float:
             return 1 / seconds(
                 lambda: plain.tune_and_evaluate(data, config.steps, config.batch_size, _EPISODES)
             )
 
-        value, baseline = in_turns(ours, theirs, rounds=_ROUNDS)
-    note = f"stages of {config.steps} steps and {_EPISODES} episodes, point mass at 64 px, against a plain loop"
+        value, baseline = in_turns(library, plain_program, rounds=_ROUNDS)
+    note = (
+        f"stages of {config.steps} steps and {_EPISODES} episodes, point mass at 64 px, "
+        "against a plain loop"
+    )
     yield Row("finetune-stage", value, baseline, "stages/s", note, min_ratio=5.0)

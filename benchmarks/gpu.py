@@ -1,5 +1,4 @@
-"""Training at the paper's size on a GPU: how much of its matrix peak is used, samples a second,
-memory."""
+"""Training at the paper's size on a GPU: FLOP/s against its peak, samples per second, memory."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ _WARM_UP, _STEPS, _PEAK_SIZE = 20, 60, 8192
 
 
 def measure() -> Iterator[Row]:
-    """Nothing where there is no CUDA device."""
+    """Measure four configs; nothing without a CUDA device."""
     if not torch.cuda.is_available():
         print("gpu: there is no CUDA device here, so nothing is measured", file=sys.stderr)
         return
@@ -43,26 +42,28 @@ def measure() -> Iterator[Row]:
     ):
         speed = _train(replace(config, compile=True), image_size)
         note = (
-            f"{config.method} {config.phase}, {image_size} px, batch {config.batch_size}, bf16, compiled, on "
-            f"{torch.cuda.get_device_name()}: {speed.samples:.0f} samples/s, {speed.gigabytes:.1f} GB; against the "
-            f"device's bf16 product of {_PEAK_SIZE}-square matrices"
+            f"{config.method} {config.phase}, {image_size} px, batch {config.batch_size}, bf16, "
+            f"compiled, on {torch.cuda.get_device_name()}: {speed.samples:.0f} samples/s, "
+            f"{speed.gigabytes:.1f} GB; against the device's bf16 product of {_PEAK_SIZE}-square "
+            "matrices"
         )
         yield Row(f"gpu-{name}", speed.samples * speed.operations / 1e12, peak, "TFLOP/s", note)
 
 
 @dataclass(frozen=True)
 class _Speed:
-    """samples: a second. operations: floating-point ones a sample, those of matrix products.
-    gigabytes: at most."""
+    """How fast training is."""
 
     samples: float
+    """Samples per second."""
     operations: float
+    """Floating-point operations of matrix products per sample."""
     gigabytes: float
+    """Peak memory of the device."""
 
 
 def _train(config: TrainConfig, image_size: int) -> _Speed:
-    """The steps of the training loop, their windows drawn in the background, without logging and
-    saving."""
+    """Measure steps of the training loop, without logging and saving."""
     with (
         tempfile.TemporaryDirectory() as name,
         recorded(episodes=4, image_size=image_size) as (dataset, cache),
@@ -84,17 +85,17 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
             Steps(replace(config, compile=False), dataset, windows, "cuda")()
         torch.cuda.reset_peak_memory_stats()
         steps = Steps(replace(config, steps=_WARM_UP + _STEPS), dataset, windows, "cuda")
-        course = TrainContext(
+        context = TrainContext(
             steps.config, steps.learner, windows, None, steps.info, Path(name), Ranks()
         )
-        began = 0.0
-        for step, parts in drawn_ahead(course, 0):
+        start = 0.0
+        for step, parts in drawn_ahead(context, 0):
             if step == _WARM_UP:
                 torch.cuda.synchronize()
-                began = time.perf_counter()
+                start = time.perf_counter()
             steps.learner.step(step, parts)
         torch.cuda.synchronize()
-        samples = _STEPS * config.batch_size / (time.perf_counter() - began)
+        samples = _STEPS * config.batch_size / (time.perf_counter() - start)
     return _Speed(
         samples,
         counter.get_total_flops() / config.batch_size,
@@ -103,12 +104,12 @@ def _train(config: TrainConfig, image_size: int) -> _Speed:
 
 
 def _matrix_peak(calls: int = 30) -> float:
-    """TFLOP/s of large bf16 matrix products, which no training exceeds."""
+    """Return TFLOP/s of large bf16 matrix products, which no training exceeds."""
     left, right = torch.randn(2, _PEAK_SIZE, _PEAK_SIZE, device="cuda", dtype=torch.bfloat16)
-    left @ right
+    torch.matmul(left, right)
     torch.cuda.synchronize()
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(calls):
-        left @ right
+        torch.matmul(left, right)
     torch.cuda.synchronize()
-    return calls * 2 * _PEAK_SIZE**3 / (time.perf_counter() - began) / 1e12
+    return calls * 2 * _PEAK_SIZE**3 / (time.perf_counter() - start) / 1e12

@@ -1,5 +1,4 @@
-"""What every benchmark measures and how: both sides in one run, medians of turns, one row a
-claim."""
+"""How every benchmark measures: both sides in one run, medians over turns, one row per claim."""
 
 from __future__ import annotations
 
@@ -23,21 +22,23 @@ CLONE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Row:
-    """One claim measured. value, baseline: in `unit`; more is better, but not where `max_ratio` is
-    promised. note: what the two sides are.
-
-    min_ratio, max_ratio, min_value: what is promised of value / baseline, and of the value; 0 for
-    no promise.
-    """
+    """One claim measured. More is better, unless `max_ratio` is set."""
 
     name: str
+    """The claim's name."""
     value: float
+    """This library's figure, in `unit`."""
     baseline: float
+    """The other side's figure, in `unit`."""
     unit: str
     note: str
+    """What the two sides are."""
     min_ratio: float = 0.0
+    """The smallest promised value / baseline; 0 for no promise."""
     min_value: float = 0.0
+    """The smallest promised value; 0 for no promise."""
     max_ratio: float = 0.0
+    """The largest promised value / baseline; 0 for no promise."""
 
     @property
     def ratio(self) -> float:
@@ -45,10 +46,12 @@ class Row:
 
     @property
     def holds(self) -> bool:
+        """Return whether all promises are kept."""
         cheap = not self.max_ratio or self.ratio <= self.max_ratio
         return cheap and self.ratio >= self.min_ratio and self.value >= self.min_value
 
     def to_dict(self) -> dict[str, object]:
+        """Return JSON values, with the machine and the commit."""
         return asdict(self) | {
             "ratio": self.ratio,
             "holds": self.holds,
@@ -58,31 +61,33 @@ class Row:
 
 
 def in_turns(*sides: Callable[[], float], rounds: int) -> list[float]:
-    """The median of each side's figure over `rounds`; the sides take turns, so that a busy moment
-    meets them all."""
+    """Return the median of each side's figure over `rounds`.
+
+    The sides take turns, so that a busy moment of the machine slows all of them.
+    """
     figures: list[list[float]] = [[] for _ in sides]
     for _ in range(rounds):
-        for side, found in zip(sides, figures, strict=True):
-            found.append(side())
-    return [statistics.median(found) for found in figures]
+        for side, values in zip(sides, figures, strict=True):
+            values.append(side())
+    return [statistics.median(values) for values in figures]
 
 
 def rate(work: Callable[[], object], *, calls: int, units: int = 1) -> float:
-    """Units a second of `calls` calls of `work`, each of which does `units`."""
-    began = time.perf_counter()
+    """Return units per second over `calls` calls of `work`, each of which does `units`."""
+    start = time.perf_counter()
     for _ in range(calls):
         work()
-    return calls * units / (time.perf_counter() - began)
+    return calls * units / (time.perf_counter() - start)
 
 
 def seconds(work: Callable[[], object], *, calls: int = 1) -> float:
-    """Seconds a call of `work` takes, in the mean of `calls`."""
+    """Return seconds per call of `work`, as the mean over `calls`."""
     return 1 / rate(work, calls=calls)
 
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Run the block on one core, where the system lets us choose."""
+    """Run the block on one core, if the system has a way to choose it."""
     if not (hasattr(os, "sched_setaffinity") and hasattr(os, "sched_getaffinity")):
         yield
         return
@@ -95,7 +100,11 @@ def one_core() -> Iterator[None]:
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row to a JSONL file. Raises UserError if it cannot be written."""
+    """Add a row to a JSONL file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -105,7 +114,7 @@ def append(path: Path, row: Row) -> None:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+    """Describe the machine."""
     return {
         "processor": _processor(),
         "cores": cores(),

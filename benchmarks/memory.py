@@ -1,4 +1,4 @@
-"""Memory: the most that training holds, on 10 thousand and on 100 thousand frames."""
+"""Peak memory of training, on 10 thousand and on 100 thousand frames."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ print(peak_megabytes())
 
 
 def measure() -> Iterator[Row]:
+    """Measure phase I of the laptop."""
     with tempfile.TemporaryDirectory() as name, recorded() as (source, _):
         small, large = (_peak(source, Path(name), frames) for frames in _FRAMES)
-    note = "peak resident memory of training phase I from 10k frames, against from 100k; decoding included"
+    note = (
+        "peak resident memory of training phase I from 10k frames, against from 100k; decoding "
+        "included"
+    )
     yield Row("memory", small, large, "MB", note, min_ratio=0.9)
 
 
 def peak_megabytes() -> float:
-    """The most resident memory that this program has held, in MB.
+    """Return the peak resident memory of this process, in MB.
 
-    Linux's VmHWM is of the program alone; `ru_maxrss`, used elsewhere, begins with what its parent
-    held.
+    Linux's VmHWM is of the process alone; `ru_maxrss`, used elsewhere, starts with its parent's.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -51,8 +54,7 @@ def peak_megabytes() -> float:
 
 
 def available_bytes() -> int:
-    """Memory that programs can have without swapping, as the system estimates it; where it does
-    not, half of all."""
+    """Return the memory that is available without swapping; half of all if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -62,8 +64,7 @@ def available_bytes() -> int:
 
 
 def _peak(source: EpisodeDataset, folder: Path, frames: int) -> float:
-    """MB at the most, in a process that trains on `frames` frames: the source's episodes over and
-    over."""
+    """Return the peak memory in MB of training on `frames` frames: the source's, repeated."""
     path = folder / f"data-{frames}"
     with DatasetWriter(
         path, source.spec, fps=source.fps, tasks=source.tasks, environment=source.environment

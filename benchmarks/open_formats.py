@@ -1,5 +1,4 @@
-"""Opening others' datasets of a thousand episodes, against reading with plain code what one has to
-know of them."""
+"""Opening datasets of other formats, against plain code that reads their numbers and shapes."""
 
 from __future__ import annotations
 
@@ -34,9 +33,11 @@ _STATISTICS = (
 
 
 def measure(episodes: int = _EPISODES) -> Iterator[Row]:
-    """Processor seconds of both sides, those of the processes that they start included: a busy
-    machine changes them less than the time that passes. Plain code looks at shapes and lengths and
-    computes the statistics of state and action; it checks nothing."""
+    """Measure processor seconds of both sides, which depend less on a busy machine than the clock.
+
+    Those of processes that they start count, too. Plain code looks at shapes and lengths and
+    computes the statistics of state and action; it checks nothing.
+    """
     sides: dict[
         str, tuple[Callable[[Path, int], Path], Callable[[Path], list[np.ndarray]], float]
     ] = {
@@ -54,7 +55,10 @@ def measure(episodes: int = _EPISODES) -> Iterator[Row]:
                 lambda path=path, plain=plain: _processor_seconds(lambda: _statistics(plain(path))),
                 rounds=_ROUNDS,
             )
-        note = f"processor seconds to open {episodes} episodes of {name}, against plain reading of numbers and shapes"
+        note = (
+            f"processor seconds to open {episodes} episodes of {name}, "
+            "against plain reading of numbers and shapes"
+        )
         yield Row(f"open-formats-{name}", value, baseline, "s", note, max_ratio=promised)
 
 
@@ -65,27 +69,27 @@ def _open(path: Path) -> None:
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
-    began = _spent()
+    start = _spent()
     work()
-    return _spent() - began
+    return _spent() - start
 
 
 def _spent() -> float:
-    """Of this program and of those that it waited for."""
+    """Return the processor seconds of this process and of those that it waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _statistics(episodes: list[np.ndarray]) -> list[np.ndarray]:
     rows = np.concatenate(episodes)
-    return [each(rows, axis=0) for each in _STATISTICS]
+    return [statistic(rows, axis=0) for statistic in _STATISTICS]
 
 
 def _numbers(generator: np.random.Generator, width: int, rows: int = _STEPS) -> np.ndarray:
     return generator.uniform(-1, 1, (rows, width)).astype(np.float32)
 
 
-# robomimic: nine arrays of state and one camera each demonstration
+# robomimic: nine arrays of state and one camera per demonstration
 
 
 def _write_robomimic(folder: Path, episodes: int) -> Path:
@@ -105,7 +109,7 @@ def _write_robomimic(folder: Path, episodes: int) -> Path:
 def _plain_robomimic(path: Path) -> list[np.ndarray]:
     import h5py
 
-    found: list[np.ndarray] = []
+    numbers: list[np.ndarray] = []
     opened: Any = h5py.File(path, "r")
     with opened as file:
         data = file["data"]
@@ -114,8 +118,8 @@ def _plain_robomimic(path: Path) -> list[np.ndarray]:
             for array in demo["obs"].values():
                 if array.dtype != np.uint8 or len(array.shape) != 4:
                     parts.append(array[()].reshape(len(parts[0]), -1))
-            found.append(np.concatenate(parts, axis=1))
-    return found
+            numbers.append(np.concatenate(parts, axis=1))
+    return numbers
 
 
 # Minari: one state
@@ -146,16 +150,16 @@ def _write_minari_hdf5(folder: Path, episodes: int) -> Path:
 
 
 def _plain_minari_hdf5(folder: Path) -> list[np.ndarray]:
-    """All arrays of an episode, as Minari reads one."""
+    """Read all arrays of an episode, as Minari does."""
     import h5py
 
-    found: list[np.ndarray] = []
+    numbers: list[np.ndarray] = []
     opened: Any = h5py.File(folder / "main_data.hdf5", "r")
     with opened as file:
         for number in range(len(file)):
             arrays = {name: array[()] for name, array in file[f"episode_{number}"].items()}
-            found.append(np.concatenate([arrays["observations"][:-1], arrays["actions"]], axis=1))
-    return found
+            numbers.append(np.concatenate([arrays["observations"][:-1], arrays["actions"]], axis=1))
+    return numbers
 
 
 def _write_minari_arrow(folder: Path, episodes: int) -> Path:
@@ -176,7 +180,7 @@ def _write_minari_arrow(folder: Path, episodes: int) -> Path:
 
 
 def _plain_minari_arrow(folder: Path) -> list[np.ndarray]:
-    found = []
+    numbers = []
     for number in range(len(os.listdir(folder)) - 1):
         json.loads((folder / str(number) / "metadata.json").read_text())
         dataset = arrow_dataset.dataset(
@@ -184,8 +188,8 @@ def _plain_minari_arrow(folder: Path) -> list[np.ndarray]:
         )
         table = dataset.to_table(use_threads=False)
         parts = [np.stack(table[name].to_numpy())[:-1] for name in ("observations", "actions")]
-        found.append(np.concatenate(parts, axis=1))
-    return found
+        numbers.append(np.concatenate(parts, axis=1))
+    return numbers
 
 
 # npz: a state and a camera
@@ -205,15 +209,15 @@ def _write_npz(folder: Path, episodes: int) -> Path:
 
 
 def _plain_npz(folder: Path) -> list[np.ndarray]:
-    found = []
+    numbers = []
     for file in sorted(folder.glob("*.npz")):
         with np.load(file) as arrays:
-            found.append(np.concatenate([arrays["state"], arrays["action"]], axis=1))
-    return found
+            numbers.append(np.concatenate([arrays["state"], arrays["action"]], axis=1))
+    return numbers
 
 
-# RLDS: a state; no other parser than ours is here, so that plain code is one that parses each
-# record once
+# RLDS: a state. Plain code uses this library's parser, since no other is installed, and parses each
+# record once.
 
 
 def _write_rlds(folder: Path, episodes: int) -> Path:
@@ -245,7 +249,7 @@ def _write_rlds(folder: Path, episodes: int) -> Path:
 
 
 def _plain_rlds(folder: Path) -> list[np.ndarray]:
-    content, found = memoryview((folder / "set-train.tfrecord-00000-of-00001").read_bytes()), []
+    content, numbers = memoryview((folder / "set-train.tfrecord-00000-of-00001").read_bytes()), []
     begin = 0
     while begin < len(content):
         (length,) = struct.unpack_from("<Q", content, begin)
@@ -254,9 +258,9 @@ def _plain_rlds(folder: Path) -> list[np.ndarray]:
             np.asarray(features[name]).reshape(-1, 3)
             for name in ("steps/observation/state", "steps/action")
         ]
-        found.append(np.concatenate(parts, axis=1)[:-1])
+        numbers.append(np.concatenate(parts, axis=1)[:-1])
         begin += 16 + length
-    return found
+    return numbers
 
 
 def _tensor(width: int) -> dict[str, Any]:
@@ -268,7 +272,7 @@ def _floats(rows: np.ndarray) -> bytes:
 
 
 def _message(number: int, content: bytes) -> bytes:
-    """A field of protocol buffers, of up to 2^21 bytes."""
+    """Return a field of protocol buffers, of up to 2^21 bytes."""
     size = len(content)
     lengths = [size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14]
     return bytes([number << 3 | 2, *lengths]) + content

@@ -1,5 +1,4 @@
-"""The paper's size: a step of each phase and a decision, against the bare vision encoder over the
-same frames."""
+"""The paper's size: a step of each phase and a decision, against the vision encoder alone."""
 
 from __future__ import annotations
 
@@ -31,15 +30,12 @@ from manyparts.training.inputs import Sources
 from manyparts.training.preparation import prepare
 
 _ROUNDS, _WINDOWS = 3, 8  # a batch of 48 frames, so that phase I fits into 12 GB
-_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-}  # memory is kept, not returned
+# Keep memory instead of returning it to the system.
+_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 def measure() -> Iterator[Row]:
-    """Seconds, measured by a program of its own; the ratio is how many passes of the encoder are
-    paid."""
+    """Measure seconds in a process of its own; the ratio counts passes of the encoder."""
     command = [sys.executable, "-m", "benchmarks.paper_size"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | _MEMORY, cwd=CLONE
@@ -61,7 +57,7 @@ def _rows() -> Iterator[Row]:
                 compile=False,
             )
             second = replace(phase2("base"), precision=precision, batch_size=_WINDOWS)
-            for name, most, what, (value, baseline) in (
+            for name, max_ratio, what, (value, baseline) in (
                 (
                     "phase1",
                     4.5,
@@ -81,8 +77,12 @@ def _rows() -> Iterator[Row]:
                     _acting(second, dataset),
                 ),
             ):
-                note = f"{what} in {precision}, against its vision encoder's forward pass over the same frames"
-                yield Row(f"paper-{name}-{precision}", value, baseline, "s", note, max_ratio=most)
+                note = (
+                    f"{what} in {precision}, against its vision encoder's forward pass over the "
+                    "same frames"
+                )
+                row_name = f"paper-{name}-{precision}"
+                yield Row(row_name, value, baseline, "s", note, max_ratio=max_ratio)
 
 
 def _first_phase(config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache) -> list[float]:
@@ -114,14 +114,14 @@ def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
         replace(config, train_only=(), cache_features=False), Sources((dataset,)), None, None
     )
     agent = PolicyAgent(system, info, precision=config.precision)
-    prompt, seen = Prompt(dataset.tasks[0].instruction), observation(dataset)
+    prompt, current = Prompt(dataset.tasks[0].instruction), observation(dataset)
     carry: Carry | None = None
 
     def decide() -> None:
         nonlocal carry
-        _, carry = agent.act(carry, seen, prompt, explore=False)
+        _, carry = agent.act(carry, current, prompt, explore=False)
 
-    frame = rearrange(torch.from_numpy(next(iter(seen["images"].values()))), "h w c -> 1 c h w")
+    frame = rearrange(torch.from_numpy(next(iter(current["images"].values()))), "h w c -> 1 c h w")
     for _ in range(config.window.steps):  # from here on the window is full
         decide()
     return _against_encoder(decide, system, frame, config.precision, calls=10)
@@ -130,8 +130,7 @@ def _acting(config: TrainConfig, dataset: EpisodeDataset) -> list[float]:
 def _against_encoder(
     work: Callable[[], object], system: System, frames: Tensor, precision: str, *, calls: int = 1
 ) -> list[float]:
-    """Seconds of `work` and of the system's encoder over uint8 frames (n, 3, h, w), in the same
-    precision."""
+    """Return seconds of `work`, and of the encoder over uint8 frames (n, 3, h, w)."""
     encoder = system.model.embedding.encoders[system.model.embedding.cameras[0]]
 
     @torch.inference_mode()

@@ -17,15 +17,17 @@ from manyparts.training.frozen_features import frozen_features
 
 
 def measure() -> Iterator[Row]:
-    """At the paper's size, where the encoder is what costs; and at the laptop's, whose encoder
-    costs little."""
+    """Measure at the paper's size, where the encoder costs most, and at the laptop's."""
     for name, size, episodes, calls, promised in (
         ("base", 224, 1, 1, 2.0),
         ("laptop", 64, 20, 8, 0.0),
     ):
         with recorded(episodes=episodes, image_size=size) as (dataset, cache):
-            value, baseline = _steps_a_second(phase2(name), dataset, cache, calls)
-        note = f"steps of dualmind/phase2-{name} with cached visual tokens, against the same with images"
+            value, baseline = _steps_per_second(phase2(name), dataset, cache, calls)
+        note = (
+            f"steps of dualmind/phase2-{name} with cached visual tokens, "
+            "against the same with images"
+        )
         yield Row(
             "phase2-cached" if promised else f"phase2-cached-{name}",
             value,
@@ -36,7 +38,7 @@ def measure() -> Iterator[Row]:
         )
 
 
-def _steps_a_second(
+def _steps_per_second(
     config: TrainConfig, dataset: EpisodeDataset, cache: FrameCache, calls: int
 ) -> list[float]:
     plain = Steps(

@@ -1,5 +1,7 @@
-"""Inverse-dynamics pretraining, and tuning after it, as one writes them first in PyTorch: own
-loader, own modules, nothing cached."""
+"""Inverse-dynamics pretraining and tuning as a plain PyTorch program: the other side of benchmarks.
+
+It has its own loader and modules, and caches nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,12 @@ CONFIG = pretrain("inverse-dynamics", "laptop")
 
 
 class Pairs(Dataset):
-    """Two frames and the action between them; pictures are decoded and shifted one by one."""
+    """Two frames and the action between them; images are decoded and shifted one by one."""
 
     def __init__(self, dataset: EpisodeDataset) -> None:
         self.dataset, (self.camera,) = dataset, dataset.spec.cameras
         lengths = np.diff(dataset.starts)
-        self.places = [
+        self.steps = [
             (episode, step) for episode, length in enumerate(lengths) for step in range(length - 1)
         ]
         self.actions = [
@@ -36,10 +38,10 @@ class Pairs(Dataset):
         ]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.steps)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        episode, step = self.places[index]
+        episode, step = self.steps[index]
         before, after = self.dataset.frames(episode, self.camera, [step, step + 1])
         return _shifted(before), _shifted(after), torch.from_numpy(self.actions[episode][step])
 
@@ -48,40 +50,41 @@ class Frames(Pairs):
     """A frame and the expert's action in it."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        episode, step = self.places[index]
+        episode, step = self.steps[index]
         (frame,) = self.dataset.frames(episode, self.camera, [step])
         return _pixels(frame), torch.from_numpy(self.actions[episode][step])
 
 
 def batches(examples: Pairs, batch_size: int) -> Iterator[list[Tensor]]:
-    """Epoch after epoch, loaded by the two workers that people start."""
-    given = {"shuffle": True, "drop_last": True, "num_workers": 2, "persistent_workers": True}
-    loader = DataLoader(examples, batch_size, **given)
+    """Yield batches, epoch after epoch, loaded by two workers."""
+    loader = DataLoader(
+        examples, batch_size, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
+    )
     while True:
         yield from loader
 
 
 class Encoder(nn.Module):
-    """The laptop preset's, module by module."""
+    """The encoder of the laptop preset, module by module."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         assert isinstance(CONFIG.model, RepresentationConfig)
-        known = CONFIG.model.encoder
-        assert isinstance(known, KeypointEncoderConfig)
+        config = CONFIG.model.encoder
+        assert isinstance(config, KeypointEncoderConfig)
         layers: list[nn.Module] = []
         channels = 3
-        for after, kernel, stride in known.layers:
+        for after, kernel, stride in config.layers:
             layers += [nn.Conv2d(channels, after, kernel, stride), nn.GELU()]
             channels = after
-        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, known.maps, 1))
+        self.convolutions = nn.Sequential(*layers, nn.Conv2d(channels, config.maps, 1))
         side = self.convolutions(torch.zeros(1, 3, size, size)).shape[-1]
         line = torch.linspace(-1, 1, side)
         self.register_buffer("x", line.repeat(side))
         self.register_buffer("y", line.repeat_interleave(side))
         self.width = CONFIG.model.width
         self.read = nn.Sequential(
-            nn.Linear(2 * known.maps, self.width), nn.LayerNorm(self.width), nn.Tanh()
+            nn.Linear(2 * config.maps, self.width), nn.LayerNorm(self.width), nn.Tanh()
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,15 +93,20 @@ class Encoder(nn.Module):
 
 
 def head(inputs: int, outputs: int) -> nn.Sequential:
-    """256-256 with dropout, as in the paper."""
+    """Return two layers of width 256 with dropout, as in the paper."""
     return nn.Sequential(
-        nn.Linear(inputs, 256), nn.GELU(), nn.Dropout(0.1), nn.Linear(256, 256), nn.GELU(), nn.Dropout(0.1),
+        nn.Linear(inputs, 256),
+        nn.GELU(),
+        nn.Dropout(0.1),
+        nn.Linear(256, 256),
+        nn.GELU(),
+        nn.Dropout(0.1),
         nn.Linear(256, outputs),
-    )  # fmt: skip
+    )
 
 
 class InverseDynamics:
-    """Training steps, one a call."""
+    """Training steps, one per call."""
 
     def __init__(self, dataset: EpisodeDataset) -> None:
         (height, _), *_ = dataset.spec.cameras.values()
@@ -118,36 +126,37 @@ class InverseDynamics:
 
 
 def tune_and_evaluate(dataset: EpisodeDataset, steps: int, batch_size: int, episodes: int) -> float:
-    """A policy on a frozen encoder, which sees every batch anew; then episodes one after the other,
-    each until it is solved: the part of them that were."""
+    """Train a policy on a frozen encoder, which encodes every batch; then run episodes.
+
+    Episodes run one after the other, each until it is solved.
+
+    Returns:
+        The fraction of solved episodes.
+    """
+    (camera,) = dataset.spec.cameras
     (height, _), *_ = dataset.spec.cameras.values()
     encoder = Encoder(height).eval()
     policy = head(encoder.width, dataset.spec.action.dimension)
-    optimizer, drawn = (
-        torch.optim.AdamW(policy.parameters(), lr=1e-3),
-        batches(Frames(dataset), batch_size),
-    )
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    examples = batches(Frames(dataset), batch_size)
     for _ in range(steps):
-        frames, actions = next(drawn)
+        frames, actions = next(examples)
         with torch.no_grad():
-            embedded = encoder(frames)
-        loss = F.mse_loss(policy(embedded), actions)
+            embeddings = encoder(frames)
+        loss = F.mse_loss(policy(embeddings), actions)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     policy.eval()
     (task,) = dataset.tasks
-    env = registry.make(
-        task.name, from_jsonable(EnvConfig, dict(dataset.environment or {})), split="evaluation"
-    )
+    config = from_jsonable(EnvConfig, dict(dataset.environment or {}))
+    env = registry.make(task.name, config, split="evaluation")
     solved = 0
     for seed in range(episodes):
         observation, _ = env.reset(seed=seed)
         for _ in range(env.max_steps):
             with torch.no_grad():
-                action = policy(
-                    encoder(_pixels(observation["images"][next(iter(dataset.spec.cameras))])[None])
-                )[0]
+                action = policy(encoder(_pixels(observation["images"][camera])[None]))[0]
             observation, _, _, _, info = env.step(action.clamp(-1, 1).numpy())
             if info["success"]:
                 solved += 1
@@ -156,7 +165,7 @@ def tune_and_evaluate(dataset: EpisodeDataset, steps: int, batch_size: int, epis
 
 
 def _shifted(frame: np.ndarray) -> Tensor:
-    """A random crop of the frame after padding, as float in [-1, 1]."""
+    """Return a random crop of the frame after padding, as float in [-1, 1]."""
     pad = CONFIG.augmentation.shift_pixels
     wide = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     down, right = np.random.randint(0, 2 * pad + 1, 2)  # noqa: NPY002, as one writes it

@@ -1,5 +1,4 @@
-"""A whole control step of an agent that plans, against planning that encodes every candidate anew
-at every step."""
+"""A whole control step of an agent that plans, against encoding every candidate at every step."""
 
 from __future__ import annotations
 
@@ -10,7 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Row, in_turns, seconds
-from benchmarks.plan_shared_cache import CANDIDATES, HORIZON, a_context, imagine_plainly, make_model
+from benchmarks.plan_shared_cache import (
+    CANDIDATES,
+    HORIZON,
+    imagine_plainly,
+    make_model,
+    random_context,
+)
 from manyparts.agents.planning import Carry, MpcAgent
 from manyparts.core.records import Observation
 from manyparts.embodiment.normalisation import StateNormaliser
@@ -20,13 +25,12 @@ from manyparts.models.dynamics.world_model import Context, Imagination
 from manyparts.planners import RandomShootingConfig
 
 _ROUNDS = 3
-_STEPS_A_SECOND = 2.0
+_STEPS_PER_SECOND = 2.0
 _USUAL = RandomShootingConfig(candidates=CANDIDATES, horizon=HORIZON)
 
 
 def measure() -> Iterator[Row]:
-    """At TDM's setting; then with four times the candidates and with twice the horizon, against the
-    first."""
+    """Measure at TDM's setting; then with four times the candidates and with twice the horizon."""
     model = make_model("parallel")
     usual = Controlled(model, _USUAL)
     value, baseline = in_turns(
@@ -35,8 +39,9 @@ def measure() -> Iterator[Row]:
         rounds=_ROUNDS,
     )
     note = (
-        f"control steps with random shooting, {CANDIDATES} x {HORIZON}, cartpole's size, {1 / value:.2f} s each; "
-        f"against encoding context and plan of every candidate at every step, {1 / baseline:.2f} s"
+        f"control steps with random shooting, {CANDIDATES} x {HORIZON}, cartpole's size, "
+        f"{1 / value:.2f} s each; against encoding context and plan of every candidate at every "
+        f"step, {1 / baseline:.2f} s"
     )
     yield Row(
         "plan-control-step",
@@ -45,7 +50,7 @@ def measure() -> Iterator[Row]:
         "steps/s",
         note,
         min_ratio=5.0,
-        min_value=_STEPS_A_SECOND,
+        min_value=_STEPS_PER_SECOND,
     )
     for name, config in (
         ("candidates", replace(_USUAL, candidates=4 * CANDIDATES)),
@@ -55,50 +60,51 @@ def measure() -> Iterator[Row]:
 
 
 def _growth(name: str, usual: Controlled, larger: Controlled) -> Row:
-    """What a larger plan costs, in seconds."""
+    """Measure what a larger plan costs, in seconds."""
     value, baseline = in_turns(
         lambda: seconds(larger.step), lambda: seconds(usual.step), rounds=_ROUNDS
     )
     config = larger.config
     note = (
-        f"seconds of a control step at {config.candidates} x {config.horizon}, with {larger.megabytes():.0f} MB of "
-        f"keys and values; against {CANDIDATES} x {HORIZON}, with {usual.megabytes():.0f} MB"
+        f"seconds per control step at {config.candidates} x {config.horizon}, with "
+        f"{larger.megabytes():.0f} MB of keys and values; against {CANDIDATES} x {HORIZON}, with "
+        f"{usual.megabytes():.0f} MB"
     )
     return Row(f"plan-control-step-{name}", value, baseline, "s", note)
 
 
 class Controlled:
-    """An agent in the midst of an episode, with a context as long as the model keeps, on the
-    model's device. launched: its imaginations go step by step, also where a GPU could replay them
-    whole."""
+    """An agent during an episode, with a context as long as the model keeps, on its device."""
 
     def __init__(
         self, model: DynamicsTransformer, config: RandomShootingConfig, *, launched: bool = False
     ) -> None:
-        self.config, body, device = (
-            config,
-            model.embodiments.specs[0],
-            next(model.parameters()).device,
-        )
-        units = StateNormaliser((0.0,) * model.state_dimension, (1.0,) * model.state_dimension)
-        self._agent = MpcAgent(model, body, units, config, device=device)
-        observation, action, reward, plans = (given.to(device) for given in a_context(model))
+        """Make the agent.
+
+        Args:
+            model: The dynamics model.
+            config: The planner.
+            launched: Imagine step by step, even if a GPU could replay a whole plan.
+        """
+        self.config = config
+        spec, device = model.embodiments.specs[0], next(model.parameters()).device
+        normaliser = StateNormaliser((0.0,) * model.state_dimension, (1.0,) * model.state_dimension)
+        self._agent = MpcAgent(model, spec, normaliser, config, device=device)
+        observation, action, reward, plans = (tensor.to(device) for tensor in random_context(model))
         start = torch.zeros(config.horizon, model.action_dimension, device=device)
         context = model.encode(observation, action, reward)
         self._carry = Carry(
             _StepByStep(context) if launched else context, plans[0, 0], start, len(action)
         )
-        self._seen: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
+        self._observation: Observation = {"images": {}, "state": observation[-1].cpu().numpy()}
 
     def step(self) -> None:
-        _, self._carry = self._agent.act(self._carry, self._seen, None, explore=False)
+        _, self._carry = self._agent.act(self._carry, self._observation, None, explore=False)
 
     def megabytes(self) -> float:
-        """What the candidates' own keys and values hold once they have imagined their plans."""
-        count, imagination = (
-            self.config.candidates,
-            self._carry.context.imagine(self.config.candidates),
-        )
+        """Return the size of the candidates' own keys and values after imagining their plans."""
+        count = self.config.candidates
+        imagination = self._carry.context.imagine(count)
         for _ in range(self.config.horizon):
             imagination.step(self._carry.action.new_zeros(count, len(self._carry.action)))
         assert isinstance(imagination, TransformerImagination)
@@ -107,7 +113,7 @@ class Controlled:
 
 @dataclass(frozen=True)
 class _StepByStep:
-    """A context without `imagined`."""
+    """A context without `imagined`, so that imagination goes step by step."""
 
     context: Context
 
@@ -119,9 +125,8 @@ class _StepByStep:
 
 
 def plain_step(model: DynamicsTransformer, config: RandomShootingConfig) -> Tensor:
-    """The first action of the best of as many plans, with nothing kept."""
-    observation, action, reward, plans = a_context(model)
-    drawn = (config.std * torch.randn(plans.shape)).clamp(-1, 1)
-    return drawn[
-        imagine_plainly(model, (observation, action, reward, drawn)).sum(dim=1).argmax(), 0
-    ]
+    """Return the first action of the best of as many plans, without any cache."""
+    observation, action, reward, plans = random_context(model)
+    candidates = (config.std * torch.randn(plans.shape)).clamp(-1, 1)
+    returns = imagine_plainly(model, (observation, action, reward, candidates)).sum(dim=1)
+    return candidates[returns.argmax(), 0]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from benchmarks.harness import Row, in_turns, seconds
-from benchmarks.plan_shared_cache import CANDIDATES, HORIZON, a_context, imagine, make_model
+from benchmarks.plan_shared_cache import CANDIDATES, HORIZON, imagine, make_model, random_context
 
 _ROUNDS = 3
 
 
 def measure() -> Iterator[Row]:
-    """128 candidates, 25 steps ahead, the context shared by all in both."""
-    together, apart = make_model("parallel"), make_model("sequential")
-    given = a_context(together)
+    """Measure 128 candidates, 25 steps ahead; both sides share the context."""
+    parallel, sequential = make_model("parallel"), make_model("sequential")
+    context = random_context(parallel)
     value, baseline = in_turns(
-        lambda: 1 / seconds(lambda: imagine(together, given)),
-        lambda: 1 / seconds(lambda: imagine(apart, given)),
+        lambda: 1 / seconds(lambda: imagine(parallel, context)),
+        lambda: 1 / seconds(lambda: imagine(sequential, context)),
         rounds=_ROUNDS,
     )
     note = f"plans of {CANDIDATES} x {HORIZON} steps, cartpole's size (5 + 1 numbers)"

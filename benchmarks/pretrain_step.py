@@ -1,5 +1,4 @@
-"""A step of inverse-dynamics pretraining, against the loop that one writes first: own loader,
-nothing cached."""
+"""A step of inverse-dynamics pretraining, against a plain PyTorch loop."""
 
 from __future__ import annotations
 
@@ -19,25 +18,30 @@ _STEPS, _ROUNDS = 10, 5
 
 
 def measure() -> Iterator[Row]:
-    """Steps of the training loop, windows drawn and shifted in the background, against plain
-    ones."""
+    """Measure steps of the training loop, with windows drawn in the background."""
     config = replace(plain.CONFIG, steps=2 + _STEPS * _ROUNDS)
     with recorded() as (dataset, cache), tempfile.TemporaryDirectory() as name:
         windows = Windows(dataset, cache, config.window, seed=0)
         steps = Steps(config, dataset, windows)
-        drawn = drawn_ahead(
-            TrainContext(config, steps.learner, windows, None, steps.info, Path(name), Ranks()), 0
+        context = TrainContext(
+            config, steps.learner, windows, None, steps.info, Path(name), Ranks()
         )
-        theirs = plain.InverseDynamics(dataset)
+        batches = drawn_ahead(context, 0)
+        plain_step = plain.InverseDynamics(dataset)
 
-        def ours() -> None:
-            step, parts = next(drawn)
+        def library_step() -> None:
+            step, parts = next(batches)
             steps.learner.step(step, parts)
 
-        for side in (ours, theirs):
+        for side in (library_step, plain_step):
             side()
         value, baseline = in_turns(
-            lambda: rate(ours, calls=_STEPS), lambda: rate(theirs, calls=_STEPS), rounds=_ROUNDS
+            lambda: rate(library_step, calls=_STEPS),
+            lambda: rate(plain_step, calls=_STEPS),
+            rounds=_ROUNDS,
         )
-    note = f"steps of {config.batch_size} pairs of 64 px frames, laptop preset, against a plain loop with two workers"
+    note = (
+        f"steps of {config.batch_size} pairs of 64 px frames, laptop preset, "
+        "against a plain loop with two workers"
+    )
     yield Row("pretrain-step", value, baseline, "steps/s", note, min_ratio=1.5)

@@ -1,5 +1,4 @@
-"""A small dataset to train on, for benchmarks that need one: the point mass at 64 px, which needs
-no simulator."""
+"""A small dataset for benchmarks that train: the point mass, which needs no simulator."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ from manyparts.training.update import Learner
 def recorded(
     *, episodes: int = 40, image_size: int = 64
 ) -> Iterator[tuple[EpisodeDataset, FrameCache]]:
-    """A dataset and its decoded frames in a folder that goes when the block ends."""
+    """Yield a dataset and its decoded frames, in a folder that exists while the block runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = EnvConfig(image_size=image_size)
@@ -41,14 +40,16 @@ def recorded(
 
 
 def phase2(size: str) -> TrainConfig:
-    """The phase II preset of a size, its prompts through the small text encoder, which needs no
-    download; not compiled, which takes minutes."""
+    """Return the phase II preset of a size, with the small text encoder and not compiled.
+
+    So nothing is downloaded, and no minutes are spent on compiling.
+    """
     config = preset(f"dualmind/phase2-{size}")
     return replace(config, model=replace(config.model, prompt=PromptConfig()), compile=False)
 
 
 def observation(dataset: EpisodeDataset) -> Observation:
-    """The first observation of the dataset."""
+    """Return the first observation of a dataset."""
     episode = dataset.episode(0)
     return {
         "images": {name: frames[0] for name, frames in episode.images.items()},
@@ -65,11 +66,11 @@ class Steps:
         self.config, self.windows = config, windows
         self.system, self.info = prepare(config, Sources((dataset,)), None, None)
         self.learner = Learner(self.system, config, Ranks(), torch.device(device))
-        self.taken = 0
+        self.count = 0
 
     def __call__(self) -> None:
         self.learner.step(
-            self.taken % self.config.steps,
-            {0: self.windows.batch(self.taken, self.config.batch_size)},
+            self.count % self.config.steps,
+            {0: self.windows.batch(self.count, self.config.batch_size)},
         )
-        self.taken += 1
+        self.count += 1

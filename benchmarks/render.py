@@ -1,5 +1,4 @@
-"""Rendering: our frames of a Meta-World task against `env.render()` as shipped, in one process on
-one core."""
+"""Rendering: frames of a Meta-World task, against Meta-World's `env.render()`, on one core."""
 
 from __future__ import annotations
 
@@ -16,23 +15,24 @@ TASK, SIZE = "reach", 64
 
 
 def measure() -> Iterator[Row]:
+    """Measure one task, in one process."""
     with one_core():
-        ours = registry.make(f"metaworld/{TASK}", EnvConfig(image_size=SIZE))
-        ours.begin(0)
-        theirs = as_shipped()
+        env = registry.make(f"metaworld/{TASK}", EnvConfig(image_size=SIZE))
+        env.begin(0)
+        original = as_shipped()
         value, baseline = in_turns(
-            lambda: rate(lambda: _frame(ours), calls=200), lambda: _their_rate(theirs), rounds=5
+            lambda: rate(lambda: _frame(env), calls=200), lambda: _original_rate(original), rounds=5
         )
-        ours.close()
-        theirs.close()
+        env.close()
+        original.close()
     note = (
-        f"pictures of metaworld/{TASK} at {SIZE} px, against Meta-World's env.render() at {SIZE} px"
+        f"images of metaworld/{TASK} at {SIZE} px, against Meta-World's env.render() at {SIZE} px"
     )
     yield Row("render", value, baseline, "frames/s", note, min_ratio=30)
 
 
 def as_shipped() -> Any:
-    """Meta-World's own environment with its own renderer."""
+    """Return Meta-World's own environment with its own renderer."""
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
     env = ALL_V3_ENVIRONMENTS[f"{TASK}-v3"](
@@ -44,9 +44,11 @@ def as_shipped() -> Any:
     return env
 
 
-def _their_rate(env: Any) -> float:
-    """Frames a second of Meta-World's renderer, which does not itself see to it that its own
-    context is current."""
+def _original_rate(env: Any) -> float:
+    """Return frames per second of Meta-World's renderer.
+
+    It does not make its own OpenGL context current, so this does.
+    """
     env.mujoco_renderer._get_viewer("rgb_array").make_context_current()
     return rate(env.render, calls=8)
 

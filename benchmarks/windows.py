@@ -12,6 +12,7 @@ from manyparts.methods import preset
 
 
 def measure() -> Iterator[Row]:
+    """Measure windows of the laptop's phase I."""
     config = preset("dualmind/phase1-laptop")
     with recorded() as (dataset, cache):
         windows = Windows(dataset, cache, config.window, seed=0)
@@ -26,5 +27,8 @@ def measure() -> Iterator[Row]:
             lambda: rate(steps, calls=4, units=config.batch_size),
             rounds=5,
         )
-    note = "windows of four 64 px frames drawn, against those consumed by steps of dualmind/phase1-laptop"
+    note = (
+        "windows of four 64 px frames drawn, against those consumed by steps of "
+        "dualmind/phase1-laptop"
+    )
     yield Row("windows", value, baseline, "windows/s", note, min_ratio=20)

@@ -1,4 +1,4 @@
-"""Windows of six steps in shuffled order: ours, and those of the loaders that others have."""
+"""Windows of six steps in shuffled order, against those of other projects' loaders."""
 
 from __future__ import annotations
 
@@ -36,17 +36,19 @@ _SECONDS, _ROUNDS = 4.0, 3
 _TASKS = ("drawer-open", "button-press-topdown", "window-open", "door-open")
 _BUFFER = 10_000
 _HELD_IN_MEMORY = 4 * 2**30
-_OF_MEMORY, _COPIES = (
-    0.6,
-    2,
-)  # ours, and one peer's, which is no larger: compressed, but each picture twice
+_OF_MEMORY = 0.6  # the fraction of memory that the copies may take
+# This library's frames and a peer's, which are no larger: compressed, but each image twice.
+_COPIES = 2
 _ENCODING_SECONDS = 480.0
 
 
 def measure(frames: int = 100_000) -> Iterator[Row]:
-    """At most `frames` frames of Meta-World at 64 and 224 px, as pictures and as video. Fewer where
-    disk or memory would not hold ours and a peer's, since then it is the disk that is measured, or
-    where encoding would take more than eight minutes. Nothing where the peers are not installed."""
+    """Measure at most `frames` frames of Meta-World at 64 and 224 px, as images and as video.
+
+    There are fewer frames if disk or memory would not hold both sides' copies, since then the disk
+    would be measured, or if encoding would take more than eight minutes. Nothing is measured if the
+    peers are not installed.
+    """
     if not _PYTHON.exists():
         print(
             f"windows-peers: {_PYTHON} is missing; scripts/peers/install.sh makes it",
@@ -58,27 +60,27 @@ def measure(frames: int = 100_000) -> Iterator[Row]:
             few = _few(Path(name), size)
             for images in ("png", "video"):
                 with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder) / "cache"):
-                    count = min(
-                        frames, _fitting(size), _encodable(few) if images == "video" else frames
-                    )
+                    count = min(frames, _fitting(size))
+                    if images == "video":
+                        count = min(count, _encodable(few))
                     source = _repeated(few, Path(folder) / "set", images, count)
-                    yield from (
-                        _against_pictures(source) if images == "png" else _against_video(source)
-                    )
+                    if images == "png":
+                        yield from _against_images(source)
+                    else:
+                        yield from _against_video(source)
 
 
 def _fitting(size: int) -> int:
-    """Frames whose copies disk and memory hold."""
-    picture = size * size * 3
-    in_memory = _OF_MEMORY * available_bytes() / (_COPIES * picture)
+    """Return the number of frames whose copies disk and memory hold."""
+    image = size * size * 3
+    in_memory = _OF_MEMORY * available_bytes() / (_COPIES * image)
     return int(
-        min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * picture))
+        min(in_memory, shutil.disk_usage(tempfile.gettempdir()).free / ((1 + _COPIES) * image))
     )
 
 
 def _encodable(few: EpisodeDataset) -> int:
-    """Frames that are encoded as video in the time that is given to it, by the rate of a first
-    episode."""
+    """Return the number of frames that can be encoded as video in time, by a first episode."""
     (camera,) = few.spec.cameras
     frames = few.frames(0, camera)
     return int(
@@ -86,11 +88,11 @@ def _encodable(few: EpisodeDataset) -> int:
     )
 
 
-def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
-    """From the frame cache."""
+def _against_images(source: EpisodeDataset) -> Iterator[Row]:
+    """Measure windows from the frame cache."""
     windows = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
     (size, _), *_ = source.spec.cameras.values()
-    what = f"windows of six {size} px pictures from the frame cache of {source.num_frames} frames"
+    what = f"windows of six {size} px images from the frame cache of {source.num_frames} frames"
     peers: dict[Format, list[str]] = {
         "lerobot": ["lerobot"],
         "robomimic": ["robomimic", "hdf5"],
@@ -102,11 +104,9 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
         with _converted(source, format) as path:
             for peer in readers:
                 yield _against(peer, path, windows, f"windows-{size}-{peer}", what)
-    picture = size * size * 3
-    into = np.empty((_BATCH * _CONFIG.steps, picture), np.uint8)
-    rows = np.random.default_rng(0).integers(
-        0, 255, (20_000 * 64 * 64 // size**2, picture), np.uint8
-    )
+    image = size * size * 3
+    into = np.empty((_BATCH * _CONFIG.steps, image), np.uint8)
+    rows = np.random.default_rng(0).integers(0, 255, (20_000 * 64 * 64 // size**2, image), np.uint8)
     order = np.random.default_rng(0).integers(0, len(rows), (256, len(into)))
     turns = itertools.cycle(order)
     value, limit = in_turns(
@@ -123,65 +123,68 @@ def _against_pictures(source: EpisodeDataset) -> Iterator[Row]:
         value,
         limit,
         "windows/s",
-        f"{what}, against copying pictures in memory alone",
+        f"{what}, against copying images in memory alone",
     )
 
 
 def _against(peer: str, path: Path, windows: Windows, name: str, what: str) -> Row:
-    with _Peer(peer, path) as theirs:
-        value, baseline = in_turns(_drawing(windows.batch), theirs.windows_a_second, rounds=_ROUNDS)
-    least = (
-        0 if peer == "robomimic-in-memory" else 10
-    )  # windows made beforehand are copied as fast as memory can
-    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", min_ratio=least)
+    with _Peer(peer, path) as loader:
+        value, baseline = in_turns(
+            _drawing(windows.batch), loader.windows_per_second, rounds=_ROUNDS
+        )
+    # Windows that were made beforehand are copied as fast as memory allows.
+    min_ratio = 0 if peer == "robomimic-in-memory" else 10
+    return Row(name, value, baseline, "windows/s", f"{what}, against {peer}", min_ratio=min_ratio)
 
 
 def _against_video(source: EpisodeDataset) -> Iterator[Row]:
     (size, _), *_ = source.spec.cameras.values()
     cached = Windows(source, FrameCache.open(source), _CONFIG, seed=0)
     what = f"windows of six {size} px frames of a video dataset of {source.num_frames}"
-    with _Peer("lerobot", source.path) as theirs:
-        sides = _drawing(cached.batch), lambda: _streamed(source), theirs.windows_a_second
+    with _Peer("lerobot", source.path) as loader:
+        sides = _drawing(cached.batch), lambda: _streamed(source), loader.windows_per_second
         from_cache, from_video, baseline = in_turns(*sides, rounds=_ROUNDS)
     note = f"{what}, from the frame cache, against lerobot"
     yield Row(f"windows-{size}-video-cache", from_cache, baseline, "windows/s", note, min_ratio=10)
     note = f"{what}, decoded while drawing from a buffer, against lerobot"
     yield Row(f"windows-{size}-video", from_video, baseline, "windows/s", note, min_ratio=2)
-    note = f"{what}, decoded while drawing from a buffer, against reading the video from end to end in two threads"
+    note = (
+        f"{what}, decoded while drawing from a buffer, against reading the video from end to end "
+        "in two threads"
+    )
     yield Row(
-        f"windows-{size}-video-limit", from_video, _frames_a_second(source), "windows/s", note
+        f"windows-{size}-video-limit", from_video, _frames_per_second(source), "windows/s", note
     )
 
 
 def _drawing(batch: Callable[[int, int], Batch]) -> Callable[[], float]:
-    """Windows a second in a few seconds."""
+    """Return a function that draws for a few seconds and returns windows per second."""
     numbers = itertools.count()
 
     def side() -> float:
-        began, drawn = time.perf_counter(), 0
-        while time.perf_counter() - began < _SECONDS:
+        start, drawn = time.perf_counter(), 0
+        while time.perf_counter() - start < _SECONDS:
             batch(next(numbers), _BATCH)
             drawn += _BATCH
-        return drawn / (time.perf_counter() - began)
+        return drawn / (time.perf_counter() - start)
 
     return side
 
 
 def _streamed(source: EpisodeDataset) -> float:
-    """Windows a second until two buffers were gone through, from before the first one is
-    decoded."""
-    began, buffer = time.perf_counter(), min(_BUFFER, source.num_frames // 3)
+    """Return windows per second over two buffers, with the time to decode the first."""
+    start, buffer = time.perf_counter(), min(_BUFFER, source.num_frames // 3)
     windows = StreamedWindows(source.location, _CONFIG, seed=0, buffer_frames=buffer)
     try:
         for number in range(2 * buffer // _BATCH):
             windows.batch(number, _BATCH)
-        return 2 * buffer / (time.perf_counter() - began)
+        return 2 * buffer / (time.perf_counter() - start)
     finally:
         windows.close()
 
 
 class _Peer:
-    """Another project's loader at work, in a process of its own."""
+    """Another project's loader, in a process of its own."""
 
     def __init__(self, kind: str, path: Path) -> None:
         command = [str(_PYTHON), str(_SERVE), kind, str(path)]
@@ -191,7 +194,7 @@ class _Peer:
         )
         self._answer()
 
-    def windows_a_second(self) -> float:
+    def windows_per_second(self) -> float:
         assert self._process.stdin is not None
         print(_SECONDS, file=self._process.stdin, flush=True)
         return float(self._answer())
@@ -228,7 +231,7 @@ def _cache_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _converted(source: EpisodeDataset, format: Format) -> Iterator[Path]:
-    """The dataset in a format, for as long as the block takes."""
+    """Yield the dataset in another format, which exists while the block runs."""
     if format == "lerobot":
         yield source.path
         return
@@ -241,19 +244,23 @@ def _converted(source: EpisodeDataset, format: Format) -> Iterator[Path]:
 
 
 def _few(folder: Path, size: int) -> EpisodeDataset:
-    """Some episodes of Meta-World."""
+    """Collect some episodes of Meta-World."""
     tasks = [f"metaworld/{task}" for task in _TASKS]
     return collect(tasks, episodes=4, output=folder / "few", config=EnvConfig(image_size=size))
 
 
 def _repeated(few: EpisodeDataset, path: Path, images: Images, frames: int) -> EpisodeDataset:
-    """The few episodes over and over until there are so many frames."""
-    given = {"fps": few.fps, "tasks": few.tasks, "environment": few.environment}
+    """Write the few episodes again and again until there are so many frames."""
     episodes, written = [few.episode(index) for index in range(few.num_episodes)], 0
-    with (
-        DatasetWriter(path, few.spec, images=images, **given) as writer,
-        progress_bar("writing", frames) as bar,
-    ):
+    writer = DatasetWriter(
+        path,
+        few.spec,
+        fps=few.fps,
+        tasks=few.tasks,
+        environment=few.environment,
+        images=images,
+    )
+    with writer, progress_bar("writing", frames) as bar:
         for episode in itertools.cycle(episodes):
             if written >= frames:
                 break
@@ -263,15 +270,15 @@ def _repeated(few: EpisodeDataset, path: Path, images: Images, frames: int) -> E
     return EpisodeDataset.open(path)
 
 
-def _frames_a_second(source: EpisodeDataset, most: int = 5_000) -> float:
-    """How fast the first video of a dataset is decoded to RGB, in order; two threads decode."""
+def _frames_per_second(source: EpisodeDataset, max_frames: int = 5_000) -> float:
+    """Return how fast the first video of a dataset is decoded to RGB, in order, by two threads."""
     video = next((source.path / "videos").rglob("*.mp4"))
-    began, count = time.perf_counter(), 0
+    start, count = time.perf_counter(), 0
     with av.open(str(video)) as container:
         container.streams.video[0].thread_count = 2
         for frame in container.decode(video=0):
             frame.to_ndarray(format="rgb24")
             count += 1
-            if count == most:
+            if count == max_frames:
                 break
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - start)

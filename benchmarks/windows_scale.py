@@ -1,5 +1,4 @@
-"""Windows from ten thousand, a hundred thousand and a million frames: the rate at which they are
-drawn, and memory."""
+"""Windows from ten thousand to a million frames: how fast they are drawn, and memory."""
 
 from __future__ import annotations
 
@@ -25,12 +24,14 @@ from manyparts.rollout.collect import collect
 
 _FRAMES = (10_000, 100_000, 1_000_000)
 _ROUNDS, _CALLS, _BATCH = 5, 100, 64
-_GROWTH = 200.0
+_GROWTH = 200.0  # MB that memory may grow by
 
 
 def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
-    """Each size is drawn from by programs of their own, of which the first one counts for nothing:
-    it finds files that memory does not hold yet. The largest one's have 12 GB."""
+    """Measure each size in processes of its own; the largest has 12 GB of frames.
+
+    The first process of a size does not count: it reads files that are not in memory yet.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         collect(
@@ -41,9 +42,11 @@ def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
         )
         for count in frames:
             decode_into(_repeated(folder, count), folder / str(count))
-        found = {count: [_drawn(folder, count) for _ in range(1 + _ROUNDS)][1:] for count in frames}
-    rates = {count: statistics.median(each[0] for each in found[count]) for count in frames}
-    memory = {count: statistics.median(each[1] for each in found[count]) for count in frames}
+        rates, memory = {}, {}
+        for count in frames:
+            figures = [_drawn(folder, count) for _ in range(1 + _ROUNDS)][1:]
+            rates[count] = statistics.median(speed for speed, _ in figures)
+            memory[count] = statistics.median(megabytes for _, megabytes in figures)
     few = frames[0]
     for count in frames[1:]:
         what = f"of six 64 px frames, drawn from {count} frames, against from {few}"
@@ -55,27 +58,28 @@ def measure(frames: tuple[int, ...] = _FRAMES) -> Iterator[Row]:
             f"windows {what}",
             min_ratio=0.8,
         )
-        note = f"the most resident memory with windows {what}, plus {_GROWTH:.0f} MB"
+        note = f"peak resident memory with windows {what}, plus {_GROWTH:.0f} MB"
         yield Row(
             f"windows-memory-{count}", memory[count], memory[few] + _GROWTH, "MB", note, max_ratio=1
         )
 
 
 def _repeated(folder: Path, count: int) -> EpisodeDataset:
-    """The few episodes over and over, without writing them again."""
+    """Return a dataset that repeats the few episodes, without writing them again."""
     few = EpisodeDataset.open(folder / "few")
     times = -(-count // few.num_frames)
     return EpisodeDataset(SubsetReader(few.reader, np.tile(np.arange(few.num_episodes), times)))
 
 
-def _drawn(folder: Path, count: int) -> list[float]:
-    """Windows a second and megabytes at the most."""
+def _drawn(folder: Path, count: int) -> tuple[float, float]:
+    """Return windows per second, and peak memory in megabytes."""
     command = [sys.executable, "-m", "benchmarks.windows_scale", str(folder), str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=CLONE
     )
-    return [float(each) for each in done.stdout.split()]
+    speed, megabytes = map(float, done.stdout.split())
+    return speed, megabytes
 
 
 def _draw(folder: Path, count: int) -> None:

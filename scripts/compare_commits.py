@@ -1,11 +1,11 @@
-"""Whether the working tree learns, draws, acts and scores what an earlier commit did, to the bit.
+"""Check that the working tree learns, draws, acts and scores as an earlier commit, to the bit.
 
     python scripts/compare_commits.py [CASE...] [--base COMMIT] [--keep FOLDER]
 
-Checks out the commit beside the working tree and runs the same commands in both, with one thread
+Checks out the commit in another folder and runs the same commands in both trees, with one thread
 each: collect, 50 steps of every debug preset, some of them again in two processes, resumed,
 streamed and on a mixture, and 4 evaluated episodes of all that act. Compares every loss, every
-weight and every episode. Exits 1 where one differs.
+weight and every episode. Exits 1 if one differs.
 """
 
 from __future__ import annotations
@@ -29,15 +29,20 @@ IGNORED = ("samples_per_second", "frames_per_second", "seconds")
 
 @dataclass(frozen=True)
 class Case:
-    """One run. start: the case whose weights it begins with. acts: flags of `evaluate`; None: it
-    does not act."""
+    """One run."""
 
     preset: str
+    """The training preset."""
     data: tuple[str, ...]
+    """Names of `DATA`."""
     start: str | None = None
+    """The case whose weights it starts from."""
     flags: tuple[str, ...] = ()
+    """Further flags of `train`."""
     acts: tuple[str, ...] | None = None
+    """Flags of `evaluate`; None if it does not act."""
     resumed: bool = False
+    """Whether it is interrupted and resumed."""
 
 
 DATA = {
@@ -47,21 +52,21 @@ DATA = {
 }
 PLANNED = ("--planner", "mppi")
 PRETRAINED = (
-    *(
-        "inverse-dynamics",
-        "inverse-dynamics-far",
-        "cloning",
-        "forward-pixels",
-        "forward-contrastive",
-    ),
-    *("forward-contrastive-tuned", "static-contrastive", "static-contrastive-tuned"),
+    "inverse-dynamics",
+    "inverse-dynamics-far",
+    "cloning",
+    "forward-pixels",
+    "forward-contrastive",
+    "forward-contrastive-tuned",
+    "static-contrastive",
+    "static-contrastive-tuned",
 )
 FEW = ("dualmind/phase1-debug", "dynamics/parallel-debug", "inverse_dynamics/forward-pixels-debug")
 
 
 def cases() -> dict[str, Case]:
-    """By name; a case comes after the one that it starts from."""
-    found = {
+    """Return all cases by name, each after the one that it starts from."""
+    every = {
         "phase1": Case("dualmind/phase1-debug", ("pixels",)),
         "phase2": Case("dualmind/phase2-debug", ("pixels",), start="phase1", acts=()),
         "phase2-prompts": Case(
@@ -70,24 +75,24 @@ def cases() -> dict[str, Case]:
         "tune": Case("dualmind/tune-debug", ("more",), start="phase2", acts=()),
     }
     for name in PRETRAINED:
-        found[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",))
-    found["finetune"] = Case(
+        every[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",))
+    every["finetune"] = Case(
         "inverse_dynamics/finetune-debug", ("pixels",), start="inverse-dynamics", acts=()
     )
     for name in ("finetune-states", "scratch"):
-        found[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",), acts=())
+        every[name] = Case(f"inverse_dynamics/{name}-debug", ("pixels",), acts=())
     for name in ("parallel", "sequential", "mlp", "ensemble", "recurrent", "generalist"):
-        found[f"dynamics-{name}"] = Case(f"dynamics/{name}-debug", ("states",), acts=PLANNED)
+        every[f"dynamics-{name}"] = Case(f"dynamics/{name}-debug", ("states",), acts=PLANNED)
     for preset in FEW:
         data = "states" if preset.startswith("dynamics") else "pixels"
-        found[f"{preset} in two processes"] = Case(preset, (data,), flags=("--processes", "2"))
-        found[f"{preset} resumed"] = Case(preset, (data,), resumed=True)
-        found[f"{preset} streamed"] = Case(preset, (data,), flags=("--buffer-frames", "200"))
+        every[f"{preset} in two processes"] = Case(preset, (data,), flags=("--processes", "2"))
+        every[f"{preset} resumed"] = Case(preset, (data,), resumed=True)
+        every[f"{preset} streamed"] = Case(preset, (data,), flags=("--buffer-frames", "200"))
     for preset in FEW[::2]:
-        found[f"{preset} on a mixture"] = Case(
+        every[f"{preset} on a mixture"] = Case(
             preset, ("pixels", "more"), flags=("--weights", "1", "3")
         )
-    return found
+    return every
 
 
 @dataclass
@@ -101,11 +106,15 @@ class Tree:
 
     @property
     def package(self) -> str:
-        """Its import name: before November 2026 it had another."""
+        """Return its import name, which was another before November 2026."""
         return next(path.parent.name for path in sorted(self.source.glob("src/*/__main__.py")))
 
     def command(self, *words: str) -> None:
-        """Raises CalledProcessError where the command fails."""
+        """Run a command of the command line.
+
+        Raises:
+            CalledProcessError: It fails.
+        """
         environment = os.environ | {
             "PYTHONPATH": str(self.source / "src"),
             "OMP_NUM_THREADS": "1",
@@ -121,6 +130,7 @@ class Tree:
         )
 
     def run(self, name: str, case: Case) -> None:
+        """Train a case and evaluate it."""
         output = folder_of(name)
         words = [
             "train",
@@ -148,7 +158,7 @@ class Tree:
             )
 
     def interrupted(self, words: list[str], output: str) -> None:
-        """Train to the first checkpoint, and end there as a kill would."""
+        """Train, then remove what came after the first checkpoint, as if it was killed there."""
         self.command(*words, "--steps", str(STEPS), "--checkpoint-every-steps", str(STEPS // 2))
         last = self.folder / output / "checkpoints"
         for step in last.glob(f"{STEPS:06d}"):
@@ -171,13 +181,13 @@ def folder_of(name: str) -> str:
 
 
 def losses(folder: Path) -> dict[str, float]:
-    found = {}
+    values = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
-        found |= {
-            f"step {row['step']} {key}": value for key, value in row.items() if key not in IGNORED
-        }
-    return found
+        for key, value in row.items():
+            if key not in IGNORED:
+                values[f"step {row['step']} {key}"] = value
+    return values
 
 
 def weights(folder: Path) -> dict[str, str]:
@@ -191,61 +201,59 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 def episodes(folder: Path) -> dict[str, object]:
-    lines = (
-        (folder / "episodes.jsonl").read_text().splitlines()
-        if (folder / "episodes.jsonl").is_file()
-        else []
-    )
+    file = folder / "episodes.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
     return {f"episode {number}": json.loads(line) for number, line in enumerate(lines)}
 
 
 def differences(name: str, case: Case, one: Tree, other: Tree) -> Iterator[str]:
-    """What is not equal to the bit, and where nothing was compared."""
+    """Yield what is not equal to the bit, and where nothing was compared."""
     run = folder_of(name)
     parts = [(losses, run), (weights, run)]
-    parts += [(episodes, f"{run}-evaluated")] if case.acts is not None else []
-    for read, place in parts:
-        ours, theirs = read(one.folder / place), read(other.folder / place)
-        if not ours:
+    if case.acts is not None:
+        parts.append((episodes, f"{run}-evaluated"))
+    for read, folder in parts:
+        first, second = read(one.folder / folder), read(other.folder / folder)
+        if not first:
             yield f"no {read.__name__}"
-        unequal = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+        unequal = [key for key in {**first, **second} if first.get(key) != second.get(key)]
         if unequal:
-            yield f"{len(unequal)} of {len(ours)} {read.__name__}, such as {unequal[0]}"
+            yield f"{len(unequal)} of {len(first)} {read.__name__}, such as {unequal[0]}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("cases", nargs="*", help="names of cases; none: all")
+    parser.add_argument("cases", nargs="*", help="names of cases, by default all")
     parser.add_argument(
         "--base", default=BASE, help=f"the commit to compare with, by default {BASE}"
     )
-    parser.add_argument("--keep", type=Path, help="the folder to work in, which stays")
+    parser.add_argument("--keep", type=Path, help="the folder to work in, which is kept")
     parser.add_argument(
         "--base-python", default=sys.executable, help="the interpreter of the earlier commit"
     )
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     every = cases()
-    if unknown := [name for name in asked.cases if name not in every]:
+    if unknown := [name for name in arguments.cases if name not in every]:
         parser.error(f"unknown case {unknown[0]!r}; choices: {', '.join(every)}")
     with tempfile.TemporaryDirectory() as temporary:
-        work = (asked.keep or Path(temporary)).resolve()
+        work = (arguments.keep or Path(temporary)).resolve()
         base = work / "base"
         if not base.exists():
             subprocess.run(["git", "-C", str(HERE), "worktree", "prune"], check=True)
             subprocess.run(
-                ["git", "-C", str(HERE), "worktree", "add", "--detach", str(base), asked.base],
+                ["git", "-C", str(HERE), "worktree", "add", "--detach", str(base), arguments.base],
                 check=True,
             )
         try:
             trees = [
-                Tree("base", base, work / "of-base", asked.base_python),
+                Tree("base", base, work / "of-base", arguments.base_python),
                 Tree("working tree", HERE, work / "of-tree", sys.executable),
             ]
-            return compare(trees, every, asked.cases)
+            return compare(trees, every, arguments.cases)
         finally:
-            if asked.keep is None:
+            if arguments.keep is None:
                 subprocess.run(
                     ["git", "-C", str(HERE), "worktree", "remove", "--force", str(base)],
                     check=False,
@@ -253,12 +261,13 @@ def main() -> int:
 
 
 def compare(trees: list[Tree], every: dict[str, Case], names: list[str]) -> int:
+    """Run cases in both trees and print how they compare; return the exit code."""
     for tree in trees:
         tree.folder.mkdir(parents=True, exist_ok=True)
         for name, words in DATA.items():
             if not (tree.folder / name).exists():
                 tree.command("collect", *words, "--workers", "1", "--output", name)
-    bad = 0
+    failures = 0
     wanted = needed(every, names or list(every))
     for name in wanted:
         case = every[name]
@@ -266,20 +275,21 @@ def compare(trees: list[Tree], every: dict[str, Case], names: list[str]) -> int:
             for tree in trees:
                 if not (tree.folder / folder_of(name)).exists():
                     tree.run(name, case)
-            found = list(differences(name, case, *trees))
+            problems = list(differences(name, case, *trees))
         except subprocess.CalledProcessError as error:
-            found = [f"{' '.join(error.cmd[3:])} failed: {error.stderr.strip().splitlines()[-1:]}"]
-        bad += bool(found)
-        print(
-            f"{'differs' if found else 'equal':8} {name}{': ' + '; '.join(found) if found else ''}",
-            flush=True,
-        )
-    print(f"{len(wanted) - bad} of {len(wanted)} cases are equal to the bit")
-    return 1 if bad else 0
+            last_line = error.stderr.strip().splitlines()[-1:]
+            problems = [f"{' '.join(error.cmd[3:])} failed: {last_line}"]
+        if problems:
+            failures += 1
+            print(f"differs  {name}: {'; '.join(problems)}", flush=True)
+        else:
+            print(f"equal    {name}", flush=True)
+    print(f"{len(wanted) - failures} of {len(wanted)} cases are equal to the bit")
+    return 1 if failures else 0
 
 
 def needed(every: dict[str, Case], names: list[str]) -> list[str]:
-    """The cases and those that they start from, in an order in which they can run."""
+    """Return the cases and those that they start from, in an order in which they can run."""
     wanted: dict[str, None] = {}
 
     def add(name: str) -> None:

@@ -1,5 +1,7 @@
-"""Imported first by programs that need torchvision: on a machine without CUDA its compiled
-operators do not load, and it does not import until these two are declared."""
+"""Declare two operators, so that torchvision can be imported on a machine without CUDA.
+
+There its compiled operators do not load. Import this module first.
+"""
 
 from torch.library import Library
 

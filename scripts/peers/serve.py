@@ -1,9 +1,8 @@
-"""Windows of six steps, 32 a batch in shuffled order, drawn by another project's loader, as fast as
-it can.
+"""Draw windows with another project's loader, for `manyparts bench windows-peers`.
 
-usage: serve.py lerobot|robomimic|robomimic-in-memory|minari|hdf5 DATASET. For each line on standard
-input, a number of seconds, it draws windows for so long and prints how many it drew a second.
-`manyparts bench windows-peers` runs it.
+Usage: serve.py lerobot|robomimic|robomimic-in-memory|minari|hdf5 DATASET. Windows have six steps,
+batches 32 windows in shuffled order. For each line on standard input, a number of seconds, it draws
+for so long and prints windows per second.
 """
 
 import itertools
@@ -21,22 +20,25 @@ from torch.utils.data import DataLoader, Dataset
 STEPS, BATCH, WORKERS = 6, 32, 2
 kind, path = sys.argv[1:]
 answers = os.fdopen(os.dup(1), "w", buffering=1)
-os.dup2(2, 1)  # some of them talk
+os.dup2(2, 1)  # some loaders print
 
 
 def lerobot():
     from lerobot.datasets.lerobot_dataset import LeRobotDataset, LeRobotDatasetMetadata
 
-    known = LeRobotDatasetMetadata("local/set", root=path)
-    wanted = ["observation.state", "action", *known.camera_keys]
-    ahead = {feature: [step / known.fps for step in range(STEPS)] for feature in wanted}
+    metadata = LeRobotDatasetMetadata("local/set", root=path)
+    features = ["observation.state", "action", *metadata.camera_keys]
+    offsets = [step / metadata.fps for step in range(STEPS)]  # seconds
     return LeRobotDataset(
-        "local/set", root=path, delta_timestamps=ahead, video_backend="torchcodec"
+        "local/set",
+        root=path,
+        delta_timestamps=dict.fromkeys(features, offsets),
+        video_backend="torchcodec",
     )
 
 
 def cameras():
-    """Of robomimic's file."""
+    """Return the cameras of a robomimic file."""
     with h5py.File(path) as file:
         return [name for name in file["data/demo_0/obs"] if name.endswith("_image")]
 
@@ -57,8 +59,7 @@ def robomimic(cache="low_dim"):
 
 
 class Windows(Dataset):
-    """Every frame begins a window, whose last row stands for those beyond the end of its
-    episode."""
+    """Windows that start at every frame; beyond the end of an episode its last row is repeated."""
 
     def __init__(self, lengths):
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -73,15 +74,14 @@ class Windows(Dataset):
             first, min(first + STEPS, int(self.starts[episode + 1] - self.starts[episode]))
         )
         missing = STEPS - (rows.stop - rows.start)
-        found = self.read(episode, rows)
         return {
             key: np.concatenate([value, value[-1:].repeat(missing, 0)])
-            for key, value in found.items()
+            for key, value in self.read(episode, rows).items()
         }
 
 
 class Minari(Windows):
-    """Minari gives whole episodes."""
+    """Windows of Minari, which reads whole episodes."""
 
     def __init__(self):
         from pathlib import Path
@@ -89,19 +89,17 @@ class Minari(Windows):
         import minari
 
         self.data = minari.MinariDataset(Path(path) / "data")
-        known = self.data.storage.get_episode_metadata(range(self.data.total_episodes))
-        super().__init__([int(episode["total_steps"]) for episode in known])
+        episodes = self.data.storage.get_episode_metadata(range(self.data.total_episodes))
+        super().__init__([int(episode["total_steps"]) for episode in episodes])
 
     def read(self, episode, rows):
-        found = self.data[episode]
-        return {"action": found.actions[rows]} | {
-            key: value[rows] for key, value in found.observations.items()
-        }
+        whole = self.data[episode]
+        arrays = {"action": whole.actions} | whole.observations
+        return {key: value[rows] for key, value in arrays.items()}
 
 
 class HDF5(Windows):
-    """What one writes by hand over robomimic's file: each worker opens it, each window reads its
-    rows."""
+    """Windows read by hand from a robomimic file: each worker opens it, each window reads rows."""
 
     def __init__(self):
         with h5py.File(path) as file:
@@ -113,11 +111,11 @@ class HDF5(Windows):
         if self.file is None:
             self.file = h5py.File(path)["data"]
         demo = self.file[self.names[episode]]
-        found = {key: demo["obs"][key][rows] for key in self.keys}
-        return found | {"action": demo["actions"][rows]}
+        arrays = {key: demo["obs"][key][rows] for key in self.keys}
+        return arrays | {"action": demo["actions"][rows]}
 
 
-made = {
+dataset = {
     "lerobot": lerobot,
     "robomimic": robomimic,
     "robomimic-in-memory": lambda: robomimic("all"),
@@ -126,14 +124,14 @@ made = {
 }[kind]()
 workers = 0 if kind == "robomimic-in-memory" else WORKERS
 loader = DataLoader(
-    made, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    dataset, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0
 )
 batches = itertools.chain.from_iterable(itertools.repeat(loader))
 next(batches)
 print("ready", file=answers)
 for line in sys.stdin:
-    began, seconds, drawn = time.perf_counter(), float(line), 0
-    while time.perf_counter() - began < seconds:
+    start, seconds, drawn = time.perf_counter(), float(line), 0
+    while time.perf_counter() - start < seconds:
         next(batches)
         drawn += BATCH
-    print(drawn / (time.perf_counter() - began), file=answers)
+    print(drawn / (time.perf_counter() - start), file=answers)

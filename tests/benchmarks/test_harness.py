@@ -1,5 +1,4 @@
-"""The harness measures in turns, keeps what was promised apart from what was found, and writes what
-it says."""
+"""The harness: sides take turns, rows check their promises and are written."""
 
 from __future__ import annotations
 
@@ -14,16 +13,16 @@ from benchmarks.harness import Row, append, in_turns, one_core, rate
 from manyparts.core.errors import UserError
 
 
-def test_sides_take_turns_and_medians_ignore_a_busy_moment() -> None:
+def test_sides_take_turns() -> None:
     order: list[str] = []
-    figures = {"ours": iter([10.0, 1.0, 12.0]), "theirs": iter([2.0, 3.0, 100.0])}
+    figures = {"library": iter([10.0, 1.0, 12.0]), "peer": iter([2.0, 3.0, 100.0])}
 
     def side(name: str) -> float:
         order.append(name)
         return next(figures[name])
 
-    assert in_turns(lambda: side("ours"), lambda: side("theirs"), rounds=3) == [10.0, 3.0]
-    assert order == ["ours", "theirs"] * 3
+    assert in_turns(lambda: side("library"), lambda: side("peer"), rounds=3) == [10.0, 3.0]
+    assert order == ["library", "peer"] * 3
 
 
 def test_rate_counts_units() -> None:
@@ -43,10 +42,8 @@ def test_rate_counts_units() -> None:
         ({"max_ratio": 1.9}, False),
     ],
 )
-def test_a_row_says_whether_its_promise_holds(
-    promise: dict[str, float], holds: bool, tmp_path: Path
-) -> None:
-    row = Row("speed", 10.0, 5.0, "things/s", "ours against theirs", **promise)
+def test_rows_check_their_promises(promise: dict[str, float], holds: bool, tmp_path: Path) -> None:
+    row = Row("speed", 10.0, 5.0, "things/s", "library against peer", **promise)
     for _ in range(2):
         append(tmp_path / "new" / "rows.jsonl", row)
     first, second = map(json.loads, (tmp_path / "new" / "rows.jsonl").read_text().splitlines())
@@ -56,7 +53,7 @@ def test_a_row_says_whether_its_promise_holds(
     assert {"name", "value", "baseline", "unit", "machine", "commit"} <= first.keys()
 
 
-def test_a_file_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_unwritable_files_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         append(tmp_path, Row("speed", 1.0, 1.0, "things/s", ""))
 

@@ -46,7 +46,7 @@ def test_without_matplotlib_numbers_are_written_alone(tmp_path: Path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_warning_of_ours_is_a_line(capsys) -> None:
+def test_own_warnings_are_one_line(capsys) -> None:
     with warnings.catch_warnings():
         cli._print_our_warnings_as_lines()
         warnings.simplefilter("always")

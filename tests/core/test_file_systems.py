@@ -73,9 +73,7 @@ def test_without_locks_a_dead_holder_is_followed(
         pass
 
 
-def test_without_locks_a_number_given_again_is_no_holder(
-    tmp_path: Path, without_locks: None
-) -> None:
+def test_without_locks_a_reused_number_is_free(tmp_path: Path, without_locks: None) -> None:
     if not Path("/proc/self/stat").exists():
         pytest.skip("this system does not say when a process began")
     (tmp_path / f"{LOCK}.owner").write_text(f"process {os.getpid()} of {socket.gethostname()} 1")
@@ -122,7 +120,7 @@ def test_hdf5_is_written_and_read_without_locks(tmp_path: Path) -> None:
     assert result.stdout == "1\n", result.stderr
 
 
-def test_a_file_that_another_process_locks_can_be_locked(tmp_path: Path) -> None:
+def test_files_locked_by_others_can_be_locked(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert can_be_locked(tmp_path / "file")
@@ -137,7 +135,7 @@ def test_a_pointer_needs_no_links(tmp_path: Path, without_links: None) -> None:
     assert (tmp_path / "last").read_text() == "000020\n"
 
 
-def test_files_are_copied_where_there_are_no_links(tmp_path: Path, without_links: None) -> None:
+def test_files_are_copied_without_links(tmp_path: Path, without_links: None) -> None:
     (tmp_path / "source").write_text("content")
     link_or_copy(tmp_path / "source", tmp_path / "one")
     symlink_or_copy(tmp_path / "source", tmp_path / "other")
@@ -145,12 +143,12 @@ def test_files_are_copied_where_there_are_no_links(tmp_path: Path, without_links
 
 
 @pytest.mark.parametrize("text", ["../000010", "/etc/passwd", "", "\0", "x" * 5000], ids=repr)
-def test_a_text_that_names_no_sibling_is_no_pointer(tmp_path: Path, text: str) -> None:
+def test_other_texts_are_no_pointers(tmp_path: Path, text: str) -> None:
     (tmp_path / "last").write_text(text)
     assert pointed_at(tmp_path / "last") is None
 
 
-def test_a_link_that_leads_elsewhere_is_no_pointer(tmp_path: Path) -> None:
+def test_links_to_elsewhere_are_no_pointers(tmp_path: Path) -> None:
     (tmp_path / "last").symlink_to(tmp_path.parent / "000010")
     assert pointed_at(tmp_path / "last") is None
     assert pointed_at(tmp_path) is None and pointed_at(tmp_path / "nothing") is None

@@ -73,7 +73,7 @@ def test_the_files_carry_the_former_name(former: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["data", "minari", "robomimic.hdf5"])
-def test_datasets_of_all_formats_read_as_ours(former: Path, name: str) -> None:
+def test_former_datasets_are_read(former: Path, name: str) -> None:
     dataset = EpisodeDataset.open(name)
     assert [task.name for task in dataset.tasks] == ["pointmass/reach"]
     assert dataset.spec.embodiment == "pointmass" and not dataset.spec.action.measured
@@ -83,22 +83,25 @@ def test_datasets_of_all_formats_read_as_ours(former: Path, name: str) -> None:
     )
 
 
-def test_the_experts_actions_have_their_column_of_today(former: Path) -> None:
+def test_expert_actions_get_todays_column(former: Path) -> None:
     assert '"action.expert"' in Path("data/meta/info.json").read_text()
     info = load_info(resolve("phase2"))
-    for known in (EpisodeDataset.open("data").columns(0), info.embodiments[0].statistics.features):
-        assert "expert_action" in known and "action.expert" not in known
+    for columns in (
+        EpisodeDataset.open("data").columns(0),
+        info.embodiments[0].statistics.features,
+    ):
+        assert "expert_action" in columns and "action.expert" not in columns
     assert check("data") == []
     shipped = load_info(resolve("manyparts/metaworld45-small")).embodiments[0].statistics.features
     assert "expert_action" in shipped and "action.expert" not in shipped
 
 
-def test_fingerprints_stay(former: Path) -> None:
+def test_fingerprints_of_datasets_stay(former: Path) -> None:
     trained_on = load_info(resolve("phase2")).provenance["dataset_fingerprint"]
     assert EpisodeDataset.open("data").fingerprint == trained_on
 
 
-def test_appending_writes_the_name_of_today_alone(former: Path) -> None:
+def test_appending_writes_todays_name_only(former: Path) -> None:
     dataset = EpisodeDataset.open("data")
     with append(
         "data", dataset.spec, fps=dataset.fps, tasks=dataset.tasks, environment=dataset.environment
@@ -109,15 +112,13 @@ def test_appending_writes_the_name_of_today_alone(former: Path) -> None:
     assert EpisodeDataset.open("data").num_episodes == 3
 
 
-def test_minari_datasets_are_written_with_the_name_of_today(former: Path) -> None:
+def test_minari_datasets_get_todays_name(former: Path) -> None:
     assert main(["data", "convert", "minari", "again", "--format", "minari"]) == 0
     assert NAME in json.loads(Path("again/data/metadata.json").read_text())
     assert EpisodeDataset.open("again").spec == EpisodeDataset.open("minari").spec
 
 
-def test_a_recording_that_was_killed_goes_on(
-    former: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_killed_recording_continues(former: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "collect",
         "pointmass/reach",
@@ -132,7 +133,7 @@ def test_a_recording_that_was_killed_goes_on(
     assert EpisodeDataset.open("begun").num_episodes == 9
 
 
-def test_a_run_that_was_killed_resumes_and_new_phases_start_from_old_ones(former: Path) -> None:
+def test_a_killed_run_continues(former: Path) -> None:
     again = ["--data", "data", "--from", "phase1", "--output", "unfinished", "--steps", "120"]
     settings = [*again, "--checkpoint-every-steps", "40", *TINY]
     assert main(["train", "dualmind/phase2-debug", *settings, "--resume"]) == 0
@@ -169,14 +170,14 @@ def test_results_of_both_names_are_compared(former: Path) -> None:
     assert compare(before, before).mismatches == ()
 
 
-def test_reports_of_old_runs_give_commands_that_run_at_their_commit(former: Path) -> None:
+def test_old_reports_give_old_commands(former: Path) -> None:
     assert main(["report", "phase2"]) == 0
     page = Path("phase2/report.html").read_text()
     assert "still called understudy" in page and "understudy train dualmind/phase2-debug" in page
     assert "trained from Python" not in page and "pointmass/reach" in page
 
 
-def test_shipped_agents_answer_to_their_former_name() -> None:
+def test_shipped_agents_keep_their_former_name() -> None:
     assert resolve("understudy/metaworld45-small") == resolve("manyparts/metaworld45-small")
 
 
@@ -190,7 +191,7 @@ def test_shipped_agents_answer_to_their_former_name() -> None:
         ({}, ("understudy", "manyparts"), "home/.cache/manyparts"),
     ],
 )
-def test_the_former_cache_serves_where_there_is_no_other(
+def test_the_former_cache_is_still_used(
     variables: dict[str, str],
     folders: tuple[str, ...],
     expected: str,

@@ -13,7 +13,7 @@ from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locked_folder import holds, locked_folder
 
 
-def test_a_folder_is_continued_with_the_same_settings_only(tmp_path: Path) -> None:
+def test_folders_continue_with_equal_settings(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     with locked_folder(folder, {"seed": 0, "tasks": ("a", "b")}):
         (folder / "result").touch()
@@ -42,7 +42,7 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_work_that_fails_before_it_begins_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_work_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no simulator"), locked_folder(tmp_path / "work", {}):
         raise UserError("no simulator")
     assert list(tmp_path.iterdir()) == []

@@ -142,7 +142,7 @@ def test_odd_paths_are_printed_as_they_are(
 
 
 @pytest.mark.parametrize("action", ["info", "check"])
-def test_names_of_a_dataset_are_whole_at_any_width(
+def test_narrow_terminals_show_whole_names(
     action: str, columns: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = TaskEntry(f"suite/{'long-' * 8}name", "push the block that stands behind the wall")
@@ -221,7 +221,7 @@ def test_pages_are_called_after_their_dataset(
     assert short_name(location) == name
 
 
-def test_a_page_from_within_a_dataset_has_a_name(
+def test_pages_of_dot_have_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(write(tmp_path / "set", [make_episode(0, 4)]).path)
@@ -230,9 +230,7 @@ def test_a_page_from_within_a_dataset_has_a_name(
     assert "<title>set</title>" in Path("set.html").read_text()
 
 
-def test_terminals_without_the_letters_show_their_numbers(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ascii_terminals_show_escapes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     folder = write(tmp_path / "打开", [make_episode(0, 4)]).path
@@ -245,7 +243,7 @@ def record(task: str, index: int, success: bool) -> EpisodeRecord:
     return EpisodeRecord(task, index, index, None, success, success, 1.5, 20)
 
 
-def test_records_are_shown_in_a_line(tmp_path: Path, odd: Path) -> None:
+def test_records_have_short_reprs(tmp_path: Path, odd: Path) -> None:
     run = make_run(tmp_path / "run")
     result = Result(
         tuple(record(task, index, index > 1) for task in ("a/b", "a/c") for index in range(4)), {}
@@ -278,7 +276,7 @@ def test_records_are_shown_in_a_line(tmp_path: Path, odd: Path) -> None:
     )
 
 
-def test_long_values_are_shown_by_their_first() -> None:
+def test_long_values_are_shortened() -> None:
     assert short(np.zeros((2, 3), np.float32)) == "float32 (2, 3)"
     assert short(tuple(range(9))) == "(0, 1, 2, 3, 4, 5, ... 3 more)"
     assert short({"a": [1]}) == "{'a': [1]}" and len(short("x" * 500)) <= 80

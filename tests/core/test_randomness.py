@@ -15,9 +15,7 @@ def test_every_index_is_hit_exactly_once(size: int, key: int) -> None:
 
 
 @given(size=st.integers(2, 10**12), key=st.integers(0, 2**64 - 1), data=st.data())
-def test_an_index_goes_to_the_same_place_whatever_is_asked_beside_it(
-    size: int, key: int, data: st.DataObject
-) -> None:
+def test_indices_are_permuted_independently(size: int, key: int, data: st.DataObject) -> None:
     indices = np.asarray(
         data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=20, unique=True))
     )

@@ -1,4 +1,4 @@
-"""Names made of content: what has its default value can be left out of them."""
+"""Content hashes and JSON: defaults can be left out, and former names are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from manyparts.core import naming
 from manyparts.core.errors import UserError
-from manyparts.core.serialisation import content_hash, from_jsonable, to_jsonable
+from manyparts.core.serialisation import content_hash, flatten, from_jsonable, to_jsonable
 
 
 def _named(kind: type) -> type:
@@ -32,13 +32,13 @@ class After:
     names: tuple[str, ...] = field(default_factory=tuple)
 
 
-def test_an_option_that_comes_later_leaves_names_as_they_are() -> None:
+def test_new_fields_keep_the_hash() -> None:
     for before, after in [(Before(3), After(3)), ([Before(3, 0.2)], [After(3, 0.2)])]:
         assert content_hash(before, defaults=False) == content_hash(after, defaults=False)
         assert content_hash(before) != content_hash(after)
 
 
-def test_what_is_not_the_default_counts() -> None:
+def test_values_other_than_defaults_count() -> None:
     names = [
         content_hash(each, defaults=False)
         for each in (After(3), After(4), After(3, 0.2), After(3, names=("a",)))
@@ -51,8 +51,8 @@ def test_what_is_not_the_default_counts() -> None:
 
 @dataclass(frozen=True)
 class Noise:
-    std: float = 0.4
-    share: float = 0.5
+    deviation: float = 0.4
+    fraction: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Disturbance:
     """`Noise` under another name, with a field under another name."""
 
     std: float = 0.4
-    share: float = 0.5
+    fraction: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,27 @@ class New:
 @pytest.fixture
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(naming, "FORMER_CLASSES", {"Disturbance": "Noise", "New": "Old"})
-    monkeypatch.setattr(naming, "FORMER_FIELDS", {"Disturbance": {"std": "std"}})
+    monkeypatch.setattr(naming, "FORMER_FIELDS", {"Disturbance": {"std": "deviation"}})
 
 
 @pytest.mark.usefixtures("renamed")
 @pytest.mark.parametrize("noise", [(), (0.2,), (0.2, 0.1), None])
-def test_new_names_rename_no_content(noise: tuple[float, ...] | None) -> None:
+def test_renaming_classes_keeps_the_hash(noise: tuple[float, ...] | None) -> None:
     old = Old(None if noise is None else Noise(*noise))
     new = New(None if noise is None else Disturbance(*noise))
     for defaults in (True, False):
         assert content_hash(new, defaults=defaults) == content_hash(old, defaults=defaults)
         for written in (to_jsonable(old, defaults=defaults), to_jsonable(new, defaults=defaults)):
             assert from_jsonable(New, written) == new
-    assert "std" not in str(to_jsonable(new)) and "Noise" not in str(to_jsonable(new))
+    assert "deviation" not in str(to_jsonable(new)) and "Noise" not in str(to_jsonable(new))
 
 
 @pytest.mark.usefixtures("renamed")
-def test_errors_name_what_there_is_today() -> None:
-    with pytest.raises(UserError, match="no such key; known: share, std"):
+def test_errors_use_names_of_today() -> None:
+    with pytest.raises(UserError, match="no such key; known: fraction, std"):
         from_jsonable(Disturbance, {"sigma": 0.2})
+
+
+def test_flatten_gives_dotted_keys() -> None:
+    nested = {"a": 1, "b": {"c": 2, "d": {"e": [3]}}, "f": {}}
+    assert flatten(nested) == {"a": 1, "b.c": 2, "b.d.e": [3]}

@@ -64,25 +64,23 @@ def test_every_objective_trains(objective: str, many: Path, tmp_path: Path) -> N
     assert resolve(run).name == "000012"
 
 
-def test_tuning_leaves_the_encoder_as_it_was_and_encodes_once(
-    pretrained: Path, tuned: Path
-) -> None:
+def test_tuning_keeps_the_pretrained_encoder(pretrained: Path, tuned: Path) -> None:
     before, after = (read_weights(resolve(run) / WEIGHTS) for run in (pretrained, tuned))
     shared = [name for name in before if name.startswith("model.")]
     assert shared and all(before[name].equal(after[name]) for name in shared)
     assert not [name for name in after if "inverse_dynamics" in name]
 
 
-def test_a_tuned_policy_acts_in_its_context(tuned: Path, few: Path) -> None:
+def test_a_tuned_policy_acts(tuned: Path, few: Path) -> None:
     agent = load(tuned)
     assert isinstance(agent, ReactiveAgent) and agent.environment["context"] == 0
     episode = EpisodeDataset.open(few).episode(0)
-    seen = {"images": {"top": episode.images["top"][3]}, "state": episode.state[3]}
-    action, carry = agent.act(None, seen, explore=False)
-    again, _ = agent.act(carry, seen, explore=False)
+    observation = {"images": {"top": episode.images["top"][3]}, "state": episode.state[3]}
+    action, carry = agent.act(None, observation, explore=False)
+    again, _ = agent.act(carry, observation, explore=False)
     assert np.array_equal(action, again) and action.shape == (2,) and not carry
     with pytest.raises(UserError, match="unprompted agent"):
-        agent.act(None, seen, Prompt("go"), explore=False)
+        agent.act(None, observation, Prompt("go"), explore=False)
     with pytest.raises(UserError, match="trained on"):
         agent.act(
             None,
@@ -99,9 +97,7 @@ def test_a_representation_alone_does_not_act(pretrained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["finetune-states", "scratch"])
-def test_baselines_train_from_the_demonstrations_alone(
-    name: str, few: Path, tmp_path: Path
-) -> None:
+def test_baselines_train_on_demonstrations_alone(name: str, few: Path, tmp_path: Path) -> None:
     agent = load(
         train(methods.preset(f"inverse_dynamics/{name}-debug"), data=few, output=tmp_path / "run")
     )
@@ -113,14 +109,12 @@ def test_baselines_train_from_the_demonstrations_alone(
         )[0]
         for each in (state, other)
     ]
-    assert np.array_equal(*actions) == (name == "scratch")  # it sees pictures, the other one states
+    assert np.array_equal(*actions) == (name == "scratch")  # it sees images, the other one states
 
 
 @pytest.mark.parametrize("size", ["debug", "laptop", "paper"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_pretraining_uses_every_trajectory_and_float32_but_on_gpus(
-    objective: str, size: Size
-) -> None:
+def test_pretraining_holds_out_no_trajectory(objective: str, size: Size) -> None:
     config = pretrain(objective, size)
     assert config.validation_fraction == 0 and config.precision == (
         "bf16" if size == "paper" else "fp32"
@@ -135,7 +129,7 @@ def test_the_paper_encoder_has_the_papers_sizes() -> None:
     assert pretrain("inverse-dynamics-far", "paper").window.chunk == 5
 
 
-def test_foreign_data_with_two_cameras(tmp_path: Path) -> None:
+def test_pretraining_takes_two_cameras(tmp_path: Path) -> None:
     from data.synthetic import make_spec
 
     spec = make_spec(cameras=("front", "side"))

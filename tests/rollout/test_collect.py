@@ -47,7 +47,7 @@ def test_a_dataset_holds_the_successes_of_every_task(reference: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(reference: Path, tmp_path: Path) -> None:
+def test_any_number_of_workers_writes_equal_bytes(reference: Path, tmp_path: Path) -> None:
     collect_small(tmp_path / "data", workers=3, episodes=EPISODES)
     assert digest(tmp_path / "data") == digest(reference)
 
@@ -73,9 +73,7 @@ def test_collecting_after_twenty_kills_gives_the_same_bytes(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "whole"]
 
 
-def test_a_kill_between_the_dataset_and_the_clean_up_is_mended(
-    reference: Path, tmp_path: Path
-) -> None:
+def test_kill_before_clean_up_is_repaired(reference: Path, tmp_path: Path) -> None:
     output, staging = tmp_path / "data", tmp_path / "data.partial"
     collect_small(output, episodes=EPISODES)
     manifest = json.loads((output / "meta" / "collection.json").read_text())
@@ -87,7 +85,7 @@ def test_a_kill_between_the_dataset_and_the_clean_up_is_mended(
     assert not staging.exists()
 
 
-def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path) -> None:
+def test_used_outputs_are_refused(tmp_path: Path) -> None:
     output = tmp_path / "data"
     output.mkdir()
     with pytest.raises(UserError, match="data exists; choose another output"):
@@ -95,7 +93,7 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
     assert list(tmp_path.iterdir()) == [output]
     output.rmdir()
     start = subprocess.Popen(command(output, 100), stderr=subprocess.DEVNULL, env=environment())
-    wait_for_attempts(output, 1, start)
+    wait_for_tries(output, 1, start)
     start.kill()
     start.wait()
     with pytest.raises(
@@ -109,7 +107,7 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
     [
         ({"tasks": ["pointmass/moon"]}, "pointmass/moon"),
         ({"tasks": []}, "no tasks"),
-        ({"episodes": 0}, "0 episodes a task"),
+        ({"episodes": 0}, "episodes is 0; expected at least 1 per task"),
         ({"noise": Noise(fraction=1.5)}, "noise fraction is 1.5; expected 0 to 1"),
         ({"noise": Noise(correlation=1.0)}, "noise correlation is 1.0"),
         ({"noise": Noise(std=-1.0)}, "noise std is -1.0"),
@@ -118,9 +116,7 @@ def test_an_existing_output_and_another_configuration_are_refused(tmp_path: Path
         ({"tasks": [*TASKS, "navigation/hallway"]}, "steps after success differ by suite"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
-    changes: dict[str, object], message: str, tmp_path: Path
-) -> None:
+def test_bad_input_leaves_nothing(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     arguments: dict[str, object] = {
         "tasks": TASKS,
         "episodes": 1,
@@ -133,7 +129,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bodies_that_differ_are_named_before_anything_is_recorded(tmp_path: Path) -> None:
+def test_different_embodiments_are_refused_first(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
         match=r"walkers/\S+0004 has another embodiment .*0001, \S+0004\); .*--state shared",
@@ -146,8 +142,8 @@ def test_bodies_that_differ_are_named_before_anything_is_recorded(tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
-def test_episodes_are_as_long_as_they_are_told_to_be(tmp_path: Path) -> None:
-    given = [
+def test_max_steps_bounds_recorded_episodes(tmp_path: Path) -> None:
+    flags = [
         "--episodes",
         "1",
         "--max-steps",
@@ -159,14 +155,14 @@ def test_episodes_are_as_long_as_they_are_told_to_be(tmp_path: Path) -> None:
         "16",
     ]
     assert (
-        cli.main(["collect", "dmc/cartpole-balance", *given, "--output", str(tmp_path / "data")])
+        cli.main(["collect", "dmc/cartpole-balance", *flags, "--output", str(tmp_path / "data")])
         == 0
     )
     dataset = EpisodeDataset.open(tmp_path / "data")
     assert [dataset.length(index) for index in range(dataset.num_episodes)] == [7]
 
 
-def test_half_of_the_attempts_are_noisy_and_keep_the_clean_action(reference: Path) -> None:
+def test_half_of_the_tries_are_noisy(reference: Path) -> None:
     dataset = EpisodeDataset.open(reference)
     noisy = []
     for index in range(dataset.num_episodes):
@@ -178,13 +174,13 @@ def test_half_of_the_attempts_are_noisy_and_keep_the_clean_action(reference: Pat
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.0, 0), (0.25, 10), (0.5, 20), (1.0, 40)])
-def test_noisy_attempts_are_spread_evenly(fraction: float, count: int) -> None:
+def test_noisy_tries_are_spread_evenly(fraction: float, count: int) -> None:
     chosen = [is_noisy(number, fraction) for number in range(40)]
     assert sum(chosen) == count
     assert sum(chosen[:20]) == count // 2
 
 
-def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
+def test_failures_are_counted_and_kept(tmp_path: Path) -> None:
     """Few steps make an expert fail at far goals."""
     config = EnvConfig(image_size=16, max_steps=20)
     only, every = (
@@ -208,9 +204,9 @@ def test_failures_are_counted_and_kept_on_request(tmp_path: Path) -> None:
     assert ends[-1]
 
 
-def test_an_expert_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
+def test_collection_gives_up_failing_experts(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 attempts; gave up"
+        UserError, match=r"the expert of pointmass/\S+ failed 20 of 20 tries; gave up"
     ):
         collect(
             TASKS[:1],
@@ -220,7 +216,7 @@ def test_an_expert_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
         )
 
 
-def test_no_attempt_is_made_that_is_not_needed() -> None:
+def test_no_try_is_made_in_vain() -> None:
     """Two at a time, the second and fourth attempt fail, results come in the wrong order."""
     outcomes = [True, False, True, False, True, True, True]
     ledger, running, started = Ledger({}), [], 0
@@ -257,8 +253,8 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
         process = subprocess.Popen(
             command(output, episodes), stderr=subprocess.DEVNULL, env=environment()
         )
-        share = 0.8 * (kill + generator.random()) / kills
-        wait_for_attempts(output, int(share * episodes * len(TASKS)), process)
+        fraction = 0.8 * (kill + generator.random()) / kills
+        wait_for_tries(output, int(fraction * episodes * len(TASKS)), process)
         time.sleep(generator.random() * 0.01)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
@@ -270,7 +266,7 @@ def kill_until_done(output: Path, *, kills: int, seed: int, episodes: int = EPIS
     return hit
 
 
-def wait_for_attempts(
+def wait_for_tries(
     output: Path, count: int, process: subprocess.Popen[bytes], timeout_seconds: float = 900
 ) -> None:
     staging = output.with_name(f"{output.name}.partial")

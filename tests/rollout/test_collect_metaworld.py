@@ -33,7 +33,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
 
 
 @pytest.mark.parametrize("index", range(4))
-def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, index: int) -> None:
+def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset, index: int) -> None:
     """Observation t, then action t; in an environment that has run another episode before."""
     episode = dataset.episode(index)
     env = make(episode.task, CONFIG)
@@ -52,7 +52,7 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset, in
     env.close()
 
 
-def test_noise_is_executed_and_the_clean_action_kept(dataset: EpisodeDataset) -> None:
+def test_noisy_and_clean_actions_are_recorded(dataset: EpisodeDataset) -> None:
     apart = [
         np.abs(dataset.episode(index).action - dataset.episode(index).expert_action).max()
         for index in range(4)
@@ -61,8 +61,6 @@ def test_noise_is_executed_and_the_clean_action_kept(dataset: EpisodeDataset) ->
     assert sum(distance == 0 for distance in apart) == 2
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_any_number_of_workers_writes_equal_bytes(dataset: EpisodeDataset, tmp_path: Path) -> None:
     collect(TASKS, episodes=2, output=tmp_path / "data", config=CONFIG, workers=1)
     assert digest(tmp_path / "data") == digest(dataset.path)

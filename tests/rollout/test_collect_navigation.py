@@ -1,4 +1,4 @@
-"""From collection to a result with discrete actions and pictures of goals, in two worlds of
+"""From collection to a result with discrete actions and images of goals, in two worlds of
 miniworld."""
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
     )
 
 
-def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) -> None:
+def test_replayed_actions_give_equal_frames(dataset: EpisodeDataset) -> None:
     for index in (0, 7):
         episode = dataset.episode(index)
         env = make(episode.task, CONFIG)
@@ -57,7 +57,7 @@ def test_replaying_an_episode_shows_it_again_exactly(dataset: EpisodeDataset) ->
             assert env.advance(episode.action[step])[3]["success"] == episode.success[step]
 
 
-def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: EpisodeDataset) -> None:
+def test_goal_images_and_choices_are_columns(dataset: EpisodeDataset) -> None:
     feature = dataset.reader.features["observation.images.goal"]
     assert (feature["dtype"], feature["shape"]) == ("image", [16, 16, 3])
     assert dataset.reader.features["action"] == {
@@ -77,23 +77,21 @@ def test_the_goals_picture_is_a_feature_and_the_action_an_index(dataset: Episode
         }
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_any_number_of_workers_writes_equal_bytes(dataset: EpisodeDataset, tmp_path: Path) -> None:
     collect(TASKS, episodes=4, output=tmp_path / "data", config=CONFIG, workers=2)
     assert digest(tmp_path / "data") == digest(dataset.path)
 
 
-def test_windows_show_choices_as_centres_of_bins(dataset: EpisodeDataset) -> None:
+def test_choices_are_centres_of_bins(dataset: EpisodeDataset) -> None:
     batch = Windows(
         dataset, FrameCache.open(dataset), WindowConfig(steps=2, chunk=3), seed=0
     ).batch(0, 16)
-    found = batch.action[batch.chunk_mask].unique().tolist()
-    assert set(found) <= {-0.75, -0.25, 0.25, 0.75} and len(found) > 2
+    values = batch.action[batch.chunk_mask].unique().tolist()
+    assert set(values) <= {-0.75, -0.25, 0.25, 0.75} and len(values) > 2
     assert batch.images["goal"].shape == batch.images["first_person"].shape
 
 
-def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(
+def test_noise_changes_choices_for_several_steps(
     dataset: EpisodeDataset,
 ) -> None:
     noisy = [
@@ -114,22 +112,20 @@ def test_half_of_the_attempts_are_disturbed_for_several_steps_at_a_time(
     assert clean == env.expert_action()
 
 
-def test_the_goals_own_picture_is_the_prompt_in_training_and_evaluation(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_goal_camera_gives_the_prompt(dataset: EpisodeDataset, tmp_path: Path) -> None:
     assert dataset.spec.goal_camera == "goal"
     window = WindowConfig(steps=2, chunk=3, goal_image=True)
     batch = Windows(dataset, FrameCache.open(dataset), window, seed=0).batch(0, 16)
-    pictures = batch.prompt_images
-    assert pictures is not None and pictures.mask[:, 0].any()
+    prompt_images = batch.prompt_images
+    assert prompt_images is not None and prompt_images.mask[:, 0].any()
     for name in dataset.spec.cameras:
-        told = pictures.images[name][:, 0][pictures.mask[:, 0]]
-        assert torch.equal(told, batch.images["goal"][:, 0][pictures.mask[:, 0]])
+        goal_image = prompt_images.images[name][:, 0][prompt_images.mask[:, 0]]
+        assert torch.equal(goal_image, batch.images["goal"][:, 0][prompt_images.mask[:, 0]])
     env = make(TASKS[0], CONFIG, split="evaluation")
     prompt = episode_prompt("goal_image", TASKS[0], 0, 5, env, CONFIG, window)
     env.begin(5)
     assert prompt.goal is not None and prompt.goal.keys() == env.embodiment_spec.cameras.keys()
-    assert all(np.array_equal(picture, env.goal_image()) for picture in prompt.goal.values())
+    assert all(np.array_equal(image, env.goal_image()) for image in prompt.goal.values())
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     prompted = replace(preset("dualmind/phase2-prompts-debug"), steps=4)
     two = train(prompted, data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
@@ -139,9 +135,7 @@ def test_the_goals_own_picture_is_the_prompt_in_training_and_evaluation(
     assert result.provenance["prompts"] == "goal_image" and result.episodes[0].prompt is None
 
 
-def test_demonstrations_of_navigation_end_at_the_goal(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_demonstrations_end_at_the_goal(dataset: EpisodeDataset, tmp_path: Path) -> None:
     assert (
         json.loads((dataset.path / "meta" / "collection.json").read_text())["steps_after_success"]
         == 0
@@ -158,9 +152,7 @@ def test_demonstrations_of_navigation_end_at_the_goal(
     assert asked.episode(0).success.sum() == 4
 
 
-def test_both_phases_train_on_it_and_the_result_has_spl(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_both_phases_train_and_report_spl(dataset: EpisodeDataset, tmp_path: Path) -> None:
     one = train(first(), data=dataset.path, output=tmp_path / "one", device="cpu")
     two = train(second(), data=dataset.path, output=tmp_path / "two", start_from=one, device="cpu")
     result = evaluate(two, episodes=2, max_steps=12, workers=1)

@@ -1,5 +1,4 @@
-"""The loop: observation, then action, then what came of it; and no picture that nobody asked
-for."""
+"""The loop: an observation, an action, its result; and no image that nobody needs."""
 
 from __future__ import annotations
 
@@ -69,7 +68,7 @@ def test_an_observation_comes_before_its_action(env: Environment) -> None:
         assert (step.reward, step.success) == (reward, info["success"])
 
 
-def test_observations_are_apart_from_one_another(env: Environment) -> None:
+def test_observations_share_no_memory(env: Environment) -> None:
     """An environment that handed out one buffer again and again would make all recorded frames
     equal."""
     _, steps = run(env, observed=range(1000))
@@ -94,19 +93,19 @@ def test_the_outcome_sums_up_the_steps(env: Environment) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 3])
-def test_an_episode_stops_after_its_first_success_if_asked_to(env: Environment, after: int) -> None:
+def test_episodes_stop_after_first_success(env: Environment, after: int) -> None:
     whole, _ = run(env)
     cut, steps = run(env, steps_after_success=after)
     assert cut.first_success == whole.first_success == cut.length - 1 - after
     assert [step.success for step in steps].index(True) == cut.length - 1 - after
 
 
-def test_an_episode_stops_at_max_steps_but_never_beyond_the_environments(env: Environment) -> None:
+def test_episodes_stop_at_max_steps(env: Environment) -> None:
     assert run(env, max_steps=3)[0].length == 3
     assert run(env, max_steps=10 * env.max_steps)[0].length == env.max_steps
 
 
-def test_a_picture_is_made_only_where_the_agent_looks(env: Environment) -> None:
+def test_only_needed_images_are_rendered(env: Environment) -> None:
     agent, prompt = Glimpsing(env.embodiment_spec), Prompt("go there")
     _, steps = run(env, agent=agent, prompt=prompt, explore=False, max_steps=7)
     assert agent.seen == [(step, step % 3 == 0, prompt, False) for step in range(7)]
@@ -122,7 +121,7 @@ def test_a_picture_is_made_only_where_the_agent_looks(env: Environment) -> None:
     assert [step.carry for step in steps] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_episodes_do_not_depend_on_those_before(env: Environment) -> None:
+def test_episodes_do_not_affect_each_other(env: Environment) -> None:
     first, _ = run(env, agent=RandomAgent(env.embodiment_spec, seed=3))
     run(env, seed=6)
     again, _ = run(env, agent=RandomAgent(env.embodiment_spec, seed=3))

@@ -35,7 +35,7 @@ def test_a_video_shows_what_was_filmed(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["one.mp4"]
 
 
-def test_the_index_comes_first_so_that_a_browser_plays_while_it_loads(tmp_path: Path) -> None:
+def test_the_index_comes_before_the_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "one.mp4", moving_square(5), fps=20.0)
     content = (tmp_path / "one.mp4").read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
@@ -47,6 +47,6 @@ def test_equal_frames_give_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
-def test_a_full_disk_is_said_in_one_line() -> None:
+def test_a_full_disk_is_one_line() -> None:
     with pytest.raises(UserError, match=r"cannot write /proc/one\.mp4"):
         write_video(Path("/proc/one.mp4"), moving_square(2), fps=20.0)

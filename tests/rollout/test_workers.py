@@ -34,7 +34,7 @@ def test_every_job_is_done_once(workers: int) -> None:
     assert os.getpid() not in processes
 
 
-def test_jobs_that_depend_on_results_are_waited_for() -> None:
+def test_jobs_may_depend_on_results() -> None:
     done: list[int] = []
 
     def next_job(worker: int) -> int | None:
@@ -45,26 +45,26 @@ def test_jobs_that_depend_on_results_are_waited_for() -> None:
     assert done == [1, 4, 9, 16, 25]
 
 
-def test_workers_use_one_thread_each_and_load_nothing_they_do_not_need() -> None:
+def test_workers_use_one_thread_each() -> None:
     [(_, threads)] = stream(name_threads, in_order([1]), workers=1)
     assert threads == {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
     [(_, modules)] = stream(name_heavy_modules, in_order([1]), workers=1)
     assert modules == []
 
 
-def test_an_error_of_the_user_arrives_as_one() -> None:
+def test_user_errors_arrive_as_such() -> None:
     with pytest.raises(UserError, match=r"^unknown task 'moon/walk'$"):
         list(stream(go_wrong, in_order([Mishap("user error")]), workers=2))
 
 
-def test_a_bug_arrives_with_its_traceback_and_its_job() -> None:
+def test_bugs_arrive_with_their_traceback() -> None:
     with pytest.raises(
         WorkerError, match=r"(?s)Mishap\(kind='bug'.*go_wrong.*ZeroDivisionError: one by nought"
     ):
         list(stream(go_wrong, in_order([Mishap("bug")]), workers=2))
 
 
-def test_a_worker_that_dies_is_named_with_its_signal() -> None:
+def test_dead_workers_are_named_with_signal() -> None:
     expected = (
         r"^worker 0 died while running Mishap\(kind='killed'.*signal SIGKILL.*memory.*--workers 1$"
     )
@@ -73,11 +73,11 @@ def test_a_worker_that_dies_is_named_with_its_signal() -> None:
 
 
 def test_no_workers_are_refused() -> None:
-    with pytest.raises(UserError, match="0 workers; at least 1"):
+    with pytest.raises(UserError, match="workers is 0; expected at least 1"):
         list(stream(square, in_order([1]), workers=0))
 
 
-def test_closing_the_stream_ends_workers_in_the_middle_of_a_job(tmp_path: Path) -> None:
+def test_closing_the_stream_ends_workers(tmp_path: Path) -> None:
     jobs = in_order([Mishap("quick"), Mishap("slow", tmp_path / "slow")])
     with closing(stream(go_wrong, jobs, workers=2)) as results:
         next(results)
@@ -112,7 +112,7 @@ def test_workers_do_not_outlive_their_parent(tmp_path: Path, signal_number: int)
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_affinity_keeps_a_worker_at_its_task_and_spreads_workers() -> None:
+def test_affinity_gives_workers_different_tasks() -> None:
     affinity = Affinity()
     assert affinity.choose(0, {"a": 2, "b": 3}) == "b"
     assert affinity.choose(1, {"a": 2, "b": 9}) == "a"

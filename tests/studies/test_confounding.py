@@ -10,20 +10,20 @@ import pytest
 from manyparts.studies.library.confounding import draw, errors
 
 
-def test_under_a_latent_drift_cloning_learns_nothing_and_inverse_dynamics_all() -> None:
-    found = {
+def test_latent_drift_confounds_cloning_alone() -> None:
+    error = {
         method: error.mean(axis=0) for method, error in errors("drift", (8, 64), seeds=10).items()
     }
-    assert found["inverse dynamics"] == pytest.approx(found["position itself"], abs=0.02)
-    assert (found["cloning"] > 0.8).all() and (found["random"] > 0.8).all()
-    assert found["cloning"][1] == pytest.approx(found["random"][1], abs=0.15)
+    assert error["inverse dynamics"] == pytest.approx(error["position itself"], abs=0.02)
+    assert (error["cloning"] > 0.8).all() and (error["random"] > 0.8).all()
+    assert error["cloning"][1] == pytest.approx(error["random"][1], abs=0.15)
 
 
 def test_hidden_goals_alone_do_not_confound_cloning() -> None:
-    found = {method: error.mean() for method, error in errors("goals", (16,), seeds=10).items()}
-    assert found["cloning"] < 0.05 and found["inverse dynamics"] < 0.05 and found["random"] > 0.8
+    error = {method: values.mean() for method, values in errors("goals", (16,), seeds=10).items()}
+    assert error["cloning"] < 0.05 and error["inverse dynamics"] < 0.05 and error["random"] > 0.8
 
 
-def test_the_picture_is_drawn(tmp_path: Path) -> None:
+def test_the_figure_is_drawn(tmp_path: Path) -> None:
     draw(str(tmp_path / "out.svg"))
     assert (tmp_path / "out.svg").read_text().startswith("<?xml")

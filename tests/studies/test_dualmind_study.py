@@ -41,7 +41,7 @@ DEBUG = ["study", "dualmind-debug", "--seeds", "1", "--only", IMITATION]
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_every_method_has_the_same_data_and_the_same_steps(preset: str) -> None:
+def test_methods_have_equal_data_and_steps(preset: str) -> None:
     runs = methods(preset, 0)
     timed = {name for name in runs if name.endswith("same seconds")}
     assert timed == (
@@ -62,30 +62,32 @@ def test_shared_stages_are_one(preset: str) -> None:
     stages = stages_of(find_study("dualmind").measurements(preset, 2))
     assert len({stage.key for stage in stages}) == len(stages)
     assert sum(isinstance(stage, Collect) and len(stage.tasks) > 1 for stage in stages) == 1
-    places = {stage.key: index for index, stage in enumerate(stages)}
-    assert all(places[run.data.key] < places[run.key] for run in stages if isinstance(run, Train))
+    positions = {stage.key: index for index, stage in enumerate(stages)}
+    assert all(
+        positions[run.data.key] < positions[run.key] for run in stages if isinstance(run, Train)
+    )
 
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_studies_hold_together(name: str) -> None:
     study = find_study(name)
     for preset in study.presets:
-        known = methods_of(study.measurements(preset, 1))
-        assert study.reference in known
-        assert {method for group in study.groups.values() for method in group} <= set(known)
+        methods = methods_of(study.measurements(preset, 1))
+        assert study.reference in methods
+        assert {method for group in study.groups.values() for method in group} <= set(methods)
         assert {method for claim in study.claims for method in (claim.better, claim.worse)} <= set(
-            known
+            methods
         )
         assert all(len(group) <= 6 for group in study.groups.values())
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_a_description_is_read_as_the_stage_it_was_written_for(preset: str, tmp_path: Path) -> None:
+def test_descriptions_are_read_as_written(preset: str, tmp_path: Path) -> None:
     for stage in stages_of(find_study("dualmind").measurements(preset, 1)):
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
-def test_ways_to_prompt_have_equal_parameters_and_every_method_builds() -> None:
+def test_prompt_variants_have_equal_parameters() -> None:
     counts = {}
     for name, run in methods("laptop", 0).items():
         for stage in lineage(run):
@@ -115,36 +117,34 @@ def rows_of(output: Path, method: str) -> list[dict[str, Any]]:
 
 
 def test_a_study_runs_from_one_command(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = results(finished)
+    measured = results(finished)
     settings = ["unseen goals", "held-out tasks, zero-shot", "held-out tasks, 1 demonstration"]
     assert [row["setting"] for row in rows_of(finished, DUAL)] == settings
     assert [row["episodes"] for row in rows_of(finished, DUAL)] == [4, 2, 2]
     assert all(
-        row["low"] <= row["mean"] <= row["high"] and row["seeds"] == [0] for row in found["rows"]
+        row["low"] <= row["mean"] <= row["high"] and row["seeds"] == [0] for row in measured["rows"]
     )
-    assert {row["training_steps"] for row in found["rows"]} == {40, 44}
-    compared = {(each["a"], each["b"], each["setting"]) for each in found["comparisons"]}
+    assert {row["training_steps"] for row in measured["rows"]} == {40, 44}
+    compared = {(each["a"], each["b"], each["setting"]) for each in measured["comparisons"]}
     assert compared >= {(DUAL, IMITATION, setting) for setting in settings}
-    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == IMITATION} == {
+    assert {each["verdict"] for each in measured["verdicts"] if each["worse"] == IMITATION} == {
         "one seed cannot tell"
     }
-    assert {each["verdict"] for each in found["verdicts"] if each["worse"] == GATO} == {
+    assert {each["verdict"] for each in measured["verdicts"] if each["worse"] == GATO} == {
         "not measured"
     }
-    assert found["provenance"]["mismatches"] == []
+    assert measured["provenance"]["mismatches"] == []
     page = (finished / "report.html").read_text()
     assert (
         all(setting in page for setting in settings) and "Not finished" in page and "<svg" in page
     )
-    measured = {each["words"] for each in found["verdicts"] if each["verdict"] != "not measured"}
+    measured = {each["words"] for each in measured["verdicts"] if each["verdict"] != "not measured"}
     assert page.count('<tr class="group">') == len(measured) and "Not measured: " in page
-    assert all(each["words"] in page for each in found["verdicts"])
+    assert all(each["words"] in page for each in measured["verdicts"])
     assert 'src="http' not in page and '<link rel="stylesheet' not in page
 
 
-def test_a_second_call_skips_what_is_done_and_says_the_same(
-    finished: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_call_does_nothing(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished / "results.json").read_bytes()
     assert cli.main([*DEBUG, DUAL, "--output", str(finished), "--list"]) == 0
     assert "13 stages, 13 done" in capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_a_second_call_skips_what_is_done_and_says_the_same(
     assert (finished / "results.json").read_bytes() == before
 
 
-def test_a_study_that_was_killed_ends_with_the_same_results(finished: Path, tmp_path: Path) -> None:
+def test_a_killed_study_gives_equal_results(finished: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     arguments = [*DEBUG, "--workers", "1", "--output", str(output)]
     for stage in ("train-imitation", "train-few-shot"):

@@ -24,27 +24,27 @@ from manyparts.studies.library.dynamics_generalist import (
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])
-def test_unseen_bodies_are_never_trained_on_before_they_are_tuned(preset: str) -> None:
+def test_pretraining_has_no_unseen_embodiment(preset: str) -> None:
     for measurement in find_study("dynamics-generalist").measurements(preset, 2):
         for each in measurement.evaluations:
-            assert all(body.startswith("walkers/test-") for body in each.tasks)
+            assert all(task.startswith("walkers/test-") for task in each.tasks)
             if isinstance(each, Evaluate):
                 last, *before = lineage(each.run)
                 tasks = [
                     run.data.tasks for run in (before or [last]) if isinstance(run.data, Collect)
                 ]
                 if measurement.method != SCRATCH:
-                    assert all(body.startswith("walkers/train-") for body in tasks[-1])
+                    assert all(task.startswith("walkers/train-") for task in tasks[-1])
                 assert (last.data.tasks == each.tasks) == bool(measurement.demonstrations)
 
 
-def test_planning_and_following_are_of_the_same_weights() -> None:
+def test_planning_and_following_share_weights() -> None:
     measurements = find_study("dynamics-generalist").measurements("laptop", 1)
     runs = {
         method: [
             each.run
-            for found in measurements
-            if found.method == method
+            for measurement in measurements
+            if measurement.method == method
             for each in found.evaluations
         ]
         for method in (PLANNING, POLICY)
@@ -52,8 +52,8 @@ def test_planning_and_following_are_of_the_same_weights() -> None:
     assert runs[PLANNING] == runs[POLICY]
     planners = {
         each.planner
-        for found in measurements
-        if found.method == POLICY
+        for measurement in measurements
+        if measurement.method == POLICY
         for each in found.evaluations
     }
     assert planners == {FollowConfig()}
@@ -62,8 +62,8 @@ def test_planning_and_following_are_of_the_same_weights() -> None:
     }
     scratch = {
         each.run.key
-        for found in measurements
-        if found.method == SCRATCH
+        for measurement in measurements
+        if measurement.method == SCRATCH
         for each in found.evaluations
     }
     assert len(pretrained - scratch) == 1
@@ -75,9 +75,9 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
         cli.main(["study", "dynamics-generalist-debug", "--seeds", "1", "--output", str(output)])
         == 0
     )
-    found = json.loads((output / "results.json").read_text())
-    rows = {(row["method"], row["setting"]): row for row in found["rows"]}
-    zero = "unseen bodies, zero-shot"
+    results = json.loads((output / "results.json").read_text())
+    rows = {(row["method"], row["setting"]): row for row in results["rows"]}
+    zero = "unseen embodiments, zero-shot"
     assert {method for method, setting in rows if setting == zero} == {
         PLANNING,
         ALONE,
@@ -85,17 +85,20 @@ def test_the_generalist_runs_from_one_command(tmp_path: Path, capsys: Any) -> No
         SIMULATOR,
         RANDOM,
     }
-    one = {method for method, setting in rows if setting == "unseen bodies, 1 episode"}
+    one = {method for method, setting in rows if setting == "unseen embodiments, 1 episode"}
     assert one == {PLANNING, POLICY, SCRATCH, SIMULATOR, RANDOM}
     assert all(0 <= row["mean"] <= 1 for row in rows.values())
     assert rows[RANDOM, zero]["parameters"] == 0 < rows[PLANNING, zero]["parameters"]
-    assert found["provenance"]["score"] == "reward a step" and not found["provenance"]["mismatches"]
+    assert (
+        results["provenance"]["score"] == "reward a step"
+        and not results["provenance"]["mismatches"]
+    )
     assert "reward a step" in (output / "report.html").read_text()
     assert "planning with a model beats following it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["dynamics-generalist", "dynamics-specialist"])
-def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name: str) -> None:
+def test_methods_meet_the_same_episodes(name: str) -> None:
     measurements = find_study(name).measurements("laptop", 3)
     seeds: dict[tuple[str, str], list[int]] = {}
     for each in measurements:
@@ -106,8 +109,8 @@ def test_what_is_compared_meets_the_same_episodes_and_references_count_once(name
         for e in each.evaluations
     }
     assert len(met) == 1
-    for (method, _), found in seeds.items():
-        assert found == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
+    for (method, _), trained in seeds.items():
+        assert trained == ([0] if method in (SIMULATOR, RANDOM) else [0, 1, 2])
 
 
 def test_specialists_run_from_one_command(tmp_path: Path) -> None:

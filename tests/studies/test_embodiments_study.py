@@ -1,4 +1,4 @@
-"""The study of one agent for two bodies: the same total training, and the whole of it from one
+"""The study of one agent for two embodiments: the same total training, and the whole of it from one
 command."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def steps(run: Train) -> int:
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
-def test_the_joint_agent_has_the_training_of_both_specialists(preset: str) -> None:
+def test_joint_training_equals_both_specialists(preset: str) -> None:
     runs = methods(preset, 0)
     specialists = [runs[specialist(name)] for name in (MANIPULATION, NAVIGATION)]
     assert steps(runs[BOTH]) == sum(map(steps, specialists)) == 2 * steps(runs[HALF])
@@ -47,9 +47,7 @@ def test_the_joint_agent_has_the_training_of_both_specialists(preset: str) -> No
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop"])
-def test_both_domains_are_collected_once_and_stages_are_read_as_written(
-    preset: str, tmp_path: Path
-) -> None:
+def test_both_domains_are_collected_once(preset: str, tmp_path: Path) -> None:
     stages = stages_of(find_study("embodiments").measurements(preset, 1))
     assert sum(isinstance(stage, Collect) for stage in stages) == 2 and len(stages) == 2 + 8 + 6
     for stage in stages:
@@ -61,15 +59,15 @@ def test_both_domains_are_collected_once_and_stages_are_read_as_written(
 def test_the_study_runs_from_one_command(tmp_path: Path) -> None:
     output = tmp_path / "study"
     chosen = [BOTH, specialist(NAVIGATION)]
-    given = ["--seeds", "1", "--workers", "1", "--output", str(output)]
-    assert cli.main(["study", "embodiments-debug", "--only", *chosen, *given]) == 0
-    found = json.loads((output / "results.json").read_text())
-    assert {(row["method"], row["setting"]) for row in found["rows"]} == {
+    flags = ["--seeds", "1", "--workers", "1", "--output", str(output)]
+    assert cli.main(["study", "embodiments-debug", "--only", *chosen, *flags]) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert {(row["method"], row["setting"]) for row in results["rows"]} == {
         (BOTH, MANIPULATION),
         (BOTH, NAVIGATION),
         (specialist(NAVIGATION), NAVIGATION),
     }
-    assert [(each["a"], each["b"]) for each in found["comparisons"]] == [
+    assert [(each["a"], each["b"]) for each in results["comparisons"]] == [
         (BOTH, specialist(NAVIGATION))
     ]
-    assert found["provenance"]["mismatches"] == [] and (output / "report.html").exists()
+    assert results["provenance"]["mismatches"] == [] and (output / "report.html").exists()

@@ -28,11 +28,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another's format: 7 episodes of one task, 9 of the other."""
     folder = tmp_path_factory.mktemp("data")
     episodes = [make_episode(seed, 8, task=int(seed >= 7)) for seed in range(16)]
-    convert(write(folder / "ours", episodes).path, folder / "set.hdf5", format="robomimic")
+    convert(write(folder / "own", episodes).path, folder / "set.hdf5", format="robomimic")
     return folder / "set.hdf5"
 
 
-def test_what_is_scored_was_never_trained_on(data: Path, tmp_path: Path) -> None:
+def test_scored_episodes_are_held_out(data: Path, tmp_path: Path) -> None:
     chosen = trials(str(data), TASKS[1].instruction, demonstrations=(1, 4), seeds=2, size="debug")
     for trial in chosen:
         tuned, kept = trial.score.run.data, trial.score.data
@@ -61,7 +61,7 @@ def test_what_is_scored_was_never_trained_on(data: Path, tmp_path: Path) -> None
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
-def test_it_runs_from_one_command(data: Path, tmp_path: Path, capsys: Any) -> None:
+def test_offline_study_runs_from_one_command(data: Path, tmp_path: Path, capsys: Any) -> None:
     methods = ["inverse-dynamics", "states", "random"]
     command = [
         "study",
@@ -93,7 +93,7 @@ def test_it_runs_from_one_command(data: Path, tmp_path: Path, capsys: Any) -> No
     assert "to do" not in capsys.readouterr().out
 
 
-def test_what_cannot_be_compared_is_named(data: Path, tmp_path: Path, capsys: Any) -> None:
+def test_impossible_comparisons_are_named(data: Path, tmp_path: Path, capsys: Any) -> None:
     with pytest.raises(UserError, match=r"no task 'fly' in .*; choices: "):
         trials(str(data), "fly")
     with pytest.raises(
@@ -136,9 +136,7 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("blind") / "set", episodes, spec).path
 
 
-def test_data_without_pictures_is_compared_by_its_states(
-    blind: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_data_without_images_uses_states(blind: Path, tmp_path: Path, capsys: Any) -> None:
     command = [
         "study",
         "representations-debug",
@@ -154,12 +152,12 @@ def test_data_without_pictures_is_compared_by_its_states(
     assert 0 < row["error"] < 20, "a dimension that never moves has no part in it"
     assert cli.main([*command, "--objectives", "states", "cloning"]) == 2
     assert (
-        "cloning is not possible" in (told := capsys.readouterr().err)
-        and "has no pictures; choices: states" in told
+        "cloning is not possible" in (printed := capsys.readouterr().err)
+        and "has no images; choices: states" in printed
     )
 
 
-def test_actions_that_never_vary_are_nothing_to_predict(tmp_path: Path) -> None:
+def test_constant_actions_have_no_error(tmp_path: Path) -> None:
     spec = make_spec(cameras=())
     still = [
         replace(each, expert_action=0 * each.expert_action)
@@ -171,17 +169,17 @@ def test_actions_that_never_vary_are_nothing_to_predict(tmp_path: Path) -> None:
         action_errors(run, data)
 
 
-def test_data_with_neither_pictures_nor_states_is_refused(tmp_path: Path) -> None:
+def test_data_without_inputs_is_refused(tmp_path: Path) -> None:
     spec = replace(make_spec(cameras=()), state_names=())
     bare = [
         replace(make_episode(seed, 6, spec), state=np.zeros((6, 0), np.float32))
         for seed in range(14)
     ]
-    with pytest.raises(UserError, match="has neither pictures nor states"):
+    with pytest.raises(UserError, match="has neither images nor states"):
         trials(str(write(tmp_path / "bare", bare, spec).path), TASKS[0].name, demonstrations=(1,))
 
 
-def test_data_without_states_is_compared_without_them(tmp_path: Path) -> None:
+def test_data_without_states_uses_images(tmp_path: Path) -> None:
     spec = replace(make_spec(), state_names=())
     bare = [
         replace(make_episode(seed, 6), state=np.zeros((6, 0), np.float32)) for seed in range(14)

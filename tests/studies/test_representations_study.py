@@ -38,7 +38,7 @@ from manyparts.studies.library.representations import (
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
-def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pretraining_had(
+def test_methods_tune_on_the_same_demonstrations(
     preset: str,
 ) -> None:
     measurements = find_study("representations").measurements(preset, 1)
@@ -52,15 +52,15 @@ def test_every_method_tunes_on_the_same_demonstrations_of_a_context_that_no_pret
             ).add(run.data.key)
             for before in list(lineage(run))[1:]:
                 assert before.data.environment.context is None
-                known = before.data.environment, run.data.environment
-                assert known[0].goal == "hidden" or not set(before.data.tasks) & set(
+                environments = before.data.environment, run.data.environment
+                assert environments[0].goal == "hidden" or not set(before.data.tasks) & set(
                     run.data.tasks
                 ), each
-                assert known[0].goal == "visible" or known[1].context == each.seed
+                assert environments[0].goal == "visible" or environments[1].context == each.seed
     assert all(len(keys) == 1 for keys in few.values())
 
 
-def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> None:
+def test_demonstration_counts_share_one_pretraining(tmp_path: Path) -> None:
     stages = stages_of(find_study("representations").measurements("laptop", 1))
     pretrained = {run.start_from.key for run in stages if isinstance(run, Train) and run.start_from}
     environments, untaught = 3, 2  # random and ImageNet's
@@ -70,7 +70,7 @@ def test_a_pretraining_serves_all_numbers_of_demonstrations(tmp_path: Path) -> N
         assert read_description(write_description(stage, tmp_path)).key == stage.key
 
 
-def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_chosen() -> None:
+def test_laptops_vary_sizes_where_cheapest() -> None:
     usual = find_study("representations").measurements("laptop", 1)
     assert {each.setting for each in usual} == {
         "pointmass, 2 demonstrations",
@@ -89,7 +89,7 @@ def test_laptops_vary_sizes_where_it_costs_least_and_elsewhere_where_they_are_ch
     }
 
 
-def test_flags_choose_a_part_of_it() -> None:
+def test_flags_choose_a_part() -> None:
     chosen = study(Choice(("doors",), (INVERSE, STATES), (60,), (1, 4))).measurements("laptop", 2)
     assert methods_of(chosen) == [INVERSE, STATES] and len(chosen) == 2 * 2 * 2
     assert {each.setting for each in chosen} == {
@@ -111,17 +111,17 @@ def test_flags_choose_a_part_of_it() -> None:
     assert evaluated == {0, 1}
 
 
-def test_pretraining_is_said_as_it_is_where_sizes_do_not_divide_among_tasks() -> None:
+def test_uneven_sizes_are_rounded_down() -> None:
     chosen = study(
         Choice(("pointmass", "doors"), (INVERSE,), (100, 31, 30, 2, 1), (2,))
     ).measurements("laptop", 1)
     totals = {"pointmass": [100, 31, 30, 2, 1], "doors": [99, 30, 3]}
-    for place, expected in totals.items():
-        measured = [each for each in chosen if each.place == place]
+    for environment, expected in totals.items():
+        measured = [each for each in chosen if each.environment == environment]
         assert [each.pretraining for each in measured] == expected
         rest = ["", *(f", pretrained on {total}" for total in expected[1:])]
         assert [each.setting for each in measured] == [
-            f"{place}, 2 demonstrations{after}" for after in rest
+            f"{environment}, 2 demonstrations{after}" for after in rest
         ]
         for each in measured:
             many = list(lineage(each.evaluations[0].run))[-1].data
@@ -138,7 +138,7 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "given",
+    "flags",
     [
         {"environments": ("doors", "pointmass", "doors")},
         {"objectives": ("cloning", "cloning")},
@@ -146,10 +146,10 @@ def test_unknown_parts_are_named(capsys: Any) -> None:
         {"finetune_sizes": (2, 5, 2)},
     ],
 )
-def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsys: Any) -> None:
-    (name, values), *_ = given.items()
+def test_repeated_names_are_refused(flags: dict[str, tuple[Any, ...]], capsys: Any) -> None:
+    (name, values), *_ = flags.items()
     with pytest.raises(UserError, match=f"{name} has {values[0]} more than once"):
-        Choice(**given)
+        Choice(**flags)
     command = [
         "study",
         "representations",
@@ -163,7 +163,7 @@ def test_what_is_named_twice_is_refused(given: dict[str, tuple[Any, ...]], capsy
     )
 
 
-def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
+def test_pretraining_steps_can_be_chosen(capsys: Any) -> None:
     usual, chosen = (
         study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,), steps)).measurements(
             "paper", 1
@@ -182,31 +182,31 @@ def test_the_steps_of_every_pretraining_can_be_chosen(capsys: Any) -> None:
     assert "pretrain_steps is 0" in capsys.readouterr().err
 
 
-def test_the_papers_environments_have_its_sizes() -> None:
-    known = contexts()
-    assert known["pointmass"].finetuning == (1, 2, 5, 10) and known["ml45"].pretraining == (
+def test_contexts_have_the_papers_sizes() -> None:
+    context = contexts()
+    assert context["pointmass"].finetuning == (1, 2, 5, 10) and context["ml45"].pretraining == (
         100,
         1000,
         10_000,
     )
-    assert len(known["ml45"].before) == 45 and len(known["r3m"].before) == 45
-    assert not set(known["r3m"].before) & set(known["r3m"].after)
+    assert len(context["ml45"].before) == 45 and len(context["r3m"].before) == 45
+    assert not set(context["r3m"].before) & set(context["r3m"].after)
 
 
-def test_the_papers_schedules_are_the_papers() -> None:
+def test_paper_preset_has_its_schedules() -> None:
     """Appendix: 100k steps, 200k for the kitchen and the sets of 45 tasks; 100 episodes, 50 in the
     kitchen."""
-    found = {}
+    schedules = {}
     for each in find_study("representations").measurements("paper", 1):
         evaluation = each.evaluations[0]
         if each.method == INVERSE:
-            found[each.place] = (
+            schedules[each.environment] = (
                 evaluation.run.start_from.config.steps,
                 evaluation.episodes,
                 evaluation.run.config.steps,
             )
     short, long = (100_000, 100, 10_000), (200_000, 100, 10_000)
-    assert found == {
+    assert schedules == {
         "pointmass": short,
         "pick-place": short,
         "doors": short,
@@ -216,9 +216,9 @@ def test_the_papers_schedules_are_the_papers() -> None:
     }
 
 
-def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
+def test_representations_run_from_one_command(tmp_path: Path, capsys: Any) -> None:
     output = tmp_path / "out"
-    given = [
+    flags = [
         "--objectives",
         INVERSE,
         STATES,
@@ -230,7 +230,7 @@ def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
         "--output",
         str(output),
     ]
-    assert cli.main(["study", "representations-debug", *given]) == 0
+    assert cli.main(["study", "representations-debug", *flags]) == 0
     rows = json.loads((output / "results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == [INVERSE, STATES, "random"]
     assert all(row["episodes"] == 2 for row in rows) and (output / "report.html").exists()
@@ -239,12 +239,12 @@ def test_it_runs_from_one_command(tmp_path: Path, capsys: Any) -> None:
         set(row["probes"]) == {"linear state", "mlp state", "linear goal", "mlp goal"}
         for row in rows
     )
-    assert rows[1]["probes"]["linear state"] > 0.99, "the state is told by itself"
+    assert rows[1]["probes"]["linear state"] > 0.99, "the state predicts itself"
     page = (output / "report.html").read_text()
     assert "What the representation tells" in page and "Beside the paper" in page and "0.72" in page
 
 
-def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
+def test_published_figures_have_a_setting() -> None:
     settings = {each.setting for each in find_study("representations").measurements("paper", 1)}
     laptop = {each.setting for each in find_study("representations").measurements("laptop", 1)}
     published = {setting for _, setting in find_study("representations").published}
@@ -252,7 +252,7 @@ def test_the_papers_figures_stand_beside_settings_that_there_are() -> None:
     assert find_study("representations").published_pretraining.keys() == published
 
 
-def test_figures_beside_the_papers_say_how_much_each_pretrained(tmp_path: Path) -> None:
+def test_published_table_shows_pretraining_sizes(tmp_path: Path) -> None:
     chosen = study(Choice(("pointmass",), (INVERSE, STATES), (30,), (2,)))
     measurements = chosen.measurements("laptop", 2)
     conclude(measurements, tmp_path, lambda each: 1)
@@ -261,8 +261,8 @@ def test_figures_beside_the_papers_say_how_much_each_pretrained(tmp_path: Path) 
     ).read_text()
     table = page.partition("<h2>Beside the paper</h2>")[2].partition("</table>")[0]
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")]
-    assert ["method", "ours", "the paper's", "pretraining trajectories, ours", "the paper's"] in [
+    assert ["method", "here", "in the paper", "pretraining trajectories here", "in the paper"] in [
         [unescape(cell) for cell in row] for row in rows
     ]
-    told = {row[0]: row[2:] for row in rows if len(row) == 5}
-    assert told[INVERSE] == ["0.72", "30", "1000"] and told[STATES] == ["0.62", "", ""]
+    published = {row[0]: row[2:] for row in rows if len(row) == 5}
+    assert published[INVERSE] == ["0.72", "30", "1000"] and published[STATES] == ["0.62", "", ""]

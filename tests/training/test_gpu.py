@@ -11,7 +11,7 @@ import torch
 from factories import OBJECTIVES, make_batch, make_system
 from training.runs import first, rows
 
-from benchmarks.plan_shared_cache import a_context, imagine, make_model
+from benchmarks.plan_shared_cache import imagine, make_model, random_context
 from manyparts import benchmarks
 from manyparts.core.records import Batch
 from manyparts.data.dataset import EpisodeDataset
@@ -100,7 +100,7 @@ def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
 
 def test_planning_on_a_gpu_finds_the_processors_rewards():
     model = make_model("parallel")
-    observation, action, reward, plans = given = a_context(model)
+    observation, action, reward, plans = given = random_context(model)
     ours = imagine(model.cuda(), (observation.cuda(), action.cuda(), reward.cuda(), plans.cuda()))
     assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)
 
@@ -108,7 +108,7 @@ def test_planning_on_a_gpu_finds_the_processors_rewards():
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
 def test_a_replayed_plan_is_the_one_launched_kernel_by_kernel(decoding):
     model = make_model(decoding).cuda()
-    observation, action, reward, plans = (each.cuda() for each in a_context(model))
+    observation, action, reward, plans = (each.cuda() for each in random_context(model))
     context = model.encode(observation, action, reward)
     for moved in range(
         3

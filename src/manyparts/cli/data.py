@@ -241,13 +241,14 @@ def _view(arguments: Sequence[str]) -> int:
 def _print_summary(summary: Mapping[str, Any]) -> None:
     """Print facts as a list, then each list of records as a table."""
     from manyparts.cli.console import print_facts, print_table
+    from manyparts.core.serialisation import flatten
 
     tables = {
         key: value
         for key, value in summary.items()
         if isinstance(value, list) and value and _is_record(value[0])
     }
-    facts = _flat({key: value for key, value in summary.items() if key not in tables})
+    facts = flatten({key: value for key, value in summary.items() if key not in tables})
     print_facts((key.replace("_", " "), _text(value)) for key, value in facts.items())
     for rows in tables.values():
         heads = [key.replace("_", " ") for key in rows[0]]
@@ -256,17 +257,6 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
 
 def _is_record(value: Any) -> bool:
     return isinstance(value, Mapping)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _text(value: Any) -> str:

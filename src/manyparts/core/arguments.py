@@ -1,5 +1,7 @@
-"""What people pass to public functions: paths, numbers, names and configs, each understood or
-refused in one place."""
+"""Checks of what people pass to public functions: paths, numbers, names and configs.
+
+Each argument is converted, or refused with an error that says what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +24,21 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def path_of(value: Any, name: str = "path") -> Path:
-    """A path, in which a leading `~` is the home folder.
+    """Convert an argument to a path, in which a leading `~` is the home folder.
 
     Args:
-        value: text or a path.
-        name: what the path is for, such as "output".
+        value: Text or a path.
+        name: The argument's name, for errors, such as "output".
 
     Raises:
-        UserError: for anything else, and for empty text, which would mean the current folder.
+        UserError: It is no path, or empty text, which would mean the current folder.
     """
     if not isinstance(value, str | os.PathLike):
-        origin = getattr(value, "origin", None)  # of an agent
+        origin = getattr(value, "origin", None)  # an agent says which run it was loaded from
         source = f", loaded from {origin.run}" if origin else ""
         raise UserError(
-            f"{name} is of type {type(value).__name__}{source}; expected a path, as text or pathlib.Path"
+            f"{name} is of type {type(value).__name__}{source}; "
+            "expected a path, as text or pathlib.Path"
         )
     text = os.fspath(value)
     if not text:
@@ -44,8 +47,11 @@ def path_of(value: Any, name: str = "path") -> Path:
 
 
 def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
-    """An int, also from numpy. Raises UserError for another number, for text, and for one below the
-    minimum."""
+    """Convert an argument to an int; numpy's integers are allowed.
+
+    Raises:
+        UserError: It is no whole number, or below the minimum.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UserError(f"{name} is {value!r}; expected a whole number")
     if minimum is not None and value < minimum:
@@ -54,24 +60,30 @@ def whole(name: str, value: Any, *, minimum: int | None = None) -> int:
 
 
 def names_of(value: Any, name: str) -> tuple[str, ...]:
-    """Several names, or a single one as plain text. Raises UserError for anything else."""
+    """Convert an argument to several names; a single one may be plain text.
+
+    Raises:
+        UserError: It is neither text nor several texts.
+    """
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Iterable):
         raise UserError(f"{name} is {value!r}; expected names, as text")
     names = tuple(names)
-    for each in names:
-        if not isinstance(each, str):
-            raise UserError(f"{name} holds {each!r}; expected names, as text")
+    for item in names:
+        if not isinstance(item, str):
+            raise UserError(f"{name} holds {item!r}; expected names, as text")
     return names
 
 
 def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a call with wrong arguments end in a UserError that names the right ones.
+    """Decorate a function so that a call with wrong arguments says which ones are right.
+
+    Without it, Python raises a TypeError that names only the wrong argument.
 
     Args:
-        hints: for an argument that is a config, its class: whoever passes one of its fields reads
-        where it belongs.
-            For an argument that does not exist, what to do instead.
+        hints: By argument. For one that is a config, its class: whoever passes one of the config's
+            fields as an argument reads how to pass it. For one that does not exist, what to do
+            instead, as text.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -82,12 +94,13 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
             try:
                 return function(*args, **kwargs)
             except TypeError:
+                # The error may come from within the function. Only if the arguments do not fit its
+                # signature is the call itself wrong.
                 try:
                     signature.bind(*args, **kwargs)
                 except TypeError as error:
-                    raise UserError(
-                        _wrong_call(function.__name__, signature, kwargs, hints, error)
-                    ) from None
+                    text = _explain_call(function.__name__, signature, kwargs, hints, error)
+                    raise UserError(text) from None
                 raise
 
         return call
@@ -96,83 +109,91 @@ def explained(**hints: type | str) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 
 def set_by_replace(kind: Kind) -> Kind:
-    """Make setting a field of a frozen dataclass end in a UserError that says how to get another
-    value, and making one with a field that it has not in one that names the right one."""
+    """Decorate a frozen dataclass so that misuse ends in a UserError with the right call.
+
+    Setting a field says how to make a changed copy. Making one with an unknown field names the
+    right field, or the part of the config that has it.
+    """
 
     def refuse(self: Any, name: str, value: Any) -> None:
-        held = f"replace({kind.__name__}(...), {name}={value!r})"
+        call = f"replace({kind.__name__}(...), {name}={value!r})"
         raise UserError(
-            f"{kind.__name__}.{name} cannot be set; make another one: dataclasses.{held}"
+            f"{kind.__name__}.{name} cannot be set; make another one: dataclasses.{call}"
         )
 
-    setattr(kind, "__setattr__", refuse)  # noqa: B010, a dataclass that is frozen has set its own
-    setattr(kind, "__init__", _with_known_fields(kind, kind.__init__))  # noqa: B010
+    # A frozen dataclass sets its own fields with object.__setattr__, which this leaves alone.
+    setattr(kind, "__setattr__", refuse)  # noqa: B010
+    setattr(kind, "__init__", _refuse_unknown_fields(kind, kind.__init__))  # noqa: B010
     return kind
 
 
-def _with_known_fields(kind: type, make: Callable[..., None]) -> Callable[..., None]:
-    signature = inspect.signature(make)
+def _refuse_unknown_fields(kind: type, init: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(init)
 
-    @functools.wraps(make)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if unknown := [name for name in kwargs if name not in signature.parameters]:
-            if held := _holder(kind, unknown[0], "config"):
-                raise UserError(
-                    f"{kind.__name__} has no field {unknown[0]!r}, which is in a part of it: {held}"
-                )
-            own = [item.name for item in dataclasses.fields(kind)]
-            raise UserError(
-                f"{kind.__name__} has no field {unknown[0]!r}; {closest(unknown[0], own)}"
-            )
-        make(self, *args, **kwargs)
+    @functools.wraps(init)
+    def checked_init(self: Any, *args: Any, **kwargs: Any) -> None:
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        if unknown:
+            problem = f"{kind.__name__} has no field {unknown[0]!r}"
+            if call := _call_that_sets(kind, unknown[0], "config"):
+                raise UserError(f"{problem}, which is in a part of it: {call}")
+            raise UserError(f"{problem}; {closest(unknown[0], _field_names(kind))}")
+        init(self, *args, **kwargs)
 
-    return init
+    return checked_init
 
 
-def _wrong_call(
+def _explain_call(
     function: str,
     signature: inspect.Signature,
-    passed: dict[str, Any],
+    keywords: dict[str, Any],
     hints: dict[str, type | str],
     error: TypeError,
 ) -> str:
-    takes = [name for name in signature.parameters if name != "self"]
-    unknown = [name for name in passed if name not in takes]
+    """Say what is wrong with a call's arguments, and which ones the function takes."""
+    parameters = [name for name in signature.parameters if name != "self"]
+    unknown = [name for name in keywords if name not in parameters]
     if not unknown:
-        return f"{function}(): {error}; it takes {', '.join(takes)}"
+        return f"{function}(): {error}; it takes {', '.join(parameters)}"
     name = unknown[0]
+    problem = f"{function}() has no argument {name!r}"
     if isinstance(advice := hints.get(name), str):
-        return f"{function}() has no argument {name!r}: {advice}"
+        return f"{problem}: {advice}"
     for argument, config in hints.items():
-        if isinstance(config, type) and (held := _holder(config, name, argument)):
-            return f"{function}() has no argument {name!r}, which is a field of {config.__name__}: pass {held}"
-    near = difflib.get_close_matches(name, takes, n=1)
+        if isinstance(config, type) and (call := _call_that_sets(config, name, argument)):
+            return f"{problem}, which is a field of {config.__name__}: pass {call}"
+    near = difflib.get_close_matches(name, parameters, n=1)
     guess = f"did you mean {near[0]}? " if near else ""
-    return f"{function}() has no argument {name!r}; {guess}it takes {', '.join(takes)}"
+    return f"{problem}; {guess}it takes {', '.join(parameters)}"
 
 
-def _holder(config: type, name: str, argument: str) -> str | None:
-    """How to pass a config in which a field, of its own or of one of its parts, is set; None if
-    there is none."""
-    own = {item.name for item in dataclasses.fields(config)}
-    if name in own:
-        return f"{argument}={_changed(config, argument, f'{name}=...')}"
+def _call_that_sets(config: type, field: str, argument: str) -> str | None:
+    """Return the text of an argument that sets a field of a config or of one of its parts.
+
+    Such as "config=TrainConfig(steps=...)"; None if no part of the config has the field.
+    """
+    if field in _field_names(config):
+        return f"{argument}={_changed(config, argument, f'{field}=...')}"
     for part, kind in typing.get_type_hints(config).items():
-        if dataclasses.is_dataclass(kind) and name in {
-            item.name for item in dataclasses.fields(kind)
-        }:
-            inner = f"{part}=replace({argument}.{part}, {name}=...)"
+        if dataclasses.is_dataclass(kind) and field in _field_names(kind):
+            inner = f"{part}=replace({argument}.{part}, {field}=...)"
             return f"{argument}={_changed(config, argument, inner)}"
     return None
 
 
 def _changed(config: type, argument: str, change: str) -> str:
-    """A call that makes the changed config: of its class where nothing else has to be said."""
-    nothing = dataclasses.MISSING
-    needed = any(
-        item.default is nothing and item.default_factory is nothing
+    """Return the text of a call that makes the changed config.
+
+    It is `dataclasses.replace` for a class with required fields, which the caller has set already.
+    """
+    has_required_field = any(
+        item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         for item in dataclasses.fields(config)
     )
-    return (
-        f"dataclasses.replace({argument}, {change})" if needed else f"{config.__name__}({change})"
-    )
+    if has_required_field:
+        return f"dataclasses.replace({argument}, {change})"
+    return f"{config.__name__}({change})"
+
+
+def _field_names(kind: Any) -> list[str]:
+    return [item.name for item in dataclasses.fields(kind)]

@@ -1,10 +1,12 @@
-"""Names of columns of a dataset, which are LeRobot's where it has one. They are data: files hold
-them."""
+"""Names of a dataset's columns, which are LeRobot's where it has one.
+
+They are data: files hold them.
+"""
 
 STATE = "observation.state"
-IMAGES = "observation.images."
+IMAGES = "observation.images."  # a prefix; the camera's name follows
 ACTION = "action"
-EXPERT_ACTION = "expert_action"  # LeRobot trains on every name that begins with "action"
+EXPERT_ACTION = "expert_action"  # not "action.expert": LeRobot trains on all that start with action
 REWARD = "next.reward"
 DONE = "next.done"
 SUCCESS = "next.success"

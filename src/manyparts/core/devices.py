@@ -1,4 +1,4 @@
-"""Which torch device a name means, and with how many threads it computes."""
+"""Torch devices by name, and how many threads torch computes with."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from manyparts.core.host.cores import cores
 
 
 def choose_device(name: str | torch.device, *, process: int | None = None) -> torch.device:
-    """The torch device of that name: "auto" is cuda, else mps, else cpu. process: this one's number
-    among the machine's, to which "cuda" gives a GPU of its own. Raises UserError for a device that
-    is unknown or not there."""
+    """Return the torch device of a name.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", "mps", or "auto": cuda, else mps, else cpu.
+        process: This process's number among those of the machine. "cuda" then means the GPU of that
+            number.
+
+    Raises:
+        UserError: The device is unknown, or the machine has none.
+    """
     name = str(name)
     if name == "auto":
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = _best_device()
     if name == "cuda" and process is not None:
         name = f"cuda:{process}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (
-        RuntimeError,
-        AssertionError,
-    ) as error:  # the latter from a torch that was built without CUDA
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA raises the latter
         raise UserError(
             f"device {name!r} is not there; choices: auto, cpu, cuda, cuda:N, mps"
         ) from error
@@ -42,7 +40,7 @@ def choose_device(name: str | torch.device, *, process: int | None = None) -> to
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """While the block runs, torch computes with so many threads."""
+    """Let torch compute with `count` threads while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -52,14 +50,17 @@ def threads(count: int) -> Iterator[None]:
 
 
 def default_threads() -> int:
-    """How many threads torch computes with where nobody asks for a number: no more than the cores
-    that we may use.
+    """Return torch's number of threads, but no more than the cores that this process may use.
 
-    PyTorch does not look at a container's CPU quota, and more threads than that wait for each
-    other.
+    PyTorch ignores a container's CPU quota, and threads beyond it wait for each other. If
+    OMP_NUM_THREADS is set, torch follows it, and so does this.
     """
-    return (
-        torch.get_num_threads()
-        if os.environ.get("OMP_NUM_THREADS")
-        else min(torch.get_num_threads(), cores())
-    )
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()
+    return min(torch.get_num_threads(), cores())
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,7 +1,6 @@
-"""Names of today, and those they had until November 2026, which stand in files that were written
-before.
+"""Names that changed in November 2026: files with the former names are still read.
 
-What is written carries the name of today. What is read may carry either.
+Files are written with the names of today, and read with either.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ FORMER_NAME = "understudy"
 NAMES = (NAME, FORMER_NAME)
 FORMER_COLUMNS = {"action.expert": "expert_action"}
 
-# Records that stand in files. Configurations and stages are read under either name, and content
-# hashes are taken over the former ones: the keys of stages that are archived, and the hashes in
-# runs, stay what they were. Each table maps what is called so today to what it was called before.
+# Classes and fields that stand in files. Configs and stages are read under either name, and content
+# hashes are taken over the former names, so that the keys of archived stages and the hashes in runs
+# stay the same. Each table maps the name of today to the former one.
 _SEARCH = {
     "std": "deviation",
     "policy_proposals": "advised",
@@ -58,15 +57,20 @@ T = TypeVar("T")
 
 
 def own_entry(values: Mapping[str, Any]) -> Any:
-    """What this project wrote into a file that other programs write, too: the entry under its name
-    of today or its former one. None if there is none."""
-    return next((values[name] for name in NAMES if name in values), None)
+    """Return this project's entry in a file that other programs write, too; None if there is none.
+
+    It stands under the project's name of today or its former one.
+    """
+    for name in NAMES:
+        if name in values:
+            return values[name]
+    return None
 
 
 def columns_of_today(columns: Mapping[str, T]) -> dict[str, T]:
-    """The same values in the same order, each column under its name of today.
+    """Return the same values in the same order, each column under its name of today.
 
-    A dataset that has a column of the new name already keeps the old one as it is.
+    A dataset that already has a column of the new name keeps the old one as it is.
     """
     current = {name: FORMER_COLUMNS.get(name, name) for name in columns}
     return {
@@ -76,36 +80,49 @@ def columns_of_today(columns: Mapping[str, T]) -> dict[str, T]:
 
 
 def former_class(name: str) -> str:
-    """What a class was called in files before; its name if it had no other."""
+    """Return a class's former name in files; its name if that never changed."""
     return FORMER_CLASSES.get(name, name)
 
 
 def former_field(class_name: str, name: str) -> str:
-    """What a field of a class, by its name of today, was called in files before; its name if it had
-    no other."""
+    """Return a field's former name in files; its name if that never changed.
+
+    Args:
+        class_name: The class's name of today.
+        name: The field's name of today.
+    """
     return FORMER_FIELDS.get(class_name, {}).get(name, name)
 
 
 def fields_of_today(class_name: str, values: Mapping[str, T]) -> dict[str, T]:
-    """The same values, each under its field's name of today. class_name: of today."""
+    """Return the same values, each under its field's name of today.
+
+    Args:
+        class_name: The class's name of today.
+        values: Field to value, under former names or those of today.
+    """
     current = {former: name for name, former in FORMER_FIELDS.get(class_name, {}).items()}
     return {current.get(name, name): value for name, value in values.items()}
 
 
 def former_value(class_name: str, field: str, value: T) -> T | str:
-    """What a value of a field was called in files before; the value itself if it had no other
-    name."""
-    names = FORMER_VALUES.get(class_name, {}).get(field, {})
-    return names.get(value, value) if isinstance(value, str) else value
+    """Return a value's former name in files, for fields that hold one of several words.
+
+    Values that were never renamed are returned as they are.
+    """
+    if not isinstance(value, str):
+        return value
+    return FORMER_VALUES.get(class_name, {}).get(field, {}).get(value, value)
 
 
 def value_of_today(class_name: str, field: str, value: T) -> T | str:
-    """The inverse of `former_value`; a name of today is left as it is."""
+    """Invert `former_value`; a name of today is returned as it is."""
+    if not isinstance(value, str):
+        return value
     names = FORMER_VALUES.get(class_name, {}).get(field, {})
-    current = {former: name for name, former in names.items()}
-    return current.get(value, value) if isinstance(value, str) else value
+    return {former: name for name, former in names.items()}.get(value, value)
 
 
 def prompts_of_today(kind: str) -> str:
-    """A kind of prompt by its name of today; any other text as it is."""
+    """Return a kind of prompt by its name of today; any other text as it is."""
     return {former: name for name, former in _PROMPTS.items()}.get(kind, kind)

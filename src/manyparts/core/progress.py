@@ -1,5 +1,4 @@
-"""Progress of long work on stderr: a live bar on a terminal, lines now and then elsewhere, a
-summary at the end."""
+"""Progress of long work on stderr: a live bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -14,29 +13,36 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from manyparts.core.printing import printable, say
 
-SECONDS_BEFORE_LINES = 5.0  # what takes no longer needs no line
+SECONDS_BEFORE_LINES = 5.0  # work that is done sooner prints no line
 SECONDS_BETWEEN_LINES = 30.0
 
 
 class Bar:
-    """What the work reports to: how far it is, with a note such as a rate, and what to say at the
-    end."""
+    """What the work reports its progress to.
+
+    Attributes:
+        summary: A line to print when the work ends well; empty for none.
+    """
 
     def __init__(self, draw: Callable[[int, str], None]) -> None:
         self._draw = draw
         self.summary = ""
 
     def show(self, completed: int, note: str) -> None:
+        """Show how many units are completed, with a note such as a rate."""
         self._draw(completed, note)
 
 
 @contextlib.contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Bar]:
-    """Show how far the work is while the block runs; when it ends well, print `summary` if the
-    block has set one.
+    """Show progress while the block runs, and its summary when the block ends well.
 
     A terminal shows a live bar. A file or a pipe (nohup, CI, a scheduler's log) gets a plain line
     after five seconds and then one every half minute, without control characters.
+
+    Args:
+        description: What the work is, in a few words.
+        total: Number of units, such as steps or episodes.
     """
     with _live_bar(description, total) if shows_a_bar() else _lines(description, total) as draw:
         bar = Bar(draw)
@@ -46,7 +52,10 @@ def progress_bar(description: str, total: int) -> Iterator[Bar]:
 
 
 def shows_a_bar() -> bool:
-    """Whether stderr is a terminal that can move its cursor, whatever variables ask for colours."""
+    """Return whether stderr is a terminal that can move its cursor.
+
+    Variables that ask for colours do not count.
+    """
     try:
         return sys.stderr.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
     except (AttributeError, ValueError):  # there is no stderr, or it is closed

@@ -1,4 +1,4 @@
-"""Where a result comes from: code and versions."""
+"""Where a result comes from: the commit of the code, and versions of packages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ PACKAGES = (NAME, "torch", "numpy", "gymnasium")
 
 
 def package_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions by package name."""
+    """Return the installed version of each package."""
     return {name: metadata.version(name) for name in packages}
 
 
 def code_commit() -> str | None:
-    """The git commit this package runs from, with "+changes" if files differ from it; None outside
-    a checkout."""
+    """Return the git commit that this package runs from; None outside a checkout.
+
+    "+changes" follows if files of the package differ from the commit.
+    """
     home = Path(__file__).parents[1]
     try:
         _git(home, "ls-files", "--error-unmatch", "core/provenance.py")
@@ -33,7 +35,7 @@ def code_commit() -> str | None:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file's content, in hexadecimal."""
+    """Return the sha256 of a file's content, in hexadecimal."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

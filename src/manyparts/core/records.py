@@ -1,7 +1,11 @@
-"""The records that every layer passes to the next: episodes, prompts, batches and losses.
+"""The records that layers pass on: observations, prompts, episodes, batches and losses.
 
-Arrays of an `Episode` are numpy; tensors of a `Batch` and a `Loss` are torch. This module imports
+Arrays of an `Episode` are numpy, tensors of a `Batch` and a `Loss` are torch. This module imports
 neither a simulator nor torch, so that simulator workers stay light.
+
+Letters in shapes: b rows of a batch, t model steps, T environment steps, f images of a prompt,
+k actions of a chunk, a action dimensions, s state dimensions, n visual tokens, d their width,
+c channels, h height, w width.
 """
 
 from __future__ import annotations
@@ -22,55 +26,57 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Observation(TypedDict):
-    """What an environment shows at one step, and what an agent reads.
-
-    images: camera name to uint8 (height, width, 3). state: float32 (state_dimension,), in the
-    simulator's units.
-    """
+    """What an environment shows at one step, and what an agent reads."""
 
     images: dict[str, np.ndarray]
+    """Camera to uint8 (h, w, 3)."""
     state: np.ndarray
+    """float32 (s,), in the simulator's units."""
 
 
 @shown_short
 @dataclass(frozen=True, eq=False)
 class Demonstration:
-    """The task done once before, elsewhere: n observations in their order, and what was done after
-    each.
-
-    images: camera to uint8 (n, h, w, 3). action: float32 (n, k, a) in the contract's units, the
-    first k actions after each of these; None if it was only watched.
-    """
+    """An example of the task: f observations in their order, and the actions after each."""
 
     images: Mapping[str, np.ndarray]
+    """Camera to uint8 (f, h, w, 3)."""
     action: np.ndarray | None = None
+    """float32 (f, k, a) in the contract's units, the first k actions after each observation; None
+    if only images were recorded."""
 
 
 @shown_short
 @dataclass(frozen=True)
 class Prompt:
-    """How an agent is told its task: an instruction, a picture of the goal, a demonstration, or
-    several of these.
+    """What asks an agent for a task: an instruction, a goal image, a demonstration, or several.
 
-    goal: camera to uint8 (h, w, 3). Two prompts are equal if they say the same with the very same
-    pictures.
+    Two prompts are equal if they have the same instruction and the very same image objects.
     """
 
     instruction: str | None = None
+    """Text."""
     goal: Mapping[str, np.ndarray] | None = None
+    """Camera to uint8 (h, w, 3), an image of the solved task."""
     demonstration: Demonstration | None = None
+    """An example of the task."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.instruction, str | None):
             raise UserError(f"prompt's instruction is {self.instruction!r}; expected text")
         if not isinstance(self.goal, Mapping | None):
             raise UserError(
-                f"prompt's goal is a {type(self.goal).__name__}; expected {{camera: uint8 (h, w, 3)}}"
+                f"prompt's goal is a {type(self.goal).__name__}; "
+                "expected {camera: uint8 (h, w, 3)}"
             )
 
     @classmethod
     def of(cls, value: Prompt | str | None) -> Prompt | None:
-        """A prompt, for which its instruction may stand. Raises UserError for anything else."""
+        """Return a prompt as it is, or make one of an instruction.
+
+        Raises:
+            UserError: The value is neither, nor None.
+        """
         if isinstance(value, str):
             return cls(value)
         if value is None or isinstance(value, Prompt):
@@ -82,8 +88,8 @@ class Prompt:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prompt):
             return NotImplemented
-        same_pictures = self.goal is other.goal and self.demonstration is other.demonstration
-        return self.instruction == other.instruction and same_pictures
+        same_images = self.goal is other.goal and self.demonstration is other.demonstration
+        return self.instruction == other.instruction and same_images
 
     def __hash__(self) -> int:
         return hash((self.instruction, id(self.goal), id(self.demonstration)))
@@ -92,18 +98,18 @@ class Prompt:
 @shown_short
 @dataclass(frozen=True)
 class PromptImages:
-    """The pictures in b prompts: the goal's first, then a demonstration's in their order.
-
-    images: camera to uint8 (b, f, c, h, w); empty where `features` stand in for them, (b, f, n, d)
-    a camera. action: (b, f, k, a), in [-1, 1], what was done after each. mask: bool (b, f),
-    pictures that are there. action_mask: bool (b, f), those whose action is told.
-    """
+    """The images in b prompts: the goal's first, then a demonstration's in their order."""
 
     images: Mapping[str, Tensor]
+    """Camera to uint8 (b, f, c, h, w); empty where `features` replace them."""
     features: Mapping[str, Tensor]
+    """Camera to visual tokens (b, f, n, d) of a frozen encoder; empty where `images` are there."""
     action: Tensor
+    """(b, f, k, a), in [-1, 1], the actions after each image."""
     mask: Tensor
+    """bool (b, f), images that are there."""
     action_mask: Tensor
+    """bool (b, f), images with actions."""
 
     def __post_init__(self) -> None:
         b, f = self.mask.shape
@@ -118,31 +124,33 @@ class PromptImages:
         assert all(shape == (b, f) for shape in shapes.values()), (shapes, (b, f))
 
     def to(self, device: Any) -> PromptImages:
-        """The same pictures on another device."""
+        """Return the same images on another device."""
         return _changed(self, lambda tensor: tensor.to(device))
 
 
 @shown_short
 @dataclass(frozen=True)
 class Episode:
-    """One trajectory of T steps. Row t of every array belongs together: observation t, then action
-    t.
-
-    images: camera to uint8 (T, h, w, 3). state: float32 (T, s). action: float32 (T, a), as
-    executed. expert_action: float32 (T, a), what the expert wanted before noise; what imitation
-    learns. reward: float32 (T,), received after action t. success: bool (T,), task solved after
-    action t. task: "suite/task". instruction: the instruction. seed: the environment's reset seed.
-    """
+    """One trajectory of T steps: row t of every array is of observation t and the action after."""
 
     task: str
+    """"suite/task"."""
     instruction: str
+    """The text that asks for the task."""
     seed: int
+    """The environment's reset seed."""
     images: Mapping[str, np.ndarray]
+    """Camera to uint8 (T, h, w, 3)."""
     state: np.ndarray
+    """float32 (T, s)."""
     action: np.ndarray
+    """float32 (T, a), as executed."""
     expert_action: np.ndarray
+    """float32 (T, a), the expert's action before noise, which imitation learns."""
     reward: np.ndarray
+    """float32 (T,), received after action t."""
     success: np.ndarray
+    """bool (T,), whether the task is solved after action t."""
 
     def __post_init__(self) -> None:
         arrays = {
@@ -158,36 +166,43 @@ class Episode:
 @shown_short
 @dataclass(frozen=True)
 class Batch:
-    """Windows of t model steps. One model step is one observation and the chunk of k actions taken
-    after it, so consecutive observations of a window are k environment steps apart (k = 1: every
-    step).
+    """Windows of t model steps.
 
-    images: camera to uint8 (b, t, c, h, w); empty where `features` stand in for them. features:
-    camera to visual tokens (b, t, n, d) of a frozen encoder; empty where images are given. state:
-    (b, t, s), normalised. action: (b, t, k, a), executed, in [-1, 1]; expert_action: the same
-    shape, what imitation learns. reward: (b, t), summed over the chunk. timestep: int64 (b, t),
-    environment step. mask: bool (b, t), real steps. chunk_mask: bool (b, t, k), real actions.
-    state_mask: bool (b, s) and action_mask: bool (b, a), real dimensions. prompt: b prompts; their
-    pictures, where any has one, are in prompt_images. window: int64 (b,), identity in the dataset.
-    embodiment: int64 (b,), whose rows these are by its place in the agent's `EmbodimentSet`, whose
-    slots then name images and features; None where there is but one.
+    A model step is one observation and the chunk of k actions after it, so consecutive observations
+    of a window are k environment steps apart (k = 1: every step).
     """
 
     images: Mapping[str, Tensor]
+    """Camera to uint8 (b, t, c, h, w); empty where `features` replace them."""
     features: Mapping[str, Tensor]
+    """Camera to visual tokens (b, t, n, d) of a frozen encoder; empty where `images` are there."""
     state: Tensor
+    """(b, t, s), normalised."""
     action: Tensor
+    """(b, t, k, a), as executed, in [-1, 1]."""
     expert_action: Tensor
+    """(b, t, k, a), what imitation learns, in [-1, 1]."""
     reward: Tensor
+    """(b, t), summed over the chunk."""
     timestep: Tensor
+    """int64 (b, t), the environment step of the observation."""
     mask: Tensor
+    """bool (b, t), steps that are no padding."""
     chunk_mask: Tensor
+    """bool (b, t, k), actions that are no padding."""
     state_mask: Tensor
+    """bool (b, s), dimensions that the row's embodiment has."""
     action_mask: Tensor
+    """bool (b, a), dimensions that the row's embodiment has."""
     prompt: tuple[Prompt, ...]
+    """b prompts; their images are in `prompt_images`."""
     window: Tensor
+    """int64 (b,), the window's index in the dataset."""
     prompt_images: PromptImages | None = None
+    """The prompts' images; None if no prompt has one."""
     embodiment: Tensor | None = None
+    """int64 (b,), the row's embodiment as its index in the agent's `EmbodimentSet`, whose slots
+    then are the cameras' names; None where there is only one embodiment."""
 
     def __post_init__(self) -> None:
         b, t, k, a = self.action.shape
@@ -217,17 +232,23 @@ class Batch:
         return len(self.window)
 
     def to(self, device: Any, *, non_blocking: bool = False) -> Batch:
-        """The same batch on another device. non_blocking: do not wait for tensors in pinned
-        memory."""
+        """Return the same batch on another device.
+
+        Args:
+            device: The torch device.
+            non_blocking: Do not wait for copies from pinned memory.
+        """
         return _changed(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pinned(self) -> Batch:
-        """The same batch in memory from which a GPU copies while it computes; what is on a GPU
-        stays there."""
+        """Return the same batch in pinned memory, from which a GPU copies while it computes.
+
+        Tensors that are on a GPU stay there.
+        """
         return _changed(self, lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
     def without_first_step(self) -> Batch:
-        """The same windows from their second step on."""
+        """Return the same windows from their second step on."""
         names = ("state", "action", "expert_action", "reward", "timestep", "mask", "chunk_mask")
         later: dict[str, Any] = {name: getattr(self, name)[:, 1:] for name in names}
         for name in ("images", "features"):
@@ -238,15 +259,14 @@ class Batch:
 @shown_short
 @dataclass(frozen=True)
 class Loss:
-    """A loss before averaging, with the mask of the elements that count, or how much each does,
-    both of one shape.
-
-    metrics: scalars to log beside it, already averaged, without gradient.
-    """
+    """A loss before averaging."""
 
     value: Tensor
+    """The loss per element, of any shape."""
     mask: Tensor
+    """Which elements count, or the weight of each, of the same shape."""
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
+    """Scalars to log with the loss, already averaged, without gradient."""
 
     def __post_init__(self) -> None:
         assert self.value.shape == self.mask.shape, (
@@ -255,13 +275,13 @@ class Loss:
         )
 
     def mean(self) -> Tensor:
-        """The average over elements that count; 0 where none does."""
+        """Return the average over elements that count; 0 if none does."""
         weight = self.mask.to(self.value.dtype)
         return (self.value * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _changed(record: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A record with its tensors, and those of the mappings and records in it, changed."""
+    """Apply a function to a record's tensors, also to those in its mappings and records."""
     changed: dict[str, Any] = {}
     for item in fields(record):
         value = getattr(record, item.name)

@@ -1,4 +1,8 @@
-"""Frozen dataclasses to plain JSON values and back, with unions told apart by their class name."""
+"""Dataclasses to JSON values and back, their content hash, and nested mappings as flat ones.
+
+A dataclass is written with its class name under "type", so that a field that allows several
+classes (a union) is read back as the right one.
+"""
 
 from __future__ import annotations
 
@@ -24,50 +28,51 @@ from manyparts.core.naming import (
 
 
 def to_jsonable(value: Any, *, defaults: bool = True, former: bool = False) -> Any:
-    """Plain JSON values of a (nested) dataclass; each dataclass carries its class name under
-    "type".
+    """Convert a (nested) dataclass to plain JSON values.
 
     Args:
-        value: the dataclass, or values that JSON has. defaults: whether fields that have their
-        default value are written too. former: whether classes and fields get the names that they
-        had before, see `naming.FORMER_CLASSES`.
+        value: A dataclass, or mappings, lists, tuples and scalars.
+        defaults: Write fields that have their default value, too.
+        former: Write classes and fields under the names that they had before, see
+            `naming.FORMER_CLASSES`.
+
+    Raises:
+        TypeError: The value holds something that JSON cannot.
     """
-    again = functools.partial(to_jsonable, defaults=defaults, former=former)
+    convert = functools.partial(to_jsonable, defaults=defaults, former=former)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = type(value).__name__
-        held = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-        usual = (
-            {} if defaults else {item.name: _default(item) for item in dataclasses.fields(value)}
-        )
-        written = {name: part for name, part in held.items() if defaults or part != usual[name]}
-        entries = {"type": former_class(kind) if former else kind}
-        if former:
-            return entries | {
-                former_field(kind, name): again(former_value(kind, name, part))
-                for name, part in written.items()
-            }
-        return entries | {name: again(part) for name, part in written.items()}
+        return _dataclass_entries(value, defaults=defaults, former=former)
     if isinstance(value, Mapping):
-        return {str(key): again(item) for key, item in value.items()}
+        return {str(key): convert(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [again(item) for item in value]
+        return [convert(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"cannot write {type(value).__name__} to JSON")
 
 
 def from_jsonable(kind: Any, values: Any) -> Any:
-    """The inverse of `to_jsonable` for a value of type `kind`, a class or a generic.
+    """Read what `to_jsonable` wrote.
 
-    Raises UserError naming a key that does not fit.
+    Args:
+        kind: The type to read: a dataclass, or a generic such as `tuple[int, ...]`.
+        values: JSON values.
+
+    Raises:
+        UserError: A value does not fit the type; the error names its key.
     """
     return _read(kind, values, "config")
 
 
 def require_types(record: Any) -> None:
-    """Raises UserError naming the first field of a dataclass, of those that hold plain values, that
-    has another type than it says: `steps is '3'; expected int`. Numpy's numbers become Python's."""
-    hints = _hints(type(record))
+    """Check that the plain fields of a dataclass have the types that they declare.
+
+    Numbers of numpy are replaced by Python's. Fields that are dataclasses or mappings are skipped.
+
+    Raises:
+        UserError: A field has another type: `steps is '3'; expected int`.
+    """
+    types_by_field = _field_types(type(record))
     for item in dataclasses.fields(record):
         value = getattr(record, item.name)
         if dataclasses.is_dataclass(value) or isinstance(value, Mapping):
@@ -81,21 +86,55 @@ def require_types(record: Any) -> None:
             raise UserError(
                 f"{item.name} is {value!r} of type {type(value).__name__}; expected plain values"
             ) from None
-        _read(hints[item.name], plain, item.name)
+        _read(types_by_field[item.name], plain, item.name)
 
 
 def content_hash(value: Any, *, defaults: bool = True) -> str:
-    """A 16-digit hexadecimal name of a (nested) dataclass or JSON value: equal content, equal name.
+    """Name a (nested) dataclass or JSON value by its content: equal content, equal hash.
 
-    Classes and fields count by their former names, so that a new name for one of them renames no
-    content. defaults: whether fields that have their default value count; without them, a field
-    that comes later, with a default that keeps what was, leaves all names as they are.
+    The hash is taken over the former names of classes and fields, so that renaming one of them
+    changes no hash.
+
+    Args:
+        value: What `to_jsonable` accepts.
+        defaults: Hash fields that have their default value, too. Without them, a new field whose
+            default keeps the behaviour changes no hash.
+
+    Returns:
+        16 hexadecimal digits.
     """
     text = json.dumps(to_jsonable(value, defaults=defaults, former=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one, with dotted keys: {"a": {"b": 1}} becomes {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _dataclass_entries(record: Any, *, defaults: bool, former: bool) -> dict[str, Any]:
+    """Return a dataclass's JSON entries: "type", then its fields in their order."""
+    class_name = type(record).__name__
+    entries: dict[str, Any] = {"type": former_class(class_name) if former else class_name}
+    for item in dataclasses.fields(record):
+        key, value = item.name, getattr(record, item.name)
+        if not defaults and value == _default(item):
+            continue
+        if former:
+            value = former_value(class_name, key, value)
+            key = former_field(class_name, key)
+        entries[key] = to_jsonable(value, defaults=defaults, former=former)
+    return entries
+
+
 def _read(kind: Any, values: Any, where: str) -> Any:
+    """Read a value of a type; `where` is the dotted path to it, for errors."""
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return values
@@ -116,72 +155,65 @@ def _read(kind: Any, values: Any, where: str) -> Any:
         return _read_union(kind.declared_kinds(), values, where)
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, values, where)
+    # JSON writes 1.0 as 1 in some programs. In Python a bool is an int, here it is not.
     if kind is float and isinstance(values, int) and not isinstance(values, bool):
         return float(values)
-    _require(
-        isinstance(values, kind) and (kind is bool or not isinstance(values, bool)),
-        where,
-        values,
-        kind.__name__,
-    )
+    is_of_kind = isinstance(values, kind) and (kind is bool or not isinstance(values, bool))
+    _require(is_of_kind, where, values, kind.__name__)
     return values
 
 
 def _read_union(kinds: tuple[Any, ...], values: Any, where: str) -> Any:
+    """Read a value of one of several types: None, or the dataclass that "type" names."""
     if values is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
     if len(kinds) == 1:
         return _read(kinds[0], values, where)
-    current = {kind.__name__: kind for kind in kinds}
-    named = {former_class(name): kind for name, kind in current.items()} | current
+    kinds_by_name = {kind.__name__: kind for kind in kinds}
+    kinds_by_any_name = {former_class(name): kind for name, kind in kinds_by_name.items()}
+    kinds_by_any_name |= kinds_by_name
     name = values.get("type") if isinstance(values, dict) else None
-    _require(name in named, where, values, " or ".join(current))
-    return _read(named[str(name)], values, where)
+    _require(name in kinds_by_any_name, where, values, " or ".join(kinds_by_name))
+    return _read(kinds_by_any_name[str(name)], values, where)
 
 
 def _read_dataclass(kind: Any, values: Any, where: str) -> Any:
     _require(isinstance(values, dict), where, values, f"a {kind.__name__}")
-    hints = _hints(kind)
-    known = {item.name for item in dataclasses.fields(kind)}
-    name = kind.__name__
-    given = fields_of_today(name, {key: value for key, value in values.items() if key != "type"})
+    class_name = kind.__name__
+    written_as = values.get("type", class_name)
     _require(
-        values.get("type", name) in (name, former_class(name)), where, values.get("type"), name
+        written_as in (class_name, former_class(class_name)), where, values.get("type"), class_name
     )
-    for key in given:
-        _require(
-            key in known,
-            f"{where}.{key}",
-            given[key],
-            f"no such key; known: {', '.join(sorted(known))}",
-        )
-    needed = {item.name for item in dataclasses.fields(kind) if _has_no_default(item)}
-    _require(
-        needed <= given.keys(),
-        where,
-        sorted(given),
-        f"also {', '.join(sorted(needed - given.keys()))}",
+    types_by_field = _field_types(kind)
+    fields_by_name = {item.name: item for item in dataclasses.fields(kind)}
+    entries = fields_of_today(
+        class_name, {key: value for key, value in values.items() if key != "type"}
     )
-    current = {key: value_of_today(name, key, value) for key, value in given.items()}
-    return kind(
-        **{key: _read(hints[key], value, f"{where}.{key}") for key, value in current.items()}
-    )
-
-
-def _has_no_default(item: dataclasses.Field[Any]) -> bool:
-    return _default(item) is dataclasses.MISSING
+    for key in entries:
+        expected = f"no such key; known: {', '.join(sorted(fields_by_name))}"
+        _require(key in fields_by_name, f"{where}.{key}", entries[key], expected)
+    required = {
+        name for name, item in fields_by_name.items() if _default(item) is dataclasses.MISSING
+    }
+    missing = sorted(required - entries.keys())
+    _require(not missing, where, sorted(entries), f"also {', '.join(missing)}")
+    arguments = {}
+    for key, value in entries.items():
+        current = value_of_today(class_name, key, value)
+        arguments[key] = _read(types_by_field[key], current, f"{where}.{key}")
+    return kind(**arguments)
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
-    """What the field is where nothing is said; MISSING where something must be."""
-    return (
-        item.default_factory() if item.default_factory is not dataclasses.MISSING else item.default
-    )
+    """Return a field's default value; `dataclasses.MISSING` if it has none."""
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return item.default
 
 
 @functools.lru_cache(maxsize=256)
-def _hints(kind: Any) -> dict[str, Any]:
+def _field_types(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 

@@ -1,5 +1,4 @@
-"""What an embodiment is to the library: its cameras, state and action contract; and the tasks that
-it is asked for."""
+"""The description of an embodiment: cameras, state, action contract; and a dataset's tasks."""
 
 from __future__ import annotations
 
@@ -12,24 +11,30 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ActionContract:
-    """What an action means: stored with data and checkpoint, compared at train, evaluate and serve.
+    """What an action means.
 
-    low, high: bounds a dimension; the model sees actions scaled from them to [-1, 1].
-    control_rate_hz: actions a second of simulated time. gripper: sign convention, or None without a
-    gripper. choices: names of the actions where one of several is taken, else empty; see
-    `discrete`. measured: nobody wrote down what is allowed, and the bounds are the least and the
-    greatest action of some data.
+    It is stored with data and checkpoints, and compared when an agent is trained, evaluated or
+    served.
     """
 
     representation: str
+    """What the numbers are, such as "velocity", "position" or "discrete"."""
     frame: str
+    """The frame of reference that they are in."""
     names: tuple[str, ...]
+    """One name per action dimension."""
     low: tuple[float, ...]
+    """Lower bound per dimension; the model sees actions scaled from the bounds to [-1, 1]."""
     high: tuple[float, ...]
+    """Upper bound per dimension."""
     control_rate_hz: float
+    """Actions per second of simulated time."""
     gripper: str | None = None
+    """Sign convention of the gripper; None without a gripper."""
     choices: tuple[str, ...] = ()
+    """Names of the actions where one of several is chosen, see `discrete`; else empty."""
     measured: bool = False
+    """Whether the bounds are the min and max of recorded actions, since nobody wrote them down."""
 
     def __post_init__(self) -> None:
         assert len(self.names) == len(self.low) == len(self.high), (self.names, self.low, self.high)
@@ -38,11 +43,11 @@ class ActionContract:
     def discrete(
         cls, choices: tuple[str, ...], *, frame: str, control_rate_hz: float
     ) -> ActionContract:
-        """One of n choices a step, as one number: its index 0 to n - 1.
+        """Describe an action that is one of n choices, as one number: its index 0 to n - 1.
 
-        The bounds are -0.5 and n - 0.5, so that each choice owns a cell of width 1 around its
-        index, [-1, 1] is n equal bins with the choices at their centres, and a uniform number
-        within the bounds is a uniform choice.
+        The bounds are -0.5 and n - 0.5, so that each choice has a cell of width 1 around its index,
+        [-1, 1] is n equal bins with the choices at their centres, and a uniform number within the
+        bounds is a uniform choice.
         """
         low, high = (-0.5,), (len(choices) - 0.5,)
         return cls("discrete", frame, ("choice",), low, high, control_rate_hz, choices=choices)
@@ -54,23 +59,29 @@ class ActionContract:
     def normalise(self, action: np.ndarray) -> np.ndarray:
         """Scale actions (..., a) from [low, high] to [-1, 1], float32."""
         low, high = np.asarray(self.low), np.asarray(self.high)
-        width = np.where(high > low, high - low, 1.0)  # of what may not move, any
+        # A dimension that cannot move has no width; any positive one avoids a division by zero.
+        width = np.where(high > low, high - low, 1.0)
         return (2 * (action - low) / width - 1).astype(np.float32)
 
     def denormalise(self, action: np.ndarray) -> np.ndarray:
-        """Scale actions (..., a) from [-1, 1] to [low, high] and clip to the bounds, float32; a
-        choice is rounded."""
+        """Scale actions (..., a) from [-1, 1] to [low, high], float32.
+
+        Values are clipped to the bounds, and choices are rounded.
+        """
         low, high = np.asarray(self.low), np.asarray(self.high)
         return self.executed(low + (np.clip(action, -1, 1) + 1) / 2 * (high - low))
 
     def executed(self, action: np.ndarray) -> np.ndarray:
-        """The action (..., a) that is carried out, float32: clipped to the bounds; of choices the
-        nearest one."""
+        """Return the actions (..., a) that are carried out, float32.
+
+        They are clipped to the bounds; of choices it is the nearest one.
+        """
         if self.choices:
             return np.clip(np.rint(action), 0, len(self.choices) - 1).astype(np.float32)
         return np.clip(action, self.low, self.high).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON values, which `from_dict` reads."""
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
@@ -78,74 +89,85 @@ class ActionContract:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ActionContract:
-        known: dict[str, Any] = {
+        """Read what `to_dict` wrote."""
+        fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        return cls(**known)
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """One task of a dataset: "suite/task", the instruction that asks for it, other ways to ask used
-    in training."""
+    """One task of a dataset."""
 
     name: str
+    """"suite/task"."""
     instruction: str
+    """The text that asks for the task."""
     paraphrases: tuple[str, ...] = ()
+    """Other texts that ask for it, which training uses, too."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One embodiment: what it is called, what it observes, what it does.
-
-    cameras: name to (height, width) in pixels. state_names: one name a state dimension.
-    goal_camera: that of the cameras which shows the goal, the same picture all through an episode;
-    None where there is none. named: whether somebody wrote the name down. False: `embodiment` is a
-    guess, such as the name of the data's folder, and does not tell two specs apart.
-    """
+    """One embodiment: its name, what it observes, and what it does."""
 
     embodiment: str
+    """The embodiment's name."""
     cameras: Mapping[str, tuple[int, int]]
+    """Camera to (height, width) in pixels."""
     state_names: tuple[str, ...]
+    """One name per state dimension."""
     action: ActionContract
+    """What its actions mean."""
     goal_camera: str | None = None
+    """The camera that shows the goal, the same image throughout an episode; None if there is
+    none."""
     named: bool = True
+    """Whether somebody wrote the name down. If not, `embodiment` is a guess, such as the name of
+    the data's folder, and does not tell two specs apart."""
 
     def __post_init__(self) -> None:
-        if self.goal_camera is not None:  # whose picture stands in for any camera's
-            assert set(self.cameras.values()) == {self.cameras[self.goal_camera]}, (
-                self.goal_camera,
-                self.cameras,
-            )
+        if self.goal_camera is not None:
+            # The goal's image takes the place of any camera's, so all have one size.
+            goal_size = self.cameras[self.goal_camera]
+            assert set(self.cameras.values()) == {goal_size}, (self.goal_camera, self.cameras)
 
     def summary(self) -> str:
-        """The embodiment in a few words: "pointmass, camera top 32x32, 2 state numbers, 2
-        actions"."""
-        cameras = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
-        seen = (
-            f"camera{'s' if len(cameras) > 1 else ''} {', '.join(cameras)}"
-            if cameras
-            else "no camera"
-        )
-        action = self.action
-        acts = f"{len(action.choices)} choices" if action.choices else f"{action.dimension} actions"
-        return f"{self.embodiment}, {seen}, {self.state_dimension} state numbers, {acts}"
+        """Describe the embodiment in a few words.
+
+        Such as "pointmass, camera top 32x32, 2 state numbers, 2 actions".
+        """
+        sizes = [f"{name} {height}x{width}" for name, (height, width) in self.cameras.items()]
+        if sizes:
+            cameras = f"camera{'s' if len(sizes) > 1 else ''} {', '.join(sizes)}"
+        else:
+            cameras = "no camera"
+        if self.action.choices:
+            actions = f"{len(self.action.choices)} choices"
+        else:
+            actions = f"{self.action.dimension} actions"
+        return f"{self.embodiment}, {cameras}, {self.state_dimension} state numbers, {actions}"
 
     @property
     def state_dimension(self) -> int:
         return len(self.state_names)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
+        """Return JSON values, which `from_dict` reads."""
+        values = {
             "embodiment": self.embodiment,
             "cameras": {name: list(size) for name, size in self.cameras.items()},
             "state_names": list(self.state_names),
             "action": self.action.to_dict(),
             "goal_camera": self.goal_camera,
-        } | ({} if self.named else {"named": False})
+        }
+        # Written only where it is False: specs in older files have no such key.
+        return values if self.named else values | {"named": False}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Spec:
+        """Read what `to_dict` wrote."""
         return cls(
             embodiment=values["embodiment"],
             cameras={
@@ -158,23 +180,31 @@ class Spec:
         )
 
     def bounded_as(self, other: Spec) -> Spec:
-        """This spec with the bounds of another's actions where both are but measured: data of one
-        robot, recorded twice, does not reach as far both times."""
-        ours, theirs = self.action, other.action
-        if not (ours.measured and theirs.measured and ours.names == theirs.names):
+        """Return this spec with the other's action bounds, where both bounds are only measured.
+
+        Two recordings of one robot reach to different extremes, which does not make it two robots.
+        """
+        action, reference = self.action, other.action
+        if not (action.measured and reference.measured and action.names == reference.names):
             return self
-        return replace(self, action=replace(ours, low=theirs.low, high=theirs.high))
+        return replace(self, action=replace(action, low=reference.low, high=reference.high))
 
     def called_as(self, other: Spec) -> Spec:
-        """This spec by the other's name."""
+        """Return this spec under the other's name."""
         return replace(self, embodiment=other.embodiment, named=other.named)
 
     def differences(self, other: Spec) -> list[str]:
-        """Each field in which the two specs disagree, as "field: ours, theirs"; empty if they
-        agree. A name that is but a guess agrees with any."""
-        ours, theirs = (replace(each, named=True).to_dict() for each in (self, other))
+        """Return the fields in which two specs differ, as "field: own value, other's value".
+
+        A name that is only a guess agrees with any.
+        """
+        own, others = self._comparable(), other._comparable()
         if not (self.named and other.named):
-            del ours["embodiment"]
-        ours.update({f"action.{key}": value for key, value in ours.pop("action").items()})
-        theirs.update({f"action.{key}": value for key, value in theirs.pop("action").items()})
-        return [f"{key}: {ours[key]}, {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+            del own["embodiment"]
+        return [f"{key}: {own[key]}, {others[key]}" for key in own if own[key] != others[key]]
+
+    def _comparable(self) -> dict[str, Any]:
+        """Return all fields but `named`, those of the action last and each under its own key."""
+        values = replace(self, named=True).to_dict()
+        action = values.pop("action")
+        return values | {f"action.{key}": value for key, value in action.items()}

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import lru_cache
 
+from manyparts.core.printing import first_of
+
 _SHOWN = 3
 # Scripts that put no spaces between words, by their Unicode blocks: each of their characters is a
 # word.
@@ -135,7 +137,5 @@ def _plain(instruction: str) -> str:
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN])) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
+    shown = first_of(map(repr, names), _SHOWN)
     return f"task {shown}" if len(names) == 1 else f"tasks {shown}"

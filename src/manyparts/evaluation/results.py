@@ -14,7 +14,8 @@ import numpy as np
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_NAME, NAME, prompts_of_today
-from manyparts.core.printing import html_table
+from manyparts.core.printing import first_of, html_table
+from manyparts.core.serialisation import flatten
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.statistics import (
@@ -262,7 +263,7 @@ def compare(
     ]
     if not tasks:
         raise UserError(
-            f"no task in common: {_some(result_a.tasks)} against {_some(result_b.tasks)}"
+            f"no task in common: {first_of(result_a.tasks, _NAMED)} against {first_of(result_b.tasks, _NAMED)}"
         )
     values_a = [result_a.values(measure, task) for task in tasks]
     values_b = [result_b.values(measure, task) for task in tasks]
@@ -286,7 +287,7 @@ def provenance_mismatches(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[st
     If one of the two is of a reference, which observes nothing, fields on what is observed do not
     count.
     """
-    flat_a, flat_b = _named_as_today(_flat(a)), _named_as_today(_flat(b))
+    flat_a, flat_b = _named_as_today(flatten(a)), _named_as_today(flatten(b))
     compared = [key for key in sorted(flat_a.keys() | flat_b.keys()) if _is_compared(key)]
     if "agent" in flat_a or "agent" in flat_b:
         compared = [key for key in compared if not _is_observed(key)]
@@ -310,23 +311,6 @@ def _is_compared(key: str) -> bool:
 def _is_observed(key: str) -> bool:
     """Whether a field decides only what an agent sees."""
     return key.startswith("environment.") and key.rpartition(".")[2] in OBSERVED
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _some(tasks: Sequence[str]) -> str:
-    """Up to five tasks by name, and how many more there are."""
-    more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
-    return ", ".join(tasks[:_NAMED]) + more
 
 
 def _restricted(result: Result, tasks: Sequence[str]) -> Result:

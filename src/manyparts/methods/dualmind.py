@@ -1,11 +1,14 @@
-"""DualMind (Wei et al. 2023, arXiv 2307.07909): self-supervised dynamics first, prompted imitation
-second."""
+"""Presets of DualMind (Wei et al. 2023, arXiv 2307.07909).
+
+Phase I learns dynamics without labels, phase II imitates with prompts.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from manyparts.data.sampling.windows import WindowConfig
+from manyparts.methods.facts import PresetFacts
 from manyparts.models.actions import BinnedActionConfig
 from manyparts.models.control_transformer import ControlTransformerConfig
 from manyparts.models.encoders import ConvEncoderConfig, ViTConfig
@@ -28,10 +31,12 @@ _DECODER = (
 
 
 def trained_parts(variant: int, *, layers: int) -> tuple[str, ...]:
-    """Patterns of the parameters that phase II trains, by the paper's variant.
+    """Return patterns of the parameters that phase II trains, by the paper's variant.
 
-    1: prompt, its attention and the head. 2: also the upper half of the blocks. 3: all but the
-    vision encoder. 4: everything (no pattern).
+    Args:
+        variant: 1: the prompt encoder, its attention and the head. 2: also the upper half of the
+            blocks. 3: all but the vision encoder. 4: everything, which is no pattern.
+        layers: The model's number of blocks.
     """
     upper = tuple(f"model.blocks.{index}.*" for index in range(layers // 2, layers))
     variants = {1: _PROMPT, 2: (*_PROMPT, *upper), 3: (*_PROMPT, *_DECODER), 4: ()}
@@ -39,17 +44,17 @@ def trained_parts(variant: int, *, layers: int) -> tuple[str, ...]:
 
 
 def transformer(config: TrainConfig) -> ControlTransformerConfig:
-    """The model of one of this method's configs."""
+    """Return the model of one of this method's configs."""
     assert isinstance(config.model, ControlTransformerConfig), config.model
     return config.model
 
 
 def phase1_laptop() -> TrainConfig:
-    """Phase I for 64 px and two cores: 1 M parameters, a convolutional stem, continuous chunks of
-    four actions.
+    """Phase I at 64 px for two cores: a convolutional stem, continuous chunks of four actions.
 
-    Random shifts are what lets 50 goals a task stand for all (docs/log.md); hindsight control hides
-    all actions from the start, since a few hundred steps are too short for a mask that grows.
+    Images are shifted at random, so that 50 goals per task generalise to others (docs/log.md).
+    Masked hindsight control hides all actions from the first step, since a few hundred steps are
+    too short for a mask that grows.
     """
     return TrainConfig(
         method="dualmind",
@@ -72,11 +77,10 @@ def phase1_laptop() -> TrainConfig:
 
 
 def phase2_laptop() -> TrainConfig:
-    """Phase II for two cores: the vision encoder frozen and its tokens cached, all else trained
-    (variant 3).
+    """Phase II at 64 px for two cores: the vision encoder frozen, all else trained (variant 3).
 
-    The policy sees the present alone: its past tells the expert's direction better than a goal of
-    three pixels does.
+    Visual tokens are cached. The policy attends to the current step only: past steps predict the
+    expert's direction better than a goal of three pixels, so that it would ignore the goal.
     """
     first = phase1_laptop()
     return replace(
@@ -95,17 +99,17 @@ def phase2_laptop() -> TrainConfig:
 
 
 def phase2_prompts_laptop() -> TrainConfig:
-    """Phase II for two cores that learns to be told by instruction, goal image, demonstration, or
-    two of these."""
+    """Phase II for two cores with prompts of instruction, goal image, demonstration, or two."""
     second = phase2_laptop()
-    return replace(
-        second, window=replace(second.window, goal_image=True, demonstration_frames=4), steps=1500
-    )
+    window = replace(second.window, goal_image=True, demonstration_frames=4)
+    return replace(second, window=window, steps=1500)
 
 
 def phase1_metaworld45() -> TrainConfig:
-    """Phase I for the 45 training tasks of Meta-World's ML45 at 64 px on two cores: twice the
-    laptop's parameters."""
+    """Phase I for the 45 training tasks of Meta-World's ML45, at 64 px on two cores.
+
+    Twice the parameters of `phase1_laptop`.
+    """
     laptop = phase1_laptop()
     encoder = ConvEncoderConfig(width=128, layers=((64, 8, 4), (128, 4, 2), (128, 3, 1)))
     return replace(
@@ -120,9 +124,11 @@ def phase1_metaworld45() -> TrainConfig:
 
 
 def phase2_metaworld45() -> TrainConfig:
-    """Phase II for the 45 tasks: everything trained on shifted images (variant 4), since the
-    decoder costs more than the encoder here, and small objects need an encoder that learned what to
-    look for."""
+    """Phase II for the 45 tasks: everything is trained, on shifted images (variant 4).
+
+    The decoder costs more than the encoder here, so that freezing saves little, and small objects
+    need an encoder that learned to see them.
+    """
     first, second = phase1_metaworld45(), phase2_laptop()
     return replace(
         first,
@@ -138,29 +144,35 @@ def phase2_metaworld45() -> TrainConfig:
 
 
 def phase2_prompts_minilm_laptop() -> TrainConfig:
-    """As phase2-prompts-laptop, with instructions read by a frozen MiniLM, which knows words that
-    training never said; it comes with the extra `text`."""
+    """As phase2-prompts-laptop, with instructions read by a frozen MiniLM (the extra `text`).
+
+    It understands words that are not in the training data.
+    """
     second = phase2_prompts_laptop()
     text = PretrainedTextConfig("sentence-transformers/all-MiniLM-L6-v2", max_words=24)
     return replace(second, model=replace(second.model, prompt=PromptConfig(text)))
 
 
 def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
-    """Imitation of a few demonstrations by an agent that has learned: everything is trained but the
-    vision encoder.
+    """Return the config that tunes a trained agent on a few demonstrations.
 
-    run: how the agent was trained. recipe: the phase II whose learning rate and augmentation is
-    used. All demonstrations are trained on, since a few are too few to hold any out.
+    Everything but the vision encoder is trained, on all demonstrations: they are too few to hold
+    some out.
+
+    Args:
+        run: How the agent was trained.
+        recipe: The phase II whose learning rate and augmentation are used.
+        steps: Optimiser steps.
     """
     model = transformer(run)
     parts = trained_parts(3, layers=model.layers)
+    if not model.prompt:
+        parts = tuple(part for part in parts if not part.startswith("model.prompt"))
     return replace(
         run,
         phase="few-shot",
         objectives={"behaviour_cloning": run.objectives["behaviour_cloning"]},
-        train_only=parts
-        if model.prompt
-        else tuple(part for part in parts if not part.startswith("model.prompt")),
+        train_only=parts,
         cache_features=True,
         augmentation=recipe.augmentation,
         new_parameters=(),
@@ -172,45 +184,44 @@ def tuning(run: TrainConfig, recipe: TrainConfig, *, steps: int) -> TrainConfig:
 
 
 def tune_laptop() -> TrainConfig:
-    """Tune an agent of phase2-laptop on about ten demonstrations of a new task, in a minute on two
-    cores."""
+    """Tune an agent of phase2-laptop on about ten demonstrations of a new task, in a minute."""
     second = phase2_laptop()
     return replace(tuning(second, second, steps=150), checkpoint_every_steps=50)
 
 
 def tune_metaworld45() -> TrainConfig:
-    """Tune an agent of phase2-metaworld45, such as manyparts/metaworld45-small, on about ten
-    demonstrations of a new task, in minutes on two cores."""
+    """Tune manyparts/metaworld45-small on about ten demonstrations of a new task, in minutes.
+
+    Or another agent of phase2-metaworld45.
+    """
     second = phase2_metaworld45()
-    return replace(
-        tuning(second, second, steps=300), checkpoint_every_steps=100, log_every_steps=20
-    )
+    config = tuning(second, second, steps=300)
+    return replace(config, checkpoint_every_steps=100, log_every_steps=20)
 
 
 def tune_debug() -> TrainConfig:
-    """Seconds: for tests."""
+    """Train in seconds, for tests."""
     second = phase2_debug()
     return tuning(second, second, steps=10)
 
 
 def phase2_prompts_debug() -> TrainConfig:
-    """Seconds: for tests."""
+    """Train in seconds, for tests."""
     return _debug(phase2_prompts_laptop())
 
 
 def phase1_debug() -> TrainConfig:
-    """Seconds: for tests."""
+    """Train in seconds, for tests."""
     return _debug(phase1_laptop())
 
 
 def phase2_debug() -> TrainConfig:
-    """Seconds: for tests."""
+    """Train in seconds, for tests."""
     return _debug(phase2_laptop())
 
 
 def phase1_base() -> TrainConfig:
-    """The paper's configuration: ViT-B/16 at 224 px, 8 visual tokens, 8 blocks of width 512, 256
-    bins, six steps.
+    """Phase I of the paper: ViT-B/16 at 224 px, 8 visual tokens, 8 blocks of width 512, 256 bins.
 
     Its blocks are compiled, which takes minutes at the start and is meant for GPUs.
     """
@@ -243,8 +254,7 @@ def phase1_base() -> TrainConfig:
 
 
 def phase2_base() -> TrainConfig:
-    """Phase II of the paper: prompt attention, prompt projection and head (variant 1), a frozen
-    CLIP text encoder."""
+    """Phase II of the paper: prompt attention and head are trained (variant 1); CLIP is frozen."""
     first = phase1_base()
     return replace(
         first,
@@ -258,6 +268,7 @@ def phase2_base() -> TrainConfig:
 
 
 def _debug(config: TrainConfig) -> TrainConfig:
+    """Return a config with a tiny model and few steps."""
     model = replace(
         config.model,
         encoder=ConvEncoderConfig(width=32, layers=((16, 8, 8),)),
@@ -276,3 +287,58 @@ def _debug(config: TrainConfig) -> TrainConfig:
         batch_size=8,
         processes=1,
     )
+
+
+# Hours of `laptop` are means over the runs in docs/evidence/dualmind-laptop.tar.xz, in bfloat16;
+# scores, the sizes of `base` and the hours of the prompts stand in README.md, docs/dualmind.md and
+# docs/log.md.
+FACTS = {
+    "phase1-debug": PresetFacts("Phase I in seconds, for tests."),
+    "phase1-laptop": PresetFacts(
+        "Phase I at 64 px for two cores.", parameters=1_492_240, hours=0.033
+    ),
+    "phase1-metaworld45": PresetFacts(
+        "Phase I for the 45 training tasks of Meta-World's ML45.", parameters=2_822_720
+    ),
+    "phase1-base": PresetFacts(
+        "Phase I of the paper, at 224 px, for GPUs.", parameters=147_800_000
+    ),
+    "phase2-debug": PresetFacts("Phase II in seconds, for tests."),
+    "phase2-laptop": PresetFacts(
+        "Phase II at 64 px for two cores, the vision encoder frozen.",
+        parameters=2_201_088,
+        hours=0.035,
+        score="success 0.875 [0.850, 0.908] on unseen goals of six Meta-World tasks",
+    ),
+    "phase2-metaworld45": PresetFacts(
+        "Phase II for the 45 training tasks of Meta-World's ML45.",
+        parameters=2_218_160,
+        score="success 0.893 [0.878, 0.909] on unseen goals of 45 Meta-World tasks",
+    ),
+    "phase2-base": PresetFacts(
+        "Phase II of the paper, at 224 px, for GPUs.", parameters=176_200_000
+    ),
+    "phase2-prompts-debug": PresetFacts(
+        "Phase II with instructions, goal images and demonstrations, in seconds, for tests."
+    ),
+    "phase2-prompts-laptop": PresetFacts(
+        "Phase II with instructions, goal images and demonstrations, for two cores.",
+        parameters=2_204_544,
+        hours=0.075,
+        score="success 0.90 to 0.97, by kind of prompt, on six Meta-World tasks",
+    ),
+    "phase2-prompts-minilm-laptop": PresetFacts(
+        "As phase2-prompts-laptop, with instructions read by a frozen MiniLM."
+    ),
+    "tune-debug": PresetFacts("Tuning in seconds, for tests."),
+    "tune-laptop": PresetFacts(
+        "Tune an agent of phase2-laptop on about ten demonstrations of a new task.",
+        parameters=2_201_088,
+        hours=0.006,
+    ),
+    "tune-metaworld45": PresetFacts(
+        "Tune an agent of phase2-metaworld45 on about ten demonstrations of a new task.",
+        parameters=2_218_160,
+        score="success 0.70 [0.65, 0.75] on the five held-out tasks of ML45",
+    ),
+}

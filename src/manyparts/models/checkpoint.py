@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.atomic import (
     disk_error,
@@ -249,9 +250,7 @@ def _flush_to_disk(folder: Path) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many there are besides."""
-    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return ", ".join(names[:_MAX_NAMES]) + more
+    return first_of(names, _MAX_NAMES)
 
 
 def _first_line(error: BaseException) -> str:

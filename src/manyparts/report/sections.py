@@ -10,6 +10,7 @@ from typing import Any
 
 from manyparts.agents.expert import Noise
 from manyparts.core.naming import own_entry
+from manyparts.core.serialisation import flatten
 from manyparts.evaluation.record import EpisodeRecord
 from manyparts.evaluation.results import Result
 from manyparts.evaluation.statistics import Interval
@@ -186,18 +187,6 @@ def definitions(facts: Mapping[str, Any]) -> str:
         for key, value in facts.items()
     )
     return f"<dl>{items}</dl>"
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= (
-            flatten(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
-    return flat
 
 
 def _task_row(

@@ -1,5 +1,7 @@
-"""Collects a dataset of expert demonstrations with several processes; the same bytes whatever their
-number."""
+"""Record a dataset of expert demonstrations with several processes.
+
+The dataset's bytes do not depend on the number of processes, nor on kills.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,20 @@ from manyparts.core.arguments import explained, path_of, whole
 from manyparts.core.errors import UserError
 from manyparts.core.host.cores import cores
 from manyparts.core.progress import progress_bar
+from manyparts.core.records import Episode
 from manyparts.core.serialisation import to_jsonable
 from manyparts.core.spec import Spec
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.storage.atomic import remove_temporary_files, write_atomically
 from manyparts.core.storage.locked_folder import holds, locked_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset, TaskEntry
 from manyparts.envs import registry
 from manyparts.envs.base import EnvConfig
 from manyparts.rollout.recorded_tries import CollectConfig, RecordedTry, record_try
-from manyparts.rollout.shards import clear_torn, load, staged
+from manyparts.rollout.shards import finished_tries, read_shard
 from manyparts.rollout.workers import Affinity, stream
 
-# An expert is given up when it failed this often, and less than one attempt in five succeeded.
-PATIENT_FAILURES = 20
+# Collection gives up on an expert that failed this often, if less than one try in five succeeded.
+MAX_FAILURES = 20
 
 
 @explained(config=EnvConfig, noise=Noise)
@@ -49,20 +52,34 @@ def collect(
 ) -> EpisodeDataset:
     """Record the first `episodes` successes of each task's expert.
 
-    Each is cut `steps_after_success` steps after its first solved one (None: what the suite has):
-    an agent that saw none of these does not know how to come close, nor how to stay; one that saw
-    many of standing still may do nothing else.
+    Tries at a task are numbered, and try n is a pure function of (seed, task, n). So the dataset
+    depends neither on `workers` nor on kills: finished tries lie in `<output>.partial`, from which
+    the same call continues. Failed tries are counted in `meta/collection.json`.
 
-    Attempts at a task are numbered, and attempt n is a pure function of (seed, task, n), so the
-    dataset depends neither on `workers` (None: one a core) nor on kills: finished attempts wait in
-    `<output>.partial`, from which the same call continues (with `resume=False` it begins anew).
-    Failed attempts are counted in `meta/collection.json`; `keep_failures` keeps those made on the
-    way as episodes too. Raises UserError for unknown tasks or bad values, if `output` exists, if
-    `<output>.partial` was begun with other settings, or if an expert keeps failing.
+    Args:
+        tasks: Names of tasks, or a pattern such as "metaworld/*".
+        episodes: Successes per task.
+        output: The dataset's folder, which must not exist.
+        config: How the tasks are simulated and rendered, or a dict of its fields.
+        noise: The noise that is added to experts' actions; None for the default.
+        seed: The seed that all others are derived from.
+        workers: Processes; None for one per core.
+        images: How images are stored: "png" is lossless, "video" is smaller.
+        keep_failures: Keep failed tries as episodes, too.
+        steps_after_success: Cut each episode so many steps after its first solved one; None for
+            the suite's default. Without such steps an agent learns neither to reach the goal
+            closely nor to stay there. With many it may learn to stand still.
+        resume: Continue from `<output>.partial`; False to start again.
+
+    Raises:
+        UserError: A task is unknown or a value is not allowed, `output` exists, `<output>.partial`
+            has other settings, or an expert keeps failing.
     """
     names = tuple(registry.expand(tasks))
     if not names:
         raise UserError("no tasks to collect; name at least one")
+    if steps_after_success is None:
+        steps_after_success = registry.steps_after_success(names)
     chosen = CollectConfig(
         tasks=names,
         episodes=whole("episodes", episodes),
@@ -71,39 +88,43 @@ def collect(
         noise=noise or Noise(),
         images=images,
         keep_failures=keep_failures,
-        steps_after_success=registry.steps_after_success(names)
-        if steps_after_success is None
-        else steps_after_success,
+        steps_after_success=steps_after_success,
     )
     _check(chosen)
     workers = cores() if workers is None else whole("workers", workers, minimum=1)
     output = path_of(output, "output")
-    staging = output.with_name(f"{output.name}.partial")
+    shards = partial_folder(output)
     manifest = _manifest(chosen)
     if not resume:
-        shutil.rmtree(staging, ignore_errors=True)
-    # both exist where a kill came after the dataset was put in place and before its staging was
-    # removed
-    if output.exists() and not holds(staging, manifest):
+        shutil.rmtree(shards, ignore_errors=True)
+    # Both exist if a kill came after the dataset got its name, and before its shards were removed.
+    if output.exists() and not holds(shards, manifest):
         raise UserError(f"{output} exists; choose another output")
     if not output.exists():
         _require_one_embodiment_of_all(chosen)
-    with locked_folder(staging, manifest):
-        clear_torn(staging)
+    with locked_folder(shards, manifest):
+        remove_temporary_files(shards)
         if not output.exists():
-            ledgers = {task: Ledger(staged(staging, task)) for task in chosen.tasks}
-            _record_tries(chosen, staging, ledgers, workers)
-            _assemble(chosen, staging, ledgers).rename(output)
-    shutil.rmtree(staging, ignore_errors=True)
+            ledgers = {task: Ledger(finished_tries(shards, task)) for task in chosen.tasks}
+            _record_tries(chosen, shards, ledgers, workers)
+            _assemble(chosen, shards, ledgers).rename(output)
+    shutil.rmtree(shards, ignore_errors=True)
     return EpisodeDataset.open(output)
+
+
+def partial_folder(output: Path) -> Path:
+    """Return the folder of the shards of a dataset that is not finished."""
+    return output.with_name(f"{output.name}.partial")
 
 
 @dataclass
 class Ledger:
-    """The attempts at one task: finished ones with their success, and those that are running."""
+    """The tries at one task."""
 
     finished: dict[int, bool]
+    """Number of each finished try to whether it succeeded."""
     running: set[int] = field(default_factory=set)
+    """Numbers of the tries that are running."""
 
     @property
     def successes(self) -> int:
@@ -114,32 +135,29 @@ class Ledger:
         return len(self.finished) - self.successes
 
     def missing(self, episodes: int) -> int:
-        """How many more attempts must be made for sure, if all that are running succeed.
+        """Return how many more tries are needed if all that are running succeed.
 
-        Attempts start in order and only while this is positive, so none is made that would not be
-        needed.
+        Tries start in order and only while this is positive, so that none is made in vain.
         """
         return max(episodes - self.successes - len(self.running), 0)
 
     def start_next(self) -> int:
-        """Take the lowest number that is neither finished nor running."""
-        number = next(
-            n for n in range(len(self.finished) + len(self.running) + 1) if not self._is_taken(n)
-        )
+        """Return the lowest number that is neither finished nor running, which now runs."""
+        number = 0
+        while number in self.finished or number in self.running:
+            number += 1
         self.running.add(number)
         return number
 
     def finish(self, number: int, success: bool) -> None:
+        """Move a try from the running to the finished ones."""
         self.running.discard(number)
         self.finished[number] = success
-
-    def _is_taken(self, number: int) -> bool:
-        return number in self.finished or number in self.running
 
 
 def _check(config: CollectConfig) -> None:
     if config.episodes < 1:
-        raise UserError(f"{config.episodes} episodes a task; at least 1 is needed")
+        raise UserError(f"episodes is {config.episodes}; expected at least 1 per task")
     whole("steps_after_success", config.steps_after_success, minimum=0)
     if config.images not in ("png", "video"):
         raise UserError(f"images is {config.images!r}; choose png or video")
@@ -155,9 +173,12 @@ def _check(config: CollectConfig) -> None:
 
 
 def _require_one_embodiment_of_all(config: CollectConfig) -> None:
-    """See `_require_one_embodiment`; before anything is recorded."""
-    first, tasks = None, registry.one_task_per_embodiment(config.tasks)
-    for task in tasks if len(tasks) > 1 else ():
+    """Do as `_require_one_embodiment`, before anything is recorded."""
+    tasks = registry.one_task_per_embodiment(config.tasks)
+    if len(tasks) == 1:
+        return
+    first = None
+    for task in tasks:
         with closing(registry.make(task, config.environment)) as env:
             first = first or env.embodiment_spec
             _require_one_embodiment(first, env.embodiment_spec, task)
@@ -170,35 +191,36 @@ def _manifest(config: CollectConfig) -> dict[str, Any]:
 
 
 def _record_tries(
-    config: CollectConfig, staging: Path, ledgers: dict[str, Ledger], workers: int
+    config: CollectConfig, shards: Path, ledgers: dict[str, Ledger], workers: int
 ) -> None:
+    """Make tries until every task has its successes."""
     affinity = Affinity()
 
     def next_try(worker: int) -> RecordedTry | None:
-        task = affinity.choose(
-            worker, {name: ledger.missing(config.episodes) for name, ledger in ledgers.items()}
-        )
-        return (
-            None if task is None else RecordedTry(task, ledgers[task].start_next(), config, staging)
-        )
+        remaining = {name: ledger.missing(config.episodes) for name, ledger in ledgers.items()}
+        task = affinity.choose(worker, remaining)
+        if task is None:
+            return None
+        return RecordedTry(task, ledgers[task].start_next(), config, shards)
 
-    seconds, frames, spec = time.monotonic(), 0, None
+    start, frames, spec = time.monotonic(), 0, None
     with (
         progress_bar("collecting", config.episodes * len(config.tasks)) as bar,
-        closing(stream(record_try, next_try, workers=workers)) as attempts,
+        closing(stream(record_try, next_try, workers=workers)) as outcomes,
     ):
-        for attempt, outcome in attempts:
-            ledger = ledgers[attempt.task]
-            ledger.finish(attempt.number, outcome.success)
+        for job, outcome in outcomes:
+            ledger = ledgers[job.task]
+            ledger.finish(job.number, outcome.success)
             spec = spec or outcome.spec
-            _require_one_embodiment(spec, outcome.spec, attempt.task)
-            _require_progress(attempt.task, ledger)
-            frames += outcome.frames if outcome.success or config.keep_failures else 0
-            rate = frames / (time.monotonic() - seconds)
+            _require_one_embodiment(spec, outcome.spec, job.task)
+            _require_progress(job.task, ledger)
+            if outcome.success or config.keep_failures:
+                frames += outcome.frames
+            seconds = time.monotonic() - start
             failures = sum(ledger.failures for ledger in ledgers.values())
-            note = f"{rate:.0f} frames/s, {failures} attempts failed"
+            note = f"{frames / seconds:.0f} frames/s, {failures} tries failed"
             bar.show(sum(ledger.successes for ledger in ledgers.values()), note)
-            bar.summary = f"recorded {frames} frames in {time.monotonic() - seconds:.0f} s: {note}"
+            bar.summary = f"recorded {frames} frames in {seconds:.0f} s: {note}"
 
 
 def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
@@ -206,30 +228,33 @@ def _require_one_embodiment(first: Spec, other: Spec, task: str) -> None:
         if first.embodiment != other.embodiment:
             different = [f"{first.embodiment}, {other.embodiment}"]
         raise UserError(
-            f"{task} has another embodiment than the tasks before it ({'; '.join(different)}); choices: a dataset for "
-            "each, which training can mix, or for walkers of one kind --state shared"
+            f"{task} has another embodiment than the tasks before it ({'; '.join(different)}); "
+            "choices: a dataset for each, which training can mix, or for walkers of one kind "
+            "--state shared"
         )
 
 
 def _require_progress(task: str, ledger: Ledger) -> None:
-    if ledger.failures >= PATIENT_FAILURES + 4 * ledger.successes:
+    if ledger.failures >= MAX_FAILURES + 4 * ledger.successes:
         raise UserError(
-            f"the expert of {task} failed {ledger.failures} of {len(ledger.finished)} attempts; gave up"
+            f"the expert of {task} failed {ledger.failures} of {len(ledger.finished)} tries; "
+            "gave up: leave the task out, or give it more time with --max-steps"
         )
 
 
-def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) -> Path:
-    """The dataset of all staged attempts to be kept, tasks in the order asked for, attempts in
+def _assemble(config: CollectConfig, shards: Path, ledgers: dict[str, Ledger]) -> Path:
+    """Write the dataset of all shards to be kept: tasks in the order of the config, then tries in
     theirs."""
-    path = staging / "dataset"
+    path = shards / "dataset"
     shutil.rmtree(path, ignore_errors=True)
-    kept = [(task, number) for task in config.tasks for number in _kept(config, ledgers[task])]
+    kept: list[tuple[str, int]] = []
+    for task in config.tasks:
+        kept += [(task, number) for number in _kept(config, ledgers[task])]
 
-    def read(task: str, number: int) -> tuple[Any, Spec]:
-        return load(staging, task, number, success=ledgers[task].finished[number])
+    def read(task: str, number: int) -> tuple[Episode, Spec]:
+        return read_shard(shards, task, number, success=ledgers[task].finished[number])
 
-    spec = read(*kept[0])[1]
-    environment = to_jsonable(config.environment)
+    _, spec = read(*kept[0])
     with (
         progress_bar("writing", len(kept)) as bar,
         DatasetWriter(
@@ -237,21 +262,21 @@ def _assemble(config: CollectConfig, staging: Path, ledgers: dict[str, Ledger]) 
             spec,
             fps=spec.action.control_rate_hz,
             tasks=[_entry(task) for task in config.tasks],
-            environment=environment,
+            environment=to_jsonable(config.environment),
             images=config.images,
         ) as writer,
     ):
-        for count, (task, number) in enumerate(kept):
-            episode, other = read(task, number)
-            _require_one_embodiment(spec, other, task)
+        for count, (task, number) in enumerate(kept, start=1):
+            episode, episode_spec = read(task, number)
+            _require_one_embodiment(spec, episode_spec, task)
             writer.add(episode)
-            bar.show(count + 1, "")
-    attempts = {
+            bar.show(count, "")
+    counts = {
         task: {"attempts": len(ledger.finished), "failures": ledger.failures}
         for task, ledger in ledgers.items()
     }
-    described = _manifest(config) | {"attempts": attempts}
-    write_atomically(path / "meta" / "collection.json", json.dumps(described, indent=1).encode())
+    description = _manifest(config) | {"attempts": counts}
+    write_atomically(path / "meta" / "collection.json", json.dumps(description, indent=1).encode())
     return path
 
 

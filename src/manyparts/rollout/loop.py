@@ -1,4 +1,4 @@
-"""The one loop in which an agent meets an environment."""
+"""The one loop in which an agent acts in an environment."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ from manyparts.envs.base import Environment
 
 @dataclass(frozen=True)
 class Step:
-    """What happened in one step: the observation (None if nobody asked), then the action, then what
-    came of it.
-
-    carry: the agent's memory after acting. action: float32 (a,), as executed. success: solved after
-    the action.
-    """
+    """One step of an episode: the observation, the action, and its result."""
 
     index: int
+    """The step's number, from 0."""
     observation: Observation | None
+    """The observation before the action; None if nobody asked for it."""
     carry: Any
+    """The agent's memory after acting."""
     action: np.ndarray
+    """float32 (a,), as executed."""
     reward: float
+    """The reward for the action."""
     success: bool
+    """Whether the task is solved after the action."""
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """One episode's outcome. length: steps taken; first_success: index of the first solved step,
-    None if never.
-
-    return_: the sum of rewards. success_any, success_last: solved after any step, after the last
-    step. metrics: the suite's own measures at the end, by name.
-    """
+    """One episode's outcome."""
 
     task: str
+    """"suite/task"."""
     seed: int
+    """The environment's reset seed."""
     success_any: bool
+    """Whether the task was solved after any step."""
     success_last: bool
+    """Whether the task was solved after the last step."""
     return_: float
+    """The sum of rewards."""
     length: int
+    """Steps taken."""
     first_success: int | None
+    """The number of the first step after which the task was solved; None if there is none."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """The suite's own measures at the end, by name."""
 
 
 def rollout(
@@ -61,20 +65,28 @@ def rollout(
     observed: Container[int] = (),
     steps_after_success: int | None = None,
 ) -> EpisodeResult:
-    """Run one episode from `env.begin(seed)` until termination, truncation, or `max_steps` (None:
-    the env's own).
+    """Run one episode until it terminates, is truncated, or has `max_steps` steps.
 
-    prompt: a plain instruction will do. An observation is rendered only when the agent needs it,
-    and at the steps `observed`. `on_step` is called after every step, before the next one begins.
-    `steps_after_success` ends the episode so many steps after its first solved one; None: it runs
-    to its end.
+    Args:
+        env: The environment.
+        agent: What acts in it.
+        seed: The reset seed.
+        prompt: The prompt, or an instruction as text; None for agents that need none.
+        explore: Whether the agent samples or adds noise, rather than acts at its best.
+        max_steps: The longest episode in steps; None or more than the environment's own: that.
+        on_step: Called after every step, before the next one.
+        observed: Steps at which the environment is observed, even if the agent does not need it.
+            Rendering is slow, so other steps are not observed.
+        steps_after_success: End the episode so many steps after its first solved one; None: do
+            not.
     """
     prompt = Prompt.of(prompt)
     limit = env.max_steps if max_steps is None else min(max_steps, env.max_steps)
     env.begin(seed)
     carry, return_, success, first_success, index = None, 0.0, False, None, -1
     for index in range(limit):
-        observation = env.observe() if index in observed or agent.needs_observation(carry) else None
+        is_observed = index in observed or agent.needs_observation(carry)
+        observation = env.observe() if is_observed else None
         action, carry = agent.act(carry, observation, prompt, explore=explore)
         reward, terminated, truncated, info = env.advance(action)
         return_ += float(reward)
@@ -83,15 +95,21 @@ def rollout(
             first_success = index
         if on_step is not None:
             on_step(Step(index, observation, carry, action, float(reward), success))
-        if terminated or truncated or _lasted(index, first_success, steps_after_success):
+        if terminated or truncated or _is_long_solved(index, first_success, steps_after_success):
             break
-    solved = first_success is not None
     return EpisodeResult(
-        env.task, seed, solved, success, return_, index + 1, first_success, env.metrics()
+        task=env.task,
+        seed=seed,
+        success_any=first_success is not None,
+        success_last=success,
+        return_=return_,
+        length=index + 1,
+        first_success=first_success,
+        metrics=env.metrics(),
     )
 
 
-def _lasted(index: int, first_success: int | None, steps_after_success: int | None) -> bool:
+def _is_long_solved(index: int, first_success: int | None, steps_after_success: int | None) -> bool:
     if first_success is None or steps_after_success is None:
         return False
     return index >= first_success + steps_after_success

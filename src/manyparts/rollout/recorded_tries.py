@@ -1,11 +1,12 @@
-"""One attempt of an expert at a task, recorded and staged: what a collecting worker does."""
+"""Recorded tries: one try of an expert at a task, written as a shard. It is a collecting worker's
+job."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -17,108 +18,127 @@ from manyparts.envs.base import EnvConfig, Environment
 from manyparts.envs.registry import instructions
 from manyparts.rollout.environments import environment
 from manyparts.rollout.loop import EpisodeResult, Step, rollout
-from manyparts.rollout.shards import stage
+from manyparts.rollout.shards import write_shard
 
-# An attempt unsolved after this many steps may well fail: the rest is simulated first, and rendered
-# if it succeeds.
-PATIENT_STEPS = 100
+# A try that is unsolved after this many steps is likely to fail. Its later steps are simulated
+# without rendering, and rendered in a second run if it succeeds.
+RENDERED_STEPS = 100
 
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """What decides every byte of a collected dataset. episodes: successes kept of each task.
-
-    images: "png" or "video". keep_failures: keep the attempts that failed on the way to those
-    successes as well. steps_after_success: steps recorded after the first solved one.
-    """
+    """What decides every byte of a collected dataset."""
 
     tasks: tuple[str, ...]
+    """Names of tasks, each "suite/task"."""
     episodes: int
+    """Successes recorded per task."""
     seed: int
+    """The seed that all others are derived from."""
     environment: EnvConfig
+    """How the tasks are simulated and rendered."""
     noise: Noise
+    """The noise that is added to the experts' actions."""
     images: Literal["png", "video"]
+    """How images are stored: "png" is lossless, "video" is smaller."""
     keep_failures: bool
+    """Whether failed tries are episodes of the dataset, too."""
     steps_after_success: int
+    """Steps recorded after the first solved one."""
 
 
 @dataclass(frozen=True)
 class RecordedTry:
-    """RecordedTry `number` (0, 1, ...) at a task, to be staged under `staging`."""
+    """One try of an expert at a task, which is recorded as a shard."""
 
     task: str
+    """"suite/task"."""
     number: int
+    """Its number among the tries at this task, from 0."""
     config: CollectConfig
-    staging: Path
+    """How it is made."""
+    shards: Path
+    """The folder of the shards."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt: frames is its length in steps, spec the embodiment it was made
-    with."""
+    """How a try ended."""
 
     success: bool
+    """Whether the task was solved."""
     frames: int
+    """Its length in steps."""
     spec: Spec
+    """The embodiment that it was made with."""
 
 
-def record_try(attempt: RecordedTry) -> Outcome:
-    """Make one attempt and stage it: a pure function of (config.seed, task, number), whichever
-    process runs it."""
-    config = attempt.config
-    env = environment(attempt.task, config.environment, "train")
-    episode, result = record(env, attempt)
+def record_try(job: RecordedTry) -> Outcome:
+    """Make one try and write its shard.
+
+    A pure function of (config, task, number), whichever process runs it.
+    """
+    env = environment(job.task, job.config.environment, "train")
+    episode, result = _record(env, job)
     success, spec = result.success_any, env.embodiment_spec
-    stage(
-        attempt.staging, attempt.task, attempt.number, success=success, episode=episode, spec=spec
-    )
+    write_shard(job.shards, job.task, job.number, success=success, episode=episode, spec=spec)
     return Outcome(success, result.length, spec)
 
 
-def record(env: Environment, attempt: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
-    """The recorded episode, cut soon after its first success, and its outcome; None for a failure
-    not to be kept."""
-    config = attempt.config
-    seed = derive_seed("collect", config.seed, attempt.task, attempt.number)
-    noisy = is_noisy(attempt.number, config.noise.fraction)
-    agent = ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
-
-    def run(observed: range) -> tuple[list[Step], EpisodeResult]:
-        steps: list[Step] = []
-        options: dict[str, Any] = {"observed": observed, "on_step": steps.append}
-        after = config.steps_after_success
-        return steps, rollout(
-            env, agent, seed=seed, prompt=None, explore=noisy, steps_after_success=after, **options
-        )
-
-    patience = env.max_steps if config.keep_failures else PATIENT_STEPS + config.steps_after_success
-    steps, result = run(range(patience))
-    if result.success_any and result.length > patience:
-        again, same = run(range(patience, env.max_steps))
-        assert same == result, (same, result)
-        steps[patience:] = again[patience:]
-    kept = result.success_any or config.keep_failures
-    return (_episode(attempt.task, seed, steps) if kept else None), result
-
-
 def is_noisy(number: int, fraction: float) -> bool:
-    """Whether attempt `number` is a noisy one: `fraction` of them are, evenly spread."""
+    """Return whether a try is a noisy one: `fraction` of the numbers are, evenly spread."""
     return math.floor((number + 1) * fraction) > math.floor(number * fraction)
 
 
+def _record(env: Environment, job: RecordedTry) -> tuple[Episode | None, EpisodeResult]:
+    """Return the recorded episode (None for a failure that is not kept), and its outcome."""
+    config = job.config
+    seed = derive_seed("collect", config.seed, job.task, job.number)
+    noisy = is_noisy(job.number, config.noise.fraction)
+    agent = ExpertAgent(env, config.noise, seed=derive_seed("noise", seed))
+
+    def run(observed: range) -> tuple[list[Step], EpisodeResult]:
+        """Run the episode, with observations only at the steps `observed`."""
+        steps: list[Step] = []
+        result = rollout(
+            env,
+            agent,
+            seed=seed,
+            prompt=None,
+            explore=noisy,
+            observed=observed,
+            on_step=steps.append,
+            steps_after_success=config.steps_after_success,
+        )
+        return steps, result
+
+    if config.keep_failures:
+        rendered = env.max_steps
+    else:
+        rendered = RENDERED_STEPS + config.steps_after_success
+    steps, result = run(range(rendered))
+    if result.success_any and result.length > rendered:
+        # A late success: the same episode again, now with observations of the steps that lack them.
+        later_steps, same_result = run(range(rendered, env.max_steps))
+        assert same_result == result, (same_result, result)
+        steps[rendered:] = later_steps[rendered:]
+    if not result.success_any and not config.keep_failures:
+        return None, result
+    return _episode(job.task, seed, steps), result
+
+
 def _episode(task: str, seed: int, steps: list[Step]) -> Episode:
-    observations = [step.observation for step in steps]
-    first = observations[0]
-    assert first is not None
+    observations = [step.observation for step in steps if step.observation is not None]
+    cameras = observations[0]["images"]
     return Episode(
         task=task,
         instruction=instructions(task).instruction,
         seed=seed,
         images={
-            name: np.stack([o["images"][name] for o in observations if o is not None])
-            for name in first["images"]
+            camera: np.stack([observation["images"][camera] for observation in observations])
+            for camera in cameras
         },
-        state=np.stack([o["state"] for o in observations if o is not None]),
+        state=np.stack([observation["state"] for observation in observations]),
         action=np.stack([step.action for step in steps]),
         expert_action=np.stack([step.carry.expert_action for step in steps]),
         reward=np.array([step.reward for step in steps], np.float32),

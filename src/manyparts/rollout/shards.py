@@ -1,5 +1,9 @@
-"""Finished attempts on disk before they become a dataset, so that a kill loses only what was under
-way."""
+"""Shards: finished tries on disk before they become a dataset, so that a kill loses only the
+running ones.
+
+A shard is one file, `FOLDER/<suite>_<task>/<number>-<success|failure>.npz`. That of a failure that
+is not kept is empty: its name counts the try.
+"""
 
 from __future__ import annotations
 
@@ -13,53 +17,61 @@ from manyparts.core.records import Episode
 from manyparts.core.spec import Spec
 from manyparts.core.storage.atomic import write_atomically
 
-_RECORDED = ("state", "action", "expert_action", "reward", "success")
+_ARRAYS = ("state", "action", "expert_action", "reward", "success")
+_IMAGES = "images/"  # before a camera's name
 
 
-def stage(
+def write_shard(
     folder: Path, task: str, number: int, *, success: bool, episode: Episode | None, spec: Spec
 ) -> None:
-    """Record an attempt's outcome, all of it or nothing. episode: None for a failure that is not
-    kept."""
+    """Write a try's outcome, the whole file or none.
+
+    Args:
+        folder: Where the shards of all tasks lie.
+        task: "suite/task".
+        number: The try's number among those of its task.
+        success: Whether the task was solved.
+        episode: What was recorded; None for a failure that is not kept.
+        spec: The embodiment that it was recorded with.
+    """
     content = io.BytesIO()
     if episode is not None:
-        images = {f"images/{name}": frames for name, frames in episode.images.items()}
-        arrays = {name: getattr(episode, name) for name in _RECORDED}
-        described = {
+        images = {f"{_IMAGES}{name}": frames for name, frames in episode.images.items()}
+        arrays = {name: getattr(episode, name) for name in _ARRAYS}
+        # The keys "sentence" and "interface" are those of version 0.1, which wrote such files, too.
+        texts = {
             "seed": episode.seed,
             "sentence": episode.instruction,
             "interface": json.dumps(spec.to_dict()),
         }
-        np.savez(content, **described, **images, **arrays)
+        np.savez(content, **texts, **images, **arrays)
     path = _path(folder, task, number, success)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getbuffer())
 
 
-def staged(folder: Path, task: str) -> dict[int, bool]:
-    """Every attempt at a task that was finished: its number, and whether it succeeded."""
+def finished_tries(folder: Path, task: str) -> dict[int, bool]:
+    """Return every finished try at a task: its number, and whether it succeeded."""
     names = [path.stem.split("-") for path in (folder / _folder_name(task)).glob("*.npz")]
     return {int(number): outcome == "success" for number, outcome in sorted(names)}
 
 
-def load(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episode, Spec]:
-    """A staged attempt and the embodiment it was made with."""
+def read_shard(folder: Path, task: str, number: int, *, success: bool) -> tuple[Episode, Spec]:
+    """Return a try that was kept, and the embodiment that it was recorded with."""
     with np.load(_path(folder, task, number, success), allow_pickle=False) as file:
         images = {
-            name.removeprefix("images/"): file[name]
+            name.removeprefix(_IMAGES): file[name]
             for name in file.files
-            if name.startswith("images/")
+            if name.startswith(_IMAGES)
         }
-        arrays = {name: file[name] for name in _RECORDED}
-        described = {"task": task, "instruction": str(file["sentence"]), "seed": int(file["seed"])}
-        spec = Spec.from_dict(json.loads(str(file["interface"])))
-        return Episode(images=images, **described, **arrays), spec
-
-
-def clear_torn(folder: Path) -> None:
-    """Remove what a kill left half written."""
-    for torn in folder.glob("*/*.tmp-*"):
-        torn.unlink(missing_ok=True)
+        episode = Episode(
+            task=task,
+            instruction=str(file["sentence"]),
+            seed=int(file["seed"]),
+            images=images,
+            **{name: file[name] for name in _ARRAYS},
+        )
+        return episode, Spec.from_dict(json.loads(str(file["interface"])))
 
 
 def _path(folder: Path, task: str, number: int, success: bool) -> Path:

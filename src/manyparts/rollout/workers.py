@@ -1,5 +1,7 @@
-"""Jobs run in worker processes: results as they come, and no worker outlives the process that
-started it."""
+"""Jobs in worker processes, with results as they come.
+
+No worker outlives the process that started it.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,11 @@ from manyparts.core.host.processes import ending
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# One thread each: workers already share the cores among themselves. LP_NUM_THREADS is the software
+# Set to 1 for workers, which share the cores among themselves. LP_NUM_THREADS is the software
 # renderer's.
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS")
 
-
-_JOB_TEXT = 120  # characters of a job that an error shows
+_MAX_JOB_CHARACTERS = 120  # characters of a job that an error shows
 
 
 class WorkerError(RuntimeError):
@@ -36,29 +37,38 @@ class WorkerError(RuntimeError):
 
 
 class LostWorkerError(WorkerError, UserError):
-    """A worker process died in the middle of its work: killed, out of memory, or by a broken
-    driver."""
+    """A worker process died at work: killed, out of memory, or by a broken driver."""
 
 
 def stream(
     function: Callable[[Job], Result], next_job: Callable[[int], Job | None], *, workers: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """Yield each job with its result as it ends. Close the iterator (`contextlib.closing`) to stop
-    the workers.
+    """Yield each job with its result when it ends.
 
-    function: importable by name; it runs in fresh processes that do not run the caller's main
-    script again. next_job(worker) is asked whenever that worker is free: a job, or None for nothing
-    to do at this moment. The stream ends when no job runs and none is offered. Raises UserError as
-    raised by `function`, LostWorkerError if a worker died, else WorkerError.
+    Close the iterator (`contextlib.closing`) to stop the workers. It ends when no job runs and none
+    is offered.
+
+    Args:
+        function: Runs a job. It must be importable by name, and runs in fresh processes that do not
+            run the caller's main script again.
+        next_job: Called with a worker's index when that worker is free; returns a job, or None if
+            there is none at this moment.
+        workers: How many processes, at most.
+
+    Raises:
+        UserError: `function` raised it.
+        LostWorkerError: A worker died.
+        WorkerError: `function` raised something else.
     """
     if workers < 1:
-        raise UserError(f"{workers} workers; at least 1 is needed")
-    pool: dict[int, _Worker] = {}
+        raise UserError(f"workers is {workers}; expected at least 1")
+    pool: dict[int, _Worker] = {}  # by index; a worker starts with its first job
     busy: dict[Connection, tuple[int, Job]] = {}
     finished = False
     try:
         while True:
-            for index in sorted(set(range(workers)) - {index for index, _ in busy.values()}):
+            free = set(range(workers)) - {index for index, _ in busy.values()}
+            for index in sorted(free):
                 if (job := next_job(index)) is not None:
                     if index not in pool:
                         pool[index] = _Worker(index, function)
@@ -77,22 +87,26 @@ def stream(
 
 
 class Affinity:
-    """Gives each worker a task of its own for as long as there is work, so that it builds few
-    simulators."""
+    """Give each worker a task of its own while there is work, so that it builds few simulators."""
 
     def __init__(self) -> None:
         self._current: dict[int, str] = {}
 
     def choose(self, worker: int, remaining: Mapping[str, int]) -> str | None:
-        """The task `worker` does next, given the number of jobs left of each; None if none is
-        left."""
+        """Return the worker's next task; None if no job is left.
+
+        Args:
+            worker: The worker's index.
+            remaining: Task to the number of its jobs that are left.
+        """
         remaining = {task: count for task, count in remaining.items() if count > 0}
         if not remaining:
             return None
         if self._current.get(worker) not in remaining:
-            taken = {task for other, task in self._current.items() if other != worker}
+            others = {task for other, task in self._current.items() if other != worker}
+            # A task that no other worker does; of several, the one with the most jobs.
             self._current[worker] = max(
-                remaining, key=lambda task: (task not in taken, remaining[task])
+                remaining, key=lambda task: (task not in others, remaining[task])
             )
         return self._current[worker]
 
@@ -102,34 +116,33 @@ class _Worker:
 
     def __init__(self, index: int, function: Callable[[Any], Any]) -> None:
         self.index = index
-        ours, theirs = socket.socketpair()
-        self.connection = Connection(ours.detach())
-        environment = (
-            os.environ | dict.fromkeys(ONE_THREAD, "1") | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        )
+        own_end, worker_end = socket.socketpair()
+        self.connection = Connection(own_end.detach())
+        environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
+        environment |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+        descriptor = worker_end.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve({theirs.fileno()})"],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-c", f"from {__name__} import serve; serve({descriptor})"],
+            pass_fds=[descriptor],
             env=environment,
             stdin=subprocess.DEVNULL,
             process_group=0,  # Ctrl-C reaches the parent alone, which then stops its workers
         )
-        theirs.close()
+        worker_end.close()
         self.send(function)
 
     def send(self, message: Any) -> None:
         try:
             self.connection.send_bytes(pickle.dumps(message))
         except (BrokenPipeError, ConnectionResetError):
-            raise LostWorkerError(self._obituary("before its next job")) from None
+            raise LostWorkerError(self._death("before its next job")) from None
 
     def receive(self, job: Any) -> Any:
         try:
             kind, value = self.connection.recv()
         except (EOFError, ConnectionResetError):
-            raise LostWorkerError(
-                self._obituary(f"while running {shorten(str(job), _JOB_TEXT)}")
-            ) from None
+            description = shorten(str(job), _MAX_JOB_CHARACTERS)
+            raise LostWorkerError(self._death(f"while running {description}")) from None
         if kind == "user error":
             raise UserError(value)
         if kind == "error":
@@ -137,7 +150,7 @@ class _Worker:
         return value
 
     def stop(self, *, politely: bool) -> None:
-        """Let the worker close its simulators and exit, or end it in the middle of its job."""
+        """End the worker: politely, so that it closes its simulators, or at once."""
         if politely and self.process.poll() is None:
             self.send(None)
         else:
@@ -149,15 +162,15 @@ class _Worker:
             self.process.wait()
         self.connection.close()
 
-    def _obituary(self, moment: str) -> str:
+    def _death(self, moment: str) -> str:
+        """Say how the process ended, and what to do."""
         code = self.process.wait()
         advice = ". Fewer workers need less memory: --workers 1" if code == -signal.SIGKILL else ""
         return f"worker {self.index} died {moment}: {ending(code)}{advice}"
 
 
 def serve(descriptor: int) -> None:
-    """The worker's end: run jobs from the socket until told to stop, or until the parent is
-    gone."""
+    """Run jobs from a socket, in the worker, until None comes instead or the parent is gone."""
     connection = Connection(descriptor)
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, messages), daemon=True).start()
@@ -167,7 +180,7 @@ def serve(descriptor: int) -> None:
 
 
 def _listen(connection: Connection, messages: queue.SimpleQueue[bytes]) -> None:
-    """Pass messages on; when the parent dies, die at once, even in the middle of a job."""
+    """Pass messages on; when the parent dies, exit at once, even during a job."""
     try:
         while True:
             messages.put(connection.recv_bytes())

@@ -1,5 +1,7 @@
-"""Declared lists of runs and the tables that answer them. A study is a file with `STUDY` and a line
-in `STUDIES`."""
+"""Studies: declared runs, and tables that answer what they ask.
+
+A study is a module of `studies.library` with a `STUDY`, and a line in `STUDIES`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ STUDIES = (
 
 
 def find_study(name: str) -> Study:
-    """The study of that name, one of `STUDIES`."""
+    """Return the study of that name, one of `STUDIES`."""
     import importlib
 
     return importlib.import_module(f"manyparts.studies.library.{name.replace('-', '_')}").STUDY

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.printing import first_of
 from manyparts.data.instructions import instruction_warnings, taken_for_equal, words
 from manyparts.data.tools.bounds import require_learnable
 from manyparts.embodiment.scales import Scale, still_actions
@@ -123,9 +124,7 @@ def require_nothing_left_random(
     random = [name for name in learnable if name not in trained(system) and name not in known]
     if not random:
         return
-    shown = ", ".join(random[:_SHOWN]) + (
-        f" and {len(random) - _SHOWN} more" if len(random) > _SHOWN else ""
-    )
+    shown = first_of(random, _SHOWN)
     trained_there = f", and {origin} lacks" if origin else ""
     raise UserError(
         f"train_only freezes parameters that nothing has trained{trained_there} ({shown}): start from the run that "

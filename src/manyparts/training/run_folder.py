@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +14,10 @@ from manyparts.core.errors import UserError
 from manyparts.core.naming import NAME
 from manyparts.core.printing import say
 from manyparts.core.provenance import command_line
-from manyparts.core.serialisation import from_jsonable, to_jsonable
-from manyparts.core.storage import locks
-from manyparts.core.storage.atomic import write_atomically
+from manyparts.core.serialisation import flatten, from_jsonable, to_jsonable
+from manyparts.core.storage.atomic import is_temporary_file, write_atomically
+from manyparts.core.storage.locked_folder import held_folder
+from manyparts.core.storage.locks import LOCK_FILES
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
 
@@ -53,13 +53,8 @@ def hold(run: Path) -> Iterator[None]:
     """Make the folder and keep other processes out. If the block fails before it wrote anything,
     the folder goes."""
     made = not run.exists()
-    run.mkdir(parents=True, exist_ok=True)
-    with locks.hold(run / locks.LOCK, what=f"output {run}"):
-        try:
-            yield
-        finally:
-            if made and not _content(run):
-                shutil.rmtree(run)
+    with held_folder(run, what=f"output {run}", is_empty=lambda: made and not _content(run)):
+        yield
 
 
 def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
@@ -93,7 +88,7 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
     """The facts of the run to resume. Raises UserError naming what differs from how it was
     begun."""
     begun, facts = read_config(run)
-    there, now = _flat(to_jsonable(begun)), _flat(to_jsonable(config))
+    there, now = flatten(to_jsonable(begun)), flatten(to_jsonable(config))
     keys = sorted(
         key
         for key in there.keys() | now.keys()
@@ -159,13 +154,4 @@ def _content(run: Path) -> set[str]:
     """Names of what lies in a run's folder, but for its lock and a config that a kill left
     half-written."""
     names = {path.name for path in run.iterdir()} if run.exists() else set()
-    return {name for name in names - locks.LOCK_FILES if not name.startswith(f"{CONFIG}.tmp-")}
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict):
-        return {prefix: values}
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else key)
-    return flat
+    return {name for name in names - LOCK_FILES if not is_temporary_file(name, of=CONFIG)}

@@ -50,7 +50,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch):
         ({"MUJOCO_EGL_DEVICE_ID": "0"}, "egl"),
     ],
 )
-def test_a_backend_that_draws_is_chosen(chosen, variables: dict[str, str], expected: str) -> None:
+def test_a_working_backend_is_chosen(chosen, variables: dict[str, str], expected: str) -> None:
     assert chosen(variables) == expected == os.environ["MUJOCO_GL"]
 
 
@@ -79,10 +79,10 @@ def test_a_backend_that_draws_is_chosen(chosen, variables: dict[str, str], expec
         ),
         (
             {"MUJOCO_GL": "disabled"},
-            "'disabled', which turns pictures off",
+            "'disabled', which turns images off",
             "unset MUJOCO_GL (egl works here)",
         ),
-        ({"MUJOCO_GL": "0"}, "'0', which turns pictures off", "unset MUJOCO_GL (egl works here)"),
+        ({"MUJOCO_GL": "0"}, "'0', which turns images off", "unset MUJOCO_GL (egl works here)"),
         (
             {"MUJOCO_GL": "nonsense"},
             "'nonsense'; choices: egl, osmesa",
@@ -115,28 +115,26 @@ def test_a_backend_that_draws_is_chosen(chosen, variables: dict[str, str], expec
         ),
     ],
 )
-def test_a_value_that_cannot_draw_is_named(
-    chosen, variables: dict[str, str], problem: str, mend: str
-) -> None:
+def test_wrong_values_are_named(chosen, variables: dict[str, str], problem: str, mend: str) -> None:
     with pytest.raises(NoRendererError) as caught:
         chosen(variables)
     assert problem in caught.value.problem and mend in caught.value.mend
 
 
 @pytest.mark.parametrize("variables", [{}, {"MUJOCO_GL": "glfw"}])
-def test_where_nothing_loads_packages_are_named(chosen, variables: dict[str, str]) -> None:
+def test_missing_libraries_name_their_packages(chosen, variables: dict[str, str]) -> None:
     with pytest.raises(
         NoRendererError, match=r"sudo apt-get update && sudo apt-get install -y libegl1"
     ):
         chosen(variables, loads=())
 
 
-def test_how_a_process_ended_is_said_in_words() -> None:
+def test_ends_of_processes_in_words() -> None:
     assert ending(3) == "exit code 3"
     assert ending(-9) == "signal SIGKILL, which is what the system sends when memory runs out"
     assert ending(-11) == "signal SIGSEGV" and ending(-60) == "signal 60"
 
 
-def test_a_process_is_known_by_when_it_began() -> None:
+def test_processes_are_known_by_their_start() -> None:
     assert alive(os.getpid()) and started(os.getpid()) == started(os.getpid()) != ""
     assert not alive(2**22 + 1) and started(2**22 + 1) == ""

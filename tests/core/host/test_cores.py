@@ -123,7 +123,7 @@ def test_torch_takes_no_more_threads_than_cores(monkeypatch) -> None:
     assert devices.default_threads() == 64, "the user's own number"
 
 
-def test_what_macos_lacks_is_asked_for_first() -> None:
+def test_missing_functions_are_checked_first() -> None:
     """A function that calls one of these looks with `hasattr` whether it is there, or catches its
     absence."""
     for path in Path(manyparts.__file__).parent.rglob("*.py"):

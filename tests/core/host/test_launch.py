@@ -51,7 +51,7 @@ def variables(monkeypatch: pytest.MonkeyPatch):
     ],
     ids=["nothing", "a rank alone", "empty", "one", "one, all set"],
 )
-def test_a_process_of_its_own_joins_nobody(variables, values: dict[str, str]) -> None:
+def test_a_single_process_joins_nobody(variables, values: dict[str, str]) -> None:
     variables(values)
     assert launched_with_others() is None
     with torchrun_ranks(torch.device("cpu")) as ranks:
@@ -94,20 +94,20 @@ def test_variables_that_do_not_fit_are_named(
         ({"SLURM_NTASKS": "1"}, False),
     ],
 )
-def test_a_launcher_at_work_is_waited_for_longer(
-    variables, more: dict[str, str], patient: bool
-) -> None:
+def test_launchers_get_a_longer_timeout(variables, more: dict[str, str], patient: bool) -> None:
     variables(WHOLE | more)
     launched = launched_with_others()
     assert launched is not None and (launched.patience_seconds > 60) == patient
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_others_that_never_come_are_an_error(variables, monkeypatch, rank: str) -> None:
+def test_missing_processes_are_an_error(variables, monkeypatch, rank: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     variables(WHOLE | {"RANK": rank, "MASTER_PORT": port})
-    monkeypatch.setattr(distributed, "_IMPATIENCE_SECONDS", 0.0 if rank == "1" else 1.0)
+    monkeypatch.setattr(
+        distributed, "_TIMEOUT_SECONDS_WITHOUT_LAUNCHER", 0.0 if rank == "1" else 1.0
+    )
     expected = (
         rf"not all 2 training processes came to 127.0.0.1:{port} .*torchrun, or .*unset WORLD_SIZE"
     )
@@ -115,6 +115,6 @@ def test_others_that_never_come_are_an_error(variables, monkeypatch, rank: str) 
         pass
 
 
-def test_a_line_says_who_is_waited_for() -> None:
+def test_waiting_names_the_address() -> None:
     launched = Launch(0, 0, 3, 3, "node1", 29500, 30.0)
     assert launched.waiting() == "WORLD_SIZE is 3: waiting for 2 other processes at node1:29500"

@@ -128,7 +128,7 @@ def test_what_a_version_began_that_reads_otherwise_begins_anew(
         convert(source, target, format=format, embodiment="another")
     convert(source, target, format=format, seal_seconds=0)
     assert (
-        f"{manifest.parent} is begun anew: another version of manyparts began it"
+        f"{manifest.parent} is started again: another version of manyparts began it"
         in capsys.readouterr().err
     )
     for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):

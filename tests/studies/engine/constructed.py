@@ -39,9 +39,9 @@ def conclude(
             write_description(stage, output)
             write_atomically(folder(stage, output) / DONE, json.dumps(FACTS).encode())
         for evaluation in measurement.evaluations:
-            place = product(evaluation, output)
-            place.mkdir(exist_ok=True)
-            made_up(evaluation, solved(measurement)).save(place)
+            folder_of_results = product(evaluation, output)
+            folder_of_results.mkdir(exist_ok=True)
+            made_up(evaluation, solved(measurement)).save(folder_of_results)
 
 
 def made_up(stage: Evaluate | EvaluateReference, solved: int) -> Result:

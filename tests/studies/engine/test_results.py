@@ -20,7 +20,7 @@ SETTING = "here"
 
 def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) -> str:
     """The verdict on "A is above B by the margin". a, b: solved episodes of 50 for each seed."""
-    found = {"a": a, "b": b}
+    by_name = {"a": a, "b": b}
     measurements = [
         Measurement(
             method,
@@ -28,10 +28,10 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
             seed,
             (replace(evaluated(imitation(seed=seed, steps=steps)), episodes=50),),
         )
-        for steps, method in enumerate(found, start=1)
-        for seed in range(len(found[method]))
+        for steps, method in enumerate(by_name, start=1)
+        for seed in range(len(by_name[method]))
     ]
-    conclude(measurements, output, lambda each: found[each.method][each.seed])
+    conclude(measurements, output, lambda each: by_name[each.method][each.seed])
     claims = (Claim("a", "b", "a is above b", margin=margin),)
     toy = Study("toy", "", ("debug",), "a", lambda preset, seeds: measurements, claims=claims)
     (verdict,) = gather(toy, "debug", measurements, output).verdicts
@@ -52,38 +52,40 @@ def compared(output: Path, a: Sequence[int], b: Sequence[int], margin: float) ->
         ((25,), (45,), -0.1, "one seed cannot tell"),
     ],
 )
-def test_a_claim_shows_where_the_interval_lies_above_its_margin(
+def test_claims_show_above_their_margin(
     tmp_path: Path, a: Sequence[int], b: Sequence[int], margin: float, verdict: str
 ) -> None:
     assert compared(tmp_path, a, b, margin) == verdict
 
 
-def test_claims_of_representations_say_by_how_much_where_pretraining_is_largest(
+def test_claims_may_need_largest_pretraining(
     tmp_path: Path,
 ) -> None:
     chosen = study(Choice(("pointmass", "pick-place"), (INVERSE, CLONING, STATES), (100, 10), (2,)))
     measurements = chosen.measurements("laptop", 3)
-    share = {INVERSE: 0.98, CLONING: 0.8, STATES: 1.0}
+    success = {INVERSE: 0.98, CLONING: 0.8, STATES: 1.0}
     conclude(
-        measurements, tmp_path, lambda each: int(share[each.method] * each.evaluations[0].episodes)
+        measurements,
+        tmp_path,
+        lambda each: int(success[each.method] * each.evaluations[0].episodes),
     )
     result = gather(chosen, "laptop", measurements, tmp_path)
-    found = {(each.words, each.setting): each.verdict for each in result.verdicts}
+    by_name = {(each.words, each.setting): each.verdict for each in result.verdicts}
     large, small = "pointmass, 2 demonstrations", "pointmass, 2 demonstrations, pretrained on 10"
     assert (
-        found["inverse dynamics beats cloning", large]
-        == found["inverse dynamics beats cloning", small]
+        by_name["inverse dynamics beats cloning", large]
+        == by_name["inverse dynamics beats cloning", small]
         == "shows"
     )
-    assert found["inverse dynamics beats cloning by 10 points", large] == "does not show"
-    assert found["inverse dynamics is within 10 points of states", large] == "shows"
-    assert found["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
-    by_points = {setting for words, setting in found if "10 points" in words}
+    assert by_name["inverse dynamics beats cloning by 10 points", large] == "does not show"
+    assert by_name["inverse dynamics is within 10 points of states", large] == "shows"
+    assert by_name["inverse dynamics beats forward-pixels by 10 points", large] == "not measured"
+    by_points = {setting for words, setting in by_name if "10 points" in words}
     assert by_points == {large, "pick-place, 2 demonstrations"}
-    assert {setting for words, setting in found if "10 points" not in words} > by_points
+    assert {setting for words, setting in by_name if "10 points" not in words} > by_points
 
 
-def test_every_other_objective_is_claimed_to_be_ten_points_below() -> None:
+def test_every_objective_has_a_claim() -> None:
     claims = find_study("representations").claims
     beaten = {claim.worse for claim in claims if not claim.margin}
     assert {claim.worse for claim in claims if claim.margin == 0.1} == beaten - {

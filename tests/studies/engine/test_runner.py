@@ -1,4 +1,4 @@
-"""The runner: each stage once, done ones skipped, failures alone, one runner a folder, interrupts
+"""The runner: each stage once, done ones skipped, failures alone, one runner per folder, interrupts
 saved."""
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path: Path) -> None:
+def test_stages_run_once_in_order(tmp_path: Path) -> None:
     run = imitation()
     stages = [DATA, run, evaluated(run)]
     assert run_stages(stages, tmp_path, manifest=MANIFEST, workers=2).done == stages
@@ -71,7 +71,7 @@ def test_stages_run_after_those_they_need_and_a_second_call_skips_them(tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob(DONE)} == before
 
 
-def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path) -> None:
+def test_archives_without_weights_can_continue(tmp_path: Path) -> None:
     first, second = imitation(), imitation(seed=1)
     whole, more = (
         [DATA, first, evaluated(first)],
@@ -95,7 +95,7 @@ def test_a_study_goes_on_from_an_archive_without_data_and_weights(tmp_path: Path
     assert len(run_stages([*more, other], tmp_path, manifest=MANIFEST, workers=2).done) == 6
 
 
-def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_once(
+def test_redone_stages_count_their_time_once(
     tmp_path: Path,
 ) -> None:
     run = imitation()
@@ -104,8 +104,8 @@ def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_o
     stages = [DATA, run, evaluated(run)]
     run_stages(stages, tmp_path, manifest=MANIFEST, workers=2)
     for stage in (DATA, run):  # as if it had been done on a slow machine
-        told = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
-        write_atomically(folder(stage, tmp_path) / DONE, json.dumps(told).encode())
+        hour = facts(stage, tmp_path) | {"seconds": 3600.0, "core_seconds": 3600.0}
+        write_atomically(folder(stage, tmp_path) / DONE, json.dumps(hour).encode())
         write_atomically(
             folder(stage, tmp_path) / SPENT,
             json.dumps({"seconds": 3600, "core_seconds": 3600}).encode(),
@@ -127,7 +127,7 @@ def test_while_a_stage_is_made_anew_tables_say_what_it_was_and_its_time_counts_o
     assert not list(tmp_path.rglob(DONE_BEFORE)) and left_to_do([*stages, other], tmp_path) == []
 
 
-def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> None:
+def test_a_single_stage_gets_all_cores(tmp_path: Path) -> None:
     together = imitation(processes=2)
     assert _Pool([DATA, together], tmp_path, 3)._next() == (DATA, 3)
     other = Collect(DATA.tasks, 3, environment=DATA.environment)
@@ -142,9 +142,7 @@ def test_cores_that_no_stage_needs_go_to_the_one_that_runs(tmp_path: Path) -> No
     assert _Pool([DATA, together, evaluated(together)], tmp_path, 3)._next() == (together, 2)
 
 
-def test_a_failure_is_named_with_its_log_and_the_others_go_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failed_stage_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = Collect(("pointmass/nowhere",), 1)
     blocked = Train(imitation().config, bad)
     outcome = run_stages(
@@ -154,12 +152,12 @@ def test_a_failure_is_named_with_its_log_and_the_others_go_on(
     assert outcome.blocked == [blocked, evaluated(blocked)]
     log = folder(bad, tmp_path) / LOG
     assert "unknown task 'pointmass/nowhere'" in log.read_text()
-    told = capsys.readouterr().err
-    assert f"failed: {label(bad)}" in told and str(log) in told and "unknown task" in told
-    assert "1 failed, 2 not begun" in told
+    printed = capsys.readouterr().err
+    assert f"failed: {label(bad)}" in printed and str(log) in printed and "unknown task" in printed
+    assert "1 failed, 2 not started" in printed
 
 
-def test_the_time_of_earlier_attempts_counts(tmp_path: Path) -> None:
+def test_time_before_a_kill_counts(tmp_path: Path) -> None:
     write_description(DATA, tmp_path)
     write_atomically(
         folder(DATA, tmp_path) / SPENT,
@@ -197,23 +195,23 @@ def test_a_stop_reaches_the_stages(tmp_path: Path, number: signal.Signals) -> No
         )
     )
     runner.send_signal(number)
-    _, told = runner.communicate(timeout=60)
+    _, printed = runner.communicate(timeout=60)
     if number == signal.SIGINT:
-        assert "stopping 1 stages" in told
+        assert "stopping 1 stages" in printed
         assert load_info(resolve(run))  # the checkpoint of the step under way
         wait_until((run.parent / SPENT).exists, seconds=20)
     with open(run / ".lock") as lock:
         wait_until(lambda: _is_free(lock), seconds=20)
 
 
-def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
+def test_stages_end_with_their_server(
     tmp_path: Path,
 ) -> None:
     run_stages([DATA], tmp_path, manifest=MANIFEST, workers=1)
     endless = imitation(steps=1_000_000)
-    place, run = write_description(endless, tmp_path), product(endless, tmp_path)
+    stage_folder, run = write_description(endless, tmp_path), product(endless, tmp_path)
     with contextlib.closing(Workers(os.environ)) as workers:
-        number = workers.begin(place, 1, place / LOG)
+        number = workers.start(stage_folder, 1, stage_folder / LOG)
         wait_until((run / "metrics.jsonl").exists)
         assert workers.exit_code(number) is None
         workers._server.kill()
@@ -221,7 +219,7 @@ def test_stages_end_with_the_process_that_they_are_forked_from_and_fail_alone(
         assert workers.exit_code(number) == -signal.SIGKILL
         with open(run / ".lock") as lock:
             wait_until(lambda: _is_free(lock), seconds=20)
-        again = workers.begin(place, 1, place / LOG)  # by another one
+        again = workers.start(stage_folder, 1, stage_folder / LOG)  # by another one
         workers.interrupt(again)
         wait_until(lambda: workers.exit_code(again) is not None, seconds=60)
         assert workers.exit_code(again) == 130
@@ -238,5 +236,5 @@ def _is_free(lock) -> bool:
 
 
 def test_no_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="0 workers"):
+    with pytest.raises(UserError, match="workers is 0"):
         run_stages([DATA], tmp_path, manifest=MANIFEST, workers=0)

@@ -1,2 +1,4 @@
-"""The machine around a process: cores and quotas, launchers, other processes, renderers. `doctor`
-and all commands ask here, so that both say the same."""
+"""The machine around a process: cores and quotas, launchers, other processes, renderers.
+
+`manyparts doctor` and all other commands ask here, so that they say the same.
+"""

@@ -1,5 +1,4 @@
-"""How many cores this process may use: those that the system gives it, within the CPU quota of its
-container."""
+"""How many cores this process may use, within the CPU quota of its container."""
 
 from __future__ import annotations
 
@@ -12,31 +11,36 @@ ROOT = Path("/")
 
 
 def cores() -> int:
-    """Cores this process may use, at least one: those it may run on, but no more than its quota,
-    rounded up."""
+    """Return how many cores this process may use, at least one.
+
+    Those that it may run on, but no more than its quota, rounded up.
+    """
     quota = cpu_quota()
     return allowed_cores() if quota is None else max(1, min(allowed_cores(), math.ceil(quota)))
 
 
 def allowed_cores() -> int:
-    """Cores the system lets this process run on. macOS sets no such bound: there it is all of
-    them."""
+    """Return how many cores the system lets this process run on; on macOS all of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_quota(root: Path | None = None) -> float | None:
-    """CPU time that the container gets, in cores; None without a quota.
+    """Return the CPU quota of the container, in cores; None without a quota.
 
     Args:
-        root: the folder that holds `proc` and `sys`; None: the machine's.
+        root: The folder that holds `proc` and `sys`; None for the machine's.
     """
     return min(_quotas(ROOT if root is None else root), default=None)
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Those of each control group of this process, version 1 or 2, and of the groups above it."""
+    """Yield the quotas of this process's control groups and of those above them, in cores.
+
+    A line of /proc/self/cgroup is "number:controllers:path". Version 2 names no controllers and has
+    a file `cpu.max` with both numbers; version 1 has one file for each.
+    """
     groups = root / "sys/fs/cgroup"
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -46,18 +50,16 @@ def _quotas(root: Path) -> Iterator[float]:
         elif "cpu" in controllers.split(","):
             for name in dict.fromkeys((controllers, "cpu")):
                 for folder in _and_above(path):
-                    files = (
-                        groups / name / folder / f"cpu.cfs_{kind}_us"
-                        for kind in ("quota", "period")
-                    )
-                    yield from _quota(*(_text(file).strip() for file in files))
+                    group = groups / name / folder
+                    quota = _text(group / "cpu.cfs_quota_us").strip()
+                    yield from _quota(quota, _text(group / "cpu.cfs_period_us").strip())
 
 
 def _and_above(path: str) -> Iterator[str]:
-    """A group's path relative to its hierarchy, then those of the groups above, to the top.
+    """Yield a group's path relative to its hierarchy, then those of the groups above, to the top.
 
-    Inside a container the path may be the host's, which is not there: then the top holds the
-    container's quota.
+    Inside a container the path may be the host's, which does not exist there: then the top holds
+    the container's quota.
     """
     parts = [part for part in path.split("/") if part not in ("", "..")]
     for count in range(len(parts), -1, -1):
@@ -65,8 +67,8 @@ def _and_above(path: str) -> Iterator[str]:
 
 
 def _quota(quota: str = "", period: str = "") -> Iterator[float]:
-    """Cores, from microseconds in each period; nothing where there is no bound ("max", -1) or no
-    file."""
+    """Yield the quota in cores, from microseconds per period; nothing if there is no bound ("max",
+    -1) or no file."""
     if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
         yield int(quota) / int(period)
 

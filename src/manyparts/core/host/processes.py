@@ -1,4 +1,4 @@
-"""Other processes: whether one is still alive, and in words how one ended."""
+"""Other processes: whether one is alive, and how one ended, in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def alive(process: int) -> bool:
-    """Whether a process of this machine with that number is there."""
+    """Return whether this machine has a process of that number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -19,21 +19,25 @@ def alive(process: int) -> bool:
 
 
 def started(process: int) -> str:
-    """When a process began, in the system's own clock, to tell it from a later one of the same
-    number.
+    """Return when a process started, in the system's clock; empty on macOS, which does not say.
 
-    Empty where the system does not say (macOS).
+    It tells a process from a later one of the same number.
     """
     try:
         text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+    # The name, in parentheses, may hold spaces. The start is field 22 of all, which is the 20th
+    # after the name (proc_pid_stat(5)).
     return text.rpartition(")")[2].split()[19]
 
 
 def ending(code: int) -> str:
-    """How a process ended, from its exit code, which is minus the signal's number where a signal
-    ended it."""
+    """Say how a process ended.
+
+    Args:
+        code: Its exit code; minus the signal's number if a signal ended it.
+    """
     if code >= 0:
         return f"exit code {code}"
     try:

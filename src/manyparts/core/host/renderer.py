@@ -1,5 +1,4 @@
-"""What draws pictures without a display: which backend MuJoCo is to use, and whether it loads
-here."""
+"""Rendering without a display: which backend MuJoCo is to use, and whether it loads here."""
 
 from __future__ import annotations
 
@@ -12,15 +11,22 @@ from pathlib import Path
 
 from manyparts.core.errors import UserError
 
-BACKENDS = ("egl", "osmesa")
+BACKENDS = ("egl", "osmesa")  # in the order of preference
 APT = "sudo apt-get update && sudo apt-get install -y libegl1 libegl-mesa0 libgl1-mesa-dri"
-# MuJoCo's own words for a window and for no pictures at all.
+# Values of MUJOCO_GL that mean a window, and no rendering at all.
 _WINDOW = ("glfw", "glx", "enable", "enabled", "on", "true", "1")
-_NOTHING = ("disable", "disabled", "off", "false", "0")
+_NO_RENDERING = ("disable", "disabled", "off", "false", "0")
+_PLATFORM_DEVICE = 0x313F  # EGL_PLATFORM_DEVICE_EXT
+_MAX_EGL_DEVICES = 16
 
 
 class NoRendererError(UserError):
-    """Nothing can draw here. problem: why. mend: what to type."""
+    """Nothing can render here.
+
+    Attributes:
+        problem: Why not.
+        mend: What to do, such as a command.
+    """
 
     def __init__(self, problem: str, mend: str) -> None:
         super().__init__(f"no renderer: {problem}; {mend}")
@@ -28,68 +34,80 @@ class NoRendererError(UserError):
 
 
 def choose_backend() -> str:
-    """Choose how MuJoCo draws without a display, before it is imported; returns the backend's name.
+    """Choose how MuJoCo renders without a display. Call it before MuJoCo is imported.
 
-    On Linux sets MUJOCO_GL to egl or osmesa, whichever loads, unless it is set. LP_NUM_THREADS
-    becomes 1 unless it is set: several processes draw faster than several threads of one. Elsewhere
-    MuJoCo has one backend of its own.
+    On Linux it sets MUJOCO_GL to egl or osmesa, whichever loads, and LP_NUM_THREADS to 1, since
+    several processes render faster than several threads of one. Variables that are set already
+    stay. On other systems MuJoCo has one backend of its own.
+
+    Returns:
+        The backend's name.
 
     Raises:
-        NoRendererError: neither loads, or MUJOCO_GL names what cannot draw here.
+        NoRendererError: No backend loads, or MUJOCO_GL names one that cannot render here.
     """
     if sys.platform != "linux":
         return os.environ.get("MUJOCO_GL", "default")
     os.environ.setdefault("LP_NUM_THREADS", "1")
     _load_triton_first()
-    asked = os.environ.get("MUJOCO_GL", "").strip().lower()
+    requested = os.environ.get("MUJOCO_GL", "").strip().lower()
     platform = os.environ.get("PYOPENGL_PLATFORM", "").strip().lower()
-    chosen = _backend(asked, platform, _display(), os.environ.get("MUJOCO_EGL_DEVICE_ID", ""))
+    chosen = _backend(requested, platform, _display(), os.environ.get("MUJOCO_EGL_DEVICE_ID", ""))
+    # Also replaces " EGL" and the like by "egl": dm_control reads the variable strictly.
     if os.environ.get("MUJOCO_GL") != chosen:
-        os.environ["MUJOCO_GL"] = (
-            chosen  # also where it was written otherwise, since dm_control reads it strictly
-        )
+        os.environ["MUJOCO_GL"] = chosen
     return chosen
 
 
 def egl_loads(*others: str) -> bool:
-    """Whether EGL draws here without a display, and these other libraries load."""
+    """Return whether EGL renders here without a display, and the other libraries load."""
     _load_triton_first()
-    return _loads("egl") and all(map(_found, others))
+    return _loads("egl") and all(map(_library_loads, others))
 
 
 @lru_cache
-def _backend(asked: str, platform: str, display: str, device: str) -> str:
-    """The backend, given MUJOCO_GL, PYOPENGL_PLATFORM, a display and MUJOCO_EGL_DEVICE_ID ("":
-    unset)."""
-    if asked in _WINDOW and display and _window_opens():
+def _backend(requested: str, platform: str, display: str, device: str) -> str:
+    """Return the backend to use; an argument is "" where its variable is unset.
+
+    Args:
+        requested: MUJOCO_GL.
+        platform: PYOPENGL_PLATFORM, which must name the same backend.
+        display: DISPLAY or WAYLAND_DISPLAY.
+        device: MUJOCO_EGL_DEVICE_ID.
+    """
+    if requested in _WINDOW and display and _window_opens():
         return "glfw"
     working = [name for name in BACKENDS if _loads(name)]
-    mend = f"unset {{}} ({working[0]} works here)" if working else f"install one with: {APT}"
-    if asked and asked not in working:
-        raise NoRendererError(
-            f"MUJOCO_GL is {asked!r}{_complaint(asked)}", mend.format("MUJOCO_GL")
-        )
+
+    def unset(variable: str) -> str:
+        if working:
+            return f"unset {variable} ({working[0]} works here)"
+        return f"install one with: {APT}"
+
+    if requested and requested not in working:
+        problem = f"MUJOCO_GL is {requested!r}{_why_not(requested)}"
+        raise NoRendererError(problem, unset("MUJOCO_GL"))
     if not working:
-        raise NoRendererError("neither EGL nor OSMesa loads", mend)
-    chosen = asked or next((name for name in working if name == platform), working[0])
+        raise NoRendererError("neither EGL nor OSMesa loads", f"install one with: {APT}")
+    preferred = platform if platform in working else working[0]
+    chosen = requested or preferred
     if platform and platform != chosen:
-        raise NoRendererError(
-            f"PYOPENGL_PLATFORM is {platform!r}", mend.format("PYOPENGL_PLATFORM")
-        )
+        problem = f"PYOPENGL_PLATFORM is {platform!r}"
+        raise NoRendererError(problem, unset("PYOPENGL_PLATFORM"))
     if chosen == "egl" and device and not _loads("egl", device):
         problem = f"MUJOCO_EGL_DEVICE_ID is {device!r}, and EGL has no such device"
-        raise NoRendererError(problem, mend.format("MUJOCO_EGL_DEVICE_ID"))
+        raise NoRendererError(problem, unset("MUJOCO_EGL_DEVICE_ID"))
     return chosen
 
 
-def _complaint(asked: str) -> str:
-    """Why this value of MUJOCO_GL does not do."""
-    if asked in _WINDOW:
-        where = f"the display {_display()!r} opens none" if _display() else "there is no display"
-        return f", which draws in a window, and {where}"
-    if asked in _NOTHING:
-        return ", which turns pictures off"
-    if asked in BACKENDS:
+def _why_not(requested: str) -> str:
+    """Say why a value of MUJOCO_GL cannot be used."""
+    if requested in _WINDOW:
+        reason = f"the display {_display()!r} opens none" if _display() else "there is no display"
+        return f", which draws in a window, and {reason}"
+    if requested in _NO_RENDERING:
+        return ", which turns images off"
+    if requested in BACKENDS:
         return ", which does not load"
     return f"; choices: {', '.join(BACKENDS)}, and with a display glfw"
 
@@ -109,30 +127,30 @@ def _display() -> str:
 
 @lru_cache(maxsize=1)
 def _load_triton_first() -> None:
-    """Load Triton's library, where PyTorch for CUDA brought it, before Mesa's.
+    """Load Triton's library before Mesa's, where PyTorch for CUDA has installed it.
 
     Both hold an LLVM: a process that loads Triton's after Mesa's dies (seen with triton 3.x and
     Mesa 22).
     """
-    found = importlib.util.find_spec("triton")
-    for folder in (found and found.submodule_search_locations) or ():
+    package = importlib.util.find_spec("triton")
+    if package is None:
+        return
+    for folder in package.submodule_search_locations or ():
         for library in Path(folder).glob("_C/libtriton*.so"):
-            _found(str(library))
+            _library_loads(str(library))
 
 
 def _loads(backend: str, device: str = "") -> bool:
-    """device: the number of EGL's device to use; "": any."""
+    """Return whether a backend can render; `device` is the number of EGL's device, "" for any."""
     try:
         if backend == "osmesa":
-            return bool(
-                ctypes.CDLL("libOSMesa.so.8" if _found("libOSMesa.so.8") else "libOSMesa.so")
-            )
+            return _library_loads("libOSMesa.so.8") or _library_loads("libOSMesa.so")
         return _egl_has_device(ctypes.CDLL("libEGL.so.1"), device)
     except (OSError, AttributeError):
         return False
 
 
-def _found(library: str) -> bool:
+def _library_loads(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -141,24 +159,25 @@ def _found(library: str) -> bool:
 
 
 def _egl_has_device(egl: ctypes.CDLL, device: str) -> bool:
-    """Whether EGL can open a display on some device without a window system, as MuJoCo asks of
-    it."""
+    """Return whether EGL can open a display on a device without a window system, as MuJoCo does.
+
+    The functions are extensions of EGL, which are called by address.
+    """
     address = egl.eglGetProcAddress
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.c_char_p]
     query, display_of = address(b"eglQueryDevicesEXT"), address(b"eglGetPlatformDisplayEXT")
     if not query or not display_of:
         return False
-    devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int32()
+    devices, count = (ctypes.c_void_p * _MAX_EGL_DEVICES)(), ctypes.c_int32()
     query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(query)
     display_of = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(
         display_of
     )
-    if not query(16, devices, ctypes.byref(count)):
+    if not query(_MAX_EGL_DEVICES, devices, ctypes.byref(count)):
         return False
-    there = devices[: count.value]
+    candidates = devices[: count.value]
     if device:
-        there = there[int(device) :][:1] if device.isdigit() else []
+        candidates = candidates[int(device) :][:1] if device.isdigit() else []
     egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    platform_device = 0x313F
-    displays = (display_of(platform_device, each, None) for each in there)
+    displays = (display_of(_PLATFORM_DEVICE, candidate, None) for candidate in candidates)
     return any(display and egl.eglInitialize(display, None, None) for display in displays)

@@ -1,1 +1,1 @@
-"""Files and folders: written whole, held by one process at a time, cached, linked."""
+"""Files and folders: written atomically, locked, cached, linked."""

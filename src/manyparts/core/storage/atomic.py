@@ -1,4 +1,4 @@
-"""Files and folders that are made aside and take their name whole, in one step."""
+"""Files and folders that appear whole: written under a temporary name, then renamed in one step."""
 
 from __future__ import annotations
 
@@ -9,18 +9,38 @@ import os
 import secrets
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from manyparts.core.errors import UserError
 from manyparts.core.host.processes import alive
 from manyparts.core.storage.caches import cache_advice
 
+_TEMPORARY_FILE = ".tmp-"  # a temporary file's name is the file's, this, and the process's number
+
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Write a whole file or none. Raises UserError naming the file if the disk refuses."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
+    """Write a file, or leave what was there.
+
+    Raises:
+        UserError: The disk refuses; the error names the file.
+    """
+    with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`, which is renamed to it when the block ends well.
+
+    For files that another library writes; `write_atomically` is for bytes.
+
+    Raises:
+        UserError: The disk refuses; the error names the file.
+    """
+    temporary = path.with_name(f"{path.name}{_TEMPORARY_FILE}{os.getpid()}")
+    try:
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -28,8 +48,23 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
+def is_temporary_file(name: str, of: str) -> bool:
+    """Return whether `name` is a half-written file that would have become `of`."""
+    return name.startswith(f"{of}{_TEMPORARY_FILE}")
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the half-written files that killed processes left in a folder or below it."""
+    for path in folder.rglob(f"*{_TEMPORARY_FILE}*"):
+        path.unlink(missing_ok=True)
+
+
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it. Raises UserError if that cannot be."""
+    """Make a folder and those above it.
+
+    Raises:
+        UserError: It cannot be made.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,60 +72,75 @@ def make_folder(path: Path) -> None:
 
 
 def temporary_folder(path: Path) -> Path:
-    """A fresh hidden folder beside `path`; those that killed processes of this machine left there
-    are removed. Raises UserError if none can be made."""
+    """Make a hidden folder next to `path`, for content that later takes its name.
+
+    Folders that killed processes of this machine left there are removed.
+
+    Raises:
+        UserError: It cannot be made.
+    """
     prefix = f".{path.name}.partial-{socket.gethostname()}-"
     make_folder(path.parent)
-    for left in path.parent.glob(f"{prefix}*"):
-        if not alive(int(left.name.removeprefix(prefix).split("-")[0])):
-            shutil.rmtree(left, ignore_errors=True)
+    for other in path.parent.glob(f"{prefix}*"):
+        process = int(other.name.removeprefix(prefix).split("-")[0])
+        if not alive(process):
+            shutil.rmtree(other, ignore_errors=True)
     folder = path.parent / f"{prefix}{os.getpid()}-{secrets.token_hex(4)}"
     make_folder(folder)
     return folder
 
 
 def rename_into_place(folder: Path, path: Path) -> bool:
-    """Give `folder` the name `path`. False, with nothing changed, if something bears it already."""
+    """Rename `folder` to `path`.
+
+    Returns:
+        False, with nothing changed, if something has that name already.
+    """
     try:
         if not path.exists():
             folder.rename(path)
             return True
-    except OSError as error:
+    except OSError as error:  # another process was faster
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise
     return False
 
 
 def replace_folder(folder: Path, path: Path) -> None:
-    """Give `folder` the name `path` and remove what bore it; both names hold a whole folder at
-    every moment."""
+    """Rename `folder` to `path` and remove what had that name.
+
+    At every moment both names hold a whole folder.
+    """
     _exchange(folder, path)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """A UserError if the disk is full, else the error itself."""
+    """Return a UserError if the disk is full, else the error itself."""
     if error.errno == errno.ENOSPC or "No space left on device" in str(error):
         return UserError(f"disk full while writing {path}{cache_advice(path)}")
     return error
 
 
-def _exchange(one: Path, other: Path) -> None:
-    if _exchanged_by_system(os.fsencode(one), os.fsencode(other)):
+def _exchange(first: Path, second: Path) -> None:
+    """Give two folders each other's name."""
+    if _exchange_by_system(os.fsencode(first), os.fsencode(second)):
         return
-    aside = one.with_name(f"{one.name}.old")  # without the system's exchange: two renames
-    other.rename(aside)
-    one.rename(other)
-    aside.rename(one)
+    aside = first.with_name(f"{first.name}.old")
+    second.rename(aside)
+    first.rename(second)
+    aside.rename(first)
 
 
-def _exchanged_by_system(one: bytes, other: bytes) -> bool:
-    """Whether Linux or macOS could give two folders each other's name in one step; some file
-    systems cannot."""
-    library, exchange = ctypes.CDLL(None), 2
-    if hasattr(library, "renameat2"):
+def _exchange_by_system(first: bytes, second: bytes) -> bool:
+    """Exchange two names in one step; return whether the system and the file system could."""
+    library, exchange_flag = ctypes.CDLL(None), 2
+    if hasattr(library, "renameat2"):  # Linux
         at_working_directory = -100
-        return (
-            library.renameat2(at_working_directory, one, at_working_directory, other, exchange) == 0
+        code = library.renameat2(
+            at_working_directory, first, at_working_directory, second, exchange_flag
         )
-    return hasattr(library, "renamex_np") and library.renamex_np(one, other, exchange) == 0
+        return code == 0
+    if hasattr(library, "renamex_np"):  # macOS
+        return library.renamex_np(first, second, exchange_flag) == 0
+    return False

@@ -1,5 +1,4 @@
-"""Where caches lie: where the user says, else in the home folder, else, where that cannot be
-written, in a temporary folder."""
+"""The folder of caches: where the user says, else in the home folder, else a temporary one."""
 
 from __future__ import annotations
 
@@ -12,22 +11,20 @@ from pathlib import Path
 from manyparts.core.errors import SurroundingsWarning, UserError
 from manyparts.core.naming import FORMER_NAME, NAME
 
-CACHE_VARIABLES = (
-    f"{NAME.upper()}_CACHE",
-    f"{FORMER_NAME.upper()}_CACHE",
-)  # the first that is set decides
+# The first that is set decides.
+CACHE_VARIABLES = (f"{NAME.upper()}_CACHE", f"{FORMER_NAME.upper()}_CACHE")
 ADVICE = f"name a folder that you can write: export {CACHE_VARIABLES[0]}=FOLDER"
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
-    """Where caches lie: `cache_dir`, else $MANYPARTS_CACHE, else ~/.cache/manyparts. Makes no
-    folder of the user's.
+    """Return the folder of caches: `cache_dir`, else $MANYPARTS_CACHE, else ~/.cache/manyparts.
 
-    The variable and the folder of the project's former name serve where those of today are absent.
-    Without a home folder that can be written it is a temporary folder, and a warning says so.
+    The variable and the folder of the project's former name are used if those of today are absent.
+    If the home folder cannot be written, it is a temporary folder, and a warning says so. No other
+    folder is made.
 
     Raises:
-        UserError: there is no folder for caches.
+        UserError: There is no folder for caches.
     """
     chosen = cache_dir or chosen_root()
     if chosen is None:
@@ -41,32 +38,31 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 
 
 def chosen_root() -> str | None:
-    """The value of the first cache variable that is set."""
-    return next(filter(None, map(os.environ.get, CACHE_VARIABLES)), None)
+    """Return the value of the first cache variable that is set."""
+    for variable in CACHE_VARIABLES:
+        if folder := os.environ.get(variable):
+            return folder
+    return None
 
 
 def can_write(path: Path) -> bool:
-    """Whether a file could be written in the folder, or the folder be made. A look, without
-    writing."""
+    """Return whether a folder can be written, or made if it does not exist. Writes nothing."""
     try:
-        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     except OSError:  # a folder above may not be entered
         return False
 
 
 def cache_advice(path: Path) -> str:
-    """What to do where `path` cannot be written: for what lies among the caches, name another
-    folder; else nothing."""
+    """Return what to do if `path`, which cannot be written, is a cache; else nothing."""
     return f"; {ADVICE}" if path.is_relative_to(cache_root()) else ""
 
 
 def _usual_root() -> Path:
     try:
         caches = Path.home() / ".cache"
-    except (
-        RuntimeError
-    ):  # no HOME, and a user without an entry in the list of users, as in containers
+    except RuntimeError:  # no HOME, and no entry in the list of users, as in some containers
         return _temporary_root("there is no home folder")
     current, former = (caches / name for name in (NAME, FORMER_NAME))
     root = former if former.is_dir() and not current.exists() else current
@@ -74,14 +70,14 @@ def _usual_root() -> Path:
 
 
 def _temporary_root(reason: str) -> Path:
-    """This user's own folder among the system's temporary ones."""
+    """Make this user's own folder among the system's temporary ones, and warn."""
     try:
         root = Path(tempfile.gettempdir()) / f"{NAME}-cache-{os.getuid()}"
         root.mkdir(mode=0o700, exist_ok=True)
-        found = root.lstat()
+        status = root.lstat()
     except OSError as error:
         raise UserError(f"no folder for caches: {reason}, and {error}; {ADVICE}") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise UserError(f"no folder for caches: {reason}, and {root} is another user's; {ADVICE}")
     warnings.warn(
         f"caches go to {root}, since {reason}; to keep them, {ADVICE}",

@@ -1,5 +1,4 @@
-"""A name that stands for a file or folder next to it: a link, or where the file system knows none a
-text file."""
+"""Links, and what replaces them on file systems that have none."""
 
 from __future__ import annotations
 
@@ -7,15 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
-_LONGEST_NAME = 255
+_MAX_NAME_BYTES = 255
 
 
 def point_at(pointer: Path, name: str) -> None:
-    """Let `pointer` stand for its sibling `name`, in one step; whatever file or link it was is
-    replaced.
+    """Let `pointer` be a link to its sibling `name`; a file or link of that path is replaced.
 
-    exFAT, some network shares and some FUSE file systems refuse links: there `pointer` is a file
-    that holds the name.
+    exFAT, some network shares and some FUSE file systems refuse links. There `pointer` is a text
+    file that holds the name.
     """
     fresh = pointer.with_name(f".{pointer.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
@@ -27,13 +25,12 @@ def point_at(pointer: Path, name: str) -> None:
 
 
 def pointed_at(pointer: Path) -> str | None:
-    """The name of the sibling that `pointer` stands for; None where it stands for none, or is no
-    pointer."""
+    """Return the name that `point_at` wrote; None if `pointer` is nothing of that kind."""
     try:
         if pointer.is_symlink():
             target = pointer.parent / os.readlink(pointer)
             return target.name if target.parent.resolve() == pointer.parent.resolve() else None
-        if not pointer.is_file() or pointer.stat().st_size > 4 * _LONGEST_NAME:
+        if not pointer.is_file() or pointer.stat().st_size > 4 * _MAX_NAME_BYTES:
             return None
         name = pointer.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
@@ -42,8 +39,10 @@ def pointed_at(pointer: Path) -> str | None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Give a file that never changes a second name; a copy where the disk knows no such names, or
-    it is another."""
+    """Give a file that never changes a second name (a hard link), or copy it.
+
+    It is copied if the file system has no hard links, or the target is on another disk.
+    """
     try:
         os.link(source, target)
     except OSError:
@@ -51,8 +50,7 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def symlink_or_copy(source: str | Path, target: Path) -> None:
-    """Let `target` stand for the file `source` anywhere; a copy where the file system knows no
-    links."""
+    """Link `target` to the file `source`, or copy it if the file system has no links."""
     try:
         target.symlink_to(source)
     except FileExistsError:
@@ -62,7 +60,7 @@ def symlink_or_copy(source: str | Path, target: Path) -> None:
 
 
 def knows_links(folder: Path) -> bool:
-    """Whether links can be made in a folder. Tries one."""
+    """Return whether links can be made in a folder, by making one."""
     trial = folder / f".link-trial-{os.getpid()}"
     try:
         trial.symlink_to("nothing")

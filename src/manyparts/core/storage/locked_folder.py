@@ -1,12 +1,14 @@
-"""A folder that one process at a time works in, begun with settings that must be the same when it
-is resumed."""
+"""A folder that one process at a time works in, with the settings that it was started with.
+
+Work that was killed continues in its folder, if its settings are still the same.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,31 @@ from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
 
 MANIFEST = "manifest.json"
-_LONGEST = 40  # characters of a setting that an error shows
-_HASH, _SHOWN = 64, 8  # characters of a hash, and those that tell it from another
+_MAX_CHARACTERS = 40  # of a setting that an error shows
+_HASH_CHARACTERS = 64
+_SHOWN_HASH_CHARACTERS = 8  # enough to tell two hashes apart
+
+
+@contextlib.contextmanager
+def held_folder(folder: Path, *, what: str, is_empty: Callable[[], bool]) -> Iterator[None]:
+    """Make a folder, and keep other processes out of it while the block runs.
+
+    Args:
+        folder: The folder; it may exist.
+        what: How an error names it.
+        is_empty: Asked when the block ends, also by an error: whether the folder holds nothing that
+            is worth keeping, so that it is removed.
+
+    Raises:
+        UserError: Another process holds the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder / LOCK, what=what):
+        try:
+            yield
+        finally:
+            if is_empty():
+                shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
@@ -28,31 +53,32 @@ def locked_folder(
     way_out: str = "use those to finish it, delete it, or choose another output",
     resettable: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Make the folder, or continue in it, and hold it until the block ends.
+    """Make a folder for work with these settings, or continue in it, and hold it in the block.
 
-    If the block fails before it wrote anything, the folder goes.
+    If nothing is written in the block, the folder is removed.
 
     Args:
-        manifest: plain JSON values that decide what the folder will hold. way_out: what to do where
-        the folder was begun with another manifest. anew: settings that may have changed, and what
-        is said then: the folder is emptied, and begun anew.
+        folder: The folder.
+        manifest: The settings that decide what the folder will hold, as plain JSON values.
+        way_out: What to do if the folder was started with other settings, for the error.
+        resettable: Settings that may have changed, each with the sentence to print then: the folder
+            is emptied, and the work starts again.
 
     Raises:
-        UserError: it was begun with another manifest, or another process holds it.
+        UserError: The folder was started with other settings, or another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder / LOCK, what=str(folder)):
-        try:
-            _empty_if_outdated(folder, manifest, resettable or {})
-            _require_same(folder, manifest, way_out)
-            yield
-        finally:
-            if {path.name for path in folder.iterdir()} <= {*LOCK_FILES, MANIFEST}:
-                shutil.rmtree(folder)
+
+    def is_empty() -> bool:
+        return {path.name for path in folder.iterdir()} <= {*LOCK_FILES, MANIFEST}
+
+    with held_folder(folder, what=str(folder), is_empty=is_empty):
+        _empty_if_outdated(folder, manifest, resettable or {})
+        _require_same(folder, manifest, way_out)
+        yield
 
 
 def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether the folder was begun with this manifest."""
+    """Return whether the folder was started with these settings."""
     path = folder / MANIFEST
     return path.exists() and json.loads(path.read_text()) == _plain(manifest)
 
@@ -60,28 +86,29 @@ def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
 def _empty_if_outdated(
     folder: Path, manifest: Mapping[str, Any], resettable: Mapping[str, str]
 ) -> None:
-    """Empty a folder whose manifest differs in settings of `anew` alone, and say so."""
+    """Empty a folder whose manifest differs in resettable settings alone, and say so."""
     path = folder / MANIFEST
     keys = _different(json.loads(path.read_text()), _plain(manifest)) if path.exists() else []
     if not keys or not resettable.keys() >= set(keys):
         return
-    say(f"{folder} is begun resettable: {'; '.join(resettable[key] for key in keys)}", error=True)
-    inside = [each for each in folder.iterdir() if each.name not in {*LOCK_FILES, MANIFEST}]
-    for each in [
-        *inside,
-        path,
-    ]:  # the manifest last: without it, what is left would count as begun now
-        shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+    say(f"{folder} is started again: {'; '.join(resettable[key] for key in keys)}", error=True)
+    content = [item for item in folder.iterdir() if item.name not in {*LOCK_FILES, MANIFEST}]
+    # The manifest goes last: without it, content that a kill left would count as of these settings.
+    for item in [*content, path]:
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        else:
+            item.unlink()
 
 
 def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> None:
     path = folder / MANIFEST
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
-    begun, asked = json.loads(path.read_text()), _plain(manifest)
+    before, now = json.loads(path.read_text()), _plain(manifest)
     different = [
-        f"{key}: {_short(begun.get(key))}, {_short(asked.get(key))}"
-        for key in _different(begun, asked)
+        f"{key}: {_short(before.get(key))}, {_short(now.get(key))}"
+        for key in _different(before, now)
     ]
     if different:
         raise UserError(
@@ -89,16 +116,17 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
         )
 
 
-def _different(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in begun.keys() | asked.keys() if begun.get(key) != asked.get(key))
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
 
 
 def _short(value: Any) -> str:
     text = str(value)
-    if len(text) == _HASH and text.isalnum():
-        return text[:_SHOWN]
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    if len(text) == _HASH_CHARACTERS and text.isalnum():
+        return text[:_SHOWN_HASH_CHARACTERS]
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as JSON gives them back, such as lists for tuples."""
     return json.loads(json.dumps(values))

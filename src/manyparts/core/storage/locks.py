@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def knows_locks(folder: Path) -> bool:
-    """Whether files in a folder can be locked. Tries one."""
+    """Return whether files in a folder can be locked, by locking one."""
     trial = folder / f".lock-trial-{os.getpid()}"
     try:
         with open(trial, "a", encoding="utf-8") as file:
@@ -33,8 +33,10 @@ def knows_locks(folder: Path) -> bool:
 
 
 def can_be_locked(file: Path) -> bool:
-    """Whether the file system locks this file, or another process has. HDF5 gives up on a file
-    where it does not."""
+    """Return whether this file can be locked, or is locked by another process.
+
+    HDF5 cannot open a file that the file system cannot lock.
+    """
     try:
         with open(file, "rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -47,25 +49,25 @@ def can_be_locked(file: Path) -> bool:
 
 @contextlib.contextmanager
 def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file `path` while the block runs. The system lets go of it when a process ends,
-    however it ends.
+    """Hold a lock file while the block runs. The system frees it when the process ends.
 
     Some file systems refuse locks (some NFS, Lustre, FUSE). There a second file names the process
-    that holds it. If that process has ended, the next one takes over.
+    that holds the lock. If that process has ended, the next one takes over.
 
     Args:
-        what: what the lock guards, as the error names it.
-        wait: wait until the lock is free.
+        path: The lock file, which is made.
+        what: What the lock guards, for the error.
+        wait: Wait until the lock is free.
 
     Raises:
-        UserError: another process holds it.
+        UserError: Another process holds it.
     """
     with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(f"{what} is in use by another process") from None
-        except OSError:  # there are no locks here
+        except OSError:  # this file system has no locks
             with _named_owner(path.with_name(path.name + _OWNER), what, wait):
                 yield
             return
@@ -74,6 +76,7 @@ def hold(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
+    """Hold a file that names this process, while the block runs."""
     own = _describe(os.getpid())
     while not _create(path, own):
         holder = _read(path)
@@ -83,8 +86,8 @@ def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         else:
             raise UserError(
-                f"{what} is in use by another process ({holder or 'unnamed'}). This file system has no locks: "
-                f"if that process has ended, delete {path}"
+                f"{what} is in use by another process ({holder or 'unnamed'}). "
+                f"This file system has no locks: if that process has ended, delete {path}"
             )
     try:
         yield
@@ -93,11 +96,12 @@ def _named_owner(path: Path, what: str, wait: bool) -> Iterator[None]:
 
 
 def _describe(process: int) -> str:
+    """Name a process: "process NUMBER of HOST STARTED"."""
     return f"process {process} of {socket.gethostname()} {started(process)}".strip()
 
 
 def _create(path: Path, content: str) -> bool:
-    """Make the file if there is none. The system lets one process alone succeed."""
+    """Make a file if there is none; of several processes only one succeeds."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -115,8 +119,7 @@ def _read(path: Path) -> str:
 
 
 def _is_here(holder: str) -> bool:
-    """Whether the named process is one of this machine; of other machines we cannot know whether it
-    still runs."""
+    """Return whether the named process is of this machine; only then can it be checked."""
     words = holder.split()
     return len(words) >= 4 and words[1].isdigit() and words[3] == socket.gethostname()
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from manyparts.core.printing import shown_short
+from manyparts.core.printing import first_of, shown_short
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.embodiment.statistics import Statistics
 
@@ -71,10 +71,7 @@ class Contents:
 
 
 def _some(reasons: Mapping[str, str]) -> str:
-    shown = [f"{name} ({why})" for name, why in list(reasons.items())[:_SHOWN]]
-    return ", ".join(shown) + (
-        f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-    )
+    return first_of([f"{name} ({why})" for name, why in reasons.items()], _SHOWN)
 
 
 @runtime_checkable

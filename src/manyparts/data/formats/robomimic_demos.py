@@ -12,6 +12,7 @@ import numpy as np
 
 from manyparts.core.columns import DONE, REWARD, SUCCESS
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.data.formats.arrays import Plan
 from manyparts.data.formats.encoded_images import decoded_entry, encoding_of
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
@@ -148,9 +149,7 @@ def notes_of_counts(
 
 def some(names: Sequence[str]) -> str:
     """A few of the names, for people."""
-    return ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
+    return first_of(names, _SHOWN)
 
 
 def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE
 from manyparts.core.errors import DatasetWarning, UserError
+from manyparts.core.printing import first_of
 from manyparts.core.spec import ActionContract
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats.arrays import seen_bounds
@@ -80,10 +81,10 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
                     dataset, episode, column, values, dimensions, spec.action if bounded else None
                 )
     if far := list(_far(dataset, outliers, scaled)):
-        some = ", ".join(far[:_SHOWN]) + (
-            f" and {len(far) - _SHOWN} more" if len(far) > _SHOWN else ""
+        text = (
+            "few rows, far from the rest, set how all numbers of "
+            f"{first_of(far, _SHOWN)} are scaled"
         )
-        text = f"few rows, far from the rest, set how all numbers of {some} are scaled"
         warnings.warn(
             f"{dataset.path}: {text}; `manyparts data check {dataset.path}` names the rows",
             DatasetWarning,

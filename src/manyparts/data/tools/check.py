@@ -13,6 +13,7 @@ import numpy as np
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
+from manyparts.core.printing import first_of
 from manyparts.core.progress import progress_bar
 from manyparts.core.records import Episode
 from manyparts.core.spec import ActionContract
@@ -427,7 +428,4 @@ def _listed(places: list[str]) -> str:
     numbers = [place.removeprefix("episode ") for place in places if place.startswith("episode ")]
     if len(numbers) < 2:
         return ", ".join(places)
-    shown = ", ".join(numbers[:_SHOWN])
-    return f"episodes {shown}" + (
-        f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-    )
+    return f"episodes {first_of(numbers, _SHOWN)}"

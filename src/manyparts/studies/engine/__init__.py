@@ -1,1 +1,1 @@
-"""What a study is, and how its stages are run, resumed and tabulated."""
+"""The engine of studies: declared stages are run, resumed and summarised in tables."""

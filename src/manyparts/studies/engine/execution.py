@@ -1,4 +1,4 @@
-"""Doing a stage: each kind of stage calls the same public function that a user would."""
+"""Doing a stage: each kind calls the same public function that a user would call."""
 
 from __future__ import annotations
 
@@ -32,9 +32,14 @@ from manyparts.studies.engine.stages import (
 
 
 def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
-    """Do a stage, or what is left of it, in this process and, to use more cores, in workers of its
-    own."""
-    work: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
+    """Do a stage, or what is left of it.
+
+    Args:
+        stage: The stage; those that it needs are done.
+        output: The study's folder.
+        cores: How many cores to use; more than one with worker processes.
+    """
+    functions: dict[type[Any], Callable[[Any, Path, int], dict[str, Any]]] = {
         Collect: _collect,
         Cut: _cut,
         Train: _train,
@@ -43,43 +48,50 @@ def carry_out(stage: Stage, output: Path, *, cores: int = 1) -> None:
         Score: _score,
         Probe: _probe,
     }
-    with _time_kept(folder(stage, output) / SPENT) as spent:
-        found = work[type(stage)](stage, output, cores)
-    write_atomically(folder(stage, output) / DONE, json.dumps(found | spent, indent=1).encode())
-    (folder(stage, output) / DONE_BEFORE).unlink(missing_ok=True)
+    stage_folder = folder(stage, output)
+    with _time_kept(stage_folder / SPENT) as spent:
+        facts = functions[type(stage)](stage, output, cores)
+    write_atomically(stage_folder / DONE, json.dumps(facts | spent, indent=1).encode())
+    (stage_folder / DONE_BEFORE).unlink(missing_ok=True)
     if isinstance(stage, Train):
         _drop_training_state(product(stage, output))
 
 
 @contextlib.contextmanager
 def _time_kept(file: Path) -> Iterator[dict[str, float]]:
-    """Add what the block takes to the times in `file`, however it ends; they are there after it."""
-    spent: dict[str, float] = (
-        json.loads(file.read_text()) if file.exists() else {"seconds": 0.0, "core_seconds": 0.0}
-    )
-    began = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
+    """Add the block's time to that in a file, however the block ends.
+
+    Yields:
+        The times by name; the block's own is in them after the block.
+    """
+    spent = {"seconds": 0.0, "core_seconds": 0.0}
+    if file.exists():
+        spent = json.loads(file.read_text())
+    start = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
     try:
         yield spent
     finally:
-        ended = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
-        spent |= {name: round(spent[name] + ended[name] - began[name], 1) for name in spent}
+        end = {"seconds": time.monotonic(), "core_seconds": _core_seconds()}
+        spent |= {name: round(spent[name] + end[name] - start[name], 1) for name in spent}
         write_atomically(file, json.dumps(spent).encode())
 
 
 def _collect(stage: Collect, output: Path, cores: int) -> dict[str, Any]:
-    from manyparts.rollout.collect import collect
+    from manyparts.rollout.collect import collect, partial_folder
 
     data = product(stage, output)
-    if data.exists():  # it is put in place whole; a kill may have left what it was made from
-        shutil.rmtree(data.with_name(f"{data.name}.partial"), ignore_errors=True)
+    if data.exists():  # a kill came after the dataset got its name, before its shards were removed
+        shutil.rmtree(partial_folder(data), ignore_errors=True)
         return {}
-    given: dict[str, Any] = {
-        "config": stage.environment,
-        "noise": stage.noise,
-        "keep_failures": stage.keep_failures,
-    }
     collect(
-        stage.tasks, episodes=stage.episodes, output=data, seed=stage.seed, workers=cores, **given
+        stage.tasks,
+        episodes=stage.episodes,
+        output=data,
+        config=stage.environment,
+        noise=stage.noise,
+        seed=stage.seed,
+        workers=cores,
+        keep_failures=stage.keep_failures,
     )
     return {}
 
@@ -91,9 +103,17 @@ def _cut(stage: Cut, output: Path, cores: int) -> dict[str, Any]:
     if not data.exists():
         source = EpisodeDataset.open(stage.location)
         if source.fingerprint != stage.fingerprint:
-            raise UserError(f"{stage.location} has changed since the study was begun")
-        given = {"fps": source.fps, "tasks": source.tasks, "environment": source.environment}
-        with DatasetWriter(data, source.spec, **given) as writer:
+            raise UserError(
+                f"{stage.location} has changed since the study was started; "
+                "choose another output to study it as it is now"
+            )
+        with DatasetWriter(
+            data,
+            source.spec,
+            fps=source.fps,
+            tasks=source.tasks,
+            environment=source.environment,
+        ) as writer:
             for index in stage.episodes:
                 writer.add(source.episode(index))
     return {}
@@ -103,16 +123,16 @@ def _score(stage: Score, output: Path, cores: int) -> dict[str, Any]:
     from manyparts.evaluation.probes import action_errors, probe
 
     run, data = product(stage.run, output), product(stage.data, output)
-    found = {"action_errors": action_errors(run, data), "probes": probe(run, data)}
-    write_atomically(product(stage, output), json.dumps(found, indent=1).encode())
+    scores = {"action_errors": action_errors(run, data), "probes": probe(run, data)}
+    write_atomically(product(stage, output), json.dumps(scores, indent=1).encode())
     return {}
 
 
 def _probe(stage: Probe, output: Path, cores: int) -> dict[str, Any]:
     from manyparts.evaluation.probes import probe
 
-    found = probe(product(stage.run, output), product(stage.data, output))
-    write_atomically(product(stage, output), json.dumps(found, indent=1).encode())
+    scores = probe(product(stage.run, output), product(stage.data, output))
+    write_atomically(product(stage, output), json.dumps(scores, indent=1).encode())
     return {}
 
 
@@ -121,22 +141,25 @@ def _train(stage: Train, output: Path, cores: int) -> dict[str, Any]:
     from manyparts.training.train import train
 
     run = product(stage, output)
-    begun = (run / run_folder.CONFIG).exists()
     origin = stage.start_from and product(stage.start_from, output)
-    mixed, weights = (
-        (stage.data.datasets, stage.data.weights)
-        if isinstance(stage.data, Mixed)
-        else ((stage.data,), ())
+    if isinstance(stage.data, Mixed):
+        datasets, weights = stage.data.datasets, stage.data.weights
+    else:
+        datasets, weights = (stage.data,), ()
+    train(
+        stage.config,
+        data=[product(dataset, output) for dataset in datasets],
+        weights=weights,
+        output=run,
+        start_from=origin,
+        resume=(run / run_folder.CONFIG).exists(),
     )
-    data = [product(each, output) for each in mixed]
-    train(stage.config, data=data, weights=weights, output=run, start_from=origin, resume=begun)
-    return _parameters(run) | {
-        "train_seconds": round(_seconds_in_steps(run, stage.config.batch_size), 1)
-    }
+    train_seconds = _seconds_in_steps(run, stage.config.batch_size)
+    return _parameters(run) | {"train_seconds": round(train_seconds, 1)}
 
 
 def _drop_training_state(run: Path) -> None:
-    """Keep of a finished run's checkpoints the last one's weights: a tenth of the space."""
+    """Keep only the last weights of a finished run, which take a tenth of the space."""
     from manyparts.models.checkpoint import resolve
     from manyparts.training.checkpoint import STATE
 
@@ -184,17 +207,18 @@ def _evaluate_reference(stage: EvaluateReference, output: Path, cores: int) -> d
 
 
 def _parameters(run: Path) -> dict[str, int]:
-    """Learned by gradient in all, averaged targets and frozen text encoders left out; and by this
-    run."""
+    """Count the parameters that are learned by gradient, in all and by this run.
+
+    Averaged targets and frozen text encoders do not count.
+    """
     from manyparts.models.checkpoint import load_info, resolve
     from manyparts.objectives.system import System
     from manyparts.training.optimizer import train_only, trained
     from manyparts.training.run_folder import read_config
 
     config, _ = read_config(run)
-    system = System.build(
-        config.model, config.objectives, load_info(resolve(run)).embodiment_set, config.window
-    )
+    embodiments = load_info(resolve(run)).embodiment_set
+    system = System.build(config.model, config.objectives, embodiments, config.window)
     learned = sum(parameter.numel() for parameter in trained(system).values())
     train_only(system, config.train_only)
     return {
@@ -204,17 +228,20 @@ def _parameters(run: Path) -> dict[str, int]:
 
 
 def _core_seconds() -> float:
-    """Computed so far by this process and those that it has waited for."""
+    """Return the computing time of this process and of those that it has waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _seconds_in_steps(run: Path, batch_size: int) -> float:
-    """From the rates of metrics.jsonl, so that neither kills nor validation count."""
+    """Return the time within optimiser steps, by the rates in metrics.jsonl.
+
+    So time that was lost by a kill, and validation, do not count.
+    """
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rated = [row for row in rows if "samples_per_second" in row]
-    steps = [0, *(row["step"] for row in rated)]
-    return sum(
-        (after - before) * batch_size / row["samples_per_second"]
-        for before, after, row in zip(steps[:-1], steps[1:], rated, strict=True)
-    )
+    seconds, last_step = 0, 0
+    for row in rows:
+        if "samples_per_second" in row:
+            seconds += (row["step"] - last_step) * batch_size / row["samples_per_second"]
+            last_step = row["step"]
+    return seconds

@@ -1,5 +1,4 @@
-"""What a study found: a row for each method and setting, comparisons with the reference, and what
-became of claims."""
+"""Results of a study: a row per method and setting, comparisons, and verdicts on claims."""
 
 from __future__ import annotations
 
@@ -34,77 +33,92 @@ from manyparts.studies.engine.stages import (
 from manyparts.studies.engine.study import Claim, Measurement, Score, Study
 
 RESULTS = "results.json"
-SOLVED = 0.9  # score from which a task counts as solved; DualMind's headline counts tasks so
+SOLVED = 0.9  # the score from which a task counts as solved, as in the DualMind paper
+# Names of fields that results.json has under another name.
+_KEYS = {"environment": "place"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method in a setting. seeds: those whose stages are all done. episodes: over all seeds and
-    tasks.
-
-    demonstrations, pretraining, place: as in `Measurement`. mean, low, high: the study's score,
-    over tasks and seeds. tasks: that of each, over seeds. solved: tasks with at least `SOLVED`.
-    training_steps: of all the runs that lead to the agent. train_seconds: within these steps, a
-    mean over seeds. hours: by the clock, of the collections and runs that lead to the agent, one
-    after the other, a mean over seeds; core_hours: what these computed. parameters: learned ones of
-    the agent's last run; trained_parameters: those which that run trained. probes: R^2 by "linear"
-    or "mlp" and "state" or "goal", a mean over dimensions and the seeds that were probed.
-    """
+    """A method in a setting."""
 
     method: str
     setting: str
     demonstrations: int | None
+    """As in `Measurement`."""
     pretraining: int | None
-    place: str
+    """As in `Measurement`."""
+    environment: str
+    """As in `Measurement`; results.json calls it "place"."""
     seeds: tuple[int, ...]
+    """Seeds whose stages are all done."""
     episodes: int
+    """The number of episodes, over all seeds and tasks."""
     mean: float
+    """The mean score over tasks and seeds."""
     low: float
+    """The lower end of its 95 % interval."""
     high: float
+    """The upper end of its 95 % interval."""
     tasks: Mapping[str, float]
+    """Task to its mean score over seeds."""
     solved: int
+    """The number of tasks with a score of at least `SOLVED`."""
     training_steps: int
+    """Optimiser steps of all runs that lead to the agent."""
     train_seconds: float
+    """Seconds within these steps, a mean over seeds."""
     hours: float
+    """Hours by the clock of all collections and runs that lead to the agent, a mean over seeds."""
     core_hours: float
+    """Hours that these computed, processes added up, a mean over seeds."""
     parameters: int
+    """Parameters of the agent that are learned by gradient."""
     trained_parameters: int
+    """Those of them that its last run trained."""
     probes: Mapping[str, float]
+    """R² of "linear state", "linear goal", "mlp state" and "mlp goal", a mean over dimensions and
+    over the seeds that were probed."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A against B in a setting. difference: of mean scores. probability: that a run of A beats one
-    of B on a task drawn at random, ties counting half (Agarwal et al. 2021)."""
+    """Method `a` compared with method `b` in a setting."""
 
     a: str
     b: str
     setting: str
     difference: Difference
+    """The mean score of `a` less that of `b`."""
     probability: Interval
+    """The probability that a run of `a` beats one of `b` on a task drawn at random, ties counting
+    half (Agarwal et al. 2021)."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim in a setting: "shows", "does not show", "the opposite shows" (of a
-    claim by a margin: the difference is less than that), "one seed cannot tell" or "not
-    measured"."""
+    """What the measurements say about a claim in a setting."""
 
     words: str
+    """The claim in words."""
     better: str
     worse: str
     setting: str
     verdict: str
+    """"shows", "does not show", "the opposite shows" (the difference is below the claim's margin),
+    "one seed cannot tell" or "not measured"."""
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """rows: in the order of settings, then of methods. provenance: plain JSON values."""
+    """All results of a study."""
 
     rows: tuple[Row, ...]
+    """In the order of settings, then of methods."""
     comparisons: tuple[Comparison, ...]
     verdicts: tuple[Verdict, ...]
     provenance: Mapping[str, Any]
+    """What the results rest on, as plain JSON values."""
 
     @property
     def settings(self) -> list[str]:
@@ -114,100 +128,110 @@ class StudyResult:
         return [row for row in self.rows if row.setting == setting]
 
     def comparison(self, a: str, b: str, setting: str) -> Comparison | None:
-        """A against B, if both were measured there."""
-        return next(
-            (
-                each
-                for each in self.comparisons
-                if (each.a, each.b, each.setting) == (a, b, setting)
-            ),
-            None,
-        )
+        """Return the comparison of two methods in a setting; None if it is missing."""
+        for comparison in self.comparisons:
+            if (comparison.a, comparison.b, comparison.setting) == (a, b, setting):
+                return comparison
+        return None
 
     def compares(self, setting: str) -> bool:
-        """Whether any two methods were measured there."""
-        return any(each.setting == setting for each in self.comparisons)
+        """Return whether any two methods are compared in a setting."""
+        return any(comparison.setting == setting for comparison in self.comparisons)
 
     def save(self, folder: Path) -> Path:
-        """Write results.json, all of it or nothing, and return its path."""
+        """Write results.json and return its path."""
         path = folder / RESULTS
-        write_atomically(path, json.dumps(asdict(self), indent=1).encode())
+        values = asdict(self)
+        values["rows"] = [
+            {_KEYS.get(name, name): value for name, value in row.items()} for row in values["rows"]
+        ]
+        write_atomically(path, json.dumps(values, indent=1).encode())
         return path
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """The finished seeds of a method in a setting. values: the study's score (tasks, seeds,
-    episodes)."""
+    """The finished seeds of a method in a setting."""
 
     measurements: tuple[Measurement, ...]
+    """One per seed."""
     tasks: tuple[str, ...]
     values: np.ndarray
+    """Scores (tasks, seeds, episodes)."""
     results: tuple[Result, ...]
+    """Those of all seeds' evaluations."""
 
     @property
     def learned(self) -> bool:
-        """Whether a seed is an agent's training, not only episodes' chance."""
-        return any(isinstance(each, Evaluate) for each in self.measurements[0].evaluations)
+        """Whether a seed is that of a training, rather than of the episodes alone."""
+        evaluations = self.measurements[0].evaluations
+        return any(isinstance(evaluation, Evaluate) for evaluation in evaluations)
 
 
 def gather(
     study: Study, preset: str, measurements: Sequence[Measurement], output: Path
 ) -> StudyResult:
-    """What the finished stages under `output` say. A setting without a finished seed of a method
-    has no row for it."""
+    """Summarise the finished stages of a study.
+
+    A method has a row in a setting once one of its seeds is finished there.
+
+    Args:
+        study: The study.
+        preset: The name of its preset.
+        measurements: Those of the preset.
+        output: The study's folder.
+    """
     settings = dict.fromkeys(measurement.setting for measurement in measurements)
     cells = {setting: _cells(study.score, measurements, setting, output) for setting in settings}
-    rows = [_row(cell, output) for found in cells.values() for cell in found.values()]
-    comparisons = [
-        _compare(found, setting, a, b)
-        for setting, found in cells.items()
-        for a, b in _pairs(study, found)
-    ]
-    return StudyResult(
-        rows=tuple(rows),
-        comparisons=tuple(comparisons),
-        verdicts=tuple(
-            _verdict(claim, setting, cells[setting], comparisons)
-            for claim in study.claims
-            for setting in _settings(claim, measurements)
-        ),
-        provenance=_provenance(study, preset, cells),
-    )
+    rows: list[Row] = []
+    comparisons: list[Comparison] = []
+    for setting, cells_by_method in cells.items():
+        rows += [_row(cell, output) for cell in cells_by_method.values()]
+        for a, b in _pairs(study, cells_by_method):
+            comparisons.append(_compare(cells_by_method, setting, a, b))
+    verdicts: list[Verdict] = []
+    for claim in study.claims:
+        for setting in _settings(claim, measurements):
+            verdicts.append(_verdict(claim, setting, cells[setting], comparisons))
+    provenance = _provenance(study, preset, cells)
+    return StudyResult(tuple(rows), tuple(comparisons), tuple(verdicts), provenance)
 
 
 def _cells(
     score: Score, measurements: Sequence[Measurement], setting: str, output: Path
 ) -> dict[str, _Cell]:
-    """Method to its finished seeds in this setting."""
+    """Return method to its finished seeds in a setting."""
     finished: dict[str, list[Measurement]] = {}
     for measurement in measurements:
         whole = all(is_done(evaluation, output) for evaluation in measurement.evaluations)
         if measurement.setting == setting and whole:
             finished.setdefault(measurement.method, []).append(measurement)
-    return {method: _cell(score, found, output) for method, found in finished.items()}
+    return {method: _cell(score, seeds, output) for method, seeds in finished.items()}
 
 
 def _cell(score: Score, measurements: Sequence[Measurement], output: Path) -> _Cell:
-    evaluations = [
-        [(each, Result.load(product(each, output))) for each in one.evaluations]
-        for one in measurements
-    ]
-    tasks = tuple(task for each in measurements[0].evaluations for task in each.tasks)
-    values = [
-        [_scores(score, result, task) for each, result in seed for task in each.tasks]
-        for seed in evaluations
-    ]
+    tasks: list[str] = []
+    for evaluation in measurements[0].evaluations:
+        tasks += evaluation.tasks
+    results: list[Result] = []
+    values: list[list[np.ndarray]] = []  # seeds, then tasks
+    for measurement in measurements:
+        scores: list[np.ndarray] = []
+        for evaluation in measurement.evaluations:
+            result = Result.load(product(evaluation, output))
+            results.append(result)
+            scores += [_scores(score, result, task) for task in evaluation.tasks]
+        values.append(scores)
     return _Cell(
         measurements=tuple(measurements),
-        tasks=tasks,
+        tasks=tuple(tasks),
         values=np.array(values).swapaxes(0, 1),
-        results=tuple(result for seed in evaluations for _, result in seed),
+        results=tuple(results),
     )
 
 
 def _scores(score: Score, result: Result, task: str) -> np.ndarray:
-    """Of every episode of a task, (episodes,)."""
+    """Return the score of every episode of a task, (episodes,)."""
     if score == "success":
         return result.values("success_any", task)
     return result.values("return", task) / result.values("length", task)
@@ -215,10 +239,12 @@ def _scores(score: Score, result: Result, task: str) -> np.ndarray:
 
 def _row(cell: _Cell, output: Path) -> Row:
     first = cell.measurements[0]
-    found = mean_over_seeds(cell.values)
-    runs = [each.run for each in first.evaluations if isinstance(each, Evaluate)]
-    last = facts(runs[0], output) if runs else {}
-    costs = [_cost(each, output) for one in cell.measurements for each in one.evaluations]
+    score = mean_over_seeds(cell.values)
+    runs = [evaluation.run for evaluation in first.evaluations if isinstance(evaluation, Evaluate)]
+    last_run = facts(runs[0], output) if runs else {}
+    costs: list[tuple[float, float, float]] = []
+    for measurement in cell.measurements:
+        costs += [_cost(evaluation, output) for evaluation in measurement.evaluations]
     means = cell.values.mean(axis=(1, 2))
     train_seconds, seconds, core_seconds = np.mean(costs, axis=0).tolist()
     return Row(
@@ -226,138 +252,136 @@ def _row(cell: _Cell, output: Path) -> Row:
         setting=first.setting,
         demonstrations=first.demonstrations,
         pretraining=first.pretraining,
-        place=first.place,
+        environment=first.environment,
         seeds=tuple(measurement.seed for measurement in cell.measurements),
         episodes=cell.values.size,
-        mean=found.mean,
-        low=found.low,
-        high=found.high,
+        mean=score.mean,
+        low=score.low,
+        high=score.high,
         tasks=dict(zip(cell.tasks, means.tolist(), strict=True)),
         solved=int((means >= SOLVED - 1e-9).sum()),
         training_steps=sum(run.config.steps for run in lineage(runs[0])) if runs else 0,
         train_seconds=round(train_seconds, 1),
         hours=round(seconds / 3600, 3),
         core_hours=round(core_seconds / 3600, 3),
-        parameters=last.get("parameters", 0),
-        trained_parameters=last.get("trained_parameters", 0),
+        parameters=last_run.get("parameters", 0),
+        trained_parameters=last_run.get("trained_parameters", 0),
         probes=_probes(cell, output),
     )
 
 
 def _probes(cell: _Cell, output: Path) -> dict[str, float]:
-    stages = [
-        each.probe
-        for each in cell.measurements
-        if each.probe is not None and is_done(each.probe, output)
-    ]
-    found: dict[str, list[float]] = {}
-    for stage in stages:
-        for kind, scores in json.loads(product(stage, output).read_text()).items():
-            for name, score in scores.items():
-                found.setdefault(
-                    f"{kind} goal" if name.startswith("goal") else f"{kind} state", []
-                ).append(score)
-    return {name: float(np.mean(scores)) for name, scores in sorted(found.items())}
+    """Return the mean R² of each kind of probe, on the state and on the goal."""
+    scores_by_name: dict[str, list[float]] = {}
+    for measurement in cell.measurements:
+        if measurement.probe is None or not is_done(measurement.probe, output):
+            continue
+        for kind, scores in json.loads(product(measurement.probe, output).read_text()).items():
+            for dimension, score in scores.items():
+                target = "goal" if dimension.startswith("goal") else "state"
+                scores_by_name.setdefault(f"{kind} {target}", []).append(score)
+    return {name: float(np.mean(scores)) for name, scores in sorted(scores_by_name.items())}
 
 
 def _cost(evaluation: Evaluate | EvaluateReference, output: Path) -> tuple[float, float, float]:
-    """Seconds within optimiser steps, seconds and core seconds of all collections and runs that
-    lead to its agent."""
+    """Add up what leads to an evaluation's agent: all its runs and collections.
+
+    Returns:
+        Seconds within optimiser steps, seconds by the clock, and core seconds.
+    """
     runs = list(lineage(evaluation.run)) if isinstance(evaluation, Evaluate) else []
-    collections = {
-        each.key: each for run in runs for each in needs(run) if isinstance(each, Collect)
-    }
-    told = [facts(stage, output) for stage in [*runs, *collections.values()]]
-    training = sum(facts(each, output)["train_seconds"] for each in runs)
+    collections: dict[str, Collect] = {}  # by key: several runs may share one
+    for run in runs:
+        collections |= {stage.key: stage for stage in needs(run) if isinstance(stage, Collect)}
+    stage_facts = [facts(stage, output) for stage in [*runs, *collections.values()]]
     return (
-        training,
-        sum(each["seconds"] for each in told),
-        sum(each["core_seconds"] for each in told),
+        sum(facts(run, output)["train_seconds"] for run in runs),
+        sum(stage["seconds"] for stage in stage_facts),
+        sum(stage["core_seconds"] for stage in stage_facts),
     )
 
 
 def _pairs(study: Study, cells: Mapping[str, _Cell]) -> list[tuple[str, str]]:
-    """The reference against each other method, and the pairs of the claims, where both were
-    measured."""
+    """Return the pairs to compare: the reference with each other method, then those of claims."""
     claimed = [(claim.better, claim.worse) for claim in study.claims]
     others = [(study.reference, method) for method in cells if method != study.reference]
     return [(a, b) for a, b in dict.fromkeys([*others, *claimed]) if a in cells and b in cells]
 
 
 def _compare(cells: Mapping[str, _Cell], setting: str, a: str, b: str) -> Comparison:
-    ours, theirs = cells[a], cells[b]
-    assert ours.tasks == theirs.tasks and ours.values.shape[2] == theirs.values.shape[2], (
-        a,
-        b,
-        setting,
-    )
-    difference = difference_over_seeds(ours.values, theirs.values)
-    return Comparison(
-        a, b, setting, difference, improvement(ours.values.mean(axis=2), theirs.values.mean(axis=2))
-    )
+    first, second = cells[a], cells[b]
+    assert first.tasks == second.tasks, (a, b, setting)
+    assert first.values.shape[2] == second.values.shape[2], (a, b, setting)  # episodes
+    difference = difference_over_seeds(first.values, second.values)
+    probability = improvement(first.values.mean(axis=2), second.values.mean(axis=2))
+    return Comparison(a, b, setting, difference, probability)
 
 
 def _settings(claim: Claim, measurements: Sequence[Measurement]) -> list[str]:
-    """Those that a claim is of, in the order in which they are measured."""
-    largest: dict[str, int] = {}
-    for each in measurements:
-        largest[each.place] = max(each.pretraining or 0, largest.get(each.place, 0))
+    """Return the settings that a claim is about, in the order in which they are measured."""
+    settings = list(dict.fromkeys(measurement.setting for measurement in measurements))
+    if not claim.largest_pretraining:
+        return settings
+    largest: dict[str, int] = {}  # trajectories, by environment
+    for measurement in measurements:
+        other = largest.get(measurement.environment, 0)
+        largest[measurement.environment] = max(measurement.pretraining or 0, other)
     smaller = {
-        each.setting
-        for each in measurements
-        if (each.pretraining or largest[each.place]) < largest[each.place]
+        measurement.setting
+        for measurement in measurements
+        if measurement.pretraining and measurement.pretraining < largest[measurement.environment]
     }
-    settings = dict.fromkeys(each.setting for each in measurements)
-    return [
-        setting for setting in settings if not (claim.largest_pretraining and setting in smaller)
-    ]
+    return [setting for setting in settings if setting not in smaller]
 
 
 def _verdict(
     claim: Claim, setting: str, cells: Mapping[str, _Cell], comparisons: Sequence[Comparison]
 ) -> Verdict:
-    asked = (claim.better, claim.worse, setting)
-    found = next(
-        (each.difference for each in comparisons if (each.a, each.b, each.setting) == asked), None
-    )
-    if found is None:
+    wanted = (claim.better, claim.worse, setting)
+    differences = [
+        comparison.difference
+        for comparison in comparisons
+        if (comparison.a, comparison.b, comparison.setting) == wanted
+    ]
+    compared = [cells[name] for name in wanted[:2] if name in cells]
+    if not differences:
         verdict = "not measured"
-    elif any(
-        cells[name].learned and len(cells[name].measurements) < 2
-        for name in (claim.better, claim.worse)
-    ):
+    elif any(cell.learned and len(cell.measurements) < 2 for cell in compared):
         verdict = "one seed cannot tell"
-    elif found.low > claim.margin:
+    elif differences[0].low > claim.margin:
         verdict = "shows"
+    elif differences[0].high < claim.margin:
+        verdict = "the opposite shows"
     else:
-        verdict = "the opposite shows" if found.high < claim.margin else "does not show"
+        verdict = "does not show"
     return Verdict(claim.words, claim.better, claim.worse, setting, verdict)
 
 
 def _provenance(
     study: Study, preset: str, cells: Mapping[str, Mapping[str, _Cell]]
 ) -> dict[str, Any]:
-    """Of this table and of all it rests on. mismatches: conditions that differ between results that
-    are compared."""
-    results = [
-        result for found in cells.values() for cell in found.values() for result in cell.results
-    ]
-    commits = [each.provenance.get("commit") for each in results]
-    commits += [
-        each.provenance["training"].get("commit") for each in results if each.provenance["training"]
-    ]
-    conditions = [
-        [_conditions(cell.results) for cell in found.values()] for found in cells.values()
-    ]
-    pairs = [(same[0], other) for same in conditions for other in same[1:]]
-    mismatches = {text for a, b in pairs for text in provenance_mismatches(a, b)}
+    """Return where the results come from.
+
+    "mismatches" are conditions that differ between results that are compared.
+    """
+    commits: set[str] = set()
+    mismatches: set[str] = set()
+    for cells_by_method in cells.values():
+        for cell in cells_by_method.values():
+            for result in cell.results:
+                commits.add(str(result.provenance.get("commit")))
+                if training := result.provenance["training"]:
+                    commits.add(str(training.get("commit")))
+        conditions = [_conditions(cell.results) for cell in cells_by_method.values()]
+        for other in conditions[1:]:
+            mismatches |= set(provenance_mismatches(conditions[0], other))
     return {
         "study": study.name,
         "preset": preset,
         "reference": study.reference,
         "score": study.score,
         "commit": code_commit(),
-        "commits_of_stages": sorted({str(commit) for commit in commits}),
+        "commits_of_stages": sorted(commits),
         "mismatches": sorted(mismatches),
         "versions": package_versions(),
         "notes": list(study.notes),
@@ -365,6 +389,8 @@ def _provenance(
 
 
 def _conditions(results: Sequence[Result]) -> dict[str, Any]:
-    """Of a cell, whose tasks may have been evaluated one by one."""
-    tasks = {task for each in results for task in each.provenance.get("tasks", ())}
+    """Return the conditions of a cell, where tasks may have been evaluated one by one."""
+    tasks: set[str] = set()
+    for result in results:
+        tasks |= set(result.provenance.get("tasks", ()))
     return {**results[0].provenance, "tasks": sorted(tasks)}

@@ -1,5 +1,7 @@
-"""Runs the stages of a study: all cores at work, each stage once, what is done is skipped, failures
-stand alone."""
+"""Run the stages of a study on all cores, each stage once.
+
+Stages that are done are skipped. A stage that fails stops only those that need it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from manyparts.core.host.cores import cores
 from manyparts.core.host.processes import ending
 from manyparts.core.printing import say
 from manyparts.core.progress import progress_bar
-from manyparts.core.storage.caches import CACHE_VARIABLES
+from manyparts.core.storage.caches import CACHE_VARIABLES, chosen_root
 from manyparts.core.storage.locked_folder import locked_folder
 from manyparts.rollout.workers import ONE_THREAD
 from manyparts.studies.engine.stages import (
@@ -38,12 +40,14 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 
 @dataclass
 class Outcome:
-    """What a call did. failed: stages whose process ended badly. blocked: those that need one of
-    them."""
+    """What `run_stages` did."""
 
     done: list[Stage] = field(default_factory=list)
+    """Stages that are done, by this call or before."""
     failed: list[Stage] = field(default_factory=list)
+    """Stages whose process failed."""
     blocked: list[Stage] = field(default_factory=list)
+    """Stages that were not started, since they need one that failed."""
 
 
 def run_stages(
@@ -53,18 +57,24 @@ def run_stages(
     manifest: Mapping[str, Any],
     workers: int | None = None,
 ) -> Outcome:
-    """Do the stages that are not done under `output`, those each one needs before it; failed ones
-    are tried again.
+    """Do the stages that are not done; those that failed before are tried again.
 
-    workers: processes at a time, each with one thread; None: one a core. A stage that has nothing
-    beside it uses them all, where it can. manifest: JSON values that the output folder was begun
-    with. A kill costs at most what a stage did since its last checkpoint or episode. SIGINT is
-    passed on, and raised as KeyboardInterrupt once every process has saved its work. Raises
-    UserError if another runner holds the folder.
+    A kill costs at most what a stage did since its last checkpoint or episode. SIGINT is passed on,
+    and raised as KeyboardInterrupt once every process has saved its work.
+
+    Args:
+        stages: Each after those that it needs.
+        output: The study's folder.
+        manifest: JSON values that must be the same whenever the study is continued.
+        workers: How many cores to use; None for all. A stage that runs alone uses all of them if
+            it can.
+
+    Raises:
+        UserError: Another runner holds the folder, or it was started with another manifest.
     """
     count = cores() if workers is None else workers
     if count < 1:
-        raise UserError(f"{count} workers; at least 1 is needed")
+        raise UserError(f"workers is {count}; expected at least 1")
     with locked_folder(output, manifest):
         pool = _Pool(list(stages), output, count)
         with progress_bar("study", len(stages)) as bar, contextlib.closing(pool):
@@ -80,13 +90,12 @@ def run_stages(
 
 
 def _summary(outcome: Outcome) -> str:
-    counts = {"failed": outcome.failed, "not begun": outcome.blocked}
-    return ", ".join(
-        [
-            f"{len(outcome.done)} stages done",
-            *(f"{len(of)} {word}" for word, of in counts.items() if of),
-        ]
-    )
+    counts = [f"{len(outcome.done)} stages done"]
+    if outcome.failed:
+        counts.append(f"{len(outcome.failed)} failed")
+    if outcome.blocked:
+        counts.append(f"{len(outcome.blocked)} not started")
+    return ", ".join(counts)
 
 
 class _Pool:
@@ -103,20 +112,19 @@ class _Pool:
         self._done = {stage.key for stage in self.outcome.done}
         self._running: list[_Process] = []
         environment = dict(os.environ)
-        if not any(map(os.environ.get, CACHE_VARIABLES)):
+        if chosen_root() is None:
             environment[CACHE_VARIABLES[0]] = str(output.resolve() / "cache")
-        environment |= dict.fromkeys(ONE_THREAD, "1") | {
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path))
-        }
+        environment |= dict.fromkeys(ONE_THREAD, "1")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
         self._processes = Workers(environment)
 
     def advance(self) -> bool:
-        """Take in what has ended and begin what can be; False once nothing runs."""
-        for process in [each for each in self._running if each.ended()]:
+        """Record the processes that have ended and start others; return whether any runs."""
+        for process in [process for process in self._running if process.ended()]:
             self._running.remove(process)
-            self._take_in(process)
-        while (found := self._next()) is not None:
-            stage, cores = found
+            self._record(process)
+        while (next_stage := self._next()) is not None:
+            stage, cores = next_stage
             self._waiting.remove(stage)
             self._running.append(_Process(self._processes, stage, self.output, cores))
         if not self._running:
@@ -124,13 +132,15 @@ class _Pool:
         return bool(self._running)
 
     def note(self) -> str:
-        """What runs, and for how long."""
-        running = ", ".join(f"{label(each.stage)} {each.seconds():.0f} s" for each in self._running)
+        """Return what runs, and for how long, as text."""
+        running = ", ".join(
+            f"{label(process.stage)} {process.seconds():.0f} s" for process in self._running
+        )
         failed = f"{len(self.outcome.failed)} failed; " if self.outcome.failed else ""
         return f"{failed}{running}"
 
     def stop(self) -> None:
-        """Ask every process to save its work and wait for it; a second interrupt kills them."""
+        """Ask every process to save its work, and wait for it; a second interrupt kills them."""
         print(
             f"\nstopping {len(self._running)} stages; the same command continues them",
             file=sys.stderr,
@@ -141,54 +151,58 @@ class _Pool:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def close(self) -> None:
-        """Kill what runs."""
+        """Kill all processes that run."""
         self._processes.close()
 
     def _next(self) -> tuple[Stage, int] | None:
-        """The first stage that could run, with its cores, once they are free: those that others
-        leave it, or, as it is part of what the stage is, the number of its training's processes."""
+        """Return the first stage that can run and its cores; None until enough are free.
+
+        A training takes as many cores as its config has processes, which are part of its key. Other
+        stages divide the free cores.
+        """
         ready = [
-            stage for stage in self._waiting if all(each.key in self._done for each in needs(stage))
+            stage
+            for stage in self._waiting
+            if all(needed.key in self._done for needed in needs(stage))
         ]
-        free = self.workers - sum(process.cores for process in self._running)
         if not ready:
             return None
         stage = ready[0]
+        free = self.workers - sum(process.cores for process in self._running)
         cores = stage.config.processes if isinstance(stage, Train) else max(1, free // len(ready))
+        # If nothing runs, a stage starts even if it wants more cores than there are.
         return (stage, cores) if cores <= free or not self._running else None
 
-    def _take_in(self, process: _Process) -> None:
+    def _record(self, process: _Process) -> None:
+        """Note how a process that has ended did, and print a line."""
         stage = process.stage
-        count = f"[{len(self._done) + 1}/{len(self._done) + len(self._running) + len(self._waiting) + 1}]"
+        number = len(self._done) + 1
+        total = number + len(self._running) + len(self._waiting)
         if is_done(stage, self.output):
             self._done.add(stage.key)
             self.outcome.done.append(stage)
-            say(f"{count} {label(stage)}: {process.seconds():.0f} s", error=True)
+            text = f"[{number}/{total}] {label(stage)}: {process.seconds():.0f} s"
         else:
             self.outcome.failed.append(stage)
-            say(
-                f"failed: {label(stage)}: {process.last_words()}; its log: {process.log}",
-                error=True,
-            )
+            text = f"failed: {label(stage)}: {process.reason()}; its log: {process.log}"
+        say(text, error=True)
 
 
 class _Process:
     """One stage at work in a process of its own, which ends with this one."""
 
     def __init__(self, processes: Workers, stage: Stage, output: Path, cores: int) -> None:
-        self.stage, self.cores, self._began = stage, cores, time.monotonic()
-        place = write_description(stage, output)
-        self.log = place / LOG
-        self._processes, self._number = (
-            processes,
-            processes.begin(place.resolve(), cores, self.log.resolve()),
-        )
+        self.stage, self.cores, self._start = stage, cores, time.monotonic()
+        stage_folder = write_description(stage, output)
+        self.log = stage_folder / LOG
+        self._processes = processes
+        self._number = processes.start(stage_folder.resolve(), cores, self.log.resolve())
 
     def ended(self) -> bool:
         return self._code is not None
 
     def seconds(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._start
 
     def interrupt(self) -> None:
         self._processes.interrupt(self._number)
@@ -197,12 +211,10 @@ class _Process:
     def _code(self) -> int | None:
         return self._processes.exit_code(self._number)
 
-    def last_words(self) -> str:
-        """The last line of the log, or how the process ended."""
-        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+    def reason(self) -> str:
+        """Return why the process failed: the last line of its log, or how it ended."""
         code = self._code or 0
-        return (
-            next((line for line in reversed(lines) if line.strip()), "")
-            if code > 0
-            else ending(code)
-        )
+        if code <= 0:
+            return ending(code)
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
+        return next((line for line in reversed(lines) if line.strip()), "")

@@ -1,12 +1,13 @@
 """The stages of a study: collect or cut data, train, evaluate, score or probe.
 
-A stage holds those it needs, and its content is its name.
+A stage holds the stages that it needs. Its key is a hash of its content, so that equal stages are
+done once, and a changed stage is done again. Fields without a docstring are arguments of the
+function that does the stage.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,14 +25,21 @@ from manyparts.evaluation.prompt_kinds import Prompts
 from manyparts.planners import PlannerConfig
 from manyparts.training.config import TrainConfig
 
-STAGES, DONE, DESCRIPTION, LOG, SPENT = "stages", "done.json", "stage.json", "log.txt", "spent.json"
-DONE_BEFORE = "done_before.json"  # of a stage that is made anew, until it is done
+STAGES = "stages"  # the folder of all stages, in that of the study
+# Files in a stage's folder:
+DESCRIPTION = "stage.json"  # what to do
+LOG = "log.txt"
+SPENT = "spent.json"  # seconds and core seconds until now
+DONE = "done.json"  # facts about a stage that is done
+DONE_BEFORE = "done_before.json"  # those of a stage that is done once more, until it is
 
 
 class _Keyed:
-    """Of equal content, equal key; a stage's content includes all stages it needs. What has its
-    default value does not count, so that an option that comes later renames nothing that is
-    done."""
+    """A stage, whose key is a hash of its content, including all stages that it needs.
+
+    Fields with their default value do not count, so that a new field changes no key of a stage that
+    is done.
+    """
 
     @cached_property
     def key(self) -> str:
@@ -40,67 +48,76 @@ class _Keyed:
 
 @dataclass(frozen=True)
 class Collect(_Keyed):
-    """Demonstrations of the tasks' experts. keep_failures: also attempts that failed, which show
-    dynamics as well."""
+    """Record demonstrations of the tasks' experts."""
 
     tasks: tuple[str, ...]
     episodes: int
+    """Successes per task."""
     seed: int = 0
     environment: EnvConfig = EnvConfig()
     noise: Noise = Noise()
     keep_failures: bool = False
+    """Whether failed tries are kept, too: they show dynamics as well."""
 
 
 @dataclass(frozen=True)
 class Cut(_Keyed):
-    """Some episodes of a dataset that a user has. location: see `EpisodeDataset.open`; fingerprint:
-    of its content."""
+    """Copy some episodes of a dataset that a user has."""
 
     location: str
+    """As in `EpisodeDataset.open`."""
     fingerprint: str
+    """The hash of the dataset's content."""
     episodes: tuple[int, ...]
+    """Indices of the episodes."""
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Several datasets in every batch. weights: how much each gives; none: each as much."""
+    """Several datasets, which are mixed in every batch."""
 
     datasets: tuple[Collect, ...]
     weights: tuple[float, ...] = ()
+    """The relative number of windows from each; empty for equal numbers."""
 
 
 @dataclass(frozen=True)
 class Train(_Keyed):
-    """One run: `config` on `data`, from the weights of `start_from`."""
+    """Train one run."""
 
     config: TrainConfig
     data: Collect | Cut | Mixed
     start_from: Train | None = None
+    """The run whose weights it starts from."""
 
 
 @dataclass(frozen=True)
 class Evaluate(_Keyed):
-    """`run` on `episodes` episodes of each task, each until it is solved, or to its end. seed: of
-    the goals, the same for all that are compared. planner: what a dynamics model acts with."""
+    """Evaluate a run."""
 
     run: Train
     tasks: tuple[str, ...]
     episodes: int
+    """Episodes per task."""
     seed: int = 0
+    """The seed of the goals, which is the same for all runs that are compared."""
     prompts: Prompts = "instruction"
     max_steps: int | None = None
     split: Split = "evaluation"
     until_success: bool = True
+    """Whether an episode ends when it is solved."""
     planner: PlannerConfig | None = None
+    """What plans with a dynamics model."""
 
 
 @dataclass(frozen=True)
 class EvaluateReference(_Keyed):
-    """The expert or random actions on the episodes that `Evaluate` meets, each to its end."""
+    """Evaluate the expert or random actions on the same episodes as `Evaluate`, each to its end."""
 
     agent: Reference
     tasks: tuple[str, ...]
     episodes: int
+    """Episodes per task."""
     seed: int = 0
     environment: EnvConfig = EnvConfig()
     max_steps: int | None = None
@@ -109,20 +126,20 @@ class EvaluateReference(_Keyed):
 
 @dataclass(frozen=True)
 class Score(_Keyed):
-    """How far the actions of `run`, a policy over a representation, are from those of episodes kept
-    from it; and what of the state can be read off the representation."""
+    """Measure a policy's action errors on held-out episodes, and probe its representation."""
 
     run: Train
     data: Cut
+    """The held-out episodes."""
 
 
 @dataclass(frozen=True)
 class Probe(_Keyed):
-    """What of the state, and of the goal, can be read off the representation of `run`, on
-    demonstrations of others."""
+    """Predict the state and the goal from a run's representation, with simple models."""
 
     run: Train
     data: Collect
+    """Demonstrations that the run was not trained on."""
 
 
 Stage = Collect | Cut | Train | Evaluate | EvaluateReference | Score | Probe
@@ -138,31 +155,27 @@ _KINDS: dict[str, type[Any]] = {
 
 
 def label(stage: Stage) -> str:
-    """A few words for people, made of the stage's content: "train-phase1-seed0"."""
+    """Describe a stage in a few words, such as "train-phase1-seed0"."""
     if isinstance(stage, Train):
-        return f"train-{stage.config.phase}-seed{stage.config.seed}"
+        return f"train-{_run_label(stage)}"
     if isinstance(stage, EvaluateReference):
         return f"reference-{stage.agent}-{_named(stage.tasks)}"
     if isinstance(stage, Evaluate):
-        return (
-            f"evaluate-{stage.run.config.phase}-seed{stage.run.config.seed}-{_named(stage.tasks)}"
-        )
+        return f"evaluate-{_run_label(stage.run)}-{_named(stage.tasks)}"
     if isinstance(stage, Score | Probe):
-        return (
-            f"{type(stage).__name__.lower()}-{stage.run.config.phase}-seed{stage.run.config.seed}"
-        )
+        return f"{type(stage).__name__.lower()}-{_run_label(stage.run)}"
     if isinstance(stage, Cut):
         return f"cut-{len(stage.episodes)}-episodes"
     return f"collect-{_named(stage.tasks)}-{stage.episodes}"
 
 
 def folder(stage: Stage, output: Path) -> Path:
-    """Where a stage works: OUTPUT/stages/<kind>-<name>-<key>."""
+    """Return the folder of a stage: OUTPUT/stages/<label>-<key>."""
     return output / STAGES / f"{label(stage)}-{stage.key}"
 
 
 def product(stage: Stage, output: Path) -> Path:
-    """What a stage makes, in its folder: a dataset, a run or an evaluation."""
+    """Return the path of what a stage makes: a dataset, a run, results or scores."""
     names: dict[type[Any], str] = {
         Collect: "data",
         Cut: "data",
@@ -176,29 +189,31 @@ def product(stage: Stage, output: Path) -> Path:
 
 
 def needs(stage: Stage) -> list[Stage]:
-    """The stages that must be done before this one."""
-    found = [getattr(stage, item.name) for item in fields(stage)]
-    mixed = [each for data in found if isinstance(data, Mixed) for each in data.datasets]
-    return [each for each in [*found, *mixed] if isinstance(each, Stage)]
+    """Return the stages that must be done right before this one."""
+    values = [getattr(stage, item.name) for item in fields(stage)]
+    for value in list(values):
+        if isinstance(value, Mixed):
+            values += value.datasets
+    return [value for value in values if isinstance(value, Stage)]
 
 
 def with_needs(wanted: Iterable[Stage]) -> list[Stage]:
-    """Every stage once, those it needs before it, in the order of those that are wanted."""
-    found: dict[str, Stage] = {}
+    """Return stages and all that they need, each once, and after those that it needs."""
+    stages: dict[str, Stage] = {}  # by key
 
     def add(stage: Stage) -> None:
-        if stage.key not in found:
-            for before in needs(stage):
-                add(before)
-            found[stage.key] = stage
+        if stage.key not in stages:
+            for needed in needs(stage):
+                add(needed)
+            stages[stage.key] = stage
 
     for stage in wanted:
         add(stage)
-    return list(found.values())
+    return list(stages.values())
 
 
 def lineage(run: Train) -> Iterator[Train]:
-    """The run, the run it started from, and so on."""
+    """Yield the run, the run that it started from, and so on."""
     stage: Train | None = run
     while stage is not None:
         yield stage
@@ -206,70 +221,94 @@ def lineage(run: Train) -> Iterator[Train]:
 
 
 def is_done(stage: Stage, output: Path) -> bool:
+    """Return whether a stage is done; its product may be missing, see `left_to_do`."""
     return (folder(stage, output) / DONE).exists()
 
 
 def left_to_do(stages: Sequence[Stage], output: Path) -> list[Stage]:
-    """Those that were never done, and those that were, but whose data or weights these need and do
-    not find, as in an archive of a study that left them out. stages: each after those it needs."""
-    found: list[Stage] = []
+    """Return the stages that must be done, in their order.
+
+    These are stages that were never done, and stages whose product is missing and needed by one of
+    these, as in an archive that left out data and weights.
+
+    Args:
+        stages: Each after those that it needs.
+        output: The study's folder.
+    """
+    left: list[Stage] = []
     needed: set[str] = set()
-    for stage in reversed(stages):
+    for stage in reversed(stages):  # so that it is known what later stages need
         whole = is_done(stage, output) and _has_product(stage, output)
         if not _was_done(stage, output) or (stage.key in needed and not whole):
-            found.append(stage)
-            needed |= {each.key for each in needs(stage)}
-    return found[::-1]
+            left.append(stage)
+            needed |= {needed_stage.key for needed_stage in needs(stage)}
+    return left[::-1]
 
 
 def redo(stage: Stage, output: Path) -> None:
-    """Let a stage that is done, but lacks its product, be done once more. Its `facts` are kept
-    until then; those of the second time replace them, so that its time counts once."""
-    place = folder(stage, output)
+    """Let a stage that is done, but lacks its product, be done once more.
+
+    Its `facts` are kept until then; those of the second time replace them, so that its time counts
+    once.
+    """
+    stage_folder = folder(stage, output)
     shutil.rmtree(product(stage, output), ignore_errors=True)
-    (place / SPENT).unlink(missing_ok=True)
-    os.replace(place / DONE, place / DONE_BEFORE)
+    (stage_folder / SPENT).unlink(missing_ok=True)
+    (stage_folder / DONE).replace(stage_folder / DONE_BEFORE)
 
 
 def _was_done(stage: Stage, output: Path) -> bool:
-    """Whether it is done or, while it is made anew, was before."""
+    """Return whether a stage is done, or was and is being done once more."""
     return any((folder(stage, output) / name).exists() for name in (DONE, DONE_BEFORE))
 
 
 def _has_product(stage: Stage, output: Path) -> bool:
-    made = product(stage, output)
-    return (made / "checkpoints").exists() if isinstance(stage, Train) else made.exists()
+    path = product(stage, output)
+    return (path / "checkpoints").exists() if isinstance(stage, Train) else path.exists()
 
 
 def facts(stage: Stage, output: Path) -> dict[str, Any]:
-    """What a stage says of itself that is done, or was and is being made anew. Train: `parameters`
-    learned in all and `trained_parameters` of them, `train_seconds` within optimiser steps. All:
-    `seconds` and `core_seconds` (of computing, processes added up) of all processes that worked on
-    it, but for those that were killed outright."""
+    """Return the facts about a stage that is done, or was and is being done once more.
+
+    Returns:
+        `seconds` by the clock and `core_seconds` of computing, of all processes that worked on the
+        stage, but for those that were killed outright. Of `Train` also `parameters` (all that are
+        learned), `trained_parameters` (those of this run) and `train_seconds` (within optimiser
+        steps).
+    """
     done, before = (folder(stage, output) / name for name in (DONE, DONE_BEFORE))
     return json.loads((done if done.exists() else before).read_text())
 
 
 def write_description(stage: Stage, output: Path) -> Path:
-    """Make the stage's folder with what it is to do, for `read_description`."""
-    place = folder(stage, output)
-    place.mkdir(parents=True, exist_ok=True)
-    write_atomically(place / DESCRIPTION, json.dumps(to_jsonable(stage), indent=1).encode())
-    return place
+    """Make the stage's folder with a description for `read_description`; return the folder."""
+    stage_folder = folder(stage, output)
+    stage_folder.mkdir(parents=True, exist_ok=True)
+    description = json.dumps(to_jsonable(stage), indent=1)
+    write_atomically(stage_folder / DESCRIPTION, description.encode())
+    return stage_folder
 
 
-def read_description(place: Path) -> Stage:
-    """The stage of a folder. Raises UserError if it is of another version of the code."""
-    values = json.loads((place / DESCRIPTION).read_text())
-    stage = from_jsonable(_KINDS[place.name.partition("-")[0]], values)
-    if place.name != folder(stage, place.parent).name:
-        raise UserError(f"{place} does not hold the stage of its name; delete it")
+def read_description(stage_folder: Path) -> Stage:
+    """Return the stage of a folder.
+
+    Raises:
+        UserError: Another version of the code wrote it, so that it has another key now.
+    """
+    values = json.loads((stage_folder / DESCRIPTION).read_text())
+    stage = from_jsonable(_KINDS[stage_folder.name.partition("-")[0]], values)
+    if stage_folder.name != folder(stage, stage_folder.parent).name:
+        raise UserError(f"{stage_folder} does not hold the stage of its name; delete it")
     return stage
 
 
 def one_process(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """A config for a stage: stages share the cores among themselves."""
+    """Return a config for a stage: with one process, since stages share the cores."""
     return replace(config, processes=1, **changes)
+
+
+def _run_label(run: Train) -> str:
+    return f"{run.config.phase}-seed{run.config.seed}"
 
 
 def _named(tasks: tuple[str, ...]) -> str:

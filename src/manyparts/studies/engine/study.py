@@ -1,5 +1,4 @@
-"""What a study is: measurements of methods in settings, the stages they need, and the claims they
-test."""
+"""What a study is: measurements of methods in settings, and the claims that they test."""
 
 from __future__ import annotations
 
@@ -9,83 +8,96 @@ from typing import Literal
 
 from manyparts.studies.engine.stages import Evaluate, EvaluateReference, Probe, Stage, with_needs
 
-Score = Literal["success", "reward a step"]
-"""What a study compares: of every episode whether it was solved, or the mean reward of its
-steps."""
+Score = Literal["success", "reward a step"]  # files hold these words
+"""What a study compares: whether an episode was solved, or the mean reward per step."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One seed of a method in a setting. evaluations: together its episodes, each task in one of
-    them; of one agent, or of references, which learned nothing.
+    """One seed of a method in a setting.
 
-    What settings differ in, where it is that: demonstrations: of the evaluated tasks that the agent
-    was tuned on; pretraining: trajectories before that; place: an environment. probe: of the
-    agent's representation.
+    `demonstrations`, `pretraining` and `environment` are set where the settings differ in them.
     """
 
     method: str
     setting: str
     seed: int
+    """The training seed."""
     evaluations: tuple[Evaluate | EvaluateReference, ...]
+    """Its episodes, each task in one of them; of one agent, or of references, which learned
+    nothing."""
     demonstrations: int | None = None
+    """Demonstrations of the evaluated tasks that the agent was tuned on."""
     pretraining: int | None = None
-    place: str = ""
+    """Trajectories that it was pretrained on."""
+    environment: str = ""
+    """A name for the environments of the setting."""
     probe: Probe | None = None
+    """The probe of the agent's representation."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says: `better` is above `worse` by more than `margin`. It shows where the
-    interval of their difference is above the margin, and the opposite shows where it is below.
+    """What a paper says: a method is better than another by more than a margin.
 
-    margin: in the score's units, so that .1 is ten points of success; -.1: `better` falls behind by
-    less than ten. largest_pretraining: the claim is only of settings with the largest number of
-    pretraining trajectories of a place.
+    The claim shows where the whole interval of the difference is above the margin. The opposite
+    shows where the whole interval is below it.
     """
 
     better: str
+    """The method that is said to be better."""
     worse: str
+    """The method that it is compared with."""
     words: str
+    """The claim in words."""
     margin: float = 0.0
+    """In units of the score: 0.1 is ten points of success. With -0.1 the claim is that `better`
+    falls behind by less than ten points."""
     largest_pretraining: bool = False
+    """Whether the claim is only about settings with the largest number of pretraining trajectories
+    of their environment."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """name: for people and folders. reference: the method that every other one is compared with.
-
-    measurements: those of a preset's name and a number of seeds, the most telling ones first.
-    seeds: of each method, where no number is given. score: what methods are compared by. groups: a
-    title to the methods that share a chart, six at most. published: (method, setting) to the score
-    that the paper reports; published_pretraining: setting to the number of trajectories that it
-    pretrained on there. notes: what a reader of the results must know.
-    """
+    """A comparison of methods: what is measured, and how it is reported."""
 
     name: str
+    """For people and for folders."""
     description: str
+    """What the study asks, and its presets."""
     presets: tuple[str, ...]
+    """Names of its sizes."""
     reference: str
+    """The method that every other one is compared with."""
     measurements: Callable[[str, int], list[Measurement]]
+    """The measurements of a preset and a number of seeds, the most important ones first."""
     seeds: int = 3
+    """Seeds of each method, if the user names no number."""
     score: Score = "success"
+    """What methods are compared by."""
     claims: tuple[Claim, ...] = ()
+    """What is tested."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Title to the methods that share a chart, at most six."""
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(method, setting) to the score that the paper reports."""
     published_pretraining: Mapping[str, int] = field(default_factory=dict)
+    """Setting to the number of trajectories that the paper pretrained on."""
     notes: tuple[str, ...] = ()
+    """What a reader of the results must know."""
 
 
 def methods_of(measurements: Iterable[Measurement]) -> list[str]:
-    """The methods, in the order in which they are measured."""
+    """Return the methods, in the order in which they are measured."""
     return list(dict.fromkeys(measurement.method for measurement in measurements))
 
 
 def stages_of(measurements: Iterable[Measurement]) -> list[Stage]:
-    """Every stage once, those it needs before it, in the order of the measurements."""
-    return with_needs(
-        stage
-        for measurement in measurements
-        for stage in (*measurement.evaluations, measurement.probe)
-        if stage is not None
-    )
+    """Return all stages of measurements, each once, and after those that it needs."""
+    stages: list[Stage] = []
+    for measurement in measurements:
+        stages += measurement.evaluations
+        if measurement.probe is not None:
+            stages.append(measurement.probe)
+    return with_needs(stages)

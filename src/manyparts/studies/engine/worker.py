@@ -1,7 +1,7 @@
-"""Processes that do the stages of a study, forked from one that has imported what they need, and
-both its ends.
+"""Processes that do the stages of a study, forked from a server that has imported what they need.
 
 A stage often computes for a few seconds, and importing takes three (docs/log.md, 2026-11-25).
+`Workers` is the runner's end of the server, `serve` is the server.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from manyparts.core.errors import UserError
 from manyparts.core.printing import say
 from manyparts.core.storage.locks import hold
 
-# What the stages import when they need it; nothing of it starts a thread, which a fork would lose.
-_NEEDED = (
+# Imported before a fork. None of them starts a thread, which a fork would lose.
+_PRELOADED = (
     "manyparts.studies.engine.execution",
     "manyparts.evaluation.protocol",
     "manyparts.evaluation.probes",
@@ -37,7 +37,7 @@ _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 class Workers:
-    """The runner's end. The processes end when it does, or is closed."""
+    """The runner's end of the server. All processes end when the runner does, or on `close`."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -45,70 +45,81 @@ class Workers:
         self._start()
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
+        own_end, server_end = socket.socketpair()
+        self._connection = Connection(own_end.detach())
         self._server = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", __name__, str(server_end.fileno())],
+            pass_fds=[server_end.fileno()],
             stdin=subprocess.DEVNULL,
             env=self._environment,
             process_group=0,  # Ctrl-C reaches the runner alone, which passes it on
         )
-        theirs.close()
+        server_end.close()
 
-    def begin(self, place: Path, cores: int, log: Path) -> int:
-        """Start a process that does the stage of the folder `place`, its output appended to `log`;
-        its number."""
+    def start(self, stage_folder: Path, cores: int, log: Path) -> int:
+        """Start a process that does the stage of a folder.
+
+        Args:
+            stage_folder: The folder, which holds the stage's description.
+            cores: How many cores the stage may use.
+            log: The file that the process's output is appended to.
+
+        Returns:
+            The number by which this object knows the process.
+        """
         if self._server.poll() is not None:
             self._start()
         number = len(self._codes)
         self._codes[number] = None
-        self._tell((number, str(place), cores, str(log)))
+        self._send((number, str(stage_folder), cores, str(log)))
         return number
 
     def exit_code(self, number: int) -> int | None:
-        """None while it runs; 0 done, 2 bad input, 130 interrupted, minus a signal's number if that
-        ended it."""
+        """Return None while a process runs, then its exit code.
+
+        0: done. 2: bad input. 130: interrupted. Negative: the number of the signal that ended it.
+        """
         try:
             while self._connection.poll():
                 ended, code = self._connection.recv()
                 self._codes[ended] = code
-        except (EOFError, OSError):  # the server died, and with it all that ran
-            died = self._server.wait()
-            self._codes = {
-                each: died if code is None else code for each, code in self._codes.items()
-            }
+        except (EOFError, OSError):  # the server died, and with it all processes that ran
+            server_code = self._server.wait()
+            for running in [key for key, code in self._codes.items() if code is None]:
+                self._codes[running] = server_code
         return self._codes[number]
 
     def interrupt(self, number: int) -> None:
+        """Send SIGINT to a process, if it runs."""
         if self.exit_code(number) is None:
-            self._tell(number)
+            self._send(number)
 
     def close(self) -> None:
-        """Kill what still runs."""
+        """Kill all processes that run."""
         self._connection.close()
         self._server.wait()
 
-    def _tell(self, message: object) -> None:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # `exit_code` will find out
+    def _send(self, message: object) -> None:
+        # If the server has died, `exit_code` notices it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.send(message)
 
 
 def serve(descriptor: int) -> None:
-    """Fork a process for each stage that the runner names, pass interrupts on, tell how each ended;
-    end with it."""
+    """Fork a process for each stage that the runner names, and report how each ended.
+
+    A message from the runner is (number, folder, cores, log) to start a process, or a process's
+    number to interrupt it. A message to it is (number, exit code). The server ends with the runner.
+    """
     connection = Connection(descriptor)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background shell would have it ignored
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until a stage can answer it
-    life, held = os.pipe()
-    if (
-        sys.platform == "linux"
-    ):  # elsewhere a fork after such imports is not safe: each process imports for itself
-        for module in _NEEDED:
+    # A background shell ignores SIGINT, and its processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until a stage can handle it
+    # Nothing is ever written to this pipe. Its reading end reports the end of the file once all
+    # writing ends are closed, which is when the server dies: so its children notice that.
+    server_alive, writing_end = os.pipe()
+    if sys.platform == "linux":  # elsewhere a fork after such imports is not safe
+        for module in _PRELOADED:
             importlib.import_module(module)
     processes: dict[int, int] = {}
     with contextlib.suppress(EOFError, ConnectionResetError, BrokenPipeError):
@@ -119,12 +130,12 @@ def serve(descriptor: int) -> None:
                     if message in processes:
                         os.kill(processes[message], signal.SIGINT)
                     continue
-                number, place, cores, log = message
+                number, stage_folder, cores, log = message
                 processes[number] = os.fork()
                 if processes[number] == 0:
                     connection.close()
-                    os.close(held)
-                    _do(Path(place), cores, Path(log), life)
+                    os.close(writing_end)
+                    _run_child(Path(stage_folder), cores, Path(log), server_alive)
             for number, process in list(processes.items()):
                 ended, status = os.waitpid(process, os.WNOHANG)
                 if ended:
@@ -132,16 +143,15 @@ def serve(descriptor: int) -> None:
                     connection.send((number, os.waitstatus_to_exitcode(status)))
 
 
-def _do(place: Path, cores: int, log: Path, life: int) -> NoReturn:
-    """A forked process, from its begin to its end. `life`: a pipe that ends when the server
-    does."""
+def _run_child(stage_folder: Path, cores: int, log: Path, server_alive: int) -> NoReturn:
+    """Do a stage in a forked process, and exit. `server_alive` is the reading end of a pipe."""
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    threading.Thread(target=_end_with_the_server, args=(life,), daemon=True).start()
+    threading.Thread(target=_exit_with_server, args=(server_alive,), daemon=True).start()
     code = 1
     try:
-        code = _carry_out(place, cores)
+        code = _carry_out(stage_folder, cores)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -151,15 +161,16 @@ def _do(place: Path, cores: int, log: Path, life: int) -> NoReturn:
         os._exit(code)
 
 
-def _carry_out(place: Path, cores: int) -> int:
+def _carry_out(stage_folder: Path, cores: int) -> int:
+    """Do a stage; return the exit code."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        # the worker of a runner that was killed may not be gone yet
-        with hold(place / ".stage-lock", what=str(place), wait=True):
+        # The process of a runner that was killed may still be at work.
+        with hold(stage_folder / ".stage-lock", what=str(stage_folder), wait=True):
             from manyparts.studies.engine.execution import carry_out
             from manyparts.studies.engine.stages import read_description
 
-            carry_out(read_description(place), place.parents[1], cores=cores)
+            carry_out(read_description(stage_folder), stage_folder.parents[1], cores=cores)
     except UserError as error:
         say(f"error: {error}", error=True)
         return 2
@@ -168,9 +179,8 @@ def _carry_out(place: Path, cores: int) -> int:
     return 0
 
 
-def _end_with_the_server(life: int) -> None:
-    """The server never writes."""
-    os.read(life, 1)
+def _exit_with_server(server_alive: int) -> None:
+    os.read(server_alive, 1)  # returns only when the pipe is closed
     os._exit(1)
 
 

@@ -1,18 +1,21 @@
-"""Why a hidden context confounds behaviour cloning and not inverse dynamics: a case that can be
+"""Why a hidden context confounds behaviour cloning, but not inverse dynamics: a case that can be
 computed exactly.
 
-A body at s, in the plane, is moved: s' = s + a. A frame o = M (s, n) mixes its position with
-nuisance n by a rotation M. In the world "drift" each trajectory has a direction of its own that
-nobody sees, and a is that direction. Directions are drawn without regard to the position, so E[a |
-o] = 0 whatever the frame: the best a cloner can do is to predict nothing, every encoder is as good
-as any other, and what a finite sample teaches it is noise. Inverse dynamics sees o and o': a = s' -
-s is linear in them, and the only encoder of two numbers that tells it is the one that keeps s. In
-the world "goals" each trajectory has a hidden goal g, and a = g - s. There E[a | o] = E[g] - s
-tells the position as well, so a hidden context alone does not confound cloning.
+A point at s in the plane is moved: s' = s + a. A frame o = M (s, n) mixes its position with
+nuisance n by a rotation M.
 
-Afterwards a context is given, "come to the middle", a = -s, by few demonstrations, and a linear
-policy is fitted on the frozen encoder. All encoders and policies are linear, so every loss is
-minimised exactly, by least squares.
+World "drift": each trajectory has a hidden direction, and a is that direction. It is drawn
+independently of the position, so E[a | o] = 0 for every frame. The best that cloning can do is to
+predict 0: every encoder is as good as any other, and a finite sample teaches it noise. Inverse
+dynamics sees o and o'. There a = s' - s is linear in both, and the only encoder to two numbers that
+predicts it is the one that keeps s.
+
+World "goals": each trajectory has a hidden goal g, and a = g - s. There E[a | o] = E[g] - s depends
+on the position, so a hidden context alone does not confound cloning.
+
+Then a policy for one context, "go to the origin" (a = -s), is fitted on the frozen encoder from a
+few demonstrations. All encoders and policies are linear, so that least squares minimises every
+loss exactly.
 
     python -m manyparts.studies.library.confounding docs/confounding.svg
 """
@@ -28,27 +31,30 @@ import numpy as np
 World = Literal["drift", "goals"]
 Method = Literal["inverse dynamics", "cloning", "random", "position itself"]
 DEMONSTRATIONS = (4, 8, 16, 32, 64)
-_POSITION, _NUISANCE, _FRAMES, _NEW = 2, 30, 4000, 2000
+_POSITION, _NUISANCE = 2, 30  # dimensions
+_FRAMES, _NEW = 4000, 2000  # frames to pretrain on, and to test on
 
 
 def errors(
     world: World, demonstrations: Sequence[int] = DEMONSTRATIONS, *, seeds: int = 20
 ) -> Mapping[Method, np.ndarray]:
-    """Mean square error of the tuned policy on new frames, as a part of the actions' own: (seeds,
-    demonstrations).
+    """Return each method's error on new frames: 0 is the expert's, 1 that of predicting 0.
 
-    0 is the expert, 1 is what predicting nothing costs. demonstrations: frames with their action,
-    tuned on.
+    Args:
+        world: Which world to pretrain in.
+        demonstrations: Numbers of frames with actions that the policy is fitted on.
+        seeds: How many repetitions.
+
+    Returns:
+        Method to the mean square error, divided by that of predicting 0, (seeds, demonstrations).
     """
-    return {
-        method: np.asarray(
-            [
-                [_error(world, method, count, seed) for count in demonstrations]
-                for seed in range(seeds)
-            ]
-        )
-        for method in get_args(Method)
-    }
+    errors_by_method: dict[Method, np.ndarray] = {}
+    for method in get_args(Method):
+        rows = []
+        for seed in range(seeds):
+            rows.append([_error(world, method, count, seed) for count in demonstrations])
+        errors_by_method[method] = np.asarray(rows)
+    return errors_by_method
 
 
 def _error(world: World, method: Method, count: int, seed: int) -> float:
@@ -71,33 +77,34 @@ def _error(world: World, method: Method, count: int, seed: int) -> float:
     }
     few, new = generator.normal(size=(count, _POSITION)), generator.normal(size=(_NEW, _POSITION))
     policy = _least_squares(observe(few) @ encoders[method], -few)
-    return float(
-        np.square(observe(new) @ encoders[method] @ policy + new).mean() / np.square(new).mean()
-    )
+    predicted = observe(new) @ encoders[method] @ policy  # the expert's action is -new
+    return float(np.square(predicted + new).mean() / np.square(new).mean())
 
 
 def _least_squares(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """The linear map with the least error; of as many outputs as the encoder has numbers it is the
-    best encoder."""
+    """Return the linear map with the smallest error.
+
+    The outputs have as many numbers as an encoder, so the map is also the best encoder.
+    """
     return np.linalg.lstsq(inputs, outputs, rcond=None)[0]
 
 
 def draw(path: str) -> None:
-    """Means and stds over seeds, a panel a world."""
+    """Draw means and stds over seeds as SVG, a panel per world."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, world in zip(panels, get_args(World), strict=True):
-        for method, found in errors(world).items():
-            mean, spread = found.mean(axis=0), found.std(axis=0)
+        for method, values in errors(world).items():
+            mean, std = values.mean(axis=0), values.std(axis=0)
             dashes = "--" if method == "position itself" else "-"
             (line,) = panel.plot(
                 DEMONSTRATIONS, mean, dashes, label=method, marker="o", markersize=3
             )
             panel.fill_between(
-                DEMONSTRATIONS, mean - spread, mean + spread, alpha=0.15, color=line.get_color()
+                DEMONSTRATIONS, mean - std, mean + std, alpha=0.15, color=line.get_color()
             )
         panel.set(
             xscale="log",

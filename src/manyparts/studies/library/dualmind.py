@@ -1,5 +1,7 @@
-"""The comparisons of DualMind (Wei et al. 2023): every method on the same data, for the same number
-of steps."""
+"""The study `dualmind`: does learning dynamics first help a prompted agent?
+
+The comparisons of Wei et al. 2023: every method on the same data, for the same number of steps.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +30,30 @@ RECIPES = (DUAL, IMITATION, HEAD, BOTH, GATO)
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset of the study fixes. size: of the training presets.
-
-    demonstrations: a task. episodes: a task, evaluated. shots: demonstrations of a held-out task.
-    max_steps: of an evaluated episode. same_seconds: steps that a one-phase method takes in
-    dual-phase's seconds, as measured. precision: of training.
-    """
+    """What a preset of the study fixes."""
 
     size: str
+    """The size of the training presets."""
     tasks: tuple[str, ...]
+    """Training tasks."""
     held_out: tuple[str, ...]
+    """Tasks that training never has."""
     demonstrations: int
+    """Demonstrations per training task."""
     episodes: int
+    """Evaluated episodes per task."""
     max_steps: int | None
+    """Steps of an evaluated episode; None for the environment's own."""
     shots: tuple[int, ...]
+    """Numbers of demonstrations of a held-out task."""
     few_shot_steps: int
+    """Optimiser steps of tuning."""
     environment: EnvConfig = EnvConfig()
+    """How tasks are simulated and rendered."""
     same_seconds: Mapping[str, int] = field(default_factory=dict)
+    """One-phase method to the steps that it takes in dual-phase's seconds, as measured."""
     precision: Precision = "fp32"
+    """The precision of training."""
 
 
 def _scale(preset: str) -> Scale:
@@ -64,24 +72,19 @@ def _scale(preset: str) -> Scale:
     if preset == "laptop":
         return Scale(
             size="laptop",
-            tasks=tuple(
-                registry.expand(["metaworld/ml10-train"])
-            ),  # harder than the quickstart's, which leave no room
-            held_out=(
-                "metaworld/drawer-open",
-                "metaworld/door-close",
-                "metaworld/sweep-into",
-            ),  # three of ML10's five
+            # Harder than the quickstart's tasks, where success is too high for differences.
+            tasks=tuple(registry.expand(["metaworld/ml10-train"])),
+            # Three of ML10's five held-out tasks.
+            held_out=("metaworld/drawer-open", "metaworld/door-close", "metaworld/sweep-into"),
             demonstrations=50,
             episodes=20,
             max_steps=300,
             shots=(1, 5, 10),
             few_shot_steps=150,
-            environment=EnvConfig(
-                cameras=("workspace_side",)
-            ),  # from in front, doors hide what is to be done
+            # From the front, doors hide the goal.
+            environment=EnvConfig(cameras=("workspace_side",)),
             same_seconds={IMITATION: 1300, BOTH: 720, GATO: 1000},  # docs/log.md
-            precision="bf16",  # two thirds of the time, on CPUs that know it
+            precision="bf16",  # two thirds of the time, on CPUs that have it
         )
     return Scale(
         size="base",
@@ -98,20 +101,24 @@ def _scale(preset: str) -> Scale:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Every method on unseen goals and on held-out tasks zero-shot, the five recipes few-shot as
-    well; seed by seed."""
+    """Measure every method at unseen goals and on held-out tasks, seed by seed.
+
+    Held-out tasks are evaluated zero-shot, and few-shot for the five recipes.
+    """
     scale = _scale(preset)
-    return [
-        measurement
-        for seed in range(seeds)
-        for method, run in methods(preset, seed).items()
-        for measurement in _measured(method, run, scale, seed)
-    ]
+    measured: list[Measurement] = []
+    for seed in range(seeds):
+        for method, run in methods(preset, seed).items():
+            measured += _measured(method, run, scale, seed)
+    return measured
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
-    """The run that is evaluated for each method. All take as many optimiser steps, over all their
-    phases, but for those that stand for dual-phase's seconds."""
+    """Return the run of each method.
+
+    All take the same number of optimiser steps over their phases, but for those that take
+    dual-phase's seconds.
+    """
     scale = _scale(preset)
     data = Collect(scale.tasks, scale.demonstrations, environment=scale.environment)
     first, second = (
@@ -166,35 +173,44 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
 
 
 def _measured(method: str, run: Train, scale: Scale, seed: int) -> list[Measurement]:
-    def on(agent: Train, tasks: tuple[str, ...]) -> Evaluate:
+    """Return the measurements of a method's run in all settings."""
+
+    def evaluate(agent: Train, tasks: tuple[str, ...]) -> Evaluate:
         return Evaluate(agent, tasks, scale.episodes, max_steps=scale.max_steps)
 
-    found = [
-        Measurement(method, UNSEEN, seed, (on(run, scale.tasks),)),
-        Measurement(method, ZERO_SHOT, seed, (on(run, scale.held_out),), demonstrations=0),
+    measured = [
+        Measurement(method, UNSEEN, seed, (evaluate(run, scale.tasks),)),
+        Measurement(method, ZERO_SHOT, seed, (evaluate(run, scale.held_out),), demonstrations=0),
     ]
-    for shots in scale.shots if method in RECIPES else ():
-        tuned = tuple(on(_tuned(run, task, shots, scale, seed), (task,)) for task in scale.held_out)
-        found.append(Measurement(method, few_shot(shots), seed, tuned, demonstrations=shots))
-    return found
+    if method not in RECIPES:
+        return measured
+    for shots in scale.shots:
+        evaluations = tuple(
+            evaluate(_tuned(run, task, shots, scale, seed), (task,)) for task in scale.held_out
+        )
+        measured.append(
+            Measurement(method, few_shot(shots), seed, evaluations, demonstrations=shots)
+        )
+    return measured
 
 
 def same_seconds(method: str) -> str:
-    """The name of a method that has dual-phase's seconds instead of its steps."""
+    """Return the name of a method that takes dual-phase's seconds instead of its steps."""
     return f"{method}, same seconds"
 
 
 def _tuned(run: Train, task: str, shots: int, scale: Scale, seed: int) -> Train:
-    """Other seeds see other demonstrations."""
+    """Tune a run on demonstrations of a held-out task, others for each seed."""
     data = Collect((task,), shots, seed=1000 + seed, environment=scale.environment)
-    return tuned(
-        run, data, train_preset(f"dualmind/phase2-{scale.size}"), steps=scale.few_shot_steps
-    )
+    recipe = train_preset(f"dualmind/phase2-{scale.size}")
+    return tuned(run, data, recipe, steps=scale.few_shot_steps)
 
 
 def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:
-    """Phase II from fresh weights: everything trained, images augmented, for the steps of both
-    phases."""
+    """Return phase II from random weights, with everything trained, for the steps of both phases.
+
+    Images are augmented as in phase I.
+    """
     return replace(
         second,
         phase=phase,
@@ -207,14 +223,13 @@ def _whole(first: TrainConfig, second: TrainConfig, phase: str) -> TrainConfig:
 
 
 def _joint(first: TrainConfig, second: TrainConfig) -> TrainConfig:
-    return replace(
-        _whole(first, second, "joint"), objectives={**first.objectives, **second.objectives}
-    )
+    """Return one phase with the losses of both."""
+    objectives = {**first.objectives, **second.objectives}
+    return replace(_whole(first, second, "joint"), objectives=objectives)
 
 
 def _gato(first: TrainConfig, second: TrainConfig) -> TrainConfig:
-    """One phase, one stream: the prompt, then every step's observation and action, each seeing all
-    before it."""
+    """Return one phase with a causal stream: the prompt, then observations and actions."""
     whole = _prefixed(_whole(first, second, "gato"))
     cloning = second.objectives["behaviour_cloning"]
     assert isinstance(cloning, BehaviourCloningConfig), cloning
@@ -222,7 +237,7 @@ def _gato(first: TrainConfig, second: TrainConfig) -> TrainConfig:
 
 
 def _head_only(second: TrainConfig) -> TrainConfig:
-    """A head on the frozen model, which has no prompt: what phase I alone knows."""
+    """Return phase II with a head on the frozen model, without a prompt."""
     head = ("objectives.behaviour_cloning.*",)
     return replace(
         second,
@@ -234,34 +249,34 @@ def _head_only(second: TrainConfig) -> TrainConfig:
 
 
 def _variant(first: TrainConfig, second: TrainConfig, number: int) -> TrainConfig:
-    """Phase II with a freezing variant; the fourth trains the encoder, so its tokens cannot be
-    cached."""
-    chosen = replace(second, train_only=trained_parts(number, layers=transformer(second).layers))
-    return (
-        replace(chosen, cache_features=False, augmentation=first.augmentation)
-        if number == 4
-        else chosen
-    )
+    """Return phase II with a freezing variant of the paper."""
+    parts = trained_parts(number, layers=transformer(second).layers)
+    config = replace(second, train_only=parts)
+    if number == 4:  # it trains the encoder, so that visual tokens cannot be cached
+        return replace(config, cache_features=False, augmentation=first.augmentation)
+    return config
 
 
 def _prefixed(config: TrainConfig) -> TrainConfig:
-    before = transformer(config).prompt
-    assert before is not None
-    prompt: PromptConfig = replace(before, conditioning="prefix")
+    """Return a config whose prompt is a prefix instead of cross-attention."""
+    cross_attended = transformer(config).prompt
+    assert cross_attended is not None
+    prompt: PromptConfig = replace(cross_attended, conditioning="prefix")
     return replace(config, model=replace(config.model, prompt=prompt))
 
 
 def _without(first: TrainConfig, name: str) -> TrainConfig:
-    return replace(
-        first, objectives={key: value for key, value in first.objectives.items() if key != name}
-    )
+    """Return phase I without one of its objectives."""
+    objectives = {key: value for key, value in first.objectives.items() if key != name}
+    return replace(first, objectives=objectives)
 
 
 STUDY = Study(
     name="dualmind",
     description=(
-        "Does learning dynamics first help a prompted agent? debug: the point mass, for tests. laptop: ML10 and three "
-        "of its held-out tasks, 7.7 core hours for three seeds. paper: ML45 at 224 px, for GPUs."
+        "Does learning dynamics first help a prompted agent? debug: the point mass, for tests. "
+        "laptop: ML10 and three of its held-out tasks, 7.7 core hours for three seeds. paper: ML45 "
+        "at 224 px, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=DUAL,
@@ -289,11 +304,14 @@ STUDY = Study(
         ),
     },
     notes=(
-        "Every method has the same data and the same number of optimiser steps over its phases; their seconds differ "
-        "and stand beside each row. A method with “same seconds” has about dual-phase's seconds instead.",
+        "Every method has the same data and the same number of optimiser steps over its phases. "
+        "Their seconds differ and stand in each row. A method with “same seconds” has about "
+        "dual-phase's seconds instead.",
         "No learning rate was tuned for any method: all have phase II's, and phase I has its own.",
-        "A head without a prompt cannot be told its task; it may see it.",
-        "Gato-style sees its past (a causal stream), which on this data is a shortcut; the others see the present.",
-        "Few-shot tuning is of one held-out task at a time, with other demonstrations for each seed.",
+        "A head without a prompt gets no instruction; it may see which task it is.",
+        "Gato-style attends to past steps (a causal stream), which on this data is a shortcut; the "
+        "others attend to the current step.",
+        "Few-shot tuning is of one held-out task at a time, with other demonstrations for each "
+        "seed.",
     ),
 )

@@ -1,5 +1,8 @@
-"""Dynamics models of one body each, by what planning with them earns (Schubert et al. 2023): a
-transformer, a perceptron, an ensemble, and the true simulator as the ceiling."""
+"""The study `dynamics-specialist`: which model of one embodiment is best to plan with?
+
+After Schubert et al. 2023: a transformer, a perceptron, an ensemble, and the true simulator as the
+upper bound.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,22 @@ _REFERENCES: Mapping[str, Reference] = {SIMULATOR: "expert", RANDOM: "random"}
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset of the study fixes. size: of the training presets. planners: of each task,
-    which look as far ahead as its expert, or as there is time for. demonstrations: a task, all
-    successes; the attempts that fail on the way are learned from, too. episodes: a task, evaluated.
-    noise: of the expert, much, so that models know what bad actions do.
-    """
+    """What a preset of the study fixes."""
 
     size: str
+    """The size of the training presets."""
     planners: Mapping[str, MppiConfig]
+    """Task to its planner, which looks as far ahead as the task's expert, if there is time."""
     demonstrations: int
+    """Successes per task; failed tries are learned from, too."""
     episodes: int
+    """Evaluated episodes per task."""
     max_steps: int
+    """Steps of an evaluated episode."""
     environment: EnvConfig = EnvConfig(image_size=16, state="full")
+    """How tasks are simulated."""
     noise: Noise = Noise(fraction=0.7, std=0.8)
+    """The experts' noise. It is large, so that models learn what bad actions do."""
 
 
 def _scale(preset: str) -> Scale:
@@ -63,14 +69,15 @@ def _scale(preset: str) -> Scale:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Every model in every task; seed by seed. A setting is a task."""
+    """Measure every model in every task, seed by seed. A setting is a task."""
     scale = _scale(preset)
-    return [
-        Measurement(method, task.partition("/")[2], seed, (stage,), place=task.partition("/")[2])
-        for seed in range(seeds)
-        for task in scale.planners
-        for method, stage in _of_task(scale, task, seed).items()
-    ]
+    measured: list[Measurement] = []
+    for seed in range(seeds):
+        for task in scale.planners:
+            name = task.partition("/")[2]
+            for method, stage in _of_task(scale, task, seed).items():
+                measured.append(Measurement(method, name, seed, (stage,), environment=name))
+    return measured
 
 
 def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | EvaluateReference]:
@@ -102,16 +109,16 @@ def _of_task(scale: Scale, task: str, seed: int) -> dict[str, Evaluate | Evaluat
         )
         for method, agent in _REFERENCES.items()
     }
-    return (
-        {**learned, **references} if not seed else {**learned}
-    )  # references learn nothing, so seeds are not theirs
+    # References learn nothing, so that they have no seeds.
+    return {**learned, **references} if seed == 0 else {**learned}
 
 
 STUDY = Study(
     name="dynamics-specialist",
     description=(
-        "Which model of a body's dynamics is best to plan with? debug: for tests. laptop: three tasks of DeepMind "
-        "Control from 20 episodes each, and those that failed; 1.7 core hours. paper: 500 episodes, for GPUs."
+        "Which model of an embodiment's dynamics is best to plan with? debug: for tests. laptop: "
+        "three tasks of DeepMind Control from 20 episodes each, and those that failed; 1.7 core "
+        "hours. paper: 500 episodes, for GPUs."
     ),
     presets=("debug", "laptop", "paper"),
     reference=TRANSFORMER,
@@ -124,7 +131,9 @@ STUDY = Study(
     ),
     groups={"Models": (TRANSFORMER, PERCEPTRON, ENSEMBLE, SIMULATOR)},
     notes=(
-        "The score is the mean reward of a step, of at most 1; the suite's returns are a thousand of them.",
-        "All models learn from the same episodes of the expert, seven in ten with much noise, and plan alike.",
+        "The score is the mean reward per step, at most 1; the suite's returns are a thousand "
+        "times that.",
+        "All models learn from the same episodes of the expert, seven in ten with large noise, and "
+        "are planned with in the same way.",
     ),
 )

@@ -1,5 +1,7 @@
-"""One agent for an arm and a first-person navigator, against a specialist of each with the same
-total training."""
+"""The study `embodiments`: one agent for an arm and a navigator, or a specialist of each?
+
+All have the same training in total.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +19,23 @@ MANIPULATION, NAVIGATION = "manipulation", "navigation"
 
 @dataclass(frozen=True)
 class Domain:
-    """A body and its tasks. episodes: a task, evaluated. max_steps: of an evaluated episode; None:
-    the horizon."""
+    """An embodiment and its tasks."""
 
     data: Collect
+    """Its training data, which names the tasks."""
     episodes: int
+    """Evaluated episodes per task."""
     max_steps: int | None = None
+    """Steps of an evaluated episode; None for the environment's own."""
 
 
 def specialist(domain: str) -> str:
-    """The name of the method that learns one domain alone."""
+    """Return the name of the method that learns one domain alone."""
     return f"specialist, {domain}"
 
 
 def domains(preset: str) -> Mapping[str, Domain]:
-    """The two domains of a preset."""
+    """Return the two domains of a preset."""
     if preset == "debug":
         small = EnvConfig(image_size=16)
         arm = Collect(("pointmass/reach-red", "pointmass/reach-blue"), 3, environment=small)
@@ -51,11 +55,13 @@ def domains(preset: str) -> Mapping[str, Domain]:
 
 
 def methods(preset: str, seed: int) -> Mapping[str, Train]:
-    """A specialist of each domain with the preset's steps; one agent with the steps, and so the
-    windows of each domain, of both together; and one with as many steps as one specialist."""
-    precision = (
-        "bf16" if preset == "laptop" else "fp32"
-    )  # two thirds of the time, on CPUs that know it
+    """Return the run of each method.
+
+    A specialist of each domain has the preset's steps. One agent has the steps of both together,
+    and so as many windows of each domain. Another has the steps of one specialist.
+    """
+    # bfloat16 takes two thirds of the time, on CPUs that have it.
+    precision = "bf16" if preset == "laptop" else "fp32"
     first, second = (
         one_process(train_preset(f"dualmind/{phase}-{preset}"), seed=seed, precision=precision)
         for phase in ("phase1", "phase2")
@@ -65,47 +71,50 @@ def methods(preset: str, seed: int) -> Mapping[str, Train]:
         before, after = (replace(config, steps=times * config.steps) for config in (first, second))
         return Train(after, data, start_from=Train(before, data))
 
-    known = domains(preset)
-    both = Mixed(tuple(domain.data for domain in known.values()))
+    domain_by_name = domains(preset)
+    both = Mixed(tuple(domain.data for domain in domain_by_name.values()))
+    specialists = {
+        specialist(name): two_phases(domain.data, 1) for name, domain in domain_by_name.items()
+    }
     return {
-        BOTH: two_phases(both, len(known)),
-        **{specialist(name): two_phases(domain.data, 1) for name, domain in known.items()},
+        BOTH: two_phases(both, len(domain_by_name)),
+        **specialists,
         HALF: two_phases(both, 1),
     }
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """Every agent in its own domain, the joint ones in both; seed by seed."""
-    return [
-        Measurement(
-            method,
-            name,
-            seed,
-            (Evaluate(run, domain.data.tasks, domain.episodes, max_steps=domain.max_steps),),
-        )
-        for seed in range(seeds)
-        for method, run in methods(preset, seed).items()
-        for name, domain in domains(preset).items()
-        if method in (BOTH, HALF, specialist(name))
-    ]
+    """Measure every agent in its own domain, the joint ones in both; seed by seed."""
+    measured: list[Measurement] = []
+    for seed in range(seeds):
+        for method, run in methods(preset, seed).items():
+            for name, domain in domains(preset).items():
+                if method in (BOTH, HALF, specialist(name)):
+                    tasks, episodes = domain.data.tasks, domain.episodes
+                    evaluation = Evaluate(run, tasks, episodes, max_steps=domain.max_steps)
+                    measured.append(Measurement(method, name, seed, (evaluation,)))
+    return measured
 
 
 STUDY = Study(
     name="embodiments",
     description=(
-        "Is one agent for an arm and a navigator as good as a specialist of each? debug: the point mass in the arm's "
-        "place, for tests. laptop: six Meta-World tasks and one room of miniworld."
+        "Is one agent for an arm and a navigator as good as a specialist of each? debug: the point "
+        "mass instead of the arm, for tests. laptop: six Meta-World tasks and one room of "
+        "miniworld."
     ),
     presets=("debug", "laptop"),
     reference=BOTH,
     measurements=measurements,
     groups={"Agents": (BOTH, specialist(MANIPULATION), specialist(NAVIGATION), HALF)},
     notes=(
-        "The joint agent takes as many optimiser steps as both specialists together, with as many windows of each "
-        "domain as its specialist sees: half of every batch is of each. The agent with half the steps has one "
-        "specialist's.",
-        "It keeps within 5 points where the whole interval of its difference from the specialist lies above -0.05.",
-        "The domains differ in everything: action (four numbers, one of four choices), cameras, state. What is shared "
-        "is the image encoder of the first camera, the encoder of states, the prompt's encoder and the decoder.",
+        "The joint agent takes as many optimiser steps as both specialists together, with as many "
+        "windows of each domain as its specialist: half of every batch is of each. The agent with "
+        "half the steps has as many as one specialist.",
+        "It keeps within 5 points where the whole interval of its difference from the specialist "
+        "lies above -0.05.",
+        "The domains differ in everything: action (four numbers, one of four choices), cameras, "
+        "state. The image encoder of the first camera, the encoder of states, the prompt's encoder "
+        "and the decoder are shared.",
     ),
 )

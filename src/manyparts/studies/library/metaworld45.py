@@ -1,5 +1,4 @@
-"""DualMind's headline on a laptop: how many of Meta-World's 45 training tasks one agent does, and
-what it cost."""
+"""The study `metaworld45`: how many of ML45's 45 training tasks does one agent solve?"""
 
 from __future__ import annotations
 
@@ -19,19 +18,28 @@ PHASES = ("phase1", "phase2")
 
 @dataclass(frozen=True)
 class Scale:
-    """What a preset fixes. recipe: the training presets dualmind/phase1-RECIPE and
-    dualmind/phase2-RECIPE."""
+    """What a preset of the study fixes."""
 
     recipe: str
+    """The training presets are dualmind/phase1-RECIPE and dualmind/phase2-RECIPE."""
     tasks: tuple[str, ...]
+    """Training tasks."""
     held_out: tuple[str, ...]
+    """Tasks that training never has."""
     demonstrations: int
+    """Demonstrations per training task."""
     noise: Noise
+    """The experts' noise in training data."""
     episodes: int
+    """Evaluated episodes per task."""
     max_steps: int | None
+    """Steps of an evaluated episode; None for the environment's own."""
     shots: int
+    """Demonstrations of a held-out task."""
     few_shot_steps: int
+    """Optimiser steps of tuning."""
     environment: EnvConfig = EnvConfig()
+    """How tasks are simulated and rendered."""
 
 
 def _scale(preset: str) -> Scale:
@@ -58,14 +66,13 @@ def _scale(preset: str) -> Scale:
         max_steps=None,
         shots=10,
         few_shot_steps=300,
-        environment=EnvConfig(
-            cameras=("workspace_side",)
-        ),  # from in front, doors and machines hide what is to be done
+        # From the front, doors and machines hide the goal.
+        environment=EnvConfig(cameras=("workspace_side",)),
     )
 
 
 def run(preset: str, seed: int) -> Train:
-    """The run whose weights are the agent's."""
+    """Return the run whose weights are the agent's."""
     scale = _scale(preset)
     data = Collect(
         scale.tasks, scale.demonstrations, environment=scale.environment, noise=scale.noise
@@ -77,30 +84,32 @@ def run(preset: str, seed: int) -> Train:
 
 
 def measurements(preset: str, seeds: int) -> list[Measurement]:
-    """The training tasks on unseen goals; the held-out tasks by their instruction, and after a few
-    demonstrations."""
-    return [measurement for seed in range(seeds) for measurement in _measured(preset, seed)]
+    """Measure training tasks at unseen goals, and held-out tasks zero-shot and few-shot."""
+    measured: list[Measurement] = []
+    for seed in range(seeds):
+        measured += _measured(preset, seed)
+    return measured
 
 
 def _measured(preset: str, seed: int) -> list[Measurement]:
     scale, agent = _scale(preset), run(preset, seed)
     recipe = train_preset(f"dualmind/phase2-{scale.recipe}")
 
-    def on(run: Train, tasks: tuple[str, ...]) -> Evaluate:
+    def evaluate(run: Train, tasks: tuple[str, ...]) -> Evaluate:
         return Evaluate(run, tasks, scale.episodes, max_steps=scale.max_steps)
 
-    def shown(task: str) -> Evaluate:
+    def evaluate_tuned(task: str) -> Evaluate:
         data = Collect((task,), scale.shots, seed=1000 + seed, environment=scale.environment)
-        return on(tuned(agent, data, recipe, steps=scale.few_shot_steps), (task,))
+        return evaluate(tuned(agent, data, recipe, steps=scale.few_shot_steps), (task,))
 
     return [
-        Measurement(METHOD, UNSEEN, seed, (on(agent, scale.tasks),)),
-        Measurement(METHOD, ZERO_SHOT, seed, (on(agent, scale.held_out),), demonstrations=0),
+        Measurement(METHOD, UNSEEN, seed, (evaluate(agent, scale.tasks),)),
+        Measurement(METHOD, ZERO_SHOT, seed, (evaluate(agent, scale.held_out),), demonstrations=0),
         Measurement(
             METHOD,
             few_shot(scale.shots),
             seed,
-            tuple(map(shown, scale.held_out)),
+            tuple(map(evaluate_tuned, scale.held_out)),
             demonstrations=scale.shots,
         ),
     ]
@@ -109,8 +118,9 @@ def _measured(preset: str, seed: int) -> list[Measurement]:
 STUDY = Study(
     name="metaworld45",
     description=(
-        "How many of Meta-World's 45 ML45 training tasks does one agent do at unseen goals, and what do 10 "
-        "demonstrations of a held-out task buy? laptop: 64 px, about 2.2 hours on two idle cores. debug: tests."
+        "How many of Meta-World's 45 ML45 training tasks does one agent solve at unseen goals, and "
+        "how much do 10 demonstrations of a held-out task help? laptop: 64 px, about 2.2 hours on "
+        "two idle cores. debug: for tests."
     ),
     presets=("debug", "laptop"),
     reference=METHOD,
@@ -118,8 +128,9 @@ STUDY = Study(
     seeds=1,
     groups={"The last phase": (METHOD,)},
     notes=(
-        "“Solved” counts tasks with success of at least .9. With 20 episodes a task the count itself is uncertain: a "
-        "task of true success .9 reaches 18 of 20 in two runs of three.",
-        "Core hours are of collection and training, evaluation left out.",
+        "“Solved” counts tasks with a success of at least 0.9. With 20 episodes per task the count "
+        "itself is uncertain: a task whose true success is 0.9 reaches 18 of 20 in two runs of "
+        "three.",
+        "Core hours are those of collection and training, without evaluation.",
     ),
 )

@@ -1,5 +1,7 @@
-"""Which pretraining objective suits a user's own data? Held-out action error and probes, where no
-simulator exists."""
+"""Which pretraining objective suits a user's own data?
+
+Without a simulator, methods are compared by action errors on held-out episodes, and by probes.
+"""
 
 from __future__ import annotations
 
@@ -29,33 +31,38 @@ from manyparts.studies.library.representations import (
 )
 
 RESULTS = "offline.json"
-_LEAST_KEPT = 5
+_MIN_SCORED = 5  # episodes that are held out for scoring
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed of a method after so many demonstrations of the task that pretraining never saw."""
+    """One seed of a method, tuned on some demonstrations of the held-out task."""
 
     method: str
     demonstrations: int
     seed: int
     score: Score
+    """The stage that scores it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """error, low, high: mean square error of actions on episodes kept apart, as a part of the
-    actions' variance, with a 95 % interval (`mean_over_seeds`). probe: mean R^2 of a linear map to
-    the state; None without one."""
+    """A method after a number of demonstrations."""
 
     method: str
     demonstrations: int
     seeds: int
+    """The number of finished seeds."""
     episodes: int
+    """The number of held-out episodes per seed."""
     error: float
+    """The mean square error of actions on held-out episodes, divided by the actions' variance."""
     low: float
+    """The lower end of its 95 % interval (`mean_over_seeds`)."""
     high: float
+    """The upper end of its 95 % interval."""
     probe: float | None
+    """The mean R² of a linear map to the state; None without states."""
 
 
 def trials(
@@ -67,96 +74,113 @@ def trials(
     seeds: int = 3,
     size: Size = "laptop",
 ) -> list[Trial]:
-    """Pretraining on all other tasks of a dataset, tuning on a few episodes of `holdout_task` (its
-    name or instruction), scoring on the rest of them: the same for all, and at least five.
-    objectives: of `METHODS`; empty: all that the dataset allows. demonstrations: empty: 1, 5 and 20
-    as far as there are enough.
+    """Return the trials that compare methods on a dataset.
 
-    Raises UserError where the dataset has no such task, no other one, or too few episodes, or
-    something is named twice.
+    A method is pretrained on all other tasks, tuned on some episodes of the held-out task, and
+    scored on its remaining episodes: the same for all methods, and at least five.
+
+    Args:
+        location: The dataset, as in `EpisodeDataset.open`.
+        holdout_task: The held-out task's name or instruction.
+        objectives: Names of `METHODS`; empty for all that the dataset allows.
+        demonstrations: Numbers of episodes to tune on; empty for 1, 5 and 20, if there are enough.
+        seeds: How many seeds of each method.
+        size: The size of models and their training.
+
+    Raises:
+        UserError: The dataset has no such task, no other one, or too few episodes, a method is not
+            possible, or something is named twice.
     """
     refuse_repeated("objectives", objectives)
     refuse_repeated("finetune_sizes", demonstrations)
     dataset = EpisodeDataset.open(location)
-    names = {
-        name: number
-        for number, task in enumerate(dataset.tasks)
-        for name in (task.name, task.instruction)
-    }
-    if holdout_task not in names:
-        raise UserError(
-            f"no task {holdout_task!r} in {location}; choices: {', '.join(t.name for t in dataset.tasks)}"
-        )
-    ours = np.flatnonzero(dataset.episode_task == names[holdout_task])
-    others = np.flatnonzero(dataset.episode_task != names[holdout_task])
+    task = _task_number(dataset, holdout_task)
+    held_out = np.flatnonzero(dataset.episode_task == task)
+    others = np.flatnonzero(dataset.episode_task != task)
     if not len(others):
         raise UserError(f"{location} has no other task than {holdout_task!r} to pretrain on")
-    most = len(ours) - _LEAST_KEPT
-    shots = list(demonstrations) or [count for count in (1, 5, 20) if count <= most]
-    if not shots or max(shots) > most or min(shots) < 1:
+    max_shots = len(held_out) - _MIN_SCORED
+    shots = list(demonstrations) or [count for count in (1, 5, 20) if count <= max_shots]
+    if not shots or max(shots) > max_shots or min(shots) < 1:
         raise UserError(
-            f"{holdout_task!r} has {len(ours)} episodes, of which {_LEAST_KEPT} are kept for scoring; demonstrations "
-            f"are {shots or 'at least 1'}"
+            f"{holdout_task!r} has {len(held_out)} episodes, of which {_MIN_SCORED} are kept for "
+            f"scoring; demonstrations are {shots or 'at least 1'}"
         )
-    known = _possible(dataset)
-    for each in objectives:
-        if each not in METHODS:
-            raise UserError(f"unknown objective {each!r}; choices: {', '.join(known)}")
-        if each not in known:
-            raise UserError(
-                f"{each} is not possible: {_missing(dataset, each)}; choices: {', '.join(known)}"
-            )
-    before = _cut(dataset, others)
-    found = []
+    methods = _methods(dataset, objectives)
+    many = _cut(dataset, others)
+    chosen: list[Trial] = []
     for seed in range(seeds):
-        order = np.random.default_rng(derive_seed("offline", seed)).permutation(ours)
-        kept = _cut(dataset, order[max(shots) :])
-        for method in objectives or known:
+        order = np.random.default_rng(derive_seed("offline", seed)).permutation(held_out)
+        scored = _cut(dataset, order[max(shots) :])
+        for method in methods:
             for count in shots:
-                run = policy_of(method, size, seed, before, _cut(dataset, order[:count]))
-                found.append(Trial(method, count, seed, Score(run, kept)))
-    return found
+                run = policy_of(method, size, seed, many, _cut(dataset, order[:count]))
+                chosen.append(Trial(method, count, seed, Score(run, scored)))
+    return chosen
 
 
-def _possible(dataset: EpisodeDataset) -> tuple[str, ...]:
-    """The methods that have what they need. Raises UserError where none has."""
-    known = tuple(method for method in METHODS if not _missing(dataset, method))
-    if not known:
-        raise UserError(f"{dataset.location} has neither pictures nor states to learn from")
-    return known
+def _task_number(dataset: EpisodeDataset, name: str) -> int:
+    """Return the index of a task by its name or instruction."""
+    numbers: dict[str, int] = {}
+    for number, task in enumerate(dataset.tasks):
+        numbers |= {task.name: number, task.instruction: number}
+    if name not in numbers:
+        choices = ", ".join(task.name for task in dataset.tasks)
+        raise UserError(f"no task {name!r} in {dataset.location}; choices: {choices}")
+    return numbers[name]
+
+
+def _methods(dataset: EpisodeDataset, objectives: Sequence[str]) -> Sequence[str]:
+    """Return the methods to compare: the chosen ones, else all that are possible."""
+    possible = tuple(method for method in METHODS if not _missing(dataset, method))
+    if not possible:
+        raise UserError(f"{dataset.location} has neither images nor states to learn from")
+    choices = ", ".join(possible)
+    for method in objectives:
+        if method not in METHODS:
+            raise UserError(f"unknown objective {method!r}; choices: {choices}")
+        if reason := _missing(dataset, method):
+            raise UserError(f"{method} is not possible: {reason}; choices: {choices}")
+    return objectives or possible
 
 
 def _missing(dataset: EpisodeDataset, method: str) -> str:
-    """What a method needs and does not find, in words; empty: nothing."""
+    """Say what a method needs and does not have; empty if nothing."""
     if method == STATES:
         return "" if dataset.spec.state_names else f"{dataset.location} has no states"
     if not dataset.spec.cameras:
-        return f"{dataset.location} has no pictures"
+        return f"{dataset.location} has no images"
     if method == IMAGENET and not has_imagenet():
         return f"its weights are missing: {install_command('imagenet')}"
     return ""
 
 
 def size_of(preset: str) -> Size:
-    """The size of models and schedules of a preset. Raises UserError for an unknown one."""
+    """Return a preset as the size of models and their training.
+
+    Raises:
+        UserError: There is no such preset.
+    """
     if preset not in get_args(Size):
         raise UserError(f"unknown preset {preset!r}; choices: {', '.join(get_args(Size))}")
     return preset  # pyright: ignore[reportReturnType]
 
 
 def stages_of(chosen: Sequence[Trial]) -> list[Stage]:
-    """Every stage once, those it needs before it."""
+    """Return all stages of trials, each once, and after those that it needs."""
     return with_needs(trial.score for trial in chosen)
 
 
 def gather(chosen: Sequence[Trial], output: Path) -> list[Row]:
-    """A row for each method and number of demonstrations whose stages are done, the least error
-    first."""
+    """Summarise the trials that are done: a row per method and number of demonstrations.
+
+    Rows of one number of demonstrations are sorted by their error.
+    """
     cells: dict[tuple[int, str], list[Trial]] = {}
     for trial in chosen:
         if is_done(trial.score, output):
             cells.setdefault((trial.demonstrations, trial.method), []).append(trial)
-    rows = [_row(found, output) for found in cells.values()]
+    rows = [_row(seeds, output) for seeds in cells.values()]
     return sorted(rows, key=lambda row: (row.demonstrations, row.error))
 
 
@@ -167,24 +191,22 @@ def save(rows: Sequence[Row], output: Path) -> Path:
     return path
 
 
-def _row(found: Sequence[Trial], output: Path) -> Row:
-    told = [json.loads(product(trial.score, output).read_text()) for trial in found]
-    errors = np.asarray([each["action_errors"] for each in told])
-    over = mean_over_seeds(errors[None])
-    probes = [
-        value
-        for each in told
-        for name, value in each["probes"]["linear"].items()
-        if not name.startswith("goal")
-    ]
+def _row(seeds: Sequence[Trial], output: Path) -> Row:
+    scores = [json.loads(product(trial.score, output).read_text()) for trial in seeds]
+    errors = np.asarray([score["action_errors"] for score in scores])  # (seeds, episodes)
+    error = mean_over_seeds(errors[None])
+    probes: list[float] = []
+    for score in scores:
+        linear = score["probes"]["linear"]
+        probes += [value for name, value in linear.items() if not name.startswith("goal")]
     return Row(
-        method=found[0].method,
-        demonstrations=found[0].demonstrations,
+        method=seeds[0].method,
+        demonstrations=seeds[0].demonstrations,
         seeds=errors.shape[0],
         episodes=errors.shape[1],
-        error=over.mean,
-        low=max(over.low, 0.0),
-        high=over.high,
+        error=error.mean,
+        low=max(error.low, 0.0),
+        high=error.high,
         probe=float(np.mean(probes)) if probes else None,
     )
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from manyparts.core.columns import SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
+from manyparts.core.printing import first_of
 from manyparts.data.formats.errors import (
     Complain,
     NotReadError,
@@ -130,9 +131,7 @@ def inside(path: Path, name: str) -> Path:
 
 def shown(numbers: Sequence[int] | np.ndarray) -> str:
     """A few of the numbers of episodes, for people."""
-    numbers = sorted(map(int, numbers))
-    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-    return ", ".join(map(str, numbers[:_SHOWN])) + more
+    return first_of(sorted(map(int, numbers)), _SHOWN)
 
 
 def missing_numbers(numbers: np.ndarray) -> list[int]:
