@@ -21,7 +21,7 @@ OURS = ("expert_action", "next.success", "next.done", "next.reward")
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> EpisodeDataset:
-    """Ours, without what is only ours, in row groups that cut through episodes, images declared
+    """DatasetDescription, without what is only ours, in row groups that cut through episodes, images declared
     channels first."""
     path = write(tmp_path / "set", EPISODES).path
     info = json.loads((path / "meta/info.json").read_text())

@@ -11,7 +11,7 @@ from data.formats.npz_sets import LENGTHS, Arrays, episode, require_right, write
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.episode_marks import marked
+from manyparts.data.formats.episode_marks import marked_episodes
 from manyparts.data.tools.check import check
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
@@ -129,8 +129,8 @@ def test_flags_that_are_held_and_fall_back_end_nothing() -> None:
     """A success that was lost for two rows, and a sensor that was blind for as long; but an end may
     be of two rows."""
     held = np.isin(np.arange(20), (4, 5, 6, 7, 10, 11, 12))
-    assert marked({"done": held, "valid": ~held}, 20) is None
-    assert marked({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == ("terminals", 2)
+    assert marked_episodes({"done": held, "valid": ~held}, 20) is None
+    assert marked_episodes({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == ("terminals", 2)
 
 
 def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:

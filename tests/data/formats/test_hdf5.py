@@ -17,8 +17,8 @@ from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats import hdf5_probe
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.hdf5_probe import probe
+from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 from manyparts.data.tools.check import check
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
@@ -159,14 +159,14 @@ KINDS = {
 def test_known_layouts_get_the_right_word(kind: str, tmp_path: Path) -> None:
     names, advice = KINDS[kind]
     path = _write(tmp_path / "episode_0.hdf5", *names)
-    found = foreign_hdf5(open_hdf5(path))
+    found = unsupported_hdf5(open_hdf5(path))
     assert found is not None and kind in found.what
     with pytest.raises(UserError, match=advice):
         EpisodeDataset.open(path)
 
 
 def test_an_unknown_layout_has_no_kind(tmp_path: Path) -> None:
-    assert foreign_hdf5(open_hdf5(_write(tmp_path / "x.hdf5", "a", "b/c"))) is None
+    assert unsupported_hdf5(open_hdf5(_write(tmp_path / "x.hdf5", "a", "b/c"))) is None
 
 
 # The process that walks a file first

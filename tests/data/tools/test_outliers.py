@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manyparts.data.tools.check_numbers import Jumps
-from manyparts.data.tools.outliers import Far, Outliers
+from manyparts.data.tools.outliers import OutlierRows, Outliers
 
 Column = Callable[
     [np.random.Generator, int, int], np.ndarray
@@ -19,8 +19,8 @@ SETS = [(3, 60), (40, 50)]  # episodes, rows
 
 def looked_at(
     column: Column, episodes: int, rows: int, seed: int = 0
-) -> tuple[list[Far], list[str]]:
-    """Far rows, and what is said of angles, of a column that stands between two smooth ones."""
+) -> tuple[list[OutlierRows], list[str]]:
+    """OutlierRows rows, and what is said of angles, of a column that stands between two smooth ones."""
     drawn = np.random.default_rng(seed)
     made = []
     for number in range(episodes):

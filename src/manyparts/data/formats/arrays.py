@@ -13,7 +13,7 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import ActionContract, Spec, TaskEntry
 from manyparts.data.formats.errors import Complain
-from manyparts.data.formats.kinds import Entry, is_image, why_not, why_not_by_values
+from manyparts.data.formats.kinds import ArrayInfo, is_image, why_not_observed, why_not_state
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 UNKNOWN = "unknown"
@@ -21,13 +21,13 @@ _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the arrays of one episode are like. faults: arrays that have no `Entry`, and why."""
+class EpisodeArrays:
+    """What the arrays of one episode are like. faults: arrays that have no `ArrayInfo`, and why."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ArrayInfo]
     faults: Mapping[str, str] = field(default_factory=dict)
 
-    def unlike(self, wanted: Mapping[str, Entry]) -> str:
+    def unlike(self, wanted: Mapping[str, ArrayInfo]) -> str:
         """How the episode's arrays differ from the wanted ones; "" where they do not."""
         for name, entry in wanted.items():
             if name in self.faults:
@@ -66,16 +66,16 @@ class Plan:
         return spec
 
 
-def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
+def majority_layout(layouts: Sequence[EpisodeArrays]) -> tuple[dict[str, ArrayInfo], dict[str, str]]:
     """What each array is in most episodes, and why the others are left out."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ArrayInfo] = {}
     left_out: dict[str, str] = {}
-    for name in dict.fromkeys(name for look in looks for name in [*look.entries, *look.faults]):
-        there = [look.entries[name] for look in looks if name in look.entries]
+    for name in dict.fromkeys(name for look in layouts for name in [*look.entries, *look.faults]):
+        there = [look.entries[name] for look in layouts if name in look.entries]
         seen = Counter(entry.kind for entry in there)
-        faults = [look.faults[name] for look in looks if name in look.faults]
+        faults = [look.faults[name] for look in layouts if name in look.faults]
         kind, count = seen.most_common(1)[0] if seen else (None, 0)
-        if kind is not None and 2 * count >= len(looks):
+        if kind is not None and 2 * count >= len(layouts):
             entries[name] = Counter(entry for entry in there if entry.kind == kind).most_common(1)[
                 0
             ][0]
@@ -86,12 +86,12 @@ def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
                 f"differs between episodes: {', '.join(map(_described, list(dict.fromkeys(there))[:3]))}"
             )
         else:
-            left_out[name] = f"only {seen.total()} of {len(looks)} episodes have it"
+            left_out[name] = f"only {seen.total()} of {len(layouts)} episodes have it"
     return entries, left_out
 
 
 def plan(
-    entries: Mapping[str, Entry],
+    entries: Mapping[str, ArrayInfo],
     left_out: Mapping[str, str] | None = None,
     seen: Callable[[str], Iterable[np.ndarray]] = lambda _: (),
 ) -> Plan:
@@ -106,11 +106,11 @@ def plan(
     pictures, state, left_out = {}, [], dict(left_out or {})
     for name in sorted(entries):
         entry = entries[name]
-        if why := why_not(name, entry, entries.keys() | left_out.keys()):
+        if why := why_not_observed(name, entry, entries.keys() | left_out.keys()):
             left_out[name] = why
         elif is_image(entry):
             pictures[name] = entry
-        elif why := why_not_by_values(seen(name)):
+        elif why := why_not_state(seen(name)):
             left_out[name] = why
         else:
             state.append(name)
@@ -128,13 +128,13 @@ def colour(frames: np.ndarray) -> np.ndarray:
     return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
 
 
-def longer_note(names: Collection[str], actions: str) -> list[str]:
+def extra_row_note(names: Collection[str], actions: str) -> list[str]:
     """What users have to know of arrays that have one row more than the actions."""
     have = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'}"
     return [f"{have} one row more than {actions}; the last one is not read"] if names else []
 
 
-def one_a_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
+def one_per_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
     """(T,) of an episode's numbers, (T,) or (T, 1), such as its rewards. Raises UserError beginning
     with `where` for another shape."""
     if values.size != length:
@@ -160,7 +160,7 @@ def spec_of(
     named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are
     known and finite; else those that were seen.
     """
-    (low, high), measured = seen_bounds(statistics), True
+    (low, high), measured = observed_bounds(statistics), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
         measured = False
         low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in bounds)
@@ -178,7 +178,7 @@ def spec_of(
     return Spec(embodiment, cameras, plan.state_names, contract, named=named)
 
 
-def seen_bounds(
+def observed_bounds(
     statistics: Statistics, columns: Sequence[str] = (ACTION, EXPERT_ACTION)
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The least and greatest number a dimension of what was done and of what the expert wanted to
@@ -193,7 +193,7 @@ def seen_bounds(
     return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
 
 
-class Gathering:
+class StatisticsCollector:
     """Statistics of state and actions, gathered an episode at a time."""
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ class Gathering:
         return Statistics({name: each.finish() for name, each in self._running.items()})
 
 
-def gather_sound(
+def collect_episodes(
     names: Sequence[str],
     read: Callable[[int], Mapping[str, np.ndarray]],
     where: object,
@@ -236,7 +236,7 @@ def gather_sound(
     names: what the dataset calls its episodes. read: an episode's columns, by its number among the
     names. Raises UserError where none is left; `complain` is called for each that is not.
     """
-    gathering, sound, first = Gathering(), [], ""
+    gathering, sound, first = StatisticsCollector(), [], ""
     for number, name in enumerate(names):
         try:
             gathering.add(read(number), f"{where}: episode {name}", state_names)
@@ -259,9 +259,9 @@ def tasks_of(instructions: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.nda
     return tasks, np.asarray([known[instruction] for instruction in instructions], dtype=np.int64)
 
 
-def _described(entry: Entry) -> str:
+def _described(entry: ArrayInfo) -> str:
     return f"{entry.dtype} {entry.shape}" + (
-        f" with {entry.more} row more than actions" if entry.more else ""
+        f" with {entry.extra_rows} row more than actions" if entry.extra_rows else ""
     )
 
 

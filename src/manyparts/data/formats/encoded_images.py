@@ -13,10 +13,10 @@ from PIL import Image
 
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import one_line
-from manyparts.data.formats.kinds import Entry
-from manyparts.data.png import decode_png, deep_pixels
+from manyparts.data.formats.kinds import ArrayInfo
+from manyparts.data.png import decode_png, high_bit_depth
 
-UNREADABLE = (
+IMAGE_ERRORS = (
     *(
         OSError,
         ValueError,
@@ -56,33 +56,33 @@ def encoding_of(content: bytes | memoryview | np.ndarray) -> str | None:
     return next((name for name, magic in _BEGINNINGS.items() if begin.startswith(magic)), None)
 
 
-def look_at(content: bytes | memoryview) -> Entry:
+def image_info(content: bytes | memoryview) -> ArrayInfo:
     """Shape (h, w, channels) and dtype of an image's pixels as the file holds them, from its head
     alone.
 
-    Raises one of UNREADABLE if it is no image.
+    Raises one of IMAGE_ERRORS if it is no image.
     """
     with Image.open(io.BytesIO(content)) as image:
         channels = 1 if image.mode.startswith("I;16") else _CHANNELS.get(image.mode, 4)
-        dtype = np.float32 if image.mode == "F" else np.uint16 if deep_pixels(image) else np.uint8
-        return Entry((image.height, image.width, channels), np.dtype(dtype))
+        dtype = np.float32 if image.mode == "F" else np.uint16 if high_bit_depth(image) else np.uint8
+        return ArrayInfo((image.height, image.width, channels), np.dtype(dtype))
 
 
-def is_colour(entry: Entry) -> bool:
+def is_colour(entry: ArrayInfo) -> bool:
     """Whether pixels (h, w, channels) are 8-bit colour or grey."""
     return entry.dtype == np.uint8 and entry.shape[2] in (1, 3)
 
 
-def decoded_entry(content: bytes) -> Entry | str:
+def decoded_image_info(content: bytes) -> ArrayInfo | str:
     """What an encoded image holds once its alpha is dropped, colour or grey; or why it is no image
     of 8 bits."""
     try:
-        entry = look_at(content)
-    except UNREADABLE as error:
+        entry = image_info(content)
+    except IMAGE_ERRORS as error:
         return f"encoded images that cannot be read: {one_line(error)}"
     if entry.dtype != np.uint8:
         return f"encoded images of {entry.dtype}, such as depth"
-    return Entry((*entry.shape[:2], 1 if entry.shape[2] < 3 else 3), entry.dtype)
+    return ArrayInfo((*entry.shape[:2], 1 if entry.shape[2] < 3 else 3), entry.dtype)
 
 
 def decode_images(
@@ -101,7 +101,7 @@ def decode_images(
     for row, content in zip(rows, contents, strict=True):
         try:
             frames.append(decode_png(content))
-        except UNREADABLE as error:
+        except IMAGE_ERRORS as error:
             raise UserError(
                 f"{where}, frame {row}, is not a readable picture: {one_line(error)}"
             ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from manyparts.data.formats.kinds import NUMBERS, plain
+from manyparts.data.formats.kinds import NUMBERS, snake_case
 
 _OF = r"(?:is_|in_)?(?:(?:episodes?|eps?|traj|trajectory|env|path)_)?"
 _AS = r"(?:_(?:f|floats?|flags?|bools?))?"
@@ -48,7 +48,7 @@ _LONGEST_END = 2  # rows: OGBench's loader marks the last two of an episode
 FLOW = "says where an episode ends"
 
 
-def may_mark(name: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+def may_mark_episodes(name: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     """Whether an array of a whole file may mark episodes, so that it is worth reading."""
     if len(shape) != 1 and not (len(shape) == 2 and shape[1] == 1):
         return False
@@ -61,7 +61,7 @@ def may_mark(name: str, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     )
 
 
-def is_flow(name: str, values: Iterable[np.ndarray]) -> str:
+def why_episode_mark(name: str, values: Iterable[np.ndarray]) -> str:
     """Why an array with a value a step is no observation, since it tells episodes apart; empty if
     it may be one.
 
@@ -77,11 +77,11 @@ def is_flow(name: str, values: Iterable[np.ndarray]) -> str:
     return FLOW if all(_are_flags(each) for each in values) else ""
 
 
-def marked(arrays: Mapping[str, np.ndarray], rows: int) -> tuple[str, int] | None:
+def marked_episodes(arrays: Mapping[str, np.ndarray], rows: int) -> tuple[str, int] | None:
     """The array of one file that ends episodes before the last row, and how many episodes it marks;
     None in one episode's file. rows: of the file's actions."""
     for name, values in arrays.items():
-        if may_mark(name, values.shape, values.dtype):
+        if may_mark_episodes(name, values.shape, values.dtype):
             flat = values.reshape(-1)
             by_rows = len(flat) in (rows, rows + 1)
             count = (
@@ -95,7 +95,7 @@ def marked(arrays: Mapping[str, np.ndarray], rows: int) -> tuple[str, int] | Non
 
 
 def _word(name: str) -> str:
-    return plain(re.split(r"[/.]", name)[-1])
+    return snake_case(re.split(r"[/.]", name)[-1])
 
 
 def _is_list(word: str) -> bool:

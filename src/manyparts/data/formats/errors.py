@@ -17,7 +17,7 @@ _JSON_BYTES = 2**30
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
+def parquet_errors(file: Path) -> Iterator[None]:
     """Turn what pyarrow raises about one parquet file into a UserError that names it."""
     if not file.is_file():
         raise UserError(f"{file} is missing")
@@ -38,7 +38,7 @@ def reading(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def fitting(where: object, format: str) -> Iterator[None]:
+def format_errors(where: object, format: str) -> Iterator[None]:
     """Turn what Python raises about values of another kind than the format has into a UserError
     that names `where`."""
     try:
@@ -58,7 +58,7 @@ def fitting(where: object, format: str) -> Iterator[None]:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
-class NotReadError(UserError):
+class UnsupportedFormatError(UserError):
     """Data of a kind that is not read. what: which data, and what they are. remedy: what to do
     instead."""
 
@@ -68,15 +68,15 @@ class NotReadError(UserError):
 
 
 @dataclass(frozen=True)
-class Foreign:
+class UnsupportedFormat:
     """A kind of data that is known and not read. what: completes "PATH is ...". remedy: what to do
     instead."""
 
     what: str
     remedy: str
 
-    def error(self, path: Path) -> NotReadError:
-        return NotReadError(f"{path} is {self.what}", self.remedy)
+    def error(self, path: Path) -> UnsupportedFormatError:
+        return UnsupportedFormatError(f"{path} is {self.what}", self.remedy)
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from typing import Any
 
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File
 from manyparts.data.formats.kinds import NUMBERS
-from manyparts.data.formats.texts import candidates, distinct, texts
+from manyparts.data.formats.texts import decode_texts, distinct_texts, instruction_names
 
 _JSON = (
     "ep_meta",
@@ -22,7 +22,7 @@ _DEEPEST = 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class StoredInstruction:
     """What an HDF5 group asks for. text: its instruction, empty if there is none. several: whether
     it changes from step to step. array: the name of the array that holds it, empty if it is no
     array."""
@@ -32,18 +32,18 @@ class Asked:
     array: str = ""
 
 
-def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> Asked:
+def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> StoredInstruction:
     """The instruction of a demonstration with so many steps, or of all of a file's."""
     attributes, members = file.attributes(group), file.names(group)
     for name in _JSON[:2]:
         if name in attributes and (text := _in_json(file.attribute(group, name))):
-            return Asked(text)
-    for name in candidates(dict.fromkeys([*attributes, *members])):
+            return StoredInstruction(text)
+    for name in instruction_names(dict.fromkeys([*attributes, *members])):
         if name in attributes and (text := _instruction(file.attribute(group, name))):
-            return Asked(text)
+            return StoredInstruction(text)
         if name in members and (said := _said(file, group, name, steps)):
-            return Asked(said[0], len(said) > 1, name)
-    return Asked(_in_json(file.attribute(group, _JSON[2])) if _JSON[2] in attributes else "")
+            return StoredInstruction(said[0], len(said) > 1, name)
+    return StoredInstruction(_in_json(file.attribute(group, _JSON[2])) if _JSON[2] in attributes else "")
 
 
 def json_object(text: Any) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ def _parsed(text: Any) -> Any:
 
 def _in_json(text: Any) -> str:
     values = json_object(text)
-    names = candidates(name for name in values if name != _JSON_FIRST)
+    names = instruction_names(name for name in values if name != _JSON_FIRST)
     return _first(values.get(name) for name in (_JSON_FIRST, *names, _JSON_LAST))
 
 
@@ -98,8 +98,8 @@ def _said(file: Hdf5File, group: Group, name: str, steps: int) -> list[str]:
         of_codes = array.dtype.kind in "iu" and (
             len(array.shape) == 2 or (len(array.shape) == 1 and rows != steps)
         )
-        said = distinct([texts(file.read(array)) or []]) if of_codes else []
+        said = distinct_texts([decode_texts(file.read(array)) or []]) if of_codes else []
     else:
-        said = distinct([file.texts(array)])
-    said = distinct([[_instruction(text) for text in said]])
+        said = distinct_texts([file.texts(array)])
+    said = distinct_texts([[_instruction(text) for text in said]])
     return said if rows == steps else said[:1]

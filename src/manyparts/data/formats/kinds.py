@@ -54,29 +54,29 @@ _CLASSES = re.compile(
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArrayInfo:
     """One array's shape per step and its dtype; of encoded images those of their pixels. more: the
     rows that it has beyond the episode's steps."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    more: int = 0
+    extra_rows: int = 0
 
     @property
     def kind(self) -> Hashable:
         """Equal for arrays that are read in one way: numbers of one shape are, whatever their
         dtype."""
         numbers = self.dtype.kind in NUMBERS and not is_image(self)
-        return self.shape, self.more, "numbers" if numbers else self.dtype
+        return self.shape, self.extra_rows, "numbers" if numbers else self.dtype
 
 
-def plain(name: str) -> str:
+def snake_case(name: str) -> str:
     """A name in lower case, with words apart: "nextObs" and "next-obs" are "next_obs"."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).replace("+", "plus")
     return re.sub(r"[^a-z0-9]+", "_", apart.lower()).strip("_")
 
 
-def is_image(entry: Entry) -> bool:
+def is_image(entry: ArrayInfo) -> bool:
     if entry.dtype != np.uint8 or not entry.shape or min(entry.shape) < 1:
         return False
     if len(entry.shape) == 2:
@@ -84,18 +84,18 @@ def is_image(entry: Entry) -> bool:
     return len(entry.shape) == 3 and entry.shape[2] in _CHANNELS
 
 
-def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
+def why_not_observed(name: str, entry: ArrayInfo, others: Collection[str] = ()) -> str:
     """Why an array is neither a camera nor state; empty if it is. others: the names of all
     observations."""
     size = int(np.prod(entry.shape, dtype=object))
-    if answers := gives_away(name, others, picture=is_image(entry)):
+    if answers := leak_by_name(name, others, picture=is_image(entry)):
         return answers
     if entry.dtype.kind in "OSUV":
         return "text or objects"
     if len(entry.shape) >= 2 and "depth" in name.rsplit("/", 1)[-1].lower():
         return f"depth, {entry.dtype} {entry.shape}"
     if is_image(entry):
-        return no_camera(name, entry.shape[2] if len(entry.shape) == 3 else 1)
+        return why_no_camera(name, entry.shape[2] if len(entry.shape) == 3 else 1)
     if entry.dtype.kind not in NUMBERS or len(entry.shape) > 1:
         return _not_a_picture(entry)
     whole = entry.dtype.kind in "iu"
@@ -108,7 +108,7 @@ def why_not(name: str, entry: Entry, others: Collection[str] = ()) -> str:
     return "" if size else "empty"
 
 
-def no_camera(name: str, channels: int) -> str:
+def why_no_camera(name: str, channels: int) -> str:
     """Why pictures with so many numbers a pixel are none of a camera, by their name; empty if they
     are.
 
@@ -116,7 +116,7 @@ def no_camera(name: str, channels: int) -> str:
     "agentview_seg", "masks/left".
     """
     *folders, last = (
-        [word.rstrip("0123456789") for word in plain(part).split("_")]
+        [word.rstrip("0123456789") for word in snake_case(part).split("_")]
         for part in re.split(r"[/.]", name)
     )
     for pattern, what in ((_DISTANCES, "depth"), (_CLASSES, "numbers of classes or objects")):
@@ -128,14 +128,14 @@ def no_camera(name: str, channels: int) -> str:
     return ""
 
 
-def gives_away(name: str, others: Collection[str] = (), *, picture: bool = False) -> str:
+def leak_by_name(name: str, others: Collection[str] = (), *, picture: bool = False) -> str:
     """Why something among the observations is known only after the step, by its name; empty if it
     is not.
 
     others: the names of all observations: `obs2` follows `obs` where there is no `obs1`. picture:
     it is one, and so no action, even if it is called `action_cam`.
     """
-    for part in (plain(part) for part in re.split(r"[/.]", name)):
+    for part in (snake_case(part) for part in re.split(r"[/.]", name)):
         if _FOLLOWS.fullmatch(part) or _is_second(name, part, others):
             return "of the step that follows, by its name"
         if picture:
@@ -149,7 +149,7 @@ def gives_away(name: str, others: Collection[str] = (), *, picture: bool = False
     return ""
 
 
-def why_not_by_values(episodes: Iterable[np.ndarray]) -> str:
+def why_not_state(episodes: Iterable[np.ndarray]) -> str:
     """Why numbers are no state, by their values in some episodes, each (T, ...); empty if they are.
 
     All episodes have to say so; the first that does not ends the reading.
@@ -170,7 +170,7 @@ def _is_second(name: str, part: str, others: Collection[str]) -> bool:
         return False
     folder = name.rpartition("/")[0]
     beside = {
-        plain(other.rpartition("/")[2]) for other in others if other.rpartition("/")[0] == folder
+        snake_case(other.rpartition("/")[2]) for other in others if other.rpartition("/")[0] == folder
     }
     many = {f"{part[:-1]}{number}" for number in "013"} & beside
     return not many and any(_FIRST.fullmatch(other) for other in beside)
@@ -216,7 +216,7 @@ def _is_called_text(name: str, whole: bool) -> bool:
     )
 
 
-def _not_a_picture(entry: Entry) -> str:
+def _not_a_picture(entry: ArrayInfo) -> str:
     shape, what = entry.shape, f"{entry.dtype} {entry.shape}"
     flat = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     if len(shape) == 3 and entry.dtype == np.uint8 and shape[2] == 4:

@@ -18,17 +18,23 @@ from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, S
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAMES, own_entry
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Gathering
+from manyparts.data.formats.arrays import StatisticsCollector
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.encoded_images import decode_images
-from manyparts.data.formats.errors import Complain, NotReadError, fitting, read_json, refuse
+from manyparts.data.formats.errors import (
+    Complain,
+    UnsupportedFormatError,
+    format_errors,
+    read_json,
+    refuse,
+)
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.hdf5 import Hdf5File, open_hdf5
-from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.minari_spaces import Space
 from manyparts.data.formats.minari_storage import METADATA, ArrowStorage, Hdf5Storage, Storage
-from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import Contents
-from manyparts.data.formats.texts import candidates, changing_note, distinct
+from manyparts.data.formats.texts import changing_note, distinct_texts, instruction_names
 from manyparts.embodiment.statistics import sample_rows
 
 MAIN = "main_data.hdf5"
@@ -42,7 +48,7 @@ _SHOWN = 5
 _LOOKED_AT = 32  # episodes whose values decide what is no state
 
 
-class _Unfit(UserError):
+class _InvalidChoiceError(UserError):
     """An episode whose choices are none of their space's."""
 
 
@@ -56,7 +62,7 @@ class _Survey:
     succeeded: dict[int, bool] = field(default_factory=dict)
     labels: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     spoilt: dict[int, str] = field(default_factory=dict)
-    gathering: Gathering = field(default_factory=Gathering)
+    gathering: StatisticsCollector = field(default_factory=StatisticsCollector)
 
 
 def is_minari(path: Path) -> bool:
@@ -81,7 +87,7 @@ class MinariReader:
         old = None if where.is_file() else open_hdf5(self._folder / MAIN)
         where = old.path if old else where
         metadata = _attributes(old) if old else read_json(where)
-        with fitting(where, "Minari"):
+        with format_errors(where, "Minari"):
             _require_spaces(metadata, where, is_old=old is not None)
             self._observed = dict(Space.read(metadata["observation_space"], where).leaves())
             acted = Space.read(metadata["action_space"], where)
@@ -92,10 +98,10 @@ class MinariReader:
                 raise UserError(f"{where} has actions that are no numbers: {acted.kind}")
             kind = str(metadata.get("data_format", "hdf5"))
             self._storage = self._open_storage(kind, old)
-            self._ours = Ours.read(own_entry(metadata) or {}, where)
+            self._ours = DatasetDescription.read(own_entry(metadata) or {}, where)
             self._numbers = self._count(int(metadata["total_episodes"]), where, complain)
             entries = {
-                name: Entry(s.shape, s.dtype)
+                name: ArrayInfo(s.shape, s.dtype)
                 for name, s in self._observed.items()
                 if not s.why_no_numbers
             }
@@ -144,7 +150,7 @@ class MinariReader:
 
     def _count(self, counted: int, where: Path, complain: Complain) -> list[int]:
         """The numbers of the episodes that are there."""
-        numbers = self._storage.numbers_found()
+        numbers = self._storage.episode_numbers()
         if not numbers:
             raise UserError(
                 f"{self._storage.path} holds no episodes; {where.name} counts {counted}"
@@ -178,10 +184,10 @@ class MinariReader:
                 )
             except UserError as error:
                 survey.spoilt[number] = str(error)
-                unfit = unfit or isinstance(error, _Unfit)
+                unfit = unfit or isinstance(error, _InvalidChoiceError)
                 continue
             survey.lengths[number], survey.labels[number] = length, labels
-            survey.instructions[number] = distinct([said])
+            survey.instructions[number] = distinct_texts([said])
             if SUCCESS in columns:
                 survey.succeeded[number] = bool(columns[SUCCESS].any())
         if unfit:
@@ -204,7 +210,7 @@ class MinariReader:
             ]
             if sized and not space.unfit(np.concatenate(sized), start=np.zeros_like(space.start)):
                 first = ", ".join(map(str, np.ravel(space.start)))
-                raise NotReadError(
+                raise UnsupportedFormatError(
                     f"{self._storage.path}: {key} begin at 0, but their space says that they begin at {first}",
                     f"write start 0 into action_space of {METADATA}, if choices were counted from 0",
                 )
@@ -222,7 +228,7 @@ class MinariReader:
         length, found = self._storage.arrays(number, [*observed, *acted, *_STEPS], also, shown)
         if length < 1:
             raise UserError(f"{where} has no steps")
-        with fitting(where, "Minari"):
+        with format_errors(where, "Minari"):
             for name, space in (observed | acted).items():
                 dtype, size = found[name].dtype, int(np.prod(found[name].shape[1:]))
                 if size != space.numbers or dtype.kind not in "biuf":
@@ -231,12 +237,12 @@ class MinariReader:
                     )
             for name, space in acted.items():
                 if why := space.unfit(found[name][:length]):
-                    raise _Unfit(f"{where} has {name} that do not fit their space: {why}")
+                    raise _InvalidChoiceError(f"{where} has {name} that do not fit their space: {why}")
             state = {
                 name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state
             }
             rewards, ended, cut = (
-                arrays.one_a_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS
+                arrays.one_per_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS
             )
             columns = {
                 STATE: self._plan.state_of(state, length),
@@ -272,7 +278,7 @@ class MinariReader:
             if space.kind == "Text" and not self._ours
         ]
         missions = (name for name in texts if name.rpartition("/")[2] == "mission")
-        return next(iter((*missions, *candidates(texts))), "")
+        return next(iter((*missions, *instruction_names(texts))), "")
 
     def _left_out(self, acted: Space, *, with_success: bool) -> dict[str, str]:
         """What of each step is not read. with_success: infos/success is."""

@@ -27,7 +27,7 @@ class Storage(Protocol):
 
     path: Path
 
-    def numbers_found(self) -> list[int]:
+    def episode_numbers(self) -> list[int]:
         """The numbers of the episodes that lie here, ascending."""
         ...
 
@@ -66,7 +66,7 @@ class Hdf5Storage:
     def __init__(self, file: Hdf5File) -> None:
         self._file, self.path = file, file.path
 
-    def numbers_found(self) -> list[int]:
+    def episode_numbers(self) -> list[int]:
         names = self._file.names(self._file.group(""))
         return sorted(
             int(name[8:]) for name in names if name.startswith("episode_") and name[8:].isdecimal()
@@ -119,7 +119,7 @@ class ArrowStorage:
     def __init__(self, folder: Path, kind: str) -> None:
         self.path, self._kind = folder, kind
 
-    def numbers_found(self) -> list[int]:
+    def episode_numbers(self) -> list[int]:
         return sorted(
             int(entry.name)
             for entry in self.path.iterdir()

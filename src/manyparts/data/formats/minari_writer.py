@@ -13,9 +13,9 @@ from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.locks import can_be_locked, knows_locks
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.minari import MAIN
 from manyparts.data.formats.minari_storage import METADATA
-from manyparts.data.formats.ours import Ours
 
 VERSION = "0.5.4"
 
@@ -115,7 +115,7 @@ class MinariWriter:
             "dataset_size": round((self._folder / MAIN).stat().st_size / 1e6, 1),
             "description": "; ".join(task.instruction for task in self._tasks),
             "algorithm_name": "",
-            NAME: Ours(spec, self._fps, self._tasks, self._environment).to_dict(),
+            NAME: DatasetDescription(spec, self._fps, self._tasks, self._environment).to_dict(),
         }
         (self._folder / METADATA).write_text(json.dumps(metadata))
 

@@ -16,27 +16,32 @@ import numpy as np
 from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Look
+from manyparts.data.formats.arrays import EpisodeArrays
 from manyparts.data.formats.encoded_images import encoding_of
-from manyparts.data.formats.episode_marks import is_flow, marked
-from manyparts.data.formats.errors import Complain, NotReadError, refuse
-from manyparts.data.formats.kinds import NUMBERS, Entry
+from manyparts.data.formats.episode_marks import marked_episodes, why_episode_mark
+from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
+from manyparts.data.formats.kinds import NUMBERS, ArrayInfo
 from manyparts.data.formats.npz_files import (
     ACTIONS,
-    Head,
+    Headers,
     action_of,
     episode_files,
     many_episodes,
     mark_names,
     read_arrays,
-    read_head,
+    read_headers,
     read_of_some,
     require_episodes,
     rows_of,
     splits_note,
 )
 from manyparts.data.formats.reader import Contents
-from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
+from manyparts.data.formats.texts import (
+    changing_note,
+    decode_texts,
+    distinct_texts,
+    instruction_names,
+)
 
 _OTHERS = {
     REWARD: ("reward", "rewards"),
@@ -57,7 +62,7 @@ class NpzReader:
         action = action_of(heads.values())
         if action is None:
             file, head = next(iter(heads.items()))
-            raise NotReadError(
+            raise UnsupportedFormatError(
                 f"{file} has no array named {' or '.join(ACTIONS)}; it has {', '.join(list(head)[:8])}",
                 "write all numbers of the action side by side as one array named action, (T, a)",
             )
@@ -70,9 +75,9 @@ class NpzReader:
         heads = {file: head for file, head in heads.items() if action in head}
         require_episodes(heads, action)
         self._files = list(heads)
-        self._texts = [name for name in candidates(_names(heads)) if self._holds_text(name, heads)]
-        looks = [self._look(head) for head in heads.values()]
-        self._entries, left_out = arrays.agreed(looks)
+        self._texts = [name for name in instruction_names(_names(heads)) if self._holds_text(name, heads)]
+        layouts = [self._look(head) for head in heads.values()]
+        self._entries, left_out = arrays.majority_layout(layouts)
         self._named = {
             key: next(name for name in names if name in self._entries)
             for key, names in _OTHERS.items()
@@ -82,7 +87,7 @@ class NpzReader:
         if _EXPERT in self._entries and self._is_like_action(_EXPERT):
             self._actions[EXPERT_ACTION] = _EXPERT
         self._plan = self._make_plan(heads, left_out)
-        self.contents = self._describe(heads, looks, strangers, complain)
+        self.contents = self._describe(heads, layouts, strangers, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         file = self._files[index]
@@ -106,11 +111,11 @@ class NpzReader:
         for name, key in self._actions.items():
             columns[name] = values[key].astype(np.float32).reshape(length, -1)
         return columns | {
-            name: arrays.one_a_step(values[key], length, f"{file}: {key}")
+            name: arrays.one_per_step(values[key], length, f"{file}: {key}")
             for name, key in self._named.items()
         }
 
-    def _make_plan(self, heads: Mapping[Path, Head], left_out: Mapping[str, str]) -> arrays.Plan:
+    def _make_plan(self, heads: Mapping[Path, Headers], left_out: Mapping[str, str]) -> arrays.Plan:
         """Raises UserError where most files' actions are no numbers."""
         action = self._entries.get(self._action)
         if action is None or action.dtype.kind not in "biuf":
@@ -119,7 +124,7 @@ class NpzReader:
             )
         if len(action.shape) > 1:
             where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
-            raise NotReadError(where, "write actions (T, a), with one .npz per episode")
+            raise UnsupportedFormatError(where, "write actions (T, a), with one .npz per episode")
         per_step = {*self._actions.values(), *self._named.values()}
         reasons = dict(left_out)
         for name in self._entries.keys() - per_step:
@@ -131,7 +136,7 @@ class NpzReader:
             entries, reasons, lambda name: (values for _, values in read_of_some(heads, name))
         )
 
-    def _why_not(self, name: str, heads: Mapping[Path, Head]) -> str:
+    def _why_not(self, name: str, heads: Mapping[Path, Headers]) -> str:
         """Why an array with a row per step is no observation, apart from what holds for all
         formats."""
         entry = self._entries[name]
@@ -140,9 +145,9 @@ class NpzReader:
         for key, names in _OTHERS.items():
             if name in names and key in self._named:
                 return f"beside {self._named[key]}, which is read"
-        one_a_step = entry.shape in ((), (1,)) and entry.dtype.kind in NUMBERS
-        if one_a_step and (
-            why := is_flow(name, (values for _, values in read_of_some(heads, name)))
+        one_per_step = entry.shape in ((), (1,)) and entry.dtype.kind in NUMBERS
+        if one_per_step and (
+            why := why_episode_mark(name, (values for _, values in read_of_some(heads, name)))
         ):
             return why
         coded = (
@@ -158,8 +163,8 @@ class NpzReader:
 
     def _describe(
         self,
-        heads: Mapping[Path, Head],
-        looks: Sequence[Look],
+        heads: Mapping[Path, Headers],
+        layouts: Sequence[EpisodeArrays],
         strangers: Mapping[str, str],
         complain: Complain,
     ) -> Contents:
@@ -169,13 +174,13 @@ class NpzReader:
 
         def read(number: int) -> dict[str, np.ndarray]:
             file, head = self._files[number], heads[self._files[number]]
-            if why := looks[number].unlike(wanted):
+            if why := layouts[number].difference_from(wanted):
                 raise UserError(f"{file}: {why}")
             texts_there = [name for name in self._texts if name in head]
             stored = read_arrays(
                 file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there])
             )
-            if marks := marked(stored, rows_of(head)):
+            if marks := marked_episodes(stored, rows_of(head)):
                 raise UserError(many_episodes(file, marks).what)
             columns = self._columns(stored, file)
             asked[number] = self._asked(stored, len(columns[ACTION]))
@@ -184,7 +189,7 @@ class NpzReader:
             return columns
 
         names = [file.stem for file in self._files]
-        sound, statistics = arrays.gather_sound(
+        sound, statistics = arrays.collect_episodes(
             names, read, self.path, complain, self._plan.state_names
         )
         self._files = [self._files[number] for number in sound]
@@ -206,15 +211,15 @@ class NpzReader:
             episodes_left_out=strangers,
             episode_names=tuple(names[number] for number in sound),
             notes=(
-                *arrays.longer_note(
-                    [name for name, entry in wanted.items() if entry.more], self._action
+                *arrays.extra_row_note(
+                    [name for name, entry in wanted.items() if entry.extra_rows], self._action
                 ),
                 *splits_note(self._files),
                 *changing_note(sum(len(asked[number]) > 1 for number in sound)),
             ),
         )
 
-    def _look(self, head: Head) -> Look:
+    def _look(self, head: Headers) -> EpisodeArrays:
         """The arrays without their first axis; those that have no row per step are no part of
         it."""
         steps, entries, faults = _steps(head, self._action), {}, {}
@@ -227,17 +232,17 @@ class NpzReader:
             elif not steps:
                 faults[name] = "has no rows"
             elif more in (0, 1):
-                entries[name] = Entry(entry.shape[1:], entry.dtype, more)
+                entries[name] = ArrayInfo(entry.shape[1:], entry.dtype, more)
             else:
                 faults[name] = f"has shape {entry.shape}, no row for each of the {steps} steps"
-        return Look(entries, faults)
+        return EpisodeArrays(entries, faults)
 
     def _asked(self, stored: Mapping[str, np.ndarray], steps: int) -> list[str]:
-        return distinct(
+        return distinct_texts(
             self._text_of(stored[name], steps) or [] for name in self._texts if name in stored
         )
 
-    def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
+    def _holds_text(self, name: str, heads: Mapping[Path, Headers]) -> bool:
         """Whether an array with the name of an instruction is one, and no numbers."""
         per_file = []
         for file, values in read_of_some(heads, name):
@@ -253,19 +258,19 @@ class NpzReader:
             not values.ndim or (values.ndim == 1 and len(values) == steps)
         ):
             return [str(values.ravel()[0])] if values.size and values.dtype.kind in "biu" else None
-        return texts(values)
+        return decode_texts(values)
 
-    def _encoding(self, name: str, heads: Mapping[Path, Head]) -> str | None:
+    def _encoding(self, name: str, heads: Mapping[Path, Headers]) -> str | None:
         encodings = [encoding_of(rows[0]) for _, rows in read_of_some(heads, name) if len(rows)]
         return next(filter(None, encodings), None)
 
 
-def _heads(path: Path, complain: Complain) -> dict[Path, Head]:
-    heads: dict[Path, Head] = {}
+def _heads(path: Path, complain: Complain) -> dict[Path, Headers]:
+    heads: dict[Path, Headers] = {}
     first = ""
     for file in episode_files(path):
         try:
-            heads[file] = read_head(file)
+            heads[file] = read_headers(file)
         except UserError as error:
             first = first or str(error)
             complain(str(error), file.stem)
@@ -274,9 +279,9 @@ def _heads(path: Path, complain: Complain) -> dict[Path, Head]:
     return heads
 
 
-def _names(heads: Mapping[Path, Head]) -> list[str]:
+def _names(heads: Mapping[Path, Headers]) -> list[str]:
     return list(dict.fromkeys(name for head in heads.values() for name in head))
 
 
-def _steps(head: Head, action: str) -> int:
+def _steps(head: Headers, action: str) -> int:
     return head[action].shape[0] if head[action].shape else 0

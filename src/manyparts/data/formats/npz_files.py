@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.episode_marks import marked, may_mark
-from manyparts.data.formats.errors import NotReadError, one_line
-from manyparts.data.formats.kinds import Entry, plain
+from manyparts.data.formats.episode_marks import marked_episodes, may_mark_episodes
+from manyparts.data.formats.errors import UnsupportedFormatError, one_line
+from manyparts.data.formats.kinds import ArrayInfo, snake_case
 from manyparts.embodiment.statistics import sample_rows
 
 ACTIONS = ("action", "actions")
@@ -26,7 +26,7 @@ _LOOKED_AT = 32  # files that decide what most are like
 _ARRAY_BYTES = 4 * 2**30
 _TORN = (OSError, ValueError, EOFError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
 
-Head = Mapping[str, Entry]
+Headers = Mapping[str, ArrayInfo]
 
 
 def sample(files: Sequence[Path]) -> list[Path]:
@@ -34,7 +34,7 @@ def sample(files: Sequence[Path]) -> list[Path]:
     return [files[number] for number in sample_rows(len(files), _LOOKED_AT)] if files else []
 
 
-def read_head(file: Path) -> dict[str, Entry]:
+def read_headers(file: Path) -> dict[str, ArrayInfo]:
     """The whole shape and the dtype of each array. Raises UserError if the file is torn, or claims
     to hold more than it does."""
     entries = {}
@@ -56,7 +56,7 @@ def read_head(file: Path) -> dict[str, Entry]:
                     raise UserError(
                         f"{file}: {name} claims {size} bytes; the file holds {member.file_size}"
                     )
-                entries[name] = Entry(tuple(shape), dtype)
+                entries[name] = ArrayInfo(tuple(shape), dtype)
     except UserError:
         raise
     except _TORN as error:
@@ -73,7 +73,7 @@ def read_arrays(file: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
         raise UserError(f"{file} cannot be read as .npz: {one_line(error)}") from error
 
 
-def read_of_some(files: Mapping[Path, Head], name: str) -> Iterator[tuple[Path, np.ndarray]]:
+def read_of_some(files: Mapping[Path, Headers], name: str) -> Iterator[tuple[Path, np.ndarray]]:
     """One array of those sampled files that have it and are sound."""
     for file in sample([file for file, head in files.items() if name in head]):
         if not files[file][name].dtype.hasobject:
@@ -81,18 +81,18 @@ def read_of_some(files: Mapping[Path, Head], name: str) -> Iterator[tuple[Path, 
                 yield file, read_arrays(file, [name])[name]
 
 
-def action_of(heads: Iterable[Head]) -> str | None:
+def action_of(heads: Iterable[Headers]) -> str | None:
     """The name that most files give to the actions."""
     counts = {name: sum(name in head for head in heads) for name in ACTIONS}
     best = max(ACTIONS, key=lambda name: counts[name])
     return best if counts[best] else None
 
 
-def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
-    """Raises NotReadError where most files hold one time step, or many episodes."""
+def require_episodes(heads: Mapping[Path, Headers], action: str) -> None:
+    """Raises UnsupportedFormatError where most files hold one time step, or many episodes."""
     looked_at = sample(list(heads))
     if _are_single_steps([heads[file] for file in looked_at], action):
-        raise NotReadError(
+        raise UnsupportedFormatError(
             f"{looked_at[0]} and its like hold one time step each, as CALVIN's do: {action} has shape "
             f"{heads[looked_at[0]][action].shape}, and no array has a row per step",
             "write one .npz per episode, in which each array has a row per step: actions (T, a)",
@@ -105,7 +105,7 @@ def require_episodes(heads: Mapping[Path, Head], action: str) -> None:
         raise many_episodes(*max(several.items(), key=lambda item: item[1][1]))
 
 
-def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
+def many_episodes(file: Path, marks: tuple[str, int]) -> UnsupportedFormatError:
     """What to say of a file that holds several episodes. marks: as `ends_inside` gives them."""
     name, count = marks
     held_out = [
@@ -114,24 +114,24 @@ def many_episodes(file: Path, marks: tuple[str, int]) -> NotReadError:
     apart = (
         f", and {held_out[0]} into a folder of its own, since it is held out" if held_out else ""
     )
-    return NotReadError(
+    return UnsupportedFormatError(
         f"{file} holds many episodes in one file, as OGBench's do: {name} marks {count}",
         f"split it there into one .npz per episode{apart}",
     )
 
 
-def ends_inside(file: Path, head: Head) -> tuple[str, int] | None:
+def ends_inside(file: Path, head: Headers) -> tuple[str, int] | None:
     """The array that ends episodes before the last row, and how many episodes it marks; None in one
     episode's file."""
-    return marked(read_arrays(file, mark_names(head)), rows_of(head))
+    return marked_episodes(read_arrays(file, mark_names(head)), rows_of(head))
 
 
-def mark_names(head: Head) -> list[str]:
+def mark_names(head: Headers) -> list[str]:
     """The arrays that may say where episodes end."""
-    return [name for name, entry in head.items() if may_mark(name, entry.shape, entry.dtype)]
+    return [name for name, entry in head.items() if may_mark_episodes(name, entry.shape, entry.dtype)]
 
 
-def rows_of(head: Head) -> int:
+def rows_of(head: Headers) -> int:
     """The rows of a file's actions; without actions those of its longest array."""
     lengths = {name: entry.shape[0] for name, entry in head.items() if entry.shape}
     return max(
@@ -165,11 +165,11 @@ def splits_note(files: Sequence[Path]) -> list[str]:
 
 
 def _split_of(file: Path) -> str:
-    words = [word for word in plain(file.stem).split("_") if not word.isdigit()]
+    words = [word for word in snake_case(file.stem).split("_") if not word.isdigit()]
     return next((_SPLITS[word] for word in (*words[-1:], *words[:1]) if word in _SPLITS), "")
 
 
-def _are_single_steps(heads: Sequence[Head], action: str) -> bool:
+def _are_single_steps(heads: Sequence[Headers], action: str) -> bool:
     """Whether no array but, by its length, the action's may have a time axis, in any of the
     files."""
     rows = {head[action].shape[:1] for head in heads if action in head}

@@ -17,14 +17,19 @@ import numpy as np
 from manyparts.core.columns import ACTION, DONE, REWARD, STATE
 from manyparts.core.errors import UserError
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Look
-from manyparts.data.formats.encoded_images import UNREADABLE, encoding_of, is_colour, look_at
-from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
-from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.arrays import UNKNOWN, EpisodeArrays
+from manyparts.data.formats.encoded_images import IMAGE_ERRORS, encoding_of, image_info, is_colour
+from manyparts.data.formats.errors import Complain, format_errors, one_line, refuse
+from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.rlds_features import FEATURES, STEPS, Feature, read_features
 from manyparts.data.formats.rlds_shards import Shards, read_shards
-from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
+from manyparts.data.formats.texts import (
+    changing_note,
+    decode_texts,
+    distinct_texts,
+    instruction_names,
+)
 from manyparts.data.formats.tfrecord import Value
 from manyparts.data.png import decode_png
 from manyparts.embodiment.statistics import sample_rows
@@ -78,13 +83,13 @@ class RLDSReader:
         where = f"{self._records[index].shard.path}: episode {self._records[index].name}"
         if isinstance(pictures, np.ndarray):
             shape = (-1, *self._wanted[_OBSERVATION + name].shape)
-            with fitting(self._records[index].shard.path, "RLDS"):
+            with format_errors(self._records[index].shard.path, "RLDS"):
                 return arrays.colour(pictures.astype(np.uint8).reshape(shape)[rows])
         frames = []
         for row in rows:
             try:
                 frame = decode_png(bytes(pictures[row]))
-            except UNREADABLE as error:
+            except IMAGE_ERRORS as error:
                 raise UserError(
                     f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}"
                 ) from error
@@ -101,7 +106,7 @@ class RLDSReader:
 
     def _find_texts(self, sample: Sequence[Mapping[str, Value]]) -> list[str]:
         """The features that hold the instruction, the likeliest first."""
-        return [name for name in candidates(self._features) if self._holds_text(name, sample)]
+        return [name for name in instruction_names(self._features) if self._holds_text(name, sample)]
 
     def _holds_text(self, name: str, sample: Sequence[Mapping[str, Value]]) -> bool:
         if self._features[name].kind != "numbers":
@@ -109,10 +114,10 @@ class RLDSReader:
         decoded = [self._text_of(example, name) for example in sample]  # of character codes
         return None not in decoded and any(any(each) for each in decoded if each)
 
-    def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, Entry], arrays.Plan]:
+    def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, ArrayInfo], arrays.Plan]:
         """What of each step is read, by its whole name, and how the observations are put
         together."""
-        entries, left_out = arrays.agreed([self._look(example) for example in sample])
+        entries, left_out = arrays.majority_layout([self._look(example) for example in sample])
         if lacking := [name for name in self._actions if name not in entries]:
             raise UserError(
                 f"{self.path}: {lacking[0]} {left_out.get(lacking[0], 'is in no episode')}"
@@ -133,7 +138,7 @@ class RLDSReader:
         return {name: entry for name, entry in entries.items() if name in read}, plan
 
     def _seen(
-        self, sample: Sequence[Mapping[str, Value]], name: str, entry: Entry
+        self, sample: Sequence[Mapping[str, Value]], name: str, entry: ArrayInfo
     ) -> Iterator[np.ndarray]:
         """A feature's values (T, ...) in the sampled episodes that have them in this shape."""
         for example in sample:
@@ -150,15 +155,15 @@ class RLDSReader:
 
         def read(number: int) -> dict[str, np.ndarray]:
             example = self._example(number)
-            if why := self._look(example).unlike(self._wanted):
+            if why := self._look(example).difference_from(self._wanted):
                 raise UserError(f"{self._records[number].shard.path}: {why.removeprefix(STEPS)}")
             columns = self._columns(example)
             lengths[number] = len(columns[ACTION])
-            asked[number] = distinct(self._said(example, name) for name in self._texts)
+            asked[number] = distinct_texts(self._said(example, name) for name in self._texts)
             return columns
 
         names = [record.name for record in self._records]
-        sound, statistics = arrays.gather_sound(
+        sound, statistics = arrays.collect_episodes(
             names, read, self.path, complain, self._plan.state_names
         )
         self._records = tuple(self._records[number] for number in sound)
@@ -208,7 +213,7 @@ class RLDSReader:
             ACTION: np.concatenate(actions, axis=1),
         }
         if _REWARD in self._wanted:
-            columns[REWARD] = arrays.one_a_step(read(_REWARD), length, f"{self.path}: {_REWARD}")
+            columns[REWARD] = arrays.one_per_step(read(_REWARD), length, f"{self.path}: {_REWARD}")
         done = np.zeros(length, bool)
         done[-1] = True
         return columns | {DONE: done}
@@ -222,7 +227,7 @@ class RLDSReader:
                 return len(values) // size
         return 0
 
-    def _look(self, example: Mapping[str, Value]) -> Look:
+    def _look(self, example: Mapping[str, Value]) -> EpisodeArrays:
         steps, entries, faults = self._steps(example), {}, {}
         for name, feature in self._features.items():
             if name in _FLOW or name in self._texts:
@@ -242,7 +247,7 @@ class RLDSReader:
                 faults[name] = entry
             else:
                 entries[name] = entry
-        return Look(entries, faults)
+        return EpisodeArrays(entries, faults)
 
     def _said(self, example: Mapping[str, Value], name: str) -> list[str]:
         """An episode's texts of a feature; of several that are not a step's, one thing in several
@@ -258,14 +263,14 @@ class RLDSReader:
             if len(feature.shape) != 1 or size < 2 or len(values) % size:
                 return None
             values = values.reshape(-1, size)
-        return texts(values) if values is not None and len(values) else []
+        return decode_texts(values) if values is not None and len(values) else []
 
 
 def _short(name: str) -> str:
     return name.removeprefix(_OBSERVATION).removeprefix(STEPS)
 
 
-def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
+def _entry(feature: Feature, values: Value | None, steps: int) -> ArrayInfo | str:
     """What a feature of an episode is like, per step; or why it is not read."""
     if feature.why_not or feature.kind in ("text", "other"):
         return feature.why_not or "text"
@@ -285,10 +290,10 @@ def _entry(feature: Feature, values: Value | None, steps: int) -> Entry | str:
         return f"holds {len(values)} numbers, {steps} steps of {'x'.join(map(str, sides)) or 1}"
     dtype = np.dtype(np.uint8) if feature.kind == "image" else feature.dtype
     coded = dtype == np.uint8 and len(shape) == 1 and encoding_of(values.astype(np.uint8))
-    return f"bytes of a {coded} image" if coded else Entry(shape, dtype)
+    return f"bytes of a {coded} image" if coded else ArrayInfo(shape, dtype)
 
 
-def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int) -> Entry | str:
+def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int) -> ArrayInfo | str:
     """The first one stands for all, unless features.json leaves their size open."""
     if feature.kind != "image":
         return "bytes, not numbers"
@@ -298,11 +303,11 @@ def _entry_of_images(feature: Feature, values: Sequence[memoryview], steps: int)
         return "has empty images"
     fixed = len(feature.shape) == 3 and min(feature.shape) > 0
     try:
-        looks = {look_at(value): None for value in (values[:1] if fixed else values)}
-    except UNREADABLE as error:
+        layouts = {image_info(value): None for value in (values[:1] if fixed else values)}
+    except IMAGE_ERRORS as error:
         return f"is not a readable image: {one_line(error)}"
-    first = next((entry for entry in looks if not is_colour(entry)), next(iter(looks)))
-    sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in looks))
+    first = next((entry for entry in layouts if not is_colour(entry)), next(iter(layouts)))
+    sizes = list(dict.fromkeys("x".join(map(str, entry.shape[:2])) for entry in layouts))
     if len(sizes) > 1:
         return f"has images of several sizes: {', '.join(sizes[:3])}"
     return (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from manyparts.data.formats.errors import fitting, read_json
+from manyparts.data.formats.errors import format_errors, read_json
 
 FEATURES = "features.json"
 STEPS = "steps/"
@@ -35,7 +35,7 @@ def read_features(folder: Path) -> dict[str, Feature]:
     """The leaves by their paths, such as "steps/observation/image". Raises UserError if the file is
     not as RLDS has it."""
     where = folder / FEATURES
-    with fitting(where, "RLDS"):
+    with format_errors(where, "RLDS"):
         return dict(_leaves(read_json(where), ""))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import NotReadError, fitting, read_json
+from manyparts.data.formats.errors import UnsupportedFormatError, format_errors, read_json
 from manyparts.data.formats.tfrecord import TFRecordFile
 
 _INFO = "dataset_info.json"
@@ -60,7 +60,7 @@ def read_shards(folder: Path) -> Shards:
     info, splits, notes = {}, {}, []
     if (folder / _INFO).is_file():
         try:
-            with fitting(folder / _INFO, "RLDS"):
+            with format_errors(folder / _INFO, "RLDS"):
                 info = read_json(folder / _INFO)
                 splits = {split.name: split for split in _expected(info)}
         except UserError as error:
@@ -115,7 +115,7 @@ def _no_shards(folder: Path, stored: str) -> UserError:
     what = f"{folder} has features.json but no .tfrecord files"
     if stored == "tfrecord":
         return UserError(what)
-    return NotReadError(
+    return UnsupportedFormatError(
         f"{what}: its fileFormat is {stored}", "write it as tfrecord with TensorFlow Datasets"
     )
 

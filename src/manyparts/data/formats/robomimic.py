@@ -15,23 +15,23 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.naming import NAMES
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import UNKNOWN, Gathering, Plan
+from manyparts.data.formats.arrays import UNKNOWN, Plan, StatisticsCollector
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.encoded_images import decode_images
-from manyparts.data.formats.errors import Complain, NotReadError, fitting, refuse
+from manyparts.data.formats.errors import Complain, UnsupportedFormatError, format_errors, refuse
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
-from manyparts.data.formats.instructions import Asked, instruction_of, json_object
-from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.instructions import StoredInstruction, instruction_of, json_object
+from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.libero import bottom_first, instruction_from_name
-from manyparts.data.formats.ours import Ours
 from manyparts.data.formats.reader import Contents
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, RECORDED, as_recorded
 from manyparts.data.formats.robomimic_demos import (
-    A_STEP,
+    PER_STEP,
     Demo,
     Kinds,
+    first_names,
     notes_of_counts,
     open_demo,
-    some,
     unlike,
 )
 from manyparts.data.formats.texts import changing_note
@@ -39,7 +39,7 @@ from manyparts.embodiment.statistics import sample_rows
 
 _FPS = 20.0  # robosuite's control rate, where the file has none
 _HIGHEST_FPS = 1e6
-_KNOWN = {ACTIONS, *A_STEP.values(), "states", "obs", "next_obs"}
+_KNOWN = {ACTIONS, *PER_STEP.values(), "states", "obs", "next_obs"}
 _LOOKED_AT = 32  # demonstrations whose values decide what is no state
 
 
@@ -60,7 +60,7 @@ class _Survey:
     succeeded: dict[str, bool] = field(default_factory=dict)
     labels: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    gathering: Gathering = field(default_factory=Gathering)
+    gathering: StatisticsCollector = field(default_factory=StatisticsCollector)
 
     @property
     def commonest(self) -> tuple[Kinds, Plan] | None:
@@ -79,7 +79,7 @@ class RobomimicReader:
         self.path, self._file = path, file
         data = file.group("data")
         text = next((text for name in NAMES if (text := file.attribute(data, name))), None)
-        self._ours = Ours.read(json_object(text), path)
+        self._ours = DatasetDescription.read(json_object(text), path)
         self._acted = (ACTIONS, EXPERT_ACTIONS, *RECORDED.values()) if self._ours else (ACTIONS,)
         self._numbers = self._ours.task_numbers() if self._ours else {}
         self._environment = json_object(file.attribute(data, "env_args"))
@@ -93,9 +93,9 @@ class RobomimicReader:
                 f"{path} has no demonstration that can be read: {next(iter(survey.spoilt.values()))}"
             )
         kinds, self._plan = survey.wanted
-        longer = [name for name, kind in kinds if kind.more]
+        longer = [name for name, kind in kinds if kind.extra_rows]
         self._notes_of_rows = (
-            *arrays.longer_note(longer, ACTIONS),
+            *arrays.extra_row_note(longer, ACTIONS),
             *notes_of_counts(file, names, survey.lengths),
         )
         self._lengths = np.asarray([survey.lengths[name] for name in self._demos], dtype=np.int64)
@@ -112,10 +112,10 @@ class RobomimicReader:
         observed = {key: self._file.array(f"obs/{key}", group) for key in self._plan.state}
         steps = {key: self._file.array(key, group) for key in self._acted if key in members}
         columns = {STATE: self._state(self._plan, observed, length), **self._actions(steps, name)}
-        for column, key in A_STEP.items():
+        for column, key in PER_STEP.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
-                columns[column] = arrays.one_a_step(values, length, f"{self.path}: {key} of {name}")
+                columns[column] = arrays.one_per_step(values, length, f"{self.path}: {key} of {name}")
         return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
@@ -136,13 +136,13 @@ class RobomimicReader:
         members = self._file.names(data)
         names = [name for name in members if name.startswith("demo_") and name[5:].isdecimal()]
         if not names:
-            raise NotReadError(
-                f"{self.path} has no data/demo_0; data holds {some(members) or 'nothing'}",
+            raise UnsupportedFormatError(
+                f"{self.path} has no data/demo_0; data holds {first_names(members) or 'nothing'}",
                 f"{_renaming(members)}demonstrations are called data/demo_0, data/demo_1 and so on",
             )
         self._others = sorted(set(members) - set(names))
         if not any(self._has_observations(name) for name in names):
-            raise NotReadError(
+            raise UnsupportedFormatError(
                 f"{self.path} has states and actions and no observations (no data/{names[0]}/obs), as robosuite's own "
                 "recordings have",
                 "make them with robomimic's dataset_states_to_obs.py",
@@ -166,7 +166,7 @@ class RobomimicReader:
 
     def _pass(self, names: Sequence[str], wanted: tuple[Kinds, Plan] | None) -> _Survey:
         survey = _Survey(wanted)
-        plans: dict[tuple[tuple[str, Entry], ...], Plan] = {}
+        plans: dict[tuple[tuple[str, ArrayInfo], ...], Plan] = {}
         sample = [names[int(number)] for number in sample_rows(len(names), _LOOKED_AT)]
         for name in names:
             try:
@@ -204,7 +204,7 @@ class RobomimicReader:
         survey.gathering.add(columns, f"{self.path}: {demo.name}", whole.state_names)
         survey.lengths[demo.name], survey.labels[demo.name] = demo.length, labels
         if len(survey.lengths) == 1:
-            asked = labels.get("instruction", Asked()).array
+            asked = labels.get("instruction", StoredInstruction()).array
             others = (name for name in self._file.names(demo.group) if name not in {*_KNOWN, asked})
             observed = {
                 name: why
@@ -269,7 +269,7 @@ class RobomimicReader:
         }
         labels = [survey.labels[name] for name in self._demos]
         if self._ours:
-            with fitting(self.path, "manyparts"):
+            with format_errors(self.path, "manyparts"):
                 return Contents(
                     spec=self._plan.require(self._ours.spec, self.path),
                     fps=self._ours.fps,
@@ -288,7 +288,7 @@ class RobomimicReader:
 
     def _describe_foreign(
         self,
-        own: Sequence[Asked],
+        own: Sequence[StoredInstruction],
         left_out: Mapping[str, str],
         data: Group,
         known: Mapping[str, Any],
@@ -343,7 +343,7 @@ class RobomimicReader:
             which = (
                 "there is no instruction"
                 if len(without) == len(self._demos)
-                else f"{some(without)} lack one"
+                else f"{first_names(without)} lack one"
             )
             what = (
                 f"the environment's name is used, {name!r}"
@@ -357,10 +357,10 @@ class RobomimicReader:
         if encoded := self._encoded():
             yield f"{', '.join(encoded)}: encoded pictures, read as red, green, blue; the file does not say which order"
         if self._others:
-            yield f"{some(self._others)} of data are not read: demonstrations are called demo_0, demo_1 and so on"
+            yield f"{first_names(self._others)} of data are not read: demonstrations are called demo_0, demo_1 and so on"
         mask = self._file.find("mask")
         if isinstance(mask, Group) and (splits := self._file.names(mask)):
-            yield f"demonstrations of all splits are read together ({some(splits)} in mask)"
+            yield f"demonstrations of all splits are read together ({first_names(splits)} in mask)"
 
     def _encoded(self) -> list[str]:
         """The cameras that hold encoded pictures in the first demonstration."""

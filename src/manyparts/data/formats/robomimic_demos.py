@@ -13,12 +13,12 @@ import numpy as np
 from manyparts.core.columns import DONE, REWARD, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.data.formats.arrays import Plan
-from manyparts.data.formats.encoded_images import decoded_entry, encoding_of
+from manyparts.data.formats.encoded_images import decoded_image_info, encoding_of
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
-from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 
-A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
+PER_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
 _SHOWN = 5
 
 
@@ -28,7 +28,7 @@ class Kind:
     demonstration's steps."""
 
     size: tuple[int, ...]
-    more: int = 0
+    extra_rows: int = 0
 
 
 Kinds = tuple[tuple[str, Kind], ...]
@@ -43,7 +43,7 @@ class Demo:
     group: Group
     steps: Mapping[str, Array]
     observed: Mapping[str, Array]
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ArrayInfo]
     odd: Mapping[str, str]
 
     @property
@@ -54,11 +54,11 @@ class Demo:
         """The kinds of what is read of it; names of actions begin with a slash here."""
         entries = self.entries
         kinds = {
-            name: Kind((height, width), entries[name].more)
+            name: Kind((height, width), entries[name].extra_rows)
             for name, height, width in plan.cameras.values()
         }
         kinds |= {
-            name: Kind((math.prod(entries[name].shape),), entries[name].more) for name in plan.state
+            name: Kind((math.prod(entries[name].shape),), entries[name].extra_rows) for name in plan.state
         }
         acted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in self.steps]
         kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted}
@@ -70,7 +70,7 @@ def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
     steps that are none."""
     where, group = f"{file.path}: {name}", file.group(f"data/{name}")
     members = set(file.names(group))
-    steps = {key: file.array(key, group) for key in (*acted, *A_STEP.values()) if key in members}
+    steps = {key: file.array(key, group) for key in (*acted, *PER_STEP.values()) if key in members}
     if ACTIONS not in steps:
         raise UserError(f"{where} has no actions")
     length = steps[ACTIONS].shape[0] if steps[ACTIONS].shape else 0
@@ -79,7 +79,7 @@ def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
     for key, array in steps.items():
         rows = (
             math.prod(array.shape)
-            if key in A_STEP.values()
+            if key in PER_STEP.values()
             else array.shape[0]
             if array.shape
             else 0
@@ -90,7 +90,7 @@ def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
             )
     observed = file.leaves(file.group("obs", group))
     found = {key: _entry(file, array, length) for key, array in observed.items()}
-    entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
+    entries = {key: entry for key, entry in found.items() if isinstance(entry, ArrayInfo)}
     odd = {key: why for key, why in found.items() if isinstance(why, str)}
     return Demo(name, group, steps, observed, entries, odd)
 
@@ -105,10 +105,10 @@ def unlike(wanted: Mapping[str, Kind], kinds: Mapping[str, Kind], demo: Demo) ->
         if array is None:
             return f"has no {shown}, which most demonstrations have"
         rows = (
-            f" for {demo.length} actions" if name in kinds and kinds[name].more != kind.more else ""
+            f" for {demo.length} actions" if name in kinds and kinds[name].extra_rows != kind.extra_rows else ""
         )
         why = demo.odd.get(name, f"{array.dtype} {array.shape}{rows}")
-        more = " and one row more than actions" if kind.more else ""
+        more = " and one row more than actions" if kind.extra_rows else ""
         return f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, kind.size))} a step{more}"
     return ""
 
@@ -132,7 +132,7 @@ def notes_of_counts(
         if after - before > 1
     ]
     if missing:
-        yield f"missing demonstrations: {some(missing)}; the others keep their names"
+        yield f"missing demonstrations: {first_names(missing)}; the others keep their names"
     counted = {name: _count(file, file.group(f"data/{name}"), "num_samples") for name in lengths}
     wrong = [
         f"{name} ({counted[name]}, not {rows})"
@@ -140,13 +140,13 @@ def notes_of_counts(
         if counted[name] not in (None, rows)
     ]
     if wrong:
-        yield f"num_samples is not the number of rows: {some(wrong)}; the rows are followed"
+        yield f"num_samples is not the number of rows: {first_names(wrong)}; the rows are followed"
     total, rows = _count(file, file.group("data"), "total"), sum(lengths.values())
     if total not in (None, rows) and len(lengths) == len(names):
         yield f"data counts {total} steps (its attribute total), the demonstrations have {rows}"
 
 
-def some(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
     """A few of the names, for people."""
     return ", ".join(names[:_SHOWN]) + (
         f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -159,7 +159,7 @@ def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
     return value.item() if isinstance(value, np.ndarray | np.number) and value.size == 1 else None
 
 
-def _entry(file: Hdf5File, array: Array, length: int) -> Entry | str:
+def _entry(file: Hdf5File, array: Array, length: int) -> ArrayInfo | str:
     """What an observation is like, or why it is none."""
     if array.elsewhere:
         return array.elsewhere
@@ -169,6 +169,6 @@ def _entry(file: Hdf5File, array: Array, length: int) -> Entry | str:
     if more not in (0, 1):
         return f"{array.shape[0]} rows for {length} actions"
     if holds_bytes(array) and encoding_of(content := file.blobs(array, slice(0, 1))[0]):
-        entry = decoded_entry(content)
-        return entry if isinstance(entry, str) else replace(entry, more=more)
-    return Entry(array.shape[1:], array.dtype, more)
+        entry = decoded_image_info(content)
+        return entry if isinstance(entry, str) else replace(entry, extra_rows=extra)
+    return ArrayInfo(array.shape[1:], array.dtype, more)

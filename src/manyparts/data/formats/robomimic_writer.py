@@ -13,7 +13,7 @@ from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.locks import can_be_locked, knows_locks
-from manyparts.data.formats.ours import Ours
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to_store
 
 
@@ -100,6 +100,6 @@ class RobomimicWriter:
         }  # 2: a gym environment
         self._data.attrs["env_args"] = json.dumps(told)
         self._data.attrs["total"] = self.num_frames
-        ours = Ours(self._spec, self._fps, self._tasks, self._environment)
+        ours = DatasetDescription(self._spec, self._fps, self._tasks, self._environment)
         self._data.attrs[NAME] = json.dumps(ours.to_dict())
         self._file.close()

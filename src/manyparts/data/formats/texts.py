@@ -27,7 +27,7 @@ _WORD = re.compile(r"[^\W\d_]{3}")
 _NUMBERED = re.compile(r"(?P<word>.*?)(?:_(?P<number>\d+))?")
 
 
-def candidates(names: Iterable[str]) -> list[str]:
+def instruction_names(names: Iterable[str]) -> list[str]:
     """Those names that an instruction may stand under, the likeliest first;
     `language_instruction_2` comes after `language_instruction`, and what is given per step before
     what is given per episode."""
@@ -42,7 +42,7 @@ def candidates(names: Iterable[str]) -> list[str]:
     return [name for *_, name in sorted(ranked)]
 
 
-def texts(values: Any) -> list[str] | None:
+def decode_texts(values: Any) -> list[str] | None:
     """All texts of an array of strings or bytes, of a list of bytes, or of rows of character codes,
     whole numbers (n,) or (T, n) with zeros after the end. None if it is no text."""
     if isinstance(values, list):
@@ -71,7 +71,7 @@ def reads_as_text(rows: np.ndarray) -> bool:
     return bool(said) and all(letters) and any(_WORD.search(text) for text in said)
 
 
-def distinct(sources: Iterable[Sequence[str]]) -> list[str]:
+def distinct_texts(sources: Iterable[Sequence[str]]) -> list[str]:
     """The texts that are not empty, each once, of the first source that has any."""
     for source in sources:
         kept = [text for text in dict.fromkeys(source) if text]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import NotReadError
+from manyparts.data.formats.errors import UnsupportedFormatError
 
 Value = np.ndarray | list[memoryview]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -29,7 +29,7 @@ class TFRecordFile:
     """A file whose records are read by number. It can be sent to another process.
 
     torn: why the file cannot be read to its end, "" where it can; the records before that are read.
-    Raises NotReadError for a compressed file and one of other records than Examples.
+    Raises UnsupportedFormatError for a compressed file and one of other records than Examples.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class TFRecordFile:
         self._view: memoryview | None = None
         self._places = list(self._scan())
         if self._places and _is_sequence_example(self._record(0)):
-            raise NotReadError(
+            raise UnsupportedFormatError(
                 f"{path} holds records of tf.train.SequenceExample, which are not read",
                 "write the dataset as RLDS with TensorFlow Datasets, whose records are tf.train.Example",
             )
@@ -62,7 +62,7 @@ class TFRecordFile:
     def _scan(self) -> Iterator[tuple[int, int]]:
         content, place = self._content(), 0
         if content[:3] == _GZIP:
-            raise NotReadError(
+            raise UnsupportedFormatError(
                 f"{self.path} is compressed with gzip, which is not read",
                 "decompress it with gunzip",
             )
@@ -73,7 +73,7 @@ class TFRecordFile:
             (length,) = struct.unpack_from("<Q", content, place)
             if length > len(content) - place - 16:
                 if not place and _is_zlib(content):
-                    raise NotReadError(
+                    raise UnsupportedFormatError(
                         f"{self.path} is compressed with ZLIB, which is not read",
                         "decompress each such file with Python's zlib.decompress, or write them without compression",
                     )

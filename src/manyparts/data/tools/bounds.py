@@ -12,7 +12,7 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, REWARD, STATE
 from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.spec import ActionContract
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.arrays import seen_bounds
+from manyparts.data.formats.arrays import observed_bounds
 from manyparts.data.tools.outliers import Outliers
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
@@ -43,7 +43,7 @@ def measured_bounds(
             if name in columns:
                 rows = values.reshape(len(values), -1)
                 running.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
-    return seen_bounds(Statistics({name: each.finish() for name, each in running.items()}), columns)
+    return observed_bounds(Statistics({name: each.finish() for name, each in running.items()}), columns)
 
 
 def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:

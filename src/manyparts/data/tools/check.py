@@ -18,7 +18,7 @@ from manyparts.core.records import Episode
 from manyparts.core.spec import ActionContract
 from manyparts.core.storage.atomic import make_folder
 from manyparts.data.dataset import DatasetWriter, EpisodeDataset
-from manyparts.data.formats.errors import NotReadError
+from manyparts.data.formats.errors import UnsupportedFormatError
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.writer import Images
@@ -150,7 +150,7 @@ def _examine(path: str | Path, *, every_frame: bool) -> tuple[_Inspection, Episo
 
 def _closed(path: str | Path, error: UserError) -> Finding:
     """Why nothing could be opened."""
-    if isinstance(error, NotReadError):
+    if isinstance(error, UnsupportedFormatError):
         return Finding("open", "error", str(path), error.what, error.remedy)
     remedy = "restore the file from its source, or mend what writes it"
     return Finding("open", "error", str(path), str(error), remedy)

@@ -10,7 +10,7 @@ import numpy as np
 
 from manyparts.core.columns import STATE
 from manyparts.data.tools.findings import Finding
-from manyparts.data.tools.outliers import Far
+from manyparts.data.tools.outliers import OutlierRows
 
 _SHOWN = 5
 _TURN, _DEGREES = 2 * np.pi, 360.0
@@ -30,7 +30,7 @@ _TURNS = ((_TURN, "2 pi"), (_DEGREES, "360 degrees"))
 
 def outlier_findings(
     feature: str,
-    rows: Sequence[Far],
+    rows: Sequence[OutlierRows],
     names: Sequence[str],
     name_of: Callable[[int], str],
     *,

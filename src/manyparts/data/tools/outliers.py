@@ -22,7 +22,7 @@ _ABSURD = 500.0  # widths: so far away is nothing that happens regularly either
 
 
 @dataclass(frozen=True)
-class Far:
+class OutlierRows:
     """Rows first to last of an episode whose numbers are far. numbers: of each dimension the value
     furthest away, and the least and greatest number of the rest."""
 
@@ -53,8 +53,8 @@ class Outliers:
 
     def find(
         self, read: Callable[[int], np.ndarray], explained: Mapping[int, float] | None = None
-    ) -> list[Far]:
-        """Far rows in their order.
+    ) -> list[OutlierRows]:
+        """OutlierRows rows in their order.
 
         Args:
             read: gives an episode's values (T, d); those that may hold any are read once more.
@@ -85,7 +85,7 @@ class Outliers:
                         float(furthest),
                         *rest,
                     )
-        return [Far(*place, numbers) for place, numbers in sorted(kept.items())]
+        return [OutlierRows(*place, numbers) for place, numbers in sorted(kept.items())]
 
     def _rest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The least and greatest number (d,) of all that is not far, and whether it hardly

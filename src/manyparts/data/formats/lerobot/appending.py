@@ -71,9 +71,9 @@ def _continuation(
     return Continuation(
         num_episodes=len(metadata.lengths),
         num_frames=int(metadata.lengths.sum()),
-        data_place=metadata.places["data"],
-        video_places={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
-        episodes_place=metadata.places["meta/episodes"],
+        data_file=metadata.places["data"],
+        video_files={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
+        episodes_file=metadata.places["meta/episodes"],
         expert=dataset.expert_column,
         content=_statistics_content(dataset),
         statistics=statistics,

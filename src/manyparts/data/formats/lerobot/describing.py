@@ -11,16 +11,16 @@ import numpy as np
 from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec
-from manyparts.data.formats.lerobot import foreign, layout
+from manyparts.data.formats.lerobot import derived_spec, layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import DataFile, first_task
-from manyparts.data.formats.lerobot.metadata import Metadata, shown
+from manyparts.data.formats.lerobot.metadata import Metadata, first_numbers
 from manyparts.data.formats.lerobot.searching import SearchResult
 from manyparts.data.formats.reader import Contents
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 
-def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
+def restricted_to_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
     """The plan by what the data files hold: without what is not in all of them."""
     numbers = frozenset.intersection(*(file.numbers for file in files))
     others = frozenset.intersection(*(file.others for file in files))
@@ -86,11 +86,11 @@ def describe(
     that disagrees."""
     features = metadata.info["features"]
     kinds = {features[name]["dtype"] for name in plan.cameras.values()}
-    sizes = foreign.camera_sizes(features, plan)
+    sizes = derived_spec.camera_sizes(features, plan)
     spec = (
         Spec.from_dict(own["spec"])
         if own
-        else foreign.derive_spec(metadata.info, plan, statistics, metadata.fps)
+        else derived_spec.derive_spec(metadata.info, plan, statistics, metadata.fps)
     )
     if dict(spec.cameras) != sizes:
         raise UserError(
@@ -146,12 +146,12 @@ def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
             unknown.append(int(number))
     if other:
         yield (
-            f"episodes whose rows have another task than meta/episodes lists: {shown(other)}; "
+            f"episodes whose rows have another task than meta/episodes lists: {first_numbers(other)}; "
             "their rows' task_index was followed"
         )
     if unknown:
         yield (
-            f"episodes whose rows have a task that meta/tasks lacks: {shown(unknown)}; "
+            f"episodes whose rows have a task that meta/tasks lacks: {first_numbers(unknown)}; "
             "what meta/episodes lists was taken"
         )
     if empty := sum(not instructions[task].strip() for task in result.tasks):

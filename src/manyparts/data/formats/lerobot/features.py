@@ -11,7 +11,7 @@ import numpy as np
 from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, IMAGES, REWARD, STATE, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.naming import FORMER_COLUMNS
-from manyparts.data.formats.kinds import Entry, gives_away, no_camera, why_not
+from manyparts.data.formats.kinds import ArrayInfo, leak_by_name, why_no_camera, why_not_observed
 from manyparts.data.formats.lerobot.layout import STANDARD
 from manyparts.embodiment.statistics import FeatureStatistics, Statistics
 
@@ -195,11 +195,11 @@ def _state(described: Mapping[str, Any], *, own: bool) -> tuple[tuple[str, ...],
         if name.startswith(_OBSERVATION) and _width(described[name])
     ]
     entries = {
-        name: Entry(tuple(described[name]["shape"]), np.dtype(described[name]["dtype"]))
+        name: ArrayInfo(tuple(described[name]["shape"]), np.dtype(described[name]["dtype"]))
         for name in observed
     }
     left_out = {
-        name: why for name, entry in entries.items() if (why := why_not(name, entry, observed))
+        name: why for name, entry in entries.items() if (why := why_not_observed(name, entry, observed))
     }
     state, other = tuple(name for name in observed if name not in left_out), _OTHER_NAMES[STATE]
     return state or ((other,) if other in described and _width(described[other]) else ()), left_out
@@ -245,7 +245,7 @@ def _no_camera(
     return (
         None
         if own
-        else gives_away(name, others, picture=True) or no_camera(name, channels_of(feature))
+        else leak_by_name(name, others, picture=True) or why_no_camera(name, channels_of(feature))
     )
 
 

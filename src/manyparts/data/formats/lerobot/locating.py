@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import reading
+from manyparts.data.formats.errors import parquet_errors
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.values import whole_column
 
@@ -25,7 +25,7 @@ _INDICES = (EPISODE, FRAME, TASK)
 
 
 @dataclass(frozen=True)
-class Part:
+class EpisodeRows:
     """Rows of one file that say they are of one episode. chosen: which of rows start to stop; None:
     all of them.
 
@@ -53,14 +53,14 @@ class DataFile:
     count: int
     numbers: frozenset[str]
     others: frozenset[str]
-    episodes: Mapping[int, Part] | None
+    episodes: Mapping[int, EpisodeRows] | None
 
 
-def look_into(file: Path) -> DataFile:
+def read_data_file(file: Path) -> DataFile:
     """Which episodes a data file holds. Row groups' statistics are believed where each holds one
     whole episode, else the columns are read. Raises UserError naming the file where it is torn, or
     its numbers are none."""
-    with reading(file):
+    with parquet_errors(file):
         opened = open_parquet(file)
         schema = opened.schema_arrow
         numbers, others = _kinds(schema)
@@ -72,7 +72,7 @@ def look_into(file: Path) -> DataFile:
         return DataFile(opened.metadata.num_rows, numbers, others, episodes)
 
 
-def doubt(parts: Sequence[Part], length: int) -> str | None:
+def why_untrusted(parts: Sequence[EpisodeRows], length: int) -> str | None:
     """Why an episode's rows, from wherever they lie, are not to be trusted. length: what metadata
     counts."""
     count = sum(part.count for part in parts)
@@ -92,7 +92,7 @@ def doubt(parts: Sequence[Part], length: int) -> str | None:
     return order if isinstance(order, str) else None
 
 
-def first_task(parts: Sequence[Part]) -> int | None:
+def first_task(parts: Sequence[EpisodeRows]) -> int | None:
     """The task_index of an episode's first row; None where the rows do not say it."""
     first = min(
         parts, key=lambda part: 0 if part.frames is None else int(part.frames.min()), default=None
@@ -112,12 +112,12 @@ def order_of(frames: np.ndarray) -> np.ndarray | str | None:
     return f"its frame_index is not 0 to {len(frames) - 1}, each once"
 
 
-def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | None:
+def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, EpisodeRows] | None:
     """None where statistics are not there, or tell of anything but a whole episode a row group."""
     columns = {
         metadata.schema.column(number).path: number for number in range(metadata.num_columns)
     }
-    episodes: dict[int, Part] = {}
+    episodes: dict[int, EpisodeRows] = {}
     start = 0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -138,7 +138,7 @@ def _by_statistics(file: Path, metadata: pq.FileMetaData) -> dict[int, Part] | N
         task = ranges.get(TASK)
         if TASK in ranges and (task is None or task[0] != task[1]):
             return None
-        episodes[episode[0]] = Part(
+        episodes[episode[0]] = EpisodeRows(
             file, start, stop, tasks=None if task is None else (task[0], *task)
         )
         start = stop
@@ -153,7 +153,7 @@ def _range(statistics: Any) -> tuple[int, int] | None:
     return (low, high) if isinstance(low, int) and isinstance(high, int) else None
 
 
-def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
+def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, EpisodeRows]:
     columns = [name for name in _INDICES if name in opened.schema_arrow.names]
     table = opened.read(columns=columns, use_threads=False)
     episodes = whole_column(table, EPISODE, f"{file}: {EPISODE}")
@@ -166,7 +166,7 @@ def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
     ends = np.append(begins[1:], len(order))
     counted = np.arange(len(order)) - np.repeat(begins, ends - begins)
     strange = np.zeros(len(order), bool) if frames is None else frames[order] != counted
-    parts: dict[int, Part] = {}
+    parts: dict[int, EpisodeRows] = {}
     for begin, end, any_strange in zip(
         begins, ends, np.logical_or.reduceat(strange, begins), strict=True
     ):
@@ -180,7 +180,7 @@ def _by_values(file: Path, opened: pq.ParquetFile) -> dict[int, Part]:
             if tasks is None
             else (int(tasks[first]), int(tasks[rows].min()), int(tasks[rows].max()))
         )
-        parts[int(episodes[start])] = Part(file, start, stop, chosen, own, of_tasks)
+        parts[int(episodes[start])] = EpisodeRows(file, start, stop, chosen, own, of_tasks)
     return parts
 
 

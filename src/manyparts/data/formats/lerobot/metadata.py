@@ -13,12 +13,13 @@ import pyarrow as pa
 from manyparts.core.columns import SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
+from manyparts.data.formats.dataset_description import read_tasks
 from manyparts.data.formats.errors import (
     Complain,
-    NotReadError,
-    fitting,
+    UnsupportedFormatError,
+    format_errors,
+    parquet_errors,
     read_json,
-    reading,
     refuse,
 )
 from manyparts.data.formats.files import open_parquet
@@ -31,8 +32,7 @@ from manyparts.data.formats.lerobot.values import (
     whole_number,
     whole_numbers,
 )
-from manyparts.data.formats.lerobot.videos import Video, placed
-from manyparts.data.formats.ours import read_tasks
+from manyparts.data.formats.lerobot.videos import Video, locate_videos
 from manyparts.embodiment.statistics import Statistics, pooled
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
@@ -100,11 +100,11 @@ def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
     version = str(info.get("codebase_version"))
     if version not in VERSIONS:
         can = f"can be read: {', '.join(VERSIONS)}; convert it with LeRobot's own scripts"
-        raise NotReadError(f"{path / layout.INFO} has codebase_version {version}", can)
+        raise UnsupportedFormatError(f"{path / layout.INFO} has codebase_version {version}", can)
     if str(info.get("storage_format")).lower() == "lance":
         stored = f"{path} is a LeRobotDataset in Lance storage, which is not read yet"
-        raise NotReadError(stored, "write it in LeRobot's parquet storage")
-    with fitting(path / "meta", version):
+        raise UnsupportedFormatError(stored, "write it in LeRobot's parquet storage")
+    with format_errors(path / "meta", version):
         if not isinstance(info["features"], Mapping):
             raise UserError(f"{path / layout.INFO}: features is no object")
         metadata = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
@@ -128,7 +128,7 @@ def inside(path: Path, name: str) -> Path:
     return path / parts
 
 
-def shown(numbers: Sequence[int] | np.ndarray) -> str:
+def first_numbers(numbers: Sequence[int] | np.ndarray) -> str:
     """A few of the numbers of episodes, for people."""
     numbers = sorted(map(int, numbers))
     more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
@@ -254,7 +254,7 @@ def _videos_v3(
         files = _named(path, info["video_path"], places, kind)
         begins = np.asarray([float(rows[index][2]) for index in there])
         videos[name] = [None] * len(rows)
-        for index, video in zip(there, placed(files, begins, lengths[there]), strict=True):
+        for index, video in zip(there, locate_videos(files, begins, lengths[there]), strict=True):
             videos[name][index] = video
     return videos
 
@@ -282,7 +282,7 @@ def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | No
     absent = numbers - {int(row["episode_index"]) for row in rows}
     if not rows:
         return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
-    stale = f"{_OLD_STATISTICS} lacks episode {shown(sorted(absent))}" if absent else None
+    stale = f"{_OLD_STATISTICS} lacks episode {first_numbers(sorted(absent))}" if absent else None
     return pooled([_readable(row.get("stats") or {}) for row in rows]), stale
 
 
@@ -304,7 +304,7 @@ def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
     )
     if episodes != len(lengths):
         absent = missing_numbers(metadata.numbers)
-        gap = f"; episodes {shown(absent)} are missing" if absent else ""
+        gap = f"; episodes {first_numbers(absent)} are missing" if absent else ""
         complain(f"{where} counts {episodes} episodes, meta/episodes {len(lengths)}{gap}")
     if frames != lengths.sum():
         complain(f"{where} counts {frames} frames, meta/episodes {lengths.sum()}")
@@ -341,7 +341,7 @@ def _episode_table(path: Path) -> pa.Table:
         raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
     tables = []
     for file in files:
-        with reading(file):
+        with parquet_errors(file):
             opened = open_parquet(file)
             names = opened.schema_arrow.names
             wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]

@@ -17,21 +17,21 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.data.formats.arrow_numbers import to_numpy
-from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
+from manyparts.data.formats.errors import Complain, format_errors, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
-from manyparts.data.formats.lerobot.describing import by_files, describe, statistics_of
+from manyparts.data.formats.lerobot.describing import describe, restricted_to_files, statistics_of
 from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan, size_of, with_lists
-from manyparts.data.formats.lerobot.locating import Part
-from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
-from manyparts.data.formats.lerobot.pictures import (
-    Look,
+from manyparts.data.formats.lerobot.images import (
+    ImageCheck,
+    check_image,
+    check_pixels,
     content_of,
-    inspect_image,
-    look_at_pixels,
-    named_pictures,
+    image_files_named,
 )
-from manyparts.data.formats.lerobot.searching import SearchResult, search
+from manyparts.data.formats.lerobot.locating import EpisodeRows
+from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
+from manyparts.data.formats.lerobot.searching import SearchResult, find_episodes
 from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
@@ -56,7 +56,7 @@ class LeRobotReader:
         self._timelines: dict[Path, Timeline] = {}
         self._pixels: dict[str, PixelFormat] = {}  # of the first video of each feature
         whole = read_metadata(path, complain)
-        with fitting(path / "meta", "LeRobotDataset"):
+        with format_errors(path / "meta", "LeRobotDataset"):
             self.features = with_lists(whole.info["features"])
             own = own_entry(whole.info) or {}
             plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
@@ -118,7 +118,7 @@ class LeRobotReader:
                 for file in dict.fromkeys(
                     part.file for parts in self._parts or () for part in parts
                 ):
-                    yield from named_pictures(file, feature, self.path)
+                    yield from image_files_named(file, feature, self.path)
 
     def tasks_of(self, index: int) -> frozenset[int]:
         """The values of task_index that rows of an episode may have: of the tasks that metadata
@@ -133,17 +133,17 @@ class LeRobotReader:
         )
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
-        return search(self.path, metadata, plan, complain)
+        return find_episodes(self.path, metadata, plan, complain)
 
     def _seen(self, plan: Plan, result: SearchResult) -> Plan:
         """The plan without what the files show to be none of a camera, or not to be there."""
         if result.files:  # else they are not here yet
-            plan = by_files(plan, self.features, result.files)
-        looks = {name: self._look(name) for name in plan.cameras.values()}
-        refused = {name: look.refused for name, look in looks.items() if look.refused}
-        notes = [f"{name}: {look.note}" for name, look in looks.items() if look.note]
-        for name in (name for name in looks if name not in refused):
-            size, feature = looks[name].size, self.features[name]
+            plan = restricted_to_files(plan, self.features, result.files)
+        checks = {name: self._check_first_image(name) for name in plan.cameras.values()}
+        refused = {name: check.refused for name, check in checks.items() if check.refused}
+        notes = [f"{name}: {check.note}" for name, check in checks.items() if check.note]
+        for name in (name for name in checks if name not in refused):
+            size, feature = checks[name].size, self.features[name]
             if size is None and not has_size(feature):
                 refused[name] = "its shape is not set, and its first picture cannot be opened"
             elif size is not None and not (has_size(feature) and size_of(feature) == size):
@@ -164,7 +164,7 @@ class LeRobotReader:
         opened."""
         first = self._pixels.get(feature)
         try:
-            return self._look_at(feature, len(self.metadata.numbers) - 1).size
+            return self._check_image(feature, len(self.metadata.numbers) - 1).size
         except (OSError, TypeError, UserError):
             return None
         finally:
@@ -185,7 +185,7 @@ class LeRobotReader:
                 self.features[name] = {**feature, "shape": [width], "names": None}
                 yield f"{name}: {wanted} numbers a row by {layout.INFO}, its first row has {width}"
 
-    def _rows(self, index: int) -> Sequence[Part]:
+    def _rows(self, index: int) -> Sequence[EpisodeRows]:
         assert self._parts is not None
         return self._parts[index]
 
@@ -212,7 +212,7 @@ class LeRobotReader:
         first = self._pixels.get(feature, timeline.pixels)
         if (
             timeline.pixels.bits != first.bits
-            or look_at_pixels(timeline.pixels, self.features[feature]).refused
+            or check_pixels(timeline.pixels, self.features[feature]).refused
         ):
             raise UserError(
                 f"{video.file}: episode {self._name(index)}: the video is {timeline.pixels.name} with "
@@ -247,7 +247,7 @@ class LeRobotReader:
         frames = []
         for row, picture in zip(rows, pictures, strict=True):
             try:
-                frames.append(decode_png(content_of(picture, self.path), turned=True))
+                frames.append(decode_png(content_of(picture, self.path), use_exif=True))
             except (OSError, ValueError, SyntaxError, TypeError) as error:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
@@ -258,23 +258,23 @@ class LeRobotReader:
             )
         return np.stack(frames)
 
-    def _look(self, feature: str) -> Look:
+    def _check_first_image(self, feature: str) -> ImageCheck:
         """At the first picture or video of a camera that can be opened. What is torn is complained
         of where it is read."""
         for index in range(min(_LOOKED_AT, len(self.metadata.numbers))):
             with contextlib.suppress(OSError, TypeError, UserError):
-                look = self._look_at(feature, index)
-                if look.refused or look.size:
-                    return look
-        return Look()
+                check = self._check_image(feature, index)
+                if check.refused or check.size:
+                    return check
+        return ImageCheck()
 
-    def _look_at(self, feature: str, index: int) -> Look:
+    def _check_image(self, feature: str, index: int) -> ImageCheck:
         if self.features[feature]["dtype"] == "video":
             video = self.metadata.videos[feature][index]
             assert video is not None
             self._pixels[feature] = pixel_format(video.file)
-            return look_at_pixels(self._pixels[feature], self.features[feature])
-        return inspect_image(
+            return check_pixels(self._pixels[feature], self.features[feature])
+        return check_image(
             content_of(self._tables.first(self._rows(index)[0], feature), self.path)
         )
 

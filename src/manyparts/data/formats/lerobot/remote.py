@@ -25,15 +25,15 @@ from manyparts.data.formats.errors import Complain, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.features import Plan
-from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
+from manyparts.data.formats.lerobot.images import ImageCheck, check_image, check_pixels, content_of
+from manyparts.data.formats.lerobot.locating import EpisodeRows, read_data_file, why_untrusted
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
-from manyparts.data.formats.lerobot.pictures import Look, content_of, inspect_image, look_at_pixels
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.searching import (
     SearchResult,
-    doubts_of_metadata,
     episodes_in,
-    settle,
+    metadata_faults,
+    resolve_episodes,
 )
 from manyparts.data.video import pixel_format
 
@@ -54,7 +54,7 @@ class RemoteReader(LeRobotReader):
     ) -> None:
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
-        self._parts_by_file: dict[Path, Mapping[int, Part]] = {}
+        self._parts_by_file: dict[Path, Mapping[int, EpisodeRows]] = {}
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
             names = [
@@ -129,10 +129,10 @@ class RemoteReader(LeRobotReader):
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
         """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
-        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), {})
+        kept, tasks, lost = resolve_episodes(self.path, metadata, metadata_faults(metadata, plan), {})
         return SearchResult(kept, tasks, lost)
 
-    def _look_at(self, feature: str, index: int) -> Look:
+    def _check_image(self, feature: str, index: int) -> ImageCheck:
         """Of a file only what it takes is fetched."""
         video = self.metadata.videos[feature][index] if feature in self.metadata.videos else None
         file = self.metadata.data_files[index] if video is None else video.file
@@ -141,22 +141,22 @@ class RemoteReader(LeRobotReader):
             with self._store.open(f"{self._root}/{name}", "rb") as opened:
                 if video is not None:
                     self._pixels[feature] = pixel_format(opened)
-                    return look_at_pixels(self._pixels[feature], self.features[feature])
+                    return check_pixels(self._pixels[feature], self.features[feature])
                 batches = pq.ParquetFile(opened).iter_batches(
                     1, columns=[feature], use_threads=False
                 )
-                return inspect_image(
+                return check_image(
                     content_of(next(iter(batches)).column(0)[0].as_py(), self.path)
                 )
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{self.url}/{name} cannot be read: {one_line(error)}") from error
 
-    def _rows(self, index: int) -> Sequence[Part]:
+    def _rows(self, index: int) -> Sequence[EpisodeRows]:
         file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])
         if file not in self._parts_by_file:
-            self._parts_by_file[file] = episodes_in(self.metadata, file, look_into(file))
+            self._parts_by_file[file] = episodes_in(self.metadata, file, read_data_file(file))
         parts = [part for name, part in self._parts_by_file[file].items() if name == number]
-        if why := doubt(parts, int(self.metadata.lengths[index])):
+        if why := why_untrusted(parts, int(self.metadata.lengths[index])):
             raise UserError(
                 f"{self.url}: episode {number} is not to be found in {file.relative_to(self.path)}: {why}; download "
                 "the dataset first, which is searched as a whole on a disk"

@@ -13,8 +13,14 @@ from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import Complain
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot.features import Plan
-from manyparts.data.formats.lerobot.locating import DataFile, Part, doubt, first_task, look_into
-from manyparts.data.formats.lerobot.metadata import Metadata, missing_numbers, shown
+from manyparts.data.formats.lerobot.locating import (
+    DataFile,
+    EpisodeRows,
+    first_task,
+    read_data_file,
+    why_untrusted,
+)
+from manyparts.data.formats.lerobot.metadata import Metadata, first_numbers, missing_numbers
 from manyparts.data.formats.lerobot.tasks import choose_task
 from manyparts.data.formats.lerobot.videos import overlapping
 
@@ -31,7 +37,7 @@ class SearchResult:
     kept: list[int]
     tasks: np.ndarray
     lost: Mapping[str, str]
-    parts: list[Sequence[Part]] | None = None
+    parts: list[Sequence[EpisodeRows]] | None = None
     files: Sequence[DataFile] = ()
     notes: Sequence[str] = ()
 
@@ -45,17 +51,17 @@ class _Files:
     readable: dict[Path, DataFile] = field(default_factory=dict)
     torn: dict[Path, str] = field(default_factory=dict)
     starts: dict[Path, int] = field(default_factory=dict)
-    parts: dict[int, list[Part]] = field(default_factory=dict)
+    parts: dict[int, list[EpisodeRows]] = field(default_factory=dict)
 
 
-def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
+def find_episodes(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
     """Find all episodes of a dataset on this disk. complain: is told of episodes of which a file is
     torn or missing.
 
     Raises UserError if no episode can be read.
     """
     files = _look_into_all(path, metadata)
-    reasons = doubts_of_metadata(metadata, plan)
+    reasons = metadata_faults(metadata, plan)
     broken = dict(_broken(metadata, plan, files))
     copied = _without_copies(metadata, files)
     an_episode_a_file = str(metadata.info["codebase_version"]).startswith("v2.")
@@ -63,7 +69,7 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
     filmed = any(feature in metadata.videos for feature in plan.cameras.values())
     for position, number in enumerate(metadata.numbers.tolist()):
         rows = files.parts.get(number, [])
-        why = doubt(rows, int(metadata.lengths[position]))
+        why = why_untrusted(rows, int(metadata.lengths[position]))
         if why is None and an_episode_a_file and filmed:
             why = _doubt_of_file(rows, files_of - {metadata.data_files[position]})
         if why and position not in broken:
@@ -74,24 +80,24 @@ def search(path: Path, metadata: Metadata, plan: Plan, complain: Complain) -> Se
         for position, number in enumerate(metadata.numbers.tolist())
         if (first := first_task(files.parts.get(number, ()))) is not None
     }
-    kept, tasks, lost = settle(path, metadata, {**reasons, **broken}, of_rows)
+    kept, tasks, lost = resolve_episodes(path, metadata, {**reasons, **broken}, of_rows)
     for position, why in broken.items():
         complain(why, str(metadata.numbers[position]))
     unlisted = sorted(files.parts.keys() - set(metadata.numbers.tolist()))
     lost |= {str(number): "meta/episodes does not list it" for number in unlisted}
-    parts: list[Sequence[Part]] = [
+    parts: list[Sequence[EpisodeRows]] = [
         files.parts[int(metadata.numbers[position])] for position in kept
     ]
     notes = [*_notes_of_places(metadata, files, kept), *_notes_of_torn(metadata, files)]
     if copied:
         notes.append(
-            f"episodes that a second file has, too: {shown(copied)}; the one that metadata names is read"
+            f"episodes that a second file has, too: {first_numbers(copied)}; the one that metadata names is read"
         )
     used = dict.fromkeys(part.file for each in parts for part in each)
     return SearchResult(kept, tasks, lost, parts, [files.readable[file] for file in used], notes)
 
 
-def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
+def metadata_faults(metadata: Metadata, plan: Plan) -> dict[int, str]:
     """Positions of the episodes that metadata alone shows to be wrong, and why."""
     reasons = {
         position: metadata.lost[number]
@@ -107,7 +113,7 @@ def doubts_of_metadata(metadata: Metadata, plan: Plan) -> dict[int, str]:
     return reasons
 
 
-def settle(
+def resolve_episodes(
     path: Path, metadata: Metadata, reasons: Mapping[int, str], of_rows: Mapping[int, int | None]
 ) -> tuple[list[int], np.ndarray, dict[str, str]]:
     """The episodes that nothing speaks against, the task of each, and why the others are left out.
@@ -132,7 +138,7 @@ def settle(
     return list(tasks), np.asarray(list(tasks.values()), dtype=np.int64), lost
 
 
-def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, Part]:
+def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, EpisodeRows]:
     """The rows of each episode in a file. Where it has no episode_index: of those that metadata
     names it for, one after the other. Raises UserError if these do not count as many rows."""
     if data.episodes is not None:
@@ -141,7 +147,7 @@ def episodes_in(metadata: Metadata, file: Path, data: DataFile) -> Mapping[int, 
     for position, named_file in enumerate(metadata.data_files):
         if named_file == file:
             start, stop = stop, stop + int(metadata.lengths[position])
-            parts[int(metadata.numbers[position])] = Part(file, start, stop)
+            parts[int(metadata.numbers[position])] = EpisodeRows(file, start, stop)
     if stop != data.count:
         raise UserError(f"{file} has {data.count} rows; meta/episodes counts {stop}")
     return parts
@@ -159,7 +165,7 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
         below | {file for file in set(metadata.data_files) - below if file.is_file()}
     ):
         try:
-            data = look_into(file)
+            data = read_data_file(file)
             episodes = episodes_in(metadata, file, data)
         except UserError as error:
             files.torn[file] = str(error)
@@ -171,7 +177,7 @@ def _look_into_all(path: Path, metadata: Metadata) -> _Files:
     return files
 
 
-def _doubt_of_file(parts: Sequence[Part], of_others: Collection[Path]) -> str | None:
+def _doubt_of_file(parts: Sequence[EpisodeRows], of_others: Collection[Path]) -> str | None:
     """Why rows cannot be of an episode, by their file. In version 2 a file is an episode; where it
     is that of another than the rows' episode_index says, nothing tells which of the two the film is
     of."""
@@ -185,9 +191,9 @@ def _without_copies(metadata: Metadata, files: _Files) -> list[int]:
     copied = []
     for position, number in enumerate(metadata.numbers.tolist()):
         parts, length = files.parts.get(number, []), int(metadata.lengths[position])
-        if len(parts) > 1 and doubt(parts, length):
+        if len(parts) > 1 and why_untrusted(parts, length):
             own = [part for part in parts if part.file == metadata.data_files[position]]
-            if doubt(own, length) is None:
+            if why_untrusted(own, length) is None:
                 files.parts[number] = own
                 copied.append(number)
     return copied
@@ -221,9 +227,9 @@ def _notes_of_places(metadata: Metadata, files: _Files, kept: Sequence[int]) -> 
         if more or first.file != metadata.data_files[position] or elsewhere:
             stale.append(int(metadata.numbers[position]))
     if stale:
-        yield f"episodes elsewhere than meta/episodes says: {shown(stale)}; their rows' episode_index was followed"
+        yield f"episodes elsewhere than meta/episodes says: {first_numbers(stale)}; their rows' episode_index was followed"
     if absent := missing_numbers(metadata.numbers):
-        yield f"missing episode numbers: {shown(absent)}; the others keep their own"
+        yield f"missing episode numbers: {first_numbers(absent)}; the others keep their own"
 
 
 def _notes_of_torn(metadata: Metadata, files: _Files) -> Iterable[str]:

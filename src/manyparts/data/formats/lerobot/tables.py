@@ -15,16 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import reading
+from manyparts.data.formats.errors import parquet_errors
 from manyparts.data.formats.files import open_parquet
-from manyparts.data.formats.lerobot.locating import FRAME, Part, order_of
+from manyparts.data.formats.lerobot.locating import FRAME, EpisodeRows, order_of
 from manyparts.data.formats.lerobot.values import whole_column
 
 _KEPT_BYTES, _BUFFER_BYTES = 2**28, 2**16
 
 
 @dataclass
-class _Open:
+class _OpenFile:
     """offsets: first row of each row group, and the end. kept: row groups that were read last, by
     their columns."""
 
@@ -41,7 +41,7 @@ class Tables:
     def __init__(self) -> None:
         self._opened = threading.local()
 
-    def read(self, parts: Sequence[Part], columns: Sequence[str], episode: str) -> pa.Table:
+    def read(self, parts: Sequence[EpisodeRows], columns: Sequence[str], episode: str) -> pa.Table:
         """Some columns of one episode's rows, in the order of their frame_index.
 
         Raises UserError naming the file if it is torn, lacks a column, or frame_index is not 0, 1,
@@ -62,9 +62,9 @@ class Tables:
             )
         return table if order is None else table.take(pa.array(order))
 
-    def first(self, part: Part, column: str) -> Any:
+    def first(self, part: EpisodeRows, column: str) -> Any:
         """The value of the first row, of whose row group no more is read than it takes."""
-        with reading(part.file):
+        with parquet_errors(part.file):
             opened = open_parquet(part.file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             sizes = [
                 opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)
@@ -76,8 +76,8 @@ class Tables:
             )
             return next(itertools.islice(batches, before, None)).column(0)[0].as_py()
 
-    def _read_part(self, part: Part, columns: tuple[str, ...]) -> pa.Table:
-        with reading(part.file):
+    def _read_part(self, part: EpisodeRows, columns: tuple[str, ...]) -> pa.Table:
+        with parquet_errors(part.file):
             opened = self._open(part.file)
             missing = set(columns) - opened.columns
             if missing:
@@ -91,7 +91,7 @@ class Tables:
             rows = table.slice(part.start - opened.offsets[first], part.stop - part.start)
             return rows if part.chosen is None else rows.take(pa.array(part.chosen))
 
-    def _open(self, file: Path) -> _Open:
+    def _open(self, file: Path) -> _OpenFile:
         if getattr(self._opened, "file", None) is None or self._opened.file.file != file:
             content = open_parquet(file)
             sizes = [
@@ -99,7 +99,7 @@ class Tables:
                 for group in range(content.num_row_groups)
             ]
             offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-            self._opened.file = _Open(file, content, frozenset(content.schema_arrow.names), offsets)
+            self._opened.file = _OpenFile(file, content, frozenset(content.schema_arrow.names), offsets)
         return self._opened.file
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Tables:
         self._opened = threading.local()
 
 
-def _read_groups(opened: _Open, groups: range, columns: tuple[str, ...]) -> pa.Table:
+def _read_groups(opened: _OpenFile, groups: range, columns: tuple[str, ...]) -> pa.Table:
     """Row groups of the open file; kept for the next episode, since others put many episodes into
     one."""
     if columns in opened.kept and opened.kept[columns][0] == groups:

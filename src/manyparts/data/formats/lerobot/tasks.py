@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from manyparts.core.errors import UserError
 from manyparts.core.spec import TaskEntry
-from manyparts.data.formats.errors import reading
+from manyparts.data.formats.errors import parquet_errors
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.values import read_json_lines, whole_numbers
@@ -71,7 +71,7 @@ def read_table(path: Path, asked: Iterable[Any]) -> TaskTable:
     """tasks.parquet of version 3. asked: what metadata lists for each episode, which tells the
     column of texts where several could be it."""
     file = path / layout.TASKS
-    with reading(file):
+    with parquet_errors(file):
         table = open_parquet(file).read(use_threads=False)
     numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
     named = {text for names in asked for text in texts_of(names)}

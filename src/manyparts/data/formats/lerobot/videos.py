@@ -30,7 +30,7 @@ class Video:
     start: float = 0.0
 
 
-def placed(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> list[Video]:
+def locate_videos(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> list[Video]:
     """Videos of episodes that share files."""
     by_file: dict[Path, list[int]] = {}
     for index, file in enumerate(files):

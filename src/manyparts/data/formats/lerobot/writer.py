@@ -81,9 +81,9 @@ class Continuation:
 
     num_episodes: int
     num_frames: int
-    data_place: tuple[int, int]
-    video_places: Mapping[str, tuple[int, int]]
-    episodes_place: tuple[int, int]
+    data_file: tuple[int, int]
+    video_files: Mapping[str, tuple[int, int]]
+    episodes_file: tuple[int, int]
     expert: str | None
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
     statistics: Mapping[str, np.ndarray] | None = None
@@ -202,9 +202,9 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._frames.place = existing.data_place
-        self._episodes.place = layout.next_file(*existing.episodes_place)
-        for name, place in existing.video_places.items():
+        self._frames.place = existing.data_file
+        self._episodes.place = layout.next_file(*existing.episodes_file)
+        for name, place in existing.video_files.items():
             self._videos[name].place = place
 
     def _check(self, episode: Episode) -> None:

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import Foreign
+from manyparts.data.formats.errors import UnsupportedFormat
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.hdf5_kinds import foreign_hdf5
-from manyparts.data.formats.npz_files import ends_inside, episode_files, many_episodes, read_head
+from manyparts.data.formats.npz_files import ends_inside, episode_files, many_episodes, read_headers
+from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 
 HDF5_NAMES = (".hdf5", ".h5", ".hdf")
 _CONVERT = "convert it to a LeRobotDataset first"
@@ -20,42 +20,42 @@ _BEGIN_BYTES = 512
 _LISTED, _BAGS = 10_000, 100  # no more names are looked at
 
 
-_ZARR = Foreign(
+_ZARR = UnsupportedFormat(
     "a zarr store, such as a replay buffer of Diffusion Policy or UMI, which is not read yet",
     _CONVERT,
 )
-_BAG = Foreign(
+_BAG = UnsupportedFormat(
     "a ROS recording, which is not read yet",
     "convert it to a LeRobotDataset, with one row per time step made of its topics",
 )
-_LANCE = Foreign(
+_LANCE = UnsupportedFormat(
     "a dataset in Lance storage, which is not read yet",
     "write it again with LeRobot's parquet storage",
 )
-_ARCHIVE = Foreign("an archive", "unpack it and give the folder")
-_PICKLE = Foreign(
+_ARCHIVE = UnsupportedFormat("an archive", "unpack it and give the folder")
+_PICKLE = UnsupportedFormat(
     "a pickle, which is never read since it may run code",
     "write its arrays as .npz, one file per episode",
 )
-_ONE_NPZ = Foreign("a single .npz", "give the folder, in which each .npz is one episode")
+_ONE_NPZ = UnsupportedFormat("a single .npz", "give the folder, in which each .npz is one episode")
 _PARTS = "a file of a dataset"
 
 _BEGINNINGS = (
     (b"\x89MCAP0\r\n", _BAG),
     (b"#ROSBAG", _BAG),
-    (b"SQLite format 3\0", Foreign("a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy)),
-    (b"PAR1", Foreign(f"{_PARTS} in parquet", "give the dataset's folder")),
-    (b"ARROW1", Foreign(f"{_PARTS} in Arrow", "give the dataset's folder")),
-    (b"\x93NUMPY", Foreign("a single array", "write one .npz per episode, and give their folder")),
-    (b"\x1f\x8b", Foreign("compressed with gzip", "decompress it, and unpack it if it is an archive")),
-    (b"BZh", Foreign("compressed with bzip2", "decompress it, and unpack it if it is an archive")),
-    (b"\xfd7zXZ\0", Foreign("compressed with xz", "decompress it, and unpack it if it is an archive")),
-    (b"\x28\xb5\x2f\xfd", Foreign("compressed with zstd", "decompress it, and unpack it if it is an archive")),
+    (b"SQLite format 3\0", UnsupportedFormat("a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy)),
+    (b"PAR1", UnsupportedFormat(f"{_PARTS} in parquet", "give the dataset's folder")),
+    (b"ARROW1", UnsupportedFormat(f"{_PARTS} in Arrow", "give the dataset's folder")),
+    (b"\x93NUMPY", UnsupportedFormat("a single array", "write one .npz per episode, and give their folder")),
+    (b"\x1f\x8b", UnsupportedFormat("compressed with gzip", "decompress it, and unpack it if it is an archive")),
+    (b"BZh", UnsupportedFormat("compressed with bzip2", "decompress it, and unpack it if it is an archive")),
+    (b"\xfd7zXZ\0", UnsupportedFormat("compressed with xz", "decompress it, and unpack it if it is an archive")),
+    (b"\x28\xb5\x2f\xfd", UnsupportedFormat("compressed with zstd", "decompress it, and unpack it if it is an archive")),
     (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
     (b"Rar!", _ARCHIVE),
     *((b"\x80" + bytes([version]), _PICKLE) for version in range(2, 6)),
-    (b"version https://git-lfs", Foreign("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull")),
-    (b"<!DOCTYPE html", Foreign("a web page, not the file itself", "download the file itself")),
+    (b"version https://git-lfs", UnsupportedFormat("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull")),
+    (b"<!DOCTYPE html", UnsupportedFormat("a web page, not the file itself", "download the file itself")),
 )  # fmt: skip
 
 _VIDEOS, _TEXTS = (".mp4", ".avi", ".mov", ".mkv", ".webm"), (".json", ".jsonl", ".yaml", ".yml")
@@ -69,7 +69,7 @@ def is_hdf5(path: Path) -> bool:
     return any(begin[block : block + len(_SIGNATURE)] == _SIGNATURE for block in _BLOCKS)
 
 
-def foreign_file(path: Path) -> Foreign | None:
+def unsupported_file(path: Path) -> UnsupportedFormat | None:
     """What a file is that no reader takes, by its first bytes. Raises UserError for an empty
     one."""
     with path.open("rb") as file:
@@ -84,17 +84,17 @@ def foreign_file(path: Path) -> Foreign | None:
         if begin.startswith(magic):
             return kind
     if ".tfrecord" in path.name:
-        return Foreign(
+        return UnsupportedFormat(
             "one file of an RLDS dataset", "give its folder, in which features.json lies"
         )
     if path.suffix.lower() in _VIDEOS:
-        return Foreign("a video", "give the folder of the dataset that it belongs to")
+        return UnsupportedFormat("a video", "give the folder of the dataset that it belongs to")
     if path.suffix.lower() in _TEXTS:
-        return Foreign("a file of text", "give the folder of the dataset that it describes")
+        return UnsupportedFormat("a file of text", "give the folder of the dataset that it describes")
     return None
 
 
-def foreign_folder(path: Path) -> Foreign | None:
+def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     """What a folder is that no reader takes, by the names in it."""
     children = list(islice(path.iterdir(), _LISTED))
     names = {child.name for child in children if not child.name.startswith("._")}
@@ -102,7 +102,7 @@ def foreign_folder(path: Path) -> Foreign | None:
         return _ZARR
     for ending, kind in ((".zarr", _ZARR), (".zarr.zip", _ZARR), (".lance", _LANCE)):
         if matches := _ending(names, (ending,)):
-            return Foreign(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
+            return UnsupportedFormat(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
     if _is_bag(names):
         return _BAG
     if bags := [
@@ -110,28 +110,28 @@ def foreign_folder(path: Path) -> Foreign | None:
         for folder in _folders_in(path)
         if _is_bag(child.name for child in islice(folder.iterdir(), _LISTED))
     ]:
-        return Foreign(f"a folder of {len(bags)} bags, {_BAG.what}", _BAG.remedy)
+        return UnsupportedFormat(f"a folder of {len(bags)} bags, {_BAG.what}", _BAG.remedy)
     if "meta_data" in names and (path / "meta_data" / "info.json").is_file():
-        return Foreign(
+        return UnsupportedFormat(
             "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
             "convert it to 2.0 with LeRobot's convert_dataset_v1_to_v2.py",
         )
     if matches := _ending(names, HDF5_NAMES):
         return _folder_of_hdf5(path, matches)
     if matches := [name for name in sorted(names) if ".tfrecord" in name]:
-        return Foreign(
+        return UnsupportedFormat(
             f"a folder of TFRecord files ({matches[0]}) without features.json",
             "give the folder of an RLDS dataset's version, as TensorFlow Datasets writes it, with features.json",
         )
     if matches := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
-        return Foreign(
+        return UnsupportedFormat(
             f"a folder of pickles ({matches[0]}), which are never read since they may run code",
             _PICKLE.remedy,
         )
     if matches := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
-        return Foreign(f"a folder of archives ({matches[0]})", "unpack them and give the folder")
+        return UnsupportedFormat(f"a folder of archives ({matches[0]})", "unpack them and give the folder")
     if {"state.json", "dataset_info.json"} <= names or _ending(names, (".parquet", ".arrow")):
-        return Foreign(
+        return UnsupportedFormat(
             "a folder of tables without meta/info.json",
             "give the folder of a LeRobotDataset, in which meta lies",
         )
@@ -154,37 +154,37 @@ def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
     )
 
 
-def _foreign_zip(path: Path) -> Foreign | None:
+def _foreign_zip(path: Path) -> UnsupportedFormat | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is a torn archive: {error}") from error
     if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
-        return Foreign(
+        return UnsupportedFormat(
             f"{_ZARR.what.replace('a zarr store', 'a zarr store in a zip', 1)}", _ZARR.remedy
         )
     if names and all(name.endswith(".npy") for name in names):
-        if ends := ends_inside(path, read_head(path)):
+        if ends := ends_inside(path, read_headers(path)):
             raise many_episodes(path, ends)
         return _ONE_NPZ
     if any(name.endswith("/data.pkl") for name in names):
-        return Foreign(
+        return UnsupportedFormat(
             "a file of PyTorch's, a pickle, which is never read since it may run code",
             _PICKLE.remedy,
         )
     return _ARCHIVE
 
 
-def _folder_of_hdf5(path: Path, names: Sequence[str]) -> Foreign:
+def _folder_of_hdf5(path: Path, names: Sequence[str]) -> UnsupportedFormat:
     file, count = (
         path / names[0],
         "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files",
     )
-    if is_hdf5(file) and (kind := foreign_hdf5(open_hdf5(file))):
-        return Foreign(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
+    if is_hdf5(file) and (kind := unsupported_hdf5(open_hdf5(file))):
+        return UnsupportedFormat(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
     several = "" if len(names) == 1 else ", or several to training's --data"
-    return Foreign(
+    return UnsupportedFormat(
         f"a folder with {count}, and HDF5 is read a file at a time",
         f"give a file such as {file}{several}",
     )

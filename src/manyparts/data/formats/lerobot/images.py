@@ -18,7 +18,7 @@ from manyparts.core.errors import UserError
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot.features import channels_of
 from manyparts.data.formats.lerobot.metadata import inside
-from manyparts.data.png import deep_pixels, shown_size
+from manyparts.data.png import high_bit_depth, upright_size
 from manyparts.data.video import PixelFormat
 
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -26,7 +26,7 @@ _EXACT_BITS, _MAX_BITS = 8, 10
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageCheck:
     """refused: why a feature is no camera. note: what is lost when it is read as one. size:
     (height, width) in pixels, None where nothing can be opened."""
 
@@ -35,25 +35,25 @@ class Look:
     size: tuple[int, int] | None = None
 
 
-def inspect_image(content: bytes) -> Look:
+def check_image(content: bytes) -> ImageCheck:
     """A picture that cannot be opened tells nothing."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            if deep := deep_pixels(picture):
-                return Look(refused=deep)
+            if deep := high_bit_depth(picture):
+                return ImageCheck(refused=deep)
             note = "its alpha is dropped" if picture.mode in _ALPHA else None
-            return Look(note=note, size=shown_size(picture))
+            return ImageCheck(note=note, size=upright_size(picture))
     except (OSError, ValueError, SyntaxError):
-        return Look()
+        return ImageCheck()
 
 
-def look_at_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> Look:
+def check_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> ImageCheck:
     """Colour of 9 or 10 bits is read as 8; of one channel, or of more bits, it is depth."""
     if pixels.bits <= _EXACT_BITS:
-        return Look(size=pixels.size)
+        return ImageCheck(size=pixels.size)
     if pixels.bits > _MAX_BITS or pixels.colours < 3 or channels_of(feature) == 1:
-        return Look(refused=f"{pixels.bits}-bit video ({pixels.name})")
-    return Look(note=f"its {pixels.bits} bits are read as 8", size=pixels.size)
+        return ImageCheck(refused=f"{pixels.bits}-bit video ({pixels.name})")
+    return ImageCheck(note=f"its {pixels.bits} bits are read as 8", size=pixels.size)
 
 
 def content_of(picture: Any, folder: Path) -> bytes:
@@ -71,7 +71,7 @@ def content_of(picture: Any, folder: Path) -> bytes:
     return inside(folder, name).read_bytes()
 
 
-def named_pictures(file: Path, feature: str, folder: Path) -> Iterator[Path]:
+def image_files_named(file: Path, feature: str, folder: Path) -> Iterator[Path]:
     """The files of pictures that rows of a data file name by their path, as far as there are such
     files."""
     opened = open_parquet(file)

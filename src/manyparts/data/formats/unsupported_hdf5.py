@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import Foreign
+from manyparts.data.formats.errors import UnsupportedFormat
 from manyparts.data.formats.hdf5 import Group, Hdf5File
 
 _CONVERT = "convert it to a LeRobotDataset first"
-_ALOHA = Foreign(
+_ALOHA = UnsupportedFormat(
     "one episode of ALOHA's layout (observations/qpos, action), which is not read yet",
     "convert the folder of such files to a LeRobotDataset first, as openpi's convert_aloha_data_to_lerobot.py does",
 )
-_D4RL = Foreign(
+_D4RL = UnsupportedFormat(
     "D4RL's layout, many episodes in one file, which is not read yet",
     "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per episode after each row "
     "where terminals or timeouts is true",
 )
-_MINARI = Foreign(
+_MINARI = UnsupportedFormat(
     "the data of a Minari dataset under another name",
     "call it main_data.hdf5, and give the folder that it lies in",
 )
-_MANISKILL = Foreign(
+_MANISKILL = UnsupportedFormat(
     "a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read", _CONVERT
 )
-_ROBOTWIN = Foreign(
+_ROBOTWIN = UnsupportedFormat(
     "an episode of RoboTwin, which is not read",
     "make a LeRobotDataset of the folder with RoboTwin's own scripts",
 )
-_END_TO_END = Foreign(
+_END_TO_END = UnsupportedFormat(
     "a file of many episodes end to end (ep_len, ep_offset), which is not read yet", _CONVERT
 )
 
 
-def foreign_hdf5(file: Hdf5File) -> Foreign | None:
+def unsupported_hdf5(file: Hdf5File) -> UnsupportedFormat | None:
     """What an HDF5 file is that neither robomimic nor Minari wrote, by its layout.
 
     None where it is theirs, or nobody's that is known.

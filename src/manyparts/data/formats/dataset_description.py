@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.data.formats.errors import fitting
+from manyparts.data.formats.errors import format_errors
 
 
 @dataclass(frozen=True)
-class Ours:
+class DatasetDescription:
     """The description of a dataset that this project wrote."""
 
     spec: Spec
@@ -39,11 +39,11 @@ class Ours:
         return {task.name: number for number, task in enumerate(self.tasks)}
 
     @classmethod
-    def read(cls, values: Mapping[str, Any], where: Path) -> Ours | None:
+    def read(cls, values: Mapping[str, Any], where: Path) -> DatasetDescription | None:
         """The inverse of `to_dict`; None where others wrote, and so nothing is there."""
         if not values:
             return None
-        with fitting(where, "manyparts"):
+        with format_errors(where, "manyparts"):
             return cls(
                 Spec.from_dict(values["spec"]),
                 float(values["fps"]),

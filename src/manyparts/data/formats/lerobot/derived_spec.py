@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
+from manyparts.data.formats.arrays import UNKNOWN, observed_bounds
 from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
 from manyparts.embodiment.statistics import Statistics
 
@@ -22,7 +22,7 @@ def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps
     What actions mean is not written there: the representation is "unknown".
     """
     features = info["features"]
-    low, high = seen_bounds(statistics)
+    low, high = observed_bounds(statistics)
     action = ActionContract(
         representation="unknown",
         frame="unknown",
