@@ -149,7 +149,7 @@ FILES: dict[str, Case] = {
     "unknown HDF5": (
         lambda p: hdf5(p / "x.h5", a=np.ones(2)),
         "it has no group data but a",
-        "known are",
+        "can be read:",
     ),
     "numbered otherwise": (
         lambda p: renamed(p / "x.hdf5", "data/episode_{}"),
@@ -231,7 +231,7 @@ FOLDERS: dict[str, Case] = {
     "pickles": (lambda p: put(p / "a.pkl", "").parent, "a folder of pickles", "one file per episode"),
     "archives": (lambda p: put(p / "a.tar", "").parent, "a folder of archives", "unpack them"),
     "tables": (lambda p: put(p / "a.parquet", "").parent, "tables without meta/info.json", "in which meta lies"),
-    "nothing": (lambda p: put(p / "x.txt", "").parent, "meta/info.json is missing", "known are .*robomimic HDF5"),
+    "nothing": (lambda p: put(p / "x.txt", "").parent, "meta/info.json is missing", "can be read: .*robomimic HDF5"),
 }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
             **rows | {"reward": np.stack([rows["reward"]] * 2, axis=1)},
         )
     with pytest.raises(
-        UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number a step"
+        UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number per step"
     ):
         EpisodeDataset.open(folder)
 
@@ -94,7 +94,7 @@ def test_rewards_of_two_columns_are_refused_by_who_reads_them(
     for read in (dataset.rewards, dataset.episode):
         with pytest.raises(
             UserError,
-            match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number a step",
+            match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number per step",
         ):
             read(1)
 

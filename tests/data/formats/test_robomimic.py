@@ -236,7 +236,7 @@ def test_other_bytes_are_left_out_and_named(tmp_path: Path) -> None:
     left_out = dataset.summary()["left_out"]
     assert (
         set(left_out) == {"bytes", "depth_png", "torn", "words"}
-        and "2000 bytes a step" in left_out["bytes"]
+        and "2000 bytes per step" in left_out["bytes"]
     )
     assert dataset.spec.state_dimension == 7 and not dataset.spec.cameras
 
@@ -251,7 +251,7 @@ def test_a_torn_encoded_frame_spoils_its_demonstration(tmp_path: Path) -> None:
     (finding,) = [each for each in check(path) if each.severity == "error"]
     assert (
         finding.where == "episode demo_1"
-        and "obs/top, frame 2, is not a readable picture" in finding.what
+        and "obs/top, frame 2, is not a readable image" in finding.what
     )
 
 

@@ -1,5 +1,5 @@
-"""What we write into other projects' files beside what they have, so that a dataset comes back as
-it went."""
+"""The description that manyparts adds to files of other formats, so that converting back loses
+nothing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from manyparts.data.formats.errors import format_errors
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """The description of a dataset that this project wrote."""
+    """The description of a dataset that manyparts wrote."""
 
     spec: Spec
+    """The robot's cameras, state and actions."""
     fps: float
+    """Frames per second."""
     tasks: tuple[TaskEntry, ...]
+    """All tasks, in order of their index."""
     environment: Mapping[str, Any]
+    """The EnvConfig as JSON."""
 
     def to_dict(self) -> dict[str, Any]:
+        """The description as JSON values."""
         tasks = [
             {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
             for task in self.tasks
@@ -35,12 +40,12 @@ class DatasetDescription:
         }
 
     def task_numbers(self) -> dict[str, int]:
-        """Each task's index by its name."""
+        """The index of each task by its name."""
         return {task.name: number for number, task in enumerate(self.tasks)}
 
     @classmethod
     def read(cls, values: Mapping[str, Any], where: Path) -> DatasetDescription | None:
-        """The inverse of `to_dict`; None where others wrote, and so nothing is there."""
+        """The inverse of `to_dict`; None for empty values, where another program wrote the file."""
         if not values:
             return None
         with format_errors(where, "manyparts"):
@@ -53,7 +58,7 @@ class DatasetDescription:
 
 
 def read_tasks(values: Sequence[Mapping[str, Any]]) -> tuple[TaskEntry, ...]:
-    """Tasks as JSON values hold them."""
+    """The tasks from their JSON values."""
     return tuple(
         TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in values
     )

@@ -237,12 +237,15 @@ class MinariReader:
                     )
             for name, space in acted.items():
                 if why := space.unfit(found[name][:length]):
-                    raise _InvalidChoiceError(f"{where} has {name} that do not fit their space: {why}")
+                    raise _InvalidChoiceError(
+                        f"{where} has {name} that do not fit their space: {why}"
+                    )
             state = {
                 name: found[f"observations{_slash(name)}"][:length] for name in self._plan.state
             }
             rewards, ended, cut = (
-                arrays.one_per_step(found[key][:length], length, f"{where}: {key}") for key in _STEPS
+                arrays.one_per_step(found[key][:length], length, f"{where}: {key}")
+                for key in _STEPS
             )
             columns = {
                 STATE: self._plan.state_of(state, length),

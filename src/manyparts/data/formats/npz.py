@@ -75,7 +75,9 @@ class NpzReader:
         heads = {file: head for file, head in heads.items() if action in head}
         require_episodes(heads, action)
         self._files = list(heads)
-        self._texts = [name for name in instruction_names(_names(heads)) if self._holds_text(name, heads)]
+        self._texts = [
+            name for name in instruction_names(_names(heads)) if self._holds_text(name, heads)
+        ]
         layouts = [self._look(head) for head in heads.values()]
         self._entries, left_out = arrays.majority_layout(layouts)
         self._named = {

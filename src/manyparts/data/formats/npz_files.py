@@ -128,7 +128,9 @@ def ends_inside(file: Path, head: Headers) -> tuple[str, int] | None:
 
 def mark_names(head: Headers) -> list[str]:
     """The arrays that may say where episodes end."""
-    return [name for name, entry in head.items() if may_mark_episodes(name, entry.shape, entry.dtype)]
+    return [
+        name for name, entry in head.items() if may_mark_episodes(name, entry.shape, entry.dtype)
+    ]
 
 
 def rows_of(head: Headers) -> int:

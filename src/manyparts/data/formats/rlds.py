@@ -91,7 +91,7 @@ class RLDSReader:
                 frame = decode_png(bytes(pictures[row]))
             except IMAGE_ERRORS as error:
                 raise UserError(
-                    f"{where}, frame {row}, {name} is not a readable picture: {one_line(error)}"
+                    f"{where}, frame {row}, {name} is not a readable image: {one_line(error)}"
                 ) from error
             if frame.shape[:2] != (height, width):
                 size = "x".join(map(str, frame.shape[:2]))
@@ -106,7 +106,9 @@ class RLDSReader:
 
     def _find_texts(self, sample: Sequence[Mapping[str, Value]]) -> list[str]:
         """The features that hold the instruction, the likeliest first."""
-        return [name for name in instruction_names(self._features) if self._holds_text(name, sample)]
+        return [
+            name for name in instruction_names(self._features) if self._holds_text(name, sample)
+        ]
 
     def _holds_text(self, name: str, sample: Sequence[Mapping[str, Value]]) -> bool:
         if self._features[name].kind != "numbers":
@@ -114,7 +116,9 @@ class RLDSReader:
         decoded = [self._text_of(example, name) for example in sample]  # of character codes
         return None not in decoded and any(any(each) for each in decoded if each)
 
-    def _agree(self, sample: Sequence[Mapping[str, Value]]) -> tuple[dict[str, ArrayInfo], arrays.Plan]:
+    def _agree(
+        self, sample: Sequence[Mapping[str, Value]]
+    ) -> tuple[dict[str, ArrayInfo], arrays.Plan]:
         """What of each step is read, by its whole name, and how the observations are put
         together."""
         entries, left_out = arrays.majority_layout([self._look(example) for example in sample])

@@ -115,7 +115,9 @@ class RobomimicReader:
         for column, key in PER_STEP.items():
             if key in members:
                 values = self._file.read(self._file.array(key, group))
-                columns[column] = arrays.one_per_step(values, length, f"{self.path}: {key} of {name}")
+                columns[column] = arrays.one_per_step(
+                    values, length, f"{self.path}: {key} of {name}"
+                )
         return columns
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
@@ -331,7 +333,7 @@ class RobomimicReader:
             notes=(
                 *self._notes_of_rows,
                 *self._notes(without, name, by_name),
-                *changing_note(sum(asked.several for asked in own)),
+                *changing_note(sum(asked.changes for asked in own)),
             ),
             **known,
         )

@@ -58,7 +58,8 @@ class Demo:
             for name, height, width in plan.cameras.values()
         }
         kinds |= {
-            name: Kind((math.prod(entries[name].shape),), entries[name].extra_rows) for name in plan.state
+            name: Kind((math.prod(entries[name].shape),), entries[name].extra_rows)
+            for name in plan.state
         }
         acted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in self.steps]
         kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted}
@@ -105,7 +106,9 @@ def unlike(wanted: Mapping[str, Kind], kinds: Mapping[str, Kind], demo: Demo) ->
         if array is None:
             return f"has no {shown}, which most demonstrations have"
         rows = (
-            f" for {demo.length} actions" if name in kinds and kinds[name].extra_rows != kind.extra_rows else ""
+            f" for {demo.length} actions"
+            if name in kinds and kinds[name].extra_rows != kind.extra_rows
+            else ""
         )
         why = demo.odd.get(name, f"{array.dtype} {array.shape}{rows}")
         more = " and one row more than actions" if kind.extra_rows else ""
@@ -161,8 +164,8 @@ def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
 
 def _entry(file: Hdf5File, array: Array, length: int) -> ArrayInfo | str:
     """What an observation is like, or why it is none."""
-    if array.elsewhere:
-        return array.elsewhere
+    if array.external:
+        return array.external
     if not array.shape:
         return "a single value"
     more = array.shape[0] - length

@@ -90,7 +90,9 @@ def unsupported_file(path: Path) -> UnsupportedFormat | None:
     if path.suffix.lower() in _VIDEOS:
         return UnsupportedFormat("a video", "give the folder of the dataset that it belongs to")
     if path.suffix.lower() in _TEXTS:
-        return UnsupportedFormat("a file of text", "give the folder of the dataset that it describes")
+        return UnsupportedFormat(
+            "a file of text", "give the folder of the dataset that it describes"
+        )
     return None
 
 
@@ -129,7 +131,9 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
             _PICKLE.remedy,
         )
     if matches := _ending(names, (".tar", ".tgz", ".tar.gz", ".zip", ".7z", ".rar")):
-        return UnsupportedFormat(f"a folder of archives ({matches[0]})", "unpack them and give the folder")
+        return UnsupportedFormat(
+            f"a folder of archives ({matches[0]})", "unpack them and give the folder"
+        )
     if {"state.json", "dataset_info.json"} <= names or _ending(names, (".parquet", ".arrow")):
         return UnsupportedFormat(
             "a folder of tables without meta/info.json",

@@ -1,4 +1,4 @@
-"""HDF5 layouts that are recognised and cannot be read: what they are, and what to do."""
+"""HDF5 layouts that are recognised and not read: what they are, and what to do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from manyparts.data.formats.hdf5 import Group, Hdf5File
 _CONVERT = "convert it to a LeRobotDataset first"
 _ALOHA = UnsupportedFormat(
     "one episode of ALOHA's layout (observations/qpos, action), which is not read yet",
-    "convert the folder of such files to a LeRobotDataset first, as openpi's convert_aloha_data_to_lerobot.py does",
+    "convert the folder of such files to a LeRobotDataset first, as openpi's "
+    "convert_aloha_data_to_lerobot.py does",
 )
 _D4RL = UnsupportedFormat(
     "D4RL's layout, many episodes in one file, which is not read yet",
-    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per episode after each row "
-    "where terminals or timeouts is true",
+    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per "
+    "episode after each row where terminals or timeouts is true",
 )
 _MINARI = UnsupportedFormat(
     "the data of a Minari dataset under another name",
@@ -33,10 +34,8 @@ _END_TO_END = UnsupportedFormat(
 
 
 def unsupported_hdf5(file: Hdf5File) -> UnsupportedFormat | None:
-    """What an HDF5 file is that neither robomimic nor Minari wrote, by its layout.
-
-    None where it is theirs, or nobody's that is known.
-    """
+    """The unsupported layout of an HDF5 file; None if robomimic or Minari, or an unknown program,
+    wrote it."""
     names = set(file.names(file.group("")))
     if "data" in names:
         return None
@@ -56,7 +55,7 @@ def unsupported_hdf5(file: Hdf5File) -> UnsupportedFormat | None:
 def _has(file: Hdf5File, group: str, members: tuple[str, ...]) -> bool:
     """Whether a group has any of these members."""
     try:
-        found = file.find(group)
+        node = file.find(group)
     except UserError:
         return False
-    return isinstance(found, Group) and not set(members).isdisjoint(file.names(found))
+    return isinstance(node, Group) and not set(members).isdisjoint(file.names(node))

@@ -43,7 +43,9 @@ def measured_bounds(
             if name in columns:
                 rows = values.reshape(len(values), -1)
                 running.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
-    return observed_bounds(Statistics({name: each.finish() for name, each in running.items()}), columns)
+    return observed_bounds(
+        Statistics({name: each.finish() for name, each in running.items()}), columns
+    )
 
 
 def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:

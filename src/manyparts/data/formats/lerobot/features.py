@@ -199,7 +199,9 @@ def _state(described: Mapping[str, Any], *, own: bool) -> tuple[tuple[str, ...],
         for name in observed
     }
     left_out = {
-        name: why for name, entry in entries.items() if (why := why_not_observed(name, entry, observed))
+        name: why
+        for name, entry in entries.items()
+        if (why := why_not_observed(name, entry, observed))
     }
     state, other = tuple(name for name in observed if name not in left_out), _OTHER_NAMES[STATE]
     return state or ((other,) if other in described and _width(described[other]) else ()), left_out
@@ -245,7 +247,7 @@ def _no_camera(
     return (
         None
         if own
-        else leak_by_name(name, others, picture=True) or why_no_camera(name, channels_of(feature))
+        else leak_by_name(name, others, image=True) or why_no_camera(name, channels_of(feature))
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.files import written_by_arrow
+from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.video import VideoWriter, encode_video
 
@@ -55,7 +55,7 @@ class FrameFiles:
         path.parent.mkdir(parents=True, exist_ok=True)
         statistics: Any = list(layout.STANDARD)  # of pictures they would be copies
         self._writer = pq.ParquetWriter(
-            written_by_arrow(path),
+            arrow_path(path),
             self._schema,
             compression="snappy",
             use_dictionary=False,
@@ -149,7 +149,7 @@ class EpisodeFile:
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
-                written_by_arrow(path), self._schema, compression="snappy", use_dictionary=False
+                arrow_path(path), self._schema, compression="snappy", use_dictionary=False
             )
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []

@@ -251,7 +251,7 @@ class LeRobotReader:
             except (OSError, ValueError, SyntaxError, TypeError) as error:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
-                raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
+                raise UserError(f"{where} is not a readable image: {one_line(error)}") from error
         if len(sizes := {frame.shape for frame in frames}) > 1:
             raise UserError(
                 f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}"
@@ -274,9 +274,7 @@ class LeRobotReader:
             assert video is not None
             self._pixels[feature] = pixel_format(video.file)
             return check_pixels(self._pixels[feature], self.features[feature])
-        return check_image(
-            content_of(self._tables.first(self._rows(index)[0], feature), self.path)
-        )
+        return check_image(content_of(self._tables.first(self._rows(index)[0], feature), self.path))
 
     def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
         """What gives each episode's columns; None where the files are not here."""

@@ -129,7 +129,9 @@ class RemoteReader(LeRobotReader):
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
         """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
-        kept, tasks, lost = resolve_episodes(self.path, metadata, metadata_faults(metadata, plan), {})
+        kept, tasks, lost = resolve_episodes(
+            self.path, metadata, metadata_faults(metadata, plan), {}
+        )
         return SearchResult(kept, tasks, lost)
 
     def _check_image(self, feature: str, index: int) -> ImageCheck:
@@ -145,9 +147,7 @@ class RemoteReader(LeRobotReader):
                 batches = pq.ParquetFile(opened).iter_batches(
                     1, columns=[feature], use_threads=False
                 )
-                return check_image(
-                    content_of(next(iter(batches)).column(0)[0].as_py(), self.path)
-                )
+                return check_image(content_of(next(iter(batches)).column(0)[0].as_py(), self.path))
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{self.url}/{name} cannot be read: {one_line(error)}") from error
 

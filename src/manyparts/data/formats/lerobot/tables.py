@@ -99,7 +99,9 @@ class Tables:
                 for group in range(content.num_row_groups)
             ]
             offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-            self._opened.file = _OpenFile(file, content, frozenset(content.schema_arrow.names), offsets)
+            self._opened.file = _OpenFile(
+                file, content, frozenset(content.schema_arrow.names), offsets
+            )
         return self._opened.file
 
     def __getstate__(self) -> dict[str, Any]:

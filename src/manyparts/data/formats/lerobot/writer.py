@@ -29,7 +29,7 @@ from manyparts.core.storage.atomic import (
     temporary_folder,
 )
 from manyparts.core.storage.links import link_or_copy
-from manyparts.data.formats.files import written_by_arrow
+from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
 from manyparts.data.png import encode_png
@@ -346,7 +346,7 @@ class DatasetWriter:
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
             layout.tasks_table([task.instruction for task in self.tasks]),
-            written_by_arrow(self._folder / layout.TASKS),
+            arrow_path(self._folder / layout.TASKS),
         )
         (self._folder / "README.md").write_text(self._card(), encoding="utf-8")
 
