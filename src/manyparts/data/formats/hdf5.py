@@ -114,7 +114,8 @@ class Hdf5File:
             count = group.id.get_num_objs()
             if count > _MAX_MEMBERS:
                 raise UserError(
-                    f"{self.path}: {group.name} has {count} members; at most {_MAX_MEMBERS} are read"
+                    f"{self.path}: {group.name} has {count} members; "
+                    f"at most {_MAX_MEMBERS} are read"
                 )
             return [self._text(name, group) for name in group.id]
 

@@ -105,7 +105,7 @@ class MinariReader:
                 for name, s in self._observed.items()
                 if not s.why_no_numbers
             }
-            self._plan = arrays.plan(entries, seen=self._seen)
+            self._plan = arrays.plan(entries, values_of=self._values_of)
             survey = self._look_at_all(self._numbers)
             for number, why in survey.spoilt.items():
                 complain(why, str(number))
@@ -261,7 +261,7 @@ class MinariReader:
                 columns[EXPERT_ACTION] = found[_EXPERT][-length:].reshape(length, -1)
         return length, columns
 
-    def _seen(self, name: str) -> Iterator[np.ndarray]:
+    def _values_of(self, name: str) -> Iterator[np.ndarray]:
         """The values of an observation in some sound episodes; of choices none, since they are no
         codes."""
         if self._observed[name].holds_choices:

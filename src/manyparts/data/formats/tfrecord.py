@@ -175,7 +175,7 @@ def _varints(content: memoryview) -> np.ndarray:
     octets = np.frombuffer(content, np.uint8)
     if not len(octets):
         return np.zeros(0, np.int64)
-    # An integer has seven bits per byte, lowest first; all its bytes but the last have the high bit.
+    # An integer has seven bits per byte, lowest first; all bytes but the last have the high bit.
     last = octets < 0x80
     if not last[-1]:
         raise ValueError("an integer is cut off")

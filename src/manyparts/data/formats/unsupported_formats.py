@@ -1,5 +1,4 @@
-"""Kinds of files and folders that are recognised and not read: what they are, and what to do
-instead."""
+"""Files and folders that are recognised and not read: what they are, and what to do instead."""
 
 from __future__ import annotations
 
@@ -11,13 +10,19 @@ from pathlib import Path
 from manyparts.core.errors import UserError
 from manyparts.data.formats.errors import UnsupportedFormat
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.npz_files import ends_inside, episode_files, many_episodes, read_headers
+from manyparts.data.formats.npz_files import (
+    episode_files,
+    episode_marks_in,
+    many_episodes,
+    read_headers,
+)
 from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 
 HDF5_NAMES = (".hdf5", ".h5", ".hdf")
 _CONVERT = "convert it to a LeRobotDataset first"
+_DECOMPRESS = "decompress it, and unpack it if it is an archive"
 _BEGIN_BYTES = 512
-_LISTED, _BAGS = 10_000, 100  # no more names are looked at
+_MAX_LISTED = 10_000  # names of a folder that are looked at
 
 
 _ZARR = UnsupportedFormat(
@@ -40,48 +45,66 @@ _PICKLE = UnsupportedFormat(
 _ONE_NPZ = UnsupportedFormat("a single .npz", "give the folder, in which each .npz is one episode")
 _PARTS = "a file of a dataset"
 
-_BEGINNINGS = (
+_DATABASE = UnsupportedFormat(
+    "a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy
+)
+_LFS_POINTER = UnsupportedFormat(
+    "a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull"
+)
+# By the first bytes of a file.
+_SIGNATURES = (
     (b"\x89MCAP0\r\n", _BAG),
     (b"#ROSBAG", _BAG),
-    (b"SQLite format 3\0", UnsupportedFormat("a database, such as a ROS 2 bag's .db3, which is not read yet", _BAG.remedy)),
+    (b"SQLite format 3\0", _DATABASE),
     (b"PAR1", UnsupportedFormat(f"{_PARTS} in parquet", "give the dataset's folder")),
     (b"ARROW1", UnsupportedFormat(f"{_PARTS} in Arrow", "give the dataset's folder")),
-    (b"\x93NUMPY", UnsupportedFormat("a single array", "write one .npz per episode, and give their folder")),
-    (b"\x1f\x8b", UnsupportedFormat("compressed with gzip", "decompress it, and unpack it if it is an archive")),
-    (b"BZh", UnsupportedFormat("compressed with bzip2", "decompress it, and unpack it if it is an archive")),
-    (b"\xfd7zXZ\0", UnsupportedFormat("compressed with xz", "decompress it, and unpack it if it is an archive")),
-    (b"\x28\xb5\x2f\xfd", UnsupportedFormat("compressed with zstd", "decompress it, and unpack it if it is an archive")),
+    (
+        b"\x93NUMPY",
+        UnsupportedFormat("a single array", "write one .npz per episode, and give their folder"),
+    ),
+    (b"\x1f\x8b", UnsupportedFormat("compressed with gzip", _DECOMPRESS)),
+    (b"BZh", UnsupportedFormat("compressed with bzip2", _DECOMPRESS)),
+    (b"\xfd7zXZ\0", UnsupportedFormat("compressed with xz", _DECOMPRESS)),
+    (b"\x28\xb5\x2f\xfd", UnsupportedFormat("compressed with zstd", _DECOMPRESS)),
     (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
     (b"Rar!", _ARCHIVE),
     *((b"\x80" + bytes([version]), _PICKLE) for version in range(2, 6)),
-    (b"version https://git-lfs", UnsupportedFormat("a pointer of Git LFS, not the file itself", "fetch the file: git lfs pull")),
-    (b"<!DOCTYPE html", UnsupportedFormat("a web page, not the file itself", "download the file itself")),
-)  # fmt: skip
+    (b"version https://git-lfs", _LFS_POINTER),
+    (
+        b"<!DOCTYPE html",
+        UnsupportedFormat("a web page, not the file itself", "download the file itself"),
+    ),
+)
 
 _VIDEOS, _TEXTS = (".mp4", ".avi", ".mov", ".mkv", ".webm"), (".json", ".jsonl", ".yaml", ".yml")
-_SIGNATURE, _BLOCKS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048, 4096)
+# HDF5 allows a block of the user's before its signature, of one of these sizes in bytes.
+_HDF5_SIGNATURE, _USER_BLOCKS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048, 4096)
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 does, after a block of the user's or none."""
+    """Whether a file has HDF5's signature."""
+    size = len(_HDF5_SIGNATURE)
     with path.open("rb") as file:
-        begin = file.read(_BLOCKS[-1] + len(_SIGNATURE))
-    return any(begin[block : block + len(_SIGNATURE)] == _SIGNATURE for block in _BLOCKS)
+        begin = file.read(_USER_BLOCKS[-1] + size)
+    return any(begin[block : block + size] == _HDF5_SIGNATURE for block in _USER_BLOCKS)
 
 
 def unsupported_file(path: Path) -> UnsupportedFormat | None:
-    """What a file is that no reader takes, by its first bytes. Raises UserError for an empty
-    one."""
+    """The kind of a file that no reader takes, by its first bytes and its name; None if unknown.
+
+    Raises:
+        UserError: for an empty file.
+    """
     with path.open("rb") as file:
         begin = file.read(_BEGIN_BYTES)
     if not begin:
         raise UserError(f"{path} is empty")
     if begin.startswith(b"PK"):
-        return _foreign_zip(path)
+        return _unsupported_zip(path)
     if begin[257:262] == b"ustar":
         return _ARCHIVE
-    for magic, kind in _BEGINNINGS:
-        if begin.startswith(magic):
+    for signature, kind in _SIGNATURES:
+        if begin.startswith(signature):
             return kind
     if ".tfrecord" in path.name:
         return UnsupportedFormat(
@@ -97,8 +120,8 @@ def unsupported_file(path: Path) -> UnsupportedFormat | None:
 
 
 def unsupported_folder(path: Path) -> UnsupportedFormat | None:
-    """What a folder is that no reader takes, by the names in it."""
-    children = list(islice(path.iterdir(), _LISTED))
+    """The kind of a folder that no reader takes, by the names in it; None if unknown."""
+    children = list(islice(path.iterdir(), _MAX_LISTED))
     names = {child.name for child in children if not child.name.startswith("._")}
     if names & {".zgroup", ".zarray", "zarr.json"}:
         return _ZARR
@@ -107,12 +130,16 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
             return UnsupportedFormat(f"a folder with {matches[0]}: {kind.what}", kind.remedy)
     if _is_bag(names):
         return _BAG
-    if bags := [
-        folder
-        for folder in _folders_in(path)
-        if _is_bag(child.name for child in islice(folder.iterdir(), _LISTED))
-    ]:
-        return UnsupportedFormat(f"a folder of {len(bags)} bags, {_BAG.what}", _BAG.remedy)
+    bags = 0
+    for folder in _folders_in(path):
+        bags += _is_bag(child.name for child in islice(folder.iterdir(), _MAX_LISTED))
+    if bags:
+        return UnsupportedFormat(f"a folder of {bags} bags, {_BAG.what}", _BAG.remedy)
+    return _nearly_supported_folder(path, names) or _folder_of_files(names)
+
+
+def _nearly_supported_folder(path: Path, names: set[str]) -> UnsupportedFormat | None:
+    """A folder that is close to a supported format."""
     if "meta_data" in names and (path / "meta_data" / "info.json").is_file():
         return UnsupportedFormat(
             "a LeRobotDataset older than 2.0 (meta_data/info.json), which is not read",
@@ -123,8 +150,14 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     if matches := [name for name in sorted(names) if ".tfrecord" in name]:
         return UnsupportedFormat(
             f"a folder of TFRecord files ({matches[0]}) without features.json",
-            "give the folder of an RLDS dataset's version, as TensorFlow Datasets writes it, with features.json",
+            "give the folder of an RLDS dataset's version, as TensorFlow Datasets writes it, "
+            "with features.json",
         )
+    return None
+
+
+def _folder_of_files(names: set[str]) -> UnsupportedFormat | None:
+    """A folder of pickles, archives or tables."""
     if matches := _ending(names, (".pkl", ".pickle", ".pt", ".pth")):
         return UnsupportedFormat(
             f"a folder of pickles ({matches[0]}), which are never read since they may run code",
@@ -142,34 +175,42 @@ def unsupported_folder(path: Path) -> UnsupportedFormat | None:
     return None
 
 
-def datasets_below(path: Path, marks: Sequence[str]) -> list[Path]:
-    """Folders one or two levels below in which one of the marks lies, a path such as
-    "meta/info.json", or else .npz episodes."""
-    above = _folders_in(path)
-    levels = [above, [child for folder in above for child in _folders_in(folder)][:_LISTED]]
+def datasets_below(path: Path, markers: Sequence[str]) -> list[Path]:
+    """Folders one or two levels below that are datasets.
+
+    Args:
+        path: a folder.
+        markers: paths in a dataset by which it is recognised, such as "meta/info.json". If no
+            folder has any of them, folders of .npz episodes are returned.
+    """
+    children = _folders_in(path)
+    grandchildren: list[Path] = []
+    for folder in children:
+        grandchildren += _folders_in(folder)
+    levels = [children, grandchildren[:_MAX_LISTED]]
     for level in levels:
-        if matches := [
-            folder for folder in level if any((folder / mark).is_file() for mark in marks)
-        ]:
+        matches = [
+            folder for folder in level if any((folder / marker).is_file() for marker in markers)
+        ]
+        if matches:
             return matches
-    return next(
-        filter(None, ([folder for folder in level if episode_files(folder)] for level in levels)),
-        [],
-    )
+    for level in levels:
+        if matches := [folder for folder in level if episode_files(folder)]:
+            return matches
+    return []
 
 
-def _foreign_zip(path: Path) -> UnsupportedFormat | None:
+def _unsupported_zip(path: Path) -> UnsupportedFormat | None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is a torn archive: {error}") from error
     if any(name.rsplit("/", 1)[-1] in (".zgroup", ".zarray", "zarr.json") for name in names):
-        return UnsupportedFormat(
-            f"{_ZARR.what.replace('a zarr store', 'a zarr store in a zip', 1)}", _ZARR.remedy
-        )
+        what = _ZARR.what.replace("a zarr store", "a zarr store in a zip", 1)
+        return UnsupportedFormat(what, _ZARR.remedy)
     if names and all(name.endswith(".npy") for name in names):
-        if ends := ends_inside(path, read_headers(path)):
+        if ends := episode_marks_in(path, read_headers(path)):
             raise many_episodes(path, ends)
         return _ONE_NPZ
     if any(name.endswith("/data.pkl") for name in names):
@@ -181,10 +222,8 @@ def _foreign_zip(path: Path) -> UnsupportedFormat | None:
 
 
 def _folder_of_hdf5(path: Path, names: Sequence[str]) -> UnsupportedFormat:
-    file, count = (
-        path / names[0],
-        "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files",
-    )
+    file = path / names[0]
+    count = "one HDF5 file" if len(names) == 1 else f"{len(names)} HDF5 files"
     if is_hdf5(file) and (kind := unsupported_hdf5(open_hdf5(file))):
         return UnsupportedFormat(f"a folder with {count}; {file.name} is {kind.what}", kind.remedy)
     several = "" if len(names) == 1 else ", or several to training's --data"
@@ -200,7 +239,7 @@ def _is_bag(names: Iterable[str]) -> bool:
 
 def _folders_in(path: Path) -> list[Path]:
     try:
-        return sorted(child for child in islice(path.iterdir(), _LISTED) if child.is_dir())
+        return sorted(child for child in islice(path.iterdir(), _MAX_LISTED) if child.is_dir())
     except OSError:
         return []
 
