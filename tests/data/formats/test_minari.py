@@ -409,7 +409,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "wider": (
         lambda episode: put(episode, "observations/hand", np.ones((6, 4))),
-        "4 a step; its space has 3",
+        "4 per step; its space has 3",
     ),
     "shorter": (
         lambda episode: put(episode, "actions", np.ones((4, 2))),

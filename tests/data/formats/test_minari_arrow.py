@@ -40,7 +40,7 @@ BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "not finite": (lambda parts: parts.update(hand=parts["hand"] * np.nan), "holds NaN"),
     "wider": (
         lambda parts: parts.update(hand=np.ones((6, 4), np.float32)),
-        "4 a step; its space has 3",
+        "4 per step; its space has 3",
     ),
     "ragged": (
         lambda parts: parts.update(hand=lists(parts["hand"], {1: 2, 2: 4})),

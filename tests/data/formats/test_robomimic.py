@@ -345,7 +345,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "wider": (
         lambda demo: put(demo, "obs/hand", np.ones((5, 4))),
-        r"float64 \(5, 4\); they have 3 a step",
+        r"float64 \(5, 4\); they have 3 per step",
     ),
     "shorter": (lambda demo: put(demo, "obs/hand", np.ones((4, 3))), "4 rows for 5 actions"),
     "more actions": (lambda demo: put(demo, "actions", np.ones((5, 3))), "has actions unlike most"),

@@ -48,7 +48,7 @@ def test_the_row_after_the_last_action_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("others", "words"),
-    [(1, "; they have 16 x 24 a step and one row more"), (0, " for 5 actions; they")],
+    [(1, "; they have 16 x 24 per step and one row more"), (0, " for 5 actions; they")],
 )
 def test_one_row_more_than_others_have_is_left_out(others: int, words: str, tmp_path: Path) -> None:
     path = robomimic(
