@@ -455,7 +455,7 @@ def test_splits_that_are_joined_are_told(tmp_path: Path) -> None:
 def test_two_writings_of_a_split_are_refused(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
     (folder / "toy-train.tfrecord-00000-of-00001").write_bytes(b"")
-    with pytest.raises(UserError, match="two writings of train: -of-00001 and -of-00003"):
+    with pytest.raises(UserError, match="two conversions of train: -of-00001 and -of-00003"):
         EpisodeDataset.open(folder)
 
 

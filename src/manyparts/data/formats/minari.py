@@ -388,7 +388,7 @@ def _has_one_per_step(values: np.ndarray | None, length: int) -> bool:
 
 
 def _seed(value: Any) -> int:
-    """The seed; -1 if it is unknown or has more than 63 bits, as half of those that Minari draws."""
+    """The seed; -1 if unknown or of more than 63 bits, as half of those that Minari draws are."""
     is_valid = isinstance(value, int | np.integer) and 0 <= value <= _MAX_SEED
     return int(value) if is_valid else -1
 
