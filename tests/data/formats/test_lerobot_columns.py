@@ -204,7 +204,7 @@ def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(1, "another task than meta/episodes lists"), (7, "meta/tasks lacks")]
+    ("rows", "words"), [(1, "another task in their rows than meta/episodes"), (7, "meta/tasks lacks")]
 )
 def test_rows_with_another_task_than_metadata_are_told(
     rows: int, words: str, tmp_path: Path

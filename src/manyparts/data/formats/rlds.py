@@ -298,10 +298,9 @@ def _info(feature: Feature, values: Value | None, steps: int) -> ArrayInfo | str
     if steps * per_step != len(values) or per_step > _MAX_PIXELS:
         return mismatch
     dtype = np.dtype(np.uint8) if feature.kind == "image" else feature.dtype
-    if dtype == np.uint8 and len(shape) == 1:
-        if encoding := encoding_of(values.astype(np.uint8)):
-            return f"bytes of a {encoding} image"
-    return ArrayInfo(shape, dtype)
+    is_bytes = dtype == np.uint8 and len(shape) == 1
+    encoding = encoding_of(values.astype(np.uint8)) if is_bytes else None
+    return f"bytes of a {encoding} image" if encoding else ArrayInfo(shape, dtype)
 
 
 def _info_of_images(feature: Feature, values: Sequence[memoryview], steps: int) -> ArrayInfo | str:

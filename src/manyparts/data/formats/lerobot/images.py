@@ -1,5 +1,4 @@
-"""Whether an image feature is 8-bit colour or grey, by what its first file holds; depth and the
-like are no cameras."""
+"""Check whether an image feature is 8-bit colour or grey, by its first file; depth is no camera."""
 
 from __future__ import annotations
 
@@ -27,28 +26,30 @@ _EXACT_BITS, _MAX_BITS = 8, 10
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """refused: why a feature is no camera. note: what is lost when it is read as one. size:
-    (height, width) in pixels, None where nothing can be opened."""
+    """What an image or a video shows of its feature."""
 
     refused: str | None = None
+    """Why the feature is no camera; None if it is one."""
     note: str | None = None
+    """What is lost when it is read as a camera."""
     size: tuple[int, int] | None = None
+    """(height, width) in pixels; None if it cannot be opened."""
 
 
 def check_image(content: bytes) -> ImageCheck:
-    """A picture that cannot be opened tells nothing."""
+    """Check an encoded image; the result is empty if it cannot be opened."""
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if deep := high_bit_depth(picture):
-                return ImageCheck(refused=deep)
-            note = "its alpha is dropped" if picture.mode in _ALPHA else None
-            return ImageCheck(note=note, size=upright_size(picture))
+        with Image.open(io.BytesIO(content)) as image:
+            if kind := high_bit_depth(image):
+                return ImageCheck(refused=kind)
+            note = "its alpha is dropped" if image.mode in _ALPHA else None
+            return ImageCheck(note=note, size=upright_size(image))
     except (OSError, ValueError, SyntaxError):
         return ImageCheck()
 
 
 def check_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> ImageCheck:
-    """Colour of 9 or 10 bits is read as 8; of one channel, or of more bits, it is depth."""
+    """Check a video: colour of 9 or 10 bits is read as 8; one channel, or more bits, is depth."""
     if pixels.bits <= _EXACT_BITS:
         return ImageCheck(size=pixels.size)
     if pixels.bits > _MAX_BITS or pixels.colours < 3 or channels_of(feature) == 1:
@@ -56,24 +57,28 @@ def check_pixels(pixels: PixelFormat, feature: Mapping[str, Any]) -> ImageCheck:
     return ImageCheck(note=f"its {pixels.bits} bits are read as 8", size=pixels.size)
 
 
-def content_of(picture: Any, folder: Path) -> bytes:
-    """The bytes of a picture as a row holds it: as they are, or by the name of a file of the
-    dataset.
+def content_of(image: Any, folder: Path) -> bytes:
+    """The bytes of an image from the value in its row: bytes, or the name of a file.
 
-    Raises OSError where there is no such file, and TypeError for anything else.
+    Args:
+        image: the value, bytes or text or a mapping with "bytes" or "path".
+        folder: the dataset's folder.
+
+    Raises:
+        OSError: if there is no such file.
+        TypeError: if the value is neither bytes nor a name.
     """
-    content = picture.get("bytes") if isinstance(picture, Mapping) else picture
+    content = image.get("bytes") if isinstance(image, Mapping) else image
     if isinstance(content, bytes):
         return content
-    name = picture.get("path") if isinstance(picture, Mapping) else picture
+    name = image.get("path") if isinstance(image, Mapping) else image
     if not isinstance(name, str):
         raise TypeError("it has neither bytes nor a path")
     return inside(folder, name).read_bytes()
 
 
 def image_files_named(file: Path, feature: str, folder: Path) -> Iterator[Path]:
-    """The files of pictures that rows of a data file name by their path, as far as there are such
-    files."""
+    """The existing image files that rows of a data file name by their paths."""
     opened = open_parquet(file)
     schema, metadata = opened.schema_arrow, opened.metadata
     kind = schema.field(feature).type if feature in schema.names else None
@@ -81,24 +86,22 @@ def image_files_named(file: Path, feature: str, folder: Path) -> Iterator[Path]:
         return
     if pa.types.is_struct(kind) and _holds_all_bytes(metadata, f"{feature}.bytes"):
         return
-    column = opened.read(columns=[feature if not pa.types.is_struct(kind) else f"{feature}.path"])[
-        feature
-    ]
-    pictures = column.to_pylist()
-    names = [picture.get("path") if isinstance(picture, dict) else picture for picture in pictures]
+    column = f"{feature}.path" if pa.types.is_struct(kind) else feature
+    images = opened.read(columns=[column])[feature].to_pylist()
+    names = [image.get("path") if isinstance(image, dict) else image for image in images]
     for name in dict.fromkeys(names):
         if isinstance(name, str):
             with contextlib.suppress(UserError, OSError):
-                if (picture := inside(folder, name)).is_file():
-                    yield picture
+                if (image_file := inside(folder, name)).is_file():
+                    yield image_file
 
 
 def _holds_all_bytes(metadata: pq.FileMetaData, column: str) -> bool:
-    """Whether statistics say that a column has a value in each row."""
+    """Whether a column has a value in each row, by its statistics."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for number in range(group.num_columns):
-            if group.column(number).path_in_schema == column:
-                statistics = group.column(number).statistics
+        for index in range(group.num_columns):
+            if group.column(index).path_in_schema == column:
+                statistics = group.column(index).statistics
                 if statistics is None or not statistics.has_null_count or statistics.null_count:
                     return False
     return True
