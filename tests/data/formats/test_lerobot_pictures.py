@@ -345,7 +345,7 @@ def test_shapes_that_are_not_set_are_those_of_the_pictures(
     )
     with pytest.warns(
         DatasetWarning,
-        match=rf"{CAMERA} \(its shape is not set, and its first picture cannot be opened",
+        match=rf"{CAMERA} \(its shape is not set, and its first image cannot be opened",
     ):
         assert EpisodeDataset.open(torn).spec.cameras == {}
 

@@ -338,7 +338,7 @@ def test_a_remote_episode_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
     )
     assert dataset.episode(3).state[0, 0] == 300 and dataset.episode(0).state[0, 0] == 0
     with pytest.raises(
-        UserError, match=r"episode 2 is not to be found in data/chunk-000/file-000.parquet"
+        UserError, match=r"episode 2 is not in data/chunk-000/file-000.parquet"
     ):
         dataset.episode(2)
 
