@@ -1,4 +1,4 @@
-"""Open a dataset by its location: a path, an id of the Hugging Face Hub, or an object store's URL."""
+"""Open a dataset by its location: a path, an id of the Hugging Face Hub, or a URL of a store."""
 
 from __future__ import annotations
 

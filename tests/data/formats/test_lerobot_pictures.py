@@ -115,7 +115,7 @@ def test_frames_at_other_times_are_refused(case: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"file-000.mp4: episode 2: .*{words}"):
         dataset.frames(2, "top")
     assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {
-        "pictures"
+        "images"
     }
 
 

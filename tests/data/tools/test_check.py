@@ -148,7 +148,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "constants",
         "never",
     ),
-    "picture": (tear_picture, "pictures", "not a readable image"),
+    "picture": (tear_picture, "images", "not a readable image"),
     "width": (lambda f: change_feature(f, "action", shape=[3]), "notes", "its first row has 2"),
     "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
     "size": (

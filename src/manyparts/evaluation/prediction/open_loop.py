@@ -26,7 +26,7 @@ from manyparts.core.spec import ActionContract
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.splits import seen_episodes
-from manyparts.data.tools.bounds import beyond
+from manyparts.data.tools.bounds import outside_bounds
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.evaluation.prediction.calibration import calibration
 from manyparts.evaluation.prediction.chart import draw, write_chart
@@ -250,7 +250,7 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
-    _require(~beyond(contract, action), action, contract.names, where, first, bounds)
+    _require(~outside_bounds(contract, action), action, contract.names, where, first, bounds)
     return _Window(episode, first, state, action[:-1], torch.tensor(reward[:-1, 0]), seed)
 
 
