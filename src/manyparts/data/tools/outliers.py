@@ -55,50 +55,60 @@ class Outliers:
     def find(
         self, read: Callable[[int], np.ndarray], explained: Mapping[int, float] | None = None
     ) -> list[OutlierRows]:
-        """OutlierRows rows in their order.
+        """Find the rows with outliers.
 
         Args:
-            read: gives an episode's values (T, d); those that may hold any are read once more.
-            explained: dimensions in which numbers up to this size are passed over.
+            read: returns an episode's values (T, d). Only episodes that may have outliers are read.
+            explained: dimensions in which numbers up to this size are no outliers.
+
+        Returns:
+            The rows, in the order of episodes and rows.
         """
         if self._running.count < ROWS:
             return []
         low, high, still = self._rest()
-        found: dict[int, list[_Run]] = {}
-        for episode, (least, greatest) in self._extremes:
-            dimensions = np.flatnonzero((least < low) | (greatest > high)).tolist()
+        rows: dict[tuple[int, int, int], dict[int, tuple[float, float, float]]] = {}
+        for dimension, runs in sorted(self._far_runs(read, low, high).items()):
+            rest = float(low[dimension]), float(high[dimension])
+            explained_size = (explained or {}).get(dimension, -1.0)
+            runs = [run for run in runs if not run.whole or _is_absurd(run.values, *rest)]
+            runs = [run for run in runs if np.abs(run.values).max() > explained_size]
+            if not runs or self._is_usual(runs, *rest, still=bool(still[dimension])):
+                continue
+            for run in runs:
+                furthest = max(run.values, key=lambda value: abs(value - sum(rest) / 2))
+                numbers = rows.setdefault((run.episode, run.first, run.last), {})
+                numbers[dimension] = (float(furthest), *rest)
+        return [
+            OutlierRows(episode, first, last, numbers)
+            for (episode, first, last), numbers in sorted(rows.items())
+        ]
+
+    def _far_runs(
+        self, read: Callable[[int], np.ndarray], low: np.ndarray, high: np.ndarray
+    ) -> dict[int, list[_Run]]:
+        """All runs of rows outside low to high (d,), by dimension."""
+        far_runs: dict[int, list[_Run]] = {}
+        for episode, (minimum, maximum) in self._extremes:
+            dimensions = np.flatnonzero((minimum < low) | (maximum > high)).tolist()
             if dimensions:
                 values = read(episode).astype(np.float64)
                 for dimension in dimensions:
                     column = values[:, dimension]
                     far = (column < low[dimension]) | (column > high[dimension])
-                    found.setdefault(dimension, []).extend(_runs(episode, column, far))
-        kept: dict[tuple[int, int, int], dict[int, tuple[float, float, float]]] = {}
-        for dimension, runs in sorted(found.items()):
-            rest = float(low[dimension]), float(high[dimension])
-            known = (explained or {}).get(dimension, -1.0)
-            runs = [run for run in runs if not run.whole or _is_absurd(run.values, *rest)]
-            runs = [run for run in runs if np.abs(run.values).max() > known]
-            if runs and not self._is_usual(runs, *rest, still=bool(still[dimension])):
-                for run in runs:
-                    furthest = max(run.values, key=lambda value: abs(value - sum(rest) / 2))
-                    kept.setdefault((run.episode, run.first, run.last), {})[dimension] = (
-                        float(furthest),
-                        *rest,
-                    )
-        return [OutlierRows(*place, numbers) for place, numbers in sorted(kept.items())]
+                    far_runs.setdefault(dimension, []).extend(_runs(episode, column, far))
+        return far_runs
 
     def _rest(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The least and greatest number (d,) of all that is not far, and whether it hardly
-        moves."""
+        """Lowest and highest number (d,) of all that are no outliers, and whether each dimension
+        hardly moves."""
         rows = self._running.sample()
-        if len(rows) < self._running.count:  # then a glitch of few rows may not be among them
+        if len(rows) < self._running.count:  # then the sample may miss a glitch of few rows
             rows = np.concatenate([rows, *(extremes for _, extremes in self._extremes)])
         rows = np.sort(rows, axis=0)
         kept = len(rows) - max(2, len(rows) // _FEW)
-        spans = (
-            rows[kept - 1 :] - rows[: len(rows) - kept + 1]
-        )  # of all neighbours that are so many
+        # Widths of all intervals of `kept` sorted neighbours: the narrowest one is the bulk.
+        spans = rows[kept - 1 :] - rows[: len(rows) - kept + 1]
         start, width = spans.argmin(axis=0), spans.min(axis=0)
         rounding = ROUNDING * np.abs(np.median(rows, axis=0))
         moving = width[width > rounding]
@@ -175,10 +185,8 @@ def _grown(values: np.ndarray, first: int, last: int, *, still: bool) -> tuple[f
         below = values[first] - values[first - 1] if first > 0 else np.inf
         above = values[last + 1] - values[last] if last < len(values) - 1 else np.inf
         if min(below, above) > FAR * width:
-            if below <= above:
-                side = values[first - 1 : last + 1][::-1]
-            else:
-                side = values[first : last + 2]
+            lower, upper = values[first - 1 : last + 1][::-1], values[first : last + 2]
+            side = lower if below <= above else upper  # from the bulk to the value beyond the gap
             if still or not _is_heavy(np.abs(side - middle)):
                 break
         if below <= above:
