@@ -74,7 +74,7 @@ def test_actions_give_the_step_away(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STATE)
-def test_what_is_known_before_the_step_does_not(name: str) -> None:
+def test_names_known_before_step_are_allowed(name: str) -> None:
     assert (
         leak_by_name(
             name, (*BESIDE, "obs", name) if name != "hand/obs2" else ("hand/obs1", "hand/obs2")
@@ -83,7 +83,7 @@ def test_what_is_known_before_the_step_does_not(name: str) -> None:
     )
 
 
-def test_bodies_that_are_counted_are_not_what_follows() -> None:
+def test_counted_bodies_are_not_next_step() -> None:
     many = ("obs", "obs1", "obs2", "obs3")
     assert {leak_by_name(name, many) for name in many} == {""}
 
@@ -116,7 +116,7 @@ GREY = (
 
 
 @pytest.mark.parametrize("name", DISTANCES + CLASSES)
-def test_one_number_a_pixel_is_no_camera_where_its_name_says_so(name: str) -> None:
+def test_single_channel_may_be_no_camera(name: str) -> None:
     wanted = "depth" if name in DISTANCES else "numbers of classes or objects"
     assert why_no_camera(name, 1) == f"{wanted}, by its name" and why_no_camera(name, 3) == ""
 
