@@ -21,8 +21,8 @@ OURS = ("expert_action", "next.success", "next.done", "next.reward")
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> EpisodeDataset:
-    """Our dataset without what only manyparts writes, in row groups that cut through episodes, images declared
-    channels first."""
+    """Our dataset without what only manyparts writes, in row groups that cut through episodes,
+    with images declared channels first."""
     path = write(tmp_path / "set", EPISODES).path
     info = json.loads((path / "meta/info.json").read_text())
     del info["manyparts"]

@@ -93,7 +93,8 @@ def test_encoder_leaves_no_realtime_priority() -> None:
 import os, pathlib, numpy
 from manyparts.data.video import encode_video
 encode_video(numpy.zeros((4, 64, 64, 3), numpy.uint8), 10)
-kinds = {os.sched_getscheduler(int(path.name)) for path in pathlib.Path("/proc/self/task").glob("*")}
+threads = pathlib.Path("/proc/self/task").glob("*")
+kinds = {os.sched_getscheduler(int(path.name)) for path in threads}
 assert os.SCHED_FIFO not in kinds, kinds
 """
     subprocess.run([sys.executable, "-c", program], check=True)

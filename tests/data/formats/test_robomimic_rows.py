@@ -70,7 +70,8 @@ def test_counts_differing_from_rows_are_noted(tmp_path: Path) -> None:
         file.move("data/demo_0", "data/demo_4")
         file["data"].attrs["total"] = 20
     assert EpisodeDataset.open(path).reader.contents.notes == (
-        "missing demonstrations: demo_0 to demo_1, demo_3, demo_5 to demo_29; the others keep their names",
+        "missing demonstrations: demo_0 to demo_1, demo_3, demo_5 to demo_29; "
+        "the others keep their names",
         "num_samples is not the number of rows: demo_2 (50, not 4); the rows are followed",
         "data counts 20 steps (its attribute total), the demonstrations have 15",
     )

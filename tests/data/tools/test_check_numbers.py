@@ -127,13 +127,22 @@ def quaternions(number: int) -> np.ndarray:
 
 
 ANGLES: dict[str, tuple[Callable[[int], np.ndarray], str]] = {
-    "radians": (lambda n: wrapped(turning(n), 2 * np.pi), "q_2 jumps by 2 pi 3 times, first in episode ep_0 from"),
-    "from zero": (lambda n: (turning(n) + 2) % (2 * np.pi), "q_2 jumps by 2 pi 3 times, first in episode"),
+    "radians": (
+        lambda n: wrapped(turning(n), 2 * np.pi),
+        "q_2 jumps by 2 pi 3 times, first in episode ep_0 from",
+    ),
+    "from zero": (
+        lambda n: (turning(n) + 2) % (2 * np.pi),
+        "q_2 jumps by 2 pi 3 times, first in episode",
+    ),
     "degrees": (lambda n: wrapped(np.degrees(turning(n)), 360), "q_2 jumps by 360 degrees 3 times"),
     "near pi": (lambda n: wrapped(np.pi + 0.1 * usual(n, 1), 2 * np.pi), "q_2 jumps by 2 pi "),
     "quaternion": (quaternions, "q_2 to q_5 changes the sign of a quaternion"),
-    "rotation vector": (lambda n: about(turning(n), (0.6, 0.0, 0.8)), "q_2 to q_4 turns over by 2 pi 3 times"),
-}  # fmt: skip
+    "rotation vector": (
+        lambda n: about(turning(n), (0.6, 0.0, 0.8)),
+        "q_2 to q_4 turns over by 2 pi 3 times",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", ANGLES)

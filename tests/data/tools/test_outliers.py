@@ -20,7 +20,7 @@ SETS = [(3, 60), (40, 50)]  # episodes, rows
 def looked_at(
     column: Column, episodes: int, rows: int, seed: int = 0
 ) -> tuple[list[OutlierRows], list[str]]:
-    """OutlierRows rows, and what is said of angles, of a column that stands between two smooth ones."""
+    """The outliers and the angles found in a column that stands between two smooth ones."""
     drawn = np.random.default_rng(seed)
     made = []
     for number in range(episodes):

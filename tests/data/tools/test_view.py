@@ -56,7 +56,8 @@ def test_page_works_without_network(page: Path, browser: Any) -> None:
     assert tab.locator("#list button").count() == 6
     before = pixel(tab)
     tab.evaluate(
-        "() => { const s = document.getElementById('scrub'); s.value = 3; s.dispatchEvent(new Event('input')); }"
+        "() => { const s = document.getElementById('scrub'); s.value = 3; "
+        "s.dispatchEvent(new Event('input')); }"
     )
     assert tab.inner_text("#step").startswith("step 3 ") and pixel(tab) != before
     tab.select_option("#task", "1")
