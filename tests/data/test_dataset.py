@@ -261,7 +261,7 @@ def test_unfitting_episodes_are_refused(tmp_path: Path) -> None:
     good = EPISODES[0]
     bad = {
         "not among": replace(good, task="toy/other"),
-        "sentence": replace(good, instruction="do it"),
+        "instruction": replace(good, instruction="do it"),
         "state has shape": replace(good, state=good.state[:, :2]),
         "holds NaN": replace(good, action=np.full_like(good.action, np.nan)),
         "cameras": replace(good, images={}),

@@ -106,6 +106,7 @@ class VideoWriter:
         return begin, self.frames / self._fps
 
     def close(self) -> None:
+        """Finish the file."""
         self._container.close()
 
 

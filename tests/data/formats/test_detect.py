@@ -148,7 +148,7 @@ FILES: dict[str, Case] = {
     ),
     "unknown HDF5": (
         lambda p: hdf5(p / "x.h5", a=np.ones(2)),
-        "it has no group data but a",
+        "it has no group data, but a",
         "can be read:",
     ),
     "numbered otherwise": (

@@ -56,10 +56,10 @@ LINKS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "nothing": (
         lambda _: h5py.SoftLink("/data/demo_9"),
-        "demo_1/obs is a link to /data/demo_9, which is not there",
+        "demo_1/obs is a link to /data/demo_9, which is missing",
     ),
     "circle": (lambda _: h5py.SoftLink("/data/demo_1/obs"), "is a link that leads in a circle"),
-    "above": (lambda _: h5py.SoftLink("/data"), "lies too deep|has no|more than"),
+    "above": (lambda _: h5py.SoftLink("/data"), "nested too deep|has no|more than"),
 }
 
 
@@ -194,7 +194,7 @@ def test_unreadable_node_costs_one_demonstration(tmp_path: Path) -> None:
 
 
 STUCK = {
-    "hang": ("time.sleep(60)", "came no further"),
+    "hang": ("time.sleep(60)", "made no progress"),
     "crash": ("os.kill(os.getpid(), 11)", "ended with signal 11"),
 }
 

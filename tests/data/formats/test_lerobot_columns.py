@@ -203,7 +203,7 @@ def test_task_missing_in_metadata_is_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "words"),
-    [(1, "another task in their rows than meta/episodes"), (7, "meta/tasks lacks")],
+    [(1, "another task in their rows than meta/episodes lists"), (7, "meta/tasks lacks")],
 )
 def test_rows_with_other_task_are_noted(rows: int, words: str, tmp_path: Path) -> None:
     folder = write_v3(

@@ -419,7 +419,9 @@ def test_cameras_with_equal_short_names(tmp_path: Path) -> None:
 def test_video_without_file_index_left_out(info: dict[str, Any], tmp_path: Path) -> None:
     described = {CAMERA: feature("video", SIZE, SIZE, 3)}
     folder = write_v3(tmp_path / "set", features=described, info=info)
-    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .meta/ does not say where"):
+    with pytest.warns(
+        DatasetWarning, match=f"left out {CAMERA} .meta/ does not say in which files"
+    ):
         assert_own_rows(EpisodeDataset.open(folder), range(3))
 
 

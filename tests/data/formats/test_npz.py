@@ -150,7 +150,7 @@ INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
 @pytest.mark.parametrize("case", INSTRUCTIONS)
 def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None:
     make, wanted = INSTRUCTIONS[case]
-    folder = write(tmp_path / "set", lambda n: episode(n, instruction=np.array(""), **make(n)))
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=np.array(""), **make(n)))
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
     assert {dataset.episode(number).instruction for number in range(3)} == {wanted}
@@ -162,7 +162,7 @@ def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None
 
 def test_changing_instructions_are_noted(tmp_path: Path) -> None:
     texts = np.array(["open", "open", "close", "close", "close", "close"])
-    folder = write(tmp_path / "set", lambda n: episode(n, instruction=texts[: LENGTHS[n]]))
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=texts[: LENGTHS[n]]))
     assert (
         EpisodeDataset.open(folder)
         .summary()["notes"][0]

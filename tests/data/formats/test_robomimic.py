@@ -160,7 +160,7 @@ def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "turned"),
+    ("data", "flipped"),
     [
         ({"problem_info": "{}"}, True),
         ({"env_args": json.dumps({"bddl_file": "x"})}, True),
@@ -169,17 +169,17 @@ def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_libero_images_are_flipped(data: dict[str, str], turned: bool, tmp_path: Path) -> None:
+def test_libero_images_are_flipped(data: dict[str, str], flipped: bool, tmp_path: Path) -> None:
     upright = np.zeros((16, 24, 3), np.uint8)
     upright[:4, :6] = 255  # top, left
 
     def change(_: int, demo: Any) -> None:
-        stored = upright[::-1] if turned else upright
+        stored = upright[::-1] if flipped else upright
         put(demo, "obs/agentview_rgb", np.stack([stored] * len(demo["actions"])))
 
     dataset = opened(tmp_path, change, **data)
     np.testing.assert_array_equal(dataset.frames(0, "agentview")[2], upright)
-    assert any("top to bottom" in note for note in dataset.reader.contents.notes) == turned
+    assert any("are flipped" in note for note in dataset.reader.contents.notes) == flipped
 
 
 def rows(demo: Any, kind: str = "JPEG", channels: int = 3) -> list[bytes]:
@@ -351,7 +351,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     "torn": (_torn_chunk, "obs/hand cannot be read"),
     "dangling": (
         _dangling,
-        "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is not there",
+        "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is missing",
     ),
 }
 

@@ -85,6 +85,7 @@ class UnsupportedFormat:
     """What to do instead."""
 
     def error(self, path: Path) -> UnsupportedFormatError:
+        """The error for a file or folder of this kind."""
         return UnsupportedFormatError(f"{path} is {self.what}", self.remedy)
 
 

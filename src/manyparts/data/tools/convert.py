@@ -83,6 +83,8 @@ def convert(
     description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
+    # What an interrupted call has to agree with. Defaults are left out: versions before these
+    # options had no such entries.
     manifest: dict[str, Any] = {
         "source": dataset.location,
         "fingerprint": dataset.fingerprint,

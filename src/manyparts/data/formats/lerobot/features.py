@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -282,9 +283,9 @@ def _concatenated(parts: list[FeatureStatistics]) -> FeatureStatistics:
     """The statistics of concatenated features, with the quantiles that all of them have."""
     if len(parts) == 1:
         return parts[0]
-    joined = {
-        name: tuple(number for part in parts for number in getattr(part, name))
-        for name in ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99")
-        if all(getattr(part, name) for part in parts)
-    }
+    joined: dict[str, tuple[float, ...]] = {}
+    for name in ("min", "max", "mean", "std", "q01", "q10", "q50", "q90", "q99"):
+        values = [getattr(part, name) for part in parts]
+        if all(values):
+            joined[name] = tuple(itertools.chain.from_iterable(values))
     return FeatureStatistics(count=min(part.count for part in parts), **joined)

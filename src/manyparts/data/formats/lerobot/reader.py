@@ -110,10 +110,10 @@ class LeRobotReader:
         return self._image_frames(index, feature, rows)
 
     def files(self) -> Iterator[Path]:
-        below = {
-            file for part in ("meta", "data", "videos") for file in files_below(self.path / part)
-        }
-        return iter(below | set(self._files_elsewhere()))
+        files = set(self._files_elsewhere())
+        for folder in ("meta", "data", "videos"):
+            files |= set(files_below(self.path / folder))
+        return iter(files)
 
     def _files_elsewhere(self) -> Iterator[Path]:
         """Files in other folders: where info.json leads, and images that rows name by path."""

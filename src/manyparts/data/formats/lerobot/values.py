@@ -69,6 +69,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
+        """The names of all columns."""
         return self._table.column_names
 
     def __contains__(self, name: str) -> bool:
