@@ -139,13 +139,13 @@ def test_a_closed_network_is_named(tmp_path: Path) -> None:
     done = Info(CLOSED, tmp_path)("hf://a/b")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "hf://a/b cannot be fetched and is not in the Hub's cache" in done.stderr
-    assert "Where the network is closed, give the folder" in done.stderr
+    assert "Without a network, give the folder" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("location", "expected"),
     [
-        ("hf://someone/else", "has no dataset 'someone/else', or it is private"),
+        ("hf://someone/else", "has no dataset 'someone/else'; if it is private"),
         ("hf://someone/pushes@v9", "has no revision 'v9'"),
         ("hf://someone/pushes/nowhere", "has no 'nowhere'"),
     ],

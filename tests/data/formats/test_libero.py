@@ -45,7 +45,7 @@ def test_openvla_copy_is_read_as_libero(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dataset.frames(0, camera)[1], UPRIGHT)
     said, turned = dataset.reader.contents.notes
     assert said == "there is no instruction: the file's name is used, 'turn on the stove'"
-    assert "top to bottom (LIBERO's, by the names of the arrays" in turned
+    assert "are flipped (LIBERO's, by the names of the arrays" in turned
 
 
 def test_attributes_come_before_names(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "size": (
         lambda f: change_feature(f, "observation.images.top", shape=[9, 9, 3]),
         "notes",
-        "picture is 16x16",
+        "first image is 16x16",
     ),
     "empty": (empty_episode, "episode", "no frames"),
     "late": (lambda folder: shift_actions(folder, 2), "alignment", "before the action of its row"),
