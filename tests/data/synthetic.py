@@ -31,7 +31,7 @@ def make_spec(size: int = 16, cameras: tuple[str, ...] = ("front",)) -> Spec:
 def make_episode(
     seed: int, length: int, spec: Spec | None = None, task: int | None = None
 ) -> Episode:
-    """Smooth pictures (so that video keeps them), random numbers; half of the episodes are
+    """Smooth images (so that video keeps them), random numbers; half of the episodes are
     noisy."""
     spec = spec or make_spec()
     rng = np.random.default_rng(seed)

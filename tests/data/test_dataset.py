@@ -46,7 +46,7 @@ def test_episodes_come_back_as_they_were(dataset: EpisodeDataset) -> None:
         assert_equal(dataset.episode(index), EPISODES[index])
 
 
-def test_a_dataset_is_a_sequence_of_episodes(dataset: EpisodeDataset) -> None:
+def test_dataset_is_sequence_of_episodes(dataset: EpisodeDataset) -> None:
     assert len(dataset) == 5
     assert_equal(dataset[-1], EPISODES[4])
     assert_equal(dataset.episode(-5), EPISODES[0])
@@ -59,13 +59,13 @@ def test_a_dataset_is_a_sequence_of_episodes(dataset: EpisodeDataset) -> None:
 
 
 @pytest.mark.parametrize("index", [5, -6])
-def test_an_episode_that_is_not_there_is_refused(dataset: EpisodeDataset, index: int) -> None:
+def test_missing_episode_index_is_refused(dataset: EpisodeDataset, index: int) -> None:
     for read in (dataset.episode, dataset.columns, dataset.length, dataset.seed, dataset.rewards):
         with pytest.raises(UserError, match=f"no episode {index}; expected 0 to 4"):
             read(index)
 
 
-def test_two_cameras_no_state_and_one_action(tmp_path: Path) -> None:
+def test_two_cameras_without_state(tmp_path: Path) -> None:
     spec = make_spec(cameras=("front", "wrist"))
     action = type(spec.action)("torque", "joint", ("u",), (-1.0,), (1.0,), FPS)
     spec = type(spec)("toy", spec.cameras, (), action)
@@ -120,7 +120,7 @@ def test_tasks_carry_a_pandas_index(dataset: EpisodeDataset) -> None:
     )
 
 
-def test_frames_lie_a_row_group_an_episode(dataset: EpisodeDataset) -> None:
+def test_one_row_group_per_episode(dataset: EpisodeDataset) -> None:
     file = pq.ParquetFile(dataset.path / "data/chunk-000/file-000.parquet")
     assert [
         file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)
@@ -142,8 +142,8 @@ def test_frames_lie_a_row_group_an_episode(dataset: EpisodeDataset) -> None:
     assert [bool(done) for done in table["next.done"].to_pylist()] == [
         step == len(episode) - 1 for episode in EPISODES for step in range(len(episode))
     ]
-    picture = table["observation.images.front"][0].as_py()
-    assert picture["path"] == "frame-000000.png" and picture["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
+    image = table["observation.images.front"][0].as_py()
+    assert image["path"] == "frame-000000.png" and image["bytes"][:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_episodes_carry_places_and_statistics(dataset: EpisodeDataset) -> None:
@@ -187,9 +187,7 @@ def test_files_roll_over_at_their_size(tmp_path: Path, monkeypatch: pytest.Monke
         assert_equal(rolled.episode(index), episode)
 
 
-def test_appending_equals_writing_at_once_but_for_files(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
+def test_appending_equals_writing_at_once(dataset: EpisodeDataset, tmp_path: Path) -> None:
     first = write(tmp_path / "grown", EPISODES[:2])
     added = TaskEntry("toy/wave", "wave")
     with append(first.path, first.spec, fps=FPS, tasks=[added], environment=ENVIRONMENT) as writer:
@@ -212,7 +210,7 @@ def test_append_refuses_another_embodiment(tmp_path: Path) -> None:
         append(made.path, make_spec(), fps=20.0, tasks=TASKS, environment=ENVIRONMENT)
 
 
-def test_failure_leaves_nothing_and_append_failure_leaves_the_old(tmp_path: Path) -> None:
+def test_failures_leave_old_dataset_untouched(tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
         DatasetWriter(
@@ -233,7 +231,7 @@ def test_failure_leaves_nothing_and_append_failure_leaves_the_old(tmp_path: Path
     assert contents(made.path) == before and [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writer_are_removed(tmp_path: Path) -> None:
     import socket
     import subprocess
 
@@ -257,13 +255,13 @@ def test_refusals_name_what_is_wrong(dataset: EpisodeDataset, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_episodes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_unfitting_episodes_are_refused(tmp_path: Path) -> None:
     from dataclasses import replace
 
     good = EPISODES[0]
     bad = {
         "not among": replace(good, task="toy/other"),
-        "sentence": replace(good, instruction="do it"),
+        "instruction": replace(good, instruction="do it"),
         "state has shape": replace(good, state=good.state[:, :2]),
         "holds NaN": replace(good, action=np.full_like(good.action, np.nan)),
         "cameras": replace(good, images={}),
@@ -288,12 +286,12 @@ def test_summary_is_plain_json(dataset: EpisodeDataset) -> None:
     assert push["noisy_episodes"] == 2 and push["frames"] == 14
 
 
-def test_an_opened_dataset_travels_to_another_process(dataset: EpisodeDataset) -> None:
+def test_opened_dataset_can_be_pickled(dataset: EpisodeDataset) -> None:
     dataset.episode(0)
     assert_equal(pickle.loads(pickle.dumps(dataset)).episode(1), EPISODES[1])
 
 
-def test_episodes_in_one_row_group_are_read_from_disk_once(
+def test_shared_row_group_is_read_once(
     dataset: EpisodeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = Path(shutil.copytree(dataset.path, tmp_path / "set"))
@@ -306,10 +304,10 @@ def test_episodes_in_one_row_group_are_read_from_disk_once(
     joined = EpisodeDataset.open(copy)
     for index, wanted in enumerate(EPISODES):
         assert_equal(joined.episode(index), wanted)
-    assert len(times) == 2  # the numbers, and the pictures
+    assert len(times) == 2  # the numbers, and the images
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_uncreatable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file"):
         write(tmp_path / "file" / "set", EPISODES[:1])

@@ -66,7 +66,7 @@ def test_only_the_action_begins_with_action(current: Path) -> None:
     assert "`expert_action`" in (current / "README.md").read_text()
 
 
-def test_the_former_name_reads_as_that_of_today(former: Path, current: Path) -> None:
+def test_former_column_name_is_read(former: Path, current: Path) -> None:
     old, new = EpisodeDataset.open(former), EpisodeDataset.open(current)
     assert FORMER in (former / "meta/info.json").read_text()
     assert old.columns(1).keys() == new.columns(1).keys() and old.statistics == new.statistics
@@ -75,7 +75,7 @@ def test_the_former_name_reads_as_that_of_today(former: Path, current: Path) -> 
     assert check(former) == check(current) == []
 
 
-def test_an_old_dataset_keeps_its_column_when_appended_to(former: Path) -> None:
+def test_appending_keeps_old_column_name(former: Path) -> None:
     writer = append(former, make_spec(), fps=FPS, tasks=TASKS, environment=ENVIRONMENT)
     with writer:
         writer.add(make_episode(10, 6))
@@ -88,15 +88,13 @@ def test_an_old_dataset_keeps_its_column_when_appended_to(former: Path) -> None:
 
 
 @pytest.mark.parametrize("rewrite", [convert, repair])
-def test_what_is_written_again_has_the_name_of_today(
-    rewrite: Any, former: Path, tmp_path: Path
-) -> None:
+def test_rewritten_dataset_has_new_name(rewrite: Any, former: Path, tmp_path: Path) -> None:
     rewrite(former, tmp_path / "again")
     assert stored_columns(tmp_path / "again") == {ACTION, EXPERT_ACTION}
     assert_equal(EpisodeDataset.open(tmp_path / "again").episode(1), EPISODES[1])
 
 
-def test_both_names_in_one_dataset_stay_apart(current: Path) -> None:
+def test_both_column_names_stay_apart(current: Path) -> None:
     info = json.loads((current / "meta/info.json").read_text())
     info["features"][FORMER] = info["features"][ACTION]
     (current / "meta/info.json").write_text(json.dumps(info))
@@ -108,7 +106,7 @@ def test_both_names_in_one_dataset_stay_apart(current: Path) -> None:
     assert FORMER in dataset.reader.contents.left_out
 
 
-def test_statistics_of_old_checkpoints_read_under_the_new_name() -> None:
+def test_old_statistics_read_under_new_name() -> None:
     stored = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.1], "count": [3]}
     assert list(Statistics.from_dict({ACTION: stored, FORMER: stored}).features) == [
         ACTION,
@@ -116,7 +114,7 @@ def test_statistics_of_old_checkpoints_read_under_the_new_name() -> None:
     ]
 
 
-def test_an_expert_column_of_another_shape_is_left_out(current: Path) -> None:
+def test_expert_of_other_shape_left_out(current: Path) -> None:
     info = json.loads((current / "meta/info.json").read_text())
     info["features"][EXPERT_ACTION]["shape"] = [3]
     (current / "meta/info.json").write_text(json.dumps(info))
@@ -132,7 +130,7 @@ def test_an_expert_column_of_another_shape_is_left_out(current: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 3])
-def test_npz_files_may_hold_the_experts_actions(width: int, tmp_path: Path) -> None:
+def test_npz_files_may_hold_expert_actions(width: int, tmp_path: Path) -> None:
     folder = foreign.npz(tmp_path / "npz")
     for file in folder.glob("*.npz"):
         held = dict(np.load(file))
@@ -150,7 +148,7 @@ def test_npz_files_may_hold_the_experts_actions(width: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("format", ["lerobot", "robomimic", "minari"])
 @pytest.mark.parametrize("seal_seconds", [0.0, 30.0])
-def test_the_experts_actions_can_be_written_as_actions(
+def test_expert_actions_written_as_actions(
     format: Any, seal_seconds: float, current: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / ("target.hdf5" if format == "robomimic" else "target")
@@ -167,7 +165,7 @@ def test_the_experts_actions_can_be_written_as_actions(
         assert check(target) == []
 
 
-def test_the_command_line_writes_the_experts_actions(former: Path, tmp_path: Path) -> None:
+def test_command_line_writes_expert_actions(former: Path, tmp_path: Path) -> None:
     assert (
         main(["data", "convert", str(former), str(tmp_path / "target"), "--actions", "expert"]) == 0
     )
@@ -176,7 +174,7 @@ def test_the_command_line_writes_the_experts_actions(former: Path, tmp_path: Pat
     )
 
 
-def test_measured_bounds_become_those_of_the_expert(tmp_path: Path) -> None:
+def test_measured_bounds_follow_the_expert(tmp_path: Path) -> None:
     folder = foreign.npz(tmp_path / "npz")
     for file in folder.glob("*.npz"):
         held = dict(np.load(file))
@@ -191,7 +189,7 @@ def test_measured_bounds_become_those_of_the_expert(tmp_path: Path) -> None:
     )  # the source reaches as far as either
 
 
-def test_data_without_an_expert_refuses_its_actions(current: Path, tmp_path: Path) -> None:
+def test_dataset_without_expert_is_refused(current: Path, tmp_path: Path) -> None:
     convert(current, tmp_path / "only", actions="expert")
     with pytest.raises(UserError, match="has no expert_action, so its actions are the only ones"):
         convert(tmp_path / "only", tmp_path / "again", actions="expert")

@@ -21,8 +21,8 @@ OURS = ("expert_action", "next.success", "next.done", "next.reward")
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> EpisodeDataset:
-    """Ours, without what is only ours, in row groups that cut through episodes, images declared
-    channels first."""
+    """Our dataset without what only manyparts writes, in row groups that cut through episodes,
+    with images declared channels first."""
     path = write(tmp_path / "set", EPISODES).path
     info = json.loads((path / "meta/info.json").read_text())
     del info["manyparts"]
@@ -36,8 +36,8 @@ def foreign(tmp_path: Path) -> EpisodeDataset:
     }
     (path / "meta/info.json").write_text(json.dumps(info))
     rewrite(path / "data/chunk-000/file-000.parquet", OURS, row_group_size=4)
-    ours = ("seed", "noisy", "task_index", "stats/next.success/max")
-    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", ours, row_group_size=100)
+    own_columns = ("seed", "noisy", "task_index", "stats/next.success/max")
+    rewrite(path / "meta/episodes/chunk-000/file-000.parquet", own_columns, row_group_size=100)
     return EpisodeDataset.open(path)
 
 

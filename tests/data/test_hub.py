@@ -122,7 +122,7 @@ def info(server: ThreadingHTTPServer, tmp_path: Path) -> Info:
         f"hf://someone/pushes@{COMMIT}/inside",
     ],
 )
-def test_a_dataset_of_the_hub_is_opened(
+def test_hub_dataset_is_opened(
     location: str, info: Info, source: EpisodeDataset, tmp_path: Path
 ) -> None:
     done = info(location)
@@ -139,30 +139,30 @@ def test_a_closed_network_is_named(tmp_path: Path) -> None:
     done = Info(CLOSED, tmp_path)("hf://a/b")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "hf://a/b cannot be fetched and is not in the Hub's cache" in done.stderr
-    assert "Where the network is closed, give the folder" in done.stderr
+    assert "Without a network, give the folder" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("location", "told"),
+    ("location", "expected"),
     [
-        ("hf://someone/else", "has no dataset 'someone/else', or it is private"),
+        ("hf://someone/else", "has no dataset 'someone/else'; if it is private"),
         ("hf://someone/pushes@v9", "has no revision 'v9'"),
         ("hf://someone/pushes/nowhere", "has no 'nowhere'"),
     ],
 )
-def test_what_the_hub_does_not_have_is_named(location: str, told: str, info: Info) -> None:
+def test_missing_hub_dataset_is_named(location: str, expected: str, info: Info) -> None:
     done = info(location)
-    assert done.returncode == 2 and told in done.stderr, done.stderr
+    assert done.returncode == 2 and expected in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(
-    ("location", "told"),
+    ("location", "expected"),
     [
         ("hf://someone", "names no dataset"),
         ("hf://someone/pushes/../../etc", "names no dataset"),
         ("someone/pushes", "type hf://someone/pushes"),
     ],
 )
-def test_what_is_no_name_is_refused(location: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_what_is_no_name_is_refused(location: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
         EpisodeDataset.open(location)

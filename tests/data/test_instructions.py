@@ -104,7 +104,7 @@ def test_tasks_taken_for_one_another(one: str, other: str, equal: bool) -> None:
     assert taken_for_equal({"a": [one, other]}) == []
 
 
-def test_shared_and_empty_instructions_are_warned_of() -> None:
+def test_shared_and_empty_instructions_warn() -> None:
     said = {"a": ["push it"], "b": ["Push it!", "shove it"], "c": ["!"], "d": ["go"]}
     assert instruction_warnings(said) == [
         "tasks 'a', 'b' have the same instruction 'push it': no prompt tells them apart",

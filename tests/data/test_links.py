@@ -42,7 +42,7 @@ def swap_actions(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [CHUNK, "data", DATA.format(0)])
-def test_datasets_that_differ_behind_links_are_two(linked: str, tmp_path: Path) -> None:
+def test_linked_datasets_differ_by_content(linked: str, tmp_path: Path) -> None:
     one, other = (write_v3(tmp_path / name) for name in ("one", "other"))
     swap_actions(other)
     plain = [EpisodeDataset.open(folder).summary() for folder in (one, other)]
@@ -93,7 +93,7 @@ def test_linked_files_of_other_formats_count(write: Callable[[Path], Path], tmp_
     assert EpisodeDataset.open(folder).fingerprint == plain
 
 
-def test_a_link_to_the_dataset_is_the_dataset(tmp_path: Path) -> None:
+def test_link_to_dataset_is_the_dataset(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     (tmp_path / "link").symlink_to(folder)
     assert (
@@ -138,7 +138,7 @@ def test_fingerprints_without_links_stay(tmp_path: Path) -> None:
     assert EpisodeDataset.open(folder).fingerprint == whole.hexdigest()
 
 
-def test_a_cache_of_an_earlier_format_is_not_used(tmp_path: Path) -> None:
+def test_cache_of_earlier_format_is_unused(tmp_path: Path) -> None:
     """What is read differently since then must not come out of it."""
     dataset = EpisodeDataset.open(write_v3(tmp_path / "set"))
     assert FORMAT > 1

@@ -23,11 +23,11 @@ def test_pictures_come_back(height: int, width: int, seed: int, step: int) -> No
     assert encode_png(frame) == encode_png(frame.copy())
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
-def test_torn_pictures_are_refused(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9])
+def test_torn_pictures_are_refused(fraction: float) -> None:
     content = encode_png(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
     with pytest.raises((OSError, ValueError, SyntaxError)):
-        decode_png(content[: int(len(content) * share)])
+        decode_png(content[: int(len(content) * fraction)])
 
 
 def test_a_flipped_bit_is_refused() -> None:

@@ -47,7 +47,7 @@ def record(seed: int) -> Episode:
     )
 
 
-def test_replaying_a_windows_actions_shows_its_observations(tmp_path: Path) -> None:
+def test_replayed_actions_give_recorded_observations(tmp_path: Path) -> None:
     env = make("pointmass/reach", split="train")
     spec = env.embodiment_spec
     tasks = [TaskEntry("pointmass/reach", "reach it")]

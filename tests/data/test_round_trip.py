@@ -103,7 +103,7 @@ def assert_same_bits(found: EpisodeDataset, wanted: EpisodeDataset) -> None:
 
 @pytest.mark.parametrize("make", [ours, measured, foreign])
 @pytest.mark.parametrize("column", FAR)
-def test_numbers_come_back_to_the_last_bit(make: Any, column: str, tmp_path: Path) -> None:
+def test_round_trip_keeps_every_bit(make: Any, column: str, tmp_path: Path) -> None:
     """From format to format, each of which the next one is made of."""
     source = make(tmp_path / "source", FAR[column])
     wanted = EpisodeDataset.open(source)
@@ -118,7 +118,7 @@ def test_numbers_come_back_to_the_last_bit(make: Any, column: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("column", FAR)
-def test_a_repaired_copy_has_the_same_bits(column: str, tmp_path: Path) -> None:
+def test_repaired_copy_keeps_every_bit(column: str, tmp_path: Path) -> None:
     source = measured(tmp_path / "source", FAR[column])
     repair(source, tmp_path / "copy")
     assert_same_bits(EpisodeDataset.open(tmp_path / "copy"), EpisodeDataset.open(source))
@@ -142,7 +142,7 @@ def test_actions_are_scaled_for_robomimic(tmp_path: Path) -> None:
             )
 
 
-def test_files_from_before_actions_were_kept_as_recorded_are_read(tmp_path: Path) -> None:
+def test_files_without_recorded_actions_are_read(tmp_path: Path) -> None:
     path = robomimic(tmp_path, FAR["none"])
     wanted = [(each.action, each.expert_action) for each in EpisodeDataset.open(path)]
     with h5py.File(path, "a") as file:
@@ -187,7 +187,7 @@ SPOILT: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_actions_that_are_not_those_recorded_are_left_out(how: str, tmp_path: Path) -> None:
+def test_edited_actions_are_left_out(how: str, tmp_path: Path) -> None:
     name, change, why = SPOILT[how]
     path = robomimic(tmp_path, FAR["none"])
     with h5py.File(path, "a") as file:
@@ -202,7 +202,7 @@ def test_actions_that_are_not_those_recorded_are_left_out(how: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("format", ["robomimic", "minari"])
-def test_what_is_no_choice_does_not_become_one(format: Any, tmp_path: Path) -> None:
+def test_invalid_choice_stays_invalid(format: Any, tmp_path: Path) -> None:
     spec = make_spec()
     choices = replace(
         spec.action, names=("which",), low=(0.0,), high=(2.0,), choices=("a", "b", "c")

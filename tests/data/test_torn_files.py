@@ -41,10 +41,10 @@ def refusal(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", [INFO, META[3], DATA])
-@pytest.mark.parametrize("share", [0, 0.5, 0.99])
-def test_a_truncated_file_is_named(folder: Path, name: str, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0, 0.5, 0.99])
+def test_a_truncated_file_is_named(folder: Path, name: str, fraction: float) -> None:
     content = (folder / name).read_bytes()
-    (folder / name).write_bytes(content[: int(len(content) * share)])
+    (folder / name).write_bytes(content[: int(len(content) * fraction)])
     assert name in refusal(folder)
 
 
@@ -97,7 +97,7 @@ def test_information_that_is_missing(folder: Path, key: str) -> None:
     assert key in refusal(folder)
 
 
-def test_an_episode_without_all_its_rows_is_left_out(folder: Path) -> None:
+def test_episode_with_missing_rows_left_out(folder: Path) -> None:
     table = pq.read_table(folder / DATA)
     pq.write_table(table.slice(0, 17), folder / DATA)
     with pytest.warns(
@@ -106,13 +106,15 @@ def test_an_episode_without_all_its_rows_is_left_out(folder: Path) -> None:
         assert EpisodeDataset.open(folder).num_episodes == 2
 
 
-def test_a_torn_picture_is_named_and_leaves_no_cache(folder: Path, tmp_path: Path) -> None:
+def test_torn_image_leaves_no_cache(folder: Path, tmp_path: Path) -> None:
     table = pq.read_table(folder / DATA)
-    pictures = table["observation.images.front"].to_pylist()
-    pictures[8]["bytes"] = pictures[8]["bytes"][:60]
-    place = table.schema.get_field_index("observation.images.front")
+    images = table["observation.images.front"].to_pylist()
+    images[8]["bytes"] = images[8]["bytes"][:60]
+    column_index = table.schema.get_field_index("observation.images.front")
     torn = table.set_column(
-        place, table.schema.field(place), pa.array(pictures, table.schema.field(place).type)
+        column_index,
+        table.schema.field(column_index),
+        pa.array(images, table.schema.field(column_index).type),
     )
     pq.write_table(torn, folder / DATA)
     dataset = EpisodeDataset.open(folder)
@@ -127,7 +129,7 @@ def test_a_torn_picture_is_named_and_leaves_no_cache(folder: Path, tmp_path: Pat
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_bytes_torn_in_the_middle_of_a_file_are_named(folder: Path) -> None:
+def test_corrupt_bytes_inside_file_are_named(folder: Path) -> None:
     content = bytearray((folder / DATA).read_bytes())
     content[200:3000] = bytes(2800)
     (folder / DATA).write_bytes(content)

@@ -56,9 +56,7 @@ def test_some_rows_are_those_of_all(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.frames(2, "front", [1, 5, 6, 11]), whole[[1, 5, 6, 11]])
 
 
-def test_videos_roll_over_and_are_appended_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_videos_roll_over_and_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "VIDEO_FILE_MEGABYTES", 0.002)
     first = write(tmp_path / "set", EPISODES[:2], SPEC, images="video")
     with append(first.path, SPEC, fps=FPS, tasks=TASKS, environment=ENVIRONMENT) as writer:
@@ -73,7 +71,7 @@ def test_videos_roll_over_and_are_appended_to(
     ).read_bytes()
 
 
-def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
+def test_torn_or_missing_video_is_named(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", EPISODES, SPEC, images="video")
     video = dataset.path / VIDEO.format(0)
     content = video.read_bytes()
@@ -88,14 +86,15 @@ def test_a_torn_or_missing_video_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may be put before all else"
 )
-def test_to_encode_puts_nothing_before_all_else_on_the_machine() -> None:
+def test_encoder_leaves_no_realtime_priority() -> None:
     """SVT-AV1 makes the process that opens it real-time where it may, and all that this one
     starts."""
     program = """
 import os, pathlib, numpy
 from manyparts.data.video import encode_video
 encode_video(numpy.zeros((4, 64, 64, 3), numpy.uint8), 10)
-kinds = {os.sched_getscheduler(int(path.name)) for path in pathlib.Path("/proc/self/task").glob("*")}
+threads = pathlib.Path("/proc/self/task").glob("*")
+kinds = {os.sched_getscheduler(int(path.name)) for path in threads}
 assert os.SCHED_FIFO not in kinds, kinds
 """
     subprocess.run([sys.executable, "-c", program], check=True)

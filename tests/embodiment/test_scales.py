@@ -10,7 +10,7 @@ import pytest
 from data.synthetic import make_spec
 
 from manyparts.core.columns import ACTION, STATE
-from manyparts.data.formats.arrays import seen_bounds
+from manyparts.data.formats.arrays import observed_bounds
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.scales import Scale, fitted_to_data, still_actions
 from manyparts.embodiment.statistics import RunningStatistics, Statistics, pooled
@@ -26,7 +26,7 @@ def scale_of(third: np.ndarray | float, *, measured: bool = True, offset: float 
     running = RunningStatistics(3)
     running.update(rows)
     statistics = Statistics({STATE: running.finish(), ACTION: running.finish()})
-    low, high = seen_bounds(statistics)
+    low, high = observed_bounds(statistics)
     contract = replace(
         make_spec().action, names=("x", "y", "grip"), low=low, high=high, measured=measured
     )

@@ -1,4 +1,4 @@
-"""Datasets of episodes on disk, whatever their format: open, read, append."""
+"""Datasets of episodes on disk, in any supported format: open, read, append."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.printing import html_table
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.data.formats.arrays import one_a_step
+from manyparts.data.formats.arrays import one_per_step
 from manyparts.data.formats.lerobot.appending import append
 from manyparts.data.formats.lerobot.writer import DatasetWriter
 from manyparts.data.formats.reader import Reader, Remote
@@ -30,55 +30,68 @@ __all__ = ["DatasetWriter", "EpisodeDataset", "TaskEntry", "append"]
 
 
 class EpisodeDataset:
-    """An opened dataset: what it holds is known, frames stay on disk until asked for.
-    `EpisodeDataset.open(path)`.
+    """An opened dataset. Its description is in memory, its frames stay on disk until you read them.
 
-    It is a sequence of episodes: `dataset[0]`, `len(dataset)`, `for episode in dataset`.
+    Open one with `EpisodeDataset.open(path)`. It is a sequence of episodes: `dataset[0]`,
+    `len(dataset)`, `for episode in dataset`.
 
-    spec: the embodiment. fps: frames a second. environment: the EnvConfig as JSON, {} for foreign
-    datasets. tasks: the tasks, in order of their index. starts: int64 (num_episodes + 1,), first
-    frame of each episode. episode_task: int64 (num_episodes,), index into `tasks`. statistics: a
-    feature's minimum, mean and so on.
+    Attributes:
+        reader: the reader of the dataset's format.
+        path: the dataset's file or folder.
+        spec: the robot's cameras, state and actions.
+        fps: frames per second.
+        environment: the EnvConfig as JSON; {} for datasets of other programs.
+        tasks: the tasks, in order of their index.
+        starts: int64 (num_episodes + 1,), the first frame of each episode.
+        episode_task: int64 (num_episodes,), index into `tasks`.
+        statistics: minimum, maximum, mean, std and quantiles of each feature.
+        num_episodes: number of episodes.
+        num_frames: number of frames of all episodes.
     """
 
     def __init__(self, reader: Reader) -> None:
         self.reader, self.path = reader, reader.path
-        known = reader.contents
-        self.spec, self.fps, self.tasks = known.spec, known.fps, known.tasks
-        self.statistics, self.environment = known.statistics, dict(known.environment)
-        self.episode_task = known.episode_task
-        self.starts = np.concatenate([[0], known.lengths.cumsum()]).astype(np.int64)
-        self.num_episodes, self.num_frames = len(known.lengths), int(self.starts[-1])
+        contents = reader.contents
+        self.spec, self.fps, self.tasks = contents.spec, contents.fps, contents.tasks
+        self.statistics, self.environment = contents.statistics, dict(contents.environment)
+        self.episode_task = contents.episode_task
+        self.starts = np.concatenate([[0], contents.lengths.cumsum()]).astype(np.int64)
+        self.num_episodes, self.num_frames = len(contents.lengths), int(self.starts[-1])
 
     def __repr__(self) -> str:
-        where = self.reader.url if isinstance(self.reader, Remote) else str(self.path)
         tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) != 1 else ''}"
         return (
-            f"EpisodeDataset({where!r}: {self.num_episodes} episodes, {self.num_frames} frames at {self.fps:g} Hz, "
-            f"{tasks}; {self.spec.summary()})"
+            f"EpisodeDataset({self._url_or_path()!r}: {self.num_episodes} episodes, "
+            f"{self.num_frames} frames at {self.fps:g} Hz, {tasks}; {self.spec.summary()})"
         )
 
     def _repr_html_(self) -> str:
-        lengths = np.diff(self.starts)
-        rows = [
-            (task.name, task.instruction, int(own.sum()), int(lengths[own].sum()))
-            for number, task in enumerate(self.tasks)
-            for own in [self.episode_task == number]
-        ]
+        lengths, rows = np.diff(self.starts), []
+        for number, task in enumerate(self.tasks):
+            of_task = self.episode_task == number
+            rows.append(
+                (task.name, task.instruction, int(of_task.sum()), int(lengths[of_task].sum()))
+            )
         return html_table(repr(self), ("task", "instruction", "episodes", "frames"), rows)
 
     @classmethod
     def open(cls, location: str | Path | EpisodeDataset) -> EpisodeDataset:
-        """Open a dataset where it lies, of any format that can be read (docs/reference/other-formats.md): a
-        path, "hf://owner/name@revision", or a URL of fsspec's. One that is open already is returned
-        as it is.
+        """Open a dataset of any format that can be read (docs/reference/other-formats.md), in place.
 
-        Warns (`DatasetWarning`) of what lies there and is left out. Raises UserError naming the
-        file that is missing, torn, or disagrees with another.
+        Args:
+            location: a path, "hf://owner/name@revision", a URL of fsspec's ("s3://bucket/set"), or
+                a dataset that is already open, which is returned as it is.
+
+        Returns:
+            The dataset. A `DatasetWarning` names what is in its files and is not read.
+
+        Raises:
+            UserError: naming the file that is missing, torn, or disagrees with another.
         """
         if isinstance(location, EpisodeDataset):
             return location
         dataset = cls(open_location(location))
+        # A worker process opens the same dataset: its warnings would only repeat the parent's.
         if multiprocessing.parent_process() is None:
             for text in dataset.reader.contents.warnings():
                 warnings.warn(f"{location}: {text}", DatasetWarning, stacklevel=2)
@@ -86,8 +99,12 @@ class EpisodeDataset:
 
     @property
     def location(self) -> str:
-        """What `open` finds it by from any folder: its absolute path, or its URL."""
+        """The absolute path or URL, which `open` takes in any working directory."""
         return self.reader.url if isinstance(self.reader, Remote) else str(self.path.resolve())
+
+    def _url_or_path(self) -> str:
+        """The URL, or the path as it was typed."""
+        return self.reader.url if isinstance(self.reader, Remote) else str(self.path)
 
     @property
     def is_remote(self) -> bool:
@@ -96,22 +113,20 @@ class EpisodeDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over the names and contents of all files that hold the dataset's content, in
-        hexadecimal."""
-        whole, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
+        """The sha256, in hexadecimal, over names and contents of all files of the dataset."""
+        total, root = hashlib.sha256(), self.path if self.path.is_dir() else self.path.parent
         for file in sorted(self.reader.files()):
             with file.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
-            whole.update(f"{file.relative_to(root).as_posix()} {digest}\n".encode())
-        return whole.hexdigest()
+            total.update(f"{file.relative_to(root).as_posix()} {digest}\n".encode())
+        return total.hexdigest()
 
     def bounded_as(self, spec: Spec) -> EpisodeDataset:
-        """The same dataset as an agent of this spec takes it: by its name, and see
-        `Spec.bounded_as`."""
+        """The same dataset with an agent's action bounds and robot name, see `Spec.bounded_as`."""
         return self._with_spec(self.spec.bounded_as(spec).called_as(spec))
 
     def of_embodiment(self, name: str) -> EpisodeDataset:
-        """The same dataset of the robot of this name."""
+        """The same dataset with another name for its robot."""
         return self._with_spec(replace(self.spec, embodiment=name, named=True))
 
     def _with_spec(self, spec: Spec) -> EpisodeDataset:
@@ -120,7 +135,7 @@ class EpisodeDataset:
         return same
 
     def __len__(self) -> int:
-        """Episodes."""
+        """Number of episodes."""
         return self.num_episodes
 
     def __getitem__(self, index: int) -> Episode:
@@ -130,63 +145,84 @@ class EpisodeDataset:
         return map(self.episode, range(self.num_episodes))
 
     def episode(self, index: int) -> Episode:
-        """Decode one episode; -1 is the last one. Raises UserError naming the file where it is
-        torn."""
-        index = self._number(index)
+        """Decode one episode; -1 is the last one.
+
+        Raises:
+            UserError: naming the file that is torn.
+        """
+        index = self._positive(index)
         columns = self.columns(index)
         length = self.length(index)
         task = self.tasks[self.episode_task[index]]
         action = _matrix(columns[ACTION], length)
+        if self.spec.state_names:
+            state = _matrix(columns[STATE], length)
+        else:
+            state = np.zeros((length, 0), np.float32)
         return Episode(
             task=task.name,
             instruction=task.instruction,
             seed=self.seed(index),
             images={camera: self.frames(index, camera) for camera in self.spec.cameras},
-            state=_matrix(columns[STATE], length)
-            if self.spec.state_names
-            else np.zeros((length, 0), np.float32),
+            state=state,
             action=action,
             expert_action=_matrix(columns.get(EXPERT_ACTION, action), length),
             reward=self.rewards(index, columns),
-            success=self._one_a_step(columns, SUCCESS, index).astype(bool),
+            success=self._one_per_step(columns, SUCCESS, index).astype(bool),
         )
 
     def length(self, index: int) -> int:
-        """Frames of one episode."""
-        index = self._number(index)
+        """Number of frames of one episode."""
+        index = self._positive(index)
         return int(self.starts[index + 1] - self.starts[index])
 
     def seed(self, index: int) -> int:
-        """The environment's reset seed of one episode; -1 where a foreign dataset does not know."""
+        """The environment's reset seed of one episode; -1 where the dataset does not store it."""
         seeds = self.reader.contents.seeds
-        return -1 if seeds is None else int(seeds[self._number(index)])
+        return -1 if seeds is None else int(seeds[self._positive(index)])
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         """One episode's numbers: feature name to (T,) or (T, d), in the stored dtype."""
-        return self.reader.columns(self._number(index))
+        return self.reader.columns(self._positive(index))
 
     @cached_property
     def has_rewards(self) -> bool:
-        """As its first episode has."""
+        """Whether the first episode has rewards."""
         return bool(self.num_episodes) and REWARD in self.columns(0)
 
     def rewards(self, index: int, columns: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """One episode's rewards, float32 (T,); zeros where the dataset has none. columns: the
-        episode's, if they are read already. Raises UserError where there are several a step."""
-        return self._one_a_step(
-            self.columns(index) if columns is None else columns, REWARD, index
-        ).astype(np.float32)
+        """One episode's rewards; zeros where the dataset has none.
+
+        Args:
+            index: the episode.
+            columns: the episode's columns, if you have read them already.
+
+        Returns:
+            float32 (T,).
+
+        Raises:
+            UserError: if a step has several rewards.
+        """
+        columns = self.columns(index) if columns is None else columns
+        return self._one_per_step(columns, REWARD, index).astype(np.float32)
 
     def frames(
         self, index: int, camera: str, rows: Sequence[int] | np.ndarray | None = None
     ) -> np.ndarray:
-        """One episode's images of one camera, uint8 (T, h, w, 3), or those of some rows of it,
-        ascending."""
-        index, length = self._number(index), self.length(index)
+        """One episode's images of one camera.
+
+        Args:
+            index: the episode.
+            camera: the camera's name.
+            rows: the steps whose images you want, ascending; None: all T of the episode.
+
+        Returns:
+            uint8 (T or number of rows, h, w, 3).
+        """
+        index, length = self._positive(index), self.length(index)
         if camera not in self.spec.cameras:
-            raise UserError(
-                f"{self.path} has no camera {camera!r}; choices: {', '.join(self.spec.cameras) or 'none'}"
-            )
+            cameras = ", ".join(self.spec.cameras) or "none"
+            raise UserError(f"{self.path} has no camera {camera!r}; choices: {cameras}")
         rows = np.arange(length) if rows is None else np.asarray(rows)
         if rows.size and not 0 <= rows.min() <= rows.max() < length:
             raise UserError(
@@ -196,61 +232,66 @@ class EpisodeDataset:
         expected = (*self.spec.cameras[camera], 3)
         if frames.shape[1:] != expected:
             raise UserError(
-                f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, not {expected}"
+                f"{self.path}: episode {index} has images {camera!r} of {frames.shape[1:]}, "
+                f"not {expected}"
             )
         return frames
 
-    def _number(self, index: int) -> int:
-        """An episode's number from 0 on; negative ones count from the end, as in a list."""
+    def _positive(self, index: int) -> int:
+        """The episode's index counted from 0; a negative index counts from the end."""
         number, count = whole("episode", index), self.num_episodes
         if not -count <= number < count:
             raise UserError(f"no episode {number}; expected 0 to {count - 1}")
         return number % count
 
-    def _one_a_step(self, columns: Mapping[str, np.ndarray], name: str, index: int) -> np.ndarray:
+    def _one_per_step(self, columns: Mapping[str, np.ndarray], name: str, index: int) -> np.ndarray:
         """(T,); zeros where the dataset has no such column."""
         length = self.length(index)
-        where = f"{self.path}: {name} of episode {index}"
-        return one_a_step(columns[name], length, where) if name in columns else np.zeros(length)
+        if name not in columns:
+            return np.zeros(length)
+        return one_per_step(columns[name], length, f"{self.path}: {name} of episode {index}")
 
     def summary(self) -> dict[str, Any]:
-        """What `manyparts data info` prints: plain values, JSON-ready."""
-        known, tasks = self.reader.contents, []
-        succeeded = known.succeeded
-        for number, task in enumerate(self.tasks):
-            chosen = np.flatnonzero(self.episode_task == number)
-            lengths = known.lengths[chosen]
-            row = {
-                "task": task.name,
-                "instruction": task.instruction,
-                "paraphrases": len(task.paraphrases),
-                "episodes": len(chosen),
-                "frames": int(lengths.sum()),
-                "mean_length": float(lengths.mean()) if len(chosen) else 0.0,
-                "success": float(succeeded[chosen].mean())
-                if len(chosen) and succeeded is not None
-                else None,
-                "noisy_episodes": 0 if known.noisy is None else int(known.noisy[chosen].sum()),
-            }
-            tasks.append(row)
+        """What `manyparts data info` prints, as plain JSON values."""
+        contents = self.reader.contents
         return {
-            "path": self.reader.url if isinstance(self.reader, Remote) else str(self.path),
-            "format": known.format,
+            "path": self._url_or_path(),
+            "format": contents.format,
             "fingerprint": self.fingerprint,
             "episodes": self.num_episodes,
             "frames": self.num_frames,
             "fps": self.fps,
             "seconds": self.num_frames / self.fps,
             "megabytes": sum(file.stat().st_size for file in self.reader.files()) / 1e6,
-            "images": known.images,
-            "left_out": dict(known.left_out),
-            "episodes_left_out": dict(known.episodes_left_out),
-            "notes": list(known.notes),
+            "images": contents.images,
+            "left_out": dict(contents.left_out),
+            "episodes_left_out": dict(contents.episodes_left_out),
+            "notes": list(contents.notes),
             "spec": self.spec.to_dict(),
             "environment": self.environment,
-            "tasks": tasks,
+            "tasks": [self._task_summary(number) for number in range(len(self.tasks))],
+        }
+
+    def _task_summary(self, number: int) -> dict[str, Any]:
+        contents, task = self.reader.contents, self.tasks[number]
+        episodes = np.flatnonzero(self.episode_task == number)
+        lengths = contents.lengths[episodes]
+        success = None
+        if len(episodes) and contents.succeeded is not None:
+            success = float(contents.succeeded[episodes].mean())
+        noisy = 0 if contents.noisy is None else int(contents.noisy[episodes].sum())
+        return {
+            "task": task.name,
+            "instruction": task.instruction,
+            "paraphrases": len(task.paraphrases),
+            "episodes": len(episodes),
+            "frames": int(lengths.sum()),
+            "mean_length": float(lengths.mean()) if len(episodes) else 0.0,
+            "success": success,
+            "noisy_episodes": noisy,
         }
 
 
 def _matrix(values: np.ndarray, length: int) -> np.ndarray:
+    """float32 (T, d)."""
     return values.astype(np.float32).reshape(length, -1)

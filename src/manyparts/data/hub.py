@@ -14,13 +14,20 @@ _LOCATION = re.compile(
 
 
 def fetch(location: str) -> Path:
-    """The local folder, in the Hub's own cache, of "hf://owner/name", "hf://owner/name@revision" or
-    a file or folder in it, "hf://owner/name@revision/inside". revision: a branch, tag or commit, by
-    default main.
+    """Download a dataset of the Hugging Face Hub into the Hub's own cache.
 
-    What is there already is not fetched again; with HF_HUB_OFFLINE=1, or without a network, it is
-    all that can be had. Raises UserError for an id that does not exist or may not be read, and
-    where the network is closed.
+    Files that are in the cache are not fetched again. With HF_HUB_OFFLINE=1, or without a network,
+    only the cache is read.
+
+    Args:
+        location: "hf://owner/name", "hf://owner/name@revision" or, for one file or folder of it,
+            "hf://owner/name@revision/path". The revision is a branch, tag or commit; default main.
+
+    Returns:
+        The local file or folder.
+
+    Raises:
+        UserError: if the id does not exist, may not be read, or cannot be reached.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -29,36 +36,39 @@ def fetch(location: str) -> Path:
         RevisionNotFoundError,
     )
 
-    named = _LOCATION.fullmatch(location)
-    if named is None or ".." in (named["inside"] or "").split("/"):
+    match = _LOCATION.fullmatch(location)
+    if match is None or ".." in (match["inside"] or "").split("/"):
         raise UserError(
-            f"{location!r} names no dataset of the Hugging Face Hub; expected hf://owner/name@revision"
+            f"{location!r} names no dataset of the Hugging Face Hub; "
+            "expected hf://owner/name@revision"
         )
-    inside = (named["inside"] or "").rstrip("/")
-    wanted = [inside, f"{inside}/*"] if inside else None
-    revision = named["revision"]
+    repository, revision = match["id"], match["revision"]
+    inside = (match["inside"] or "").rstrip("/")
+    patterns = [inside, f"{inside}/*"] if inside else None
     try:
         folder = snapshot_download(
-            named["id"], repo_type="dataset", revision=revision, allow_patterns=wanted
+            repository, repo_type="dataset", revision=revision, allow_patterns=patterns
         )
     except GatedRepoError as error:
         raise UserError(
-            f"{location} asks for consent: give it on its page, then type `hf auth login`"
+            f"{location} is gated: accept its terms on its page, then type `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"the Hugging Face Hub has no dataset {named['id']!r}, or it is private: then type `hf auth login`"
+            f"the Hugging Face Hub has no dataset {repository!r}; "
+            "if it is private, type `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
         raise UserError(
-            f"{named['id']} of the Hugging Face Hub has no revision {revision!r}"
+            f"{repository} of the Hugging Face Hub has no revision {revision!r}"
         ) from error
     except Exception as error:  # its own errors, those of its transport and those of the disk
         raise UserError(
-            f"{location} cannot be fetched and is not in the Hub's cache: {one_line(error)}. Where the network is "
-            "closed, give the folder that `hf download --repo-type dataset` made elsewhere; HF_ENDPOINT names a mirror"
+            f"{location} cannot be fetched and is not in the Hub's cache: {one_line(error)}. "
+            "Without a network, give the folder that `hf download --repo-type dataset` made "
+            "elsewhere; HF_ENDPOINT names a mirror"
         ) from error
     path = Path(folder) / inside
     if not path.exists():
-        raise UserError(f"{named['id']} of the Hugging Face Hub has no {inside!r}")
+        raise UserError(f"{repository} of the Hugging Face Hub has no {inside!r}")
     return path

@@ -1,4 +1,4 @@
-"""Where datasets lie: a path, a dataset of the Hugging Face Hub, or the URL of an object store."""
+"""Open a dataset by its location: a path, an id of the Hugging Face Hub, or a URL of a store."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]")
 
 
 def short_name(location: str | Path) -> str:
-    """What to call a file that is made of the dataset at a location: the name of its folder, file
-    or repository."""
+    """The name of a dataset's folder, file or repository, to name files that are made from it."""
     text = str(location).rstrip("/")
     if text.startswith(_HUB):
         parts = text.removeprefix(_HUB).removeprefix("datasets/").split("/")
@@ -33,16 +32,21 @@ def short_name(location: str | Path) -> str:
 
 
 def open_location(location: str | Path, complain: Complain = refuse) -> Reader:
-    """The reader of the dataset at a path, at "hf://owner/name@revision", or at a URL of fsspec's
-    ("s3://bucket/set").
+    """Open the reader of a dataset.
 
-    A dataset of the Hub is fetched into the Hub's cache first; of one in a store its meta folder
-    is, the rest when it is read. complain: see `open_reader`. Raises UserError if there is none
-    that can be read.
+    A dataset of the Hub is fetched into the Hub's cache first. Of a dataset in an object store only
+    its meta folder is fetched now, the other files when they are read.
+
+    Args:
+        location: a path, "hf://owner/name@revision", or a URL of fsspec's ("s3://bucket/set").
+        complain: see `open_reader`.
+
+    Raises:
+        UserError: if there is no dataset that can be read.
     """
     if not isinstance(location, str | os.PathLike):
         raise UserError(
-            f"a dataset is given as {type(location).__name__}; expected a path, or a URL as text"
+            f"the dataset is of type {type(location).__name__}; expected a path, or a URL as text"
         )
     text = str(location)
     if text.startswith(_HUB):
@@ -56,7 +60,7 @@ def open_location(location: str | Path, complain: Complain = refuse) -> Reader:
     path = path_of(location, "dataset")
     if not path.exists() and _URL.match(text):
         raise UserError(
-            f"no dataset at {text}; a URL is given as text, not as a path, which loses a slash"
+            f"no dataset at {text}; pass a URL as text: a Path drops one of its slashes"
         )
     if not path.exists() and text.count("/") == 1 and not text.startswith((".", "~")):
         raise UserError(f"no dataset at {path}; for one of the Hugging Face Hub type {_HUB}{text}")

@@ -1,5 +1,4 @@
-"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode episodes, join them,
-read frames."""
+"""Videos as LeRobot stores them (AV1, every second frame a key frame): encode, join, decode."""
 
 from __future__ import annotations
 
@@ -22,10 +21,8 @@ from manyparts.core.errors import UserError
 
 
 def encode_video(frames: np.ndarray, fps: float) -> bytes:
-    """uint8 (T, h, w, 3) frames to an mp4 (libsvtav1, yuv420p, g=2, crf=30) in memory. Lossy."""
-    os.environ.setdefault(
-        "SVT_LOG", "1"
-    )  # the encoder writes to stderr unless told to keep to errors
+    """Encode uint8 (T, h, w, 3) as an mp4 in memory (libsvtav1, yuv420p, g=2, crf=30). Lossy."""
+    os.environ.setdefault("SVT_LOG", "1")  # errors only; else the encoder fills stderr
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libsvtav1", rate=_rate(fps), options={"g": "2", "crf": "30"})
@@ -41,32 +38,38 @@ def encode_video(frames: np.ndarray, fps: float) -> bytes:
 
 @contextlib.contextmanager
 def _ordinary_priority() -> Iterator[None]:
-    """Where it may, as root may on Linux, SVT-AV1 puts its threads and the one that opens it before
-    all else on the machine (SCHED_FIFO, 99) and leaves them there; what the process starts later is
-    born so, too, and on two cores a browser that was, let nothing else run. Here all are put back
-    when it is open."""
+    """Undo the real-time priority that SVT-AV1 takes for its threads.
+
+    Where it is allowed to (as root on Linux), the encoder gives its threads and the one that opens
+    it the highest real-time priority (SCHED_FIFO, 99) and leaves them there. Programs that the
+    process starts later inherit it: on two cores, a browser started so let nothing else run.
+    """
     if not hasattr(os, "sched_getscheduler") or os.sched_getscheduler(0) == os.SCHED_FIFO:
         yield
         return
-    own, before = os.sched_getscheduler(0), _threads()
+    policy, before = os.sched_getscheduler(0), _threads()
     try:
         yield
     finally:
-        for thread in {threading.get_native_id()} | (
-            _threads() - before
-        ):  # a user's real-time threads stay so
+        # Only this thread and the new ones: a user's own real-time threads keep their priority.
+        for thread in {threading.get_native_id()} | (_threads() - before):
             with contextlib.suppress(ProcessLookupError):  # it has ended since
                 if os.sched_getscheduler(thread) == os.SCHED_FIFO:
-                    os.sched_setscheduler(thread, own, os.sched_param(0))
+                    os.sched_setscheduler(thread, policy, os.sched_param(0))
 
 
 def _threads() -> set[int]:
-    """Of this process, by the numbers that the system has for them."""
+    """The system's ids of this process's threads."""
     return {int(path.name) for path in Path("/proc/self/task").glob("*")}
 
 
 class VideoWriter:
-    """One mp4 to which encoded episodes are joined without encoding them again."""
+    """One mp4 that encoded episodes are appended to without encoding them again.
+
+    Attributes:
+        frames: frames written so far.
+        bytes: bytes of the episodes written so far.
+    """
 
     def __init__(self, path: Path, fps: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,17 +80,24 @@ class VideoWriter:
         self.bytes = 0
 
     def add(self, video: bytes, length: int) -> tuple[float, float]:
-        """Join an episode of `length` frames. Returns the seconds at which it begins and ends in
-        this file."""
+        """Append an episode.
+
+        Args:
+            video: the episode as `encode_video` returns it.
+            length: its number of frames.
+
+        Returns:
+            The seconds at which it begins and ends in this file.
+        """
         with av.open(io.BytesIO(video), "r") as source:
-            shown = source.streams.video[0]
+            stream = source.streams.video[0]
             if self._stream is None:
-                self._stream = self._container.add_stream_from_template(shown, opaque=True)
-            assert shown.time_base is not None
-            first = round(Fraction(self.frames) / _rate(self._fps) / shown.time_base)
-            for packet in source.demux(shown):
+                self._stream = self._container.add_stream_from_template(stream, opaque=True)
+            assert stream.time_base is not None
+            offset = round(Fraction(self.frames) / _rate(self._fps) / stream.time_base)
+            for packet in source.demux(stream):
                 if packet.pts is not None and packet.dts is not None:
-                    packet.pts, packet.dts = packet.pts + first, packet.dts + first
+                    packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = self._stream
                     self._container.mux(packet)
         begin = self.frames / self._fps
@@ -96,78 +106,96 @@ class VideoWriter:
         return begin, self.frames / self._fps
 
     def close(self) -> None:
+        """Finish the file."""
         self._container.close()
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How a video keeps its pixels. bits: of a channel, the most. colours: channels but for alpha.
-    size: (height, width)."""
+    """How a video stores its pixels."""
 
     name: str
+    """FFmpeg's name of the format, such as "yuv420p"."""
     bits: int
+    """Largest number of bits per channel."""
     colours: int
+    """Number of channels without alpha."""
     size: tuple[int, int]
+    """(height, width)."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """When the frames of a video are shown: int64 (n,) ascending, in units of `base` seconds; and
-    how it keeps them."""
+    """The times of a video's frames, and its pixel format."""
 
     ticks: np.ndarray
+    """int64 (n,), the time of each frame, ascending, in units of `base` seconds."""
     base: float
+    """Seconds per tick."""
     pixels: PixelFormat
+    """How the frames are stored."""
 
     @property
     def seconds(self) -> np.ndarray:
+        """float64 (n,), the time of each frame."""
         return self.ticks * self.base
 
 
 def pixel_format(file: Path | BinaryIO) -> PixelFormat:
-    """Of a video file. Raises UserError naming it if it is torn."""
-    with _reading(file) as (container, stream):
+    """The pixel format of a video file. Raises UserError naming the file if it is torn."""
+    with _opened(file) as (container, stream):
         return _pixels(container, stream)
 
 
 def _pixels(container: InputContainer, stream: av.VideoStream) -> PixelFormat:
-    known = stream.codec_context.format or next(container.decode(stream)).format
-    channels = [channel for channel in known.components if not channel.is_alpha]
+    format = stream.codec_context.format or next(container.decode(stream)).format
+    channels = [channel for channel in format.components if not channel.is_alpha]
     return PixelFormat(
-        name=known.name,
+        name=format.name,
         bits=max(channel.bits for channel in channels),
-        colours=3 if known.has_palette else len(channels),
+        colours=3 if format.has_palette else len(channels),
         size=(stream.codec_context.height, stream.codec_context.width),
     )
 
 
 def read_timeline(path: Path) -> Timeline:
-    """When each frame of a video is shown, without decoding it. Raises UserError naming the file if
-    it is torn."""
-    with _reading(path) as (container, stream):
+    """The times of a video's frames, without decoding them.
+
+    Raises:
+        UserError: naming the file that is torn.
+    """
+    with _opened(path) as (container, stream):
         assert stream.time_base is not None
         pixels = _pixels(container, stream)
-        packets = [
+        times = [
             packet.pts
             for packet in container.demux(stream)
             if packet.pts is not None and not packet.is_discard
         ]
-        return Timeline(
-            np.sort(np.asarray(packets, dtype=np.int64)), float(stream.time_base), pixels
-        )
+        return Timeline(np.sort(np.asarray(times, dtype=np.int64)), float(stream.time_base), pixels)
 
 
 def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:
-    """The frames of a video that are shown at these times of its timeline, ascending: uint8 (n, h,
-    w, 3).
+    """Decode some frames of a video.
 
-    Raises UserError naming the file if it is torn, or a frame cannot be had.
+    Args:
+        path: the video file.
+        ticks: int64 (n,), times of its timeline, ascending.
+
+    Returns:
+        uint8 (n, h, w, 3).
+
+    Raises:
+        UserError: naming the file that is torn, or a frame that cannot be decoded.
     """
-    with _reading(path) as (container, stream):
+    with _opened(path) as (container, stream):
         assert stream.time_base is not None
-        # A frame may need others than those from the key frame on that a search by its time finds.
-        for earlier in (0.0, 2.0, 20.0, float("inf")):
-            start = 0 if earlier == float("inf") else int(ticks[0] - earlier / stream.time_base)
+        # Seeking finds the key frame before a time, but a frame may depend on earlier ones: where
+        # decoding from there fails, begin 2 s earlier, then 20 s, then at the start.
+        for seconds_earlier in (0.0, 2.0, 20.0, float("inf")):
+            start = 0
+            if seconds_earlier != float("inf"):
+                start = int(ticks[0] - seconds_earlier / stream.time_base)
             frames = _decode(container, stream, ticks, max(0, start))
             if len(frames) == len(ticks):
                 return np.stack(frames)
@@ -178,7 +206,7 @@ def read_frames(path: Path, ticks: np.ndarray) -> np.ndarray:
 def _decode(
     container: InputContainer, stream: av.VideoStream, ticks: np.ndarray, start: int
 ) -> list[np.ndarray]:
-    """From a key frame at or before `start` on, until one is missing."""
+    """The frames at `ticks`, from a key frame at or before `start` on, until one is missing."""
     frames: list[np.ndarray] = []
     container.seek(start, stream=stream)
     for frame in container.decode(stream):
@@ -193,7 +221,8 @@ def _decode(
 
 
 @contextlib.contextmanager
-def _reading(path: Path | BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+def _opened(path: Path | BinaryIO) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """A video file and its stream; what goes wrong becomes a UserError that names the file."""
     try:
         with av.open(os.path.abspath(path) if isinstance(path, Path) else path, "r") as container:
             yield container, container.streams.video[0]

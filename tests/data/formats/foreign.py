@@ -171,8 +171,8 @@ def minari_arrow(folder: Path, storage: str, *, jpeg: bool = False) -> Path:
             "infos": pa.StructArray.from_arrays([pa.array(success)], ["success"]),
         }
         arrow_dataset.write_dataset(pa.table(columns), data / str(number), format=storage)
-        told = {"id": number, "seed": 40 + number, "total_steps": LENGTHS[number]}
-        (data / str(number) / "metadata.json").write_text(json.dumps(told))
+        metadata = {"id": number, "seed": 40 + number, "total_steps": LENGTHS[number]}
+        (data / str(number) / "metadata.json").write_text(json.dumps(metadata))
     return folder
 
 

@@ -45,21 +45,21 @@ def mutate(content: bytes, generator: random.Random) -> bytes:
     for _ in range(generator.choice((1, 1, 2, 4, 16))):
         if not data:
             break
-        place = generator.randrange(len(data))
-        size = min(generator.choice((1, 2, 4, 8, 64)), len(data) - place)
+        position = generator.randrange(len(data))
+        size = min(generator.choice((1, 2, 4, 8, 64)), len(data) - position)
         kind = generator.randrange(7)
         if kind == 0:
-            data[place] ^= 1 << generator.randrange(8)
+            data[position] ^= 1 << generator.randrange(8)
         elif kind == 1:
-            data[place : place + size] = generator.randbytes(size)
+            data[position : position + size] = generator.randbytes(size)
         elif kind == 2:
-            del data[place : place + size]
+            del data[position : position + size]
         elif kind == 3:
-            data[place:place] = data[place : place + size]
+            data[position:position] = data[position : position + size]
         elif kind == 4:
-            data[place : place + size] = bytes([generator.choice((0, 255))]) * size
+            data[position : position + size] = bytes([generator.choice((0, 255))]) * size
         elif kind == 5:
-            del data[place:]
+            del data[position:]
         else:
             digits = [index for index, octet in enumerate(data) if 48 <= octet <= 57]
             if digits:

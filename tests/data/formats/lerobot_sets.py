@@ -190,14 +190,14 @@ def write_filmed(
     shown = shown or rows_of(lengths)
     seconds = seconds or [number / FPS for number in range(len(shown))]
     begins = begins or (np.cumsum([0, *lengths[:-1]]) / FPS).tolist()
-    places = dict.fromkeys(
+    positions = dict.fromkeys(
         (f"videos/{CAMERA}/chunk_index", f"videos/{CAMERA}/file_index"), [0] * len(lengths)
     )
     write_v3(
         folder,
         lengths,
         features={CAMERA: feature("video", SIZE, SIZE, 3) | described},
-        episodes={**places, f"videos/{CAMERA}/from_timestamp": begins},
+        episodes={**positions, f"videos/{CAMERA}/from_timestamp": begins},
     )
     film(folder / VIDEO, [picture(*which) for which in shown], seconds, pixels, codec, options)
     return folder

@@ -45,7 +45,7 @@ def write(folder: Path, make: Callable[[int], Arrays]) -> Path:
 def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = (0, 1, 2)) -> None:
     """The state and action of these episodes, and nothing else."""
     assert dataset.num_episodes == len(wanted)
-    for place, number in enumerate(wanted):
-        found = dataset.episode(place)
+    for index, number in enumerate(wanted):
+        found = dataset.episode(index)
         np.testing.assert_allclose(found.state, values(number, 3), rtol=1e-6)
         np.testing.assert_allclose(found.action, values(number, 2) / 1000, rtol=1e-6)

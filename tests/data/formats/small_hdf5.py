@@ -42,7 +42,7 @@ def robomimic(
 
 
 def put(group: Any, name: str, values: Any, **settings: Any) -> None:
-    """An array in place of the one that may be there."""
+    """An array instead of the one that may be there."""
     if name in group:
         del group[name]
     group.create_dataset(name, data=values, **settings)

@@ -19,7 +19,7 @@ ROWS = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0], [9.0, 10.0, 11.0]]
     "kind", [FLOATS, pa.large_list(pa.float32()), THREE, pa.list_(pa.int16())], ids=str
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_rows_of_equal_length_are_a_matrix(kind: pa.DataType, chunked: bool) -> None:
+def test_rows_of_equal_length_form_matrix(kind: pa.DataType, chunked: bool) -> None:
     array = pa.array([[int(each) for each in row] for row in ROWS], kind)
     column = pa.chunked_array([array[:1], array[1:]]) if chunked else array
     assert to_numpy(column).tolist() == ROWS
@@ -27,7 +27,7 @@ def test_rows_of_equal_length_are_a_matrix(kind: pa.DataType, chunked: bool) -> 
     assert to_numpy(column.slice(0, 0)).shape == (0, 0)
 
 
-def test_deeper_lists_are_flattened_and_numbers_are_a_vector() -> None:
+def test_nested_lists_flattened_numbers_form_vector() -> None:
     deep = pa.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], pa.list_(pa.list_(pa.int64())))
     assert to_numpy(deep).tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert to_numpy(pa.array([True, False])).tolist() == [True, False]

@@ -148,8 +148,8 @@ FILES: dict[str, Case] = {
     ),
     "unknown HDF5": (
         lambda p: hdf5(p / "x.h5", a=np.ones(2)),
-        "it has no group data but a",
-        "known are",
+        "it has no group data, but a",
+        "can be read:",
     ),
     "numbered otherwise": (
         lambda p: renamed(p / "x.hdf5", "data/episode_{}"),
@@ -206,33 +206,93 @@ FILES: dict[str, Case] = {
     ),
     "notes": (
         lambda p: put(p / "notes.txt", "hello"),
-        "no dataset that is known",
+        "no known dataset",
         "robomimic HDF5",
     ),
 }
 FOLDERS: dict[str, Case] = {
-    "ALOHA": (lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")), "a.hdf5 is .*ALOHA", "LeRobotDataset"),
-    "HDF5": (lambda p: folder_of(foreign.robomimic, p, ("a.hdf5", "b.hdf5")), "2 HDF5 files", "a.hdf5, or several"),
+    "ALOHA": (
+        lambda p: folder_of(aloha, p, ("a.hdf5", "b.hdf5")),
+        "a.hdf5 is .*ALOHA",
+        "LeRobotDataset",
+    ),
+    "HDF5": (
+        lambda p: folder_of(foreign.robomimic, p, ("a.hdf5", "b.hdf5")),
+        "2 HDF5 files",
+        "a.hdf5, or several",
+    ),
     "zarr": (lambda p: put(p / ".zgroup", "{}").parent, "a zarr store", "convert"),
-    "zarr below": (lambda p: put(p / "replay_buffer.zarr/.zgroup", "{}").parents[1], "replay_buffer.zarr", "convert"),
+    "zarr below": (
+        lambda p: put(p / "replay_buffer.zarr/.zgroup", "{}").parents[1],
+        "replay_buffer.zarr",
+        "convert",
+    ),
     "bag": (lambda p: put(p / "a_0.db3", "").parent, "a ROS recording", "topics"),
-    "bags": (lambda p: put(p / "episode_0/a_0.mcap", "").parents[1], "a folder of 1 bags", "topics"),
+    "bags": (
+        lambda p: put(p / "episode_0/a_0.mcap", "").parents[1],
+        "a folder of 1 bags",
+        "topics",
+    ),
     "RLDS parent": (rlds_parent, "an RLDS dataset's versions", "give"),
     "datasets": (lambda p: rlds_parent(p).parent, "a folder of datasets", "toy/1.0.0"),
-    "npz below": (lambda p: one_npz(made(p / "train") / "ep.npz").parents[1], "a folder of datasets", "set/train"),
-    "actions in parts": (lambda p: parted_npz(made(p) / "ep.npz").parent, "no array named action", "side by side"),
-    "shards in zlib": (lambda p: in_zlib(rlds(p, [episode(0)])), "compressed with ZLIB", "zlib.decompress"),
-    "shards alone": (lambda p: put(p / "a.tfrecord-00000-of-00001", "").parent, "without features.json", "with"),
-    "LeRobot 1": (lambda p: put(p / "meta_data/info.json", "{}").parents[1], "older than 2.0", "convert"),
-    "LeRobot 1.6": (lambda p: old_lerobot(p, "v1.6"), "has codebase_version v1.6", "can be read: v2.0"),
-    "LeRobot 9": (lambda p: old_lerobot(p, "v9.0"), "has codebase_version v9.0", "can be read: v2.0"),
+    "npz below": (
+        lambda p: one_npz(made(p / "train") / "ep.npz").parents[1],
+        "a folder of datasets",
+        "set/train",
+    ),
+    "actions in parts": (
+        lambda p: parted_npz(made(p) / "ep.npz").parent,
+        "no array named action",
+        "concatenate",
+    ),
+    "shards in zlib": (
+        lambda p: in_zlib(rlds(p, [episode(0)])),
+        "compressed with ZLIB",
+        "zlib.decompress",
+    ),
+    "shards alone": (
+        lambda p: put(p / "a.tfrecord-00000-of-00001", "").parent,
+        "without features.json",
+        "with",
+    ),
+    "LeRobot 1": (
+        lambda p: put(p / "meta_data/info.json", "{}").parents[1],
+        "older than 2.0",
+        "convert",
+    ),
+    "LeRobot 1.6": (
+        lambda p: old_lerobot(p, "v1.6"),
+        "has codebase_version v1.6",
+        "can be read: v2.0",
+    ),
+    "LeRobot 9": (
+        lambda p: old_lerobot(p, "v9.0"),
+        "has codebase_version v9.0",
+        "can be read: v2.0",
+    ),
     "Lance": (in_lance, "in Lance storage", "parquet storage"),
-    "lance tables": (lambda p: put(p / "frames.lance/_versions/1", "").parents[2], "Lance storage", "parquet storage"),
-    "pickles": (lambda p: put(p / "a.pkl", "").parent, "a folder of pickles", "one file per episode"),
+    "lance tables": (
+        lambda p: put(p / "frames.lance/_versions/1", "").parents[2],
+        "Lance storage",
+        "parquet storage",
+    ),
+    "pickles": (
+        lambda p: put(p / "a.pkl", "").parent,
+        "a folder of pickles",
+        "one file per episode",
+    ),
     "archives": (lambda p: put(p / "a.tar", "").parent, "a folder of archives", "unpack them"),
-    "tables": (lambda p: put(p / "a.parquet", "").parent, "tables without meta/info.json", "in which meta lies"),
-    "nothing": (lambda p: put(p / "x.txt", "").parent, "meta/info.json is missing", "known are .*robomimic HDF5"),
-}  # fmt: skip
+    "tables": (
+        lambda p: put(p / "a.parquet", "").parent,
+        "tables without meta/info.json",
+        "in which meta lies",
+    ),
+    "nothing": (
+        lambda p: put(p / "x.txt", "").parent,
+        "meta/info.json is missing",
+        "can be read: .*robomimic HDF5",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", [*FILES, *FOLDERS])

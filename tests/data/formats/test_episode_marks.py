@@ -11,7 +11,7 @@ from data.formats.npz_sets import LENGTHS, Arrays, episode, require_right, write
 
 from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.episode_marks import marked
+from manyparts.data.formats.episode_marks import marked_episodes
 from manyparts.data.tools.check import check
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
@@ -42,13 +42,13 @@ def ogbench(rows: tuple[int, ...], kind: str) -> Arrays:
 @pytest.mark.parametrize(
     "kind", ["terminals", "compact", "first steps", "time limits", "ends", "lengths", "numbers"]
 )
-def test_many_episodes_in_a_file_are_refused(kind: str, tmp_path: Path) -> None:
+def test_many_episodes_per_file_are_refused(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     np.savez(folder / "cube.npz", **ogbench((7, 6, 5), kind))
     np.savez(folder / "cube-val.npz", **ogbench((4, 3), kind))
-    for place in (folder, folder / "cube.npz"):
-        (finding,) = check(place)
+    for path in (folder, folder / "cube.npz"):
+        (finding,) = check(path)
         assert "cube.npz holds many episodes in one file" in finding.what and finding.what.endswith(
             "marks 3"
         )
@@ -86,7 +86,7 @@ MARKS: dict[str, np.ndarray] = {
 
 
 @pytest.mark.parametrize("name", MARKS)
-def test_marks_of_many_episodes_have_many_names(name: str, tmp_path: Path) -> None:
+def test_episode_marks_have_many_names(name: str, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for number in range(2):
         np.savez(
@@ -119,20 +119,23 @@ NO_MARKS: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
 
 
 @pytest.mark.parametrize("case", NO_MARKS)
-def test_one_episode_is_not_taken_for_many(case: str, tmp_path: Path) -> None:
+def test_one_episode_is_not_divided(case: str, tmp_path: Path) -> None:
     name, make = NO_MARKS[case]
     folder = write(tmp_path / "set", lambda n: episode(n, **{name: make(LENGTHS[n])}))
     assert EpisodeDataset.open(folder).num_episodes == 3
 
 
-def test_flags_that_are_held_and_fall_back_end_nothing() -> None:
+def test_held_flags_end_no_episode() -> None:
     """A success that was lost for two rows, and a sensor that was blind for as long; but an end may
     be of two rows."""
     held = np.isin(np.arange(20), (4, 5, 6, 7, 10, 11, 12))
-    assert marked({"done": held, "valid": ~held}, 20) is None
-    assert marked({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == ("terminals", 2)
+    assert marked_episodes({"done": held, "valid": ~held}, 20) is None
+    assert marked_episodes({"terminals": np.isin(np.arange(20), (8, 9, 18, 19))}, 20) == (
+        "terminals",
+        2,
+    )
 
 
-def test_flags_up_to_the_end_are_one_episode(tmp_path: Path) -> None:
+def test_flags_until_end_are_one_episode(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", lambda n: episode(n, done=np.arange(LENGTHS[n]) > 1))
     require_right(EpisodeDataset.open(folder))

@@ -17,8 +17,8 @@ from manyparts.core.errors import UserError
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.formats import hdf5_probe
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.hdf5_probe import probe
+from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
 from manyparts.data.tools.check import check
 
 pytestmark = pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
@@ -31,7 +31,7 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("target", ["/data/demo_1", "demo_1", "./demo_1", "/data/hop"])
-def test_soft_links_inside_the_file_are_followed(target: str, tmp_path: Path) -> None:
+def test_soft_links_inside_file_are_followed(target: str, tmp_path: Path) -> None:
     path = robomimic(tmp_path / "set.hdf5")
     with h5py.File(path, "a") as file:
         file["data/demo_3"] = h5py.SoftLink(target)
@@ -56,10 +56,10 @@ LINKS: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "nothing": (
         lambda _: h5py.SoftLink("/data/demo_9"),
-        "demo_1/obs is a link to /data/demo_9, which is not there",
+        "demo_1/obs is a link to /data/demo_9, which is missing",
     ),
     "circle": (lambda _: h5py.SoftLink("/data/demo_1/obs"), "is a link that leads in a circle"),
-    "above": (lambda _: h5py.SoftLink("/data"), "lies too deep|has no|more than"),
+    "above": (lambda _: h5py.SoftLink("/data"), "nested too deep|has no|more than"),
 }
 
 
@@ -92,7 +92,7 @@ def test_groups_that_hold_each_other_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"two\nlines"])
-def test_names_that_cannot_be_printed_are_refused(name: bytes, tmp_path: Path) -> None:
+def test_unprintable_names_are_refused(name: bytes, tmp_path: Path) -> None:
     path = robomimic(
         tmp_path / "set.hdf5",
         lambda number, demo: number and demo["obs"].create_dataset(name, data=[1.0]),
@@ -113,7 +113,7 @@ def put_outside(file: Any, name: str, rows: int, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["external", "virtual"])
-def test_arrays_in_other_files_are_not_read(how: str, tmp_path: Path) -> None:
+def test_arrays_in_other_files_are_refused(how: str, tmp_path: Path) -> None:
     path = robomimic(
         tmp_path / "a.hdf5", lambda _, demo: put_outside(demo, "obs/out", len(demo["actions"]), how)
     )
@@ -159,20 +159,20 @@ KINDS = {
 def test_known_layouts_get_the_right_word(kind: str, tmp_path: Path) -> None:
     names, advice = KINDS[kind]
     path = _write(tmp_path / "episode_0.hdf5", *names)
-    found = foreign_hdf5(open_hdf5(path))
+    found = unsupported_hdf5(open_hdf5(path))
     assert found is not None and kind in found.what
     with pytest.raises(UserError, match=advice):
         EpisodeDataset.open(path)
 
 
 def test_an_unknown_layout_has_no_kind(tmp_path: Path) -> None:
-    assert foreign_hdf5(open_hdf5(_write(tmp_path / "x.hdf5", "a", "b/c"))) is None
+    assert unsupported_hdf5(open_hdf5(_write(tmp_path / "x.hdf5", "a", "b/c"))) is None
 
 
 # The process that walks a file first
 
 
-def test_what_cannot_be_walked_costs_one_demonstration(tmp_path: Path) -> None:
+def test_unreadable_node_costs_one_demonstration(tmp_path: Path) -> None:
     """A torn array of variable length, which the walk reads: the others are still there."""
     content = np.frombuffer(
         encoded(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)) * 6, np.uint8
@@ -194,13 +194,13 @@ def test_what_cannot_be_walked_costs_one_demonstration(tmp_path: Path) -> None:
 
 
 STUCK = {
-    "hang": ("time.sleep(60)", "came no further"),
+    "hang": ("time.sleep(60)", "made no progress"),
     "crash": ("os.kill(os.getpid(), 11)", "ended with signal 11"),
 }
 
 
 @pytest.mark.parametrize("how", STUCK)
-def test_a_walk_that_hangs_or_crashes_is_ended(
+def test_hanging_or_crashing_probe_is_ended(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     does, why = STUCK[how]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyparts.data.formats.kinds import gives_away, no_camera
+from manyparts.data.formats.kinds import leak_by_name, why_no_camera
 
 BESIDE = ("obs", "observations", "hand/state", "image")
 FOLLOWS = (
@@ -65,27 +65,27 @@ STATE = (
 
 @pytest.mark.parametrize("name", FOLLOWS)
 def test_what_follows_gives_the_step_away(name: str) -> None:
-    assert "of the step that follows" in gives_away(name, (*BESIDE, name))
+    assert "of the step that follows" in leak_by_name(name, (*BESIDE, name))
 
 
 @pytest.mark.parametrize("name", ACTS)
 def test_actions_give_the_step_away(name: str) -> None:
-    assert "an action" in gives_away(name, (*BESIDE, name))
+    assert "an action" in leak_by_name(name, (*BESIDE, name))
 
 
 @pytest.mark.parametrize("name", STATE)
-def test_what_is_known_before_the_step_does_not(name: str) -> None:
+def test_names_known_before_step_are_allowed(name: str) -> None:
     assert (
-        gives_away(
+        leak_by_name(
             name, (*BESIDE, "obs", name) if name != "hand/obs2" else ("hand/obs1", "hand/obs2")
         )
         == ""
     )
 
 
-def test_bodies_that_are_counted_are_not_what_follows() -> None:
+def test_counted_bodies_are_not_next_step() -> None:
     many = ("obs", "obs1", "obs2", "obs3")
-    assert {gives_away(name, many) for name in many} == {""}
+    assert {leak_by_name(name, many) for name in many} == {""}
 
 
 DISTANCES = (
@@ -116,11 +116,11 @@ GREY = (
 
 
 @pytest.mark.parametrize("name", DISTANCES + CLASSES)
-def test_one_number_a_pixel_is_no_camera_where_its_name_says_so(name: str) -> None:
+def test_single_channel_may_be_no_camera(name: str) -> None:
     wanted = "depth" if name in DISTANCES else "numbers of classes or objects"
-    assert no_camera(name, 1) == f"{wanted}, by its name" and no_camera(name, 3) == ""
+    assert why_no_camera(name, 1) == f"{wanted}, by its name" and why_no_camera(name, 3) == ""
 
 
 @pytest.mark.parametrize("name", GREY)
 def test_grey_pictures_are_of_a_camera(name: str) -> None:
-    assert no_camera(name, 1) == ""
+    assert why_no_camera(name, 1) == ""

@@ -70,7 +70,7 @@ EXTRA: dict[str, tuple[dict[str, Any], Callable[[int, int], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", EXTRA)
-def test_a_feature_nobody_needs_is_left_out(name: str, tmp_path: Path) -> None:
+def test_unneeded_feature_is_left_out(name: str, tmp_path: Path) -> None:
     described, cell, why = EXTRA[name]
     folder = write_v3(tmp_path / "set", features={name: described}, columns={name: cell})
     with pytest.warns(DatasetWarning, match=f"left out {name}"):
@@ -81,13 +81,13 @@ def test_a_feature_nobody_needs_is_left_out(name: str, tmp_path: Path) -> None:
     assert repair(folder, tmp_path / "copy") == [] and check(tmp_path / "copy") == []
 
 
-def test_a_feature_that_is_no_object_is_left_out(tmp_path: Path) -> None:
+def test_malformed_feature_is_left_out(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", features={"comment": "none"})
     with pytest.warns(DatasetWarning, match="left out comment"):
         assert_own_rows(EpisodeDataset.open(folder), range(3))
 
 
-def test_columns_that_no_feature_describes_are_named(tmp_path: Path) -> None:
+def test_undeclared_columns_are_named(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", columns={"__index_level_0__": lambda _, row: row})
     change_table(folder / EPISODES, lambda columns: {**columns, "subtask_names": [["reach"]] * 3})
     with pytest.warns(DatasetWarning, match="left out"):
@@ -98,7 +98,7 @@ def test_columns_that_no_feature_describes_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["next.reward", "next.success", "observation.images.top"])
-def test_a_feature_that_no_file_holds_is_left_out(name: str, tmp_path: Path) -> None:
+def test_feature_missing_in_files_left_out(name: str, tmp_path: Path) -> None:
     described = feature("image", 12, 12, 3) if "images" in name else feature("float32", 1)
     folder = write_v3(tmp_path / "set", features={name: described})
     with pytest.warns(DatasetWarning, match=f"left out {name} .not in all data files"):
@@ -108,7 +108,7 @@ def test_a_feature_that_no_file_holds_is_left_out(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["action", "observation.state"])
-def test_a_missing_column_that_is_needed_is_an_error(name: str, tmp_path: Path) -> None:
+def test_missing_required_column_is_an_error(name: str, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     change_table(
         folder / DATA.format(0),
@@ -121,9 +121,7 @@ def test_a_missing_column_that_is_needed_is_an_error(name: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("cell", "words"), [(lambda *_: "a", "no numbers"), (lambda _, t: [0.5] * (t + 1), "equally")]
 )
-def test_actions_that_are_no_rows_of_numbers_are_refused(
-    cell: Any, words: str, tmp_path: Path
-) -> None:
+def test_non_numeric_actions_are_refused(cell: Any, words: str, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", action="other", features={"action": feature("float32", 2)})
     change_table(
         folder / DATA.format(0),
@@ -139,7 +137,7 @@ def test_actions_that_are_no_rows_of_numbers_are_refused(
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_other_observations_stand_for_a_missing_state(stored: bool, tmp_path: Path) -> None:
+def test_other_observations_replace_missing_state(stored: bool, tmp_path: Path) -> None:
     more = {"observation.b": feature("float32", 2), "observation.a": feature("float64", 1)}
     cells = {"observation.b": lambda e, t: [e + 0.5, t], "observation.a": lambda e, t: 10.0 * e + t}
     folder = write_v3(tmp_path / "set", state="observation.c", features=more, columns=cells)
@@ -162,7 +160,7 @@ def test_other_observations_stand_for_a_missing_state(stored: bool, tmp_path: Pa
     assert EpisodeDataset.open(tmp_path / "copy").spec.state_names == dataset.spec.state_names
 
 
-def test_state_and_actions_under_short_names_are_read(tmp_path: Path) -> None:
+def test_short_names_of_state_and_action(tmp_path: Path) -> None:
     """As physical-intelligence/libero has them."""
     folder = write_v3(tmp_path / "set", state="state", action="actions")
     with pytest.warns(DatasetWarning, match="the state is state"):
@@ -174,7 +172,7 @@ def test_state_and_actions_under_short_names_are_read(tmp_path: Path) -> None:
     )
 
 
-def test_several_tasks_in_an_episode_are_said(tmp_path: Path) -> None:
+def test_several_tasks_per_episode_are_noted(tmp_path: Path) -> None:
     tasks = ("pick", "place")
     folder = write_v3(
         tmp_path / "set",
@@ -193,7 +191,7 @@ def test_several_tasks_in_an_episode_are_said(tmp_path: Path) -> None:
     assert finding.severity == "warning" and "several tasks" in finding.what
 
 
-def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
+def test_task_missing_in_metadata_is_error(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", tasks=("pick", "place"))
     change_table(folder / DATA.format(0), lambda columns: {**columns, "task_index": [0] * 14 + [1]})
     error, notes = check(folder)
@@ -204,11 +202,10 @@ def test_a_task_that_metadata_does_not_list_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [(1, "another task than meta/episodes lists"), (7, "meta/tasks lacks")]
+    ("rows", "words"),
+    [(1, "another task in their rows than meta/episodes lists"), (7, "meta/tasks lacks")],
 )
-def test_rows_with_another_task_than_metadata_are_told(
-    rows: int, words: str, tmp_path: Path
-) -> None:
+def test_rows_with_other_task_are_noted(rows: int, words: str, tmp_path: Path) -> None:
     folder = write_v3(
         tmp_path / "set", tasks=("pick", "place"), episodes={"tasks": pa.array([["pick"]] * 3)}
     )
@@ -227,7 +224,7 @@ def test_rows_with_another_task_than_metadata_are_told(
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("listed", ["pick", ["pick"], [], None, ["unheard of"]])
-def test_tasks_are_read_as_text_list_or_by_rows(listed: Any, tmp_path: Path) -> None:
+def test_tasks_from_text_list_or_rows(listed: Any, tmp_path: Path) -> None:
     kind = pa.string() if isinstance(listed, str) else pa.list_(pa.string())
     folder = write_v3(
         tmp_path / "set", tasks=("place", "pick"), episodes={"tasks": pa.array([listed] * 3, kind)}
@@ -238,7 +235,7 @@ def test_tasks_are_read_as_text_list_or_by_rows(listed: Any, tmp_path: Path) -> 
     assert check(folder) == []
 
 
-def test_an_episode_without_a_known_task_is_left_out(tmp_path: Path) -> None:
+def test_episode_without_known_task_left_out(tmp_path: Path) -> None:
     folder = write_v3(
         tmp_path / "set",
         episodes={"tasks": [["pick up the cube"], ["unheard of"], ["pick up the cube"]]},
@@ -249,7 +246,7 @@ def test_an_episode_without_a_known_task_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", ["task", "__index_level_0__", None])
-def test_task_texts_are_found_among_other_columns(index: str | None, tmp_path: Path) -> None:
+def test_task_texts_among_other_columns(index: str | None, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     name = index or "instruction"
     table = pa.table(
@@ -308,7 +305,7 @@ def test_statistics_that_lack_rows_are_computed(
     assert [finding.check for finding in check(tmp_path / "set")] == ["notes"]
 
 
-def test_nested_names_and_numbers_as_text_are_read(tmp_path: Path) -> None:
+def test_nested_names_and_textual_numbers(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set")
     features = json.loads((folder / INFO).read_text())["features"]
     features["observation.state"]["names"] = [["a", "b", "c"]]
@@ -331,7 +328,7 @@ def test_nested_names_and_numbers_as_text_are_read(tmp_path: Path) -> None:
             EpisodeDataset.open(folder)
 
 
-def test_counters_that_lerobots_tools_leave_stale_are_no_error(tmp_path: Path) -> None:
+def test_stale_counter_statistics_are_no_error(tmp_path: Path) -> None:
     """Its delete_episodes keeps the statistics of the old numbers, and skips numbers of files."""
     folder = write_v3(tmp_path / "set", files=[0, 2, 2])
     stats = json.loads((folder / "meta/stats.json").read_text())
@@ -347,7 +344,7 @@ def test_counters_that_lerobots_tools_leave_stale_are_no_error(tmp_path: Path) -
     assert check(folder) == []
 
 
-def test_indices_in_lists_of_one_are_read(tmp_path: Path) -> None:
+def test_indices_in_lists_of_one(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     indices = ("episode_index", "frame_index", "task_index", "timestamp")
     change_table(
@@ -375,7 +372,7 @@ def test_files_where_metadata_leads_are_content(tmp_path: Path) -> None:
     assert len(set(prints)) == 2
 
 
-def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
+def test_joined_splits_are_noted(tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set", info={"splits": {"train": "0:2", "val": "2:3"}})
     with pytest.warns(
         DatasetWarning, match=r"the splits train \(0:2\), val \(2:3\) are read as one dataset"
@@ -395,7 +392,7 @@ def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
         ("observation.images.seg", 3, ""),
     ],
 )
-def test_pictures_are_cameras_unless_their_name_says_no(
+def test_images_are_cameras_unless_named_otherwise(
     name: str, channels: int, why: str, tmp_path: Path
 ) -> None:
     features = {name: feature("image", 12, 12, channels), "next.success": feature("bool", 1)}
@@ -415,7 +412,7 @@ def test_pictures_are_cameras_unless_their_name_says_no(
     assert_own_rows(dataset, range(3))
 
 
-def test_what_gives_the_step_away_is_no_state(tmp_path: Path) -> None:
+def test_leaking_features_are_no_state(tmp_path: Path) -> None:
     more = {
         "observation.action": feature("float32", 2),
         "observation.next_qpos": feature("float32", 3),

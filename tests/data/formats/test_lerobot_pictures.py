@@ -115,11 +115,11 @@ def test_frames_at_other_times_are_refused(case: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"file-000.mp4: episode 2: .*{words}"):
         dataset.frames(2, "top")
     assert {finding.check for finding in check(dataset.path) if finding.severity == "error"} == {
-        "pictures"
+        "images"
     }
 
 
-def test_episodes_that_share_frames_are_left_out(tmp_path: Path) -> None:
+def test_episodes_sharing_frames_are_left_out(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set", begins=[0, 0.3, 1.1])
     with pytest.warns(DatasetWarning, match="its frames of top are those of another episode too"):
         dataset = EpisodeDataset.open(folder)
@@ -127,7 +127,7 @@ def test_episodes_that_share_frames_are_left_out(tmp_path: Path) -> None:
     assert repair(folder, tmp_path / "copy") == ["0", "1"]
 
 
-def test_times_of_rows_tell_frames_before_the_first(tmp_path: Path) -> None:
+def test_row_times_skip_frames_before_first(tmp_path: Path) -> None:
     """Two frames more than rows, in front: the rows' timestamps begin at 0.2 s."""
     shown = [(2, 4), (2, 4), *ROWS[:6]]
     folder = write_filmed(tmp_path / "set", (6,), shown=shown, seconds=TICKS[:8])
@@ -138,7 +138,7 @@ def test_times_of_rows_tell_frames_before_the_first(tmp_path: Path) -> None:
     assert_own_rows(EpisodeDataset.open(folder), [0], (6,))
 
 
-def test_old_files_that_were_renumbered_beside_their_films_are_left_out(tmp_path: Path) -> None:
+def test_renumbered_v2_files_are_left_out(tmp_path: Path) -> None:
     """Version 2.1: an episode was deleted, files and films renumbered, but not the rows."""
     folder = write_v21(tmp_path / "set", (5, 5, 5))
     info = json.loads((folder / INFO).read_text())
@@ -164,7 +164,7 @@ def test_old_files_that_were_renumbered_beside_their_films_are_left_out(tmp_path
     assert repair(folder, tmp_path / "copy") == ["0", "1"]
 
 
-def test_an_episode_without_its_video_is_left_out(tmp_path: Path) -> None:
+def test_episode_without_video_is_left_out(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set")
     file = f"videos/{CAMERA}/file_index"
     change_table(
@@ -179,13 +179,13 @@ def test_an_episode_without_its_video_is_left_out(tmp_path: Path) -> None:
         EpisodeDataset.open(folder)
 
 
-def test_ten_bits_of_colour_are_read_as_eight(tmp_path: Path) -> None:
+def test_ten_bit_colour_becomes_eight_bit(tmp_path: Path) -> None:
     folder = write_filmed(tmp_path / "set", pixels="yuv420p10le", codec="libx265")
     with pytest.warns(DatasetWarning, match="its 10 bits are read as 8"):
         assert_own_rows(EpisodeDataset.open(folder), range(3))
 
 
-def test_another_kind_of_video_among_them_is_refused_when_read(tmp_path: Path) -> None:
+def test_mixed_pixel_formats_refused_when_read(tmp_path: Path) -> None:
     """Depth as 10-bit "colour" in the second file of a set that was merged."""
     second = VIDEO.replace("file-000", "file-001")
     folder = write_filmed(tmp_path / "set", (6, 5), shown=ROWS[:6], begins=[0, 0])
@@ -294,7 +294,7 @@ def test_stored_depth_is_no_camera(case: str, tmp_path: Path) -> None:
     assert dataset.spec.cameras == {} and check(folder) == []
 
 
-def test_what_a_torn_picture_hides_is_looked_for_in_other_episodes(tmp_path: Path) -> None:
+def test_torn_first_image_uses_next_episode(tmp_path: Path) -> None:
     deep, torn = (
         {"bytes": content, "path": None} for content in (DEPTH_PICTURES["16-bit PNG"], b"torn")
     )
@@ -303,13 +303,13 @@ def test_what_a_torn_picture_hides_is_looked_for_in_other_episodes(tmp_path: Pat
         assert EpisodeDataset.open(folder).spec.cameras == {}
 
 
-def test_eight_bits_with_the_flag_are_depth(tmp_path: Path) -> None:
+def test_eight_bits_with_flag_are_depth(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "set", stored, info={"is_depth_map": True})
     with pytest.warns(DatasetWarning, match="a depth map"):
         assert EpisodeDataset.open(folder).spec.cameras == {}
 
 
-def test_depth_among_pictures_is_refused_when_read(tmp_path: Path) -> None:
+def test_depth_among_images_refused_when_read(tmp_path: Path) -> None:
     deep = {"bytes": DEPTH_PICTURES["16-bit PNG"], "path": None}
     folder = write_pictures(
         tmp_path / "set", lambda *which: deep if which == (1, 2) else stored(*which)
@@ -334,9 +334,7 @@ def test_ordinary_pictures_stay_cameras(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [[None, None, 3], [0, 0, 3]])
-def test_shapes_that_are_not_set_are_those_of_the_pictures(
-    shape: list[int | None], tmp_path: Path
-) -> None:
+def test_unset_shapes_come_from_images(shape: list[int | None], tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", stored, shape=shape))
     assert dataset.spec.cameras == {"top": (12, 12)}
     assert_own_rows(dataset, range(3))
@@ -345,15 +343,13 @@ def test_shapes_that_are_not_set_are_those_of_the_pictures(
     )
     with pytest.warns(
         DatasetWarning,
-        match=rf"{CAMERA} \(its shape is not set, and its first picture cannot be opened",
+        match=rf"{CAMERA} \(its shape is not set, and its first image cannot be opened",
     ):
         assert EpisodeDataset.open(torn).spec.cameras == {}
 
 
 @pytest.mark.parametrize("cell", [lambda name: {"bytes": None, "path": name}, lambda name: name])
-def test_pictures_in_files_of_their_own_are_content(
-    cell: Callable[[str], Any], tmp_path: Path
-) -> None:
+def test_image_files_count_as_content(cell: Callable[[str], Any], tmp_path: Path) -> None:
     """The frames of the first set do not come out of the cache for the second."""
     sets = []
     for name, brighter in (("one", 0), ("other", 9)):
@@ -372,7 +368,7 @@ def test_pictures_in_files_of_their_own_are_content(
     np.testing.assert_array_equal(other, one + 9)
 
 
-def test_pictures_of_one_bit_are_black_and_white(tmp_path: Path) -> None:
+def test_one_bit_images_are_black_white(tmp_path: Path) -> None:
     half = np.repeat(np.uint8([[0, 255]]), 12, axis=0).repeat(6, axis=1)
     cell = {"bytes": encoded(half, mode="1"), "path": None}
     dataset = EpisodeDataset.open(write_pictures(tmp_path / "set", lambda *_: cell))
@@ -393,7 +389,7 @@ AXES: Mapping[str, tuple[list[int], list[str] | None]] = {
 
 
 @pytest.mark.parametrize("case", AXES)
-def test_sizes_are_read_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
+def test_sizes_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
     shape, names = AXES[case]
     content = encoded(np.zeros((12, 20, 3), np.uint8))
     folder = write_pictures(
@@ -408,7 +404,7 @@ def test_sizes_are_read_by_axes_of_any_name(case: str, tmp_path: Path) -> None:
     )
 
 
-def test_two_cameras_of_one_short_name_are_both_there(tmp_path: Path) -> None:
+def test_cameras_with_equal_short_names(tmp_path: Path) -> None:
     other = "observation.top"
     described = dict.fromkeys((CAMERA, other), feature("image", 12, 12, 3))
     folder = write_v3(
@@ -420,10 +416,12 @@ def test_two_cameras_of_one_short_name_are_both_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("info", [{"video_path": None}, {}])
-def test_a_video_that_nothing_places_is_left_out(info: dict[str, Any], tmp_path: Path) -> None:
+def test_video_without_file_index_left_out(info: dict[str, Any], tmp_path: Path) -> None:
     described = {CAMERA: feature("video", SIZE, SIZE, 3)}
     folder = write_v3(tmp_path / "set", features=described, info=info)
-    with pytest.warns(DatasetWarning, match=f"left out {CAMERA} .meta/ does not say where"):
+    with pytest.warns(
+        DatasetWarning, match=f"left out {CAMERA} .meta/ does not say in which files"
+    ):
         assert_own_rows(EpisodeDataset.open(folder), range(3))
 
 
@@ -438,7 +436,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path: Path) -> None:
         EpisodeDataset.open(folder).frames(1, "top")
 
 
-def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
+def test_images_in_separate_files_are_read(tmp_path: Path) -> None:
     folder = write_pictures(
         tmp_path / "set", lambda *which: {"bytes": None, "path": "images/{}-{}.png".format(*which)}
     )
@@ -449,7 +447,7 @@ def test_pictures_in_files_beside_the_rows_are_read(tmp_path: Path) -> None:
     assert pq.read_schema(folder / DATA.format(0)).names[-1] == CAMERA
 
 
-def test_pictures_are_turned_as_their_orientation_says(tmp_path: Path) -> None:
+def test_images_follow_their_exif_orientation(tmp_path: Path) -> None:
     """EXIF's 6: the first column of what is shown is the last row of what is stored."""
     pixels = np.zeros((12, 20, 3), np.uint8)
     pixels[-1] = 200
@@ -465,7 +463,7 @@ def test_pictures_are_turned_as_their_orientation_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", ["filmed", "stored"])
-def test_depth_by_a_url_is_no_camera(depth: str, tmp_path: Path) -> None:
+def test_depth_by_url_is_no_camera(depth: str, tmp_path: Path) -> None:
     if depth == "filmed":
         folder = write_filmed(tmp_path / "set", pixels="gray12le", codec="libx265")
     else:
@@ -486,7 +484,7 @@ def test_folders_of_any_name_are_read(
     assert check(name) == []
 
 
-def test_an_odd_first_episode_does_not_decide_for_the_others(tmp_path: Path) -> None:
+def test_odd_first_episode_does_not_decide(tmp_path: Path) -> None:
     def cell(episode: int, row: int) -> dict[str, object]:
         return {"bytes": encoded(picture(episode, row, 20 if episode == 0 else 12)), "path": None}
 
@@ -500,7 +498,7 @@ def test_an_odd_first_episode_does_not_decide_for_the_others(tmp_path: Path) -> 
     assert repair(dataset.path, tmp_path / "copy") == ["0"]
 
 
-def test_old_files_may_be_named_in_any_way(tmp_path: Path) -> None:
+def test_v2_files_may_have_any_name(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set", (5, 5))
     path = "data/chunk-{episode_chunk:03d}/{episode_index:06d}_rows.parquet"
     info = json.loads((folder / INFO).read_text())

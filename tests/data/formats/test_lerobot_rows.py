@@ -48,16 +48,18 @@ def keep_rows(path: Path, wanted: Callable[[int], Any], name: str = "episode_ind
     """Keep the rows of which `wanted` says so, by one column."""
 
     def cut(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        chosen = [place for place, value in enumerate(columns[name]) if wanted(value)]
-        return {key: [values[place] for place in chosen] for key, values in columns.items()}
+        chosen = [position for position, value in enumerate(columns[name]) if wanted(value)]
+        return {key: [values[position] for position in chosen] for key, values in columns.items()}
 
     change_table(path, cut)
 
 
 def order_rows(path: Path, order: Callable[[int], Any]) -> None:
     def put(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        places = np.asarray(order(len(columns["index"])))
-        return {key: [values[place] for place in places] for key, values in columns.items()}
+        positions = np.asarray(order(len(columns["index"])))
+        return {
+            key: [values[position] for position in positions] for key, values in columns.items()
+        }
 
     change_table(path, put)
 
@@ -162,8 +164,8 @@ class Contradiction:
     words: str
 
 
-def put(place: int, value: Any) -> Callable[[list[Any]], Any]:
-    return lambda values: values.__setitem__(place, value)
+def put(position: int, value: Any) -> Callable[[list[Any]], Any]:
+    return lambda values: values.__setitem__(position, value)
 
 
 CONTRADICTIONS = {
@@ -177,7 +179,7 @@ CONTRADICTIONS = {
         [1],
         "has 4 rows; .* counts 5",
     ),
-    "a row in place of another": Contradiction(
+    "a row instead of another": Contradiction(
         lambda folder: order_rows(folder / FIRST, lambda n: [0, 0, *range(2, n)]),
         [0],
         "not 0 to 5, each once",
@@ -224,7 +226,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
 @pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_an_episode_that_contradicts_is_left_out(case: str, tmp_path: Path) -> None:
+def test_contradictory_episode_is_left_out(case: str, tmp_path: Path) -> None:
     contradiction, folder = CONTRADICTIONS[case], write_v3(tmp_path / "set")
     contradiction.damage(folder)
     listed = pq.read_table(folder / EPISODES)["length"].to_pylist()
@@ -255,7 +257,7 @@ def test_an_episode_that_contradicts_is_left_out(case: str, tmp_path: Path) -> N
 
 
 @pytest.mark.filterwarnings("ignore::manyparts.core.errors.DatasetWarning")
-def test_a_recording_resumed_past_a_gap_keeps_its_numbers(tmp_path: Path) -> None:
+def test_recording_with_gap_keeps_numbers(tmp_path: Path) -> None:
     lengths, there = (6, 5, 4, 6, 5, 4), [0, 1, 4, 5]
     folder = write_v3(tmp_path / "set", lengths)
     for path in (FIRST, EPISODES):
@@ -276,7 +278,7 @@ def test_a_recording_resumed_past_a_gap_keeps_its_numbers(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kept", [(0, 2), (1, 2), (2,)])
-def test_an_old_folder_with_deleted_episodes_is_read(kept: tuple[int, ...], tmp_path: Path) -> None:
+def test_v2_folder_with_deleted_episodes(kept: tuple[int, ...], tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set", kept=kept)
     with pytest.warns(DatasetWarning, match="missing episode numbers"):
         dataset = EpisodeDataset.open(folder)
@@ -287,7 +289,7 @@ def test_an_old_folder_with_deleted_episodes_is_read(kept: tuple[int, ...], tmp_
     assert check(tmp_path / "copy") == []
 
 
-def test_one_torn_file_of_an_old_folder_costs_one_episode(tmp_path: Path) -> None:
+def test_torn_v2_file_costs_one_episode(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set")
     (folder / OLD.format(1)).write_bytes(b"PAR1" + bytes(300))
     with pytest.raises(
@@ -298,7 +300,7 @@ def test_one_torn_file_of_an_old_folder_costs_one_episode(tmp_path: Path) -> Non
     assert EpisodeDataset.open(tmp_path / "copy").num_episodes == 2
 
 
-def test_rows_without_counters_have_to_be_as_many(tmp_path: Path) -> None:
+def test_rows_without_indices_must_match_count(tmp_path: Path) -> None:
     rows_without_counters(tmp_path / "set")
     pq.write_table(pq.read_table(tmp_path / "set" / FIRST).slice(1), tmp_path / "set" / FIRST)
     with pytest.raises(UserError, match=r"file-000.parquet has 10 rows; meta/episodes counts 11"):
@@ -306,7 +308,7 @@ def test_rows_without_counters_have_to_be_as_many(tmp_path: Path) -> None:
     assert repair(tmp_path / "set", tmp_path / "copy") == ["0", "1"]
 
 
-def test_rows_repeated_in_one_file_are_refused_when_read(tmp_path: Path) -> None:
+def test_repeated_rows_refused_when_read(tmp_path: Path) -> None:
     """Where statistics of a file's row group show nothing."""
     folder = write_v21(tmp_path / "set")
     order_rows(folder / OLD.format(0), lambda count: [0, 1, 1, 3, 4, 5])
@@ -319,7 +321,7 @@ def test_rows_repeated_in_one_file_are_refused_when_read(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("value", [0.5, float("nan"), None, "x"])
-def test_a_number_that_is_none_is_refused_by_its_column(value: Any, tmp_path: Path) -> None:
+def test_invalid_integer_names_its_column(value: Any, tmp_path: Path) -> None:
     folder = write_v3(tmp_path / "set")
     set_column(
         folder / EPISODES, "data/chunk_index", lambda _: [str(value) if value == "x" else value] * 3
@@ -330,16 +332,14 @@ def test_a_number_that_is_none_is_refused_by_its_column(value: Any, tmp_path: Pa
         EpisodeDataset.open(folder)
 
 
-def test_a_remote_episode_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_remote_episode_in_other_file_refused(tmp_path: Path) -> None:
     """Only what metadata names is fetched."""
     stale_file_number(tmp_path / "set")
     dataset = EpisodeDataset(
         RemoteReader(f"file://{tmp_path / 'set'}", cache_dir=tmp_path / "cache")
     )
     assert dataset.episode(3).state[0, 0] == 300 and dataset.episode(0).state[0, 0] == 0
-    with pytest.raises(
-        UserError, match=r"episode 2 is not to be found in data/chunk-000/file-000.parquet"
-    ):
+    with pytest.raises(UserError, match=r"episode 2 is not in data/chunk-000/file-000.parquet"):
         dataset.episode(2)
 
 

@@ -1,4 +1,4 @@
-"""LIBERO's files: pictures from the bottom row, and instructions in attributes or in the file's
+"""LIBERO's files: images from the bottom row, and instructions in attributes or in the file's
 name."""
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ def regenerated(path: Path, names: tuple[str, ...] = NAMES, **data: Any) -> Epis
     return EpisodeDataset.open(robomimic(path, change, data))
 
 
-def test_what_openvla_makes_of_libero_is_read_as_liberos(tmp_path: Path) -> None:
+def test_openvla_copy_is_read_as_libero(tmp_path: Path) -> None:
     dataset = regenerated(tmp_path / "KITCHEN_SCENE10_turn_on_the_stove_demo.hdf5")
-    assert [task.sentence for task in dataset.tasks] == ["turn on the stove"]
+    assert [task.instruction for task in dataset.tasks] == ["turn on the stove"]
     assert set(dataset.spec.cameras) == {"agentview", "eye_in_hand"}
     for camera in dataset.spec.cameras:
         np.testing.assert_array_equal(dataset.frames(0, camera)[1], UPRIGHT)
     said, turned = dataset.reader.contents.notes
     assert said == "there is no instruction: the file's name is used, 'turn on the stove'"
-    assert "top to bottom (LIBERO's, by the names of the arrays" in turned
+    assert "are flipped (LIBERO's, by the names of the arrays" in turned
 
 
 def test_attributes_come_before_names(tmp_path: Path) -> None:
     data = {"macros_image_convention": "opencv", "language": "lift it"}
     dataset = regenerated(tmp_path / "pick_it_up_demo.hdf5", **data)
     np.testing.assert_array_equal(dataset.frames(0, "agentview")[1], UPRIGHT[::-1])
-    assert [task.sentence for task in dataset.tasks] == [
+    assert [task.instruction for task in dataset.tasks] == [
         "lift it"
     ] and not dataset.reader.contents.notes
 
@@ -60,11 +60,11 @@ def test_attributes_come_before_names(tmp_path: Path) -> None:
 def test_one_such_name_is_not_liberos(tmp_path: Path) -> None:
     dataset = regenerated(tmp_path / "pick_it_up_demo.hdf5", ("agentview_rgb", "ee_pos", "qpos"))
     np.testing.assert_array_equal(dataset.frames(0, "agentview")[1], UPRIGHT[::-1])
-    assert [task.sentence for task in dataset.tasks] == ["unknown"]
+    assert [task.instruction for task in dataset.tasks] == ["unknown"]
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "instruction"),
     [
         ("pick_up_the_black_bowl_demo", "pick up the black bowl"),
         ("LIVING_ROOM_SCENE2_put_both_pots_on_it_demo", "put both pots on it"),
@@ -74,6 +74,6 @@ def test_one_such_name_is_not_liberos(tmp_path: Path) -> None:
         ("demo", ""),
     ],
 )
-def test_file_names_of_liberos_kind_hold_a_sentence(name: str, sentence: str) -> None:
-    assert instruction_from_name(Path(f"a_b_demo/{name}.hdf5"), NAMES) == sentence
+def test_libero_file_name_holds_instruction(name: str, instruction: str) -> None:
+    assert instruction_from_name(Path(f"a_b_demo/{name}.hdf5"), NAMES) == instruction
     assert instruction_from_name(Path(f"{name}.hdf5"), ("agentview_image", "robot0_eef_pos")) == ""

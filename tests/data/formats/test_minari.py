@@ -41,7 +41,7 @@ def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", ["large", -3, None, "text", [1, 2]])
 @pytest.mark.parametrize("storage", LARGE)
-def test_seeds_that_do_not_fit_are_unknown(storage: str, seed: Any, tmp_path: Path) -> None:
+def test_seeds_above_63_bits_are_unknown(storage: str, seed: Any, tmp_path: Path) -> None:
     value = LARGE[storage] if seed == "large" else seed
     if storage == "hdf5":
         attributes = [{"seed": 12}, {} if value is None else {"seed": value}, {"seed": 2**63 - 1}]
@@ -60,7 +60,7 @@ def test_seeds_that_do_not_fit_are_unknown(storage: str, seed: Any, tmp_path: Pa
     assert [dataset.seed(index) for index in range(3)] == [12, -1, 2**63 - 1]
 
 
-def test_attributes_and_infos_nobody_needs_are_left_alone(tmp_path: Path) -> None:
+def test_unneeded_attributes_and_infos_ignored(tmp_path: Path) -> None:
     def change(_: int, episode: Any) -> None:
         length = len(episode["actions"])
         episode.attrs.update(
@@ -78,7 +78,7 @@ def test_attributes_and_infos_nobody_needs_are_left_alone(tmp_path: Path) -> Non
     )
 
 
-def test_spaces_that_hold_no_numbers_are_named(tmp_path: Path) -> None:
+def test_spaces_without_numbers_are_named(tmp_path: Path) -> None:
     spaces = {
         "mission": {"type": "Text", "max_length": 9},
         "graph": {"type": "Graph", "node_space": {}},
@@ -179,7 +179,7 @@ def test_what_is_no_state_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("about", [{}, {"description": "random moves"}])
-def test_a_name_in_place_of_an_instruction_is_said(about: dict[str, str], tmp_path: Path) -> None:
+def test_name_instead_of_instruction_is_noted(about: dict[str, str], tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(minari(tmp_path / "set", about=about))
     (note,) = dataset.reader.contents.notes
     assert (
@@ -304,9 +304,7 @@ MISFITS: dict[str, tuple[dict[str, Any], list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_an_episode_whose_choices_do_not_fit_is_left_out_and_never_clipped(
-    name: str, tmp_path: Path
-) -> None:
+def test_invalid_choices_left_out_never_clipped(name: str, tmp_path: Path) -> None:
     space, wrong, words = MISFITS[name]
     first = np.asarray(space.get("start", 0))
     width = np.shape(wrong)[1:]
@@ -332,7 +330,7 @@ def test_an_episode_whose_choices_do_not_fit_is_left_out_and_never_clipped(
     assert [np.unique(each.action).tolist() for each in copy] == [[0], [1]]
 
 
-def test_choices_that_count_from_zero_against_their_space_are_refused(tmp_path: Path) -> None:
+def test_choices_contradicting_start_are_refused(tmp_path: Path) -> None:
     """Some episodes would seem to fit, with every choice taken for the one before."""
     space = {"type": "Discrete", "n": 3, "start": 1}
 
@@ -347,7 +345,7 @@ def test_choices_that_count_from_zero_against_their_space_are_refused(tmp_path: 
         EpisodeDataset.open(path)
 
 
-def test_choices_inside_a_tuple_are_counted_from_zero(tmp_path: Path) -> None:
+def test_tuple_choices_are_counted_from_zero(tmp_path: Path) -> None:
     space = {
         "type": "Tuple",
         "subspaces": [{"type": "Discrete", "n": 3, "start": 2}, box(1), {"type": "Text"}],
@@ -409,7 +407,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "wider": (
         lambda episode: put(episode, "observations/hand", np.ones((6, 4))),
-        "4 a step; its space has 3",
+        "4 per step; its space has 3",
     ),
     "shorter": (
         lambda episode: put(episode, "actions", np.ones((4, 2))),
@@ -433,7 +431,7 @@ def test_one_bad_episode_is_left_out(how: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", ["hdf5", "arrow"])
-def test_an_episode_that_is_missing_is_named(storage: str, tmp_path: Path) -> None:
+def test_missing_episode_is_named(storage: str, tmp_path: Path) -> None:
     if storage == "hdf5":
         path = minari(tmp_path / "set")
         with h5py.File(path / "data/main_data.hdf5", "a") as file:
@@ -456,7 +454,7 @@ def test_an_episode_that_is_missing_is_named(storage: str, tmp_path: Path) -> No
 
 
 def _as_before_version_5(path: Path, *, without: str = "") -> Path:
-    """Attributes of the file in place of metadata.json."""
+    """Attributes of the file instead of metadata.json."""
     about = json.loads((path / "data/metadata.json").read_text())
     with h5py.File(path / "data/main_data.hdf5", "a") as file:
         file.attrs.update({name: value for name, value in about.items() if name != without})
@@ -465,14 +463,14 @@ def _as_before_version_5(path: Path, *, without: str = "") -> Path:
 
 
 @pytest.mark.parametrize("inside", ["", "data", "data/main_data.hdf5"])
-def test_the_layout_before_version_5_is_read(inside: str, tmp_path: Path) -> None:
+def test_layout_before_minari_05_is_read(inside: str, tmp_path: Path) -> None:
     new = EpisodeDataset.open(minari(tmp_path / "new"))
     old = EpisodeDataset.open(_as_before_version_5(minari(tmp_path / "old")) / inside)
     assert old.spec == new.spec and old.tasks == new.tasks
     np.testing.assert_array_equal(old.episode(2).action, new.episode(2).action)
 
 
-def test_an_old_dataset_without_spaces_is_refused(tmp_path: Path) -> None:
+def test_old_dataset_without_spaces_is_refused(tmp_path: Path) -> None:
     path = _as_before_version_5(minari(tmp_path / "old"), without="action_space")
     with pytest.raises(
         UserError, match=r"Minari's layout before 0.5 .*action_space.*minari download"
@@ -480,7 +478,7 @@ def test_an_old_dataset_without_spaces_is_refused(tmp_path: Path) -> None:
         EpisodeDataset.open(path)
 
 
-def test_a_dataset_without_spaces_says_how_to_add_them(tmp_path: Path) -> None:
+def test_missing_spaces_say_how_to_add(tmp_path: Path) -> None:
     path = minari(tmp_path / "set")
     about = json.loads((path / "data/metadata.json").read_text())
     del about["observation_space"]
@@ -492,7 +490,7 @@ def test_a_dataset_without_spaces_says_how_to_add_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("storage", ["hdf5", "arrow"])
-def test_as_many_observations_as_actions_are_read(storage: str, tmp_path: Path) -> None:
+def test_equal_observation_and_action_counts(storage: str, tmp_path: Path) -> None:
     """minari#199. In Arrow the count of steps tells that no row is padding."""
 
     def cut(_: int, episode: Any) -> None:
@@ -509,7 +507,7 @@ def test_as_many_observations_as_actions_are_read(storage: str, tmp_path: Path) 
     assert np.diff(dataset.starts).tolist() == [length + extra for length in LENGTHS]
 
 
-def test_our_own_episode_without_its_task_is_left_out(tmp_path: Path) -> None:
+def test_own_episode_without_task_left_out(tmp_path: Path) -> None:
     source = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(3)])
     convert(source.path, tmp_path / "copy", format="minari")
     with h5py.File(tmp_path / "copy/data/main_data.hdf5", "a") as file:

@@ -40,7 +40,7 @@ BAD_COLUMNS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "not finite": (lambda parts: parts.update(hand=parts["hand"] * np.nan), "holds NaN"),
     "wider": (
         lambda parts: parts.update(hand=np.ones((6, 4), np.float32)),
-        "4 a step; its space has 3",
+        "4 per step; its space has 3",
     ),
     "ragged": (
         lambda parts: parts.update(hand=lists(parts["hand"], {1: 2, 2: 4})),
@@ -91,9 +91,7 @@ def test_one_bad_folder_is_left_out(storage: str, how: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3)]
 )
-def test_rows_are_read_from_lists_of_any_kind(
-    kind: pa.DataType, storage: str, tmp_path: Path
-) -> None:
+def test_rows_in_any_list_type(kind: pa.DataType, storage: str, tmp_path: Path) -> None:
     wanted = []
 
     def change(_: int, parts: dict[str, Any]) -> None:
@@ -106,7 +104,7 @@ def test_rows_are_read_from_lists_of_any_kind(
     assert not [finding for finding in check(path) if finding.severity == "error"]
 
 
-def test_success_that_is_null_is_not_known(tmp_path: Path) -> None:
+def test_null_success_is_unknown(tmp_path: Path) -> None:
     """An episode is not lost for it, and has not failed either."""
 
     def change(number: int, parts: dict[str, Any]) -> None:
@@ -119,7 +117,7 @@ def test_success_that_is_null_is_not_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", [30, None])
-def test_a_raw_picture_of_another_size_moves_no_other(other: int | None, tmp_path: Path) -> None:
+def test_raw_image_of_other_size_refused(other: int | None, tmp_path: Path) -> None:
     space = {
         "type": "Dict",
         "subspaces": {"hand": box(3), "front": box(40, 40, dtype="uint8", low=0, high=255)},

@@ -89,7 +89,7 @@ def test_what_is_not_understood_is_named(case: str, tmp_path: Path) -> None:
     assert left_out == name and why in reason
 
 
-def test_arrays_that_few_files_have_are_named(tmp_path: Path) -> None:
+def test_arrays_of_few_files_are_named(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "set", lambda n: episode(n, **({"extra": values(n, 1)} if n == 1 else {}))
     )
@@ -98,7 +98,7 @@ def test_arrays_that_few_files_have_are_named(tmp_path: Path) -> None:
     assert dataset.summary()["left_out"] == {"extra": "only 1 of 3 episodes have it"}
 
 
-def test_one_more_observation_than_actions_is_not_read(tmp_path: Path) -> None:
+def test_extra_last_observation_is_not_read(tmp_path: Path) -> None:
     def make(number: int) -> Arrays:
         rows = LENGTHS[number] + 1
         return episode(number, q=values(number, 3, rows), image=pictures(number, rows=rows))
@@ -109,7 +109,7 @@ def test_one_more_observation_than_actions_is_not_read(tmp_path: Path) -> None:
     assert "q, image have one row more than action" in dataset.summary()["notes"][0]
 
 
-def test_the_expert_has_actions_of_its_own(tmp_path: Path) -> None:
+def test_expert_action_is_its_own_column(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", lambda n: episode(n, expert_action=values(n, 2) / 2000))
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
@@ -148,9 +148,9 @@ INSTRUCTIONS: dict[str, tuple[Callable[[int], Arrays], str]] = {
 
 
 @pytest.mark.parametrize("case", INSTRUCTIONS)
-def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path) -> None:
+def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None:
     make, wanted = INSTRUCTIONS[case]
-    folder = write(tmp_path / "set", lambda n: episode(n, instruction=np.array(""), **make(n)))
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=np.array(""), **make(n)))
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
     assert {dataset.episode(number).instruction for number in range(3)} == {wanted}
@@ -160,9 +160,9 @@ def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path)
     )
 
 
-def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:
+def test_changing_instructions_are_noted(tmp_path: Path) -> None:
     texts = np.array(["open", "open", "close", "close", "close", "close"])
-    folder = write(tmp_path / "set", lambda n: episode(n, instruction=texts[: LENGTHS[n]]))
+    folder = write(tmp_path / "set", lambda n: episode(n, sentence=texts[: LENGTHS[n]]))
     assert (
         EpisodeDataset.open(folder)
         .summary()["notes"][0]
@@ -197,7 +197,7 @@ def test_sound_numbers_stay_state(case: str, tmp_path: Path) -> None:
     assert dataset.spec.state_dimension == 3 + make(0).shape[1]
 
 
-def test_kinds_of_numbers_may_differ_between_episodes(tmp_path: Path) -> None:
+def test_dtypes_may_differ_between_episodes(tmp_path: Path) -> None:
     def make(number: int) -> Arrays:
         kind = (np.float64, np.float32, np.int64)[number]
         whole = np.arange(LENGTHS[number])
@@ -223,7 +223,7 @@ def test_a_second_reward_is_no_observation(tmp_path: Path) -> None:
     )
     dataset = EpisodeDataset.open(folder)
     require_right(dataset)
-    assert dataset.summary()["left_out"] == {"rewards": "beside reward, which is read"}
+    assert dataset.summary()["left_out"] == {"rewards": "next to reward, which is read"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_endings_in_capitals_are_read(tmp_path: Path) -> None:
     require_right(EpisodeDataset.open(folder))
 
 
-def test_a_number_that_is_not_finite_is_called_by_its_name(tmp_path: Path) -> None:
+def test_number_not_finite_is_named(tmp_path: Path) -> None:
     folder = write(
         tmp_path / "set", lambda n: episode(n, force=np.full(LENGTHS[n], np.nan if n == 1 else 0.5))
     )
@@ -279,7 +279,7 @@ STEPS: dict[str, Arrays] = {
 
 
 @pytest.mark.parametrize("case", STEPS)
-def test_a_file_per_time_step_is_refused(case: str, tmp_path: Path) -> None:
+def test_file_per_time_step_is_refused(case: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "set", lambda n: STEPS[case])
     (finding,) = check(folder)
     assert (
@@ -342,27 +342,27 @@ def spoil(file: Path, kind: str) -> None:
         *("torn", "empty", "torn inside"),
     ],
 )
-@pytest.mark.parametrize("place", [0, 1])
-def test_one_bad_file_is_left_out_by_fix(kind: str, place: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_fix_leaves_bad_file_out(kind: str, index: int, tmp_path: Path) -> None:
     others = [number for number in range(3) if number != 1]
-    order = [1, *others] if place == 0 else [0, 1, 2]
+    order = [1, *others] if index == 0 else [0, 1, 2]
     folder = tmp_path / "set"
     folder.mkdir()
     for name, number in enumerate(order):
         done = np.arange(LENGTHS[number]) > 9
         np.savez(folder / f"ep_{name}.npz", **episode(number, image=pictures(number), done=done))
-    spoil(folder / f"ep_{place}.npz", kind)
+    spoil(folder / f"ep_{index}.npz", kind)
     with pytest.raises(
-        UserError, match=rf"ep_{place}.*data check DATASET --fix COPY` leaves it out"
+        UserError, match=rf"ep_{index}.*data check DATASET --fix COPY` leaves it out"
     ):
         EpisodeDataset.open(folder)
     (finding,) = [finding for finding in check(folder) if finding.severity == "error"]
-    assert finding.where == f"episode ep_{place}" and "leaves the episode out" in finding.remedy
-    assert repair(folder, tmp_path / "mended") == [f"ep_{place}"]
+    assert finding.where == f"episode ep_{index}" and "leaves the episode out" in finding.remedy
+    assert repair(folder, tmp_path / "mended") == [f"ep_{index}"]
     require_right(EpisodeDataset.open(tmp_path / "mended"), tuple(others))
 
 
-def test_files_that_are_no_episodes_are_named(tmp_path: Path) -> None:
+def test_files_without_episodes_are_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "set", episode)
     np.savez(folder / "statistics.npz", mean=np.zeros(3))
     (folder / "._ep_0.npz").write_bytes(b"\0\5\26\7")

@@ -78,15 +78,16 @@ def test_rewards_of_two_columns_are_refused(tmp_path: Path) -> None:
             **rows | {"reward": np.stack([rows["reward"]] * 2, axis=1)},
         )
     with pytest.raises(
-        UserError, match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number a step"
+        UserError,
+        match=r"episode_000.npz: reward has shape \(\d+, 2\); expected one number per step",
     ):
         EpisodeDataset.open(folder)
 
 
-def test_rewards_of_two_columns_are_refused_by_who_reads_them(
+def test_rewards_of_two_columns_refused_when_read(
     dataset: EpisodeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of formats that look at numbers only then."""
+    """For formats that read numbers only then."""
     whole = dataset.columns(1)
     monkeypatch.setattr(
         dataset.reader, "columns", lambda _: whole | {"next.reward": np.zeros((LENGTHS[1], 2))}
@@ -94,7 +95,7 @@ def test_rewards_of_two_columns_are_refused_by_who_reads_them(
     for read in (dataset.rewards, dataset.episode):
         with pytest.raises(
             UserError,
-            match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number a step",
+            match=r"next.reward of episode 1 has shape \(\d+, 2\); expected one number per step",
         ):
             read(1)
 
@@ -116,7 +117,7 @@ def test_windows_are_drawn_in_place(dataset: EpisodeDataset, tmp_path: Path) -> 
     assert dataset.summary()["episodes"] == len(LENGTHS)
 
 
-def test_rates_robots_and_bounds_are_read_where_they_are_told(tmp_path: Path) -> None:
+def test_stored_rate_robot_and_bounds(tmp_path: Path) -> None:
     arm = EpisodeDataset.open(foreign.robomimic(tmp_path / "lift.hdf5"))
     assert arm.fps == 25 and arm.spec.embodiment == "Panda" and arm.spec.action.low == (-1.0, -1.0)
     assert list(arm.summary()["left_out"]) == ["agentview_depth"] and list(arm.spec.cameras) == [

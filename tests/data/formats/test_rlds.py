@@ -68,8 +68,8 @@ def write(folder: Path, name: str, feature: Mapping[str, Any], values: Make) -> 
 def require_right(dataset: EpisodeDataset, wanted: tuple[int, ...] = tuple(ALL)) -> None:
     """The state and action of these episodes, and nothing else."""
     assert dataset.num_episodes == len(wanted)
-    for place, number in enumerate(wanted):
-        found, values = dataset.episode(place), episode(number)
+    for index, number in enumerate(wanted):
+        found, values = dataset.episode(index), episode(number)
         np.testing.assert_array_equal(found.state, values["steps/observation/state"][:-1])
         np.testing.assert_array_equal(found.action, values["steps/action"][:-1])
 
@@ -243,7 +243,7 @@ def test_eight_bit_pictures_are_cameras(
         np.testing.assert_array_equal(dataset.frames(number, "front"), grey(number)[:-1])
 
 
-def test_sizes_that_are_unset_come_from_the_values(tmp_path: Path) -> None:
+def test_unset_sizes_come_from_values(tmp_path: Path) -> None:
     folder = write(
         tmp_path, "observation/q", tensor(-1), lambda n: np.ones((LENGTHS[n], 2), np.float32)
     )
@@ -290,7 +290,7 @@ INSTRUCTIONS: dict[
 
 
 @pytest.mark.parametrize("case", INSTRUCTIONS)
-def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path) -> None:
+def test_empty_instruction_falls_back_to_next(case: str, tmp_path: Path) -> None:
     steps, beside, values = INSTRUCTIONS[case]
     records = [
         episode(number, {"steps/language_instruction": [b""] * LENGTHS[number]}) for number in ALL
@@ -305,7 +305,7 @@ def test_an_empty_instruction_is_looked_for_elsewhere(case: str, tmp_path: Path)
     assert bool(found) == (case == "nowhere")
 
 
-def test_texts_of_the_whole_episode_are_read_or_named(tmp_path: Path) -> None:
+def test_texts_per_episode_read_or_named(tmp_path: Path) -> None:
     beside = {"episode_metadata/instructions": nested(TEXT), "episode_metadata/file_path": TEXT}
     told = {
         "episode_metadata/instructions": [b"", b"put it down", b"lower it"],
@@ -321,7 +321,7 @@ def test_texts_of_the_whole_episode_are_read_or_named(tmp_path: Path) -> None:
     }
 
 
-def test_instructions_that_change_within_episodes_are_told(tmp_path: Path) -> None:
+def test_changing_instructions_are_noted(tmp_path: Path) -> None:
     texts = (
         [b"", b"open", b"open", b"open", b"open"],
         [b"open", b"open", b"close", b"close"],
@@ -359,7 +359,7 @@ def test_companions_of_shards_are_not_read(tmp_path: Path) -> None:
     assert check(folder) == []
 
 
-def test_shards_that_are_counted_as_empty_are_no_fault(tmp_path: Path) -> None:
+def test_shards_counted_as_empty_are_fine(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=4)
     assert [file.stat().st_size for file in sorted(folder.glob("*.tfrecord*"))][-1] == 0
     require_right(EpisodeDataset.open(folder))
@@ -411,7 +411,7 @@ def test_what_is_missing_is_told(case: str, tmp_path: Path) -> None:
     assert words in note and [finding.what for finding in check(folder)] == [note]
 
 
-def test_a_strange_dataset_info_is_no_obstacle(tmp_path: Path) -> None:
+def test_malformed_dataset_info_is_noted(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL])
     (folder / "dataset_info.json").write_text('{"splits": [{"shardLengths": ["3"]}]}')
     dataset = EpisodeDataset.open(folder)
@@ -452,10 +452,10 @@ def test_splits_that_are_joined_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_two_writings_of_a_split_are_refused(tmp_path: Path) -> None:
+def test_two_conversions_of_split_are_refused(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
     (folder / "toy-train.tfrecord-00000-of-00001").write_bytes(b"")
-    with pytest.raises(UserError, match="two writings of train: -of-00001 and -of-00003"):
+    with pytest.raises(UserError, match="two conversions of train: -of-00001 and -of-00003"):
         EpisodeDataset.open(folder)
 
 
@@ -547,7 +547,7 @@ def spoilt(number: int, kind: str) -> bytes:
         *("torn record", "lacking", "fewer pictures"),
     ],
 )
-def test_one_bad_episode_is_left_out_by_fix(kind: str, tmp_path: Path) -> None:
+def test_fix_leaves_bad_episode_out(kind: str, tmp_path: Path) -> None:
     records = [episode(number, {"steps/observation/front": pngs(grey(number))}) for number in ALL]
     folder = rlds(tmp_path, records, {"observation/front": image(SIDE, SIDE, 3)})
     write_shard(
@@ -562,7 +562,7 @@ def test_one_bad_episode_is_left_out_by_fix(kind: str, tmp_path: Path) -> None:
     require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 2))
 
 
-def test_records_before_a_torn_end_are_kept(tmp_path: Path) -> None:
+def test_records_before_torn_end_are_kept(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL])
     file = next(folder.glob("*.tfrecord*"))
     file.write_bytes(file.read_bytes()[:-30])
@@ -572,7 +572,7 @@ def test_records_before_a_torn_end_are_kept(tmp_path: Path) -> None:
     require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 1))
 
 
-def test_episodes_after_a_torn_file_keep_their_numbers(tmp_path: Path) -> None:
+def test_episodes_after_torn_file_keep_numbers(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL], shards=3)
     file = next(folder.glob("*-00001-of-*"))
     file.write_bytes(file.read_bytes()[:-30])
@@ -580,7 +580,7 @@ def test_episodes_after_a_torn_file_keep_their_numbers(tmp_path: Path) -> None:
     require_right(EpisodeDataset.open(tmp_path / "mended"), (0, 2))
 
 
-def test_a_dataset_without_any_sound_episode_is_refused(tmp_path: Path) -> None:
+def test_dataset_without_readable_episode_refused(tmp_path: Path) -> None:
     folder = rlds(tmp_path, [episode(number) for number in ALL])
     write_shard(next(folder.glob("*.tfrecord*")), [b"\xff" * 40] * 2)
     (finding,) = check(folder)

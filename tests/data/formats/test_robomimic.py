@@ -121,7 +121,7 @@ def test_what_is_no_state_is_named(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [
         '"open the drawer"',
         "open the drawer",
@@ -129,8 +129,8 @@ def test_what_is_no_state_is_named(
         ["open the drawer", "pull it open"],
     ],
 )
-def test_libero_keeps_its_instruction_in_json(told: Any, tmp_path: Path) -> None:
-    problem = json.dumps({"problem_name": "x", "language_instruction": told})
+def test_libero_keeps_its_instruction_in_json(text: Any, tmp_path: Path) -> None:
+    problem = json.dumps({"problem_name": "x", "language_instruction": text})
     dataset = opened(
         tmp_path, problem_info=problem, env_args=json.dumps({"env_name": "Libero_Kitchen"})
     )
@@ -141,7 +141,7 @@ def test_libero_keeps_its_instruction_in_json(told: Any, tmp_path: Path) -> None
     ("settings", "wanted"),
     [({"env_name": "Lift"}, "the environment's name is used, 'Lift'"), ({}, "'unknown'")],
 )
-def test_a_name_in_place_of_an_instruction_is_said(
+def test_name_instead_of_instruction_is_noted(
     settings: dict[str, str], wanted: str, tmp_path: Path
 ) -> None:
     dataset = opened(tmp_path, env_args=json.dumps(settings), language="")
@@ -160,7 +160,7 @@ def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "turned"),
+    ("data", "flipped"),
     [
         ({"problem_info": "{}"}, True),
         ({"env_args": json.dumps({"bddl_file": "x"})}, True),
@@ -169,19 +169,17 @@ def test_some_without_an_instruction_are_named(tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_libero_pictures_are_turned_top_to_bottom(
-    data: dict[str, str], turned: bool, tmp_path: Path
-) -> None:
+def test_libero_images_are_flipped(data: dict[str, str], flipped: bool, tmp_path: Path) -> None:
     upright = np.zeros((16, 24, 3), np.uint8)
     upright[:4, :6] = 255  # top, left
 
     def change(_: int, demo: Any) -> None:
-        stored = upright[::-1] if turned else upright
+        stored = upright[::-1] if flipped else upright
         put(demo, "obs/agentview_rgb", np.stack([stored] * len(demo["actions"])))
 
     dataset = opened(tmp_path, change, **data)
     np.testing.assert_array_equal(dataset.frames(0, "agentview")[2], upright)
-    assert any("top to bottom" in note for note in dataset.reader.contents.notes) == turned
+    assert any("are flipped" in note for note in dataset.reader.contents.notes) == flipped
 
 
 def rows(demo: Any, kind: str = "JPEG", channels: int = 3) -> list[bytes]:
@@ -215,7 +213,7 @@ ENCODED: dict[str, Callable[[int, Any], None]] = {
 
 
 @pytest.mark.parametrize("how", ENCODED)
-def test_encoded_rows_are_pictures_and_no_state(how: str, tmp_path: Path) -> None:
+def test_encoded_rows_are_images_not_state(how: str, tmp_path: Path) -> None:
     dataset = opened(tmp_path, ENCODED[how])
     assert dict(dataset.spec.cameras) == {"top": (16, 24)} and dataset.spec.state_dimension == 3
     frames = dataset.episode(0).images["top"].astype(int)
@@ -223,7 +221,7 @@ def test_encoded_rows_are_pictures_and_no_state(how: str, tmp_path: Path) -> Non
     assert any("red, green, blue" in note for note in dataset.reader.contents.notes)
 
 
-def test_other_bytes_are_left_out_and_named(tmp_path: Path) -> None:
+def test_other_bytes_are_left_out(tmp_path: Path) -> None:
     def change(_: int, demo: Any) -> None:
         length = len(demo["actions"])
         put(demo, "obs/bytes", np.ones((length, 2000), np.uint8))
@@ -236,12 +234,12 @@ def test_other_bytes_are_left_out_and_named(tmp_path: Path) -> None:
     left_out = dataset.summary()["left_out"]
     assert (
         set(left_out) == {"bytes", "depth_png", "torn", "words"}
-        and "2000 bytes a step" in left_out["bytes"]
+        and "2000 bytes per step" in left_out["bytes"]
     )
     assert dataset.spec.state_dimension == 7 and not dataset.spec.cameras
 
 
-def test_a_torn_encoded_frame_spoils_its_demonstration(tmp_path: Path) -> None:
+def test_torn_image_spoils_its_demonstration(tmp_path: Path) -> None:
     def change(number: int, demo: Any) -> None:
         contents = rows(demo)
         contents[2] = contents[2][:100] if number == 1 else contents[2]
@@ -251,11 +249,11 @@ def test_a_torn_encoded_frame_spoils_its_demonstration(tmp_path: Path) -> None:
     (finding,) = [each for each in check(path) if each.severity == "error"]
     assert (
         finding.where == "episode demo_1"
-        and "obs/top, frame 2, is not a readable picture" in finding.what
+        and "obs/top, frame 2, is not a readable image" in finding.what
     )
 
 
-def test_what_is_no_picture_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_non_images_are_named_with_reason(tmp_path: Path) -> None:
     def change(_: int, demo: Any) -> None:
         length = len(demo["actions"])
         put(demo, "obs/grey", np.zeros((length, 16, 24), np.uint8))
@@ -345,7 +343,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     ),
     "wider": (
         lambda demo: put(demo, "obs/hand", np.ones((5, 4))),
-        r"float64 \(5, 4\); they have 3 a step",
+        r"float64 \(5, 4\); they have 3 per step",
     ),
     "shorter": (lambda demo: put(demo, "obs/hand", np.ones((4, 3))), "4 rows for 5 actions"),
     "more actions": (lambda demo: put(demo, "actions", np.ones((5, 3))), "has actions unlike most"),
@@ -353,7 +351,7 @@ BAD: dict[str, tuple[Callable[[Any], None], str]] = {
     "torn": (_torn_chunk, "obs/hand cannot be read"),
     "dangling": (
         _dangling,
-        "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is not there",
+        "data/demo_[0-9]/obs is a link to /data/demo_77/obs, which is missing",
     ),
 }
 
@@ -436,18 +434,16 @@ def test_numbers_with_gaps_keep_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [None, "{}", json.dumps({"task": ["x"], "seed": 3}), json.dumps({"task": "x", "seed": 3})],
 )
-def test_our_own_demonstration_without_its_task_is_left_out(
-    told: str | None, tmp_path: Path
-) -> None:
+def test_own_demonstration_without_task_left_out(text: str | None, tmp_path: Path) -> None:
     source = write(tmp_path / "set", [make_episode(seed, 4) for seed in range(3)])
     convert(source.path, tmp_path / "copy.hdf5", format="robomimic")
     with h5py.File(tmp_path / "copy.hdf5", "a") as file:
         attributes = file["data/demo_1"].attrs
         del attributes["ep_meta"]
-        attributes.update({} if told is None else {"ep_meta": told})
+        attributes.update({} if text is None else {"ep_meta": text})
     with pytest.raises(
         UserError, match=r"demo_1 has no task and seed of this dataset in its attribute ep_meta"
     ):

@@ -33,7 +33,7 @@ def longer(demo: Any, more: int = 1) -> None:
     )
 
 
-def test_the_row_after_the_last_action_is_not_read(tmp_path: Path) -> None:
+def test_row_after_last_action_is_ignored(tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(
         robomimic(tmp_path / "set.hdf5", lambda _, demo: longer(demo), {"language": "lift it"})
     )
@@ -48,9 +48,9 @@ def test_the_row_after_the_last_action_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("others", "words"),
-    [(1, "; they have 16 x 24 a step and one row more"), (0, " for 5 actions; they")],
+    [(1, "; they have 16 x 24 per step and one row more"), (0, " for 5 actions; they")],
 )
-def test_one_row_more_than_others_have_is_left_out(others: int, words: str, tmp_path: Path) -> None:
+def test_one_extra_row_is_left_out(others: int, words: str, tmp_path: Path) -> None:
     path = robomimic(
         tmp_path / "set.hdf5",
         lambda number, demo: longer(demo, others if number != 1 else 1 - others),
@@ -59,7 +59,7 @@ def test_one_row_more_than_others_have_is_left_out(others: int, words: str, tmp_
     assert finding.where == "episode demo_1" and words in finding.what
 
 
-def test_counts_that_are_not_those_of_the_rows_are_told(tmp_path: Path) -> None:
+def test_counts_differing_from_rows_are_noted(tmp_path: Path) -> None:
     path = robomimic(tmp_path / "set.hdf5", data={"language": "lift it", "total": sum(LENGTHS)})
     with h5py.File(path, "a") as file:
         file["data/demo_0"].attrs["num_samples"] = 6
@@ -70,13 +70,14 @@ def test_counts_that_are_not_those_of_the_rows_are_told(tmp_path: Path) -> None:
         file.move("data/demo_0", "data/demo_4")
         file["data"].attrs["total"] = 20
     assert EpisodeDataset.open(path).reader.contents.notes == (
-        "missing demonstrations: demo_0 to demo_1, demo_3, demo_5 to demo_29; the others keep their names",
+        "missing demonstrations: demo_0 to demo_1, demo_3, demo_5 to demo_29; "
+        "the others keep their names",
         "num_samples is not the number of rows: demo_2 (50, not 4); the rows are followed",
         "data counts 20 steps (its attribute total), the demonstrations have 15",
     )
 
 
-def test_demonstrations_that_count_from_one_are_whole(tmp_path: Path) -> None:
+def test_demonstrations_may_count_from_one(tmp_path: Path) -> None:
     path = robomimic(tmp_path / "set.hdf5", data={"language": "lift it"})
     with h5py.File(path, "a") as file:
         file.move("data/demo_0", "data/demo_3")

@@ -39,7 +39,7 @@ def together(name: str) -> np.ndarray:
 def test_lerobot_reads_what_we_write(images: Any, source: Path, tmp_path: Path, run: Run) -> None:
     convert(source, tmp_path / "set", images=images)
     run("lerobot_read.py", tmp_path / "set", tmp_path / "found.npz")
-    found, ours = np.load(tmp_path / "found.npz"), EpisodeDataset.open(tmp_path / "set")
+    found, dataset = np.load(tmp_path / "found.npz"), EpisodeDataset.open(tmp_path / "set")
     for key, name in COLUMNS.items():
         np.testing.assert_array_equal(found[key], together(name))
     lengths = [len(episode) for episode in EPISODES]
@@ -49,18 +49,18 @@ def test_lerobot_reads_what_we_write(images: Any, source: Path, tmp_path: Path, 
         == np.repeat([episode.instruction for episode in EPISODES], lengths).tolist()
     )
     np.testing.assert_allclose(
-        found["timestamp"], np.concatenate([np.arange(n) / ours.fps for n in lengths]), atol=1e-6
+        found["timestamp"], np.concatenate([np.arange(n) / dataset.fps for n in lengths]), atol=1e-6
     )
-    pictures = np.concatenate([ours.frames(index, "front") for index in range(5)])
-    theirs = found["observation.images.front"].transpose(0, 2, 3, 1) * 255
-    np.testing.assert_allclose(theirs, pictures, atol=2 if images == "video" else 1e-4)
+    images = np.concatenate([dataset.frames(index, "front") for index in range(5)])
+    shown = found["observation.images.front"].transpose(0, 2, 3, 1) * 255
+    np.testing.assert_allclose(shown, images, atol=2 if images == "video" else 1e-4)
     padded = [np.pad(each.action, ((0, 3), (0, 0)), mode="edge") for each in EPISODES]
     windows = np.concatenate(
         [np.stack([each[row : row + 4] for row in range(len(each) - 3)]) for each in padded]
     )
     np.testing.assert_array_equal(found["window"], windows)
     assert found["window_pad"].sum() == 5 * (1 + 2 + 3)
-    for key, statistics in ours.statistics.features.items():
+    for key, statistics in dataset.statistics.features.items():
         for name in ("min", "max", "mean", "std", "q01", "q50", "q99"):
             stored = np.asarray(getattr(statistics, name), np.float32)
             np.testing.assert_allclose(
@@ -93,9 +93,9 @@ def test_we_read_what_lerobot_writes(kind: str, before_v3: bool, tmp_path: Path,
         assert found.instruction == wanted.instruction
         np.testing.assert_array_equal(found.state, wanted.state)
         np.testing.assert_array_equal(found.action, wanted.action)
-        pictures = given["images"][given["episode"] == index]
+        images = given["images"][given["episode"] == index]
         np.testing.assert_allclose(
-            found.images["front"].astype(int), pictures, atol=12 if kind == "video" else 0
+            found.images["front"].astype(int), images, atol=12 if kind == "video" else 0
         )
     assert [
         each for each in check(tmp_path / "set", every_frame=True) if each.severity == "error"
@@ -113,8 +113,8 @@ def test_robomimic_reads_what_we_write(source: Path, tmp_path: Path, run: Run) -
     )
     np.testing.assert_array_equal(found["rewards"][:, 0], together("reward"))
     np.testing.assert_array_equal(found["obs/state"][:, 0], together("state"))
-    pictures = np.concatenate([each.images["front"] for each in EPISODES])
-    np.testing.assert_array_equal(found["obs/front_image"][:, 0], pictures)
+    images = np.concatenate([each.images["front"] for each in EPISODES])
+    np.testing.assert_array_equal(found["obs/front_image"][:, 0], images)
     after = np.concatenate([np.concatenate([each.state[1:], each.state[-1:]]) for each in EPISODES])
     np.testing.assert_array_equal(found["next_obs/state"][:, 0], after)
 
@@ -160,7 +160,7 @@ def test_we_read_what_minari_writes(storage: str, pixels: str, tmp_path: Path, r
         names = [name.partition("[")[0].partition(".")[0] for name in dataset.spec.state_names]
         order = [0, 1, 2, 3] if names[0] == "count" else [1, 2, 3, 0]
         np.testing.assert_allclose(found.state, state[:, order], atol=1e-6)
-        pictures = given[f"{index}/pixels"][:-1].astype(int)
+        images = given[f"{index}/pixels"][:-1].astype(int)
         np.testing.assert_allclose(
-            found.images["pixels"], pictures, atol=12 if pixels == "jpeg" else 0
+            found.images["pixels"], images, atol=12 if pixels == "jpeg" else 0
         )

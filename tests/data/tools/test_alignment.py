@@ -14,7 +14,7 @@ Demonstration = tuple[np.ndarray, np.ndarray]
 def demonstration(generator: np.random.Generator, *, slow: float) -> Demonstration:
     """An expert steers a hand, by what he sees, to a goal and then to another. slow: how much of
     its force stays."""
-    place, speed, force, states, actions = (
+    position, speed, force, states, actions = (
         generator.normal(size=3),
         np.zeros(3),
         np.zeros(3),
@@ -22,11 +22,13 @@ def demonstration(generator: np.random.Generator, *, slow: float) -> Demonstrati
         [],
     )
     for goal in np.repeat(generator.normal(size=(2, 3)), 30, axis=0):
-        states.append(place)
-        actions.append(np.clip(3 * (goal - place) - 5 * speed, -1, 1))
-        force = slow * force + (1 - slow) * np.tanh(2 * actions[-1]) * (1 + 0.5 * np.sin(4 * place))
+        states.append(position)
+        actions.append(np.clip(3 * (goal - position) - 5 * speed, -1, 1))
+        force = slow * force + (1 - slow) * np.tanh(2 * actions[-1]) * (
+            1 + 0.5 * np.sin(4 * position)
+        )
         speed = 0.7 * speed + 0.03 * force
-        place = place + speed
+        position = position + speed
     return np.stack(states), np.stack(actions)
 
 
@@ -36,7 +38,7 @@ def demonstrations(count: int, slow: float, seed: int) -> list[Demonstration]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_few_demonstrations_of_a_slow_arm_tell_nothing_wrong(seed: int) -> None:
+def test_few_slow_demonstrations_give_no_lag(seed: int) -> None:
     assert response_lag(demonstrations(6, 0.8, seed)) in (None, 0, -1)
 
 

@@ -148,13 +148,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         "constants",
         "never",
     ),
-    "picture": (tear_picture, "pictures", "not a readable picture"),
+    "picture": (tear_picture, "images", "not a readable image"),
     "width": (lambda f: change_feature(f, "action", shape=[3]), "notes", "its first row has 2"),
     "dtype": (lambda f: change_feature(f, "next.reward", dtype="int64"), "schema", "says 1 int64"),
     "size": (
         lambda f: change_feature(f, "observation.images.top", shape=[9, 9, 3]),
         "notes",
-        "picture is 16x16",
+        "first image is 16x16",
     ),
     "empty": (empty_episode, "episode", "no frames"),
     "late": (lambda folder: shift_actions(folder, 2), "alignment", "before the action of its row"),
@@ -174,7 +174,7 @@ def test_a_planted_fault_is_found(fault: str, folder: Path) -> None:
     assert found and words in found[0].what and found[0].remedy, check(folder)
 
 
-def test_an_episode_that_is_there_twice_is_found_and_left_out(sound: Path, tmp_path: Path) -> None:
+def test_duplicate_episode_is_left_out(sound: Path, tmp_path: Path) -> None:
     dataset = EpisodeDataset.open(sound)
     given = {"fps": dataset.fps, "tasks": dataset.tasks, "environment": dataset.environment}
     with DatasetWriter(tmp_path / "twice", dataset.spec, **given) as writer:
@@ -193,9 +193,7 @@ def test_an_episode_that_is_there_twice_is_found_and_left_out(sound: Path, tmp_p
 @pytest.mark.parametrize(
     "fault", ["timestamp", "index", "count", "statistics", "bounds", "nan", "picture"]
 )
-def test_a_repaired_copy_is_sound_and_the_dataset_untouched(
-    fault: str, folder: Path, tmp_path: Path
-) -> None:
+def test_repaired_copy_is_sound_source_untouched(fault: str, folder: Path, tmp_path: Path) -> None:
     FAULTS[fault][0](folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     left_out = repair(folder, tmp_path / "mended")
@@ -204,7 +202,7 @@ def test_a_repaired_copy_is_sound_and_the_dataset_untouched(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_statistics_are_not_blamed_for_an_episode_that_is_left_out(tmp_path: Path) -> None:
+def test_left_out_episode_excuses_statistics(tmp_path: Path) -> None:
     folder = write_v21(tmp_path / "set")
     (folder / "data/chunk-000/episode_000001.parquet").unlink()
     assert {finding.check for finding in check(folder)} == {"episode"}
@@ -214,7 +212,7 @@ def test_statistics_are_not_blamed_for_an_episode_that_is_left_out(tmp_path: Pat
     assert (finding.where, finding.what) == ("action", "stored max are not those of the rows")
 
 
-def test_measured_bounds_cover_the_expert_and_nothing_is_clipped_to_them(tmp_path: Path) -> None:
+def test_measured_bounds_clip_nothing(tmp_path: Path) -> None:
     wanted = {"expert_action": lambda episode, row: [900.0 + episode, -900.0 - row]}
     folder = write_v3(
         tmp_path / "set", features={"expert_action": feature("float32", 2)}, columns=wanted
@@ -229,7 +227,7 @@ def test_measured_bounds_cover_the_expert_and_nothing_is_clipped_to_them(tmp_pat
     assert check(tmp_path / "copy") == []
 
 
-def test_measured_bounds_that_rows_leave_are_measured_anew(tmp_path: Path) -> None:
+def test_exceeded_measured_bounds_are_measured_again(tmp_path: Path) -> None:
     narrow = replace(make_spec().action, low=(-0.1, -0.1), high=(0.1, 0.1), measured=True)
     write(
         tmp_path / "set",
@@ -248,9 +246,7 @@ def test_measured_bounds_that_rows_leave_are_measured_anew(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("value", [3.0, -1.0, 0.5])
-def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(
-    value: float, tmp_path: Path
-) -> None:
+def test_unknown_choice_left_out_in_formats(value: float, tmp_path: Path) -> None:
     contract = ActionContract.discrete(("left", "right", "wait"), frame="body", control_rate_hz=10)
     spec = replace(make_spec(), action=contract)
     episodes = [make_episode(number, 6, spec) for number in range(3)]
@@ -267,9 +263,7 @@ def test_an_episode_with_an_unknown_choice_is_left_out_in_any_format(
     assert repair(folder, tmp_path / "copy") == ["1"]
 
 
-def test_a_taken_place_for_the_copy_is_refused_before_looking(
-    folder: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_existing_output_is_refused_first(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(
         "manyparts.data.tools.check.check", lambda *_, **__: pytest.fail("it looked")
     )
@@ -282,9 +276,7 @@ def test_a_taken_place_for_the_copy_is_refused_before_looking(
             run_command(["data", "check", str(folder), "--fix", str(output)])
 
 
-def test_findings_as_json_stay_json_beside_a_copy(
-    folder: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_json_findings_with_fix_stay_json(folder: Path, tmp_path: Path, capsys: Any) -> None:
     assert (
         run_command(["data", "check", str(folder), "--json", "--fix", str(tmp_path / "copy")]) == 0
     )

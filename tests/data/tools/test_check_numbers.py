@@ -50,7 +50,7 @@ def with_value(value: float, *, rows: int = ROWS, at: int = 37) -> Callable[[int
 
 
 @pytest.mark.parametrize("value", [46.0, -46.0, 8.0])
-def test_an_action_far_beyond_the_rest_is_named(value: float, tmp_path: Path) -> None:
+def test_outlying_action_is_named(value: float, tmp_path: Path) -> None:
     (finding,) = found(tmp_path / "set", usual, with_value(value))
     assert (finding.check, finding.severity, finding.where) == (
         "outliers",
@@ -62,12 +62,12 @@ def test_an_action_far_beyond_the_rest_is_named(value: float, tmp_path: Path) ->
     )
 
 
-def test_an_outlier_is_found_in_small_sets(tmp_path: Path) -> None:
+def test_outlier_in_small_dataset_is_named(tmp_path: Path) -> None:
     (finding,) = found(tmp_path / "set", usual, with_value(46, rows=20, at=7))
     assert finding.what.startswith("row 7: action_2 is 46")
 
 
-def test_training_warns_of_bounds_that_few_actions_set(tmp_path: Path) -> None:
+def test_training_warns_of_outlying_bounds(tmp_path: Path) -> None:
     for name, value in (("far", 46.0), ("near", 0.4)):
         found(tmp_path / name, usual, with_value(value))
     with pytest.warns(
@@ -93,7 +93,7 @@ def test_training_warns_of_bounds_that_few_actions_set(tmp_path: Path) -> None:
     ],
     ids=["normal", "Laplace", "uniform", "rare button", "choices", "gripper", "walk"],
 )
-def test_usual_numbers_are_no_outliers_nor_angles(
+def test_usual_numbers_give_no_findings(
     draw: Callable[[np.random.Generator], np.ndarray], tmp_path: Path
 ):
     def make(number: int) -> np.ndarray:
@@ -127,13 +127,22 @@ def quaternions(number: int) -> np.ndarray:
 
 
 ANGLES: dict[str, tuple[Callable[[int], np.ndarray], str]] = {
-    "radians": (lambda n: wrapped(turning(n), 2 * np.pi), "q_2 jumps by 2 pi 3 times, first in episode ep_0 from"),
-    "from zero": (lambda n: (turning(n) + 2) % (2 * np.pi), "q_2 jumps by 2 pi 3 times, first in episode"),
+    "radians": (
+        lambda n: wrapped(turning(n), 2 * np.pi),
+        "q_2 jumps by 2 pi 3 times, first in episode ep_0 from",
+    ),
+    "from zero": (
+        lambda n: (turning(n) + 2) % (2 * np.pi),
+        "q_2 jumps by 2 pi 3 times, first in episode",
+    ),
     "degrees": (lambda n: wrapped(np.degrees(turning(n)), 360), "q_2 jumps by 360 degrees 3 times"),
     "near pi": (lambda n: wrapped(np.pi + 0.1 * usual(n, 1), 2 * np.pi), "q_2 jumps by 2 pi "),
     "quaternion": (quaternions, "q_2 to q_5 changes the sign of a quaternion"),
-    "rotation vector": (lambda n: about(turning(n), (0.6, 0.0, 0.8)), "q_2 to q_4 turns over by 2 pi 3 times"),
-}  # fmt: skip
+    "rotation vector": (
+        lambda n: about(turning(n), (0.6, 0.0, 0.8)),
+        "q_2 to q_4 turns over by 2 pi 3 times",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", ANGLES)
@@ -148,7 +157,7 @@ def test_angles_that_jump_are_named(kind: str, tmp_path: Path) -> None:
     assert finding.what.startswith(words) and finding.remedy
 
 
-def test_angles_that_do_not_jump_are_right(tmp_path: Path) -> None:
+def test_smooth_angles_give_no_findings(tmp_path: Path) -> None:
     def steady(number: int) -> np.ndarray:
         half = turning(number)[:, None] / 2
         turned = np.concatenate([np.sin(half), np.zeros((ROWS, 2)), np.cos(half)], axis=1)
@@ -166,7 +175,9 @@ def instructed(folder: Path, *instructions: str) -> list[tuple[str, str]]:
         for number, task in enumerate(tasks):
             episode = make_episode(number, 6)
             writer.add(
-                type(episode)(**{**vars(episode), "task": task.name, "sentence": task.instruction})
+                type(episode)(
+                    **{**vars(episode), "task": task.name, "instruction": task.instruction}
+                )
             )
     return [
         (finding.where, finding.what)
@@ -181,7 +192,7 @@ def test_an_empty_instruction_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_tasks_that_share_an_instruction_are_named(tmp_path: Path) -> None:
+def test_tasks_sharing_instruction_are_named(tmp_path: Path) -> None:
     assert instructed(tmp_path / "all", "lift it", "Lift  it") == [
         ("all tasks", "2 tasks have one instruction, 'lift it'")
     ]

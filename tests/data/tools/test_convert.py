@@ -31,17 +31,17 @@ def named(folder: Path, format: str) -> Path:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_dataset_comes_back_as_it_went(format: Any, source: Path, tmp_path: Path) -> None:
+def test_conversion_round_trip_is_equal(format: Any, source: Path, tmp_path: Path) -> None:
     target = named(tmp_path, format)
     convert(source, target, format=format)
-    ours, theirs = EpisodeDataset.open(target), EpisodeDataset.open(source)
+    converted, expected = EpisodeDataset.open(target), EpisodeDataset.open(source)
     assert (
-        ours.spec == theirs.spec
-        and ours.tasks == theirs.tasks
-        and ours.environment == theirs.environment
+        converted.spec == expected.spec
+        and converted.tasks == expected.tasks
+        and converted.environment == expected.environment
     )
     for index, wanted in enumerate(EPISODES):
-        assert_equal(ours.episode(index), wanted)
+        assert_equal(converted.episode(index), wanted)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
@@ -65,12 +65,15 @@ def test_a_stopped_conversion_goes_on(
     convert(source, target, format=format, seal_seconds=0)
     assert read == [0, 1, 2, 3, 4, 4, 5, 6]
     monkeypatch.undo()
-    whole, ours = named(tmp_path / "whole", format), EpisodeDataset.open(target)
+    whole, converted = named(tmp_path / "whole", format), EpisodeDataset.open(target)
     convert(source, whole, format=format)
-    theirs = EpisodeDataset.open(whole)
-    assert ours.statistics == theirs.statistics and ours.starts.tolist() == theirs.starts.tolist()
+    expected = EpisodeDataset.open(whole)
+    assert (
+        converted.statistics == expected.statistics
+        and converted.starts.tolist() == expected.starts.tolist()
+    )
     for index in range(len(EPISODES)):
-        assert_equal(ours.episode(index), theirs.episode(index))
+        assert_equal(converted.episode(index), expected.episode(index))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_foreign_datasets_become_ours(make: Any, tmp_path: Path) -> None:
     )
 
 
-def test_bad_input_is_refused_and_leaves_nothing(source: Path, tmp_path: Path) -> None:
+def test_bad_input_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "file").write_text("")
     for arguments, message in (
@@ -102,7 +105,7 @@ def test_bad_input_is_refused_and_leaves_nothing(source: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_what_a_version_began_that_reads_otherwise_begins_anew(
+def test_outdated_progress_starts_again(
     format: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, target = foreign.npz(tmp_path / "source"), named(tmp_path, format)
@@ -118,24 +121,22 @@ def test_what_a_version_began_that_reads_otherwise_begins_anew(
         convert(source, target, format=format, seal_seconds=0)
     monkeypatch.undo()
     manifest = tmp_path / f".{target.name}.converting" / "manifest.json"
-    begun = json.loads(manifest.read_text())
-    del begun["reading"]  # as versions before it was counted
-    manifest.write_text(json.dumps(begun))
+    progress = json.loads(manifest.read_text())
+    del progress["reading"]  # as versions before it was counted
+    manifest.write_text(json.dumps(progress))
     capsys.readouterr()
     with pytest.raises(
         UserError, match="was begun with other settings"
     ):  # which nobody asked for here
         convert(source, target, format=format, embodiment="another")
     convert(source, target, format=format, seal_seconds=0)
-    assert (
-        f"{manifest.parent} is started again: another version of manyparts began it"
-        in capsys.readouterr().err
-    )
+    printed = capsys.readouterr().err
+    assert str(manifest.parent) in printed and "another version of manyparts began it" in printed
     for found, wanted in zip(EpisodeDataset.open(target), EpisodeDataset.open(source), strict=True):
         np.testing.assert_array_equal(found.state, wanted.state)
 
 
-def test_a_source_that_changed_is_not_mixed(
+def test_changed_source_is_not_mixed(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

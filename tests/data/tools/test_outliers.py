@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from manyparts.data.tools.check_numbers import Jumps
-from manyparts.data.tools.outliers import Far, Outliers
+from manyparts.data.tools.outliers import OutlierRows, Outliers
 
 Column = Callable[
     [np.random.Generator, int, int], np.ndarray
@@ -19,8 +19,8 @@ SETS = [(3, 60), (40, 50)]  # episodes, rows
 
 def looked_at(
     column: Column, episodes: int, rows: int, seed: int = 0
-) -> tuple[list[Far], list[str]]:
-    """Far rows, and what is said of angles, of a column that stands between two smooth ones."""
+) -> tuple[list[OutlierRows], list[str]]:
+    """The outliers and the angles found in a column that stands between two smooth ones."""
     drawn = np.random.default_rng(seed)
     made = []
     for number in range(episodes):
@@ -162,11 +162,11 @@ def test_outliers_are_named(name: str, episodes: int, rows: int) -> None:
     ],
     ids=["first row", "any row"],
 )
-def test_what_is_wrong_in_every_episode_is_named(column: Column) -> None:
+def test_fault_of_every_episode_is_named(column: Column) -> None:
     assert len(looked_at(column, 40, 50)[0]) == 40
 
 
-def test_two_outliers_of_different_size_are_both_named() -> None:
+def test_outliers_of_different_size_all_named() -> None:
     far, _ = looked_at(spoilt(near, (ONE, 1e6), (slice(20, 21), -1000)), 3, 60)
     assert [(each.first, each.numbers[1][0]) for each in far] == [(7, 1e6), (20, -1000)]
 
@@ -213,7 +213,7 @@ def test_angles_that_jump_are_named_once(name: str, episodes: int, rows: int) ->
     assert far == [] and what.startswith(words)
 
 
-def test_a_gripper_beside_small_motions_is_no_quaternion_nor_a_rotation() -> None:
+def test_gripper_is_no_rotation() -> None:
     jumps, drawn = Jumps(), np.random.default_rng(0)
     moves = drawn.normal(0, 0.02, (100, 3))
     gripper = np.where((np.arange(100) // 20) % 2, 1.0, -1.0)[:, None]

@@ -20,12 +20,12 @@ SPEC = make_spec(cameras=())
 def straight(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """To the middle from somewhere in a corner, a part of the way each step."""
     rng = np.random.default_rng(seed)
-    place, states, actions = 1 + rng.uniform(-0.3, 0.3, 3), [], []
+    position, states, actions = 1 + rng.uniform(-0.3, 0.3, 3), [], []
     for _ in range(40):
-        step = -0.1 * place
-        states.append(place)
+        step = -0.1 * position
+        states.append(position)
         actions.append(step[:2])
-        place = place + step
+        position = position + step
     return np.asarray(states), np.asarray(actions)
 
 
@@ -83,8 +83,8 @@ def test_planted_bad_demonstrations_are_the_worst(
     bad: Callable[[int], tuple[np.ndarray, np.ndarray]], measure: str, tmp_path: Path
 ) -> None:
     motions = [straight(seed) for seed in range(20)]
-    for place in (5, 11):
-        motions[place] = bad(place)
+    for position in (5, 11):
+        motions[position] = bad(position)
     dataset = write(tmp_path / "set", motions)
     values = measure_quality(dataset).of(measure)  # pyright: ignore
     worst = np.argsort(-values if WORSE_IS_MORE[measure] else values)  # pyright: ignore
@@ -93,7 +93,7 @@ def test_planted_bad_demonstrations_are_the_worst(
     assert not {5, 11} & set(best_episodes(dataset, measure, 0.15).tolist())  # pyright: ignore
 
 
-def test_experts_that_agree_diverge_little_and_one_alone_not_at_all(tmp_path: Path) -> None:
+def test_divergence_of_agreeing_experts(tmp_path: Path) -> None:
     quality = measure_quality(write(tmp_path / "set", [straight(seed) for seed in range(12)]))
     assert (
         quality.divergence.max() < 0.3
@@ -106,5 +106,5 @@ def test_experts_that_agree_diverge_little_and_one_alone_not_at_all(tmp_path: Pa
 
 def test_bad_choices_are_named(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set", [straight(seed) for seed in range(3)])
-    with pytest.raises(UserError, match=r"drop is 1\.5; expected a share"):
+    with pytest.raises(UserError, match=r"drop is 1\.5; expected a fraction"):
         best_episodes(dataset, "idle", 1.5)

@@ -23,9 +23,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("source") / "set", EPISODES).path
 
 
-def test_every_chosen_episode_becomes_a_sound_recording(
-    source: Path, tmp_path: Path, capsys: Any
-) -> None:
+def test_every_chosen_episode_is_recorded(source: Path, tmp_path: Path, capsys: Any) -> None:
     pytest.importorskip("rerun")
     output = tmp_path / "recordings"
     assert main(["data", "view", str(source), "--rerun", str(output), "--only", "3", "1"]) == 0
@@ -34,11 +32,12 @@ def test_every_chosen_episode_becomes_a_sound_recording(
     assert [file.name for file in files] == ["episode-000001.rrd", "episode-000003.rrd"]
     rerun = [str(Path(sys.executable).with_name("rerun")), "rrd"]
     subprocess.run([*rerun, "verify", *map(str, files)], check=True)
-    told = subprocess.run(
+    printed = subprocess.run(
         [*rerun, "print", str(files[1])], check=True, capture_output=True, text=True
     ).stdout
     rows = {
-        name: int(count) for count, name in re.findall(r"with (\d+) rows .*? - /(\S+) - data", told)
+        name: int(count)
+        for count, name in re.findall(r"with (\d+) rows .*? - /(\S+) - data", printed)
     }
     curves = {
         "action/x",
@@ -57,9 +56,7 @@ def test_every_chosen_episode_becomes_a_sound_recording(
         export_rerun(source, output)
 
 
-def test_it_says_what_to_install_where_the_sdk_is_missing(
-    source: Path, tmp_path: Path, monkeypatch: Any
-) -> None:
+def test_missing_rerun_says_how_to_install(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(UserError, match=r"pip install 'rerun-sdk>=0\.26'"):
         export_rerun(source, tmp_path / "recordings")

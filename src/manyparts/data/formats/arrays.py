@@ -1,5 +1,4 @@
-"""Arrays under names, as HDF5, Arrow, TFRecord and .npz hold them, as cameras, one state and one
-action."""
+"""Read named arrays, as HDF5, Arrow, TFRecord and .npz hold them, as cameras, state and action."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import ActionContract, Spec, TaskEntry
 from manyparts.data.formats.errors import Complain
-from manyparts.data.formats.kinds import Entry, is_image, why_not, why_not_by_values
+from manyparts.data.formats.kinds import ArrayInfo, is_image, why_not_observed, why_not_state
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 UNKNOWN = "unknown"
@@ -21,125 +20,145 @@ _ENDINGS = ("_jpeg", "_jpg", "_png", "_image", "_rgb")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the arrays of one episode are like. faults: arrays that have no `Entry`, and why."""
+class EpisodeArrays:
+    """Shapes and dtypes of the arrays of one episode."""
 
-    entries: Mapping[str, Entry]
+    infos: Mapping[str, ArrayInfo]
+    """Arrays with a row per step, by name."""
     faults: Mapping[str, str] = field(default_factory=dict)
+    """All other arrays by name, and why they cannot be read."""
 
-    def unlike(self, wanted: Mapping[str, Entry]) -> str:
-        """How the episode's arrays differ from the wanted ones; "" where they do not."""
-        for name, entry in wanted.items():
+    def difference_from(self, expected: Mapping[str, ArrayInfo]) -> str:
+        """How the episode's arrays differ from the expected ones; "" where they do not."""
+        for name, info in expected.items():
             if name in self.faults:
                 return f"{name} {self.faults[name]}"
-            if name not in self.entries:
+            if name not in self.infos:
                 return f"{name} is missing"
-            if self.entries[name].kind != entry.kind:
-                return f"{name} is {_described(self.entries[name])}, in most episodes {_described(entry)}"
+            if self.infos[name].kind != info.kind:
+                return f"{name} is {_text_of(self.infos[name])}, in most episodes {_text_of(info)}"
         return ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How observations are put together. cameras: name to (array, height, width). state: names of
-    arrays that are laid side by side. state_names: one a dimension. left_out: arrays that are
-    neither, by name, and why."""
+    """Which arrays are cameras, and which ones are concatenated to the state."""
 
     cameras: Mapping[str, tuple[str, int, int]]
+    """Camera name to (array's name, height, width)."""
     state: tuple[str, ...]
+    """Names of the arrays that are concatenated to the state, in this order."""
     state_names: tuple[str, ...]
+    """A name for each dimension of the state."""
     left_out: Mapping[str, str]
+    """Arrays that are neither, by name, and why."""
 
     def state_of(self, arrays: Mapping[str, np.ndarray], length: int) -> np.ndarray:
-        """float32 (T, s) of an episode's arrays (T, ...)."""
+        """Concatenate an episode's arrays (T, ...) to its state, float32 (T, s)."""
         parts = [np.asarray(arrays[name], np.float32).reshape(length, -1) for name in self.state]
         return np.concatenate(parts, axis=1) if parts else np.zeros((length, 0), np.float32)
 
     def require(self, spec: Spec, where: object) -> Spec:
-        """The spec that a dataset says it has. Raises UserError if its arrays are others."""
+        """Return the spec that a dataset's description states.
+
+        Raises:
+            UserError: beginning with `where`, if the dataset's arrays do not fit it.
+        """
         sizes = {name: (height, width) for name, (_, height, width) in self.cameras.items()}
         if sizes != dict(spec.cameras) or len(self.state_names) != spec.state_dimension:
             raise UserError(
-                f"{where} says that it has cameras {dict(spec.cameras)} and {spec.state_dimension} numbers of state; "
-                f"it has {sizes} and {len(self.state_names)}"
+                f"{where} says that it has cameras {dict(spec.cameras)} and "
+                f"{spec.state_dimension} numbers of state; it has {sizes} and "
+                f"{len(self.state_names)}"
             )
         return spec
 
 
-def agreed(looks: Sequence[Look]) -> tuple[dict[str, Entry], dict[str, str]]:
-    """What each array is in most episodes, and why the others are left out."""
-    entries: dict[str, Entry] = {}
+def majority_layout(
+    layouts: Sequence[EpisodeArrays],
+) -> tuple[dict[str, ArrayInfo], dict[str, str]]:
+    """What each array is in most episodes, by name; and why the other arrays are left out."""
+    infos: dict[str, ArrayInfo] = {}
     left_out: dict[str, str] = {}
-    for name in dict.fromkeys(name for look in looks for name in [*look.entries, *look.faults]):
-        there = [look.entries[name] for look in looks if name in look.entries]
-        seen = Counter(entry.kind for entry in there)
-        faults = [look.faults[name] for look in looks if name in look.faults]
-        kind, count = seen.most_common(1)[0] if seen else (None, 0)
-        if kind is not None and 2 * count >= len(looks):
-            entries[name] = Counter(entry for entry in there if entry.kind == kind).most_common(1)[
-                0
-            ][0]
-        elif faults and len(faults) >= seen.total():
+    names: dict[str, None] = {}
+    for layout in layouts:
+        names |= dict.fromkeys([*layout.infos, *layout.faults])
+    for name in names:
+        variants = [layout.infos[name] for layout in layouts if name in layout.infos]
+        kinds = Counter(info.kind for info in variants)
+        faults = [layout.faults[name] for layout in layouts if name in layout.faults]
+        kind, count = kinds.most_common(1)[0] if kinds else (None, 0)
+        if kind is not None and 2 * count >= len(layouts):
+            same_kind = Counter(info for info in variants if info.kind == kind)
+            infos[name] = same_kind.most_common(1)[0][0]
+        elif faults and len(faults) >= kinds.total():
             left_out[name] = faults[0]
-        elif len(seen) > 1:
-            left_out[name] = (
-                f"differs between episodes: {', '.join(map(_described, list(dict.fromkeys(there))[:3]))}"
-            )
+        elif len(kinds) > 1:
+            examples = ", ".join(map(_text_of, list(dict.fromkeys(variants))[:3]))
+            left_out[name] = f"differs between episodes: {examples}"
         else:
-            left_out[name] = f"only {seen.total()} of {len(looks)} episodes have it"
-    return entries, left_out
+            left_out[name] = f"only {kinds.total()} of {len(layouts)} episodes have it"
+    return infos, left_out
 
 
 def plan(
-    entries: Mapping[str, Entry],
+    infos: Mapping[str, ArrayInfo],
     left_out: Mapping[str, str] | None = None,
-    seen: Callable[[str], Iterable[np.ndarray]] = lambda _: (),
+    values_of: Callable[[str], Iterable[np.ndarray]] = lambda _: (),
 ) -> Plan:
-    """Pictures (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras, other numbers the state, in the
+    """Decide which observations are cameras and which are state.
+
+    Images (uint8, (h, w), (h, w, 1) or (h, w, 3)) are cameras. Other numbers are the state, in the
     order of their names.
 
     Args:
-        entries: what the observations are like, by name.
-        left_out: what is left out already, and why; the plan's says it of all arrays.
-        seen: an array's values (T, ...) in some episodes, which are looked at for what is no state.
+        infos: shape and dtype of the observations, by name.
+        left_out: what is left out already, and why; the plan's `left_out` begins with it.
+        values_of: returns an array's values (T, ...) in some episodes, which may show that the
+            array is no state.
     """
-    pictures, state, left_out = {}, [], dict(left_out or {})
-    for name in sorted(entries):
-        entry = entries[name]
-        if why := why_not(name, entry, entries.keys() | left_out.keys()):
+    images, state, left_out = {}, [], dict(left_out or {})
+    for name in sorted(infos):
+        info = infos[name]
+        if why := why_not_observed(name, info, infos.keys() | left_out.keys()):
             left_out[name] = why
-        elif is_image(entry):
-            pictures[name] = entry
-        elif why := why_not_by_values(seen(name)):
+        elif is_image(info):
+            images[name] = info
+        elif why := why_not_state(values_of(name)):
             left_out[name] = why
         else:
             state.append(name)
     cameras = {
-        camera: (name, *pictures[name].shape[:2])
-        for name, camera in _cameras(list(pictures)).items()
+        camera: (name, *images[name].shape[:2]) for name, camera in _cameras(list(images)).items()
     }
-    names = [each for name in state for each in _dimensions(name, entries[name].shape)]
-    return Plan(cameras, tuple(state), tuple(names), left_out)
+    state_names: list[str] = []
+    for name in state:
+        state_names += _dimensions(name, infos[name].shape)
+    return Plan(cameras, tuple(state), tuple(state_names), left_out)
 
 
 def colour(frames: np.ndarray) -> np.ndarray:
-    """uint8 (n, h, w) or (n, h, w, 1 or 3) to (n, h, w, 3)."""
+    """Convert uint8 (n, h, w) or (n, h, w, 1 or 3) to (n, h, w, 3)."""
     frames = frames if frames.ndim == 4 else frames[..., None]
     return frames if frames.shape[-1] == 3 else np.repeat(frames, 3, axis=-1)
 
 
-def longer_note(names: Collection[str], actions: str) -> list[str]:
-    """What users have to know of arrays that have one row more than the actions."""
+def extra_row_note(names: Collection[str], actions: str) -> list[str]:
+    """A note for users of arrays that have one row more than the actions."""
     have = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'}"
     return [f"{have} one row more than {actions}; the last one is not read"] if names else []
 
 
-def one_a_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
-    """(T,) of an episode's numbers, (T,) or (T, 1), such as its rewards. Raises UserError beginning
-    with `where` for another shape."""
+def one_per_step(values: np.ndarray, length: int, where: str) -> np.ndarray:
+    """Flatten an episode's numbers, (T,) or (T, 1), such as its rewards, to (T,).
+
+    Raises:
+        UserError: beginning with `where`, for another shape.
+    """
     if values.size != length:
         raise UserError(
-            f"{where} has shape {values.shape}; expected one number a step, ({length},) or ({length}, 1)"
+            f"{where} has shape {values.shape}; expected one number per step, "
+            f"({length},) or ({length}, 1)"
         )
     return values.reshape(length)
 
@@ -154,13 +173,21 @@ def spec_of(
     bounds: tuple[np.ndarray, np.ndarray] | None = None,
     choices: tuple[str, ...] = (),
 ) -> Spec:
-    """What can be derived of an embodiment that others recorded; what actions mean is not written
-    there.
+    """Derive the spec of a robot that another program recorded.
 
-    named: whether the dataset names its robot so, see `Spec`. bounds: of actions, where they are
-    known and finite; else those that were seen.
+    The files do not say what actions mean: representation and frame are "unknown".
+
+    Args:
+        plan: how observations are read.
+        statistics: of the state and the actions.
+        embodiment: the robot's name.
+        fps: frames per second.
+        named: whether the dataset itself gives the robot this name, see `Spec`.
+        bounds: lowest and highest action (a,); the observed ones are taken where they are None or
+            not finite.
+        choices: names of the choices of discrete actions.
     """
-    (low, high), measured = seen_bounds(statistics), True
+    (low, high), measured = observed_bounds(statistics), True
     if bounds is not None and np.isfinite(bounds).all() and (bounds[0] < bounds[1]).all():
         measured = False
         low, high = (tuple(np.ravel(bound).astype(float).tolist()) for bound in bounds)
@@ -178,23 +205,23 @@ def spec_of(
     return Spec(embodiment, cameras, plan.state_names, contract, named=named)
 
 
-def seen_bounds(
+def observed_bounds(
     statistics: Statistics, columns: Sequence[str] = (ACTION, EXPERT_ACTION)
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The least and greatest number a dimension of what was done and of what the expert wanted to
-    do, a little apart where it never changed: an agent that imitates is to reach as far as
-    either."""
-    seen = [statistics[name] for name in columns if name in statistics.features]
-    low, high = (
-        np.min([each.min for each in seen], axis=0),
-        np.max([each.max for each in seen], axis=0),
-    )
+    """The lowest and highest number (a,) of each dimension in some columns of actions.
+
+    By default these are the executed and the expert's actions, since an agent that imitates has to
+    reach as far as either. A dimension that never changes gets bounds that are slightly apart.
+    """
+    observed = [statistics[name] for name in columns if name in statistics.features]
+    low = np.min([each.min for each in observed], axis=0)
+    high = np.max([each.max for each in observed], axis=0)
     width, middle = np.maximum(high - low, 1e-6), (low + high) / 2
     return tuple((middle - width / 2).tolist()), tuple((middle + width / 2).tolist())
 
 
-class Gathering:
-    """Statistics of state and actions, gathered an episode at a time."""
+class StatisticsCollector:
+    """Collects statistics of state and actions, one episode at a time."""
 
     def __init__(self) -> None:
         self._running: dict[str, RunningStatistics] = {}
@@ -202,8 +229,16 @@ class Gathering:
     def add(
         self, columns: Mapping[str, np.ndarray], where: str, state_names: Sequence[str]
     ) -> None:
-        """Take in an episode's columns. Raises UserError beginning with `where`, and takes in
-        nothing, for numbers that are not finite. state_names: of each dimension of the state."""
+        """Add an episode.
+
+        Args:
+            columns: the episode's columns, (T, d).
+            where: how the error begins.
+            state_names: a name for each dimension of the state.
+
+        Raises:
+            UserError: for numbers that are not finite; then nothing is added.
+        """
         chosen = {name: columns[name] for name in (STATE, ACTION, EXPERT_ACTION) if name in columns}
         chosen = {name: values for name, values in chosen.items() if values.shape[1]}
         for name, values in chosen.items():
@@ -217,61 +252,78 @@ class Gathering:
             self._running.setdefault(name, RunningStatistics(values.shape[1])).update(values)
 
     def finish(self, where: object) -> Statistics:
-        """Of all episodes that were added. Raises UserError if there were none."""
+        """The statistics of all episodes added. Raises UserError if there were none."""
         if ACTION not in self._running:
             raise UserError(f"{where} holds no actions")
         return Statistics({name: each.finish() for name, each in self._running.items()})
 
 
-def gather_sound(
+def collect_episodes(
     names: Sequence[str],
     read: Callable[[int], Mapping[str, np.ndarray]],
     where: object,
     complain: Complain,
     state_names: Sequence[str],
 ) -> tuple[list[int], Statistics]:
-    """The episodes that can be read and hold finite numbers, and the statistics of their state and
-    action, in one pass.
+    """Read all episodes once, and collect the statistics of their state and actions.
 
-    names: what the dataset calls its episodes. read: an episode's columns, by its number among the
-    names. Raises UserError where none is left; `complain` is called for each that is not.
+    Args:
+        names: the dataset's names of its episodes.
+        read: returns an episode's columns, by its index in `names`.
+        where: the dataset, for errors.
+        complain: called for each episode that cannot be read or holds numbers that are not finite.
+        state_names: a name for each dimension of the state.
+
+    Returns:
+        The indices in `names` of the episodes that can be read, and their statistics.
+
+    Raises:
+        UserError: if no episode is left.
     """
-    gathering, sound, first = Gathering(), [], ""
-    for number, name in enumerate(names):
+    collector, readable, first_error = StatisticsCollector(), [], ""
+    for index, name in enumerate(names):
         try:
-            gathering.add(read(number), f"{where}: episode {name}", state_names)
+            collector.add(read(index), f"{where}: episode {name}", state_names)
         except UserError as error:
-            first = first or str(error)
+            first_error = first_error or str(error)
             complain(str(error), name)
         else:
-            sound.append(number)
-    if not sound:
-        raise UserError(f"{where} holds no episode that can be read; of the first: {first}")
-    return sound, gathering.finish(where)
+            readable.append(index)
+    if not readable:
+        raise UserError(f"{where} holds no episode that can be read; the first one: {first_error}")
+    return readable, collector.finish(where)
 
 
 def tasks_of(instructions: Sequence[str]) -> tuple[tuple[TaskEntry, ...], np.ndarray]:
-    """The tasks that are told apart by their instructions alone, and each episode's: int64 (n,)."""
-    known = {instruction: number for number, instruction in enumerate(dict.fromkeys(instructions))}
-    tasks = tuple(
-        TaskEntry(f"{UNKNOWN}/{number}", instruction) for instruction, number in known.items()
-    )
-    return tasks, np.asarray([known[instruction] for instruction in instructions], dtype=np.int64)
+    """Make one task of each different instruction.
+
+    Args:
+        instructions: n, one per episode.
+
+    Returns:
+        The tasks, and each episode's index into them, int64 (n,).
+    """
+    index_of = {text: index for index, text in enumerate(dict.fromkeys(instructions))}
+    tasks = tuple(TaskEntry(f"{UNKNOWN}/{index}", text) for text, index in index_of.items())
+    return tasks, np.asarray([index_of[text] for text in instructions], dtype=np.int64)
 
 
-def _described(entry: Entry) -> str:
-    return f"{entry.dtype} {entry.shape}" + (
-        f" with {entry.more} row more than actions" if entry.more else ""
-    )
+def _text_of(info: ArrayInfo) -> str:
+    """An array's type for people."""
+    more = f" with {info.extra_rows} row more than actions" if info.extra_rows else ""
+    return f"{info.dtype} {info.shape}{more}"
 
 
 def _cameras(names: Sequence[str]) -> dict[str, str]:
-    """ "obs/agentview_image" is camera "agentview"; "pixels" keeps its name. Where two would get
-    one name, both keep theirs."""
+    """Each image's name to that of its camera.
+
+    "obs/agentview_image" becomes camera "agentview"; "pixels" stays. Where two images would get
+    the same camera, both keep their whole names.
+    """
     short = {name: _without_endings(name.rsplit("/", 1)[-1]) for name in names}
-    used = Counter(short.values())
+    count = Counter(short.values())
     return {
-        name: camera if used[camera] == 1 else name.replace("/", "_")
+        name: camera if count[camera] == 1 else name.replace("/", "_")
         for name, camera in short.items()
     }
 

@@ -1,5 +1,5 @@
-"""Columns of numbers in Arrow's tables, as arrays: whoever keeps rows in Arrow or Parquet is read
-by this one rule."""
+"""Convert columns of Arrow tables to numpy arrays, by one rule for all formats on Arrow or
+Parquet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import pyarrow as pa
 
 
 def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(T,) or (T, d) of a column of numbers, or of lists of d numbers of any depth. A float that is
-    null is NaN.
+    """Convert a column of numbers, or of lists of d numbers of any depth; a null float is NaN.
 
-    Raises ValueError where it holds something else, rows hold various numbers, or a row or a whole number is null:
-    flattened, such rows would move all that follow.
+    Returns:
+        (T,) or (T, d).
+
+    Raises:
+        ValueError: if it holds something else, if rows differ in length, or if a row or an integer
+            is null: flattened, such rows would shift all that follow.
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     flat = array
     while _is_list(flat.type):
-        if (odd := _odd_one(flat)) is not None:
-            row = odd * len(array) // len(flat)
-            why = "is null" if flat.is_null()[odd].as_py() else "has more or fewer than the first"
+        if (irregular := _first_irregular(flat)) is not None:
+            row = irregular * len(array) // len(flat)
+            is_null = flat.is_null()[irregular].as_py()
+            why = "is null" if is_null else "has more or fewer than the first"
             raise ValueError(f"does not hold equally many numbers in each row: row {row} {why}")
         flat = flat.flatten()
     if not is_number(flat.type):
@@ -33,6 +37,7 @@ def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def is_number(kind: pa.DataType) -> bool:
+    """Whether a type is an integer, a float or a boolean."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
@@ -42,8 +47,8 @@ def _is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _odd_one(array: pa.Array) -> int | None:
-    """The first list that is null, or else longer or shorter than the first one."""
+def _first_irregular(array: pa.Array) -> int | None:
+    """The index of the first list that is null, or else of another length than the first one."""
     null, size = array.is_null().to_numpy(zero_copy_only=False), np.zeros(len(array))
     if not pa.types.is_fixed_size_list(array.type):
         size = np.diff(array.offsets.to_numpy())

@@ -1,4 +1,4 @@
-"""Which format a dataset has, and what to say of what is none."""
+"""Detect the format of a dataset, and explain why something else cannot be read."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import Complain, NotReadError, refuse
-from manyparts.data.formats.foreign_layouts import (
-    HDF5_NAMES,
-    datasets_below,
-    foreign_file,
-    foreign_folder,
-    is_hdf5,
-)
+from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
 from manyparts.data.formats.hdf5 import open_hdf5
-from manyparts.data.formats.hdf5_kinds import foreign_hdf5
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.minari import MAIN, MinariReader, is_minari
@@ -25,20 +17,34 @@ from manyparts.data.formats.npz_files import episode_files
 from manyparts.data.formats.reader import Reader
 from manyparts.data.formats.rlds import FEATURES, RLDSReader
 from manyparts.data.formats.robomimic import RobomimicReader
-
-KNOWN = (
-    "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, a Minari dataset (HDF5, Arrow, Parquet), "
-    "an RLDS folder with features.json, or a folder of .npz episodes"
+from manyparts.data.formats.unsupported_formats import (
+    HDF5_NAMES,
+    datasets_below,
+    is_hdf5,
+    unsupported_file,
+    unsupported_folder,
 )
-_MARKS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
+from manyparts.data.formats.unsupported_hdf5 import unsupported_hdf5
+
+SUPPORTED = (
+    "a LeRobotDataset folder (2.0, 2.1, 3.0), a robomimic HDF5 file, "
+    "a Minari dataset (HDF5, Arrow, Parquet), an RLDS folder with features.json, "
+    "or a folder of .npz episodes"
+)
+_MARKERS = (layout.INFO, FEATURES, f"data/{METADATA}", f"data/{MAIN}")
 
 
 def open_reader(path: Path, complain: Complain = refuse) -> Reader:
-    """The reader of the dataset at a path. complain: is called for counts that disagree and for
-    episodes that cannot be read, by default an error.
+    """Open the reader of the dataset at a path.
 
-    Raises UserError if there is none that can be read, NotReadError for what is recognised and not
-    read.
+    Args:
+        path: a file or folder.
+        complain: called for counts that disagree and for episodes that cannot be read; by default
+            it raises.
+
+    Raises:
+        UserError: if there is no dataset that can be read.
+        UnsupportedFormatError: for data that are recognised and not read.
     """
     if not path.exists():
         raise UserError(f"no dataset at {path}")
@@ -58,39 +64,43 @@ def open_reader(path: Path, complain: Complain = refuse) -> Reader:
 def _open_file(path: Path, complain: Complain) -> Reader:
     if path.name == MAIN:
         return MinariReader(path.parent, complain)
-    if not is_hdf5(path) and (kind := foreign_file(path)):
+    if not is_hdf5(path) and (kind := unsupported_file(path)):
         raise kind.error(path)
     if not is_hdf5(path) and path.suffix.lower() not in HDF5_NAMES:
-        raise NotReadError(f"{path} is no dataset that is known", f"known are {KNOWN}")
+        raise UnsupportedFormatError(f"{path} is no known dataset", f"can be read: {SUPPORTED}")
     file = open_hdf5(path)
-    if kind := foreign_hdf5(file):
+    if kind := unsupported_hdf5(file):
         raise kind.error(path)
     if "data" not in (names := file.names(file.group(""))):
-        raise NotReadError(
-            f"{path} is not robomimic's: it has no group data but {', '.join(names[:5]) or 'nothing'}",
-            _moving(names) or f"known are {KNOWN}",
+        raise UnsupportedFormatError(
+            f"{path} is no robomimic file: it has no group data, but "
+            f"{', '.join(names[:5]) or 'nothing'}",
+            _how_to_move_demos(names) or f"can be read: {SUPPORTED}",
         )
     return RobomimicReader(path, file, complain)
 
 
-def _moving(names: Sequence[str]) -> str:
-    """What to do with demonstrations that do not lie in the group that robomimic has them in."""
+def _how_to_move_demos(names: Sequence[str]) -> str:
+    """How to mend a file whose demonstrations lie outside robomimic's group data."""
     demo = next((name for name in names if name.startswith("demo_")), "")
-    return (
-        f"put all of them into a group data with h5py, such as file.move('{demo}', 'data/{demo}')"
-        if demo
-        else ""
-    )
+    if not demo:
+        return ""
+    move = f"file.move('{demo}', 'data/{demo}')"
+    return f"put all of them into a group data with h5py, such as {move}"
 
 
-def _refusal(path: Path) -> NotReadError:
-    if below := datasets_below(path, _MARKS):
+def _refusal(path: Path) -> UnsupportedFormatError:
+    """The error for a folder that is no dataset."""
+    if below := datasets_below(path, _MARKERS):
         others = f", or another of the {len(below)} there" if len(below) > 1 else ""
         is_version = below[0].parent == path and (below[0] / FEATURES).is_file()
         kind = "the folder of an RLDS dataset's versions" if is_version else "a folder of datasets"
-        return NotReadError(f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}")
-    if kind := foreign_folder(path):
+        return UnsupportedFormatError(
+            f"{path} is {kind}, not a dataset itself", f"give {below[0]}{others}"
+        )
+    if kind := unsupported_folder(path):
         return kind.error(path)
-    return NotReadError(
-        f"{path} holds no dataset that can be read: {layout.INFO} is missing", f"known are {KNOWN}"
+    return UnsupportedFormatError(
+        f"{path} holds no dataset that can be read: {layout.INFO} is missing",
+        f"can be read: {SUPPORTED}",
     )

@@ -1,4 +1,4 @@
-"""What goes wrong with one file, as one line that names it."""
+"""Errors of one file, as one line that names the file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _JSON_BYTES = 2**30
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Turn what pyarrow raises about one parquet file into a UserError that names it."""
+def parquet_errors(file: Path) -> Iterator[None]:
+    """Turn the errors of pyarrow about one parquet file into a UserError that names the file."""
     if not file.is_file():
         raise UserError(f"{file} is missing")
     try:
@@ -38,9 +38,13 @@ def reading(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def fitting(where: object, format: str) -> Iterator[None]:
-    """Turn what Python raises about values of another kind than the format has into a UserError
-    that names `where`."""
+def format_errors(where: object, format: str) -> Iterator[None]:
+    """Turn Python's errors about values that the format does not allow into a UserError.
+
+    Args:
+        where: the file or folder that the error names.
+        format: the format's name.
+    """
     try:
         yield
     except UserError:
@@ -58,9 +62,13 @@ def fitting(where: object, format: str) -> Iterator[None]:
         raise UserError(f"{where} is not as {format} has it: {one_line(error)}") from error
 
 
-class NotReadError(UserError):
-    """Data of a kind that is not read. what: which data, and what they are. remedy: what to do
-    instead."""
+class UnsupportedFormatError(UserError):
+    """Data of a kind that is recognised and not read.
+
+    Attributes:
+        what: which data, and what they are.
+        remedy: what to do instead.
+    """
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -68,39 +76,45 @@ class NotReadError(UserError):
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """A kind of data that is known and not read. what: completes "PATH is ...". remedy: what to do
-    instead."""
+class UnsupportedFormat:
+    """A kind of data that is recognised and not read."""
 
     what: str
+    """Completes "PATH is ..."."""
     remedy: str
+    """What to do instead."""
 
-    def error(self, path: Path) -> NotReadError:
-        return NotReadError(f"{path} is {self.what}", self.remedy)
+    def error(self, path: Path) -> UnsupportedFormatError:
+        """The error for a file or folder of this kind."""
+        return UnsupportedFormatError(f"{path} is {self.what}", self.remedy)
 
 
 @runtime_checkable
 class Complain(Protocol):
-    """Is told what is wrong with a dataset, while it is opened.
+    """A callback for faults of a dataset that its reader meets while opening it.
 
-    episode: the name of the episode that is spoilt, None for what concerns the whole. Where the
-    call returns, the reader goes on: without that episode, or with what can be trusted.
+    If the callback returns, the reader goes on: without that episode, or with what can be trusted.
     """
 
-    def __call__(self, what: str, episode: str | None = None) -> None: ...
+    def __call__(self, what: str, episode: str | None = None) -> None:
+        """Report a fault.
+
+        Args:
+            what: what is wrong.
+            episode: the name of the unreadable episode; None if the whole dataset is concerned.
+        """
+        ...
 
 
 def refuse(what: str, episode: str | None = None) -> None:
-    """Raise a UserError, which says how to go on without a spoilt episode."""
-    raise UserError(
-        what
-        if episode is None
-        else f"{what}; `manyparts data check DATASET --fix COPY` leaves it out"
-    )
+    """Raise a UserError that says how to go on without the unreadable episode."""
+    if episode is not None:
+        what = f"{what}; `manyparts data check DATASET --fix COPY` leaves it out"
+    raise UserError(what)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError naming the file where it is missing or torn."""
+    """Read a JSON object. Raises UserError naming the file that is missing or torn."""
     try:
         if path.stat().st_size > _JSON_BYTES:
             raise UserError(
@@ -119,5 +133,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text."""
+    """The first line of an error's text, without Python's addresses of buffers."""
     return str(error).split("\n")[0].split("BytesIO object")[0] or type(error).__name__

@@ -1,5 +1,4 @@
-"""The files below a folder, whether they lie in it or behind symbolic links, and opening those of
-pyarrow."""
+"""List the files below a folder, through symbolic links, and open parquet files of any name."""
 
 from __future__ import annotations
 
@@ -16,24 +15,30 @@ _MAX_DEPTH = 64
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and of its folders, those behind links too, by the names that they have
-    here.
+    """All files below a folder, also through symbolic links, by their paths from this folder.
 
-    A link to a folder that it lies in is not followed. Raises UserError for a folder that may not
-    be read, or is nested more than 64 deep.
+    A link to one of its own parent folders is not followed.
+
+    Raises:
+        UserError: for a folder that may not be read, or is nested more than 64 deep.
     """
     return _walk(folder, (os.path.realpath(folder),))
 
 
 def open_parquet(file: Path, **options: Any) -> pq.ParquetFile:
-    """A parquet file of any name. pyarrow takes "run:1/data" for a URL, hence the absolute path;
-    and it wants names in UTF-8, hence a handle for others."""
+    """Open a parquet file of any name; the options are those of `pyarrow.parquet.ParquetFile`."""
+    # pyarrow takes "run:1/data" for a URL, hence the absolute path. It wants names in UTF-8, hence
+    # an opened file where the name is not.
     name = os.path.abspath(file)
     return pq.ParquetFile(name if _is_unicode(name) else file.open("rb"), **options)
 
 
-def written_by_arrow(file: Path) -> str:
-    """How pyarrow takes a file to write. Raises UserError for a name that is not UTF-8."""
+def arrow_path(file: Path) -> str:
+    """The path of a file to be written, as pyarrow takes it.
+
+    Raises:
+        UserError: for a name that is not UTF-8.
+    """
     name = os.path.abspath(file)
     if not _is_unicode(name):
         raise UserError(
@@ -51,6 +56,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _walk(folder: Path, parents: tuple[str, ...]) -> Iterator[Path]:
+    """parents: the real paths of the folder and of those above it, up to where the walk began."""
     if not folder.is_dir():
         return
     if len(parents) > _MAX_DEPTH:
@@ -69,5 +75,5 @@ def _walk(folder: Path, parents: tuple[str, ...]) -> Iterator[Path]:
                 yield from _walk(path, (*parents, os.path.join(parents[-1], entry.name)))
         elif path.is_file():
             yield path
-        elif path.is_dir() and (real := os.path.realpath(path)) not in parents:  # else a loop
+        elif path.is_dir() and (real := os.path.realpath(path)) not in parents:  # else a cycle
             yield from _walk(path, (*parents, real))

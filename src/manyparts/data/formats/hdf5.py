@@ -1,5 +1,4 @@
-"""HDF5 files that are not trusted: opened read-only, inside themselves, with sizes looked at before
-reading."""
+"""Read HDF5 files that are not trusted: read-only, no links to other files, sizes checked first."""
 
 from __future__ import annotations
 
@@ -21,10 +20,10 @@ from manyparts.data.formats.hdf5_probe import probe
 
 _ARRAY_BYTES = 4 * 2**30
 _ATTRIBUTE_BYTES = 2**24
-_SHRUNK = 2000  # no array is so many times larger than the file that holds it
-_NODES = 1_000_000
-_LEAVES, _DEPTH = 10_000, 8
-_HOPS = 16  # soft links that lead to soft links
+_MAX_COMPRESSION = 2000  # no array is so many times larger than the file that holds it
+_MAX_MEMBERS = 1_000_000  # of one group
+_MAX_ARRAYS, _MAX_DEPTH = 10_000, 8  # below one group
+_MAX_LINKS = 16  # soft links that lead to soft links
 _ERRORS = (
     OSError,
     RuntimeError,
@@ -39,100 +38,110 @@ _ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group of an opened file. id: h5py's low-level one, several times faster than its objects.
-    name: its path."""
+    """A group of an opened file."""
 
     id: Any
+    """h5py's low-level object, several times faster than `h5py.Group`."""
     name: str
+    """The group's path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array of an opened file that is not read yet. dtype: object for what numpy has no type
-    for."""
+    """An array of an opened file that is not read yet."""
 
     id: Any
+    """h5py's low-level object."""
     name: str
+    """The array's path."""
     shape: tuple[int, ...]
+    """The array's shape."""
     dtype: np.dtype
+    """The array's dtype; object for what numpy has no type for."""
 
     @property
-    def elsewhere(self) -> str:
-        """Why its numbers do not lie in this file, so that it is not read; empty if they do."""
+    def external(self) -> str:
+        """Why its numbers are not in this file, so that it is not read; "" if they are."""
         import h5py
 
         settings = self.id.get_create_plist()
-        virtual = settings.get_layout() == h5py.h5d.VIRTUAL
-        return (
-            "lies in other files, which are not read"
-            if virtual or settings.get_external_count()
-            else ""
-        )
+        if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
+            return "lies in other files, which are not read"
+        return ""
 
 
 class Hdf5File:
-    """An opened file. It can be sent to another process, which opens it again."""
+    """An opened file. It can be pickled to another process, which opens it again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._limit = min(_ARRAY_BYTES, _SHRUNK * path.stat().st_size)
+        self._max_bytes = min(_ARRAY_BYTES, _MAX_COMPRESSION * path.stat().st_size)
         self._file: Any = None
-        self._top: Any = None  # its root, once it is opened
+        self._opened_root: Any = None
 
     def find(self, name: str, inside: Group | None = None) -> Group | Array | None:
-        """What lies at a path below a group, or the whole file's. None if there is nothing.
+        """Look up a path below a group; None if there is nothing.
 
-        Soft links are followed inside the file. Raises UserError naming a link that leads out of
-        it, or to nothing.
+        Soft links are followed inside the file.
+
+        Args:
+            name: the path.
+            inside: the group that it is relative to; None: the file's root.
+
+        Raises:
+            UserError: naming a link that leads out of the file, or to nothing.
         """
-        with self.reading():
-            return self._walk(inside or self._root(), name, _HOPS)
+        with self.naming_errors():
+            return self._walk(inside or self._root(), name, _MAX_LINKS)
 
     def group(self, name: str, inside: Group | None = None) -> Group:
         """A group by its path. Raises UserError if there is none."""
-        found = self.find(name, inside)
-        if not isinstance(found, Group):
+        node = self.find(name, inside)
+        if not isinstance(node, Group):
             raise UserError(f"{self.path} has no group {_join(inside, name)}")
-        return found
+        return node
 
     def array(self, name: str, inside: Group | None = None) -> Array:
         """An array by its path. Raises UserError if there is none."""
-        found = self.find(name, inside)
-        if not isinstance(found, Array):
+        node = self.find(name, inside)
+        if not isinstance(node, Array):
             raise UserError(f"{self.path} has no array {_join(inside, name)}")
-        return found
+        return node
 
     def names(self, group: Group) -> list[str]:
-        """Of all members of a group, links too."""
-        with self.reading():
+        """The names of all members of a group, links included."""
+        with self.naming_errors():
             count = group.id.get_num_objs()
-            if count > _NODES:
+            if count > _MAX_MEMBERS:
                 raise UserError(
-                    f"{self.path}: {group.name} has {count} members; at most {_NODES} are read"
+                    f"{self.path}: {group.name} has {count} members; "
+                    f"at most {_MAX_MEMBERS} are read"
                 )
             return [self._text(name, group) for name in group.id]
 
     def leaves(self, group: Group) -> dict[str, Array]:
         """All arrays below a group, by their paths from there."""
-        found: dict[str, Array] = {}
-        self._gather(group, "", 0, found, [0])
-        return found
+        arrays: dict[str, Array] = {}
+        self._collect(group, "", 0, arrays, [0])
+        return arrays
 
     def attributes(self, group: Group) -> list[str]:
         """The names of a group's attributes."""
         import h5py
 
-        with self.reading(f"attributes of {group.name}"):
+        with self.naming_errors(f"attributes of {group.name}"):
             if not h5py.h5a.get_num_attrs(group.id):
                 return []
             return list(h5py.AttributeManager(h5py.Group(group.id)))
 
     def attribute(self, group: Group, name: str) -> Any:
-        """An attribute: text, several texts as a tuple, a number or an array of numbers. None if it
-        is none of these, or is not there."""
+        """An attribute's value: text, several texts as a tuple, a number or an array of numbers.
+
+        None if it is something else, or there is no such attribute.
+        """
         import h5py
 
-        with self.reading(f"attribute {name} of {group.name}"):
+        with self.naming_errors(f"attribute {name} of {group.name}"):
             key = _key(name)
             if not h5py.h5a.exists(group.id, key):
                 return None
@@ -148,10 +157,10 @@ class Hdf5File:
             return _plain(h5py.AttributeManager(h5py.Group(group.id))[name], dtype)
 
     def read(self, array: Array, rows: slice | np.ndarray | None = None) -> np.ndarray:
-        """An array, or some of its rows."""
+        """Read an array, or some of its rows."""
         import h5py
 
-        with self.reading(array.name):
+        with self.naming_errors(array.name):
             self._check(array)
             if rows is not None:
                 return np.asarray(h5py.Dataset(array.id)[rows])
@@ -161,13 +170,12 @@ class Hdf5File:
             return values
 
     def blobs(self, array: Array, rows: slice | np.ndarray | None = None) -> list[bytes]:
-        """An array of byte strings: rows of uint8, fixed bytes, or one array of various length a
-        row."""
+        """Read byte strings: rows of uint8, fixed bytes, or one array of its own length per row."""
         import h5py
 
         if not holds_bytes(array):
             raise UserError(f"{self.path}: {array.name} is {array.dtype} {array.shape}, not bytes")
-        with self.reading(array.name):
+        with self.naming_errors(array.name):
             self._check(array, lengths_vary=True)
             values = h5py.Dataset(array.id)[() if rows is None else rows]
             if values.dtype.kind in "SV":
@@ -178,16 +186,16 @@ class Hdf5File:
         """All texts of an array of texts; none of another kind of array."""
         import h5py
 
-        with self.reading(array.name):
+        with self.naming_errors(array.name):
             self._check(array, lengths_vary=True)
-            if (
-                array.dtype.kind != "S" and h5py.check_string_dtype(array.dtype) is None
-            ) or 0 in array.shape:
+            is_text = array.dtype.kind == "S" or h5py.check_string_dtype(array.dtype) is not None
+            if not is_text or 0 in array.shape:
                 return []
             values = np.ravel(np.asarray(h5py.Dataset(array.id)[()], dtype=object)).tolist()
             return [text for value in values if isinstance(text := _plain(value, array.dtype), str)]
 
     def _text(self, name: bytes, group: Group) -> str:
+        """A member's name as text. Raises UserError if it cannot be printed."""
         text = name.decode("utf-8", "replace")
         if not text.isprintable() or text.encode() != name:
             raise UserError(
@@ -196,59 +204,60 @@ class Hdf5File:
         return text
 
     @contextmanager
-    def reading(self, what: str = "") -> Iterator[None]:
-        """Turn what h5py raises into a UserError that names the file and what is read of it."""
+    def naming_errors(self, what: str = "") -> Iterator[None]:
+        """Turn h5py's errors into a UserError that names the file and the part that was read."""
         try:
             yield
         except UserError:
             raise
         except _ERRORS as error:
-            where = (
-                f"{self.path}: {what} cannot be read"
-                if what
-                else f"{self.path} cannot be read as HDF5"
-            )
-            raise UserError(f"{where}: {one_line(error)}") from error
+            which = f"{self.path}: {what} cannot be read"
+            if not what:
+                which = f"{self.path} cannot be read as HDF5"
+            raise UserError(f"{which}: {one_line(error)}") from error
 
     def _check(self, array: Array, *, lengths_vary: bool = False) -> None:
         if array.dtype.hasobject and not lengths_vary:
             raise UserError(f"{self.path}: {array.name} holds objects, which are not read")
-        if array.elsewhere:
-            raise UserError(f"{self.path}: {array.name} {array.elsewhere}")
+        if array.external:
+            raise UserError(f"{self.path}: {array.name} {array.external}")
         size = math.prod(array.shape) * array.dtype.itemsize
-        if size > self._limit:
+        if size > self._max_bytes:
             raise UserError(
-                f"{self.path}: {array.name} has {size} bytes; at most {self._limit} are read at once"
+                f"{self.path}: {array.name} has {size} bytes; "
+                f"at most {self._max_bytes} are read at once"
             )
 
-    def _gather(
-        self, group: Group, prefix: str, depth: int, found: dict[str, Array], seen: list[int]
+    def _collect(
+        self, group: Group, prefix: str, depth: int, arrays: dict[str, Array], count: list[int]
     ) -> None:
-        """seen: how many members were looked at, in all groups."""
-        if depth > _DEPTH:
-            raise UserError(f"{self.path}: {group.name} lies too deep")
+        """Add the arrays below a group to `arrays`. count: [members visited in all groups]."""
+        if depth > _MAX_DEPTH:
+            raise UserError(f"{self.path}: {group.name} is nested too deep")
         for name in self.names(group):
-            seen[0] += 1
-            if seen[0] > _LEAVES:
-                raise UserError(f"{self.path}: more than {_LEAVES} arrays lie below {group.name}")
-            with self.reading():
-                node = self._child(group, name, _HOPS)
+            count[0] += 1
+            if count[0] > _MAX_ARRAYS:
+                raise UserError(
+                    f"{self.path}: more than {_MAX_ARRAYS} arrays lie below {group.name}"
+                )
+            with self.naming_errors():
+                node = self._child(group, name, _MAX_LINKS)
             if isinstance(node, Group):
-                self._gather(node, f"{prefix}{name}/", depth + 1, found, seen)
+                self._collect(node, f"{prefix}{name}/", depth + 1, arrays, count)
             elif isinstance(node, Array):
-                found[prefix + name] = node
+                arrays[prefix + name] = node
 
-    def _walk(self, group: Group, path: str, hops: int) -> Group | Array | None:
+    def _walk(self, group: Group, path: str, links_left: int) -> Group | Array | None:
         node: Group | Array | None = group
         for part in path.split("/"):
             if part in ("", "."):
                 continue
             if not isinstance(node, Group):
                 return None
-            node = self._child(node, part, hops)
+            node = self._child(node, part, links_left)
         return node
 
-    def _child(self, group: Group, name: str, hops: int) -> Group | Array | None:
+    def _child(self, group: Group, name: str, links_left: int) -> Group | Array | None:
         from h5py import h5l, h5o  # pyright: ignore
 
         key, links = _key(name), group.id.links
@@ -260,31 +269,32 @@ class Hdf5File:
         where = f"{self.path}: {_join(group, name)}"
         if kind != h5l.TYPE_SOFT:
             raise UserError(
-                f"{where} is a link to {_leads_to(links, key, kind)}, which is not followed; put all into one file "
-                "with h5py's copy(..., expand_external=True)"
+                f"{where} is a link to {_link_target(links, key, kind)}, which is not followed; "
+                "put all into one file with h5py's copy(..., expand_external=True)"
             )
         target = self._text(links.get_val(key), group)
-        if not hops:
+        if not links_left:
             raise UserError(f"{where} is a link that leads in a circle")
-        found = self._walk(self._root() if target.startswith("/") else group, target, hops - 1)
-        if found is None:
-            raise UserError(f"{where} is a link to {target}, which is not there")
-        return found
+        start = self._root() if target.startswith("/") else group
+        node = self._walk(start, target, links_left - 1)
+        if node is None:
+            raise UserError(f"{where} is a link to {target}, which is missing")
+        return node
 
     def _root(self) -> Group:
         if self._file is None:
             import h5py
 
             self._file = h5py.File(self.path, "r", locking=can_be_locked(self.path))
-            self._top = Group(self._file["/"].id, "")
-        return self._top
+            self._opened_root = Group(self._file["/"].id, "")
+        return self._opened_root
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_file": None, "_top": None}
+        return self.__dict__ | {"_file": None, "_opened_root": None}
 
 
 def holds_bytes(array: Array) -> bool:
-    """Whether each row of an array is a string of bytes, as encoded pictures are stored."""
+    """Whether each row of an array is a string of bytes, as encoded images are stored."""
     if len(array.shape) == 2:
         return array.dtype == np.uint8
     if len(array.shape) != 1:
@@ -304,8 +314,12 @@ def require_h5py(path: Path) -> None:
 
 
 def open_hdf5(path: Path) -> Hdf5File:
-    """Raises UserError without h5py, or if the file is not HDF5, or torn so that libhdf5 would hang
-    or crash."""
+    """Open a file.
+
+    Raises:
+        UserError: without h5py, or if the file is not HDF5, or so torn that libhdf5 would hang or
+            crash.
+    """
     require_h5py(path)
     import h5py
 
@@ -317,20 +331,21 @@ def open_hdf5(path: Path) -> Hdf5File:
     return Hdf5File(path)
 
 
-def _node(found: Any, name: str) -> Group | Array | None:
+def _node(id: Any, name: str) -> Group | Array | None:
+    """h5py's low-level object as a group or an array; None for other kinds."""
     import h5py
 
-    if isinstance(found, h5py.h5g.GroupID):
-        return Group(found, name)
-    if not isinstance(found, h5py.h5d.DatasetID):
+    if isinstance(id, h5py.h5g.GroupID):
+        return Group(id, name)
+    if not isinstance(id, h5py.h5d.DatasetID):
         return None
     try:
-        return Array(found, name, tuple(found.shape or ()), found.dtype)
+        return Array(id, name, tuple(id.shape or ()), id.dtype)
     except TypeError:  # no numpy type for it
-        return Array(found, name, tuple(found.shape or ()), np.dtype("O"))
+        return Array(id, name, tuple(id.shape or ()), np.dtype("O"))
 
 
-def _leads_to(links: Any, key: bytes, kind: int) -> str:
+def _link_target(links: Any, key: bytes, kind: int) -> str:
     from h5py import h5l  # pyright: ignore
 
     if kind != h5l.TYPE_EXTERNAL:
@@ -340,6 +355,7 @@ def _leads_to(links: Any, key: bytes, kind: int) -> str:
 
 
 def _plain(value: Any, dtype: np.dtype) -> Any:
+    """A value of h5py as text, texts, number or array; None for other kinds."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":

@@ -1,10 +1,10 @@
-"""Reads what a torn HDF5 file can make libhdf5 hang or crash on, in a process of its own.
+"""Read an HDF5 file in a separate process first, since a torn one can make libhdf5 hang or crash.
 
     python -m manyparts.data.formats.hdf5_probe FILE
 
-walks all groups and attributes, reads all arrays of variable length, writes a dot now and then, and
-ends with 0. What libhdf5 refuses in good order it refuses to the reader, too, so that only one
-episode is lost: the walk goes on.
+walks all groups and attributes, reads all arrays of variable length, prints a dot now and then, and
+exits with 0. Errors that libhdf5 raises are passed over: the reader gets them again, and loses only
+one episode.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from typing import Any
 from manyparts.core.errors import UserError
 from manyparts.core.storage.locks import can_be_locked
 
-_SECONDS, _ROWS, _DEPTH, _DOT_SECONDS = 10.0, 64, 8, 0.1
+_TIMEOUT_SECONDS = 10.0
+_ROWS = 64  # read at once
+_MAX_DEPTH = 8
+_DOT_SECONDS = 0.1
 
 
-def probe(path: Path, *, seconds: float = _SECONDS) -> None:
-    """Raises UserError if the file cannot be opened and walked: libhdf5 crashed, or came no further
-    for `seconds`."""
+def probe(path: Path, *, seconds: float = _TIMEOUT_SECONDS) -> None:
+    """Raise UserError if the file crashes libhdf5, or makes no progress for `seconds`."""
     command = [sys.executable, "-m", __spec__.name, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -36,32 +38,33 @@ def probe(path: Path, *, seconds: float = _SECONDS) -> None:
                 break
         if stuck:
             process.kill()
-        said = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        lines = process.stderr.read().decode("utf-8", "replace").strip().splitlines()
     if stuck:
-        raise UserError(f"{path} cannot be read as HDF5: libhdf5 came no further for {seconds:g} s")
+        raise UserError(
+            f"{path} cannot be read as HDF5: libhdf5 made no progress for {seconds:g} s"
+        )
     if process.returncode:
-        why = said[-1] if said else f"libhdf5 ended with signal {-process.returncode}"
+        why = lines[-1] if lines else f"libhdf5 ended with signal {-process.returncode}"
         raise UserError(f"{path} cannot be read as HDF5: {why}")
 
 
 class _Walk:
-    """Through all of a file. Uses h5py's low-level objects, which cost a fifth of the others."""
+    """Visits all of a file, with h5py's low-level objects, which cost a fifth of the others."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = (
-            set()
-        )  # by their hashes, which stand for addresses: open groups cost memory
-        self._dotted = time.monotonic()
+        # Groups by their hashes, which stand for addresses in the file: open groups cost memory.
+        self._visited: set[int] = set()
+        self._last_dot = time.monotonic()
 
     def visit(self, node: Any, depth: int = 0) -> None:
-        """A group and what lies below it. Links are not followed: what they lead to inside the file
-        is seen anyway."""
+        """Visit a group and all below it. Links are not followed: their targets inside the file
+        are visited anyway."""
         import h5py
         from h5py import h5l, h5o  # pyright: ignore
 
-        if hash(node) in self._seen or depth > _DEPTH:
+        if hash(node) in self._visited or depth > _MAX_DEPTH:
             return
-        self._seen.add(hash(node))
+        self._visited.add(hash(node))
         for name in list(node):
             self._dot()
             try:
@@ -81,6 +84,7 @@ class _Walk:
 
     @staticmethod
     def read_attributes(node: Any) -> None:
+        """Read all attributes of a group or an array."""
         import h5py
 
         if not h5py.h5a.get_num_attrs(node):
@@ -105,14 +109,14 @@ class _Walk:
                 continue
 
     def _dot(self) -> None:
-        if time.monotonic() - self._dotted > _DOT_SECONDS:
-            self._dotted = time.monotonic()
+        if time.monotonic() - self._last_dot > _DOT_SECONDS:
+            self._last_dot = time.monotonic()
             sys.stdout.write(".")
             sys.stdout.flush()
 
 
 def _lengths_vary() -> tuple[int, ...]:
-    """HDF5's classes of types whose values may lie elsewhere in the file."""
+    """HDF5's type classes whose values may lie apart from the array, elsewhere in the file."""
     import h5py
 
     return (h5py.h5t.VLEN, h5py.h5t.STRING, h5py.h5t.COMPOUND, h5py.h5t.ARRAY, h5py.h5t.REFERENCE)

@@ -1,5 +1,4 @@
-"""Which instruction an HDF5 group gives, in its attributes, in JSON inside them, or as a text of
-its own."""
+"""Find the instruction of an HDF5 group: in attributes, in JSON inside these, or in an array."""
 
 from __future__ import annotations
 
@@ -10,44 +9,50 @@ from typing import Any
 
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File
 from manyparts.data.formats.kinds import NUMBERS
-from manyparts.data.formats.texts import candidates, distinct, texts
+from manyparts.data.formats.texts import decode_texts, distinct_texts, instruction_names
 
-_JSON = (
-    "ep_meta",
-    "problem_info",
-    "env_args",
-)  # robocasa's of a demonstration; LIBERO's and robomimic's of a file
+# Attributes with JSON: robocasa's of a demonstration; LIBERO's and robomimic's of a file.
+_JSON = ("ep_meta", "problem_info", "env_args")
 _JSON_FIRST, _JSON_LAST = "lang", "env_lang"
-_DEEPEST = 4
+_MAX_DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What an HDF5 group asks for. text: its instruction, empty if there is none. several: whether
-    it changes from step to step. array: the name of the array that holds it, empty if it is no
-    array."""
+class StoredInstruction:
+    """The instruction of an HDF5 group."""
 
     text: str = ""
-    several: bool = False
+    """The instruction; "" if there is none."""
+    changes: bool = False
+    """Whether it changes between steps."""
     array: str = ""
+    """The name of the array that holds it; "" if it is no array."""
 
 
-def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> Asked:
-    """The instruction of a demonstration with so many steps, or of all of a file's."""
+def instruction_of(file: Hdf5File, group: Group, steps: int = 0) -> StoredInstruction:
+    """Find the instruction of a group.
+
+    Args:
+        file: the opened file.
+        group: a demonstration, or the group of all demonstrations of a file.
+        steps: the demonstration's number of steps.
+    """
     attributes, members = file.attributes(group), file.names(group)
     for name in _JSON[:2]:
-        if name in attributes and (text := _in_json(file.attribute(group, name))):
-            return Asked(text)
-    for name in candidates(dict.fromkeys([*attributes, *members])):
+        if name in attributes and (text := _from_json(file.attribute(group, name))):
+            return StoredInstruction(text)
+    for name in instruction_names(dict.fromkeys([*attributes, *members])):
         if name in attributes and (text := _instruction(file.attribute(group, name))):
-            return Asked(text)
-        if name in members and (said := _said(file, group, name, steps)):
-            return Asked(said[0], len(said) > 1, name)
-    return Asked(_in_json(file.attribute(group, _JSON[2])) if _JSON[2] in attributes else "")
+            return StoredInstruction(text)
+        if name in members and (texts := _texts_of_array(file, group, name, steps)):
+            return StoredInstruction(texts[0], len(texts) > 1, name)
+    if _JSON[2] in attributes:
+        return StoredInstruction(_from_json(file.attribute(group, _JSON[2])))
+    return StoredInstruction()
 
 
 def json_object(text: Any) -> Mapping[str, Any]:
-    """The object that a text holds as JSON; an empty one if it is something else."""
+    """Parse a text as a JSON object; {} if it is something else."""
     values = _parsed(text)
     return values if isinstance(values, Mapping) else {}
 
@@ -59,20 +64,23 @@ def _parsed(text: Any) -> Any:
         return None
 
 
-def _in_json(text: Any) -> str:
+def _from_json(text: Any) -> str:
+    """The instruction in a JSON object's text."""
     values = json_object(text)
-    names = candidates(name for name in values if name != _JSON_FIRST)
-    return _first(values.get(name) for name in (_JSON_FIRST, *names, _JSON_LAST))
+    names = instruction_names(name for name in values if name != _JSON_FIRST)
+    return _first_instruction(values.get(name) for name in (_JSON_FIRST, *names, _JSON_LAST))
 
 
-def _first(values: Iterable[Any]) -> str:
-    """The first that says something."""
+def _first_instruction(values: Iterable[Any]) -> str:
     return next((text for value in values if (text := _instruction(value))), "")
 
 
 def _instruction(value: Any, depth: int = 0) -> str:
-    """LIBERO has some instructions in quotes, and some as a list; RoboTwin has lists of them in
-    JSON."""
+    """The instruction in a value of an attribute, which may be a text, a list or JSON; else "".
+
+    LIBERO has some instructions in quotes, and some as a list of letters; RoboTwin has lists of
+    instructions in JSON.
+    """
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         inner = _parsed(value)
         value = inner if isinstance(inner, list | Mapping) else value
@@ -82,24 +90,24 @@ def _instruction(value: Any, depth: int = 0) -> str:
         if value and all(isinstance(part, str) and len(part) == 1 for part in value):
             value = "".join(value)
         else:
-            inside = (_instruction(part, depth + 1) for part in value) if depth < _DEEPEST else ()
+            inside = (_instruction(part, depth + 1) for part in value) if depth < _MAX_DEPTH else ()
             value = next((text for text in inside if text), "")
     return value.strip().strip('"').strip() if isinstance(value, str) else ""
 
 
-def _said(file: Hdf5File, group: Group, name: str, steps: int) -> list[str]:
-    """The different texts of an array of texts or of character codes: of one a step all, else the
-    first."""
+def _texts_of_array(file: Hdf5File, group: Group, name: str, steps: int) -> list[str]:
+    """The different texts of an array of texts or character codes: all if it has one per step,
+    else the first."""
     array = file.find(name, group)
-    if not isinstance(array, Array) or array.elsewhere:
+    if not isinstance(array, Array) or array.external:
         return []
     rows = array.shape[0] if array.shape else 1
     if array.dtype.kind in NUMBERS:
-        of_codes = array.dtype.kind in "iu" and (
+        may_be_codes = array.dtype.kind in "iu" and (
             len(array.shape) == 2 or (len(array.shape) == 1 and rows != steps)
         )
-        said = distinct([texts(file.read(array)) or []]) if of_codes else []
+        texts = distinct_texts([decode_texts(file.read(array)) or []]) if may_be_codes else []
     else:
-        said = distinct([file.texts(array)])
-    said = distinct([[_instruction(text) for text in said]])
-    return said if rows == steps else said[:1]
+        texts = distinct_texts([file.texts(array)])
+    texts = distinct_texts([[_instruction(text) for text in texts]])
+    return texts if rows == steps else texts[:1]

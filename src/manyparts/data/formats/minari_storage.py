@@ -1,5 +1,5 @@
-"""Where Minari keeps episodes: groups of one HDF5 file, or a folder of Arrow or Parquet files for
-each."""
+"""Minari's storage of episodes: groups of one HDF5 file, or a folder of Arrow or Parquet files per
+episode."""
 
 from __future__ import annotations
 
@@ -23,40 +23,51 @@ _LABELS = ("seed", "task")
 
 @runtime_checkable
 class Storage(Protocol):
-    """Episodes by Minari's own number. Names of arrays are paths such as "observations/hand"."""
+    """Episodes by Minari's own numbers. Names of arrays are paths such as "observations/hand"."""
 
     path: Path
+    """The file or folder."""
 
-    def numbers_found(self) -> list[int]:
-        """The numbers of the episodes that lie here, ascending."""
+    def episode_numbers(self) -> list[int]:
+        """The numbers of the stored episodes, ascending."""
         ...
 
     def arrays(
-        self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
+        self, number: int, required: Sequence[str], optional: Sequence[str], images: Sequence[str]
     ) -> tuple[int, dict[str, np.ndarray]]:
-        """The steps of an episode, and its arrays of numbers, which have as many rows or one more:
-        all that are wanted, and those of `also` that are there. shown: arrays of pictures, which
-        are looked for and not read.
+        """Read an episode's numbers.
 
-        Raises UserError naming the episode and what is wrong.
+        Args:
+            number: the episode.
+            required: arrays to read.
+            optional: arrays to read if there are such.
+            images: arrays of images, which are checked for and not read.
+
+        Returns:
+            The number of steps, and the arrays by name, with as many rows or one more.
+
+        Raises:
+            UserError: naming the episode and what is wrong.
         """
         ...
 
-    def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
-        """Some rows of an array, as bytes where they are encoded: Minari's own flag does not say,
-        since it leaves small pictures alone."""
+    def images(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
+        """Read some rows of an array of images, as bytes if they are encoded.
+
+        Minari's own flag does not say whether they are, since it never encodes small images.
+        """
         ...
 
     def texts(self, number: int, name: str) -> list[str]:
-        """Those of an array of texts; none of another kind of array."""
+        """All texts of an array; none if it is no array of texts."""
         ...
 
     def infos(self, number: int) -> list[str]:
-        """The names of what the environment said beside its observations."""
+        """The names of the environment's infos."""
         ...
 
     def labels(self, number: int) -> Mapping[str, Any]:
-        """An episode's seed and task, where it has them."""
+        """An episode's seed and task, if it has them."""
         ...
 
 
@@ -66,28 +77,28 @@ class Hdf5Storage:
     def __init__(self, file: Hdf5File) -> None:
         self._file, self.path = file, file.path
 
-    def numbers_found(self) -> list[int]:
+    def episode_numbers(self) -> list[int]:
         names = self._file.names(self._file.group(""))
         return sorted(
             int(name[8:]) for name in names if name.startswith("episode_") and name[8:].isdecimal()
         )
 
     def arrays(
-        self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
+        self, number: int, required: Sequence[str], optional: Sequence[str], images: Sequence[str]
     ) -> tuple[int, dict[str, np.ndarray]]:
         group = self._file.group(f"episode_{number}")
         rewards = self._file.array("rewards", group)
         length = rewards.shape[0] if rewards.shape else 0
-        values = {name: self._file.read(self._array(group, name, length)) for name in wanted}
-        for name in shown:
+        values = {name: self._file.read(self._array(group, name, length)) for name in required}
+        for name in images:
             self._array(group, name, length)
-        for name in also:
-            found = self._file.find(name, group)
-            if isinstance(found, Array) and found.shape and found.dtype.kind in "biuf":
-                values[name] = self._file.read(found)
+        for name in optional:
+            node = self._file.find(name, group)
+            if isinstance(node, Array) and node.shape and node.dtype.kind in "biuf":
+                values[name] = self._file.read(node)
         return length, values
 
-    def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
+    def images(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
         array = self._file.array(f"episode_{number}/{name}")
         return self._file.blobs(array, rows) if holds_bytes(array) else self._file.read(array, rows)
 
@@ -96,15 +107,16 @@ class Hdf5Storage:
         return self._file.texts(array) if isinstance(array, Array) else []
 
     def infos(self, number: int) -> list[str]:
-        found = self._file.find(f"episode_{number}/infos")
-        return self._file.names(found) if isinstance(found, Group) else []
+        node = self._file.find(f"episode_{number}/infos")
+        return self._file.names(node) if isinstance(node, Group) else []
 
     def labels(self, number: int) -> Mapping[str, Any]:
         group = self._file.group(f"episode_{number}")
-        there = set(self._file.attributes(group))
-        return {name: self._file.attribute(group, name) for name in _LABELS if name in there}
+        attributes = set(self._file.attributes(group))
+        return {name: self._file.attribute(group, name) for name in _LABELS if name in attributes}
 
     def _array(self, group: Group, name: str, length: int) -> Array:
+        """An array of an episode, with a row per step or one more."""
         array = self._file.array(name, group)
         rows = array.shape[0] if array.shape else 0
         if rows not in (length, length + 1):
@@ -113,13 +125,13 @@ class Hdf5Storage:
 
 
 class ArrowStorage:
-    """See `Storage`. Rewards and actions have one row too many, which is padding. kind: arrow or
-    parquet."""
+    """See `Storage`. Rewards and actions have one row too many, which is padding."""
 
     def __init__(self, folder: Path, kind: str) -> None:
+        """kind: "arrow" or "parquet"."""
         self.path, self._kind = folder, kind
 
-    def numbers_found(self) -> list[int]:
+    def episode_numbers(self) -> list[int]:
         return sorted(
             int(entry.name)
             for entry in self.path.iterdir()
@@ -127,79 +139,73 @@ class ArrowStorage:
         )
 
     def arrays(
-        self, number: int, wanted: Sequence[str], also: Sequence[str], shown: Sequence[str]
+        self, number: int, required: Sequence[str], optional: Sequence[str], images: Sequence[str]
     ) -> tuple[int, dict[str, np.ndarray]]:
-        table = self._table(
-            number, sorted({name.partition("/")[0] for name in (*wanted, *also, *shown)})
-        )
-        with self._reading(number):
-            told = self._about(number).get("total_steps")
-            length = table.num_rows if told == table.num_rows else table.num_rows - 1
+        names = (*required, *optional, *images)
+        table = self._table(number, sorted({name.partition("/")[0] for name in names}))
+        with self._naming_errors(number):
+            steps = self._metadata(number).get("total_steps")
+            length = table.num_rows if steps == table.num_rows else table.num_rows - 1
             values = {
                 name: self._numbers(self._column(table, name, number), name, number)
-                for name in wanted
+                for name in required
             }
-            for name in shown:
+            for name in images:
                 self._column(table, name, number)
-            for name in also:
-                if (found := _inside(table, name)) is not None:
+            for name in optional:
+                if (column := _column_at(table, name)) is not None:
                     with suppress(ValueError):
-                        values[name] = to_numpy(found)
+                        values[name] = to_numpy(column)
         return length, values
 
-    def pictures(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
+    def images(self, number: int, name: str, rows: np.ndarray) -> np.ndarray | list[bytes]:
         table = self._table(number, [name.partition("/")[0]])
-        with self._reading(number):
-            found = self._column(table, name, number).take(pa.array(rows))
-            encoded = pa.types.is_binary(found.type) or pa.types.is_large_binary(found.type)
-            if encoded:
-                return [bytes(each or b"") for each in found.to_pylist()]
-            return self._numbers(found, name, number)
+        with self._naming_errors(number):
+            column = self._column(table, name, number).take(pa.array(rows))
+            if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+                return [bytes(content or b"") for content in column.to_pylist()]
+            return self._numbers(column, name, number)
 
     def texts(self, number: int, name: str) -> list[str]:
         table = self._table(number, [name.partition("/")[0]])
-        with self._reading(number):
-            found = _inside(table, name)
-            if found is None or not pa.types.is_string(found.type):
+        with self._naming_errors(number):
+            column = _column_at(table, name)
+            if column is None or not pa.types.is_string(column.type):
                 return []
-            return [text or "" for text in found.to_pylist()]
+            return [text or "" for text in column.to_pylist()]
 
     def infos(self, number: int) -> list[str]:
         schema = self._open(number).schema
         kind = schema.field("infos").type if "infos" in schema.names else None
-        return (
-            [kind.field(n).name for n in range(kind.num_fields)]
-            if kind and pa.types.is_struct(kind)
-            else []
-        )
+        if not kind or not pa.types.is_struct(kind):
+            return []
+        return [kind.field(index).name for index in range(kind.num_fields)]
 
     def labels(self, number: int) -> Mapping[str, Any]:
-        about = self._about(number)
-        return {name: about[name] for name in _LABELS if name in about}
+        metadata = self._metadata(number)
+        return {name: metadata[name] for name in _LABELS if name in metadata}
 
-    def _about(self, number: int) -> Mapping[str, Any]:
+    def _metadata(self, number: int) -> Mapping[str, Any]:
         return read_json(self.path / str(number) / METADATA)
 
     def _open(self, number: int) -> Any:
-        with self._reading(number):
-            where = self.path / str(number)
+        with self._naming_errors(number):
+            folder = self.path / str(number)
             return arrow_dataset.dataset(
-                where, format=self._kind, ignore_prefixes=["_", ".", METADATA]
+                folder, format=self._kind, ignore_prefixes=["_", ".", METADATA]
             )
 
     def _table(self, number: int, columns: Sequence[str]) -> pa.Table:
         episode = self._open(number)
-        with self._reading(number):
-            there = set(episode.schema.names)
-            return episode.to_table(
-                columns=[name for name in columns if name in there], use_threads=False
-            )
+        with self._naming_errors(number):
+            present = [name for name in columns if name in set(episode.schema.names)]
+            return episode.to_table(columns=present, use_threads=False)
 
     def _column(self, table: pa.Table, name: str, number: int) -> pa.Array:
-        found = _inside(table, name)
-        if found is None:
+        column = _column_at(table, name)
+        if column is None:
             raise UserError(f"{self.path / str(number)} has no {name}")
-        return found
+        return column
 
     def _numbers(self, column: pa.Array, name: str, number: int) -> np.ndarray:
         try:
@@ -208,7 +214,8 @@ class ArrowStorage:
             raise UserError(f"{self.path / str(number)}: {name} {one_line(error)}") from error
 
     @contextmanager
-    def _reading(self, number: int) -> Iterator[None]:
+    def _naming_errors(self, number: int) -> Iterator[None]:
+        """Turn pyarrow's errors into a UserError that names the episode's folder."""
         try:
             yield
         except UserError:
@@ -226,27 +233,26 @@ class ArrowStorage:
             ) from error
 
 
-def _inside(table: pa.Table, name: str) -> pa.Array | None:
-    """The column at a path into a table's structs; None if there is none. A tuple's parts are
-    fields "0", "1"."""
-    first, *inner = name.split("/")
+def _column_at(table: pa.Table, name: str) -> pa.Array | None:
+    """The column at a path into a table's structs; None if there is none.
+
+    A tuple's parts are fields "0", "1" there, and "_index_0", "_index_1" in the path.
+    """
+    first, *rest = name.split("/")
     if first not in table.column_names:
         return None
     column = table[first].combine_chunks()
-    while inner:
+    while rest:
         if not pa.types.is_struct(column.type):
             return None
-        for count in range(len(inner), 0, -1):  # a name of a field may hold slashes itself
-            part = "/".join(inner[:count])
-            index = max(
-                column.type.get_field_index(each) for each in (part, part.removeprefix("_index_"))
-            )
+        for count in range(len(rest), 0, -1):  # a field's name may itself contain slashes
+            part = "/".join(rest[:count])
+            names = (part, part.removeprefix("_index_"))
+            index = max(column.type.get_field_index(name) for name in names)
             if index >= 0:
                 break
         else:
             return None
-        column, inner = (
-            column.flatten()[index],
-            inner[count:],
-        )  # null where the struct is; `field` forgets that
+        # `flatten` keeps null where the struct is null; `field` would lose it.
+        column, rest = column.flatten()[index], rest[count:]
     return column

@@ -1,4 +1,4 @@
-"""Writes Minari datasets, HDF5 storage, pictures as they are."""
+"""Write Minari datasets: HDF5 storage, images not encoded."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.locks import can_be_locked, knows_locks
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.minari import MAIN
 from manyparts.data.formats.minari_storage import METADATA
-from manyparts.data.formats.ours import Ours
 
 VERSION = "0.5.4"
 
 
 class MinariWriter:
-    """The folder of one Minari dataset that grows an episode at a time: `add`, then `close`, which
-    describes the whole.
+    """Writes the folder of one Minari dataset episode by episode: `add` each, then `close`.
 
     Observations are a Dict of `state` and the cameras. Minari has one observation more than
-    actions: the last one is written once more. Success is `infos/success`; the instruction stands
-    in the episode's attributes.
+    actions, so the last one is repeated. Success is `infos/success`; the instruction is an
+    attribute of the episode.
+
+    Attributes:
+        num_episodes: episodes written so far.
+        num_frames: steps written so far.
     """
 
     def __init__(
@@ -39,7 +42,16 @@ class MinariWriter:
         environment: Mapping[str, Any],
         expert: bool = True,
     ) -> None:
-        """expert: whether the expert's actions are written next to those that were executed."""
+        """Create the folder.
+
+        Args:
+            path: the folder, which must not exist.
+            spec: the robot's cameras, state and actions.
+            fps: frames per second.
+            tasks: all tasks of the episodes.
+            environment: the EnvConfig as JSON.
+            expert: whether to write the expert's actions next to the executed ones.
+        """
         import h5py
 
         self._folder = path / "data"
@@ -52,23 +64,24 @@ class MinariWriter:
         self._name, self._expert = path.name, expert
 
     def add(self, episode: Episode) -> None:
+        """Write an episode."""
         length = len(episode)
         group = self._file.create_group(f"episode_{self.num_episodes}")
         attributes: dict[str, Any] = {
             "id": self.num_episodes,
             "total_steps": length,
             "task": episode.task,
+            "sentence": episode.instruction,
         }
-        attributes |= {"sentence": episode.instruction} | (
-            {"seed": episode.seed} if episode.seed >= 0 else {}
-        )
+        if episode.seed >= 0:
+            attributes["seed"] = episode.seed
         group.attrs.update(attributes)
         last = np.arange(length) == length - 1
-        ended = last & episode.success
-        self._put(group, "actions", self._acted(episode.action))
+        terminated = last & episode.success
+        self._put(group, "actions", self._stored_action(episode.action))
         self._put(group, "rewards", episode.reward)
-        self._put(group, "terminations", ended)
-        self._put(group, "truncations", last & ~ended)
+        self._put(group, "terminations", terminated)
+        self._put(group, "truncations", last & ~terminated)
         self._put(group, "infos/success", np.concatenate([[False], episode.success]))
         if self._expert:
             after_reset = np.concatenate([episode.expert_action[:1] * 0, episode.expert_action])
@@ -79,7 +92,7 @@ class MinariWriter:
         self.num_frames += length
 
     def take(self, path: Path) -> None:
-        """Add the episodes of another such folder as they lie there."""
+        """Copy all episodes of another folder of this writer, without decoding them."""
         import h5py
 
         opened: Any = h5py.File(
@@ -94,6 +107,7 @@ class MinariWriter:
                 self.num_frames += int(episode.attrs["total_steps"])
 
     def close(self) -> None:
+        """Write the description of the dataset, and close its file."""
         self._file.close()
         spec = self._spec
         observed: dict[str, Any] = {
@@ -115,20 +129,20 @@ class MinariWriter:
             "dataset_size": round((self._folder / MAIN).stat().st_size / 1e6, 1),
             "description": "; ".join(task.instruction for task in self._tasks),
             "algorithm_name": "",
-            NAME: Ours(spec, self._fps, self._tasks, self._environment).to_dict(),
+            NAME: DatasetDescription(spec, self._fps, self._tasks, self._environment).to_dict(),
         }
         (self._folder / METADATA).write_text(json.dumps(metadata))
 
     def _observed(self, episode: Episode) -> dict[str, np.ndarray]:
         return {**episode.images, **({"state": episode.state} if self._spec.state_names else {})}
 
-    def _acted(self, action: np.ndarray) -> np.ndarray:
+    def _stored_action(self, action: np.ndarray) -> np.ndarray:
+        """Choices as integers (T,); other actions (T, a) as they are."""
         if not self._spec.action.choices:
             return action
-        chosen = action[:, 0].astype(np.int64)
-        return (
-            chosen if (chosen == action[:, 0]).all() else action[:, 0]
-        )  # what is no choice does not become one
+        choices = action[:, 0].astype(np.int64)
+        # A number between two choices must not become one of them.
+        return choices if (choices == action[:, 0]).all() else action[:, 0]
 
     def _action_space(self) -> dict[str, Any]:
         action = self._spec.action
@@ -138,13 +152,11 @@ class MinariWriter:
 
     @staticmethod
     def _put(group: Any, name: str, array: np.ndarray) -> None:
-        packed: dict[str, Any] = (
-            {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
-        )
-        chunks: Any = (1, *array.shape[1:]) if array.ndim > 2 else True
-        group.create_dataset(
-            name, data=array, chunks=chunks, maxshape=(None, *array.shape[1:]), **packed
-        )
+        storage: dict[str, Any] = {"chunks": True}
+        if array.ndim > 2:  # an image is read alone, so each one is a chunk
+            storage = {"compression": "gzip", "compression_opts": 1}
+            storage["chunks"] = (1, *array.shape[1:])
+        group.create_dataset(name, data=array, maxshape=(None, *array.shape[1:]), **storage)
 
 
 def _box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
@@ -158,7 +170,6 @@ def _box(low: np.ndarray, high: np.ndarray, dtype: str) -> dict[str, Any]:
 
 
 def _identifier(name: str) -> str:
-    return (
-        "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
-        or "dataset"
-    )
+    """A name with the characters that Minari allows in an id."""
+    allowed = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    return allowed or "dataset"

@@ -1,9 +1,9 @@
-"""A plain folder of `.npz` files, an episode each, in the order of their names; read in place.
+"""Read a plain folder of `.npz` files, one per episode, in the order of their names.
 
 Arrays have a row per step: `action` or `actions`; images (uint8, (T, h, w, 3)) and numbers, which
 are observations; and optionally `expert_action`, `reward`, `success`, `done`. Observations may have
 one row more, which no action follows. A text such as `instruction`, `language_instruction` or
-`instruction` asks for the task.
+`sentence` is the task's instruction.
 """
 
 from __future__ import annotations
@@ -16,73 +16,88 @@ import numpy as np
 from manyparts.core.columns import ACTION, DONE, EXPERT_ACTION, REWARD, STATE, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.data.formats import arrays
-from manyparts.data.formats.arrays import Look
+from manyparts.data.formats.arrays import EpisodeArrays
 from manyparts.data.formats.encoded_images import encoding_of
-from manyparts.data.formats.episode_marks import is_flow, marked
-from manyparts.data.formats.errors import Complain, NotReadError, refuse
-from manyparts.data.formats.kinds import NUMBERS, Entry
+from manyparts.data.formats.episode_marks import marked_episodes, why_episode_mark
+from manyparts.data.formats.errors import Complain, UnsupportedFormatError, refuse
+from manyparts.data.formats.kinds import NUMBERS, ArrayInfo
 from manyparts.data.formats.npz_files import (
     ACTIONS,
-    Head,
-    action_of,
+    Headers,
+    action_name,
     episode_files,
     many_episodes,
     mark_names,
     read_arrays,
-    read_head,
-    read_of_some,
+    read_headers,
+    read_sampled,
     require_episodes,
     rows_of,
     splits_note,
 )
 from manyparts.data.formats.reader import Contents
-from manyparts.data.formats.texts import candidates, changing_note, distinct, texts
+from manyparts.data.formats.texts import (
+    changing_note,
+    decode_texts,
+    distinct_texts,
+    instruction_names,
+)
 
-_OTHERS = {
+# Names of arrays with one number per step, by the column that they are read as.
+_PER_STEP = {
     REWARD: ("reward", "rewards"),
     SUCCESS: ("success", "is_success"),
     DONE: ("done", "dones", "terminals"),
 }
 _EXPERT = "expert_action"
-_FPS = 20.0  # nothing tells
+_FPS = 20.0  # the files do not say
 
 
 class NpzReader:
-    """See `formats.reader.Reader`. complain: is told of each file that is torn, or not like most.
-    Raises UserError where the files are no episodes."""
+    """See `formats.reader.Reader`."""
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
+        """Open a folder.
+
+        Args:
+            path: the folder.
+            complain: called for each file that is torn, or not like most.
+
+        Raises:
+            UserError: if the files are no episodes.
+        """
         self.path = path
-        heads = _heads(path, complain)
-        action = action_of(heads.values())
+        headers_of = _headers(path, complain)
+        action = action_name(headers_of.values())
         if action is None:
-            file, head = next(iter(heads.items()))
-            raise NotReadError(
-                f"{file} has no array named {' or '.join(ACTIONS)}; it has {', '.join(list(head)[:8])}",
-                "write all numbers of the action side by side as one array named action, (T, a)",
+            file, headers = next(iter(headers_of.items()))
+            names = ", ".join(list(headers)[:8])
+            raise UnsupportedFormatError(
+                f"{file} has no array named {' or '.join(ACTIONS)}; it has {names}",
+                "concatenate all numbers of the action to one array named action, (T, a)",
             )
         self._action = action
-        strangers = {
+        without_action = {
             file.stem: f"no array named {action}"
-            for file, head in heads.items()
-            if action not in head
+            for file, headers in headers_of.items()
+            if action not in headers
         }
-        heads = {file: head for file, head in heads.items() if action in head}
-        require_episodes(heads, action)
-        self._files = list(heads)
-        self._texts = [name for name in candidates(_names(heads)) if self._holds_text(name, heads)]
-        looks = [self._look(head) for head in heads.values()]
-        self._entries, left_out = arrays.agreed(looks)
-        self._named = {
-            key: next(name for name in names if name in self._entries)
-            for key, names in _OTHERS.items()
-            if any(name in self._entries for name in names)
-        }
-        self._actions = {ACTION: action}
-        if _EXPERT in self._entries and self._is_like_action(_EXPERT):
+        headers_of = {file: headers for file, headers in headers_of.items() if action in headers}
+        require_episodes(headers_of, action)
+        self._files = list(headers_of)
+        candidates = instruction_names(_array_names(headers_of))
+        self._texts = [name for name in candidates if self._holds_text(name, headers_of)]
+        layouts = [self._layout(headers) for headers in headers_of.values()]
+        self._infos, left_out = arrays.majority_layout(layouts)
+        self._per_step: dict[str, str] = {}  # column to array
+        for column, names in _PER_STEP.items():
+            if present := [name for name in names if name in self._infos]:
+                self._per_step[column] = present[0]
+        self._actions = {ACTION: action}  # column to array
+        if _EXPERT in self._infos and self._is_like_action(_EXPERT):
             self._actions[EXPERT_ACTION] = _EXPERT
-        self._plan = self._make_plan(heads, left_out)
-        self.contents = self._describe(heads, looks, strangers, complain)
+        self._plan = self._make_plan(headers_of, left_out)
+        self.contents = self._describe(headers_of, layouts, without_action, complain)
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
         file = self._files[index]
@@ -97,7 +112,7 @@ class NpzReader:
 
     @property
     def _column_names(self) -> list[str]:
-        return [*self._plan.state, *self._actions.values(), *self._named.values()]
+        return [*self._plan.state, *self._actions.values(), *self._per_step.values()]
 
     def _columns(self, stored: Mapping[str, np.ndarray], file: Path) -> dict[str, np.ndarray]:
         length = len(stored[self._action])
@@ -106,177 +121,187 @@ class NpzReader:
         for name, key in self._actions.items():
             columns[name] = values[key].astype(np.float32).reshape(length, -1)
         return columns | {
-            name: arrays.one_a_step(values[key], length, f"{file}: {key}")
-            for name, key in self._named.items()
+            name: arrays.one_per_step(values[key], length, f"{file}: {key}")
+            for name, key in self._per_step.items()
         }
 
-    def _make_plan(self, heads: Mapping[Path, Head], left_out: Mapping[str, str]) -> arrays.Plan:
-        """Raises UserError where most files' actions are no numbers."""
-        action = self._entries.get(self._action)
+    def _make_plan(
+        self, headers_of: Mapping[Path, Headers], left_out: Mapping[str, str]
+    ) -> arrays.Plan:
+        """Decide how observations are read. Raises UserError if most files' actions are no
+        numbers."""
+        action = self._infos.get(self._action)
         if action is None or action.dtype.kind not in "biuf":
             raise UserError(
                 f"{self._files[0]}: {self._action} {left_out.get(self._action, 'holds no numbers')}"
             )
         if len(action.shape) > 1:
-            where = f"{self._files[0]}: {self._action} has shape (T, {', '.join(map(str, action.shape))})"
-            raise NotReadError(where, "write actions (T, a), with one .npz per episode")
-        per_step = {*self._actions.values(), *self._named.values()}
+            shape = ", ".join(map(str, action.shape))
+            raise UnsupportedFormatError(
+                f"{self._files[0]}: {self._action} has shape (T, {shape})",
+                "write actions (T, a), with one .npz per episode",
+            )
+        read = {*self._actions.values(), *self._per_step.values()}
         reasons = dict(left_out)
-        for name in self._entries.keys() - per_step:
-            if why := self._why_not(name, heads):
+        for name in self._infos.keys() - read:
+            if why := self._why_not_observed(name, headers_of):
                 reasons[name] = why
-        observations = self._entries.keys() - per_step - reasons.keys()
-        entries = {name: self._entries[name] for name in observations}
+        observations = self._infos.keys() - read - reasons.keys()
+        infos = {name: self._infos[name] for name in observations}
         return arrays.plan(
-            entries, reasons, lambda name: (values for _, values in read_of_some(heads, name))
+            infos, reasons, lambda name: (values for _, values in read_sampled(headers_of, name))
         )
 
-    def _why_not(self, name: str, heads: Mapping[Path, Head]) -> str:
-        """Why an array with a row per step is no observation, apart from what holds for all
-        formats."""
-        entry = self._entries[name]
+    def _why_not_observed(self, name: str, headers_of: Mapping[Path, Headers]) -> str:
+        """Why an array with a row per step is no observation, by the rules of this format."""
+        info = self._infos[name]
         if name == _EXPERT:
-            return f"{entry.dtype} {entry.shape}, unlike {self._action}"
-        for key, names in _OTHERS.items():
-            if name in names and key in self._named:
-                return f"beside {self._named[key]}, which is read"
-        one_a_step = entry.shape in ((), (1,)) and entry.dtype.kind in NUMBERS
-        if one_a_step and (
-            why := is_flow(name, (values for _, values in read_of_some(heads, name)))
-        ):
-            return why
-        coded = (
-            self._encoding(name, heads)
-            if entry.dtype == np.uint8 and len(entry.shape) == 1
-            else None
-        )
-        return f"bytes of a {coded} image" if coded else ""
+            return f"{info.dtype} {info.shape}, unlike {self._action}"
+        for column, names in _PER_STEP.items():
+            if name in names and column in self._per_step:
+                return f"next to {self._per_step[column]}, which is read"
+        if info.shape in ((), (1,)) and info.dtype.kind in NUMBERS:
+            values = (values for _, values in read_sampled(headers_of, name))
+            if why := why_episode_mark(name, values):
+                return why
+        if info.dtype == np.uint8 and len(info.shape) == 1:
+            encoding = self._encoding(name, headers_of)
+            return f"bytes of a {encoding} image" if encoding else ""
+        return ""
 
     def _is_like_action(self, name: str) -> bool:
-        action = self._entries.get(self._action)
-        return action is not None and self._entries[name].kind == action.kind
+        action = self._infos.get(self._action)
+        return action is not None and self._infos[name].kind == action.kind
 
     def _describe(
         self,
-        heads: Mapping[Path, Head],
-        looks: Sequence[Look],
-        strangers: Mapping[str, str],
+        headers_of: Mapping[Path, Headers],
+        layouts: Sequence[EpisodeArrays],
+        without_action: Mapping[str, str],
         complain: Complain,
     ) -> Contents:
+        """Read all files once, and keep those that are like most."""
         cameras = [name for name, _, _ in self._plan.cameras.values()]
-        wanted = {name: self._entries[name] for name in [*self._column_names, *cameras]}
-        lengths, asked, succeeded = {}, {}, {}
+        expected = {name: self._infos[name] for name in [*self._column_names, *cameras]}
+        lengths, instructions, succeeded = {}, {}, {}
 
-        def read(number: int) -> dict[str, np.ndarray]:
-            file, head = self._files[number], heads[self._files[number]]
-            if why := looks[number].unlike(wanted):
+        def read(index: int) -> dict[str, np.ndarray]:
+            file, headers = self._files[index], headers_of[self._files[index]]
+            if why := layouts[index].difference_from(expected):
                 raise UserError(f"{file}: {why}")
-            texts_there = [name for name in self._texts if name in head]
+            texts = [name for name in self._texts if name in headers]
             stored = read_arrays(
-                file, dict.fromkeys([*mark_names(head), *self._column_names, *texts_there])
+                file, dict.fromkeys([*mark_names(headers), *self._column_names, *texts])
             )
-            if marks := marked(stored, rows_of(head)):
+            if marks := marked_episodes(stored, rows_of(headers)):
                 raise UserError(many_episodes(file, marks).what)
             columns = self._columns(stored, file)
-            asked[number] = self._asked(stored, len(columns[ACTION]))
-            lengths[number] = len(columns[ACTION])
-            succeeded[number] = SUCCESS in columns and bool(columns[SUCCESS].any())
+            instructions[index] = self._instructions(stored, len(columns[ACTION]))
+            lengths[index] = len(columns[ACTION])
+            succeeded[index] = SUCCESS in columns and bool(columns[SUCCESS].any())
             return columns
 
         names = [file.stem for file in self._files]
-        sound, statistics = arrays.gather_sound(
+        readable, statistics = arrays.collect_episodes(
             names, read, self.path, complain, self._plan.state_names
         )
-        self._files = [self._files[number] for number in sound]
+        self._files = [self._files[index] for index in readable]
         name = self.path.absolute().name
-        tasks, episode_task = arrays.tasks_of([(asked[number] or [name])[0] for number in sound])
+        tasks, episode_task = arrays.tasks_of(
+            [(instructions[index] or [name])[0] for index in readable]
+        )
+        succeeded_readable = np.asarray([succeeded[index] for index in readable])
+        longer = [name for name, info in expected.items() if info.extra_rows]
+        several = sum(len(instructions[index]) > 1 for index in readable)
         return Contents(
             format="folder of .npz",
             spec=arrays.spec_of(self._plan, statistics, embodiment=name, named=False, fps=_FPS),
             fps=_FPS,
             tasks=tasks,
-            lengths=np.asarray([lengths[number] for number in sound], dtype=np.int64),
+            lengths=np.asarray([lengths[index] for index in readable], dtype=np.int64),
             episode_task=episode_task,
             statistics=statistics,
             images="raw" if self._plan.cameras else "none",
-            succeeded=np.asarray([succeeded[number] for number in sound])
-            if SUCCESS in self._named
-            else None,
+            succeeded=succeeded_readable if SUCCESS in self._per_step else None,
             left_out=self._plan.left_out,
-            episodes_left_out=strangers,
-            episode_names=tuple(names[number] for number in sound),
+            episodes_left_out=without_action,
+            episode_names=tuple(names[index] for index in readable),
             notes=(
-                *arrays.longer_note(
-                    [name for name, entry in wanted.items() if entry.more], self._action
-                ),
+                *arrays.extra_row_note(longer, self._action),
                 *splits_note(self._files),
-                *changing_note(sum(len(asked[number]) > 1 for number in sound)),
+                *changing_note(several),
             ),
         )
 
-    def _look(self, head: Head) -> Look:
-        """The arrays without their first axis; those that have no row per step are no part of
-        it."""
-        steps, entries, faults = _steps(head, self._action), {}, {}
-        for name, entry in head.items():
+    def _layout(self, headers: Headers) -> EpisodeArrays:
+        """A file's arrays per step, so without their first axis."""
+        steps, infos, faults = _steps(headers, self._action), {}, {}
+        for name, info in headers.items():
             if name in self._texts:
                 continue
-            more = entry.shape[0] - steps if entry.shape else -1
-            if entry.dtype.hasobject:
+            extra_rows = info.shape[0] - steps if info.shape else -1
+            if info.dtype.hasobject:
                 faults[name] = "holds Python objects, which are not read"
             elif not steps:
                 faults[name] = "has no rows"
-            elif more in (0, 1):
-                entries[name] = Entry(entry.shape[1:], entry.dtype, more)
+            elif extra_rows in (0, 1):
+                infos[name] = ArrayInfo(info.shape[1:], info.dtype, extra_rows)
             else:
-                faults[name] = f"has shape {entry.shape}, no row for each of the {steps} steps"
-        return Look(entries, faults)
+                faults[name] = f"has shape {info.shape}, no row for each of the {steps} steps"
+        return EpisodeArrays(infos, faults)
 
-    def _asked(self, stored: Mapping[str, np.ndarray], steps: int) -> list[str]:
-        return distinct(
-            self._text_of(stored[name], steps) or [] for name in self._texts if name in stored
+    def _instructions(self, stored: Mapping[str, np.ndarray], steps: int) -> list[str]:
+        """An episode's different instructions."""
+        return distinct_texts(
+            self._decode(stored[name], steps) or [] for name in self._texts if name in stored
         )
 
-    def _holds_text(self, name: str, heads: Mapping[Path, Head]) -> bool:
-        """Whether an array with the name of an instruction is one, and no numbers."""
+    def _holds_text(self, name: str, headers_of: Mapping[Path, Headers]) -> bool:
+        """Whether an array with the name of an instruction is text, and no numbers."""
         per_file = []
-        for file, values in read_of_some(heads, name):
-            said = self._text_of(values, _steps(heads[file], self._action))
-            if said is None:
+        for file, values in read_sampled(headers_of, name):
+            texts = self._decode(values, _steps(headers_of[file], self._action))
+            if texts is None:
                 return False
-            per_file.append(values.dtype.kind in "SU" or any(said))
+            per_file.append(values.dtype.kind in "SU" or any(texts))
         return any(per_file)
 
-    def _text_of(self, values: np.ndarray, steps: int) -> list[str] | None:
-        """Strings, character codes, or the number of a task."""
-        if values.dtype.kind not in "SU" and (
-            not values.ndim or (values.ndim == 1 and len(values) == steps)
-        ):
+    def _decode(self, values: np.ndarray, steps: int) -> list[str] | None:
+        """The texts of strings or character codes, or a task's number as text; else None."""
+        is_number = not values.ndim or (values.ndim == 1 and len(values) == steps)
+        if values.dtype.kind not in "SU" and is_number:
             return [str(values.ravel()[0])] if values.size and values.dtype.kind in "biu" else None
-        return texts(values)
+        return decode_texts(values)
 
-    def _encoding(self, name: str, heads: Mapping[Path, Head]) -> str | None:
-        encodings = [encoding_of(rows[0]) for _, rows in read_of_some(heads, name) if len(rows)]
+    def _encoding(self, name: str, headers_of: Mapping[Path, Headers]) -> str | None:
+        encodings = [
+            encoding_of(rows[0]) for _, rows in read_sampled(headers_of, name) if len(rows)
+        ]
         return next(filter(None, encodings), None)
 
 
-def _heads(path: Path, complain: Complain) -> dict[Path, Head]:
-    heads: dict[Path, Head] = {}
-    first = ""
+def _headers(path: Path, complain: Complain) -> dict[Path, Headers]:
+    """The headers of all files of a folder that are not torn."""
+    headers_of: dict[Path, Headers] = {}
+    first_error = ""
     for file in episode_files(path):
         try:
-            heads[file] = read_head(file)
+            headers_of[file] = read_headers(file)
         except UserError as error:
-            first = first or str(error)
+            first_error = first_error or str(error)
             complain(str(error), file.stem)
-    if not heads:
-        raise UserError(first or f"{path} holds no .npz files")
-    return heads
+    if not headers_of:
+        raise UserError(first_error or f"{path} holds no .npz files")
+    return headers_of
 
 
-def _names(heads: Mapping[Path, Head]) -> list[str]:
-    return list(dict.fromkeys(name for head in heads.values() for name in head))
+def _array_names(headers_of: Mapping[Path, Headers]) -> list[str]:
+    """The names of all arrays of all files, each once."""
+    names: dict[str, None] = {}
+    for headers in headers_of.values():
+        names |= dict.fromkeys(headers)
+    return list(names)
 
 
-def _steps(head: Head, action: str) -> int:
-    return head[action].shape[0] if head[action].shape else 0
+def _steps(headers: Headers, action: str) -> int:
+    return headers[action].shape[0] if headers[action].shape else 0

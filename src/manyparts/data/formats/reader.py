@@ -1,5 +1,4 @@
-"""What every format gives: contents that are known before a frame is read, and episodes that are
-read in place."""
+"""The interface of all formats: a description read at opening, episodes read on demand."""
 
 from __future__ import annotations
 
@@ -14,84 +13,106 @@ from manyparts.core.printing import first_of, shown_short
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.embodiment.statistics import Statistics
 
-FORMAT = (
-    2  # counts up whenever a dataset is read differently: what was made of it before is made anew
-)
-_SHOWN = 5
+# Counts up whenever a dataset is read differently, so that caches made from it are rebuilt.
+FORMAT = 2
+_MAX_SHOWN = 5
 
 
 @shown_short
 @dataclass(frozen=True)
 class Contents:
-    """What a dataset says of itself. format, images: for people, such as "LeRobotDataset v3.0" and
-    "png".
-
-    lengths: int64 (n,), frames an episode. episode_task: int64 (n,), index into `tasks`.
-    statistics: of the columns by their names above. environment: the EnvConfig as JSON, {} where
-    others wrote. seeds: int64 (n,), the environments' reset seeds, -1 where unknown. noisy: bool
-    (n,), episodes in which another action than the expert's was done. succeeded: bool (n,), None
-    where nobody wrote it down.
-
-    left_out: what of each step is not read, by its name, and why: {"observation.images.depth":
-    "16-bit depth"}. episodes_left_out: episodes that are not among the n, by the name that the
-    dataset gives them, and why. episode_names: the dataset's own names of the n episodes, such as
-    "demo_3"; empty: their numbers 0 to n - 1. notes: what else a user has to know, an instruction
-    each: splits that were joined, instructions that were dropped.
-    """
+    """The description of a dataset of n episodes."""
 
     format: str
+    """The format's name for people, such as "LeRobotDataset v3.0"."""
     spec: Spec
+    """The robot's cameras, state and actions."""
     fps: float
+    """Frames per second."""
     tasks: tuple[TaskEntry, ...]
+    """All tasks, in order of their index."""
     lengths: np.ndarray
+    """int64 (n,), frames per episode."""
     episode_task: np.ndarray
+    """int64 (n,), index into `tasks`."""
     statistics: Statistics
+    """Statistics of the columns by their names in `core.columns`."""
     images: str
+    """How images are stored, for people, such as "png"."""
     environment: Mapping[str, Any] = field(default_factory=dict)
+    """The EnvConfig as JSON; {} where another program wrote the dataset."""
     seeds: np.ndarray | None = None
+    """int64 (n,), the environment's reset seeds; -1 where unknown."""
     noisy: np.ndarray | None = None
+    """bool (n,), episodes in which an action other than the expert's was executed."""
     succeeded: np.ndarray | None = None
+    """bool (n,), whether each episode succeeded; None where the dataset does not store it."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    """Features that are not read, and why: {"observation.images.depth": "16-bit depth"}."""
     episodes_left_out: Mapping[str, str] = field(default_factory=dict)
+    """Episodes that are not among the n, by the dataset's names for them, and why."""
     episode_names: tuple[str, ...] = ()
+    """The dataset's names of the n episodes, such as "demo_3"; empty: they are 0 to n - 1."""
     notes: tuple[str, ...] = ()
+    """What else a user has to know, one line each: splits that were joined, texts dropped."""
 
     def name_of(self, index: int) -> str:
-        """What the dataset calls one of the n episodes."""
+        """The dataset's name of one of the n episodes."""
         return self.episode_names[index] if self.episode_names else str(index)
 
     def warnings(self) -> list[str]:
-        """A note for each thing that is in the files and is not read, or is read otherwise than one
-        may think."""
-        left_out = [f"left out {_some(self.left_out)}"] if self.left_out else []
-        episodes = (
-            [f"left out episodes {_some(self.episodes_left_out)}"] if self.episodes_left_out else []
-        )
-        return [*episodes, *left_out, *self.notes]
+        """A line for everything in the files that is not read, or not read as one may expect."""
+        lines = []
+        if self.episodes_left_out:
+            lines.append(f"left out episodes {_with_reasons(self.episodes_left_out)}")
+        if self.left_out:
+            lines.append(f"left out {_with_reasons(self.left_out)}")
+        return [*lines, *self.notes]
 
 
-def _some(reasons: Mapping[str, str]) -> str:
-    return first_of([f"{name} ({why})" for name, why in reasons.items()], _SHOWN)
+def _with_reasons(reasons: Mapping[str, str]) -> str:
+    """The first five names with their reasons, and how many more there are."""
+    return first_of([f"{name} ({why})" for name, why in reasons.items()], _MAX_SHOWN)
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """An opened dataset of some format, read-only. Safe across threads, and can be sent to another
-    process."""
+    """An opened dataset of one format, read-only.
+
+    A reader can be used by several threads at once and pickled to another process.
+    """
 
     path: Path
+    """The dataset's file or folder."""
     contents: Contents
+    """The dataset's description."""
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
-        """One episode's numbers, (T,) or (T, d) in the stored dtype, by the column names above and
-        the format's own.
+        """Read one episode's numbers.
 
-        Raises UserError naming the file that is torn, as `frames` does.
+        Returns:
+            Column name (those of `core.columns`, and others of the format) to (T,) or (T, d), in
+            the stored dtype.
+
+        Raises:
+            UserError: naming the file that is torn.
         """
         ...
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
-        """Some rows, ascending, of one episode's images of one camera: uint8 (n, h, w, 3)."""
+        """Read some images of one episode and camera.
+
+        Args:
+            index: the episode.
+            camera: the camera's name.
+            rows: (n,), steps of the episode, ascending.
+
+        Returns:
+            uint8 (n, h, w, 3).
+
+        Raises:
+            UserError: naming the file that is torn.
+        """
         ...
 
     def files(self) -> Iterator[Path] | Sequence[Path]:
@@ -101,6 +122,7 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Remote(Protocol):
-    """A reader of a dataset that lies elsewhere."""
+    """A reader that fetches files from a store when they are read."""
 
     url: str
+    """The dataset's address."""

@@ -1,4 +1,4 @@
-"""What features.json says of an RLDS dataset: its leaves by their paths."""
+"""Read features.json of an RLDS dataset: its features by their paths."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ from typing import Any, Literal
 
 import numpy as np
 
-from manyparts.data.formats.errors import fitting, read_json
+from manyparts.data.formats.errors import format_errors, read_json
 
 FEATURES = "features.json"
 STEPS = "steps/"
-_NUMBERS = {"bool": "?", "bfloat16": "f4", "float16": "f2", "float32": "f4", "float64": "f8"} | {
-    f"{sign}int{bits}": f"{'u' if sign else 'i'}{bits // 8}"
-    for sign in ("", "u")
-    for bits in (8, 16, 32, 64)
-}
+# numpy's dtypes by TensorFlow's names.
+_NUMBERS = {"bool": "?", "bfloat16": "f4", "float16": "f2", "float32": "f4", "float64": "f8"}
+for _bits in (8, 16, 32, 64):
+    _NUMBERS |= {f"int{_bits}": f"i{_bits // 8}", f"uint{_bits}": f"u{_bits // 8}"}
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One leaf. shape: per step, or of an episode's value; sides that vary are -1. dtype: as it was
-    before it was written. why_not: why it is not read, "" where it may be."""
+    """One feature of each step, or of an episode."""
 
     kind: Literal["numbers", "image", "text", "other"]
+    """What it holds."""
     shape: tuple[int, ...] = ()
+    """Shape per step, or of an episode's value; -1 for sides that vary."""
     dtype: np.dtype = np.dtype("O")
+    """The dtype before it was written."""
     why_not: str = ""
+    """Why it is not read; "" if it may be."""
 
 
 def read_features(folder: Path) -> dict[str, Feature]:
-    """The leaves by their paths, such as "steps/observation/image". Raises UserError if the file is
-    not as RLDS has it."""
+    """Read the features by their paths, such as "steps/observation/image".
+
+    Raises:
+        UserError: if the file does not follow RLDS.
+    """
     where = folder / FEATURES
-    with fitting(where, "RLDS"):
+    with format_errors(where, "RLDS"):
         return dict(_leaves(read_json(where), ""))
 
 
@@ -45,24 +50,26 @@ def _leaves(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Feature
         for key, child in values["featuresDict"]["features"].items():
             yield from _leaves(child, f"{path}{key}/")
     elif "sequence" in values and "feature" in values["sequence"]:
-        inner, length = (
-            _leaves(values["sequence"]["feature"], path),
-            int(values["sequence"].get("length", -1)),
-        )
-        yield from (
-            inner
-            if path == STEPS
-            else _in_a_sequence(inner, length, of_steps=path.startswith(STEPS))
-        )
+        items = _leaves(values["sequence"]["feature"], path)
+        length = int(values["sequence"].get("length", -1))
+        if path == STEPS:
+            yield from items
+        else:
+            yield from _in_sequence(items, length, of_steps=path.startswith(STEPS))
     else:
         yield name, _leaf(values)
 
 
-def _in_a_sequence(
+def _in_sequence(
     leaves: Iterator[tuple[str, Feature]], length: int, *, of_steps: bool
 ) -> Iterator[tuple[str, Feature]]:
-    """Of a sequence that has `length` items, or as many as it likes, -1, in each step or else in
-    each episode."""
+    """The features of a sequence.
+
+    Args:
+        leaves: the features of one item.
+        length: number of items; -1: it varies.
+        of_steps: whether each step has such a sequence, or else each episode.
+    """
     for name, leaf in leaves:
         if leaf.kind == "text" and not of_steps:
             yield name, leaf
@@ -77,18 +84,13 @@ def _leaf(values: Mapping[str, Any]) -> Feature:
         return Feature("text")
     if "image" in values:
         dtype = str(values["image"].get("dtype") or "uint8")
-        kind = np.dtype(_NUMBERS.get(dtype, "O"))
-        deep = (
-            ""
-            if kind == np.uint8
-            else f"an image of {dtype}" + (", such as depth" if kind.kind in "uif" else "")
-        )
-        return Feature("image", _shape(values["image"]), kind, deep)
+        kind, why_not = np.dtype(_NUMBERS.get(dtype, "O")), ""
+        if kind != np.uint8:
+            why_not = f"an image of {dtype}" + (", such as depth" if kind.kind in "uif" else "")
+        return Feature("image", _shape(values["image"]), kind, why_not)
     if "tensor" in values:
-        dtype, encoding = (
-            str(values["tensor"].get("dtype")),
-            str(values["tensor"].get("encoding", "none")).lower(),
-        )
+        dtype = str(values["tensor"].get("dtype"))
+        encoding = str(values["tensor"].get("encoding", "none")).lower()
         if dtype in ("string", "object"):
             return Feature("text")
         if dtype not in _NUMBERS:

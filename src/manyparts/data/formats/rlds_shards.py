@@ -1,5 +1,4 @@
-"""The TFRecord files of an RLDS dataset: which splits they belong to, and which that should be
-there are missing."""
+"""The TFRecord files of an RLDS dataset by split, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -10,99 +9,126 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import NotReadError, fitting, read_json
+from manyparts.data.formats.errors import UnsupportedFormatError, format_errors, read_json
 from manyparts.data.formats.tfrecord import TFRecordFile
 
 _INFO = "dataset_info.json"
+# "-00000-of-00005" stands before or after the ending .tfrecord.
 _OF = r"(?:-(?P<number{0}>\d+)-of-(?P<count{0}>\d+))?"
 _SHARD = re.compile(
-    rf"(?:(?P<dataset>.+?)-)?(?P<split>[^-]+?){_OF.format('')}\.tfrecords?(?:\.gz)?{_OF.format('_after')}(?:\.gz)?"
+    rf"(?:(?P<dataset>.+?)-)?(?P<split>[^-]+?){_OF.format('')}\.tfrecords?(?:\.gz)?"
+    rf"{_OF.format('_after')}(?:\.gz)?"
 )
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Record:
-    """One episode. name: its number in its split, with the split's name before it where there are
-    several."""
+    """One episode."""
 
     shard: TFRecordFile
+    """The file that holds it."""
     number: int
+    """Its index in the file."""
     name: str
+    """Its index in its split; the split's name stands before it if there are several."""
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The records of all splits, in the order of the files' names. name: the dataset's, "" where
-    nothing gives it. torn: what is wrong with a file, and the name of the first record that cannot
-    be read for it. notes: which splits are joined, and what is missing."""
+    """The files and episodes of all splits, in the order of the files' names."""
 
     files: tuple[TFRecordFile, ...]
+    """All files."""
     records: tuple[Record, ...]
+    """All episodes that can be found."""
     name: str = ""
+    """The dataset's name; "" if it is not stored."""
     torn: tuple[tuple[str, str], ...] = ()
+    """What is wrong with a file, and the name of its first episode that cannot be read."""
     notes: tuple[str, ...] = ()
+    """Notes for users: which splits are joined, and what is missing."""
 
 
 @dataclass
 class _Split:
+    """The files of one split."""
+
     name: str
-    expected: list[int] | None  # episodes in each shard, as dataset_info.json counts them
-    shards: list[tuple[TFRecordFile, int | None]] = field(default_factory=list)  # with its number
-    counts: set[int] = field(default_factory=set)  # how many shards the files' names say there are
+    expected: list[int] | None
+    """Episodes in each shard, by dataset_info.json."""
+    shards: list[tuple[TFRecordFile, int | None]] = field(default_factory=list)
+    """The files with their numbers; None: the name has no number."""
+    counts: set[int] = field(default_factory=set)
+    """How many shards there are, by the files' names."""
 
     def episodes(self) -> int:
         return sum(len(file) for file, _ in self.shards)
 
 
 def read_shards(folder: Path) -> Shards:
-    """Raises UserError if there are none, or two different writings of one split."""
+    """Find the TFRecord files of a folder.
+
+    Raises:
+        UserError: if there are none, or files of two conversions of one split.
+    """
     info, splits, notes = {}, {}, []
     if (folder / _INFO).is_file():
         try:
-            with fitting(folder / _INFO, "RLDS"):
+            with format_errors(folder / _INFO, "RLDS"):
                 info = read_json(folder / _INFO)
                 splits = {split.name: split for split in _expected(info)}
         except UserError as error:
             notes.append(f"{error}; whether episodes are missing is not known")
-    for path in sorted(folder.iterdir()):
-        match = _SHARD.fullmatch(path.name)
-        if (
-            match is None
-            or path.name.startswith(".")
-            or ".incomplete" in path.name
-            or not path.is_file()
-        ):
-            continue
-        number, count = (
-            match["number"] or match["number_after"],
-            match["count"] or match["count_after"],
-        )
-        name = match["split"] if count or match["split"] in splits else ""
-        split = splits.setdefault(name, _Split(name, None))
-        split.shards.append((TFRecordFile(path), int(number) if count else None))
-        split.counts |= {int(count)} if count else set()
+    _add_files(folder, splits)
     present = sorted(
         (split for split in splits.values() if split.shards),
         key=lambda split: split.shards[0][0].path,
     )
     if not present:
         raise _no_shards(folder, str(info.get("fileFormat") or "tfrecord"))
-    records, torn = [], []
+    records, torn = _records(present)
+    notes += _joined(present)
+    for split in splits.values():
+        notes += _missing(split)
+    files: list[TFRecordFile] = []
     for split in present:
-        number = 0
+        files += [file for file, _ in split.shards]
+    name = str(info.get("name") or "")
+    return Shards(tuple(files), tuple(records), name, tuple(torn), tuple(notes))
+
+
+def _add_files(folder: Path, splits: dict[str, _Split]) -> None:
+    """Add a folder's files to the splits that their names say."""
+    for path in sorted(folder.iterdir()):
+        match = _SHARD.fullmatch(path.name)
+        if match is None or path.name.startswith(".") or ".incomplete" in path.name:
+            continue
+        if not path.is_file():
+            continue
+        number = match["number"] or match["number_after"]
+        count = match["count"] or match["count_after"]
+        name = match["split"] if count or match["split"] in splits else ""
+        split = splits.setdefault(name, _Split(name, None))
+        split.shards.append((TFRecordFile(path), int(number) if count else None))
+        if count:
+            split.counts.add(int(count))
+
+
+def _records(splits: Sequence[_Split]) -> tuple[list[Record], list[tuple[str, str]]]:
+    """All episodes, and for each torn file what is wrong and the name of its first lost episode."""
+    records, torn = [], []
+    for split in splits:
+        prefix = f"{split.name} " if len(splits) > 1 else ""
+        number = 0  # of the episode in its split
         for file, _ in split.shards:
-            prefix = f"{split.name} " if len(present) > 1 else ""
-            records += [
-                Record(file, index, f"{prefix}{number + index}") for index in range(len(file))
-            ]
+            for index in range(len(file)):
+                records.append(Record(file, index, f"{prefix}{number + index}"))
             number += len(file)
             if file.torn:
                 torn.append((file.torn, f"{prefix}{number}"))
                 number += 1  # for the episode that is lost
-    notes += [*_joined(present), *(note for split in splits.values() for note in _missing(split))]
-    files = tuple(file for split in present for file, _ in split.shards)
-    return Shards(files, tuple(records), str(info.get("name") or ""), tuple(torn), tuple(notes))
+    return records, torn
 
 
 def _expected(info: Mapping[str, Any]) -> Iterator[_Split]:
@@ -115,7 +141,7 @@ def _no_shards(folder: Path, stored: str) -> UserError:
     what = f"{folder} has features.json but no .tfrecord files"
     if stored == "tfrecord":
         return UserError(what)
-    return NotReadError(
+    return UnsupportedFormatError(
         f"{what}: its fileFormat is {stored}", "write it as tfrecord with TensorFlow Datasets"
     )
 
@@ -125,8 +151,8 @@ def _joined(splits: Sequence[_Split]) -> list[str]:
         return []
     counted = ", ".join(f"{split.name} ({_episodes(split.episodes())})" for split in splits)
     return [
-        f"the splits {counted} are read as one dataset; to hold one apart, make two folders, each with features.json "
-        "and the files of one split"
+        f"the splits {counted} are read as one dataset; to keep one apart, make two folders, "
+        "each with features.json and the files of one split"
     ]
 
 
@@ -135,37 +161,42 @@ def _episodes(count: int) -> str:
 
 
 def _missing(split: _Split) -> Iterator[str]:
-    """What should be there of a split, and is not."""
+    """Notes on files and episodes of a split that are missing."""
     if len(split.counts) > 1:
         counts = " and ".join(f"-of-{count:05d}" for count in sorted(split.counts))
-        where = f"{split.shards[0][0].path.parent} has files of two writings of {split.name}"
+        where = f"{split.shards[0][0].path.parent} has files of two conversions of {split.name}"
         raise UserError(f"{where}: {counts}; move those of one away")
     if not split.shards:
         if split.expected and sum(split.expected):
             yield f"the split {split.name} is missing, with {_episodes(sum(split.expected))}"
         return
     present = {number: file for file, number in split.shards if number is not None}
-    wanted = next(iter(split.counts), 0)
-    lengths = split.expected if split.expected and len(split.expected) == wanted else None
-    if gone := [
+    count = next(iter(split.counts), 0)
+    lengths = split.expected if split.expected and len(split.expected) == count else None
+    missing = [
         number
-        for number in range(wanted)
+        for number in range(count)
         if number not in present and (lengths is None or lengths[number])
-    ]:
-        shown = ", ".join(f"{number:05d}" for number in gone[:_SHOWN]) + (
-            ", ..." if len(gone) > _SHOWN else ""
+    ]
+    if missing:
+        shown = ", ".join(f"{number:05d}" for number in missing[:_MAX_SHOWN])
+        shown += ", ..." if len(missing) > _MAX_SHOWN else ""
+        episodes = ""
+        if lengths:
+            lost = sum(lengths[number] for number in missing)
+            episodes = f", with {lost} of {sum(lengths)} episodes"
+        are = "is" if len(missing) == 1 else "are"
+        yield (
+            f"{len(missing)} of {count} files of {split.name} {are} missing "
+            f"(number {shown}){episodes}"
         )
-        episodes = (
-            f", with {sum(lengths[number] for number in gone)} of {sum(lengths)} episodes"
-            if lengths
-            else ""
-        )
-        are = "is" if len(gone) == 1 else "are"
-        yield f"{len(gone)} of {wanted} files of {split.name} {are} missing (number {shown}){episodes}"
     for number, file in present.items():
-        if not file.torn and len(file) != (
-            counted := lengths[number] if lengths and number < wanted else len(file)
-        ):
-            yield f"{file.path.name} holds {len(file)} of the {counted} episodes that {_INFO} counts"
-        elif lengths is None and not len(file) and not file.torn:
+        if file.torn:
+            continue
+        counted = lengths[number] if lengths and number < count else len(file)
+        if len(file) != counted:
+            yield (
+                f"{file.path.name} holds {len(file)} of the {counted} episodes that {_INFO} counts"
+            )
+        elif lengths is None and not len(file):
             yield f"{file.path.name} is empty"

@@ -1,9 +1,9 @@
-"""Actions in robomimic's files: robomimic wants them in [-1, 1], and ours stand beside them as they
+"""Store actions in robomimic's files twice: scaled to [-1, 1], as robomimic wants them, and as they
 were recorded.
 
-Scaled to bounds that one far number has set, all others lose their last digits; in float64, which
-robomimic makes float32 again, small ones still do. `*_recorded` are exact, and robomimic skips
-them.
+If one outlier sets the bounds, scaling takes the last digits of all other numbers. float64 does not
+help small ones, since robomimic converts it to float32. The arrays `*_recorded` are exact, and
+robomimic ignores them.
 """
 
 from __future__ import annotations
@@ -14,37 +14,39 @@ from manyparts.core.spec import ActionContract
 
 ACTIONS, EXPERT_ACTIONS = "actions", "actions_expert"
 RECORDED = {name: f"{name}_recorded" for name in (ACTIONS, EXPERT_ACTIONS)}
-_ROUNDING = 1e-6  # of half the distance of the bounds; float32 keeps 6e-8
+_ROUNDING = 1e-6  # in units of half the distance of the bounds; float32 rounds to 6e-8
 
 
 def to_store(name: str, action: np.ndarray, contract: ActionContract) -> dict[str, np.ndarray]:
-    """The arrays that hold actions float32 (T, a). name: of the scaled ones."""
+    """The arrays to write for actions float32 (T, a); name: that of the scaled ones."""
     return {name: contract.normalise(action), RECORDED[name]: action}
 
 
 def as_recorded(
     scaled: np.ndarray, recorded: np.ndarray | None, contract: ActionContract
 ) -> np.ndarray:
-    """float32 (T, a) of what a file of ours holds.
+    """The actions of a file that manyparts wrote.
 
     Args:
         scaled: (T, a), in [-1, 1].
-        recorded: (T, a), in the contract's units; None in files from before they were written.
+        recorded: (T, a), in the contract's units; None in files of early versions.
+        contract: the meaning of the actions.
+
+    Returns:
+        float32 (T, a), in the contract's units.
 
     Raises:
-        ValueError: the two are not the same actions, since somebody changed one of them; or they
-        are not as many
-            numbers as the contract has.
+        ValueError: if the two are not the same actions, since somebody changed one of them, or have
+            another dimension than the contract.
     """
     if scaled.shape[1] != contract.dimension:
         raise ValueError(
-            f"have {scaled.shape[1]} numbers a step; the action contract has {contract.dimension}"
+            f"have {scaled.shape[1]} numbers per step; the action contract has {contract.dimension}"
         )
     if recorded is None:
         low, high = np.asarray(contract.low), np.asarray(contract.high)
-        actions = low + (scaled.astype(np.float64) + 1) / 2 * (
-            high - low
-        )  # not clipped: some lie beyond the bounds
+        # Not clipped: recorded actions may lie beyond the bounds.
+        actions = low + (scaled.astype(np.float64) + 1) / 2 * (high - low)
         return (np.rint(actions) if contract.choices else actions).astype(np.float32)
     if recorded.shape != scaled.shape:
         raise ValueError(f"have shape {scaled.shape}, those recorded {recorded.shape}")
@@ -55,7 +57,7 @@ def as_recorded(
         row, number = np.argwhere(~same)[0].tolist()
         raise ValueError(
             f"are not those recorded (row {row}, dimension {number}: {scaled[row, number]:g}, but "
-            f"{recorded[row, number]:g} scaled is {contract.normalise(recorded)[row, number]:g}); delete the one that "
-            "does not hold"
+            f"{recorded[row, number]:g} scaled is "
+            f"{contract.normalise(recorded)[row, number]:g}); delete the array that is wrong"
         )
     return recorded.astype(np.float32)

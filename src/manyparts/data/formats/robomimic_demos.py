@@ -1,5 +1,4 @@
-"""One demonstration of robomimic's HDF5: its arrays, what they are like, and how they differ from
-most others'."""
+"""Open a demonstration of robomimic's HDF5, and compare its arrays with those of the others."""
 
 from __future__ import annotations
 
@@ -14,116 +13,138 @@ from manyparts.core.columns import DONE, REWARD, SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.printing import first_of
 from manyparts.data.formats.arrays import Plan
-from manyparts.data.formats.encoded_images import decoded_entry, encoding_of
+from manyparts.data.formats.encoded_images import decoded_image_info, encoding_of
 from manyparts.data.formats.hdf5 import Array, Group, Hdf5File, holds_bytes
-from manyparts.data.formats.kinds import Entry
+from manyparts.data.formats.kinds import ArrayInfo
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS
 
-A_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
-_SHOWN = 5
+# Arrays with one number per step, by the column that they are read as.
+PER_STEP = {REWARD: "rewards", DONE: "dones", SUCCESS: "success"}
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Kind:
-    """size: height and width of a camera, numbers a step of others. more: rows beyond the
-    demonstration's steps."""
+class ArraySize:
+    """The size of an array as it is read, whatever its dtype or encoding."""
 
     size: tuple[int, ...]
-    more: int = 0
+    """Height and width of a camera; numbers per step of other arrays."""
+    extra_rows: int = 0
+    """Rows beyond the demonstration's steps."""
 
 
-Kinds = tuple[tuple[str, Kind], ...]
+# The arrays of a demonstration that are read; names of actions begin with a slash here.
+Layout = tuple[tuple[str, ArraySize], ...]
 
 
 @dataclass(frozen=True)
 class Demo:
-    """An opened demonstration. steps: its own arrays, observed: those of obs, by name. entries:
-    what observations of one row a step are like; odd: why the others are none."""
+    """An opened demonstration."""
 
     name: str
+    """Its name, such as "demo_3"."""
     group: Group
+    """Its group in the file."""
     steps: Mapping[str, Array]
+    """Its own arrays by name, such as actions."""
     observed: Mapping[str, Array]
-    entries: Mapping[str, Entry]
-    odd: Mapping[str, str]
+    """The arrays of its group obs by name."""
+    infos: Mapping[str, ArrayInfo]
+    """Shape and dtype of the observations with a row per step."""
+    faults: Mapping[str, str]
+    """All other observations, and why they cannot be read."""
 
     @property
     def length(self) -> int:
+        """Number of steps."""
         return self.steps[ACTIONS].shape[0]
 
-    def kinds(self, plan: Plan) -> Kinds:
-        """The kinds of what is read of it; names of actions begin with a slash here."""
-        entries = self.entries
-        kinds = {
-            name: Kind((height, width), entries[name].more)
+    def layout(self, plan: Plan) -> Layout:
+        """The sizes of the arrays that are read."""
+        infos = self.infos
+        sizes = {
+            name: ArraySize((height, width), infos[name].extra_rows)
             for name, height, width in plan.cameras.values()
         }
-        kinds |= {
-            name: Kind((math.prod(entries[name].shape),), entries[name].more) for name in plan.state
-        }
-        acted = [name for name in (ACTIONS, EXPERT_ACTIONS) if name in self.steps]
-        kinds |= {f"/{name}": Kind((math.prod(self.steps[name].shape[1:]),)) for name in acted}
-        return tuple(kinds.items())
+        for name in plan.state:
+            sizes[name] = ArraySize((math.prod(infos[name].shape),), infos[name].extra_rows)
+        for name in (ACTIONS, EXPERT_ACTIONS):
+            if name in self.steps:
+                sizes[f"/{name}"] = ArraySize((math.prod(self.steps[name].shape[1:]),))
+        return tuple(sizes.items())
 
 
-def open_demo(file: Hdf5File, name: str, acted: Sequence[str]) -> Demo:
-    """acted: the arrays of actions that are read. Raises UserError if it has no steps, or arrays of
-    steps that are none."""
+def open_demo(file: Hdf5File, name: str, action_names: Sequence[str]) -> Demo:
+    """Open a demonstration.
+
+    Args:
+        file: the opened file.
+        name: the demonstration's name.
+        action_names: the arrays of actions that are read.
+
+    Raises:
+        UserError: if it has no steps, or its arrays of steps hold something else.
+    """
     where, group = f"{file.path}: {name}", file.group(f"data/{name}")
     members = set(file.names(group))
-    steps = {key: file.array(key, group) for key in (*acted, *A_STEP.values()) if key in members}
+    read = [key for key in (*action_names, *PER_STEP.values()) if key in members]
+    steps = {key: file.array(key, group) for key in read}
     if ACTIONS not in steps:
         raise UserError(f"{where} has no actions")
     length = steps[ACTIONS].shape[0] if steps[ACTIONS].shape else 0
     if not length:
         raise UserError(f"{where} has no steps")
     for key, array in steps.items():
-        rows = (
-            math.prod(array.shape)
-            if key in A_STEP.values()
-            else array.shape[0]
-            if array.shape
-            else 0
-        )
+        if key in PER_STEP.values():
+            rows = math.prod(array.shape)
+        else:
+            rows = array.shape[0] if array.shape else 0
         if rows != length or array.dtype.kind not in "biuf":
             raise UserError(
-                f"{where} has {key} of {array.dtype} {array.shape}; expected {length} rows of numbers"
+                f"{where} has {key} of {array.dtype} {array.shape}; "
+                f"expected {length} rows of numbers"
             )
     observed = file.leaves(file.group("obs", group))
-    found = {key: _entry(file, array, length) for key, array in observed.items()}
-    entries = {key: entry for key, entry in found.items() if isinstance(entry, Entry)}
-    odd = {key: why for key, why in found.items() if isinstance(why, str)}
-    return Demo(name, group, steps, observed, entries, odd)
+    infos, faults = {}, {}
+    for key, array in observed.items():
+        info = _info(file, array, length)
+        if isinstance(info, str):
+            faults[key] = info
+        else:
+            infos[key] = info
+    return Demo(name, group, steps, observed, infos, faults)
 
 
-def unlike(wanted: Mapping[str, Kind], kinds: Mapping[str, Kind], demo: Demo) -> str:
-    """What a demonstration lacks that most have; empty if it is like them."""
-    for name, kind in wanted.items():
-        if kinds.get(name) == kind:
+def difference(
+    expected: Mapping[str, ArraySize], layout: Mapping[str, ArraySize], demo: Demo
+) -> str:
+    """How a demonstration differs from the layout of most; "" if it does not."""
+    for name, size in expected.items():
+        if layout.get(name) == size:
             continue
         array = demo.steps.get(name[1:]) if name.startswith("/") else demo.observed.get(name)
-        shown = name[1:] if name.startswith("/") else f"obs/{name}"
+        path = name[1:] if name.startswith("/") else f"obs/{name}"
         if array is None:
-            return f"has no {shown}, which most demonstrations have"
-        rows = (
-            f" for {demo.length} actions" if name in kinds and kinds[name].more != kind.more else ""
-        )
-        why = demo.odd.get(name, f"{array.dtype} {array.shape}{rows}")
-        more = " and one row more than actions" if kind.more else ""
-        return f"has {shown} unlike most demonstrations: {why}; they have {' x '.join(map(str, kind.size))} a step{more}"
+            return f"has no {path}, which most demonstrations have"
+        rows = ""
+        if name in layout and layout[name].extra_rows != size.extra_rows:
+            rows = f" for {demo.length} actions"
+        why = demo.faults.get(name, f"{array.dtype} {array.shape}{rows}")
+        numbers = " x ".join(map(str, size.size))
+        more = " and one row more than actions" if size.extra_rows else ""
+        return f"has {path} unlike most demonstrations: {why}; they have {numbers} per step{more}"
     return ""
 
 
 def notes_of_counts(
     file: Hdf5File, names: Sequence[str], lengths: Mapping[str, int]
 ) -> Iterator[str]:
-    """What users have to know where demonstrations are missing, or the file counts other steps than
-    there are.
+    """Notes for users on missing demonstrations, and on counts that differ from the rows.
 
     Args:
-        file: the file.
+        file: the opened file.
         names: all demonstrations, in the order of their numbers.
-        lengths: the steps of those that are read.
+        lengths: the number of steps of those that are read, by name.
     """
     numbers = [int(name[5:]) for name in names]
     first = 1 if numbers[0] == 1 else 0  # some count from 1
@@ -133,7 +154,7 @@ def notes_of_counts(
         if after - before > 1
     ]
     if missing:
-        yield f"missing demonstrations: {some(missing)}; the others keep their names"
+        yield f"missing demonstrations: {first_names(missing)}; the others keep their names"
     counted = {name: _count(file, file.group(f"data/{name}"), "num_samples") for name in lengths}
     wrong = [
         f"{name} ({counted[name]}, not {rows})"
@@ -141,15 +162,15 @@ def notes_of_counts(
         if counted[name] not in (None, rows)
     ]
     if wrong:
-        yield f"num_samples is not the number of rows: {some(wrong)}; the rows are followed"
+        yield f"num_samples is not the number of rows: {first_names(wrong)}; the rows are followed"
     total, rows = _count(file, file.group("data"), "total"), sum(lengths.values())
     if total not in (None, rows) and len(lengths) == len(names):
         yield f"data counts {total} steps (its attribute total), the demonstrations have {rows}"
 
 
-def some(names: Sequence[str]) -> str:
-    """A few of the names, for people."""
-    return first_of(names, _SHOWN)
+def first_names(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are."""
+    return first_of(names, _MAX_SHOWN)
 
 
 def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
@@ -158,16 +179,16 @@ def _count(file: Hdf5File, group: Group, name: str) -> int | float | None:
     return value.item() if isinstance(value, np.ndarray | np.number) and value.size == 1 else None
 
 
-def _entry(file: Hdf5File, array: Array, length: int) -> Entry | str:
-    """What an observation is like, or why it is none."""
-    if array.elsewhere:
-        return array.elsewhere
+def _info(file: Hdf5File, array: Array, length: int) -> ArrayInfo | str:
+    """Shape and dtype of an observation, or why it cannot be read."""
+    if array.external:
+        return array.external
     if not array.shape:
         return "a single value"
-    more = array.shape[0] - length
-    if more not in (0, 1):
+    extra_rows = array.shape[0] - length
+    if extra_rows not in (0, 1):
         return f"{array.shape[0]} rows for {length} actions"
     if holds_bytes(array) and encoding_of(content := file.blobs(array, slice(0, 1))[0]):
-        entry = decoded_entry(content)
-        return entry if isinstance(entry, str) else replace(entry, more=more)
-    return Entry(array.shape[1:], array.dtype, more)
+        info = decoded_image_info(content)
+        return info if isinstance(info, str) else replace(info, extra_rows=extra_rows)
+    return ArrayInfo(array.shape[1:], array.dtype, extra_rows)

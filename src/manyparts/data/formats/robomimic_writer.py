@@ -1,4 +1,4 @@
-"""Writes robomimic's HDF5."""
+"""Write robomimic's HDF5."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from manyparts.core.naming import NAME
 from manyparts.core.records import Episode
 from manyparts.core.spec import Spec, TaskEntry
 from manyparts.core.storage.locks import can_be_locked, knows_locks
-from manyparts.data.formats.ours import Ours
+from manyparts.data.formats.dataset_description import DatasetDescription
 from manyparts.data.formats.robomimic_actions import ACTIONS, EXPERT_ACTIONS, to_store
 
 
 class RobomimicWriter:
-    """One HDF5 file that grows an episode at a time: `add`, then `close`, which says what the whole
-    is.
+    """Writes one HDF5 file episode by episode: `add` each, then `close`.
 
-    State is `obs/state`, cameras are `obs/<name>_image`. An episode here has as many observations
-    as actions, so the last `next_obs` is the last observation once more. `success`,
-    `actions_expert` and the actions as they were recorded are ours; robomimic skips them.
+    The state is `obs/state`, cameras are `obs/<name>_image`. Our episodes have as many observations
+    as actions, so the last `next_obs` repeats the last observation. robomimic ignores the arrays
+    that it does not know: `success`, `actions_expert` and the actions as they were recorded.
+
+    Attributes:
+        num_episodes: episodes written so far.
+        num_frames: steps written so far.
     """
 
     def __init__(
@@ -36,7 +39,16 @@ class RobomimicWriter:
         environment: Mapping[str, Any],
         expert: bool = True,
     ) -> None:
-        """expert: whether the expert's actions are written next to those that were executed."""
+        """Create the file.
+
+        Args:
+            path: the file, which must not exist.
+            spec: the robot's cameras, state and actions.
+            fps: frames per second.
+            tasks: all tasks of the episodes.
+            environment: the EnvConfig as JSON.
+            expert: whether to write the expert's actions next to the executed ones.
+        """
         import h5py
 
         self._file = h5py.File(path, "w", locking=knows_locks(path.parent))
@@ -46,6 +58,7 @@ class RobomimicWriter:
         self.num_episodes = self.num_frames = 0
 
     def add(self, episode: Episode) -> None:
+        """Write an episode."""
         length = len(episode)
         demo = self._data.create_group(f"demo_{self.num_episodes}")
         demo.attrs["num_samples"] = length
@@ -66,19 +79,19 @@ class RobomimicWriter:
             demo.create_dataset(name, data=array)
         observed = {"state": episode.state} if self._spec.state_names else {}
         observed |= {f"{name}_image": frames for name, frames in episode.images.items()}
-        after = np.minimum(np.arange(length) + 1, length - 1)
+        next_row = np.minimum(np.arange(length) + 1, length - 1)
         for name, array in observed.items():
-            packed: dict[str, Any] = (
-                {"compression": "gzip", "compression_opts": 1} if array.ndim > 2 else {}
-            )
-            chunks = {"chunks": (1, *array.shape[1:])} if array.ndim > 2 else {}
-            demo.create_dataset(f"obs/{name}", data=array, **packed, **chunks)
-            demo.create_dataset(f"next_obs/{name}", data=array[after], **packed, **chunks)
+            storage: dict[str, Any] = {}
+            if array.ndim > 2:  # an image is read alone, so each one is a chunk
+                storage = {"compression": "gzip", "compression_opts": 1}
+                storage["chunks"] = (1, *array.shape[1:])
+            demo.create_dataset(f"obs/{name}", data=array, **storage)
+            demo.create_dataset(f"next_obs/{name}", data=array[next_row], **storage)
         self.num_episodes += 1
         self.num_frames += length
 
     def take(self, path: Path) -> None:
-        """Add the episodes of another such file as they lie there."""
+        """Copy all episodes of another file of this writer, without decoding them."""
         import h5py
 
         opened: Any = h5py.File(path, "r", locking=can_be_locked(path))
@@ -90,16 +103,18 @@ class RobomimicWriter:
                 self.num_frames += int(demo.attrs["num_samples"])
 
     def close(self) -> None:
+        """Write the description of the dataset, and close the file."""
         settings = {"control_freq": self._fps, "robots": [self._spec.embodiment]}
         names = ", ".join(task.name for task in self._tasks)
-        told = {
+        gym_environment = 2  # robomimic's number of this type
+        env_args = {
             "env_name": names,
             "env_version": "",
-            "type": 2,
+            "type": gym_environment,
             "env_kwargs": settings,
-        }  # 2: a gym environment
-        self._data.attrs["env_args"] = json.dumps(told)
+        }
+        self._data.attrs["env_args"] = json.dumps(env_args)
         self._data.attrs["total"] = self.num_frames
-        ours = Ours(self._spec, self._fps, self._tasks, self._environment)
-        self._data.attrs[NAME] = json.dumps(ours.to_dict())
+        description = DatasetDescription(self._spec, self._fps, self._tasks, self._environment)
+        self._data.attrs[NAME] = json.dumps(description.to_dict())
         self._file.close()

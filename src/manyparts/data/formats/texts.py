@@ -1,5 +1,5 @@
-"""The text that asks for a task, as others store it: strings, bytes or character codes, per step or
-per episode."""
+"""Decode instructions as other programs store them: strings, bytes or character codes, per step
+or per episode."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ _NAMES = (
     "task",
     "task_name",
 )
-_LETTERS = 0.8  # of a text's characters are letters or spaces, at least: numbers may be printable by chance
+# Minimum fraction of letters and spaces in a text: numbers may be printable by chance.
+_MIN_LETTERS = 0.8
 _WORD = re.compile(r"[^\W\d_]{3}")
 _NUMBERED = re.compile(r"(?P<word>.*?)(?:_(?P<number>\d+))?")
 
 
-def candidates(names: Iterable[str]) -> list[str]:
-    """Those names that an instruction may stand under, the likeliest first;
-    `language_instruction_2` comes after `language_instruction`, and what is given per step before
-    what is given per episode."""
+def instruction_names(names: Iterable[str]) -> list[str]:
+    """Those names that may hold an instruction, the likeliest first.
+
+    `language_instruction_2` comes after `language_instruction`; names per step ("steps/...") come
+    before those per episode.
+    """
     ranked = []
     for name in names:
         match = _NUMBERED.fullmatch(name.rsplit("/", 1)[-1])
@@ -42,9 +45,16 @@ def candidates(names: Iterable[str]) -> list[str]:
     return [name for *_, name in sorted(ranked)]
 
 
-def texts(values: Any) -> list[str] | None:
-    """All texts of an array of strings or bytes, of a list of bytes, or of rows of character codes,
-    whole numbers (n,) or (T, n) with zeros after the end. None if it is no text."""
+def decode_texts(values: Any) -> list[str] | None:
+    """Decode texts.
+
+    Args:
+        values: an array of strings or bytes, a list of bytes, or character codes: integers (n,)
+            or (T, n), with zeros after the end.
+
+    Returns:
+        All texts; None if the values are no text.
+    """
     if isinstance(values, list):
         return [_decoded(bytes(value)) for value in values]
     values = np.asarray(values)
@@ -59,20 +69,19 @@ def texts(values: Any) -> list[str] | None:
 
 
 def reads_as_text(rows: np.ndarray) -> bool:
-    """Whether whole numbers (T, n) are character codes: each row decodes, to letters for the most
-    part."""
+    """Whether integers (T, n) are character codes: each row decodes to text of mostly letters."""
     if not (rows[:, :1] >= ord(" ")).any() or rows.min() < 0 or rows.max() > 255:
         return False
-    said = [text for text in _of_codes(rows) or [] if text]
-    letters = [
-        sum(letter.isalpha() or letter == " " for letter in text) >= _LETTERS * len(text)
-        for text in said
+    decoded = [text for text in _of_codes(rows) or [] if text]
+    mostly_letters = [
+        sum(letter.isalpha() or letter == " " for letter in text) >= _MIN_LETTERS * len(text)
+        for text in decoded
     ]
-    return bool(said) and all(letters) and any(_WORD.search(text) for text in said)
+    return bool(decoded) and all(mostly_letters) and any(_WORD.search(text) for text in decoded)
 
 
-def distinct(sources: Iterable[Sequence[str]]) -> list[str]:
-    """The texts that are not empty, each once, of the first source that has any."""
+def distinct_texts(sources: Iterable[Sequence[str]]) -> list[str]:
+    """The non-empty texts, each once, of the first source that has any."""
     for source in sources:
         kept = [text for text in dict.fromkeys(source) if text]
         if kept:
@@ -81,23 +90,26 @@ def distinct(sources: Iterable[Sequence[str]]) -> list[str]:
 
 
 def changing_note(count: int) -> list[str]:
-    """What users have to know of episodes whose instruction is not the same in all steps."""
+    """A note for users of `count` episodes whose instruction changes between steps."""
     if not count:
         return []
     episodes = "1 episode has" if count == 1 else f"{count} episodes have"
     return [
-        f"{episodes} several instructions, which change from step to step: the first one is used for all steps"
+        f"{episodes} several instructions, which change from step to step: "
+        "the first one is used for all steps"
     ]
 
 
 def _of_codes(rows: np.ndarray) -> list[str] | None:
+    """The texts of character codes (T, n); None if a row is no text."""
+    # Most steps repeat their instruction: each different row is decoded once.
     unique, inverse = np.unique(rows, axis=0, return_inverse=True)
     decoded = []
     for row in unique:
-        ended = np.flatnonzero(row <= 0)
-        codes = row[: ended[0]] if len(ended) else row
+        ends = np.flatnonzero(row <= 0)
+        codes = row[: ends[0]] if len(ends) else row
         if codes.size and codes.max() > 255:
-            return None  # numbers of a vocabulary
+            return None  # tokens of a vocabulary
         try:
             text = bytes(codes.astype(np.uint8)).decode("utf-8")
         except UnicodeDecodeError:

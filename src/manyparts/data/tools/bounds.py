@@ -1,5 +1,4 @@
-"""Numbers that cannot be learned from: not finite, or actions that their contract does not
-allow."""
+"""Find numbers that cannot be learned from: not finite, or actions outside their contract."""
 
 from __future__ import annotations
 
@@ -13,17 +12,24 @@ from manyparts.core.errors import DatasetWarning, UserError
 from manyparts.core.printing import first_of
 from manyparts.core.spec import ActionContract
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.formats.arrays import seen_bounds
+from manyparts.data.formats.arrays import observed_bounds
 from manyparts.data.tools.outliers import Outliers
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
-_ROUNDING = 1e-4  # beyond the bounds, of their distance
-_SHOWN = 5
+_ROUNDING = 1e-4  # outside the bounds, in units of their distance
+_MAX_SHOWN = 5
 
 
-def beyond(contract: ActionContract, action: np.ndarray) -> np.ndarray:
-    """bool (..., a): of actions (..., a) the numbers outside the bounds by more than rounding, or
-    no numbers at all; of choices those that are none."""
+def outside_bounds(contract: ActionContract, action: np.ndarray) -> np.ndarray:
+    """Which numbers of actions are outside the bounds by more than rounding, or NaN.
+
+    Args:
+        contract: the bounds; or choices, of which the action has to be one.
+        action: (..., a).
+
+    Returns:
+        bool (..., a).
+    """
     if contract.choices:
         return ~np.isin(action, np.arange(len(contract.choices)))
     low, high = np.asarray(contract.low), np.asarray(contract.high)
@@ -36,25 +42,33 @@ def measured_bounds(
     episodes: Iterable[int],
     columns: Sequence[str] = (ACTION, EXPERT_ACTION),
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The least and greatest actions (a,) in some columns of some episodes, of which all numbers
-    are read."""
+    """Lowest and highest actions (a,) in some columns of some episodes, reading all their rows."""
     running: dict[str, RunningStatistics] = {}
     for episode in episodes:
         for name, values in dataset.columns(episode).items():
             if name in columns:
                 rows = values.reshape(len(values), -1)
                 running.setdefault(name, RunningStatistics(rows.shape[1])).update(rows)
-    return seen_bounds(Statistics({name: each.finish() for name, each in running.items()}), columns)
+    return observed_bounds(
+        Statistics({name: each.finish() for name, each in running.items()}), columns
+    )
 
 
 def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
-    """Raises UserError naming the first number that cannot be learned from.
+    """Check all numbers of a dataset before training, but no images.
 
-    That is an action that is not finite, or none of the choices; for a dynamics model also a state
-    or a reward that is not finite, and an executed action outside the contract, which it would take
-    for one at the bounds (a policy learns it as it is, and clips what it does). All rows' numbers
-    are read, but no pictures. Of a dataset that lies elsewhere nothing is read, since that would
-    fetch all of it. Warns of numbers far from the rest, which set how all are scaled.
+    An action has to be finite, or one of the choices. For a dynamics model, states and rewards have
+    to be finite, too, and executed actions within the contract: the model would take others for
+    actions at the bounds. (A policy learns them as they are, and clips its own.) Outliers, which
+    set how all numbers are scaled, are a warning. A remote dataset is not checked, since that would
+    fetch all of it.
+
+    Args:
+        dataset: the dataset.
+        dynamics: whether a dynamics model is trained.
+
+    Raises:
+        UserError: naming the first number that cannot be learned from.
     """
     if dataset.is_remote:
         return
@@ -75,15 +89,14 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
         for column, dimensions in names.items():
             if column in columns and dimensions:
                 values = columns[column].reshape(len(columns[column]), -1)
-                actions = column in (ACTION, EXPERT_ACTION)
-                bounded = actions and (spec.action.choices or (dynamics and column == ACTION))
-                _require(
-                    dataset, episode, column, values, dimensions, spec.action if bounded else None
-                )
-    if far := list(_far(dataset, outliers, scaled)):
+                is_action = column in (ACTION, EXPERT_ACTION)
+                bounded = is_action and (spec.action.choices or (dynamics and column == ACTION))
+                contract = spec.action if bounded else None
+                _require(dataset, episode, column, values, dimensions, contract)
+    if with_outliers := list(_dimensions_with_outliers(dataset, outliers, scaled)):
         text = (
             "few rows, far from the rest, set how all numbers of "
-            f"{first_of(far, _SHOWN)} are scaled"
+            f"{first_of(with_outliers, _MAX_SHOWN)} are scaled"
         )
         warnings.warn(
             f"{dataset.path}: {text}; `manyparts data check {dataset.path}` names the rows",
@@ -93,20 +106,24 @@ def require_learnable(dataset: EpisodeDataset, *, dynamics: bool) -> None:
 
 
 def finite_rows(values: np.ndarray) -> np.ndarray:
-    """(n, d) of a column (T,) or (T, d)."""
+    """The finite rows (n, d) of a column (T,) or (T, d)."""
     rows = values.reshape(len(values), -1)
     return rows[np.isfinite(rows).all(axis=1)]
 
 
-def _far(
+def _dimensions_with_outliers(
     dataset: EpisodeDataset, outliers: dict[str, Outliers], names: dict[str, tuple[str, ...]]
 ) -> Iterator[str]:
     """The columns and dimensions in which few rows are far from the rest."""
-    for column, gathered in outliers.items():
-        far = gathered.find(
-            lambda episode, name=column: finite_rows(dataset.columns(episode)[name])
-        )
-        for dimension in sorted({dimension for each in far for dimension in each.numbers}):
+    for column, of_column in outliers.items():
+
+        def read(episode: int, column: str = column) -> np.ndarray:
+            return finite_rows(dataset.columns(episode)[column])
+
+        dimensions: set[int] = set()
+        for rows in of_column.find(read):
+            dimensions |= set(rows.numbers)
+        for dimension in sorted(dimensions):
             yield f"{column} {names[column][dimension]}"
 
 
@@ -116,28 +133,30 @@ def _require(
     column: str,
     values: np.ndarray,
     names: Sequence[str],
-    bounded: ActionContract | None,
+    contract: ActionContract | None,
 ) -> None:
-    """Of values (T, d) of one column. bounded: the contract that they are to keep, if they are."""
-    broken = ~np.isfinite(values)
-    outside = beyond(bounded, values) if bounded else broken
+    """Check an episode's values (T, d) of one column; contract: the bounds, if they apply."""
+    not_finite = ~np.isfinite(values)
+    outside = outside_bounds(contract, values) if contract else not_finite
     if not outside.any():
         return
-    step, number = np.argwhere(broken if broken.any() else outside)[0].tolist()
+    step, number = np.argwhere(not_finite if not_finite.any() else outside)[0].tolist()
     where = f"{dataset.path}: episode {episode}, step {step}: {column} {names[number]}".rstrip()
-    mended = f"manyparts data check {dataset.path} --fix COPY"
-    if bounded is None or broken.any():
+    command = f"manyparts data check {dataset.path} --fix COPY"
+    if contract is None or not_finite.any():
         raise UserError(
-            f"{where} is {values[step, number]}, which nothing can be learned from; choices: mend the dataset, or "
-            f"leave such episodes out ({mended})"
+            f"{where} is {values[step, number]}, which nothing can be learned from; "
+            f"choices: correct the dataset, or leave such episodes out ({command})"
         )
-    if bounded.choices:
+    if contract.choices:
         raise UserError(
-            f"{where} is {values[step, number]:g}, which is none of the choices 0 to {len(bounded.choices) - 1}; "
-            f"choices: mend the dataset, or leave such episodes out ({mended})"
+            f"{where} is {values[step, number]:g}, which is none of the choices 0 to "
+            f"{len(contract.choices) - 1}; choices: correct the dataset, or leave such episodes "
+            f"out ({command})"
         )
     raise UserError(
-        f"{where} is {values[step, number]:g}, but the action contract allows {bounded.low[number]:g} to "
-        f"{bounded.high[number]:g}, and a dynamics model knows no others; choices: clip the actions ({mended}), mend "
-        "the contract, or train a policy, which takes them as they are"
+        f"{where} is {values[step, number]:g}, but the action contract allows "
+        f"{contract.low[number]:g} to {contract.high[number]:g}, and a dynamics model knows no "
+        f"others; choices: clip the actions ({command}), correct the contract, or train a policy, "
+        "which takes them as they are"
     )

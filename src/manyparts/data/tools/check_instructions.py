@@ -1,5 +1,4 @@
-"""Whether a dataset's instructions say what to do: empty ones, names in their place, one that
-several tasks share."""
+"""Check whether instructions say what to do: some are empty, names, or those of several tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ _IDENTIFIER = re.compile(
 
 
 def instruction_findings(dataset: EpisodeDataset) -> Iterator[Finding]:
-    """Warnings of the tasks that episodes have."""
+    """Warnings about the instructions of all tasks that have episodes."""
     counts = np.bincount(dataset.episode_task, minlength=len(dataset.tasks))
     tasks = [(task, int(count)) for task, count in zip(dataset.tasks, counts, strict=True) if count]
     names = _names_of(dataset)
@@ -30,32 +29,24 @@ def instruction_findings(dataset: EpisodeDataset) -> Iterator[Finding]:
         text = task.instruction.strip()
         if not text:
             yield _warn(where, "the instruction is empty")
-        elif (
-            text.casefold() in names
-            or _IDENTIFIER.fullmatch(text)
-            or not any(map(str.isalpha, text))
-        ):
-            yield _warn(
-                where,
-                f"the instruction {text!r} looks like a name, and not like what is to be done",
-            )
-    sharing: dict[str, list[TaskEntry]] = {}
+            continue
+        is_name = text.casefold() in names or _IDENTIFIER.fullmatch(text)
+        if is_name or not any(map(str.isalpha, text)):
+            what = f"the instruction {text!r} looks like a name, and does not say what to do"
+            yield _warn(where, what)
+    by_text: dict[str, list[TaskEntry]] = {}
     for task, _ in tasks:
-        sharing.setdefault(" ".join(task.instruction.casefold().split()), []).append(task)
-    for text, sharers in sharing.items():
-        if text and len(sharers) > 1:
-            which = (
-                "all tasks"
-                if len(sharers) == len(tasks)
-                else ", ".join(task.name for task in sharers[:5])
-            )
-            yield _warn(
-                which, f"{len(sharers)} tasks have one instruction, {sharers[0].instruction!r}"
-            )
+        by_text.setdefault(" ".join(task.instruction.casefold().split()), []).append(task)
+    for text, same in by_text.items():
+        if text and len(same) > 1:
+            which = "all tasks"
+            if len(same) < len(tasks):
+                which = ", ".join(task.name for task in same[:5])
+            yield _warn(which, f"{len(same)} tasks have one instruction, {same[0].instruction!r}")
 
 
 def _names_of(dataset: EpisodeDataset) -> set[str]:
-    """What a dataset or its robot may be called."""
+    """The names of a dataset, its folder and its robot, in lower case."""
     path = dataset.path.absolute()
     names = {path.name, path.stem, path.parent.name, dataset.spec.embodiment, "unknown"}
     return {name.casefold() for name in names if name}

@@ -1,5 +1,4 @@
-"""Any dataset that can be read, written anew in another format: streaming, resumable, in place at
-one stroke."""
+"""Convert a dataset to another format: streaming, resumable, and complete in one step."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ Format = Literal["lerobot", "robomimic", "minari"]
 Actions = Literal["executed", "expert"]
 _SEAL_SECONDS = 30.0
 _OUTDATED: Mapping[str, str] = {
-    "reading": "another version of manyparts began it, which reads data otherwise"
+    "reading": "another version of manyparts began it, which reads data differently"
 }
 
 
@@ -47,18 +46,26 @@ def convert(
     actions: Actions = "executed",
     seal_seconds: float = _SEAL_SECONDS,
 ) -> None:
-    """Write the dataset at `source` to `target`, which must not exist.
+    """Write a dataset in another format.
 
-    format: lerobot (LeRobotDataset v3.0; a folder), robomimic (an .hdf5 file) or minari (a folder).
-    images: of lerobot only; video is lossy. embodiment: the robot's name, which is written; None:
-    what the source says. actions: "executed" writes the executed actions, and the expert's next to
-    them; "expert" writes the expert's as the action and no others, for programs that imitate
-    `action`.
+    Progress is saved in the folder `.TARGET.converting` next to the target, from which the same
+    call goes on after a kill. If another version of manyparts began it, which reads data
+    differently, the call starts again. Memory holds one episode.
 
-    What is done is sealed every `seal_seconds` seconds in `.TARGET.converting` beside the target,
-    from which the same call goes on after a kill; memory holds one episode. What a version began
-    that reads data otherwise begins anew. Raises UserError, with the target untouched, for a source
-    that is torn, a target that exists, or a disk that is full.
+    Args:
+        source: the dataset, as `EpisodeDataset.open` takes it.
+        target: the file or folder to write, which must not exist.
+        format: "lerobot" (LeRobotDataset v3.0, a folder), "robomimic" (an .hdf5 file) or "minari"
+            (a folder).
+        images: how lerobot stores images: "png", or "video", which is lossy.
+        embodiment: the robot's name to write; None: the source's.
+        actions: "executed" writes the executed actions, and the expert's next to them; "expert"
+            writes the expert's as the only ones, for programs that imitate `action`.
+        seal_seconds: progress is saved every so many seconds.
+
+    Raises:
+        UserError: if the source is torn, the target exists, or the disk is full; the target is not
+            touched.
     """
     target = path_of(target, "target")
     if format not in get_args(Format):
@@ -73,9 +80,11 @@ def convert(
         raise UserError(f"embodiment is {embodiment!r}; expected the robot's name")
     dataset = EpisodeDataset.open(source)
     dataset = dataset if embodiment is None else dataset.of_embodiment(embodiment)
-    about = _about(dataset, actions)
+    description = _describe(dataset, actions)
     staging = target.with_name(f".{target.name}.converting")
     make_folder(staging)
+    # What an interrupted call has to agree with. Defaults are left out: versions before these
+    # options had no such entries.
     manifest: dict[str, Any] = {
         "source": dataset.location,
         "fingerprint": dataset.fingerprint,
@@ -87,13 +96,12 @@ def convert(
     manifest |= {"reading": FORMAT}
     try:
         with locked_folder(staging, manifest, resettable=_OUTDATED):
-            work = (
-                _LeRobot(staging, about, images)
-                if format == "lerobot"
-                else _Segments(staging, about, format)
-            )
-            _write(dataset, work, about, seal_seconds)
-            work.finish(staging / "whole", name=target.name)
+            if format == "lerobot":
+                output = _LeRobotOutput(staging, description, images)
+            else:
+                output = _SegmentedOutput(staging, description, format)
+            _write(dataset, output, description, seal_seconds)
+            output.finish(staging / "whole", name=target.name)
             (staging / "whole").rename(target)
     except OSError as error:
         raise disk_error(error, target) from error
@@ -101,33 +109,38 @@ def convert(
 
 
 @dataclass(frozen=True)
-class _About:
-    """What the target says of itself. expert: whether it has the expert's actions next to those
-    that were executed."""
+class _Description:
+    """The description of the target."""
 
     spec: Spec
+    """The robot's cameras, state and actions."""
     fps: float
+    """Frames per second."""
     tasks: tuple[TaskEntry, ...]
+    """All tasks."""
     environment: Mapping[str, Any]
+    """The EnvConfig as JSON."""
     expert: bool
+    """Whether the expert's actions are written next to the executed ones."""
 
-    def episode(self, episode: Episode) -> Episode:
-        """An episode of the source as the target has it."""
+    def convert(self, episode: Episode) -> Episode:
+        """An episode of the source as the target stores it."""
         return episode if self.expert else replace(episode, action=episode.expert_action)
 
 
-def _about(dataset: EpisodeDataset, actions: Actions) -> _About:
+def _describe(dataset: EpisodeDataset, actions: Actions) -> _Description:
     spec = dataset.spec if actions == "executed" else _spec_of_expert(dataset)
-    return _About(
+    return _Description(
         spec, dataset.fps, dataset.tasks, dataset.environment, expert=actions == "executed"
     )
 
 
 def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
-    """The source's spec; bounds that are only measured are those of the expert's actions."""
+    """The source's spec; measured bounds are replaced by those of the expert's actions."""
     if EXPERT_ACTION not in dataset.columns(0):
         raise UserError(
-            f"{dataset.location} has no {EXPERT_ACTION}, so its actions are the only ones; leave --actions expert out"
+            f"{dataset.location} has no {EXPERT_ACTION}, so its actions are the only ones; "
+            "leave --actions expert out"
         )
     if not dataset.spec.action.measured:
         return dataset.spec
@@ -136,59 +149,65 @@ def _spec_of_expert(dataset: EpisodeDataset) -> Spec:
 
 
 def _write(
-    dataset: EpisodeDataset, work: _LeRobot | _Segments, about: _About, seal_seconds: float
+    dataset: EpisodeDataset,
+    output: _LeRobotOutput | _SegmentedOutput,
+    description: _Description,
+    seal_seconds: float,
 ) -> None:
-    """Add the episodes that are not sealed yet."""
-    begun = done = work.sealed()
-    began, total = time.monotonic(), dataset.num_episodes
+    """Write the episodes that are not sealed yet."""
+    resumed_at = done = output.sealed()
+    start, total = time.monotonic(), dataset.num_episodes
     with progress_bar("converting", total) as bar:
         bar.show(done, "")
         while done < total:
-            writer, first, until = work.open(done), done, time.monotonic() + seal_seconds
+            writer, first, until = output.open(done), done, time.monotonic() + seal_seconds
             while done < total and (done == first or time.monotonic() < until):
-                writer.add(about.episode(dataset.episode(done)))
+                writer.add(description.convert(dataset.episode(done)))
                 done += 1
-                frames = int(dataset.starts[done] - dataset.starts[begun])
-                bar.show(done, f"{frames / (time.monotonic() - began):.0f} frames/s")
-            work.seal(writer)
-        bar.summary = f"converted {total} episodes, {dataset.num_frames} frames in {time.monotonic() - began:.1f} s"
+                frames = int(dataset.starts[done] - dataset.starts[resumed_at])
+                bar.show(done, f"{frames / (time.monotonic() - start):.0f} frames/s")
+            output.seal(writer)
+        seconds = time.monotonic() - start
+        bar.summary = f"converted {total} episodes, {dataset.num_frames} frames in {seconds:.1f} s"
 
 
-class _LeRobot:
-    """A whole dataset in the staging folder, to which episodes are appended; its statistics' state
-    lies beside it."""
+class _LeRobotOutput:
+    """A dataset in the staging folder that episodes are appended to, and the state of its
+    statistics."""
 
-    def __init__(self, staging: Path, about: _About, images: Images) -> None:
-        self._about = about
+    def __init__(self, staging: Path, description: _Description, images: Images) -> None:
+        self._description = description
         self._images: Images = images
         self._whole, self._state = staging / "whole", staging / "statistics.npz"
 
     def sealed(self) -> int:
+        """How many episodes are written safely."""
         return EpisodeDataset.open(self._whole).num_episodes if self._whole.exists() else 0
 
     def open(self, done: int) -> DatasetWriter:
-        about = self._about
+        """A writer of the episodes from `done` on."""
+        description = self._description
         if done:
-            kept = self._kept(done)
             return append(
                 self._whole,
-                about.spec,
-                fps=about.fps,
-                tasks=about.tasks,
-                environment=about.environment,
-                statistics=kept,
+                description.spec,
+                fps=description.fps,
+                tasks=description.tasks,
+                environment=description.environment,
+                statistics=self._saved_statistics(done),
             )
         return DatasetWriter(
             self._whole,
-            about.spec,
-            fps=about.fps,
-            tasks=about.tasks,
-            environment=about.environment,
+            description.spec,
+            fps=description.fps,
+            tasks=description.tasks,
+            environment=description.environment,
             images=self._images,
-            expert=about.expert,
+            expert=description.expert,
         )
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:
+        """Close a writer, and save the state of the statistics."""
         assert isinstance(writer, DatasetWriter)
         content = io.BytesIO()
         np.savez(content, episodes=np.asarray(writer.num_episodes), **writer.statistics())  # pyright: ignore
@@ -196,27 +215,30 @@ class _LeRobot:
         writer.close()
 
     def finish(self, whole: Path, *, name: str) -> None:
-        """It is whole after every seal."""
+        """Nothing is left to do: it is complete after every seal."""
 
-    def _kept(self, done: int) -> dict[str, np.ndarray] | None:
-        """The statistics' state, if it is of so many episodes: a kill may have come between the
-        two."""
+    def _saved_statistics(self, done: int) -> dict[str, np.ndarray] | None:
+        """The saved state of the statistics of `done` episodes.
+
+        None if it is of another number: a kill may come between writing it and the dataset.
+        """
         if not self._state.exists():
             return None
-        with np.load(self._state, allow_pickle=False) as kept:
-            return (
-                {name: kept[name] for name in kept.files} if int(kept["episodes"]) == done else None
-            )
+        with np.load(self._state, allow_pickle=False) as saved:
+            if int(saved["episodes"]) != done:
+                return None
+            return {name: saved[name] for name in saved.files}
 
 
 class _Segment:
-    """Episodes from `first` on, in a file or folder of their own."""
+    """A file or folder with the episodes from `first` on."""
 
     def __init__(self, path: Path, first: int, writer: RobomimicWriter | MinariWriter) -> None:
         self.path, self.first, self._writer = path, first, writer
 
     @property
     def after(self) -> int:
+        """The episode after its last one."""
         return self.first + self._writer.num_episodes
 
     def add(self, episode: Episode) -> None:
@@ -226,31 +248,34 @@ class _Segment:
         self._writer.close()
 
 
-class _Segments:
-    """Small HDF5 datasets in the staging folder, put together at the end without decoding
-    anything."""
+class _SegmentedOutput:
+    """Small HDF5 datasets in the staging folder, which are joined at the end without decoding."""
 
-    def __init__(self, staging: Path, about: _About, format: Format) -> None:
-        self._staging, self._about, self._format = staging, about, format
+    def __init__(self, staging: Path, description: _Description, format: Format) -> None:
+        self._staging, self._description, self._format = staging, description, format
 
     def sealed(self) -> int:
+        """How many episodes are written safely."""
         return max((int(file.name.split("-")[2]) for file in self._segments()), default=0)
 
     def open(self, done: int) -> _Segment:
+        """A writer of the episodes from `done` on."""
         path = self._staging / f"open-{done:08d}"
-        return _Segment(path, done, self._new(path))
+        return _Segment(path, done, self._new_writer(path))
 
     def seal(self, writer: DatasetWriter | _Segment) -> None:
+        """Close a writer, and give its file the name of a complete segment."""
         assert isinstance(writer, _Segment)
         writer.close()
         writer.path.rename(self._staging / f"segment-{writer.first:08d}-{writer.after:08d}")
 
     def finish(self, whole: Path, *, name: str) -> None:
-        if whole.exists():  # a kill came before it took its name
+        """Join all segments to the dataset `whole`; its name is that of the target."""
+        if whole.exists():  # an earlier call was killed before it moved it to the target
             return
         building = self._staging / "building" / name
         building.parent.mkdir(exist_ok=True)
-        joined = self._new(building)
+        joined = self._new_writer(building)
         for segment in self._segments():
             joined.take(segment)
         joined.close()
@@ -259,19 +284,18 @@ class _Segments:
     def _segments(self) -> list[Path]:
         return sorted(self._staging.glob("segment-*"))
 
-    def _new(self, path: Path) -> RobomimicWriter | MinariWriter:
+    def _new_writer(self, path: Path) -> RobomimicWriter | MinariWriter:
+        """A writer of an empty dataset; one that a kill left unfinished is deleted."""
         if path.is_dir():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
-        kind, about = (
-            (RobomimicWriter if self._format == "robomimic" else MinariWriter),
-            self._about,
-        )
-        return kind(
+        writer = RobomimicWriter if self._format == "robomimic" else MinariWriter
+        description = self._description
+        return writer(
             path,
-            about.spec,
-            fps=about.fps,
-            tasks=about.tasks,
-            environment=about.environment,
-            expert=about.expert,
+            description.spec,
+            fps=description.fps,
+            tasks=description.tasks,
+            environment=description.environment,
+            expert=description.expert,
         )

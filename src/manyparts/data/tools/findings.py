@@ -1,4 +1,4 @@
-"""What `check` finds: one record for each thing that is wrong."""
+"""The record of one finding of `check`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. check: which of the doctor's checks. where: a file, a feature or
-    episodes."""
+    """One thing that is wrong with a dataset."""
 
     check: str
+    """The check that found it, such as "action bounds"."""
     severity: Severity
+    """An error keeps data from being read or learned as they should; a warning may."""
     where: str
+    """A file, a feature or episodes."""
     what: str
+    """What is wrong."""
     remedy: str
+    """What to do."""

@@ -1,7 +1,7 @@
-"""How good each demonstration is to learn from, by its states and actions alone.
+"""Measure how good demonstrations are to learn from, by their states and actions alone.
 
-After Belkhale, Cui and Sadigh 2023, "Data Quality in Imitation Learning": experts should act alike
-where states are alike (low action divergence), while transitions differ (high diversity).
+After Belkhale, Cui and Sadigh 2023, "Data Quality in Imitation Learning": experts should act
+similarly in similar states (low action divergence), while transitions differ (high diversity).
 """
 
 from __future__ import annotations
@@ -25,27 +25,26 @@ WORSE_IS_MORE: Mapping[Measure, bool] = {
     "extraneous": True,
 }
 _NEIGHBOURS, _REFERENCES = 5, 40
-_STILL = 0.02  # standard deviations of the state; less a step is no movement
-_BACK = 0.1  # standard deviations of the state; nearer is the same place
-_LOOP = 5  # steps; a shorter return is a tremble
+_STILL = 0.02  # standard deviations of the state; a smaller step is no movement
+_SAME_STATE = 0.1  # standard deviations of the state; states that are nearer count as equal
+_MIN_LOOP = 5  # steps; a shorter return is a tremble
 
 
 @dataclass(frozen=True)
 class Quality:
-    """One value an episode: float64 (n,).
-
-    divergence: how differently others of the same task act at the nearest states: mean square
-    distance of actions, in variances of the task's actions. 1 is chance. NaN for the only
-    demonstration of a task. diversity: distance of its transitions to the nearest ones of others,
-    in standard deviations. idle: share of steps in which neither the state moves nor the action
-    differs from the one before. extraneous: share of steps that lead back to where the state was
-    before.
-    """
+    """The measures of n episodes; NaN for the only demonstration of a task where others are
+    needed."""
 
     divergence: np.ndarray
+    """float64 (n,), mean squared distance to the actions of other demonstrations of the task at the
+    nearest states, in variances of the task's actions; 1 is chance."""
     diversity: np.ndarray
+    """float64 (n,), mean distance of transitions to the nearest ones of other demonstrations of the
+    task, in standard deviations."""
     idle: np.ndarray
+    """float64 (n,), fraction of steps in which neither state nor action changes."""
     extraneous: np.ndarray
+    """float64 (n,), fraction of steps that lead back to an earlier state."""
 
     def of(self, measure: Measure) -> np.ndarray:
         """One measure by its name. Raises UserError naming the choices."""
@@ -56,50 +55,60 @@ class Quality:
 
 
 def measure_quality(dataset: EpisodeDataset) -> Quality:
-    """Look at all states and actions of a dataset. Raises UserError if it has no state."""
+    """Measure all episodes of a dataset. Raises UserError if it has no state."""
     if not dataset.spec.state_names:
         raise UserError(f"{dataset.path} has no state, which quality is measured by")
-    found = {name: np.full(dataset.num_episodes, np.nan) for name in WORSE_IS_MORE}
+    values = {name: np.full(dataset.num_episodes, np.nan) for name in WORSE_IS_MORE}
     scale = np.maximum(np.asarray(dataset.statistics[STATE].std), 1e-6)
     with progress_bar("measuring", dataset.num_episodes) as bar:
         for task in np.unique(dataset.episode_task):
             episodes = np.flatnonzero(dataset.episode_task == task)
             motion = {int(index): _motion(dataset, int(index), scale) for index in episodes}
             for index, (state, action) in motion.items():
-                found["idle"][index] = _idle(state, action)
-                found["extraneous"][index] = _extraneous(state)
-            for index, divergence, diversity in _compared(motion):
-                found["divergence"][index], found["diversity"][index] = divergence, diversity
-            bar.show(int(np.isfinite(found["idle"]).sum()), "")
-    return Quality(**found)
+                values["idle"][index] = _idle(state, action)
+                values["extraneous"][index] = _extraneous(state)
+            for index, divergence, diversity in _compare(motion):
+                values["divergence"][index], values["diversity"][index] = divergence, diversity
+            bar.show(int(np.isfinite(values["idle"]).sum()), "")
+    return Quality(**values)
 
 
 def quality_table(dataset: EpisodeDataset) -> list[dict[str, Any]]:
-    """Of each task the mean of every measure and the episode that is worst by it: plain values,
-    JSON-ready."""
+    """For each task the mean of every measure, and the episode that is worst by it.
+
+    Returns:
+        One row of plain JSON values per task.
+    """
     quality, rows = measure_quality(dataset), []
     for number, task in enumerate(dataset.tasks):
         episodes = np.flatnonzero(dataset.episode_task == number)
         row: dict[str, Any] = {"task": task.name}
         for measure, worse_is_more in WORSE_IS_MORE.items():
             values = quality.of(measure)[episodes]
-            known = np.isfinite(values)
-            row[measure] = float(values[known].mean()) if known.any() else None
-            worst = (
-                episodes[known][(np.argmax if worse_is_more else np.argmin)(values[known])]
-                if known.any()
-                else None
-            )
-            row[f"worst {measure}"] = None if worst is None else f"episode {worst}"
+            finite = np.isfinite(values)
+            row[measure] = row[f"worst {measure}"] = None
+            if finite.any():
+                row[measure] = float(values[finite].mean())
+                find_worst = np.argmax if worse_is_more else np.argmin
+                worst = episodes[finite][find_worst(values[finite])]
+                row[f"worst {measure}"] = f"episode {worst}"
         rows.append(row)
     return rows
 
 
 def best_episodes(dataset: EpisodeDataset, measure: Measure, drop: float) -> np.ndarray:
-    """The episodes that are left when of each task the share `drop` that is worst by `measure`
-    goes: int64, ascending; at least one a task."""
+    """The episodes that are left without the worst ones of each task.
+
+    Args:
+        dataset: the dataset.
+        measure: by which episodes are ranked.
+        drop: fraction of each task's episodes to drop, at least 0 and below 1.
+
+    Returns:
+        int64, ascending; at least one per task.
+    """
     if not 0 <= drop < 1:
-        raise UserError(f"drop is {drop}; expected a share of at least 0 and below 1")
+        raise UserError(f"drop is {drop}; expected a fraction of at least 0 and below 1")
     values = measure_quality(dataset).of(measure)
     worst_last = np.where(np.isnan(values), -np.inf, values if WORSE_IS_MORE[measure] else -values)
     kept = []
@@ -113,55 +122,59 @@ def best_episodes(dataset: EpisodeDataset, measure: Measure, drop: float) -> np.
 def _motion(
     dataset: EpisodeDataset, index: int, scale: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """States in standard deviations, and actions."""
+    """States (T, s) in standard deviations, and actions (T, a), of an episode."""
     columns, length = dataset.columns(index), dataset.length(index)
-    return columns[STATE].reshape(length, -1) / scale, columns[ACTION].reshape(length, -1).astype(
-        np.float64
-    )
+    state = columns[STATE].reshape(length, -1) / scale
+    return state, columns[ACTION].reshape(length, -1).astype(np.float64)
 
 
-def _compared(
+def _compare(
     motion: Mapping[int, tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[tuple[int, float, float]]:
-    """Episode, divergence and diversity, against up to 40 other demonstrations of its task; each of
-    them has one vote a step, so that one bad demonstration nearby does not matter."""
+    """Compare each demonstration with up to 40 others of its task.
+
+    At each step every other demonstration has one vote, its nearest state, and the median of the
+    five nearest votes counts, so that one bad demonstration nearby does not matter.
+
+    Args:
+        motion: states (T, s) and actions (T, a) of all demonstrations of a task.
+
+    Yields:
+        Episode, divergence and diversity.
+    """
     if len(motion) < 2:
         return
     from scipy.spatial import cKDTree  # pyright: ignore
 
     actions = np.concatenate([action for _, action in motion.values()])
-    variance, spread = (
-        max(float(actions.var(axis=0).sum()), 1e-12),
-        np.maximum(actions.std(axis=0), 1e-6),
-    )
-    joined = {
-        index: np.concatenate([state, action / spread], axis=1)
+    variance = max(float(actions.var(axis=0).sum()), 1e-12)
+    std = np.maximum(actions.std(axis=0), 1e-6)
+    transitions = {
+        index: np.concatenate([state, action / std], axis=1)
         for index, (state, action) in motion.items()
     }
-    known = list(motion)
-    references = [
-        known[place]
-        for place in np.unique(np.linspace(0, len(known) - 1, _REFERENCES + 1).astype(int))
-    ]
+    episodes = list(motion)
+    positions = np.unique(np.linspace(0, len(episodes) - 1, _REFERENCES + 1).astype(int))
+    references = [episodes[position] for position in positions]
     by_state = {index: cKDTree(motion[index][0]) for index in references}
-    by_transition = {index: cKDTree(joined[index]) for index in references}
+    by_transition = {index: cKDTree(transitions[index]) for index in references}
     for index, (state, action) in motion.items():
         others = [other for other in references if other != index]
-        found = {other: by_state[other].query(state) for other in others}
-        distances = np.stack([distance for distance, _ in found.values()])
-        theirs = np.stack([motion[other][1][places] for other, (_, places) in found.items()])
-        apart = ((action - theirs) ** 2).sum(axis=2)
-        nearest = np.argsort(distances, axis=0, kind="stable")[:_NEIGHBOURS]
-        divergence = np.median(np.take_along_axis(apart, nearest, axis=0), axis=0).mean() / (
-            2 * variance
-        )
-        diversity = np.min(
-            [by_transition[other].query(joined[index])[0] for other in others], axis=0
-        ).mean()
-        yield index, float(divergence), float(diversity)
+        distances, squared = [], []  # of each other demonstration, (T,)
+        for other in others:
+            distance, rows = by_state[other].query(state)
+            distances.append(distance)
+            squared.append(((action - motion[other][1][rows]) ** 2).sum(axis=1))
+        nearest = np.argsort(np.stack(distances), axis=0, kind="stable")[:_NEIGHBOURS]
+        votes = np.take_along_axis(np.stack(squared), nearest, axis=0)
+        # Two independent actions differ by twice the variance.
+        divergence = np.median(votes, axis=0).mean() / (2 * variance)
+        to_others = [by_transition[other].query(transitions[index])[0] for other in others]
+        yield index, float(divergence), float(np.min(to_others, axis=0).mean())
 
 
 def _idle(state: np.ndarray, action: np.ndarray) -> float:
+    """The fraction of steps in which neither state nor action changes."""
     if len(state) < 2:
         return 0.0
     still = np.linalg.norm(np.diff(state, axis=0), axis=1) < _STILL
@@ -170,15 +183,16 @@ def _idle(state: np.ndarray, action: np.ndarray) -> float:
 
 
 def _extraneous(state: np.ndarray) -> float:
-    """Steps on loops: from a place to the last return to it."""
-    length, place, wasted = len(state), 0, 0
-    while place < length - _LOOP:
-        later = state[place + _LOOP :]
-        back = np.flatnonzero(np.linalg.norm(later - state[place], axis=1) < _BACK)
-        loop = state[place : place + _LOOP + int(back[-1])] if len(back) else state[:0]
-        if len(loop) and np.linalg.norm(loop - state[place], axis=1).max() > 2 * _BACK:
-            wasted += len(loop)
-            place += len(loop)
+    """The fraction of steps on loops, which go from a state to the last return to it."""
+    length, row, extraneous = len(state), 0, 0
+    while row < length - _MIN_LOOP:
+        later = state[row + _MIN_LOOP :]
+        returns = np.flatnonzero(np.linalg.norm(later - state[row], axis=1) < _SAME_STATE)
+        loop = state[row : row + _MIN_LOOP + int(returns[-1])] if len(returns) else state[:0]
+        # Standing still is no loop: it has to leave the state in between.
+        if len(loop) and np.linalg.norm(loop - state[row], axis=1).max() > 2 * _SAME_STATE:
+            extraneous += len(loop)
+            row += len(loop)
         else:
-            place += 1
-    return wasted / length
+            row += 1
+    return extraneous / length

@@ -1,4 +1,4 @@
-"""Episodes as recordings for the Rerun viewer."""
+"""Export episodes as recordings for the Rerun viewer."""
 
 from __future__ import annotations
 
@@ -28,58 +28,67 @@ def export_rerun(
     only: Sequence[int] = (),
     tasks: Sequence[str] = (),
 ) -> Path:
-    """Write a folder with a recording (.rrd) for each episode, to be opened all together: `rerun
-    OUTPUT/*.rrd`.
+    """Write a folder with one recording (.rrd) per episode; open them with `rerun OUTPUT/*.rrd`.
 
-    episodes, only, tasks: see `view`. On the timelines "frame" and "time" each has its pictures (as
-    PNG), a curve for each dimension of action and state, reward, success and the instruction.
-    Raises UserError if rerun-sdk is not installed, `output` exists, or an episode or task is
-    unknown.
+    On the timelines "frame" and "time", each has its images (as PNG), a curve for each dimension of
+    action and state, reward, success and the instruction.
+
+    Args:
+        path: the dataset, as `EpisodeDataset.open` takes it.
+        output: the folder to write, which must not exist.
+        episodes: see `view`.
+        only: see `view`.
+        tasks: see `view`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: if rerun-sdk is not installed, `output` exists, or an episode or task is unknown.
     """
     rerun = load_package("rerun", "a recording for Rerun", install_command("rerun"))
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     if output.exists():
         raise UserError(f"{output} exists; choose another output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
-    staging = temporary_folder(output)
+    folder = temporary_folder(output)
     try:
         with progress_bar("exporting", len(chosen)) as bar:
             for number, index in enumerate(chosen):
-                _write(rerun, dataset, index, staging / f"episode-{index:06d}.rrd")
+                _write(rerun, dataset, index, folder / f"episode-{index:06d}.rrd")
                 bar.show(number + 1, "")
-        if not rename_into_place(staging, output):
+        if not rename_into_place(folder, output):
             raise UserError(f"{output} exists; choose another output")
     except OSError as error:
         raise disk_error(error, output) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     return output
 
 
 def _write(rerun: Any, dataset: EpisodeDataset, index: int, file: Path) -> None:
+    """Write the recording of one episode."""
     length, columns, spec = dataset.length(index), dataset.columns(index), dataset.spec
     frames = np.arange(length)
     recording = rerun.RecordingStream(
         "manyparts", recording_id=f"{dataset.fingerprint[:16]}-{index:06d}"
     )
     recording.save(file)
-    recording.send_recording_name(
-        f"episode {index}: {dataset.tasks[dataset.episode_task[index]].instruction}"
-    )
+    instruction = dataset.tasks[dataset.episode_task[index]].instruction
+    recording.send_recording_name(f"episode {index}: {instruction}")
 
-    def send(entity: str, told: Any) -> None:
+    def send(entity: str, columns: Any) -> None:
         times = [
             rerun.TimeColumn("frame", sequence=frames),
             rerun.TimeColumn("time", duration=frames / dataset.fps),
         ]
-        recording.send_columns(entity, indexes=times, columns=told)
+        recording.send_columns(entity, indexes=times, columns=columns)
 
-    instruction = dataset.tasks[dataset.episode_task[index]].instruction
     recording.log("task", rerun.TextDocument(instruction), static=True)
     for camera in spec.cameras:
-        pictures = [encode_png(frame) for frame in dataset.frames(index, camera)]
-        told = rerun.EncodedImage.columns(blob=pictures, media_type=["image/png"] * length)
-        send(f"cameras/{camera}", told)
+        images = [encode_png(frame) for frame in dataset.frames(index, camera)]
+        encoded = rerun.EncodedImage.columns(blob=images, media_type=["image/png"] * length)
+        send(f"cameras/{camera}", encoded)
     curves = {"action": (ACTION, spec.action.names), "state": (STATE, spec.state_names)}
     curves |= {"reward": (REWARD, ("",)), "success": (SUCCESS, ("",))}
     for entity, (column, names) in curves.items():

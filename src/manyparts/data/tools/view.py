@@ -1,4 +1,4 @@
-"""A page on which a dataset can be looked at: one HTML file that needs no network."""
+"""Write a page that shows a dataset: one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from PIL import Image
 
 from manyparts.core.arguments import path_of
 from manyparts.core.columns import ACTION, REWARD, STATE, SUCCESS
-from manyparts.core.errors import UserError
+from manyparts.core.errors import UserError, closest
 from manyparts.core.progress import progress_bar
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.locations import short_name
 
 _TEMPLATE = Path(__file__).with_name("view.html")
-_SIDE, _FRAMES, _COLUMNS, _BINS = 160, 240, 16, 41
-_QUALITY = 80
+_MAX_WIDTH = 160  # pixels
+_MAX_FRAMES = 240  # of an episode
+_SHEET_COLUMNS = 16  # images in a row of a sheet
+_BINS = 41
+_JPEG_QUALITY = 80
 
 
 def view(
@@ -34,12 +37,22 @@ def view(
     only: Sequence[int] = (),
     tasks: Sequence[str] = (),
 ) -> Path:
-    """Write the page to `output` and return its path.
+    """Write the page.
 
-    episodes: how many are shown, alike of all tasks, and of those of one task evenly spaced. only:
-    these episodes instead. tasks: names or instructions of those that are shown; none: all.
-    Pictures are at most 160 pixels wide, episodes of more than 240 frames are thinned. Raises
-    UserError for unknown episodes or tasks.
+    Images are at most 160 pixels wide; of episodes with more than 240 frames, 240 are shown.
+
+    Args:
+        path: the dataset, as `EpisodeDataset.open` takes it.
+        output: the HTML file to write.
+        episodes: how many episodes are shown, equally many of each task, evenly spaced.
+        only: show these episodes instead.
+        tasks: names or instructions of the tasks to show; none: all.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UserError: for unknown episodes or tasks.
     """
     dataset, output = EpisodeDataset.open(path), path_of(output, "output")
     chosen = choose_episodes(dataset, episodes, only, tasks)
@@ -59,9 +72,9 @@ def view(
         "histograms": _histograms(dataset),
         "episodes": shown,
     }
-    told = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     page = string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        data=told, title=_escaped(short_name(dataset.location))
+        data=data, title=_escaped(short_name(dataset.location))
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, page.encode())
@@ -71,7 +84,7 @@ def view(
 def choose_episodes(
     dataset: EpisodeDataset, count: int, only: Sequence[int], tasks: Sequence[str]
 ) -> list[int]:
-    """At most `count` episodes to look at, alike of all tasks; see `view`."""
+    """At most `count` episodes to look at, equally many of each task; see `view`."""
     if count < 1:
         raise UserError(f"episodes is {count}; expected at least 1")
     for index in only:
@@ -79,31 +92,32 @@ def choose_episodes(
             raise UserError(f"no episode {index}; expected 0 to {dataset.num_episodes - 1}")
     if only:
         return list(dict.fromkeys(only))
-    wanted = list(range(len(dataset.tasks)))
+    numbers = list(range(len(dataset.tasks)))
     if tasks:
-        known = {
-            name: number
-            for number, task in enumerate(dataset.tasks)
-            for name in (task.name, task.instruction)
-        }
-        unknown = [task for task in tasks if task not in known]
-        if unknown:
-            raise UserError(
-                f"no task {unknown[0]!r}; choices: {', '.join(task.name for task in dataset.tasks)}"
-            )
-        wanted = [known[task] for task in tasks]
-    each, chosen = max(1, count // len(wanted)), []
-    for number in wanted:
-        own = np.flatnonzero(dataset.episode_task == number)
-        chosen += own[
-            np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).round().astype(int))
-        ].tolist()
+        number_of: dict[str, int] = {}
+        for number, task in enumerate(dataset.tasks):
+            number_of |= {task.name: number, task.instruction: number}
+        for task in tasks:
+            if task not in number_of:
+                names = [task.name for task in dataset.tasks]
+                raise UserError(f"no task {task!r}; {closest(task, names)}")
+        numbers = [number_of[task] for task in tasks]
+    per_task, chosen = max(1, count // len(numbers)), []
+    for number in numbers:
+        of_task = np.flatnonzero(dataset.episode_task == number)
+        chosen += of_task[_evenly_spaced(len(of_task), per_task)].tolist()
     return chosen[:count]
 
 
+def _evenly_spaced(length: int, count: int) -> np.ndarray:
+    """At most `count` of the indices 0 to length - 1, with the first and the last."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
+
+
 def _episode(dataset: EpisodeDataset, index: int) -> dict[str, Any]:
+    """An episode as the page's script reads it."""
     length, columns = dataset.length(index), dataset.columns(index)
-    rows = np.unique(np.linspace(0, length - 1, min(length, _FRAMES)).round().astype(int))
+    rows = _evenly_spaced(length, _MAX_FRAMES)
     success = columns.get(SUCCESS)
     solved = np.flatnonzero(success.reshape(-1)) if success is not None else np.zeros(0, int)
     return {
@@ -116,58 +130,59 @@ def _episode(dataset: EpisodeDataset, index: int) -> dict[str, Any]:
         "return": float(columns[REWARD].sum()) if REWARD in columns else None,
         "rows": rows.tolist(),
         "cameras": {
-            name: _sprite(dataset.frames(index, name, rows)) for name in dataset.spec.cameras
+            name: _sheet(dataset.frames(index, name, rows)) for name in dataset.spec.cameras
         },
         "action": _rounded(columns[ACTION].reshape(length, -1)),
         "state": _rounded(columns[STATE].reshape(length, -1)) if dataset.spec.state_names else [],
     }
 
 
-def _sprite(frames: np.ndarray) -> dict[str, Any]:
-    """All frames on one JPEG sheet, row after row."""
-    scale = min(1.0, _SIDE / frames.shape[2])
+def _sheet(frames: np.ndarray) -> dict[str, Any]:
+    """All frames, uint8 (n, h, w, 3), on one JPEG sheet, row after row."""
+    scale = min(1.0, _MAX_WIDTH / frames.shape[2])
     width, height = max(1, round(frames.shape[2] * scale)), max(1, round(frames.shape[1] * scale))
-    rows = -(-len(frames) // _COLUMNS)
-    sheet = Image.new("RGB", (width * min(_COLUMNS, len(frames)), height * rows))
+    rows = -(-len(frames) // _SHEET_COLUMNS)
+    sheet = Image.new("RGB", (width * min(_SHEET_COLUMNS, len(frames)), height * rows))
     for number, frame in enumerate(frames):
-        picture = Image.fromarray(frame)
+        image = Image.fromarray(frame)
         if scale < 1:
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-        sheet.paste(picture, (number % _COLUMNS * width, number // _COLUMNS * height))
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        row, column = divmod(number, _SHEET_COLUMNS)
+        sheet.paste(image, (column * width, row * height))
     content = io.BytesIO()
-    sheet.save(content, "JPEG", quality=_QUALITY)
-    told = base64.b64encode(content.getvalue()).decode()
+    sheet.save(content, "JPEG", quality=_JPEG_QUALITY)
+    encoded = base64.b64encode(content.getvalue()).decode()
     return {
         "width": width,
         "height": height,
-        "columns": _COLUMNS,
-        "sheet": f"data:image/jpeg;base64,{told}",
+        "columns": _SHEET_COLUMNS,
+        "sheet": f"data:image/jpeg;base64,{encoded}",
     }
 
 
 def _histograms(dataset: EpisodeDataset) -> list[list[int]]:
-    """Of every dimension of the action over the whole dataset, between its bounds; what lies beyond
-    is at the ends."""
+    """Counts of each dimension of the action over the whole dataset, in equal bins between its
+    bounds; numbers outside are counted in the outer bins."""
     low, high = np.asarray(dataset.spec.action.low), np.asarray(dataset.spec.action.high)
     counts = np.zeros((len(low), _BINS), np.int64)
     for index in range(dataset.num_episodes):
         actions = dataset.columns(index)[ACTION].reshape(dataset.length(index), -1)
-        places = (
-            ((actions - low) / np.maximum(high - low, 1e-12) * _BINS).astype(int).clip(0, _BINS - 1)
-        )
+        scaled = (actions - low) / np.maximum(high - low, 1e-12)
+        bins = (scaled * _BINS).astype(int).clip(0, _BINS - 1)
         for dimension in range(len(low)):
-            counts[dimension] += np.bincount(places[:, dimension], minlength=_BINS)
+            counts[dimension] += np.bincount(bins[:, dimension], minlength=_BINS)
     return counts.tolist()
 
 
 def _facts(dataset: EpisodeDataset) -> dict[str, str]:
-    known, action = dataset.reader.contents, dataset.spec.action
+    """The facts at the top of the page."""
+    action = dataset.spec.action
     cameras = ", ".join(
         f"{name} {width}×{height}" for name, (height, width) in dataset.spec.cameras.items()
     )
     return {
         "path": str(dataset.path),
-        "format": known.format,
+        "format": dataset.reader.contents.format,
         "episodes": f"{dataset.num_episodes}",
         "frames": f"{dataset.num_frames} at {dataset.fps:g} Hz",
         "robot": dataset.spec.embodiment,
@@ -177,7 +192,7 @@ def _facts(dataset: EpisodeDataset) -> dict[str, str]:
 
 
 def _rounded(values: np.ndarray) -> list[list[float]]:
-    """Four digits, a list a dimension."""
+    """One list per dimension of values (T, d), rounded to four digits."""
     return [[float(f"{value:.4g}") for value in column] for column in values.T.tolist()]
 
 

@@ -1,4 +1,4 @@
-"""Adds episodes to a LeRobotDataset that this project wrote."""
+"""Add episodes to a LeRobotDataset that manyparts wrote."""
 
 from __future__ import annotations
 
@@ -28,36 +28,46 @@ def append(
     environment: Mapping[str, Any],
     statistics: Mapping[str, np.ndarray] | None = None,
 ) -> DatasetWriter:
-    """A writer that adds episodes to the dataset at `path`, which changes in one step when the
-    writer closes.
+    """Open a writer that adds episodes to a dataset, which changes in one step when it closes.
 
-    Tasks the dataset does not know yet are added to its own. statistics: what
-    `DatasetWriter.statistics` gave when it was last written, so that it need not be read again.
-    Raises UserError if spec, rate, environment or a task's instructions differ from the dataset's,
-    or it was not written by us.
+    Args:
+        path: the dataset's folder.
+        spec: the robot's cameras, state and actions, as the dataset has them.
+        fps: frames per second, as the dataset has them.
+        tasks: the tasks of the episodes to come; those that the dataset lacks are added to it.
+        environment: the EnvConfig as JSON, as the dataset has it.
+        statistics: what `DatasetWriter.statistics` returned when the dataset was last written, so
+            that its episodes need not be read again.
+
+    Raises:
+        UserError: if spec, rate, environment or a task's instructions differ from the dataset's, or
+            another program wrote it.
     """
     dataset = LeRobotReader(path_of(path))
     if own_entry(dataset.metadata.info) is None:
         raise UserError(f"{path} was not written by {NAME}; episodes cannot be appended")
     if dataset.contents.episodes_left_out or dataset.contents.episode_names:
         raise UserError(
-            f"{path} has episodes that cannot be read; `manyparts data check {path} --fix COPY` first"
+            f"{path} has episodes that cannot be read; "
+            f"run `manyparts data check {path} --fix COPY` first"
         )
-    known, ours = dataset.contents, {task.name: task for task in dataset.contents.tasks}
-    differences = known.spec.differences(spec)
-    differences += [] if known.fps == fps else [f"fps: {known.fps:g}, {fps:g}"]
-    if known.environment != json.loads(json.dumps(environment)):
+    contents = dataset.contents
+    task_of = {task.name: task for task in contents.tasks}
+    differences = contents.spec.differences(spec)
+    if contents.fps != fps:
+        differences.append(f"fps: {contents.fps:g}, {fps:g}")
+    if contents.environment != json.loads(json.dumps(environment)):
         differences.append("environment: another configuration")
-    differences += [
-        f"instructions of {task.name}" for task in tasks if ours.get(task.name, task) != task
-    ]
+    for task in tasks:
+        if task_of.get(task.name, task) != task:
+            differences.append(f"instructions of {task.name}")
     if differences:
         raise UserError(f"{path} differs from what is to be appended: {'; '.join(differences)}")
     return DatasetWriter(
         path,
         spec,
         fps=fps,
-        tasks=[*known.tasks, *(task for task in tasks if task.name not in ours)],
+        tasks=[*contents.tasks, *(task for task in tasks if task.name not in task_of)],
         environment=environment,
         images="video" if dataset.metadata.videos else "png",
         continues=_continuation(dataset, statistics),
@@ -71,9 +81,9 @@ def _continuation(
     return Continuation(
         num_episodes=len(metadata.lengths),
         num_frames=int(metadata.lengths.sum()),
-        data_place=metadata.places["data"],
-        video_places={name: metadata.places[f"videos/{name}"] for name in metadata.videos},
-        episodes_place=metadata.places["meta/episodes"],
+        data_file=metadata.last_files["data"],
+        video_files={name: metadata.last_files[f"videos/{name}"] for name in metadata.videos},
+        episodes_file=metadata.last_files["meta/episodes"],
         expert=dataset.expert_column,
         content=_statistics_content(dataset),
         statistics=statistics,
@@ -83,6 +93,7 @@ def _continuation(
 def _statistics_content(
     dataset: LeRobotReader,
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """The columns of each episode, and the images that its statistics are computed from."""
     for index, length in enumerate(dataset.contents.lengths.tolist()):
         rows = sample_rows(length)
         cameras = dataset.contents.spec.cameras

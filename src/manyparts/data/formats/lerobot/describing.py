@@ -1,4 +1,4 @@
-"""What a LeRobotDataset says of itself, by its metadata and by what lies in its files."""
+"""Describe a LeRobotDataset by its metadata and its files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.spec import Spec
-from manyparts.data.formats.lerobot import foreign, layout
+from manyparts.data.formats.lerobot import derived_spec, layout
 from manyparts.data.formats.lerobot.features import Plan
 from manyparts.data.formats.lerobot.locating import DataFile, first_task
-from manyparts.data.formats.lerobot.metadata import Metadata, shown
+from manyparts.data.formats.lerobot.metadata import Metadata, first_numbers
 from manyparts.data.formats.lerobot.searching import SearchResult
 from manyparts.data.formats.reader import Contents
 from manyparts.embodiment.statistics import RunningStatistics, Statistics
 
 
-def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
-    """The plan by what the data files hold: without what is not in all of them."""
+def restricted_to_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile]) -> Plan:
+    """The plan without the features that are not in all data files."""
     numbers = frozenset.intersection(*(file.numbers for file in files))
     others = frozenset.intersection(*(file.others for file in files))
     columns = frozenset.union(*(file.numbers | file.others for file in files))
@@ -30,10 +30,10 @@ def by_files(plan: Plan, features: Mapping[str, Any], files: Sequence[DataFile])
         name for name in (*plan.further, plan.expert) if name is not None and name not in numbers
     ]
     absent += [name for name in stored if name not in others]
-    strange = sorted(columns - features.keys() - layout.STANDARD.keys())
+    undeclared = sorted(columns - features.keys() - layout.STANDARD.keys())
     left_out = dict.fromkeys(absent, "not in all data files")
     return plan.without(
-        left_out | dict.fromkeys(strange, "not among the features of meta/info.json")
+        left_out | dict.fromkeys(undeclared, "not among the features of meta/info.json")
     )
 
 
@@ -44,34 +44,41 @@ def statistics_of(
     where: Path,
     read: Iterable[Callable[[], Any]] | None,
 ) -> tuple[Statistics, list[str]]:
-    """Those that are stored, or, where these lack state or action or some episodes, those of all
-    rows; and a note that says so. read: what gives each episode's columns; None: they cannot be had
-    now."""
+    """The statistics of state and actions: the stored ones, or computed from all rows.
+
+    Args:
+        metadata: the dataset's metadata.
+        plan: how features are read.
+        features: the features of info.json.
+        where: the dataset's folder.
+        read: functions that return each episode's columns; None: they cannot be read now.
+
+    Returns:
+        The statistics, and notes for users. They are computed where the stored ones lack state,
+        actions or some episodes.
+    """
     stored = plan.statistics(metadata.statistics)
-    widths = {
-        ACTION: _width(features, (plan.action,)),
-        **({STATE: _width(features, plan.state)} if plan.state else {}),
-    }
-    if (
-        plan.expert is not None and read is not None
-    ):  # without them, bounds are those of what was done
+    widths = {ACTION: _width(features, (plan.action,))}
+    if plan.state:
+        widths[STATE] = _width(features, plan.state)
+    # Where rows cannot be read, the bounds of actions are those of the executed ones alone.
+    if plan.expert is not None and read is not None:
         widths[EXPERT_ACTION] = widths[ACTION]
-    lacking = [
+    missing = [
         name
         for name, width in widths.items()
         if name not in stored.features or len(stored[name].min) != width
     ]
-    if not lacking and metadata.stale is None:
+    if not missing and metadata.stale is None:
         return stored, []
     if read is None:
-        if lacking:
-            raise UserError(f"{where / layout.STATS} has no statistics of {', '.join(lacking)}")
+        if missing:
+            raise UserError(f"{where / layout.STATS} has no statistics of {', '.join(missing)}")
         return stored, [f"{metadata.stale}; the statistics are those of the others"]
-    why = metadata.stale or f"{layout.STATS} has no statistics of {', '.join(lacking)}"
-    measured = _measured(read, list(widths), where)
-    return Statistics({**stored.features, **measured}), [
-        f"{why}; the statistics were computed from the rows"
-    ]
+    why = metadata.stale or f"{layout.STATS} has no statistics of {', '.join(missing)}"
+    computed = _computed(read, list(widths), where)
+    note = f"{why}; the statistics were computed from the rows"
+    return Statistics({**stored.features, **computed}), [note]
 
 
 def describe(
@@ -82,21 +89,32 @@ def describe(
     result: SearchResult,
     statistics: Statistics,
 ) -> Contents:
-    """own: what this project wrote into info.json, {} where others wrote. Raises UserError where
-    that disagrees."""
+    """Put the description of a dataset together.
+
+    Args:
+        path: the dataset's folder.
+        own: what manyparts wrote into info.json; {} where another program wrote the dataset.
+        metadata: the metadata of the episodes that are read.
+        plan: how features are read.
+        result: where the episodes are.
+        statistics: of state and actions.
+
+    Raises:
+        UserError: if manyparts' own description disagrees with the features.
+    """
     features = metadata.info["features"]
     kinds = {features[name]["dtype"] for name in plan.cameras.values()}
-    sizes = foreign.camera_sizes(features, plan)
-    spec = (
-        Spec.from_dict(own["spec"])
-        if own
-        else foreign.derive_spec(metadata.info, plan, statistics, metadata.fps)
-    )
+    images = sorted("png" if kind == "image" else kind for kind in kinds)
+    sizes = derived_spec.camera_sizes(features, plan)
+    if own:
+        spec = Spec.from_dict(own["spec"])
+    else:
+        spec = derived_spec.derive_spec(metadata.info, plan, statistics, metadata.fps)
     if dict(spec.cameras) != sizes:
         raise UserError(
-            f"{path / layout.INFO} tells of cameras {dict(spec.cameras)}; its features are {sizes}"
+            f"{path / layout.INFO} describes cameras {dict(spec.cameras)}; its features are {sizes}"
         )
-    counted = np.array_equal(metadata.numbers, np.arange(len(metadata.numbers)))
+    are_counted = np.array_equal(metadata.numbers, np.arange(len(metadata.numbers)))
     return Contents(
         format=f"LeRobotDataset {metadata.info['codebase_version']}",
         spec=spec,
@@ -105,14 +123,14 @@ def describe(
         lengths=metadata.lengths,
         episode_task=result.tasks,
         statistics=statistics,
-        images=", ".join(sorted("png" if kind == "image" else kind for kind in kinds)) or "none",
+        images=", ".join(images) or "none",
         environment=dict(own.get("environment", {})),
         seeds=metadata.seeds,
         noisy=metadata.noisy,
         succeeded=metadata.succeeded,
         left_out=plan.left_out,
         episodes_left_out=result.lost,
-        episode_names=() if counted else tuple(map(str, metadata.numbers)),
+        episode_names=() if are_counted else tuple(map(str, metadata.numbers)),
         notes=(
             *result.notes,
             *plan.notes,
@@ -125,34 +143,32 @@ def describe(
 def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
     instructions = [task.instruction for task in metadata.tasks.entries]
     parts = result.parts or [()] * len(metadata.listed)
-    changing = [
-        any(part.tasks and part.tasks[1] != part.tasks[2] for part in each) for each in parts
-    ]
-    several = sum(
-        len(listed) > 1 or changes
-        for listed, changes in zip(metadata.listed, changing, strict=True)
-    )
+    several = 0
+    for listed, of_episode in zip(metadata.listed, parts, strict=True):
+        changes = any(part.tasks and part.tasks.low != part.tasks.high for part in of_episode)
+        several += len(listed) > 1 or changes
     if several:
         which = "the first that is listed" if result.parts is None else "the task of its first row"
         yield f"episodes with several tasks: {several}; each is read with {which}"
-    other, unknown = [], []
-    for number, listed, task, own in zip(
+    different, unknown = [], []
+    for number, listed, task, of_episode in zip(
         metadata.numbers, metadata.listed, result.tasks, parts, strict=True
     ):
-        known = {instructions[position] for position in listed if position >= 0}
-        if known and instructions[task] not in known:
-            other.append(int(number))
-        if (first := first_task(own)) is not None and first not in metadata.tasks.positions:
+        listed_texts = {instructions[position] for position in listed if position >= 0}
+        if listed_texts and instructions[task] not in listed_texts:
+            different.append(int(number))
+        first = first_task(of_episode)
+        if first is not None and first not in metadata.tasks.positions:
             unknown.append(int(number))
-    if other:
+    if different:
         yield (
-            f"episodes whose rows have another task than meta/episodes lists: {shown(other)}; "
-            "their rows' task_index was followed"
+            "episodes with another task in their rows than meta/episodes lists: "
+            f"{first_numbers(different)}; their rows' task_index was followed"
         )
     if unknown:
         yield (
-            f"episodes whose rows have a task that meta/tasks lacks: {shown(unknown)}; "
-            "what meta/episodes lists was taken"
+            "episodes with a task in their rows that meta/tasks lacks: "
+            f"{first_numbers(unknown)}; what meta/episodes lists was taken"
         )
     if empty := sum(not instructions[task].strip() for task in result.tasks):
         yield f"episodes with an empty instruction: {empty}"
@@ -161,23 +177,24 @@ def _notes_of_tasks(metadata: Metadata, result: SearchResult) -> Iterable[str]:
 def _notes_of_splits(info: Mapping[str, Any]) -> Iterable[str]:
     splits = info.get("splits")
     if isinstance(splits, Mapping) and len(splits) > 1:
-        named = ", ".join(f"{name} ({which})" for name, which in splits.items())
-        yield f"the splits {named} are read as one dataset"
+        shown = ", ".join(f"{name} ({episodes})" for name, episodes in splits.items())
+        yield f"the splits {shown} are read as one dataset"
 
 
 def _width(features: Mapping[str, Any], names: Sequence[str]) -> int:
+    """How many numbers a row of some features has."""
     return sum(int(np.prod(features[name]["shape"])) for name in names)
 
 
-def _measured(
+def _computed(
     read: Iterable[Callable[[], Any]], names: Sequence[str], where: Path
 ) -> dict[str, Any]:
-    """Of the rows that can be read and are finite."""
+    """The statistics of all rows that can be read and are finite."""
     running: dict[str, RunningStatistics] = {}
-    for columns_of in read:
+    for read_columns in read:
         try:
-            columns = columns_of()
-        except UserError:  # an episode that is torn is complained of where it is read
+            columns = read_columns()
+        except UserError:  # a torn episode is reported when it is read
             continue
         for name in names:
             values = columns[name].reshape(len(columns[name]), -1).astype(np.float64)

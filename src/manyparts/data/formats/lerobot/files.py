@@ -1,5 +1,7 @@
-"""The growing files of a dataset being written: frames, videos and episodes, each rolled over at
-its size limit."""
+"""The files of a dataset that is being written: frames, videos and episodes.
+
+Each continues in a new file when its size limit would be passed.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +13,47 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from manyparts.data.formats.files import written_by_arrow
+from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.video import VideoWriter, encode_video
 
-_EPISODES_A_FLUSH = 100
+_EPISODES_PER_FLUSH = 100
 
 
 class FrameFiles:
-    """data/: a row a frame, a row group an episode, a new file where the size limit would be
-    passed."""
+    """data/: one row per frame, one row group per episode.
+
+    Attributes:
+        file_index: the (chunk, file) numbers of the current file.
+    """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
-        self.place: tuple[int, int] = (0, -1)
+        self.file_index: tuple[int, int] = (0, -1)
         self._writer: pq.ParquetWriter | None = None
         self._bytes = 0
 
     def add(
-        self, columns: Mapping[str, np.ndarray], pictures: Mapping[str, Sequence[bytes]]
+        self, columns: Mapping[str, np.ndarray], images: Mapping[str, Sequence[bytes]]
     ) -> tuple[int, int]:
+        """Write an episode.
+
+        Args:
+            columns: feature name to (T,) or (T, d).
+            images: feature name to T encoded images.
+
+        Returns:
+            The (chunk, file) numbers of its file.
+        """
         table = pa.Table.from_arrays(
-            [self._array(field, columns, pictures) for field in self._schema], schema=self._schema
+            [self._array(field, columns, images) for field in self._schema], schema=self._schema
         )
         if self._writer is None or self._bytes + table.nbytes > layout.DATA_FILE_MEGABYTES * 2**20:
             self._open_next()
         assert self._writer is not None
         self._writer.write_table(table, row_group_size=table.num_rows)
         self._bytes += table.nbytes
-        return self.place
+        return self.file_index
 
     def close(self) -> None:
         if self._writer is not None:
@@ -48,14 +62,14 @@ class FrameFiles:
 
     def _open_next(self) -> None:
         self.close()
-        self.place = layout.next_file(*self.place)
+        self.file_index = layout.next_file(*self.file_index)
         path = self._folder / layout.DATA.format(
-            chunk_index=self.place[0], file_index=self.place[1]
+            chunk_index=self.file_index[0], file_index=self.file_index[1]
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        statistics: Any = list(layout.STANDARD)  # of pictures they would be copies
+        statistics: Any = list(layout.STANDARD)  # those of images would be copies of images
         self._writer = pq.ParquetWriter(
-            written_by_arrow(path),
+            arrow_path(path),
             self._schema,
             compression="snappy",
             use_dictionary=False,
@@ -67,10 +81,10 @@ class FrameFiles:
         self,
         field: pa.Field,
         columns: Mapping[str, np.ndarray],
-        pictures: Mapping[str, Sequence[bytes]],
+        images: Mapping[str, Sequence[bytes]],
     ) -> pa.Array:
-        if field.name in pictures:
-            content = pictures[field.name]
+        if field.name in images:
+            content = images[field.name]
             names = [f"frame-{index:06d}.png" for index in range(len(content))]
             return pa.StructArray.from_arrays(
                 [pa.array(content, pa.binary()), pa.array(names)], ["bytes", "path"]
@@ -82,27 +96,37 @@ class FrameFiles:
 
 
 class VideoFiles:
-    """videos/<key>/: episodes joined in one mp4, a new one where the size limit would be passed."""
+    """videos/<key>/: the episodes of one camera, joined in one mp4.
+
+    Attributes:
+        file_index: the (chunk, file) numbers of the current file.
+    """
 
     def __init__(self, folder: Path, key: str, fps: float) -> None:
         self._folder, self._key, self._fps = folder, key, fps
-        self.place: tuple[int, int] = (0, -1)
+        self.file_index: tuple[int, int] = (0, -1)
         self._writer: VideoWriter | None = None
 
     def add(self, frames: np.ndarray) -> dict[str, Any]:
-        """The columns of the episodes file that say where the episode's frames went."""
+        """Encode and write an episode's frames, uint8 (T, h, w, 3).
+
+        Returns:
+            The columns of the episodes file that say where they are.
+        """
         video = encode_video(frames, self._fps)
-        if (
-            self._writer is None
-            or self._writer.bytes + len(video) > layout.VIDEO_FILE_MEGABYTES * 2**20
-        ):
+        limit = layout.VIDEO_FILE_MEGABYTES * 2**20
+        if self._writer is None or self._writer.bytes + len(video) > limit:
             self._open_next()
         assert self._writer is not None
         begin, end = self._writer.add(video, len(frames))
-        where = f"videos/{self._key}"
-        chunk, file = self.place
-        places = {f"{where}/chunk_index": chunk, f"{where}/file_index": file}
-        return places | {f"{where}/from_timestamp": begin, f"{where}/to_timestamp": end}
+        prefix = f"videos/{self._key}"
+        chunk, file = self.file_index
+        return {
+            f"{prefix}/chunk_index": chunk,
+            f"{prefix}/file_index": file,
+            f"{prefix}/from_timestamp": begin,
+            f"{prefix}/to_timestamp": end,
+        }
 
     def close(self) -> None:
         if self._writer is not None:
@@ -111,27 +135,32 @@ class VideoFiles:
 
     def _open_next(self) -> None:
         self.close()
-        self.place = layout.next_file(*self.place)
+        self.file_index = layout.next_file(*self.file_index)
         name = layout.VIDEO.format(
-            video_key=self._key, chunk_index=self.place[0], file_index=self.place[1]
+            video_key=self._key, chunk_index=self.file_index[0], file_index=self.file_index[1]
         )
         self._writer = VideoWriter(self._folder / name, self._fps)
 
 
 class EpisodeFile:
-    """meta/episodes/: a row an episode."""
+    """meta/episodes/: one row per episode.
+
+    Attributes:
+        file_index: the (chunk, file) numbers of the file.
+    """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder, self._schema = folder, schema
-        self.place: tuple[int, int] = (0, 0)
+        self.file_index: tuple[int, int] = (0, 0)
         self._rows: list[dict[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None
 
     def add(self, row: Mapping[str, Any]) -> None:
-        chunk, file = self.place
-        places = {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
-        self._rows.append({**row, **places})
-        if len(self._rows) == _EPISODES_A_FLUSH:
+        """Add an episode's row."""
+        chunk, file = self.file_index
+        own_file = {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
+        self._rows.append({**row, **own_file})
+        if len(self._rows) == _EPISODES_PER_FLUSH:
             self._flush()
 
     def close(self) -> None:
@@ -145,11 +174,11 @@ class EpisodeFile:
             return
         if self._writer is None:
             path = self._folder / layout.EPISODES.format(
-                chunk_index=self.place[0], file_index=self.place[1]
+                chunk_index=self.file_index[0], file_index=self.file_index[1]
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(
-                written_by_arrow(path), self._schema, compression="snappy", use_dictionary=False
+                arrow_path(path), self._schema, compression="snappy", use_dictionary=False
             )
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
         self._rows = []

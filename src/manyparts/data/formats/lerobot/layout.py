@@ -1,4 +1,4 @@
-"""Where things lie in a LeRobotDataset v3.0 folder, and what its columns are."""
+"""The files and columns of a LeRobotDataset v3.0."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ STANDARD = {
 
 def next_file(chunk_index: int, file_index: int) -> tuple[int, int]:
     """The (chunk, file) numbers after these: a chunk folder holds 1000 files."""
-    return (
-        (chunk_index, file_index + 1) if file_index + 1 < FILES_PER_CHUNK else (chunk_index + 1, 0)
-    )
+    if file_index + 1 < FILES_PER_CHUNK:
+        return chunk_index, file_index + 1
+    return chunk_index + 1, 0
 
 
 def features(
@@ -43,8 +43,11 @@ def features(
 ) -> dict[str, Any]:
     """The features of info.json, in the order of the columns.
 
-    images: "png" or "video". expert: the name of the column of the expert's actions; None leaves it
-    out.
+    Args:
+        spec: the robot's cameras, state and actions.
+        fps: frames per second.
+        images: "png" or "video".
+        expert: the name of the column of the expert's actions; None leaves it out.
     """
     cameras = {IMAGES + name: _image(size, fps, images) for name, size in spec.cameras.items()}
     state = {STATE: _vector(spec.state_names)} if spec.state_names else {}
@@ -64,17 +67,16 @@ def frame_schema(columns: Mapping[str, Any]) -> pa.Schema:
     """The Arrow schema of the data files: all features but videos, with the metadata of Hugging
     Face datasets."""
     stored = {name: feature for name, feature in columns.items() if feature["dtype"] != "video"}
-    described = json.dumps(
-        {"info": {"features": {name: _described(item) for name, item in stored.items()}}}
-    )
+    huggingface = {name: _huggingface_feature(item) for name, item in stored.items()}
     return pa.schema(
-        [(name, _arrow_type(item)) for name, item in stored.items()], {"huggingface": described}
+        [(name, _arrow_type(item)) for name, item in stored.items()],
+        {"huggingface": json.dumps({"info": {"features": huggingface}})},
     )
 
 
 def tasks_table(instructions: Sequence[str]) -> pa.Table:
-    """tasks.parquet: the instructions are the pandas index, named `task`, without which LeRobot
-    loses them."""
+    """tasks.parquet. The instructions are the pandas index, named `task`: else LeRobot loses
+    them."""
     table = pa.table(
         {
             "task_index": pa.array(range(len(instructions)), pa.int64()),
@@ -85,16 +87,16 @@ def tasks_table(instructions: Sequence[str]) -> pa.Table:
 
 
 def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
-    """The Arrow schema of the episodes files: places, lengths, our seed and noise flag, statistics
-    a feature."""
+    """The Arrow schema of the episodes files: lengths, files and rows, manyparts' own columns, and
+    statistics of each feature."""
     videos = [name for name, feature in columns.items() if feature["dtype"] == "video"]
     indices = ["data/chunk_index", "data/file_index", "dataset_from_index", "dataset_to_index"]
-    places = [(name, pa.int64()) for name in indices]
+    files = [(name, pa.int64()) for name in indices]
     for name in videos:
-        places += [(f"videos/{name}/{part}_index", pa.int64()) for part in ("chunk", "file")]
-        places += [(f"videos/{name}/{part}_timestamp", pa.float64()) for part in ("from", "to")]
-    places += [(f"meta/episodes/{part}_index", pa.int64()) for part in ("chunk", "file")]
-    ours = [("task_index", pa.int64()), ("seed", pa.int64()), ("noisy", pa.bool_())]
+        files += [(f"videos/{name}/{part}_index", pa.int64()) for part in ("chunk", "file")]
+        files += [(f"videos/{name}/{part}_timestamp", pa.float64()) for part in ("from", "to")]
+    files += [(f"meta/episodes/{part}_index", pa.int64()) for part in ("chunk", "file")]
+    own_columns = [("task_index", pa.int64()), ("seed", pa.int64()), ("noisy", pa.bool_())]
     statistics = []
     for name, feature in columns.items():
         numbers: pa.DataType = pa.list_(pa.float64())
@@ -107,7 +109,7 @@ def episode_schema(columns: Mapping[str, Any]) -> pa.Schema:
         ("tasks", pa.list_(pa.string())),
         ("length", pa.int64()),
     ]
-    return pa.schema(first + places + ours + statistics)
+    return pa.schema(first + files + own_columns + statistics)
 
 
 def _scalar(dtype: str) -> dict[str, Any]:
@@ -143,7 +145,8 @@ def _arrow_type(feature: Mapping[str, Any]) -> pa.DataType:
     return value if feature["shape"] == [1] else pa.list_(value, feature["shape"][0])
 
 
-def _described(feature: Mapping[str, Any]) -> dict[str, Any]:
+def _huggingface_feature(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """A feature as Hugging Face datasets describes it."""
     if feature["dtype"] == "image":
         return {"_type": "Image"}
     value = {"dtype": feature["dtype"], "_type": "Value"}

@@ -1,4 +1,4 @@
-"""The meta folder of a LeRobotDataset: versions 2.0, 2.1 and 3.0 as one record."""
+"""Read the meta folder of a LeRobotDataset: versions 2.0, 2.1 and 3.0 give the same record."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from manyparts.core.columns import SUCCESS
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.core.printing import first_of
+from manyparts.data.formats.dataset_description import read_tasks
 from manyparts.data.formats.errors import (
     Complain,
-    NotReadError,
-    fitting,
+    UnsupportedFormatError,
+    format_errors,
+    parquet_errors,
     read_json,
-    reading,
     refuse,
 )
 from manyparts.data.formats.files import open_parquet
@@ -32,132 +33,160 @@ from manyparts.data.formats.lerobot.values import (
     whole_number,
     whole_numbers,
 )
-from manyparts.data.formats.lerobot.videos import Video, placed
-from manyparts.data.formats.ours import read_tasks
+from manyparts.data.formats.lerobot.videos import Video, locate_videos
 from manyparts.embodiment.statistics import Statistics, pooled
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 _OLD_STATISTICS, _OLD_EPISODES = "meta/episodes_stats.jsonl", "meta/episodes.jsonl"
 _SUCCESS = f"stats/{SUCCESS}/max"
-_KNOWN = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
+_KNOWN_COLUMNS = ("episode_index", "tasks", "length", "task_index", "seed", "noisy")
 _KNOWN_PREFIXES = ("data/", "videos/", "meta/", "stats/", "dataset_")
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the meta folder says. Lists and arrays have an entry an episode; `videos` a list for
-    each video feature, in which None stands for an episode that has none.
-
-    numbers: the episode_index that was recorded. listed: positions in `tasks.entries`, -1 for an
-    unknown task. first_rows: the episode's first row among all, None for old versions. places: of
-    the last episode's files, as (chunk, file) numbers by kind, for who appends; empty for old
-    versions. left_out: of meta/ and why. lost: episodes, by their number, that metadata alone shows
-    to be wrong. stale: what statistics do not cover, None where they do.
-    """
+    """The content of the meta folder. Lists and arrays have one entry per episode."""
 
     info: Mapping[str, Any]
+    """info.json."""
     fps: float
+    """Frames per second."""
     statistics: Statistics
+    """The stored statistics, by LeRobot's names."""
     tasks: TaskTable
+    """All tasks."""
     numbers: np.ndarray
+    """int64 (n,), episode_index as it was recorded."""
     lengths: np.ndarray
+    """int64 (n,), frames per episode."""
     listed: list[tuple[int, ...]]
+    """The tasks of each episode, as positions in `tasks.entries`; -1 for an unknown task."""
     data_files: list[Path]
+    """The parquet file of each episode."""
     first_rows: np.ndarray | None
+    """int64 (n,), the episode's first row among those of all files; None before version 3."""
     videos: Mapping[str, list[Video | None]]
+    """The videos of each video feature; None for an episode that has none."""
     seeds: np.ndarray | None = None
+    """int64 (n,), reset seeds, where manyparts wrote the dataset."""
     noisy: np.ndarray | None = None
+    """bool (n,), see `Contents.noisy`."""
     succeeded: np.ndarray | None = None
-    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """bool (n,), whether each episode succeeded, if that is stored for all."""
+    last_files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(chunk, file) numbers of the last episode by kind of file, where manyparts wrote them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    """What of meta/ is not read, and why."""
     lost: Mapping[int, str] = field(default_factory=dict)
+    """Episodes by their number that are wrong by metadata alone, and why."""
     stale: str | None = None
+    """Why the statistics are not those of all episodes; None if they are."""
 
     def only(self, kept: Sequence[int]) -> Metadata:
-        """Without the episodes whose positions are not among `kept`."""
-        arrays = ("numbers", "lengths", "first_rows", "seeds", "noisy", "succeeded")
-        chosen = {
-            name: None if (values := getattr(self, name)) is None else values[list(kept)]
-            for name in arrays
-        }
+        """The metadata of some episodes, by their positions."""
+        positions = list(kept)
+
+        def select(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[positions]
+
         return replace(
             self,
-            listed=[self.listed[index] for index in kept],
-            data_files=[self.data_files[index] for index in kept],
+            numbers=self.numbers[positions],
+            lengths=self.lengths[positions],
+            first_rows=select(self.first_rows),
+            seeds=select(self.seeds),
+            noisy=select(self.noisy),
+            succeeded=select(self.succeeded),
+            listed=[self.listed[index] for index in positions],
+            data_files=[self.data_files[index] for index in positions],
             videos={
-                name: [videos[index] for index in kept] for name, videos in self.videos.items()
+                name: [videos[index] for index in positions] for name, videos in self.videos.items()
             },
-            **chosen,
         )
 
 
 def read_metadata(path: Path, complain: Complain = refuse) -> Metadata:
-    """Read and check what a dataset folder says of itself. Raises UserError naming the file that is
-    missing, torn, or disagrees with another."""
+    """Read and check the meta folder.
+
+    Args:
+        path: the dataset's folder.
+        complain: called for counts that disagree.
+
+    Raises:
+        UserError: naming the file that is missing, torn, or disagrees with another.
+    """
     if not path.is_dir():
         raise UserError(f"no dataset at {path}")
     info = read_json(path / layout.INFO)
     version = str(info.get("codebase_version"))
     if version not in VERSIONS:
-        can = f"can be read: {', '.join(VERSIONS)}; convert it with LeRobot's own scripts"
-        raise NotReadError(f"{path / layout.INFO} has codebase_version {version}", can)
+        raise UnsupportedFormatError(
+            f"{path / layout.INFO} has codebase_version {version}",
+            f"can be read: {', '.join(VERSIONS)}; convert it with LeRobot's own scripts",
+        )
     if str(info.get("storage_format")).lower() == "lance":
-        stored = f"{path} is a LeRobotDataset in Lance storage, which is not read yet"
-        raise NotReadError(stored, "write it in LeRobot's parquet storage")
-    with fitting(path / "meta", version):
+        raise UnsupportedFormatError(
+            f"{path} is a LeRobotDataset in Lance storage, which is not read yet",
+            "write it in LeRobot's parquet storage",
+        )
+    with format_errors(path / "meta", version):
         if not isinstance(info["features"], Mapping):
             raise UserError(f"{path / layout.INFO}: features is no object")
         metadata = (_read_v3 if version.startswith("v3.") else _read_v2)(path, info)
         _check_counts(path, metadata, complain)
-        twice = {int(number): "meta/episodes lists it twice" for number in _twice(metadata.numbers)}
-        unplaced = [
+        repeated = {
+            int(number): "meta/episodes lists it twice" for number in _repeated(metadata.numbers)
+        }
+        without_files = [
             name
             for name, item in info["features"].items()
             if _is_video(item) and name not in metadata.videos
         ]
-        left_out = dict.fromkeys(unplaced, "meta/ does not say where its videos lie")
-        return replace(metadata, lost=twice, left_out={**metadata.left_out, **left_out})
+        left_out = dict.fromkeys(without_files, "meta/ does not say in which files its videos are")
+        return replace(metadata, lost=repeated, left_out={**metadata.left_out, **left_out})
 
 
 def inside(path: Path, name: str) -> Path:
-    """A file of the dataset by the name that the dataset gives it. Raises UserError for one that
-    leads out of it."""
+    """The path of a file by its name in the dataset. Raises UserError if it leads outside."""
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise UserError(f"{path} names a file outside of itself: {name!r}")
     return path / parts
 
 
-def shown(numbers: Sequence[int] | np.ndarray) -> str:
-    """A few of the numbers of episodes, for people."""
-    return first_of(sorted(map(int, numbers)), _SHOWN)
+def first_numbers(numbers: Sequence[int] | np.ndarray) -> str:
+    """The first five episode numbers, and how many more there are."""
+    return first_of(sorted(map(int, numbers)), _MAX_SHOWN)
 
 
 def missing_numbers(numbers: np.ndarray) -> list[int]:
-    """Which episodes from 0 to the last are not there."""
+    """The numbers from 0 to the last episode's that no episode has."""
     return np.setdiff1d(np.arange(int(numbers.max()) + 1), numbers).tolist() if len(numbers) else []
 
 
 def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
-    own = own_entry(info) or {}
-    where = path / "meta/episodes"
-    episodes = Columns(_episode_table(path), where)
+    own = own_entry(info) or {}  # what manyparts wrote
+    episodes = Columns(_episode_table(path), path / "meta/episodes")
     numbers, lengths = episodes.integers("episode_index"), episodes.integers("length")
-    asked = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
-    tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, asked)
+    task_names = episodes["tasks"] if "tasks" in episodes else [None] * len(numbers)
+    tasks = own_tasks(read_tasks(own["tasks"])) if own else read_table(path, task_names)
     if own and "task_index" in episodes:
-        numbered = episodes.integers("task_index").tolist()
-        listed = [(number,) if 0 <= number < len(tasks.entries) else (-1,) for number in numbered]
+        indices = episodes.integers("task_index").tolist()
+        listed = [(index,) if 0 <= index < len(tasks.entries) else (-1,) for index in indices]
     else:
-        listed = [tasks.listed(names) for names in asked]
+        listed = [tasks.listed(names) for names in task_names]
     videos = _videos_v3(path, info, episodes, lengths)
     statistics, stale = _statistics(path)
-    strange = [
+    unknown = [
         name
         for name in episodes.names
-        if name not in _KNOWN and not name.startswith(_KNOWN_PREFIXES)
+        if name not in _KNOWN_COLUMNS and not name.startswith(_KNOWN_PREFIXES)
     ]
+    first_rows = None
+    if "dataset_from_index" in episodes:
+        first_rows = episodes.integers("dataset_from_index")
+    data_files = [episodes[f"data/{part}_index"] for part in ("chunk", "file")]
     kinds = ["data", *(f"videos/{name}" for name in videos), "meta/episodes"]
     return Metadata(
         info=info,
@@ -168,29 +197,25 @@ def _read_v3(path: Path, info: Mapping[str, Any]) -> Metadata:
         numbers=numbers,
         lengths=lengths,
         listed=listed,
-        data_files=_named(
-            path,
-            info["data_path"],
-            [episodes[f"data/{part}_index"] for part in ("chunk", "file")],
-            "data",
-        ),
-        first_rows=episodes.integers("dataset_from_index")
-        if "dataset_from_index" in episodes
-        else None,
+        data_files=_numbered_files(path, info["data_path"], data_files, "data"),
+        first_rows=first_rows,
         videos=videos,
         seeds=episodes.integers("seed") if own and "seed" in episodes else None,
         noisy=np.asarray(episodes["noisy"], bool) if own and "noisy" in episodes else None,
         succeeded=_succeeded(episodes),
-        places={
-            kind: (
-                int(episodes[f"{kind}/chunk_index"][-1]),
-                int(episodes[f"{kind}/file_index"][-1]),
-            )
-            for kind in kinds
-            if own and f"{kind}/chunk_index" in episodes
-        },
-        left_out={f"meta/episodes {name}": "not read" for name in strange},
+        last_files=_last_files(episodes, kinds) if own else {},
+        left_out={f"meta/episodes {name}": "not read" for name in unknown},
     )
+
+
+def _last_files(episodes: Columns, kinds: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """(chunk, file) numbers of the last episode by kind of file."""
+    last = {}
+    for kind in kinds:
+        if f"{kind}/chunk_index" in episodes:
+            chunk, file = episodes[f"{kind}/chunk_index"][-1], episodes[f"{kind}/file_index"][-1]
+            last[kind] = (int(chunk), int(file))
+    return last
 
 
 def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
@@ -203,19 +228,21 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
     chunk = whole_number(info, "chunks_size", path / layout.INFO)
     lengths = whole_numbers([row["length"] for row in rows], f"{file}: length")
 
-    def files(template: str, **given: str) -> list[Path]:
-        return [
-            inside(
-                path, template.format(episode_chunk=number // chunk, episode_index=number, **given)
+    def files(template: str, video_key: str = "") -> list[Path]:
+        """The file of each episode."""
+        names = [
+            template.format(
+                episode_chunk=number // chunk, episode_index=number, video_key=video_key
             )
             for number in numbers.tolist()
         ]
+        return [inside(path, name) for name in names]
 
     videos: dict[str, list[Video | None]] = {}
-    for name in _videos(info):
-        own = files(info["video_path"], video_key=name)
+    for name in _video_features(info):
         videos[name] = [
-            Video(file, 0.0, 0, int(length)) for file, length in zip(own, lengths, strict=True)
+            Video(file, 0.0, 0, int(length))
+            for file, length in zip(files(info["video_path"], name), lengths, strict=True)
         ]
     statistics, stale = _old_statistics(path, set(numbers.tolist()))
     return Metadata(
@@ -236,41 +263,44 @@ def _read_v2(path: Path, info: Mapping[str, Any]) -> Metadata:
 def _videos_v3(
     path: Path, info: Mapping[str, Any], episodes: Columns, lengths: np.ndarray
 ) -> dict[str, list[Video | None]]:
-    """Videos by feature, as far as there are columns that say where they lie."""
+    """The videos of each feature, if there are columns that say in which files they are."""
     videos: dict[str, list[Video | None]] = {}
-    for name in _videos(info):
+    for name in _video_features(info):
         kind = f"videos/{name}"
         columns = [f"{kind}/{part}" for part in ("chunk_index", "file_index", "from_timestamp")]
         if not all(column in episodes for column in columns):
             continue
         rows = list(zip(*(episodes[column] for column in columns), strict=True))
-        there = [
+        with_video = [
             index
             for index, row in enumerate(rows)
-            if all(value is not None and value == value for value in row)
+            if all(value is not None and value == value for value in row)  # neither null nor NaN
         ]
-        places = [[rows[index][part] for index in there] for part in (0, 1)]
-        files = _named(path, info["video_path"], places, kind)
-        begins = np.asarray([float(rows[index][2]) for index in there])
+        chunks = [rows[index][0] for index in with_video]
+        file_numbers = [rows[index][1] for index in with_video]
+        files = _numbered_files(path, info["video_path"], [chunks, file_numbers], kind)
+        begins = np.asarray([float(rows[index][2]) for index in with_video])
+        located = locate_videos(files, begins, lengths[with_video])
         videos[name] = [None] * len(rows)
-        for index, video in zip(there, placed(files, begins, lengths[there]), strict=True):
+        for index, video in zip(with_video, located, strict=True):
             videos[name][index] = video
     return videos
 
 
 def _statistics(path: Path) -> tuple[Statistics, str | None]:
-    """Of the whole; and why they are not those of the rows, if they are not."""
+    """The statistics of all episodes; and why they cannot be used, if so."""
     try:
         return _readable(read_json(path / layout.STATS)), None
     except UserError:
-        return Statistics(
-            {}
-        ), f"{layout.STATS} is {'torn' if (path / layout.STATS).is_file() else 'missing'}"
+        why = "torn" if (path / layout.STATS).is_file() else "missing"
+        return Statistics({}), f"{layout.STATS} is {why}"
 
 
 def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | None]:
-    """Of the whole as v2.0 keeps them, or of the episodes, as v2.1 does, put together; and of which
-    they are not."""
+    """The statistics of all episodes; and why they are not, if so.
+
+    Version 2.0 stores them; version 2.1 stores those of each episode, which are pooled.
+    """
     if not (path / _OLD_STATISTICS).is_file():
         return _statistics(path)
     rows = [
@@ -281,12 +311,12 @@ def _old_statistics(path: Path, numbers: set[int]) -> tuple[Statistics, str | No
     absent = numbers - {int(row["episode_index"]) for row in rows}
     if not rows:
         return Statistics({}), f"{_OLD_STATISTICS} holds nothing of the episodes"
-    stale = f"{_OLD_STATISTICS} lacks episode {shown(sorted(absent))}" if absent else None
+    stale = f"{_OLD_STATISTICS} lacks episode {first_numbers(sorted(absent))}" if absent else None
     return pooled([_readable(row.get("stats") or {}) for row in rows]), stale
 
 
 def _readable(values: Mapping[str, Any]) -> Statistics:
-    """The statistics that are as they should be; others are as if they were not there."""
+    """The statistics that can be parsed; others are treated as missing."""
     readable = {}
     for name, item in values.items():
         try:
@@ -303,7 +333,7 @@ def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
     )
     if episodes != len(lengths):
         absent = missing_numbers(metadata.numbers)
-        gap = f"; episodes {shown(absent)} are missing" if absent else ""
+        gap = f"; episodes {first_numbers(absent)} are missing" if absent else ""
         complain(f"{where} counts {episodes} episodes, meta/episodes {len(lengths)}{gap}")
     if frames != lengths.sum():
         complain(f"{where} counts {frames} frames, meta/episodes {lengths.sum()}")
@@ -311,15 +341,16 @@ def _check_counts(path: Path, metadata: Metadata, complain: Complain) -> None:
         raise UserError(f"{path} holds no episodes")
 
 
-def _twice(numbers: np.ndarray) -> np.ndarray:
+def _repeated(numbers: np.ndarray) -> np.ndarray:
     values, counts = np.unique(numbers, return_counts=True)
     return values[counts > 1]
 
 
-def _videos(info: Mapping[str, Any]) -> list[str]:
-    """Features that are videos, if it is said at all where these lie."""
-    there = isinstance(info.get("video_path"), str)
-    return [name for name, item in info["features"].items() if there and _is_video(item)]
+def _video_features(info: Mapping[str, Any]) -> list[str]:
+    """The features that are videos; none if info.json has no path for them."""
+    if not isinstance(info.get("video_path"), str):
+        return []
+    return [name for name, item in info["features"].items() if _is_video(item)]
 
 
 def _is_video(feature: Any) -> bool:
@@ -327,40 +358,39 @@ def _is_video(feature: Any) -> bool:
 
 
 def _succeeded(episodes: Columns) -> np.ndarray | None:
-    """Whether each episode ends well, where that is written down for all."""
+    """Whether each episode succeeded, if that is stored for all; else None."""
     values = episodes[_SUCCESS] if _SUCCESS in episodes else [None]
-    firsts = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
-    return np.asarray([first > 0 for first in firsts]) if len(firsts) == len(values) else None
+    maxima = [each[0] for each in values if isinstance(each, list) and each and each[0] is not None]
+    return np.asarray([value > 0 for value in maxima]) if len(maxima) == len(values) else None
 
 
 def _episode_table(path: Path) -> pa.Table:
-    """All rows of meta/episodes, with the statistics left out but for success."""
+    """All rows of meta/episodes, without statistics except that of success."""
     files = sorted((path / "meta/episodes").glob("*/[!.]*.parquet"))
     if not files:
         raise UserError(f"{path / 'meta/episodes'} holds no parquet file")
     tables = []
     for file in files:
-        with reading(file):
+        with parquet_errors(file):
             opened = open_parquet(file)
             names = opened.schema_arrow.names
-            wanted = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
-            tables.append(opened.read(columns=wanted, use_threads=False))
+            read = [name for name in names if not name.startswith("stats/") or name == _SUCCESS]
+            tables.append(opened.read(columns=read, use_threads=False))
     return pa.concat_tables(tables, promote_options="permissive").sort_by("episode_index")
 
 
-def _named(path: Path, template: str, places: Sequence[Sequence[Any]], kind: str) -> list[Path]:
-    """Files by their (chunk, file) numbers."""
+def _numbered_files(
+    path: Path, template: str, numbers: Sequence[Sequence[Any]], kind: str
+) -> list[Path]:
+    """The file of each episode by its chunk number, numbers[0], and file number, numbers[1]."""
     where = f"{path / 'meta/episodes'}: {kind}"
-    chunks, files = (
-        whole_numbers(values, f"{where}/{name}_index").tolist()
-        for values, name in zip(places, ("chunk", "file"), strict=True)
-    )
+    chunks = whole_numbers(numbers[0], f"{where}/chunk_index").tolist()
+    files = whole_numbers(numbers[1], f"{where}/file_index").tolist()
     key = kind.removeprefix("videos/")
-    paths = {
-        (chunk, file): inside(
-            path,
-            template.format(chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key),
+    paths: dict[tuple[int, int], Path] = {}  # episodes share files
+    for chunk, file in dict.fromkeys(zip(chunks, files, strict=True)):
+        name = template.format(
+            chunk_index=chunk, file_index=file, episode_chunk=chunk, video_key=key
         )
-        for chunk, file in dict.fromkeys(zip(chunks, files, strict=True))
-    }
+        paths[chunk, file] = inside(path, name)
     return [paths[pair] for pair in zip(chunks, files, strict=True)]

@@ -1,5 +1,4 @@
-"""Reads episodes of a LeRobotDataset where they lie: rows of parquet files, embedded pictures,
-videos."""
+"""Read episodes of a LeRobotDataset: rows of parquet files, embedded images, videos."""
 
 from __future__ import annotations
 
@@ -17,21 +16,21 @@ from manyparts.core.columns import ACTION, EXPERT_ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.naming import own_entry
 from manyparts.data.formats.arrow_numbers import to_numpy
-from manyparts.data.formats.errors import Complain, fitting, one_line, refuse
+from manyparts.data.formats.errors import Complain, format_errors, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
-from manyparts.data.formats.lerobot.describing import by_files, describe, statistics_of
+from manyparts.data.formats.lerobot.describing import describe, restricted_to_files, statistics_of
 from manyparts.data.formats.lerobot.features import Plan, has_size, make_plan, size_of, with_lists
-from manyparts.data.formats.lerobot.locating import Part
-from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
-from manyparts.data.formats.lerobot.pictures import (
-    Look,
+from manyparts.data.formats.lerobot.images import (
+    ImageCheck,
+    check_image,
+    check_pixels,
     content_of,
-    inspect_image,
-    look_at_pixels,
-    named_pictures,
+    image_files_named,
 )
-from manyparts.data.formats.lerobot.searching import SearchResult, search
+from manyparts.data.formats.lerobot.locating import EpisodeRows
+from manyparts.data.formats.lerobot.metadata import Metadata, read_metadata
+from manyparts.data.formats.lerobot.searching import SearchResult, find_episodes
 from manyparts.data.formats.lerobot.tables import Tables
 from manyparts.data.formats.lerobot.values import whole_numbers
 from manyparts.data.formats.lerobot.videos import frame_numbers
@@ -39,30 +38,40 @@ from manyparts.data.png import decode_png
 from manyparts.data.video import PixelFormat, Timeline, pixel_format, read_frames, read_timeline
 
 _TIME, _AXES = "timestamp", ("height", "width", "channels")
-_KEPT_TIMELINES = 64
-_LOOKED_AT = 5  # episodes, for one that is not torn
+_MAX_TIMELINES = 64  # kept in memory
+_TRIED_EPISODES = 5  # until one is found whose images are not torn
 
 
 class LeRobotReader:
-    """See `formats.reader.Reader`. features: of info.json. metadata: of the episodes that are read.
+    """See `formats.reader.Reader`.
 
-    complain: see `formats.errors.Complain`. Raises UserError naming what is missing, torn, or
-    disagrees with something else.
+    Attributes:
+        features: the features of info.json, with the sizes that the files show.
+        metadata: the metadata of the episodes that are read.
     """
 
     def __init__(self, path: Path, complain: Complain = refuse) -> None:
+        """Open a dataset.
+
+        Args:
+            path: the dataset's folder.
+            complain: see `formats.errors.Complain`.
+
+        Raises:
+            UserError: naming what is missing, torn, or disagrees with something else.
+        """
         self.path = path
         self._tables = Tables()
         self._timelines: dict[Path, Timeline] = {}
         self._pixels: dict[str, PixelFormat] = {}  # of the first video of each feature
-        whole = read_metadata(path, complain)
-        with fitting(path / "meta", "LeRobotDataset"):
-            self.features = with_lists(whole.info["features"])
-            own = own_entry(whole.info) or {}
-            plan = make_plan(self.features, own=bool(own)).without(whole.left_out)
-            result = self._search(whole, plan, complain)
-            self.metadata, self._parts = whole.only(result.kept), result.parts
-            self._plan = self._seen(plan, result)
+        metadata = read_metadata(path, complain)
+        with format_errors(path / "meta", "LeRobotDataset"):
+            self.features = with_lists(metadata.info["features"])
+            own = own_entry(metadata.info) or {}  # what manyparts wrote
+            plan = make_plan(self.features, own=bool(own)).without(metadata.left_out)
+            result = self._search(metadata, plan, complain)
+            self.metadata, self._parts = metadata.only(result.kept), result.parts
+            self._plan = self._checked_with_files(plan, result)
             readers = self._readers()
             statistics, notes = statistics_of(
                 self.metadata, self._plan, self.features, path, readers
@@ -75,7 +84,7 @@ class LeRobotReader:
 
     @property
     def expert_column(self) -> str | None:
-        """What the files call the column of the expert's actions; None where they have none."""
+        """The column of the expert's actions in the files; None if they have none."""
         return self._plan.expert
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
@@ -97,35 +106,37 @@ class LeRobotReader:
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
         feature = self._plan.cameras[camera]
         if self.features[feature]["dtype"] == "video":
-            return self._filmed_frames(index, feature, rows)
-        return self._stored_frames(index, feature, rows)
+            return self._video_frames(index, feature, rows)
+        return self._image_frames(index, feature, rows)
 
     def files(self) -> Iterator[Path]:
-        below = {
-            file for part in ("meta", "data", "videos") for file in files_below(self.path / part)
-        }
-        return iter(below | set(self._files_elsewhere()))
+        files = set(self._files_elsewhere())
+        for folder in ("meta", "data", "videos"):
+            files |= set(files_below(self.path / folder))
+        return iter(files)
 
     def _files_elsewhere(self) -> Iterator[Path]:
-        """What is read from other folders: where info.json leads, and pictures that rows name by
-        their path."""
-        yield from (part.file for parts in self._parts or () for part in parts)
+        """Files in other folders: where info.json leads, and images that rows name by path."""
+        data_files: dict[Path, None] = {}
+        for parts in self._parts or ():
+            data_files |= dict.fromkeys(part.file for part in parts)
+        yield from data_files
         for feature in self._plan.cameras.values():
-            yield from (
-                video.file for video in self.metadata.videos.get(feature, ()) if video is not None
-            )
+            for video in self.metadata.videos.get(feature, ()):
+                if video is not None:
+                    yield video.file
             if self.features[feature]["dtype"] == "image":
-                for file in dict.fromkeys(
-                    part.file for parts in self._parts or () for part in parts
-                ):
-                    yield from named_pictures(file, feature, self.path)
+                for file in data_files:
+                    yield from image_files_named(file, feature, self.path)
 
     def tasks_of(self, index: int) -> frozenset[int]:
-        """The values of task_index that rows of an episode may have: of the tasks that metadata
-        lists, and its own."""
+        """The values of task_index that an episode's rows may have: those of the tasks that
+        metadata lists for it, and of its own task."""
         tasks = self.metadata.tasks
-        wanted = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
-        instructions = {tasks.entries[position].instruction for position in wanted if position >= 0}
+        allowed = {*self.metadata.listed[index], int(self.contents.episode_task[index])}
+        instructions = {
+            tasks.entries[position].instruction for position in allowed if position >= 0
+        }
         return frozenset(
             number
             for number, position in tasks.positions.items()
@@ -133,59 +144,64 @@ class LeRobotReader:
         )
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
-        return search(self.path, metadata, plan, complain)
+        return find_episodes(self.path, metadata, plan, complain)
 
-    def _seen(self, plan: Plan, result: SearchResult) -> Plan:
-        """The plan without what the files show to be none of a camera, or not to be there."""
-        if result.files:  # else they are not here yet
-            plan = by_files(plan, self.features, result.files)
-        looks = {name: self._look(name) for name in plan.cameras.values()}
-        refused = {name: look.refused for name, look in looks.items() if look.refused}
-        notes = [f"{name}: {look.note}" for name, look in looks.items() if look.note]
-        for name in (name for name in looks if name not in refused):
-            size, feature = looks[name].size, self.features[name]
+    def _checked_with_files(self, plan: Plan, result: SearchResult) -> Plan:
+        """The plan without features that the files lack, or show to be no camera's."""
+        if result.files:  # else they are not fetched yet
+            plan = restricted_to_files(plan, self.features, result.files)
+        checks = {name: self._check_first_image(name) for name in plan.cameras.values()}
+        refused = {name: check.refused for name, check in checks.items() if check.refused}
+        notes = [f"{name}: {check.note}" for name, check in checks.items() if check.note]
+        for name in (name for name in checks if name not in refused):
+            size, feature = checks[name].size, self.features[name]
             if size is None and not has_size(feature):
-                refused[name] = "its shape is not set, and its first picture cannot be opened"
+                refused[name] = "its shape is not set, and its first image cannot be opened"
             elif size is not None and not (has_size(feature) and size_of(feature) == size):
                 if has_size(feature) and self._size_in_last(name) != size:
-                    continue  # the first episode is the odd one
+                    continue  # only the first episode differs from info.json
                 self.features[name] = {**feature, "shape": [*size, 3], "names": list(_AXES)}
                 if has_size(feature):
-                    told = "x".join(map(str, feature["shape"]))
+                    stated = "x".join(map(str, feature["shape"]))
                     notes.append(
-                        f"{name}: {told} by {layout.INFO}, its first picture is {size[0]}x{size[1]}"
+                        f"{name}: {stated} by {layout.INFO}, its first image is {size[0]}x{size[1]}"
                     )
         if result.files:
-            notes += self._true_widths((plan.action, *plan.state))
+            notes += self._correct_widths((plan.action, *plan.state))
         return plan.without(refused, notes)
 
     def _size_in_last(self, feature: str) -> tuple[int, int] | None:
-        """Of the pictures of the last episode, (height, width); None where they cannot be
-        opened."""
+        """(height, width) of the last episode's images; None if they cannot be opened."""
         first = self._pixels.get(feature)
         try:
-            return self._look_at(feature, len(self.metadata.numbers) - 1).size
+            return self._check_image(feature, len(self.metadata.numbers) - 1).size
         except (OSError, TypeError, UserError):
             return None
         finally:
             self._pixels |= {feature: first} if first is not None else {}
 
-    def _true_widths(self, names: Sequence[str]) -> Iterator[str]:
-        """Take the count of numbers from the first row, where info.json says another; and say
-        so."""
+    def _correct_widths(self, names: Sequence[str]) -> Iterator[str]:
+        """Take the number of dimensions from the rows where info.json states another one.
+
+        Yields:
+            A note for users on each feature that was corrected.
+        """
         for name in names:
             with contextlib.suppress(UserError, TypeError, ValueError):
-                feature, wanted = self.features[name], int(np.prod(self.features[name]["shape"]))
-                ends = {
+                feature = self.features[name]
+                stated = int(np.prod(feature["shape"]))
+                widths = {
                     np.size(self._tables.first(self._rows(index)[0], name)) for index in (0, -1)
                 }
-                if wanted in ends or len(ends) > 1:
+                if stated in widths or len(widths) > 1:
                     continue
                 width = self._numbers(self._read(0, (name,)), name, 0)[0].size
                 self.features[name] = {**feature, "shape": [width], "names": None}
-                yield f"{name}: {wanted} numbers a row by {layout.INFO}, its first row has {width}"
+                yield (
+                    f"{name}: {stated} numbers per row by {layout.INFO}, its first row has {width}"
+                )
 
-    def _rows(self, index: int) -> Sequence[Part]:
+    def _rows(self, index: int) -> Sequence[EpisodeRows]:
         assert self._parts is not None
         return self._parts[index]
 
@@ -205,18 +221,17 @@ class LeRobotReader:
             where = f"{self.metadata.data_files[index]}: episode {self._name(index)}: {name}"
             raise UserError(f"{where} {one_line(error).removeprefix(name).lstrip()}") from error
 
-    def _filmed_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
+    def _video_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
         video = self.metadata.videos[feature][index]
         assert video is not None
         timeline, stamps = self._timeline(video.file), self._stamps(index)[rows]
         first = self._pixels.get(feature, timeline.pixels)
-        if (
-            timeline.pixels.bits != first.bits
-            or look_at_pixels(timeline.pixels, self.features[feature]).refused
-        ):
+        refused = check_pixels(timeline.pixels, self.features[feature]).refused
+        if timeline.pixels.bits != first.bits or refused:
             raise UserError(
-                f"{video.file}: episode {self._name(index)}: the video is {timeline.pixels.name} with "
-                f"{timeline.pixels.bits} bits, the first one of {feature} is {first.name} with {first.bits}"
+                f"{video.file}: episode {self._name(index)}: the video is {timeline.pixels.name} "
+                f"with {timeline.pixels.bits} bits, the first one of {feature} is {first.name} "
+                f"with {first.bits}"
             )
         try:
             numbers = frame_numbers(timeline.seconds, video, rows, stamps, self.metadata.fps)
@@ -227,8 +242,7 @@ class LeRobotReader:
         return read_frames(video.file, timeline.ticks[numbers])
 
     def _stamps(self, index: int) -> np.ndarray:
-        """An episode's times in seconds, as its rows have them, or by the rate where they have
-        none."""
+        """An episode's times in seconds: those of its rows, or else derived from the rate."""
         if _TIME in self._plan.further:
             return self._numbers(self._read(index, (_TIME,)), _TIME, index).reshape(-1)
         return np.arange(self.metadata.lengths[index]) / self.metadata.fps
@@ -237,49 +251,50 @@ class LeRobotReader:
         timeline = self._timelines.get(file)
         if timeline is None:
             timeline = read_timeline(file)
-            if len(self._timelines) >= _KEPT_TIMELINES:
+            if len(self._timelines) >= _MAX_TIMELINES:
                 self._timelines.clear()
             self._timelines[file] = timeline
         return timeline
 
-    def _stored_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
-        pictures = self._read(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
+    def _image_frames(self, index: int, feature: str, rows: np.ndarray) -> np.ndarray:
+        images = self._read(index, (feature,))[feature].take(pa.array(rows)).to_pylist()
         frames = []
-        for row, picture in zip(rows, pictures, strict=True):
+        for row, image in zip(rows, images, strict=True):
             try:
-                frames.append(decode_png(content_of(picture, self.path), turned=True))
+                frames.append(decode_png(content_of(image, self.path), use_exif=True))
             except (OSError, ValueError, SyntaxError, TypeError) as error:
                 file = self._rows(index)[0].file
                 where = f"{file}: episode {self._name(index)}, frame {row}, {feature}"
-                raise UserError(f"{where} is not a readable picture: {one_line(error)}") from error
+                raise UserError(f"{where} is not a readable image: {one_line(error)}") from error
         if len(sizes := {frame.shape for frame in frames}) > 1:
             raise UserError(
-                f"{self.path}: episode {self._name(index)} has {feature} of several sizes: {sorted(sizes)}"
+                f"{self.path}: episode {self._name(index)} has {feature} of several sizes: "
+                f"{sorted(sizes)}"
             )
         return np.stack(frames)
 
-    def _look(self, feature: str) -> Look:
-        """At the first picture or video of a camera that can be opened. What is torn is complained
-        of where it is read."""
-        for index in range(min(_LOOKED_AT, len(self.metadata.numbers))):
-            with contextlib.suppress(OSError, TypeError, UserError):
-                look = self._look_at(feature, index)
-                if look.refused or look.size:
-                    return look
-        return Look()
+    def _check_first_image(self, feature: str) -> ImageCheck:
+        """Check a camera's first image or video that can be opened.
 
-    def _look_at(self, feature: str, index: int) -> Look:
+        Torn ones are reported when they are read.
+        """
+        for index in range(min(_TRIED_EPISODES, len(self.metadata.numbers))):
+            with contextlib.suppress(OSError, TypeError, UserError):
+                check = self._check_image(feature, index)
+                if check.refused or check.size:
+                    return check
+        return ImageCheck()
+
+    def _check_image(self, feature: str, index: int) -> ImageCheck:
         if self.features[feature]["dtype"] == "video":
             video = self.metadata.videos[feature][index]
             assert video is not None
             self._pixels[feature] = pixel_format(video.file)
-            return look_at_pixels(self._pixels[feature], self.features[feature])
-        return inspect_image(
-            content_of(self._tables.first(self._rows(index)[0], feature), self.path)
-        )
+            return check_pixels(self._pixels[feature], self.features[feature])
+        return check_image(content_of(self._tables.first(self._rows(index)[0], feature), self.path))
 
     def _readers(self) -> Iterator[Callable[[], dict[str, np.ndarray]]] | None:
-        """What gives each episode's columns; None where the files are not here."""
+        """Functions that return each episode's columns; None if the files are not fetched yet."""
         if self._parts is None:
             return None
         return (partial(self.columns, index) for index in range(len(self._parts)))

@@ -1,5 +1,4 @@
-"""A LeRobotDataset in an object store: its meta folder is fetched at once, other files when they
-are needed."""
+"""Read a LeRobotDataset in an object store: files are fetched when they are needed."""
 
 from __future__ import annotations
 
@@ -25,15 +24,15 @@ from manyparts.data.formats.errors import Complain, one_line, refuse
 from manyparts.data.formats.files import files_below
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.features import Plan
-from manyparts.data.formats.lerobot.locating import Part, doubt, look_into
+from manyparts.data.formats.lerobot.images import ImageCheck, check_image, check_pixels, content_of
+from manyparts.data.formats.lerobot.locating import EpisodeRows, read_data_file, why_untrusted
 from manyparts.data.formats.lerobot.metadata import Metadata, inside
-from manyparts.data.formats.lerobot.pictures import Look, content_of, inspect_image, look_at_pixels
 from manyparts.data.formats.lerobot.reader import LeRobotReader
 from manyparts.data.formats.lerobot.searching import (
     SearchResult,
-    doubts_of_metadata,
     episodes_in,
-    settle,
+    metadata_faults,
+    resolve_episodes,
 )
 from manyparts.data.video import pixel_format
 
@@ -41,20 +40,30 @@ _FOLDER = "set"
 
 
 class RemoteReader(LeRobotReader):
-    """See `formats.reader.Reader`. url: of the dataset's folder, as fsspec knows it
-    ("s3://bucket/set", "/local/set").
+    """See `formats.reader.Reader`.
 
-    What is fetched lies in a folder under `cache_dir`, by default that of caches, until `drop`, or
-    until nobody has the reader any more. Raises UserError naming the URL if the store or a file
-    cannot be reached.
+    Fetched files stay in a temporary folder until `drop`, or until the reader is garbage-collected.
+
+    Attributes:
+        url: the URL of the dataset's folder.
     """
 
     def __init__(
         self, url: str, complain: Complain = refuse, *, cache_dir: str | Path | None = None
     ) -> None:
+        """Fetch and read the meta folder.
+
+        Args:
+            url: the dataset's folder as fsspec takes it ("s3://bucket/set", "/local/set").
+            complain: see `formats.errors.Complain`.
+            cache_dir: where fetched files go; None: the default cache.
+
+        Raises:
+            UserError: naming the URL if the store or a file cannot be reached.
+        """
         self.url = url.rstrip("/")
         self._fetching = threading.Lock()
-        self._parts_by_file: dict[Path, Mapping[int, Part]] = {}
+        self._parts_by_file: dict[Path, Mapping[int, EpisodeRows]] = {}
         try:
             self._store, self._root = fsspec.core.url_to_fs(self.url)
             names = [
@@ -64,8 +73,8 @@ class RemoteReader(LeRobotReader):
             raise UserError(f"{url} cannot be reached: {one_line(error)}") from error
         if not any(name.endswith(layout.INFO) for name in names):
             raise UserError(
-                f"no LeRobotDataset at {url}: it has no {layout.INFO}; other formats are read from a disk alone, "
-                "`manyparts data convert` writes them anew"
+                f"no LeRobotDataset at {url}: it has no {layout.INFO}; other formats are read "
+                "only from a disk: `manyparts data convert` turns them into a LeRobotDataset"
             )
         holder = temporary_folder(cache_root(cache_dir) / "remote" / _FOLDER)
         self.removed = weakref.finalize(self, shutil.rmtree, holder, ignore_errors=True)
@@ -83,31 +92,30 @@ class RemoteReader(LeRobotReader):
         return super().frames(index, camera, rows)
 
     def files(self) -> Iterator[Path]:
-        """Those of the meta folder, which tell all others' content apart."""
+        """The files of the meta folder, whose statistics differ if any other file does."""
         return files_below(self.path / "meta")
 
     def files_of(self, episodes: Iterable[int]) -> list[Path]:
-        """The local names of the files in which episodes lie."""
-        found: dict[Path, None] = {}
+        """The local paths of the files that hold some episodes, whether fetched or not."""
+        files: dict[Path, None] = {}
         for index in episodes:
-            found[self.metadata.data_files[index]] = None
+            files[self.metadata.data_files[index]] = None
             for feature in self._plan.cameras.values():
-                if (
-                    feature in self.metadata.videos
-                    and (video := self.metadata.videos[feature][index]) is not None
-                ):
-                    found[video.file] = None
-        return list(found)
+                videos = self.metadata.videos.get(feature)
+                video = None if videos is None else videos[index]
+                if video is not None:
+                    files[video.file] = None
+        return list(files)
 
     def fetch(self, files: Iterable[Path]) -> None:
-        """Bring files here that are not."""
+        """Fetch those files that are not here yet."""
         with self._fetching:
             for file in files:
                 if not file.exists():
                     self._get(file.relative_to(self.path).as_posix())
 
     def drop(self, files: Iterable[Path]) -> None:
-        """Remove files that were brought."""
+        """Delete fetched files."""
         for file in files:
             file.unlink(missing_ok=True)
 
@@ -128,12 +136,14 @@ class RemoteReader(LeRobotReader):
             raise UserError(f"{self.url}/{name} cannot be fetched: {one_line(error)}") from error
 
     def _search(self, metadata: Metadata, plan: Plan, complain: Complain) -> SearchResult:
-        """By metadata alone: nothing else is here yet; a file is looked into when it is read."""
-        kept, tasks, lost = settle(self.path, metadata, doubts_of_metadata(metadata, plan), {})
+        """Decide by metadata alone: data files are checked when they are read."""
+        kept, tasks, lost = resolve_episodes(
+            self.path, metadata, metadata_faults(metadata, plan), {}
+        )
         return SearchResult(kept, tasks, lost)
 
-    def _look_at(self, feature: str, index: int) -> Look:
-        """Of a file only what it takes is fetched."""
+    def _check_image(self, feature: str, index: int) -> ImageCheck:
+        """Check an image or a video, fetching only the part of its file that this takes."""
         video = self.metadata.videos[feature][index] if feature in self.metadata.videos else None
         file = self.metadata.data_files[index] if video is None else video.file
         name = file.relative_to(self.path).as_posix()
@@ -141,25 +151,23 @@ class RemoteReader(LeRobotReader):
             with self._store.open(f"{self._root}/{name}", "rb") as opened:
                 if video is not None:
                     self._pixels[feature] = pixel_format(opened)
-                    return look_at_pixels(self._pixels[feature], self.features[feature])
+                    return check_pixels(self._pixels[feature], self.features[feature])
                 batches = pq.ParquetFile(opened).iter_batches(
                     1, columns=[feature], use_threads=False
                 )
-                return inspect_image(
-                    content_of(next(iter(batches)).column(0)[0].as_py(), self.path)
-                )
+                return check_image(content_of(next(iter(batches)).column(0)[0].as_py(), self.path))
         except Exception as error:  # each store has errors of its own
             raise UserError(f"{self.url}/{name} cannot be read: {one_line(error)}") from error
 
-    def _rows(self, index: int) -> Sequence[Part]:
+    def _rows(self, index: int) -> Sequence[EpisodeRows]:
         file, number = self.metadata.data_files[index], int(self.metadata.numbers[index])
         if file not in self._parts_by_file:
-            self._parts_by_file[file] = episodes_in(self.metadata, file, look_into(file))
+            self._parts_by_file[file] = episodes_in(self.metadata, file, read_data_file(file))
         parts = [part for name, part in self._parts_by_file[file].items() if name == number]
-        if why := doubt(parts, int(self.metadata.lengths[index])):
+        if why := why_untrusted(parts, int(self.metadata.lengths[index])):
             raise UserError(
-                f"{self.url}: episode {number} is not to be found in {file.relative_to(self.path)}: {why}; download "
-                "the dataset first, which is searched as a whole on a disk"
+                f"{self.url}: episode {number} is not in {file.relative_to(self.path)}: {why}; "
+                "download the dataset: on a disk, all its files are searched"
             )
         return parts
 

@@ -1,4 +1,4 @@
-"""The tasks of a LeRobotDataset: their texts, their numbers, and which of them each episode has."""
+"""The tasks of a LeRobotDataset: their instructions, their indices, and that of each episode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from manyparts.core.errors import UserError
 from manyparts.core.spec import TaskEntry
-from manyparts.data.formats.errors import reading
+from manyparts.data.formats.errors import parquet_errors
 from manyparts.data.formats.files import open_parquet
 from manyparts.data.formats.lerobot import layout
 from manyparts.data.formats.lerobot.values import read_json_lines, whole_numbers
@@ -24,70 +24,76 @@ _INDEX = "task_index"
 
 @dataclass(frozen=True)
 class TaskTable:
-    """The tasks in order of their task_index. positions: task_index, as rows have it, to the
-    position in `entries`."""
+    """All tasks of a dataset."""
 
     entries: tuple[TaskEntry, ...]
+    """The tasks in order of their task_index."""
     positions: Mapping[int, int]
+    """task_index, as rows have it, to the position in `entries`."""
 
     @cached_property
     def _by_text(self) -> dict[str, int]:
         return {task.instruction: position for position, task in enumerate(self.entries)}
 
     def listed(self, names: Any) -> tuple[int, ...]:
-        """Places of the tasks that metadata lists for an episode; -1 for one that is unknown.
-        names: see `texts_of`."""
+        """Positions of the tasks that metadata lists for an episode, see `texts_of`; -1 for an
+        unknown task."""
         return tuple(self._by_text.get(text, -1) for text in dict.fromkeys(texts_of(names)))
 
 
 def texts_of(names: Any) -> list[str]:
-    """What metadata lists as the tasks of an episode: a text, several, or nothing."""
+    """The tasks that metadata lists for an episode, from one text, several, or None."""
     return [names] if isinstance(names, str) else [str(name) for name in names or ()]
 
 
 def choose_task(listed: Sequence[int], of_rows: int | None) -> int | None:
-    """Which task an episode has: that of its first row, as LeRobot reads it, else the first that
-    metadata lists.
+    """The task of an episode: that of its first row, as in LeRobot, else the first listed one.
 
     Args:
-        listed: what metadata lists for it, in any order; -1 for an unknown task.
-        of_rows: the task of its first row, None where that says nothing.
+        listed: positions of the tasks that metadata lists; -1 for an unknown one.
+        of_rows: the position of its first row's task; None if unknown.
 
     Returns:
-        None if neither tells.
+        The task's position; None if neither is known.
     """
-    return next(
-        (position for position in (of_rows, *listed) if position is not None and position >= 0),
-        None,
-    )
+    for position in (of_rows, *listed):
+        if position is not None and position >= 0:
+            return position
+    return None
 
 
 def own_tasks(entries: tuple[TaskEntry, ...]) -> TaskTable:
-    """Of a dataset that this project wrote: its tasks are numbered as they are listed."""
+    """The tasks of a dataset that manyparts wrote: task_index is the position."""
     return TaskTable(entries, {number: number for number in range(len(entries))})
 
 
-def read_table(path: Path, asked: Iterable[Any]) -> TaskTable:
-    """tasks.parquet of version 3. asked: what metadata lists for each episode, which tells the
-    column of texts where several could be it."""
+def read_table(path: Path, task_names: Iterable[Any]) -> TaskTable:
+    """Read tasks.parquet of version 3.
+
+    Args:
+        path: the dataset's folder.
+        task_names: what metadata lists for each episode. Of several columns of texts, the one that
+            contains all of these holds the tasks.
+    """
     file = path / layout.TASKS
-    with reading(file):
+    with parquet_errors(file):
         table = open_parquet(file).read(use_threads=False)
     numbers = table[_INDEX].to_pylist() if _INDEX in table.column_names else range(table.num_rows)
-    named = {text for names in asked for text in texts_of(names)}
-    return _numbered(
-        whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist(), _texts(table, named, file)
-    )
+    listed: set[str] = set()
+    for names in task_names:
+        listed |= set(texts_of(names))
+    indices = whole_numbers(list(numbers), f"{file}: {_INDEX}").tolist()
+    return _task_table(indices, _texts(table, listed, file))
 
 
 def read_lines(path: Path) -> TaskTable:
-    """tasks.jsonl of version 2."""
+    """Read tasks.jsonl of version 2."""
     rows = read_json_lines(path / OLD_TASKS)
     numbers = whole_numbers([row[_INDEX] for row in rows], f"{path / OLD_TASKS}: {_INDEX}")
-    return _numbered(numbers.tolist(), [str(row["task"]) for row in rows])
+    return _task_table(numbers.tolist(), [str(row["task"]) for row in rows])
 
 
-def _numbered(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
+def _task_table(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
     listed = dict(zip(numbers, texts, strict=True))
     entries = tuple(
         TaskEntry(f"unknown/{position}", listed[number])
@@ -96,9 +102,9 @@ def _numbered(numbers: Sequence[int], texts: Sequence[str]) -> TaskTable:
     return TaskTable(entries, {number: position for position, number in enumerate(sorted(listed))})
 
 
-def _texts(table: pa.Table, named: set[str], file: Path) -> list[str]:
-    """The texts by which episodes name their tasks: pandas' index, the column `task`, or any other
-    column of texts."""
+def _texts(table: pa.Table, listed: set[str], file: Path) -> list[str]:
+    """The instructions of the tasks: pandas' index, the column `task`, or any other column of
+    texts."""
     candidates = [
         name
         for name in (*_pandas_index(table), "task", *table.column_names)
@@ -108,7 +114,7 @@ def _texts(table: pa.Table, named: set[str], file: Path) -> list[str]:
     columns = [values for values in columns if all(isinstance(value, str) for value in values)]
     if not columns:
         raise UserError(f"{file} has no column of task texts")
-    return next((values for values in columns if named <= set(values)), columns[0])
+    return next((values for values in columns if listed <= set(values)), columns[0])
 
 
 def _pandas_index(table: pa.Table) -> list[str]:

@@ -1,5 +1,4 @@
-"""Numbers and rows of metadata files, as strict as they have to be: 3, 3.0 and "3" are one number,
-0.5 is no index."""
+"""Parse numbers and rows of metadata files: 3, 3.0 and "3" are the same integer, 0.5 is none."""
 
 from __future__ import annotations
 
@@ -15,11 +14,12 @@ from manyparts.core.errors import UserError
 from manyparts.data.formats.arrow_numbers import to_numpy
 from manyparts.data.formats.errors import one_line
 
-_EXACT = 2**53  # whole numbers up to here are exact in a double
+_EXACT = 2**53  # integers up to here are exact in a double
 
 
 def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
-    """int64 (n,). Raises UserError beginning with `what` for a value that is no whole number."""
+    """Convert to int64 (n,). Raises UserError beginning with `what` for a value that is no whole
+    number."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
@@ -30,14 +30,17 @@ def whole_numbers(values: Sequence[Any] | np.ndarray, what: str) -> np.ndarray:
 
 
 def whole_column(table: pa.Table, name: str, what: str) -> np.ndarray:
-    """A column of whole numbers, alone or in lists of one: int64 (n,). Raises UserError beginning
-    with `what` for anything else."""
+    """Read a column of whole numbers, alone or in lists of one, as int64 (n,).
+
+    Raises:
+        UserError: beginning with `what`, for anything else.
+    """
     try:
         values = to_numpy(table[name])
     except ValueError as error:
         raise UserError(f"{what} {error}") from error
     if values.size != len(values):
-        raise UserError(f"{what} holds {values.shape[1]} numbers a row; expected one")
+        raise UserError(f"{what} holds {values.shape[1]} numbers per row; expected one")
     return whole_numbers(values.reshape(-1), what)
 
 
@@ -59,31 +62,33 @@ def rate(values: Mapping[str, Any], name: str, where: Path) -> float:
 
 
 class Columns:
-    """Columns of meta/episodes by name."""
+    """The columns of meta/episodes by name."""
 
     def __init__(self, table: pa.Table, where: Path) -> None:
         self._table, self._where = table, where
 
     @property
     def names(self) -> list[str]:
+        """The names of all columns."""
         return self._table.column_names
 
     def __contains__(self, name: str) -> bool:
         return name in self._table.column_names
 
     def __getitem__(self, name: str) -> list[Any]:
-        """Raises UserError for a column that is not there."""
+        """A column's values. Raises UserError if there is no such column."""
         if name not in self:
             raise UserError(f"{self._where} has no column {name}")
         return self._table[name].to_pylist()
 
     def integers(self, name: str) -> np.ndarray:
-        """Raises UserError naming the column for a value that is no whole number."""
+        """A column as int64 (n,). Raises UserError naming it for a value that is no integer."""
         return whole_numbers(self[name], f"{self._where}: {name}")
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """A JSON object a line. Raises UserError naming the file, and the line where it is torn."""
+    """Read one JSON object per line. Raises UserError naming the file and the line that is
+    torn."""
     try:
         return list(_json_lines(path))
     except FileNotFoundError as error:

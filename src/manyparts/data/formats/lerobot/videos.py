@@ -1,5 +1,4 @@
-"""Which frame of a video belongs to which row: by their order where the file has a frame a row,
-else by their times."""
+"""Match frames of a video with rows: by order if the file has one frame per row, else by time."""
 
 from __future__ import annotations
 
@@ -10,28 +9,36 @@ from pathlib import Path
 
 import numpy as np
 
-_TOLERANCE = 0.501  # of a frame
-_DELAY = 2.5  # frames: what an encoder that looks ahead may leave at the beginning; more is a beginning that was lost
+_TOLERANCE = 0.501  # in frames
+# In frames: the delay that an encoder with lookahead may leave at the start. With a longer one,
+# frames were lost at the start.
+_MAX_DELAY = 2.5
 
 
 @dataclass(frozen=True)
 class Video:
-    """Where an episode's frames of one camera lie, by metadata: a file, and the seconds in it at
-    which they begin.
-
-    before, total: frames of the episodes that lie before it in the file, and of all in it. start:
-    seconds at which the first of them begins.
-    """
+    """Where an episode's frames of one camera are, by metadata."""
 
     file: Path
+    """The video file."""
     begin: float
+    """Seconds in the file at which the episode begins."""
     before: int = 0
+    """Frames of the episodes before it in the file."""
     total: int = 0
+    """Frames of all episodes in the file."""
     start: float = 0.0
+    """Seconds at which the first episode of the file begins."""
 
 
-def placed(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> list[Video]:
-    """Videos of episodes that share files."""
+def locate_videos(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> list[Video]:
+    """Locate the videos of n episodes that share files.
+
+    Args:
+        files: n, the file of each episode.
+        begins: float64 (n,), seconds at which each begins in its file.
+        lengths: int64 (n,), frames per episode.
+    """
     by_file: dict[Path, list[int]] = {}
     for index, file in enumerate(files):
         by_file.setdefault(file, []).append(index)
@@ -47,79 +54,84 @@ def placed(files: Sequence[Path], begins: np.ndarray, lengths: np.ndarray) -> li
 
 
 def overlapping(videos: Sequence[Video | None], lengths: np.ndarray, fps: float) -> list[int]:
-    """The episodes that begin before the one in front of them in the same file has ended, and that
-    one."""
+    """The indices of all episodes that overlap with a neighbour in the same file."""
     order = [index for index, video in enumerate(videos) if video is not None]
-    order.sort(key=lambda index: _place(videos[index]))
-    sharing: set[int] = set()
+    order.sort(key=lambda index: _position(videos[index]))
+    overlaps: set[int] = set()
     for first, second in itertools.pairwise(order):
-        one, other = videos[first], videos[second]
-        assert one is not None and other is not None
-        if one.file == other.file and other.begin < one.begin + (lengths[first] - 0.5) / fps:
-            sharing |= {first, second}
-    return sorted(sharing)
+        earlier, later = videos[first], videos[second]
+        assert earlier is not None and later is not None
+        end = earlier.begin + (lengths[first] - 0.5) / fps
+        if earlier.file == later.file and later.begin < end:
+            overlaps |= {first, second}
+    return sorted(overlaps)
 
 
 def frame_numbers(
     seconds: np.ndarray, video: Video, rows: np.ndarray, stamps: np.ndarray, fps: float
 ) -> np.ndarray:
-    """Which frames of a file show some rows of an episode: int64 (n,).
+    """Which frames of a file show some rows of an episode.
 
-    seconds: when each frame of the file is shown, ascending. rows: (n,), ascending. stamps: (n,),
-    the rows' timestamps in the episode. Raises ValueError where times disagree by more than half a
-    frame.
+    Args:
+        seconds: float64, the time of each frame of the file, ascending.
+        video: where the episode is in the file.
+        rows: (n,), steps of the episode, ascending.
+        stamps: (n,), the rows' timestamps in the episode.
+        fps: frames per second.
+
+    Returns:
+        int64 (n,), indices of frames.
+
+    Raises:
+        ValueError: if times disagree by more than half a frame.
     """
-    near = _TOLERANCE / fps
-    if (
-        len(seconds) < video.total
-    ):  # frames were lost; what comes after the first of them is shown too early
+    tolerance = _TOLERANCE / fps
+    if len(seconds) < video.total:  # frames were lost, and all after the first of them are early
         raise ValueError(f"the file has {len(seconds)} frames for {video.total} rows")
     if len(seconds) == video.total:
-        # A frame a row: counted through. An encoder's delay shifts all equally, and does not
-        # matter.
+        # One frame per row, so they are counted. An encoder's delay shifts all equally.
         numbers = video.before + rows
         shift = seconds[0] - video.start
-        if abs(shift) * fps <= _DELAY and _agree(
-            seconds[numbers] - shift, video.begin + rows / fps, near
-        ):
+        expected = video.begin + rows / fps
+        if abs(shift) * fps <= _MAX_DELAY and _agree(seconds[numbers] - shift, expected, tolerance):
             return numbers
-        if _agree(seconds[numbers], video.begin + stamps, near):
+        if _agree(seconds[numbers], video.begin + stamps, tolerance):
             return numbers
-        _refuse(seconds[numbers], video.begin + rows / fps, rows)
-    wanted = video.begin + stamps
-    if not _agree(np.diff(stamps), np.diff(rows) / fps, near):
+        _refuse(seconds[numbers], expected, rows)
+    expected = video.begin + stamps
+    if not _agree(np.diff(stamps), np.diff(rows) / fps, tolerance):
         raise ValueError(f"timestamps are not {1 / fps:.3f} s apart")
-    if (
-        min(abs(seconds[0]), abs(seconds[0] - video.start)) > near
-    ):  # all may be late by as much, or the first are lost
+    # Either all frames are late by as much, or the first ones were lost.
+    if min(abs(seconds[0]), abs(seconds[0] - video.start)) > tolerance:
         raise ValueError(
             f"the first frame is shown at {seconds[0]:.3f} s, more than half a frame apart from 0"
         )
-    numbers = _nearest(seconds, wanted)
-    if not _agree(seconds[numbers], wanted, near):
-        _refuse(seconds[numbers], wanted, rows)
+    numbers = _nearest(seconds, expected)
+    if not _agree(seconds[numbers], expected, tolerance):
+        _refuse(seconds[numbers], expected, rows)
     return numbers
 
 
-def _nearest(seconds: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Which of the ascending times is nearest to each wanted one: int64 (n,)."""
-    after = np.clip(np.searchsorted(seconds, wanted), 1, max(1, len(seconds) - 1))
+def _nearest(seconds: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Which of the ascending `seconds` is nearest to each of the times: int64 (n,)."""
+    after = np.clip(np.searchsorted(seconds, times), 1, max(1, len(seconds) - 1))
     before = after - 1
     after = np.minimum(after, len(seconds) - 1)
-    return np.where(wanted - seconds[before] <= seconds[after] - wanted, before, after)
+    return np.where(times - seconds[before] <= seconds[after] - times, before, after)
 
 
-def _agree(shown: np.ndarray, wanted: np.ndarray, near: float) -> bool:
-    return bool((np.abs(shown - wanted) <= near).all())
+def _agree(times: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    return bool((np.abs(times - expected) <= tolerance).all())
 
 
-def _refuse(shown: np.ndarray, wanted: np.ndarray, rows: np.ndarray) -> None:
-    worst = int(np.abs(shown - wanted).argmax())
+def _refuse(times: np.ndarray, expected: np.ndarray, rows: np.ndarray) -> None:
+    """Raise the error for the frame whose time is furthest from the expected one."""
+    worst = int(np.abs(times - expected).argmax())
     raise ValueError(
-        f"the frame of row {rows[worst]} is shown at {shown[worst]:.3f} s, expected at {wanted[worst]:.3f} s, "
-        "more than half a frame apart"
+        f"the frame of row {rows[worst]} is shown at {times[worst]:.3f} s, "
+        f"expected at {expected[worst]:.3f} s, more than half a frame apart"
     )
 
 
-def _place(video: Video | None) -> tuple[str, int]:
+def _position(video: Video | None) -> tuple[str, int]:
     return ("", 0) if video is None else (str(video.file), video.before)

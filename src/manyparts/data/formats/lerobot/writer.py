@@ -1,5 +1,4 @@
-"""Writes episodes to a LeRobotDataset v3.0 folder as they come, and puts it in place in one step at
-the end."""
+"""Write episodes to a LeRobotDataset v3.0 one by one; the folder appears complete, in one step."""
 
 from __future__ import annotations
 
@@ -29,73 +28,55 @@ from manyparts.core.storage.atomic import (
     temporary_folder,
 )
 from manyparts.core.storage.links import link_or_copy
-from manyparts.data.formats.files import written_by_arrow
+from manyparts.data.formats.files import arrow_path
 from manyparts.data.formats.lerobot import layout
+from manyparts.data.formats.lerobot.card import dataset_card
 from manyparts.data.formats.lerobot.files import EpisodeFile, FrameFiles, VideoFiles
+from manyparts.data.formats.lerobot.written_statistics import DatasetStatistics
 from manyparts.data.png import encode_png
-from manyparts.embodiment.statistics import (
-    FeatureStatistics,
-    RunningImageStatistics,
-    RunningStatistics,
-    sample_rows,
-)
+from manyparts.embodiment.statistics import sample_rows
 
 Images = Literal["png", "video"]
-_CARD = """---
-license: apache-2.0
-task_categories:
-- robotics
-tags:
-- LeRobot
-- manyparts
-configs:
-- config_name: default
-  data_files: data/*/*.parquet
----
-
-# {embodiment} demonstrations
-
-{episodes} episodes, {frames} frames at {fps:g} Hz, in the LeRobotDataset v3.0 layout; written by manyparts.
-{actions}
-
-| task | instruction |
-|---|---|
-{tasks}
-"""
-
-_EXECUTED = f"""`{ACTION}` is what was executed; `{{expert}}` is what the expert wanted before noise was added.
-To imitate the expert with another program, write a copy that has the expert's actions as `{ACTION}`:
-`{NAME} data convert SET COPY --actions expert`."""
-_ONLY = f"`{ACTION}` is the one action of each row; there is no other."
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """A dataset to which a writer adds: its last files' (chunk, file) numbers, its counts, its
-    statistics' input.
-
-    expert: what it calls the column of the expert's actions; None where it has none. content: for
-    each episode the numeric columns and the images that `sample_rows` chooses; not asked for where
-    `statistics` has what `DatasetWriter.statistics` gave when the last episode was added.
-    """
+    """An existing dataset that a writer adds episodes to."""
 
     num_episodes: int
+    """Its number of episodes."""
     num_frames: int
-    data_place: tuple[int, int]
-    video_places: Mapping[str, tuple[int, int]]
-    episodes_place: tuple[int, int]
+    """Its number of frames."""
+    data_file: tuple[int, int]
+    """(chunk, file) numbers of its last data file."""
+    video_files: Mapping[str, tuple[int, int]]
+    """(chunk, file) numbers of the last file of each video feature."""
+    episodes_file: tuple[int, int]
+    """(chunk, file) numbers of its last episodes file."""
     expert: str | None
+    """Its column of the expert's actions, if it has one."""
     content: Iterable[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]
+    """Columns and sampled images of each episode, read only if there are no `statistics`."""
     statistics: Mapping[str, np.ndarray] | None = None
+    """What `DatasetWriter.statistics` returned after its last episode."""
 
 
 class DatasetWriter:
-    """A dataset being written: `with DatasetWriter(...) as writer: writer.add(episode)`.
+    """Writes a dataset: `with DatasetWriter(...) as writer: writer.add(episode)`.
 
-    Everything goes to a hidden folder beside `path`, which takes the name `path` when the `with`
-    block ends well and is removed when it ends in an exception. Memory does not grow with the
-    number of episodes. Equal episodes in equal order give equal bytes. Raises UserError if `path`
-    exists, or the disk is full.
+    Everything goes to a hidden folder next to `path`, which is renamed to `path` when the `with`
+    block ends, and removed if it ends in an exception. Memory does not grow with the number of
+    episodes. Equal episodes in equal order give equal bytes.
+
+    Attributes:
+        path: the dataset's folder.
+        spec: the robot's cameras, state and actions.
+        fps: frames per second.
+        environment: the EnvConfig as JSON.
+        images: how images are stored.
+        tasks: all tasks.
+        num_episodes: episodes of the dataset so far.
+        num_frames: frames of the dataset so far.
     """
 
     def __init__(
@@ -110,8 +91,21 @@ class DatasetWriter:
         expert: bool = True,
         continues: Continuation | None = None,
     ) -> None:
-        """expert: whether a column holds the expert's actions next to those that were executed; a
-        dataset that the writer continues decides for itself."""
+        """Create the hidden folder.
+
+        Args:
+            path: the dataset's folder, which must not exist.
+            spec: the robot's cameras, state and actions.
+            fps: frames per second.
+            tasks: all tasks of the episodes.
+            environment: the EnvConfig as JSON.
+            images: "png", or "video", which is lossy.
+            expert: whether to write a column of the expert's actions next to the executed ones.
+            continues: the existing dataset to add to, see `append`; its columns stay as they are.
+
+        Raises:
+            UserError: if `path` exists, or the disk is full.
+        """
         self.path = path_of(path)
         if images not in ("png", "video"):
             raise UserError(f"images is {images!r}; choose png or video")
@@ -124,11 +118,12 @@ class DatasetWriter:
         if len(self._task_index) < len(self.tasks):
             raise UserError(f"tasks name one twice: {', '.join(task.name for task in self.tasks)}")
         self._replaces = continues is not None
-        self._expert = (
-            continues.expert if continues is not None else EXPERT_ACTION if expert else None
-        )
+        if continues is not None:
+            self._expert = continues.expert
+        else:
+            self._expert = EXPERT_ACTION if expert else None
         self._features = layout.features(spec, fps=fps, images=images, expert=self._expert)
-        self._statistics = _Gatherer(self._features)
+        self._statistics = DatasetStatistics(self._features)
         self._folder = temporary_folder(self.path)
         self._frames = FrameFiles(self._folder, layout.frame_schema(self._features))
         self._videos = {
@@ -156,8 +151,12 @@ class DatasetWriter:
             self.abort()
 
     def add(self, episode: Episode) -> None:
-        """Append one episode. Raises ValueError if it does not fit the spec, the tasks, or holds no
-        finite numbers."""
+        """Add an episode.
+
+        Raises:
+            ValueError: if it does not fit the spec or the tasks, or its numbers are not finite.
+            UserError: if the disk is full.
+        """
         self._check(episode)
         try:
             self._add(episode)
@@ -165,14 +164,13 @@ class DatasetWriter:
             raise disk_error(error, self.path) from error
 
     def close(self) -> None:
-        """Write what describes the whole and move it into place. Without episodes, raises
-        UserError."""
+        """Write the metadata and move the dataset into place. Raises UserError if it is empty."""
         try:
             if not self.num_episodes:
                 raise UserError(f"no episodes for {self.path}; nothing was written")
             self._close_files()
             self._write_descriptions()
-            self._put_in_place()
+            self._move_into_place()
         except OSError as error:
             self.abort()
             raise disk_error(error, self.path) from error
@@ -181,11 +179,11 @@ class DatasetWriter:
             raise
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """What the statistics of the episodes so far are made of, for a `Continuation`."""
+        """The state of the statistics of all episodes so far, for a `Continuation`."""
         return self._statistics.state()
 
     def abort(self) -> None:
-        """Throw away what was written since the writer was made."""
+        """Delete all that was written since the writer was created."""
         with contextlib.suppress(OSError, ValueError):
             self._close_files()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -202,21 +200,23 @@ class DatasetWriter:
             self.abort()
             raise
         self.num_episodes, self.num_frames = existing.num_episodes, existing.num_frames
-        self._frames.place = existing.data_place
-        self._episodes.place = layout.next_file(*existing.episodes_place)
-        for name, place in existing.video_places.items():
-            self._videos[name].place = place
+        self._frames.file_index = existing.data_file
+        self._episodes.file_index = layout.next_file(*existing.episodes_file)
+        for name, file_index in existing.video_files.items():
+            self._videos[name].file_index = file_index
 
     def _check(self, episode: Episode) -> None:
+        """Raise ValueError if the episode does not fit the dataset."""
         length = len(episode)
         spec = self.spec
         if episode.task not in self._task_index:
-            known = ", ".join(self._task_index)
-            raise ValueError(f"episode's task {episode.task!r} is not among the dataset's: {known}")
+            tasks = ", ".join(self._task_index)
+            raise ValueError(f"episode's task {episode.task!r} is not among the dataset's: {tasks}")
         task = self.tasks[self._task_index[episode.task]]
         if episode.instruction != task.instruction:
             raise ValueError(
-                f"episode's instruction {episode.instruction!r} is not {task.name}'s {task.instruction!r}"
+                f"episode's instruction {episode.instruction!r} is not "
+                f"{task.name}'s {task.instruction!r}"
             )
         shapes = {
             "state": (episode.state, (length, spec.state_dimension)),
@@ -229,7 +229,8 @@ class DatasetWriter:
             raise ValueError("episode has no steps")
         if episode.images.keys() != spec.cameras.keys():
             raise ValueError(
-                f"episode's cameras are {sorted(episode.images)}; the dataset's {sorted(spec.cameras)}"
+                f"episode's cameras are {sorted(episode.images)}; "
+                f"the dataset's {sorted(spec.cameras)}"
             )
         for name, (height, width) in spec.cameras.items():
             shapes[name] = (episode.images[name], (length, height, width, 3))
@@ -346,71 +347,26 @@ class DatasetWriter:
         _write_json(self._folder / layout.STATS, statistics)
         pq.write_table(
             layout.tasks_table([task.instruction for task in self.tasks]),
-            written_by_arrow(self._folder / layout.TASKS),
+            arrow_path(self._folder / layout.TASKS),
         )
-        (self._folder / "README.md").write_text(self._card(), encoding="utf-8")
+        card = dataset_card(
+            self.spec.embodiment,
+            self.tasks,
+            episodes=self.num_episodes,
+            frames=self.num_frames,
+            fps=self.fps,
+            expert=self._expert,
+        )
+        (self._folder / "README.md").write_text(card, encoding="utf-8")
 
-    def _put_in_place(self) -> None:
+    def _move_into_place(self) -> None:
         if self._replaces:
             replace_folder(self._folder, self.path)
         elif not rename_into_place(self._folder, self.path):
             raise UserError(
-                f"{self.path} was made by someone else meanwhile; choose another output folder"
+                f"{self.path} was created by another process meanwhile; "
+                "choose another output folder"
             )
-
-    def _card(self) -> str:
-        tasks = "\n".join(f"| {task.name} | {task.instruction} |" for task in self.tasks)
-        counts = {"episodes": self.num_episodes, "frames": self.num_frames, "fps": self.fps}
-        actions = _ONLY if self._expert is None else _EXECUTED.format(expert=self._expert)
-        return _CARD.format(embodiment=self.spec.embodiment, actions=actions, tasks=tasks, **counts)
-
-
-class _Gatherer:
-    """Statistics of an episode and, beside them, of all episodes so far."""
-
-    def __init__(self, features: Mapping[str, Any]) -> None:
-        self._features = features
-        self._all = {name: self._fresh(name) for name in features}
-
-    def add(
-        self, columns: Mapping[str, np.ndarray], images: Mapping[str, np.ndarray]
-    ) -> dict[str, Any]:
-        """The episode's statistics as the flattened columns of the episodes file."""
-        flat: dict[str, Any] = {}
-        for name in self._features:
-            image = name.startswith(IMAGES)
-            values = images[name.removeprefix(IMAGES)] if image else columns[name]
-            one = self._fresh(name)
-            for running in (one, self._all[name]):
-                running.update(values)
-            described = one.finish().to_dict(image=image)
-            flat |= {f"stats/{name}/{key}": numbers for key, numbers in described.items()}
-        return flat
-
-    def finish(self) -> dict[str, FeatureStatistics]:
-        return {name: running.finish() for name, running in self._all.items()}
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {
-            f"{name}|{key}": value
-            for name, each in self._all.items()
-            for key, value in each.state().items()
-        }
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        for name, running in self._all.items():
-            prefix = f"{name}|"
-            own = {
-                key.removeprefix(prefix): value
-                for key, value in state.items()
-                if key.startswith(prefix)
-            }
-            self._all[name] = running.of_state(own)
-
-    def _fresh(self, name: str) -> RunningStatistics | RunningImageStatistics:
-        if name.startswith(IMAGES):
-            return RunningImageStatistics()
-        return RunningStatistics(self._features[name]["shape"][0])
 
 
 def _is_video(feature: Mapping[str, Any]) -> bool:
@@ -423,7 +379,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def _link_files(path: Path, folder: Path) -> None:
-    """Files that never change get a second name in `folder`; a copy where the disk knows no hard
+    """Hard-link the files that never change into `folder`; copy them if the disk has no hard
     links."""
     for name in ("data", "videos", "meta/episodes"):
         if (path / name).exists():

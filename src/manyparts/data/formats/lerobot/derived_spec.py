@@ -1,4 +1,4 @@
-"""What a LeRobot dataset that others wrote tells of its embodiment, as far as it can be derived."""
+"""Derive the spec of a robot from a LeRobotDataset that another program wrote."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyparts.core.spec import ActionContract, Spec
-from manyparts.data.formats.arrays import UNKNOWN, seen_bounds
+from manyparts.data.formats.arrays import UNKNOWN, observed_bounds
 from manyparts.data.formats.lerobot.features import Plan, names_of, size_of, state_names
 from manyparts.embodiment.statistics import Statistics
 
 
 def camera_sizes(features: Mapping[str, Any], plan: Plan) -> dict[str, tuple[int, int]]:
-    """Camera name to the (height, width) of its images."""
+    """The (height, width) of each camera's images, by the camera's name."""
     return {camera: size_of(features[name]) for camera, name in plan.cameras.items()}
 
 
 def derive_spec(info: Mapping[str, Any], plan: Plan, statistics: Statistics, fps: float) -> Spec:
-    """Cameras, state and action from the features; the bounds of actions from their statistics.
+    """Take cameras, state and action from the features, and the bounds from the statistics.
 
-    What actions mean is not written there: the representation is "unknown".
+    The files do not say what actions mean: representation and frame are "unknown".
     """
     features = info["features"]
-    low, high = seen_bounds(statistics)
+    low, high = observed_bounds(statistics)
     action = ActionContract(
         representation="unknown",
         frame="unknown",

@@ -1,42 +1,41 @@
-"""HDF5 layouts that are recognised and cannot be read: what they are, and what to do."""
+"""HDF5 layouts that are recognised and not read: what they are, and what to do."""
 
 from __future__ import annotations
 
 from manyparts.core.errors import UserError
-from manyparts.data.formats.errors import Foreign
+from manyparts.data.formats.errors import UnsupportedFormat
 from manyparts.data.formats.hdf5 import Group, Hdf5File
 
 _CONVERT = "convert it to a LeRobotDataset first"
-_ALOHA = Foreign(
+_ALOHA = UnsupportedFormat(
     "one episode of ALOHA's layout (observations/qpos, action), which is not read yet",
-    "convert the folder of such files to a LeRobotDataset first, as openpi's convert_aloha_data_to_lerobot.py does",
+    "convert the folder of such files to a LeRobotDataset first, as openpi's "
+    "convert_aloha_data_to_lerobot.py does",
 )
-_D4RL = Foreign(
+_D4RL = UnsupportedFormat(
     "D4RL's layout, many episodes in one file, which is not read yet",
-    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per episode after each row "
-    "where terminals or timeouts is true",
+    "take the dataset of Minari that holds the same (D4RL/...), or split it into one .npz per "
+    "episode after each row where terminals or timeouts is true",
 )
-_MINARI = Foreign(
+_MINARI = UnsupportedFormat(
     "the data of a Minari dataset under another name",
     "call it main_data.hdf5, and give the folder that it lies in",
 )
-_MANISKILL = Foreign(
+_MANISKILL = UnsupportedFormat(
     "a file of ManiSkill's trajectories (traj_0, traj_1 and so on), which is not read", _CONVERT
 )
-_ROBOTWIN = Foreign(
+_ROBOTWIN = UnsupportedFormat(
     "an episode of RoboTwin, which is not read",
     "make a LeRobotDataset of the folder with RoboTwin's own scripts",
 )
-_END_TO_END = Foreign(
+_END_TO_END = UnsupportedFormat(
     "a file of many episodes end to end (ep_len, ep_offset), which is not read yet", _CONVERT
 )
 
 
-def foreign_hdf5(file: Hdf5File) -> Foreign | None:
-    """What an HDF5 file is that neither robomimic nor Minari wrote, by its layout.
-
-    None where it is theirs, or nobody's that is known.
-    """
+def unsupported_hdf5(file: Hdf5File) -> UnsupportedFormat | None:
+    """The unsupported layout of an HDF5 file; None if robomimic or Minari, or an unknown program,
+    wrote it."""
     names = set(file.names(file.group("")))
     if "data" in names:
         return None
@@ -56,7 +55,7 @@ def foreign_hdf5(file: Hdf5File) -> Foreign | None:
 def _has(file: Hdf5File, group: str, members: tuple[str, ...]) -> bool:
     """Whether a group has any of these members."""
     try:
-        found = file.find(group)
+        node = file.find(group)
     except UserError:
         return False
-    return isinstance(found, Group) and not set(members).isdisjoint(file.names(found))
+    return isinstance(node, Group) and not set(members).isdisjoint(file.names(node))

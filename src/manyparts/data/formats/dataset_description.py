@@ -1,5 +1,5 @@
-"""What we write into other projects' files beside what they have, so that a dataset comes back as
-it went."""
+"""The description that manyparts adds to files of other formats, so that converting back loses
+nothing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.spec import Spec, TaskEntry
-from manyparts.data.formats.errors import fitting
+from manyparts.data.formats.errors import format_errors
 
 
 @dataclass(frozen=True)
-class Ours:
-    """The description of a dataset that this project wrote."""
+class DatasetDescription:
+    """The description of a dataset that manyparts wrote."""
 
     spec: Spec
+    """The robot's cameras, state and actions."""
     fps: float
+    """Frames per second."""
     tasks: tuple[TaskEntry, ...]
+    """All tasks, in order of their index."""
     environment: Mapping[str, Any]
+    """The EnvConfig as JSON."""
 
     def to_dict(self) -> dict[str, Any]:
+        """The description as JSON values."""
         tasks = [
             {"name": task.name, "sentence": task.instruction, "paraphrases": list(task.paraphrases)}
             for task in self.tasks
@@ -35,15 +40,15 @@ class Ours:
         }
 
     def task_numbers(self) -> dict[str, int]:
-        """Each task's index by its name."""
+        """The index of each task by its name."""
         return {task.name: number for number, task in enumerate(self.tasks)}
 
     @classmethod
-    def read(cls, values: Mapping[str, Any], where: Path) -> Ours | None:
-        """The inverse of `to_dict`; None where others wrote, and so nothing is there."""
+    def read(cls, values: Mapping[str, Any], where: Path) -> DatasetDescription | None:
+        """The inverse of `to_dict`; None for empty values, where another program wrote the file."""
         if not values:
             return None
-        with fitting(where, "manyparts"):
+        with format_errors(where, "manyparts"):
             return cls(
                 Spec.from_dict(values["spec"]),
                 float(values["fps"]),
@@ -53,7 +58,7 @@ class Ours:
 
 
 def read_tasks(values: Sequence[Mapping[str, Any]]) -> tuple[TaskEntry, ...]:
-    """Tasks as JSON values hold them."""
+    """The tasks from their JSON values."""
     return tuple(
         TaskEntry(item["name"], item["sentence"], tuple(item["paraphrases"])) for item in values
     )
