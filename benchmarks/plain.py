@@ -40,7 +40,7 @@ class Pairs(Dataset):
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         episode, step = self.steps[index]
         before, after = self.dataset.frames(episode, self.camera, [step, step + 1])
         return _shifted(before), _shifted(after), torch.from_numpy(self.actions[episode][step])
@@ -49,7 +49,7 @@ class Pairs(Dataset):
 class Frames(Pairs):
     """A frame and the expert's action in it."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         episode, step = self.steps[index]
         (frame,) = self.dataset.frames(episode, self.camera, [step])
         return _pixels(frame), torch.from_numpy(self.actions[episode][step])

@@ -26,15 +26,14 @@ from manyparts.studies.engine.stages import (
     write_description,
 )
 from manyparts.studies.engine.study import methods_of, stages_of
-from manyparts.studies.library.representations import (
+from manyparts.studies.library.representation_contexts import (
     BASELINES,
     INVERSE,
     METHODS,
     STATES,
-    Choice,
     contexts,
-    study,
 )
+from manyparts.studies.library.representations import Choice, study
 
 
 @pytest.mark.parametrize("preset", ["debug", "laptop", "paper"])
