@@ -14,7 +14,7 @@ from manyparts.core.columns import ACTION, STATE
 from manyparts.core.errors import UserError
 from manyparts.core.randomness import derive_seed
 from manyparts.data.dataset import EpisodeDataset
-from manyparts.data.tools.bounds import beyond
+from manyparts.data.tools.bounds import outside_bounds
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _window(dataset: EpisodeDataset, episode: int, first: int, frames: int, seed
     _require(np.isfinite(state), state, dataset.spec.state_names, where, first, "finite numbers")
     _require(np.isfinite(reward), reward, ("reward",), where, first, "finite numbers")
     bounds = f"actions from {contract.low} to {contract.high}"
-    _require(~beyond(contract, action), action, contract.names, where, first, bounds)
+    _require(~outside_bounds(contract, action), action, contract.names, where, first, bounds)
     return Window(episode, first, state, action[:-1], torch.tensor(reward[:-1, 0]), seed)
 
 
