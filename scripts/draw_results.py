@@ -28,7 +28,8 @@ STYLE = (
 class Chart:
     """One chart of a study.
 
-    panels: settings to titles. axis: what it says. end: where it ends. panel: pixels that one is wide.
+    panels: settings to titles. axis: what it says. end: where it ends. panel: pixels that one is
+    wide.
     """
 
     study: str
@@ -84,7 +85,8 @@ def of_archive(name: str, seeds: int, output: Path) -> StudyResult:
 
 
 def draw(chart: Chart, result: StudyResult) -> str:
-    """A dot and its interval for each method, a panel for each setting; the study's reference is orange."""
+    """A dot and its interval for each method, a panel for each setting; the study's reference is
+    orange."""
     methods = list(dict.fromkeys(row.method for row in result.rows if row.setting in chart.panels))
     width = LABELS + len(chart.panels) * (chart.panel + GAP)
     height = TOP + len(methods) * ROW + BOTTOM

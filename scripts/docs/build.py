@@ -1,7 +1,8 @@
-"""Build the documentation's site into `site/`: `python scripts/docs/build.py`. Exit code 1 on a broken link.
+"""Build the documentation's site into `site/`: `python scripts/docs/build.py`. Exit code 1 on a
+broken link.
 
-Zensical builds it; `--builder mkdocs` takes MkDocs, where Zensical does not run. The reference's pages have to be there
-(`python scripts/docs/reference.py`).
+Zensical builds it; `--builder mkdocs` takes MkDocs, where Zensical does not run. The reference's
+pages have to be there (`python scripts/docs/reference.py`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import links
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "site"
-# The theme loads this from a network, so that the search works in pages that are opened as files. We bring our own.
+# The theme loads this from a network, so that the search works in pages that are opened as files.
+# We bring our own.
 SHIM_ADDRESS, SHIM = "https://unpkg.com/iframe-worker/shim", SITE / "assets" / "iframe-worker.js"
-# What Zensical draws around a line of a page that it warns of: the kind of problem, the place, and the line itself.
+# What Zensical draws around a line of a page that it warns of: the kind of problem, the place, and
+# the line itself.
 _WARNING = re.compile(
     r"^Warning: (?P<what>.*)\n.*?\[ (?P<where>\S+) \]\n(?:.*[│╰─].*\n)*", re.MULTILINE
 )

@@ -132,7 +132,8 @@ def _row(action: argparse.Action) -> tuple[str, str, str, str]:
 
 
 def _choices(action: argparse.Action) -> str:
-    """What stands after a flag, for a cell: each choice apart, so that they may stand below each other."""
+    """What stands after a flag, for a cell: each choice apart, so that they may stand below each
+    other."""
     return " ".join(code(choice) for choice in _value(action).split("|"))
 
 

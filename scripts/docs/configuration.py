@@ -1,4 +1,5 @@
-"""The page of configurations: every field of every dataclass that a preset or a planner is made of."""
+"""The page of configurations: every field of every dataclass that a preset or a planner is made
+of."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ def _default(item: dataclasses.Field[Any]) -> str:
 
 
 def help_texts(kind: type) -> dict[str, str]:
-    """Field to its text: the string that follows it in the class, else what the class's docstring says of it."""
+    """Field to its text: the string that follows it in the class, else what the class's docstring
+    says of it."""
     texts: dict[str, str] = {}
     for parent in reversed(kind.__mro__):
         if dataclasses.is_dataclass(parent):

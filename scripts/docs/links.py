@@ -1,7 +1,8 @@
-"""Links of a built site that lead nowhere: `python scripts/docs/links.py site`. Exit code 1 if there are any.
+"""Links of a built site that lead nowhere: `python scripts/docs/links.py site`. Exit code 1 if
+there are any.
 
-Builders look at links between pages. This looks at what a reader's browser gets: pages, anchors, images, style sheets
-and scripts, and nothing of these from a network.
+Builders look at links between pages. This looks at what a reader's browser gets: pages, anchors,
+images, style sheets and scripts, and nothing of these from a network.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ LEFT_OUT = {"404.html"}  # its links are those of a site at the root of a server
 
 
 class _Page(HTMLParser):
-    """The anchors of a page, and its links: each is the attribute's value and whether the browser loads it."""
+    """The anchors of a page, and its links: each is the attribute's value and whether the browser
+    loads it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

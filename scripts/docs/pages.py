@@ -22,7 +22,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def cell(text: str) -> str:
-    """Plain text as a table's cell: one line, in which nothing but code between backticks has a meaning."""
+    """Plain text as a table's cell: one line, in which nothing but code between backticks has a
+    meaning."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     return "".join(_code_part(part) if part.startswith("`") else _text_part(part) for part in parts)
 

@@ -1,4 +1,5 @@
-"""The page of presets: what each is for, its parameters, and what it costs by the archived studies."""
+"""The page of presets: what each is for, its parameters, and what it costs by the archived
+studies."""
 
 from __future__ import annotations
 
@@ -173,7 +174,8 @@ def _rounded(count: int) -> str:
 
 
 def parameters(config: TrainConfig) -> int | None:
-    """Parameters that a run trains; None where weights from the Hub belong to the model and are not here."""
+    """Parameters that a run trains; None where weights from the Hub belong to the model and are not
+    here."""
     side = 224 if any(kind.__name__ == "ViTConfig" for kind in config_kinds(config)) else 64
     if any(kind.__name__ == "PretrainedTextConfig" for kind in config_kinds(config)):
         return None

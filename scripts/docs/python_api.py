@@ -1,4 +1,5 @@
-"""The page of the Python interface: every public name, with its docstring, as mkdocstrings renders it."""
+"""The page of the Python interface: every public name, with its docstring, as mkdocstrings renders
+it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Write the pages of the reference that are generated from the code: `python scripts/docs/reference.py`."""
+"""Write the pages of the reference that are generated from the code: `python
+scripts/docs/reference.py`."""
 
 from __future__ import annotations
 

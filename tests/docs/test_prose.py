@@ -1,4 +1,5 @@
-"""How the pages are written: short sentences, few semicolons, and something to type or look at near every paragraph."""
+"""How the pages are written: short sentences, few semicolons, and something to type or look at near
+every paragraph."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ LEFT_OUT = (
 
 
 def pages() -> list[Path]:
-    """README.md and every page in a folder of docs/, apart from those that nobody writes as prose."""
+    """README.md and every page in a folder of docs/, apart from those that nobody writes as
+    prose."""
     inside = [path for path in DOCS.rglob("*.md") if path.parent != DOCS or path.name == "index.md"]
     written = [
         path for path in inside if not path.relative_to(DOCS).as_posix().startswith(LEFT_OUT)
@@ -67,7 +69,8 @@ class Prose:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The prose of a page, without code, tables, headings, markup and addresses. A list's item is a paragraph."""
+    """The prose of a page, without code, tables, headings, markup and addresses. A list's item is a
+    paragraph."""
     text = re.sub(r"^---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -92,7 +95,8 @@ def measured(text: str) -> Prose:
 
 
 def longest_stretch(text: str) -> int:
-    """Words of prose between one block of code or image and the next, at most; tables count for neither."""
+    """Words of prose between one block of code or image and the next, at most; tables count for
+    neither."""
     parts = re.split(
         r"^ *```.*?^ *```|^!\[.*$|^<img.*$|^<video.*$", text, flags=re.DOTALL | re.MULTILINE
     )

@@ -1,4 +1,5 @@
-"""The site: its navigation, the pages that are written from the code, the examples, and the checker of links."""
+"""The site: its navigation, the pages that are written from the code, the examples, and the checker
+of links."""
 
 from __future__ import annotations
 

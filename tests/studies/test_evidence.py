@@ -59,7 +59,8 @@ Gather = Callable[..., StudyResult]
 
 @pytest.fixture(scope="module")
 def of_archive(tmp_path_factory: pytest.TempPathFactory) -> Gather:
-    """From a study's name, and its seeds where these are not three, to what its archived stages give."""
+    """From a study's name, and its seeds where these are not three, to what its archived stages
+    give."""
 
     @cache
     def gathered(name: str, seeds: int = SEEDS) -> StudyResult:
@@ -266,8 +267,9 @@ def holds(
     *,
     places: int = 3,
 ) -> None:
-    """Every cell of a table is the score of the method of its line in the setting of its column, and no method that was
-    measured there is left out. methods: to the names of their lines; settings: of each column's head."""
+    """Every cell of a table is the score of the method of its line in the setting of its column,
+    and no method that was measured there is left out. methods: to the names of their lines;
+    settings: of each column's head."""
     assert found.heads == tuple(settings) and found.rows.keys() == set(methods.values())
     rows = {(row.method, row.setting): row for row in result.rows}
     for method, name in methods.items():
