@@ -18,13 +18,14 @@ from configuration import config_kinds
 from pages import cell, code, page, table
 
 from manyparts.cli import listing
-from manyparts.data.embodiments import JointSpec
+from manyparts.core.errors import UserError
+from manyparts.core.serialisation import to_jsonable
+from manyparts.core.spec import ActionContract, Spec
+from manyparts.embodiment.embodiment_set import EmbodimentSet
 from manyparts.methods import preset, preset_names
 from manyparts.objectives.system import System
-from manyparts.serialisation import to_jsonable
 from manyparts.training.config import TrainConfig
 from manyparts.training.optimizer import train_only, trained
-from manyparts.types import ActionContract, Spec, UserError
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 ON_TWO_CORES = ("dualmind-laptop", "embodiments-laptop", "representations-laptop")
@@ -185,7 +186,9 @@ def parameters(config: TrainConfig) -> int | None:
     )
     spec = Spec("arm", {"camera": (side, side)}, names, action)
     try:
-        system = System.build(config.model, config.objectives, JointSpec((spec,)), config.window)
+        system = System.build(
+            config.model, config.objectives, EmbodimentSet((spec,)), config.window
+        )
     except UserError:
         return None
     train_only(system, config.train_only)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pages import cell, code, page, table
 
-from manyparts.studies import STUDIES, find
-from manyparts.studies.study import Measurement, Study, methods_of, stages_of
+from manyparts.studies import STUDIES, find_study
+from manyparts.studies.engine.study import Measurement, Study, methods_of, stages_of
 
 INTRODUCTION = """
 ```bash
@@ -20,7 +20,7 @@ A study is a declared list of runs that answers a question. [Run a study](../../
 
 def render() -> str:
     """The page."""
-    found = [find(name) for name in STUDIES]
+    found = [find_study(name) for name in STUDIES]
     rows = [_overview(name, study) for name, study in zip(STUDIES, found, strict=True)]
     overview = table(("study", "sizes", "seeds", "score", "methods"), rows)
     sections = [

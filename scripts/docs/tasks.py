@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from html import escape
 from multiprocessing import get_context
 from pathlib import Path
-from types import ModuleType
 
 from pages import cell, code, page, table
 from PIL import Image
 
 import manyparts
-from manyparts import envs
-from manyparts.envs.base import Environment
-from manyparts.extras import install_command
-from manyparts.surroundings.cores import cores
-from manyparts.types import UserError
+from manyparts.core.errors import UserError
+from manyparts.core.extras import install_command
+from manyparts.core.host.cores import cores
+from manyparts.envs import registry
+from manyparts.envs.base import Environment, Suite
 
 SIDE = 160  # pixels of an image
 SEED = 0
@@ -49,22 +48,23 @@ the episode with seed 0: its first step, or in the kitchen and in navigation its
 
 
 @dataclass(frozen=True)
-class Suite:
+class SuitePage:
     """What the page says of one suite. problem: why there are no images; empty if there are."""
 
     name: str
-    module: ModuleType
+    declared: Suite
+    text: str
     shown: tuple[str, ...]
     problem: str
 
     @property
     def tasks(self) -> list[str]:
-        return list(self.module.TASKS)
+        return list(self.declared.tasks)
 
 
 def render(images: Path | None) -> str:
     """The page. images: where its images are kept, next to it; None: it has none."""
-    suites = [_suite(name) for name in envs.suite_names()]
+    suites = [_suite(name) for name in registry.suite_names()]
     facts = draw(suites, images) if images is not None else {}
     rows = [_overview(suite) for suite in suites]
     heads = ("suite", "tasks", "simulator", "install")
@@ -72,22 +72,27 @@ def render(images: Path | None) -> str:
     return page("Tasks", INTRODUCTION, [table(heads, rows), *sections])
 
 
-def _suite(name: str) -> Suite:
+def _suite(name: str) -> SuitePage:
     module = importlib.import_module(f"manyparts.envs.suites.{name}")
-    missing = [package for package in module.PACKAGES if importlib.util.find_spec(package) is None]
+    declared: Suite = module.SUITE
+    missing = [
+        package for package in declared.packages if importlib.util.find_spec(package) is None
+    ]
     problem = f"{', '.join(missing)} is not installed here" if missing else ""
-    return Suite(name, module, tuple(_shown(name, module)), problem)
+    return SuitePage(name, declared, module.__doc__ or "", tuple(_shown(name, declared)), problem)
 
 
-def _shown(name: str, module: ModuleType) -> Iterator[str]:
+def _shown(name: str, declared: Suite) -> Iterator[str]:
     splits = SPLITS_SHOWN.get(name)
-    for tasks in [module.TASKS] if splits is None else [module.SPLITS[split] for split in splits]:
+    for tasks in (
+        [declared.tasks] if splits is None else [declared.splits[split] for split in splits]
+    ):
         yield from list(tasks)[: SHOWN.get(name)]
 
 
-def _overview(suite: Suite) -> tuple[str, str, str, str]:
-    packages = ", ".join(package for package in suite.module.PACKAGES if package != "gymnasium")
-    extra = suite.module.EXTRA
+def _overview(suite: SuitePage) -> tuple[str, str, str, str]:
+    packages = ", ".join(package for package in suite.declared.packages if package != "gymnasium")
+    extra = suite.declared.extra
     return (
         f"[{suite.name}](#{suite.name})",
         str(len(suite.tasks)),
@@ -96,18 +101,18 @@ def _overview(suite: Suite) -> tuple[str, str, str, str]:
     )
 
 
-def _section(suite: Suite, facts: dict[str, str], images: Path | None) -> Iterator[str]:
+def _section(suite: SuitePage, facts: dict[str, str], images: Path | None) -> Iterator[str]:
     yield f"## {suite.name}"
-    yield (suite.module.__doc__ or "").strip()
-    if suite.module.EXTRA:
-        yield f"```bash\n{install_command(suite.module.EXTRA)}\n```"
+    yield suite.text.strip()
+    if suite.declared.extra:
+        yield f"```bash\n{install_command(suite.declared.extra)}\n```"
     known = [facts[name] for name in _full(suite, suite.shown) if name in facts]
     if known:
         yield f"The first task: {known[0]}."
-    if suite.module.SPLITS:
+    if suite.declared.splits:
         rows = [
             (code(f"{suite.name}/{name}"), str(len(tasks)))
-            for name, tasks in suite.module.SPLITS.items()
+            for name, tasks in suite.declared.splits.items()
         ]
         yield table(("split", "tasks"), rows)
     if suite.problem:
@@ -124,27 +129,27 @@ def _section(suite: Suite, facts: dict[str, str], images: Path | None) -> Iterat
         yield _listing(suite)
 
 
-def _gallery(suite: Suite, tasks: Sequence[str], folder: str) -> str:
+def _gallery(suite: SuitePage, tasks: Sequence[str], folder: str) -> str:
     figures = []
     for task in tasks:
-        name, sentence = f"{suite.name}/{task}", suite.module.INSTRUCTIONS[task].sentence
+        name, instruction = f"{suite.name}/{task}", suite.declared.instructions[task].instruction
         image = f'<img src="{folder}/{image_file(suite.name, task)}" alt="{escape(name)}" width="{SIDE}" loading="lazy">'
         figures.append(
-            f"<figure>{image}<figcaption><code>{name}</code>{escape(sentence)}</figcaption></figure>"
+            f"<figure>{image}<figcaption><code>{name}</code>{escape(instruction)}</figcaption></figure>"
         )
     return '<div class="gallery">\n' + "\n".join(figures) + "\n</div>"
 
 
-def _listing(suite: Suite) -> str:
+def _listing(suite: SuitePage) -> str:
     rows = [
-        (code(f"{suite.name}/{task}"), cell(suite.module.INSTRUCTIONS[task].sentence))
+        (code(f"{suite.name}/{task}"), cell(suite.declared.instructions[task].instruction))
         for task in suite.tasks
     ]
     text = table(("task", "instruction"), rows).replace("\n", "\n    ")
     return f'??? note "All {len(suite.tasks)} tasks"\n\n    {text}'
 
 
-def _full(suite: Suite, tasks: Sequence[str]) -> list[str]:
+def _full(suite: SuitePage, tasks: Sequence[str]) -> list[str]:
     return [f"{suite.name}/{task}" for task in tasks]
 
 
@@ -153,7 +158,7 @@ def image_file(suite: str, task: str) -> str:
     return f"{suite}-{task}.jpg"
 
 
-def draw(suites: Sequence[Suite], images: Path) -> dict[str, str]:
+def draw(suites: Sequence[SuitePage], images: Path) -> dict[str, str]:
     """Draw what is not drawn yet by this code; task to what its environment says of itself."""
     images.mkdir(parents=True, exist_ok=True)
     known = images / "drawn.json"
@@ -199,12 +204,12 @@ def _draw_some(tasks: Sequence[tuple[str, str]], images: Path) -> dict[str, str]
     facts = {}
     for suite, task in tasks:
         try:
-            with contextlib.closing(envs.make(f"{suite}/{task}")) as env:
+            with contextlib.closing(registry.make(f"{suite}/{task}")) as env:
                 env.reset(seed=SEED)
                 if suite in SHOWN_AT_THE_END:
                     _follow_expert(env)
                 image = Image.fromarray(env.render()).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-                facts[f"{suite}/{task}"] = f"{env.interface.summary()}, {env.max_steps} steps"
+                facts[f"{suite}/{task}"] = f"{env.embodiment_spec.summary()}, {env.max_steps} steps"
             image.save(images / image_file(suite, task), quality=85)
         except UserError as error:  # no renderer, say
             print(f"warning: no image of {suite}/{task}: {error}", file=sys.stderr)

@@ -18,14 +18,14 @@ import pytest
 import yaml
 
 import manyparts
-from manyparts import cli, envs
+from manyparts import cli
+from manyparts.core.spec import ActionContract
 from manyparts.evaluation.results import EpisodeRecord
 from manyparts.methods import preset_names
 from manyparts.studies import STUDIES
-from manyparts.studies.results import Comparison, Row, Verdict
-from manyparts.studies.study import stages_of
+from manyparts.studies.engine.results import Comparison, Row, Verdict
+from manyparts.studies.engine.study import stages_of
 from manyparts.training.config import TrainConfig
-from manyparts.types import ActionContract
 
 ROOT = Path(__file__).parents[2]
 DOCS, SCRIPTS = ROOT / "docs", ROOT / "scripts" / "docs"
@@ -94,7 +94,9 @@ def test_every_preset_task_study_and_public_name_has_its_entry(generated: Path) 
     presets = (generated / "presets.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in presets for name in preset_names())
     tasks = (generated / "tasks.md").read_text(encoding="utf-8")
-    assert all(f"`{name}`" in tasks for suite in envs.suite_names() for name in envs.listed(suite))
+    assert all(
+        f"`{name}`" in tasks for suite in registry.suite_names() for name in registry.listed(suite)
+    )
     studies = (generated / "studies.md").read_text(encoding="utf-8")
     assert all(f"\n## {name}\n" in studies for name in STUDIES)
     names = re.findall(
