@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from manyparts.evaluation.results import Result, compare
     from manyparts.evaluation.statistics import Interval
     from manyparts.methods import preset, preset_names
+    from manyparts.planners import CemConfig, MppiConfig, RandomShootingConfig
     from manyparts.report.html import write_report
     from manyparts.rollout.collect import collect
     from manyparts.rollout.loop import rollout
@@ -41,6 +42,7 @@ _MODULES = {
     "evaluation.results": ("Result", "compare"),
     "evaluation.statistics": ("Interval",),
     "methods": ("preset", "preset_names"),
+    "planners": ("CemConfig", "MppiConfig", "RandomShootingConfig"),
     "report.html": ("write_report",),
     "rollout.collect": ("collect",),
     "rollout.loop": ("rollout",),

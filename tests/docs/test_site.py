@@ -20,6 +20,7 @@ import yaml
 import manyparts
 from manyparts import cli
 from manyparts.core.spec import ActionContract
+from manyparts.envs import registry
 from manyparts.evaluation.results import EpisodeRecord
 from manyparts.methods import preset_names
 from manyparts.studies import STUDIES
