@@ -157,7 +157,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
 
 @pytest.mark.parametrize("known", [True, False])
 def test_bf16_trains_weights_that_stay_float32_where_the_cpu_knows_it(known, monkeypatch):
-    monkeypatch.setattr(precision, "_knows_bf16", lambda device: known)
+    monkeypatch.setattr(precision, "_supports_bf16", lambda device: known)
     learner = make_learner(make_config(precision="bf16"))
     exact = make_learner(make_config()).step(0, {0: make_batch()})
     report = learner.step(0, {0: make_batch()})

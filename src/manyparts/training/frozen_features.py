@@ -1,4 +1,4 @@
-"""Visual tokens of a whole dataset from frozen encoders, computed once and kept on disk as float16."""
+"""Visual tokens of a whole dataset from frozen encoders, computed once and kept as float16."""
 
 from __future__ import annotations
 
