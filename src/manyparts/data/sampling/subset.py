@@ -24,12 +24,12 @@ class SubsetReader:
         self.path, self._reader = reader.path, reader
         self._episodes = np.asarray(episodes, dtype=np.int64)
         contents = reader.contents
-        names = contents.episode_names and tuple(
-            contents.episode_names[index] for index in self._episodes
-        )
+        names: tuple[str, ...] = ()
+        if contents.episode_names:
+            names = tuple(contents.episode_names[index] for index in self._episodes)
         self.contents = replace(
             contents,
-            episode_names=names or (),
+            episode_names=names,
             lengths=contents.lengths[self._episodes],
             episode_task=contents.episode_task[self._episodes],
             seeds=self._chosen(contents.seeds),
