@@ -1,4 +1,4 @@
-"""Windows of a dataset that is remote or larger than the disk: a few files at a time are fetched."""
+"""Windows of a dataset that is remote or larger than the disk, a few files at a time."""
 
 from __future__ import annotations
 
