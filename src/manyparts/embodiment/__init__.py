@@ -1,1 +1,1 @@
-"""One robot as a model sees it: its spec, statistics and scales; and several robots in one batch."""
+"""One robot as a model sees it: its spec, statistics, scales; and several in one batch."""

@@ -12,9 +12,9 @@ from manyparts.core.spec import ActionContract, Spec
 from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import ROUNDING, FeatureStatistics, Statistics
 
-FAR = 20.0  # stds from a state's mean, beyond which its scale does not fit the data
+FAR = 20.0  # stds from a state's mean, beyond which its scale does not fit
 BEYOND = (
-    3.0  # half-ranges from the middle of an action, beyond which its bounds do not fit the data
+    3.0  # half-ranges from the middle of an action, beyond which its bounds do not fit
 )
 CLIPPED = 0.05  # half-ranges beyond an action's bounds, from which on clipping is warned of
 
@@ -36,8 +36,9 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
     The frozen scale is kept, since weights expect it, except for two kinds of numbers:
 
     - Those that never moved in the run's data, and do now: the weights learned nothing of them.
-    - Those of which most are so far away (`FAR`, `BEYOND`) that the scale can only be that of noise,
-      or of actions that hardly moved. Of actions also those with a middle outside their bounds.
+    - Those of which most are so far away (`FAR`, `BEYOND`) that the scale can only be that of
+      noise, or of actions that hardly moved. Of actions also those with a middle outside their
+      bounds.
 
     Actions that exceed their bounds by less are clipped. A line says so if it is by more than two
     samples of one behaviour differ (`CLIPPED`). Bounds of actions that were not measured, but
