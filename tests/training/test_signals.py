@@ -12,7 +12,7 @@ from manyparts.training.loop import interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
-def test_a_signal_asks_the_run_to_end(number: signal.Signals) -> None:
+def test_signals_ask_a_run_to_end(number: signal.Signals) -> None:
     second: list[int] = []
     before = signal.signal(number, lambda *given: second.append(1))
     try:
@@ -27,9 +27,7 @@ def test_a_signal_asks_the_run_to_end(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("number", "counts"), [(signal.SIGHUP, False), (signal.SIGINT, True)])
-def test_of_what_a_shell_has_ignored_only_a_closed_terminal_stays_so(
-    number: signal.Signals, counts: bool
-) -> None:
+def test_ignored_hangups_alone_stay_ignored(number: signal.Signals, counts: bool) -> None:
     """nohup ignores SIGHUP on purpose; a script's `&` ignores SIGINT for want of a terminal."""
     before = signal.signal(number, signal.SIG_IGN)
     try:

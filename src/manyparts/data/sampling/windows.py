@@ -116,9 +116,12 @@ class Windows:
         chosen = np.arange(dataset.num_episodes)
         if episodes is not None:
             chosen = np.asarray(episodes, dtype=np.int64)
-        if not len(chosen) or chosen.min() < 0 or chosen.max() >= dataset.num_episodes:
+        if not len(chosen):
+            raise UserError("no episode is chosen; expected at least one")
+        outside = chosen[(chosen < 0) | (chosen >= dataset.num_episodes)]
+        if len(outside):
             raise UserError(
-                f"episodes are {list(chosen)}; expected at least one, from 0 to "
+                f"episode {outside[0]} is not in the dataset; expected 0 to "
                 f"{dataset.num_episodes - 1}"
             )
         self._first_frames = dataset.starts[chosen]
