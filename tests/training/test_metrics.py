@@ -46,10 +46,10 @@ class BrokenModule(ModuleType):
 
 
 class BrokenWriter:
-    def __init__(self, folder: str, **given: object) -> None:
+    def __init__(self, folder: str, **options: object) -> None:
         pass
 
-    def add_scalar(self, *given: object) -> None:
+    def add_scalar(self, *values: object) -> None:
         raise AttributeError("module 'numpy' has no attribute 'bool'")
 
 

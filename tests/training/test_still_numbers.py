@@ -1,4 +1,4 @@
-"""A run begun on data in which a gripper never moved goes on with data in which it does, by every
+"""A run begun on data in which a gripper never moved continues with data in which it does, by every
 method."""
 
 from __future__ import annotations

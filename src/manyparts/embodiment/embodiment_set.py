@@ -80,7 +80,7 @@ class EmbodimentSet:
         return present
 
     def slot_of(self, spec: Spec) -> dict[str, str]:
-        """Camera to slot. spec: one of these embodiments, whose first slots these are."""
+        """Camera to slot, in the order of the cameras. spec: one of these embodiments."""
         return dict(zip(spec.cameras, self.slots, strict=False))
 
     def index(self, spec: Spec, complaint: str, *, advice: str = "") -> int:

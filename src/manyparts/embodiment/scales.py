@@ -13,9 +13,7 @@ from manyparts.embodiment.normalisation import StateNormaliser
 from manyparts.embodiment.statistics import ROUNDING, FeatureStatistics, Statistics
 
 FAR = 20.0  # stds from a state's mean, beyond which its scale does not fit
-BEYOND = (
-    3.0  # half-ranges from the middle of an action, beyond which its bounds do not fit
-)
+BEYOND = 3.0  # half-ranges from the middle of an action, beyond which its bounds do not fit
 CLIPPED = 0.05  # half-ranges beyond an action's bounds, from which on clipping is warned of
 
 
@@ -50,7 +48,7 @@ def fitted_to_data(frozen: Scale, data: Scale, origin: object) -> tuple[Scale, l
         origin: what to call the run in the lines.
 
     Returns:
-        The scale, and a line for each number whose scale comes from the data, or is clipped.
+        The scale, and a line for each number that is scaled by the data, or is clipped.
     """
     statistics = dict(frozen.statistics.features)
     spec, lines = frozen.spec, []
@@ -153,7 +151,7 @@ def _lines(
     changes: np.ndarray,
     origin: object,
 ) -> Iterator[str]:
-    """A line for each number whose scale comes from the new data."""
+    """A line for each number that is scaled by the new data."""
     still = old.still
     for number in np.flatnonzero(changes):
         before = f"{old.min[number]:g} to {old.max[number]:g}"

@@ -74,7 +74,7 @@ def last(run: Path) -> Path | None:
 
 
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
-    """Bring a learner to the state of a checkpoint, whose weights its system has already.
+    """Bring a learner to the state of a checkpoint. Its system has the weights already.
 
     Returns:
         How many steps are done, and the running means.

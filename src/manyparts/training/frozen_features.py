@@ -42,7 +42,7 @@ def frozen_features(
     Args:
         system: has the encoders, on the device that computes. Each camera is encoded by that of
             its slot.
-        dataset: whose frames are encoded.
+        dataset: to encode.
         cache: its decoded frames.
         encoder: the encoders' config.
         precision: "fp32" or "bf16".

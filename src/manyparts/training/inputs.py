@@ -187,7 +187,7 @@ def joint_embodiments(
         origin: the checkpoint; None: only the embodiments of the data.
 
     Returns:
-        The embodiments, and a line for each number whose scale comes from the data instead of the
+        The embodiments, and a line for each number that is scaled by the data instead of the
         checkpoint, see `fitted_to_data`.
 
     Raises:

@@ -93,7 +93,7 @@ def report_scales(info: CheckpointInfo, changed: Sequence[str]) -> None:
 
     Args:
         info: the embodiments of the agent.
-        changed: lines on numbers whose scale is not that of the run that training starts from.
+        changed: lines on numbers that are not scaled as in the run that training starts from.
     """
     lines = list(changed)
     for embodiment in info.trained:

@@ -32,7 +32,7 @@ def prepare(
     Args:
         config: the model, the objectives and what is trained.
         sources: the datasets.
-        origin: another run's checkpoint, whose weights training starts from.
+        origin: another run's checkpoint, with the weights that training starts from.
         last: this run's own last checkpoint, which training continues from.
 
     Returns:

@@ -30,7 +30,7 @@ class Run:
     """The run's folder."""
 
     origin: Path | None
-    """The checkpoint of another run whose weights this one starts from."""
+    """The checkpoint of another run that this one starts from; None for its own initial weights."""
 
     device: torch.device
     """What this process computes on."""

@@ -57,7 +57,7 @@ def train(
         weights: how much of every batch each dataset gives; empty: equal parts.
         temperature: see `Sources.open`.
         embodiment: the robot's name, or one for each dataset; see `Sources.open`.
-        start_from: a run or checkpoint whose weights training starts from. Its embodiments and the
+        start_from: a run or checkpoint that training starts from. Its embodiments and the
             scales of its states and actions are kept, except for numbers that never moved there.
         resume: continue the run in `output` from its last checkpoint. On a CPU its losses equal
             those of a run that was never stopped, to the bit.

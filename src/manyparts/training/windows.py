@@ -37,7 +37,7 @@ def fill_caches(config: TrainConfig, sources: Sources, system: System) -> None:
 
     Args:
         config: says which caches are used.
-        sources: the datasets whose caches are filled.
+        sources: the datasets that are decoded.
         system: on the device that encodes.
     """
     if not config.buffer_frames:
@@ -78,7 +78,7 @@ def open_windows(
 
     Args:
         run: its config says how episodes are split, and its ranks who reads what.
-        info: the embodiments, by whose statistics states are normalised.
+        info: the embodiments, with the statistics that normalise states.
         features: of each dataset, in place of its images.
         validates: whether this process validates.
 
@@ -128,7 +128,7 @@ def windows_of(
         info: the embodiments of the agent.
         episodes: for each dataset, the indices of its episodes; a dataset without any is left out.
         features: for each dataset, visual tokens in place of images.
-        device: whose memory holds all frames; None leaves them on the disk.
+        device: keeps all frames in its memory; None leaves them on the disk.
     """
     config, sources, embodiments = run.config, run.sources, info.embodiment_set
     parts: list[Windows | StreamedWindows] = []
@@ -167,7 +167,7 @@ def _decoded(
     features: Features | None,
     device: torch.device | None,
 ) -> Windows:
-    """The windows of a dataset whose frames are decoded on the disk."""
+    """The windows of a dataset that is decoded on the disk."""
     cache = FrameCache.open(dataset)
     if features is None and not sees_images(config.model):
         features = {}  # in place of images: nothing is read

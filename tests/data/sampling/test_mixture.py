@@ -121,11 +121,11 @@ def test_rows_are_padded_sources_rows(sources, mixture):
 
 
 def test_prompt_images_are_padded_too(mixture):
-    pictures = mixture.batch(0, 12).prompt_images
+    images = mixture.batch(0, 12).prompt_images
     assert (
-        pictures is not None
-        and set(pictures.images) == {"slot0", "slot1"}
-        and pictures.action.shape[-1] == 2
+        images is not None
+        and set(images.images) == {"slot0", "slot1"}
+        and images.action.shape[-1] == 2
     )
 
 

@@ -63,7 +63,7 @@ class FrameCache:
             cache_dir: root of all caches; None: $MANYPARTS_CACHE, or ~/.cache/manyparts.
 
         Raises:
-            UserError: an image cannot be decoded, whose file the message names, or the disk is
+            UserError: an image cannot be decoded (the message names its file), or the disk is
                 full.
         """
         folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{FORMAT}"

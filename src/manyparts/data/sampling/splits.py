@@ -51,7 +51,7 @@ def seen_episodes(
         provenance: of the model's checkpoint. A checkpoint of an early version does not say how
             many episodes were held out, which then counts as none; nor, after training on a
             mixture, on which datasets.
-        dataset: whose episodes are asked for.
+        dataset: with the episodes to choose from.
 
     Returns:
         Indices of episodes, int64, ascending; None if the model was trained on other datasets.

@@ -20,7 +20,7 @@ from manyparts.data.sampling.rows import RowFile
 from manyparts.embodiment.codec import GOAL, Codec, prompt_image_count, prompt_image_mask
 from manyparts.embodiment.statistics import Statistics
 
-_BLOCK = 4096  # positions whose windows are drawn at once
+_BLOCK = 4096  # positions that are drawn at once
 _KEPT_BLOCKS = 3
 
 
