@@ -1,4 +1,4 @@
-"""Several embodiments in one room: which slot is whose, and what is refused."""
+"""Several embodiments in one set: the slots of their cameras, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from manyparts.core.errors import UserError
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
 
-def test_the_room_of_one_is_its_own():
+def test_one_embodiment_keeps_its_own_cameras():
     alone = EmbodimentSet((CRAWLER,))
     assert alone.slots == CRAWLER.cameras and alone.slot_of(CRAWLER) == {
         "eye": "eye",
@@ -21,7 +21,7 @@ def test_the_room_of_one_is_its_own():
     assert alone.present.tolist() == [[True, True, True]]
 
 
-def test_the_room_of_two_is_the_larger_and_cameras_go_by_their_number():
+def test_two_embodiments_share_numbered_slots():
     assert BOTH.slots == {"slot0": (16, 16), "slot1": (16, 16)}
     assert BOTH.slot_of(ARM) == {"front": "slot0"} and BOTH.slot_of(CRAWLER) == {
         "eye": "slot0",
@@ -31,7 +31,7 @@ def test_the_room_of_two_is_the_larger_and_cameras_go_by_their_number():
     assert BOTH.present.tolist() == [[True, False, True], [True, True, False]]
 
 
-def test_cameras_of_one_slot_have_one_size():
+def test_cameras_of_slots_have_one_size():
     large = replace(CRAWLER, cameras={"eye": (32, 32)})
     with pytest.raises(
         UserError,
@@ -45,7 +45,7 @@ def test_a_name_stands_for_one_embodiment():
         EmbodimentSet((ARM, replace(ARM, state_names=())))
 
 
-def test_the_unknown_is_refused_with_what_differs_and_what_is_known():
+def test_unknown_embodiments_are_refused_with_differences():
     assert [BOTH.index(spec, "x") for spec in (ARM, CRAWLER)] == [0, 1]
     slower = replace(ARM, action=replace(ARM.action, control_rate_hz=5.0))
     with pytest.raises(

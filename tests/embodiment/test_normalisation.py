@@ -1,4 +1,4 @@
-"""Normalisers invert; augmentations move all steps of a window alike and follow their generator."""
+"""Normalisers invert; augmentations move all steps of a window equally, by their generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def still_windows(count: int = 5) -> Tensor:
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_augmentation(name: str) -> None:
+def test_augmentation_moves_windows_as_a_whole(name: str) -> None:
     images, augment = still_windows(), AUGMENTATIONS[name]
     one, again = (augment(images, torch.Generator().manual_seed(1)) for _ in range(2))
     assert one.shape == images.shape and one.dtype == torch.uint8
@@ -38,10 +38,10 @@ def test_augmentation(name: str) -> None:
     twins = augment(
         images[:1].expand(5, -1, -1, -1, -1).contiguous(), torch.Generator().manual_seed(1)
     )
-    assert len(twins[:, 0].reshape(5, -1).unique(dim=0)) > 1, "all windows moved alike"
+    assert len(twins[:, 0].reshape(5, -1).unique(dim=0)) > 1, "all windows moved equally"
 
 
-def test_shift_moves_by_whole_pixels_and_repeats_the_border() -> None:
+def test_shifts_repeat_the_border_by_pixels() -> None:
     image = torch.arange(5 * 7, dtype=torch.uint8).view(1, 1, 1, 5, 7)
     seen = set()
     for seed in range(40):
@@ -66,7 +66,7 @@ def test_nothing_asked_changes_nothing() -> None:
     assert torch.equal(random_resized_crop(images, (1.0, 1.0), generator), images)
 
 
-def test_crop_of_a_gradient_keeps_its_share_of_the_range() -> None:
+def test_crops_keep_their_fraction_of_gradients() -> None:
     ramp = (
         torch.linspace(0, 255, 64)
         .round()

@@ -1,5 +1,5 @@
-"""Scales of numbers that never moved where a run began: taken from the data in which they move, and
-from no other."""
+"""Scales of numbers that never moved in a run's first data come from later data, if they move
+there."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ MOVING = np.where(np.arange(200) < 100, 0.0, 1.0)
 )
 def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
     before, now = scale_of(third), scale_of(third + 3 * MOVING)
-    found, lines = fitted_to_data(before, now, "runs/one")
+    fitted, lines = fitted_to_data(before, now, "runs/one")
     assert len(lines) == 2 and all(
         "in the data of runs/one: its scale is taken" in line for line in lines
     )
     assert "state gripper" in lines[0] and "action grip" in lines[1]
     reached = np.asarray(now.statistics[ACTION].min), np.asarray(now.statistics[ACTION].max)
-    assert all(np.abs(found.spec.action.normalise(each)).max() <= 1.01 for each in reached)
-    normaliser = StateNormaliser.of(found.statistics, 3)
+    assert all(np.abs(fitted.spec.action.normalise(each)).max() <= 1.01 for each in reached)
+    normaliser = StateNormaliser.of(fitted.statistics, 3)
     assert not normaliser.low and np.abs(normaliser(reached[1])).max() < 5
-    assert found.spec.action.low[:2] == before.spec.action.low[:2]
-    assert found.statistics[STATE].mean[:2] == before.statistics[STATE].mean[:2]
-    assert fitted_to_data(found, now, "runs/two") == (found, [])
+    assert fitted.spec.action.low[:2] == before.spec.action.low[:2]
+    assert fitted.statistics[STATE].mean[:2] == before.statistics[STATE].mean[:2]
+    assert fitted_to_data(fitted, now, "runs/two") == (fitted, [])
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_still_numbers_get_the_new_scale(third: np.ndarray | float) -> None:
 )
 def test_other_scales_stay_as_they_are(before: Scale, now: Scale) -> None:
     """What lies beyond the bounds of actions is clipped, which a line says."""
-    found, lines = fitted_to_data(before, now, "x")
-    assert (found.spec, found.statistics) == (before.spec, before.statistics)
+    fitted, lines = fitted_to_data(before, now, "x")
+    assert (fitted.spec, fitted.statistics) == (before.spec, before.statistics)
     beyond = [
         name
         for name, number in zip("xyg", now.statistics[ACTION].max, strict=True)
@@ -83,17 +83,17 @@ def test_other_scales_stay_as_they_are(before: Scale, now: Scale) -> None:
 
 def test_bounds_that_were_written_down_stay() -> None:
     before, now = scale_of(0.0, measured=False), scale_of(MOVING, measured=False)
-    found, lines = fitted_to_data(before, now, "x")
-    assert found.spec == before.spec and [line.split(" is ")[0] for line in lines] == [
+    fitted, lines = fitted_to_data(before, now, "x")
+    assert fitted.spec == before.spec and [line.split(" is ")[0] for line in lines] == [
         "state gripper"
     ]
 
 
-def test_pooled_statistics_have_no_quantiles_and_fit() -> None:
+def test_pooled_statistics_fit_without_quantiles() -> None:
     now = scale_of(MOVING)
     both = replace(now, statistics=pooled([now.statistics, now.statistics]))
-    found, lines = fitted_to_data(scale_of(0.0), both, "x")
-    assert len(lines) == 2 and found.statistics[STATE].q01 == ()
+    fitted, lines = fitted_to_data(scale_of(0.0), both, "x")
+    assert len(lines) == 2 and fitted.statistics[STATE].q01 == ()
 
 
 def test_still_actions_are_named() -> None:
@@ -103,7 +103,7 @@ def test_still_actions_are_named() -> None:
     assert still_actions(scale_of(0.5, measured=False)) == still_actions(scale_of(MOVING)) == []
 
 
-def test_a_state_that_never_moved_is_held() -> None:
+def test_states_that_never_moved_are_held() -> None:
     normaliser = StateNormaliser.of(scale_of(0.7).statistics, 3)
     rows = np.array([[0.1, 0.2, 0.7], [0.1, 0.2, 0.9], [0.1, 0.2, -3e38]], np.float32)
     assert (normaliser(rows) == normaliser(rows[0])).all() and abs(normaliser(rows)[0, 2]) < 1e-3

@@ -32,17 +32,17 @@ def test_blocks_give_what_the_whole_gives(seed: int, blocks: list[int]) -> None:
     running = RunningStatistics(3)
     for block in np.split(values, np.cumsum(blocks)[:-1]):
         running.update(block)
-    found = running.finish()
-    assert found.count == len(values)
+    finished = running.finish()
+    assert finished.count == len(values)
     for name, expected in (
         ("min", values.min(0)),
         ("max", values.max(0)),
         ("mean", values.mean(0)),
     ):
-        np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-12)
-    np.testing.assert_allclose(found.std, values.std(0), rtol=1e-9, atol=1e-12)
-    for name, share in QUANTILES.items():
-        np.testing.assert_allclose(getattr(found, name), np.quantile(values, share, axis=0))
+        np.testing.assert_allclose(getattr(finished, name), expected, rtol=1e-12)
+    np.testing.assert_allclose(finished.std, values.std(0), rtol=1e-9, atol=1e-12)
+    for name, q in QUANTILES.items():
+        np.testing.assert_allclose(getattr(finished, name), np.quantile(values, q, axis=0))
 
 
 def test_memory_stays_bounded_and_quantiles_close(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,18 +63,18 @@ def test_image_statistics_are_exact() -> None:
     running = RunningImageStatistics()
     for part in np.split(frames, 3):
         running.update(part)
-    found, flat = running.finish(), frames.reshape(-1, 3) / 255
-    assert found.count == 6
+    finished, flat = running.finish(), frames.reshape(-1, 3) / 255
+    assert finished.count == 6
     for name, expected in (
         ("min", flat.min(0)),
         ("max", flat.max(0)),
         ("mean", flat.mean(0)),
         ("std", flat.std(0)),
     ):
-        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-12)
-    for name, share in QUANTILES.items():
-        expected = np.quantile(flat, share, axis=0, method="inverted_cdf")
-        np.testing.assert_allclose(getattr(found, name), expected, atol=1e-12)
+        np.testing.assert_allclose(getattr(finished, name), expected, atol=1e-12)
+    for name, q in QUANTILES.items():
+        expected = np.quantile(flat, q, axis=0, method="inverted_cdf")
+        np.testing.assert_allclose(getattr(finished, name), expected, atol=1e-12)
 
 
 def test_records_survive_json_in_both_forms() -> None:
@@ -88,7 +88,7 @@ def test_records_survive_json_in_both_forms() -> None:
     assert from_jsonable(Statistics, json.loads(json.dumps(to_jsonable(record)))) == record
 
 
-def test_quantiles_may_be_missing_in_foreign_statistics() -> None:
+def test_foreign_statistics_may_lack_quantiles() -> None:
     values = {"min": [0.0], "max": [1.0], "mean": [0.5], "std": [0.1], "count": [7]}
     assert FeatureStatistics.from_dict(values).q50 == ()
 
@@ -99,13 +99,13 @@ def test_sampled_rows_span_the_episode(length: int) -> None:
     assert rows[0] == 0 and rows[-1] == length - 1 and len(rows) == min(8, length)
 
 
-def test_pooled_statistics_are_those_of_all_rows_together() -> None:
+def test_pooled_statistics_describe_all_rows() -> None:
     draw = np.random.default_rng(0)
     parts = [draw.normal(size, 1 + size, (size, 2)) for size in (3, 40, 400)]
-    found = [RunningStatistics(2) for _ in range(4)]
-    for running, rows in zip(found, [*parts, np.concatenate(parts)], strict=True):
+    running_parts = [RunningStatistics(2) for _ in range(4)]
+    for running, rows in zip(running_parts, [*parts, np.concatenate(parts)], strict=True):
         running.update(rows)
-    *each, whole = [Statistics({"state": running.finish()}) for running in found]
+    *each, whole = [Statistics({"state": running.finish()}) for running in running_parts]
     together, expected = pooled(each)["state"], whole["state"]
     assert together.count == expected.count and together.q50 == ()
     for name in ("min", "max", "mean", "std"):
@@ -113,13 +113,13 @@ def test_pooled_statistics_are_those_of_all_rows_together() -> None:
     assert pooled(each[:1]) is each[0]
 
 
-def test_a_sample_of_many_rows_keeps_no_block_alive() -> None:
+def test_samples_keep_no_blocks_in_memory() -> None:
     running = RunningStatistics(4)
     tracemalloc.start()
     try:
         for block in range(100):
             running.update(np.full((10_000, 4), block, np.float32))
-        held, _ = tracemalloc.get_traced_memory()
+        memory, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 4 * 2**20  # 65 536 rows of the sample, of a million
+    assert memory < 4 * 2**20  # 65 536 rows of the sample, of a million

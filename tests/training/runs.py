@@ -32,12 +32,12 @@ train(config_named(name), data=data, output=output, resume=resume == "resume", d
 
 
 def first(**changes: Any) -> TrainConfig:
-    """Phase I in a second or two."""
+    """Phase I in one or two seconds."""
     return replace(preset("dualmind/phase1-debug"), **{"steps": 12, "log_every_steps": 1} | changes)
 
 
 def second(**changes: Any) -> TrainConfig:
-    """Phase II in a second or two."""
+    """Phase II in one or two seconds."""
     return replace(preset("dualmind/phase2-debug"), **{"steps": 6, "log_every_steps": 1} | changes)
 
 
@@ -115,12 +115,12 @@ def same_losses(one: Path, other: Path, *, since: int = 0) -> None:
 
 
 def same_weights(one: Path, other: Path) -> None:
-    """The last checkpoints agree as far as sums in another order let Adam, which divides by small
+    """The last checkpoints agree up to rounding: sums have another order, and Adam divides by small
     numbers."""
-    ours, theirs = (read_weights(resolve(run) / WEIGHTS) for run in (one, other))
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        np.testing.assert_allclose(tensor, theirs[name], atol=3e-4, err_msg=name)
+    first_weights, other_weights = (read_weights(resolve(run) / WEIGHTS) for run in (one, other))
+    assert first_weights.keys() == other_weights.keys()
+    for name, tensor in first_weights.items():
+        np.testing.assert_allclose(tensor, other_weights[name], atol=3e-4, err_msg=name)
 
 
 def go_back(run: Path, step: int) -> None:
@@ -131,7 +131,7 @@ def go_back(run: Path, step: int) -> None:
 
 
 def children(process: int) -> list[int]:
-    """Processes that `process` started, as Linux tells."""
+    """Processes that `process` started, from Linux's /proc."""
     return [
         int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()
     ]

@@ -55,7 +55,7 @@ def last_alone(run: Path, copy: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [links_followed, links_lost, links_as_texts, last_alone])
-def test_a_copied_run_goes_on_to_the_bit(
+def test_copied_runs_resume_to_the_bit(
     whole: Path, stopped: Path, data: Path, tmp_path: Path, how
 ) -> None:
     how(stopped, tmp_path / "run")
@@ -68,7 +68,7 @@ def test_a_copied_run_goes_on_to_the_bit(
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
-def test_a_disk_without_links_holds_a_run(
+def test_disks_without_links_hold_runs(
     whole: Path, data: Path, tmp_path: Path, monkeypatch, number: int
 ) -> None:
     def refuse(*names: object, **options: object) -> None:
@@ -81,7 +81,7 @@ def test_a_disk_without_links_holds_a_run(
     assert weights(tmp_path / "run") == weights(whole)
 
 
-def test_what_a_user_put_into_a_checkpoint_stays(stopped: Path, data: Path, tmp_path: Path) -> None:
+def test_users_files_in_checkpoints_stay(stopped: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped, tmp_path / "run", symlinks=True)
     results = tmp_path / "run/checkpoints/000003/evaluation/results.json"
     results.parent.mkdir()
@@ -92,7 +92,7 @@ def test_what_a_user_put_into_a_checkpoint_stays(stopped: Path, data: Path, tmp_
     ] and results.exists()
 
 
-def test_a_copied_last_of_no_known_step_is_kept(stopped: Path, data: Path, tmp_path: Path) -> None:
+def test_copied_last_without_step_is_kept(stopped: Path, data: Path, tmp_path: Path) -> None:
     links_followed(stopped, tmp_path / "run")
     (tmp_path / "run/checkpoints/last/training_state.pt").write_bytes(b"torn")
     train(CONFIG, data=data, output=tmp_path / "run", resume=True, device="cpu")

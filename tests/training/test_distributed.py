@@ -1,4 +1,4 @@
-"""Two processes train as one does on the same parts; a process that dies is told of."""
+"""Two processes train as one does on the same parts; a process that dies is reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
-def test_two_processes_give_the_losses_of_one_and_go_on_from_it(data, tmp_path, sharding):
+def test_two_processes_resume_ones_run(data, tmp_path, sharding):
     """Behaviour cloning without masks of its own, so that one process sees the very same loss."""
     config = second(train_only=(), cache_features=False, steps=6, checkpoint_every_steps=3)
     one = train(config, data=data, output=tmp_path / "one", device="cpu")
@@ -46,16 +46,16 @@ def test_two_processes_give_the_losses_of_one_and_go_on_from_it(data, tmp_path, 
     same_losses(one, two)
     same_weights(one, two)
 
-    shutil.copytree(one, tmp_path / "taken over", symlinks=True)
-    go_back(tmp_path / "taken over", 3)
+    shutil.copytree(one, tmp_path / "resumed", symlinks=True)
+    go_back(tmp_path / "resumed", 3)
     same_losses(
-        one, train(together, data=data, output=tmp_path / "taken over", resume=True, device="cpu")
+        one, train(together, data=data, output=tmp_path / "resumed", resume=True, device="cpu")
     )
 
 
-def test_shared_out_weights_train_averages_targets_and_three_losses_alike(data, tmp_path):
-    """Phase I decodes three times a step and moves a target encoder and averaged weights beside the
-    trained ones."""
+def test_sharding_keeps_averages_and_targets_equal(data, tmp_path):
+    """Phase I decodes three times per step, and updates a target encoder and averaged weights after
+    the trained ones."""
     config = first(
         steps=4, processes=2, ema_decay=0.9, checkpoint_every_steps=2, validate_every_steps=2
     )
@@ -76,16 +76,16 @@ def test_two_processes_resume_to_the_bit(data, tmp_path):
     assert rows(stopped) == rows(whole) and weights(stopped) == weights(whole)
 
 
-def test_a_worker_that_is_killed_ends_the_run_with_a_line(data, tmp_path):
+def test_killed_workers_end_the_run(data, tmp_path):
     process = start("endless-two", data, tmp_path / "run")
     wait_for_rows(tmp_path / "run", 3)
     (worker,) = children(process.pid)
     os.kill(worker, signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode != 0 and "another training process has died" in said
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0 and "another training process has died" in errors
 
 
-def test_workers_end_when_the_first_process_is_killed(data, tmp_path):
+def test_workers_end_with_killed_rank_0(data, tmp_path):
     process = start("endless-two", data, tmp_path / "run")
     wait_for_rows(tmp_path / "run", 3)
     (worker,) = children(process.pid)
@@ -97,10 +97,12 @@ def test_workers_end_when_the_first_process_is_killed(data, tmp_path):
         time.sleep(0.01)
 
 
-def test_a_worker_that_cannot_begin_is_told_of():
+def test_a_worker_that_fails_is_reported():
     nothing_to_train = {"config": {}, "data": "nowhere", "output": "nowhere", "origin": None}
     with (
-        pytest.raises(UserError, match="a training process ended before it began: exit code 1"),
+        pytest.raises(
+            UserError, match="a training process ended before it started to train: exit code 1"
+        ),
         launch(2, nothing_to_train),
     ):
-        pytest.fail("it began")
+        pytest.fail("the worker started")

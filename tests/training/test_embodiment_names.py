@@ -61,7 +61,7 @@ def friday(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", UNNAMED)
-def test_formats_without_a_robots_name_are_joined(tmp_path, capsys, name):
+def test_datasets_without_robot_names_are_joined(tmp_path, capsys, name):
     one = UNNAMED[name](tmp_path / "one")
     other = Path(shutil.copytree(one, tmp_path / "other" / "another" / "1.0.0"))
     run = train(first(steps=1), data=[one, other], output=tmp_path / "run", device="cpu")
@@ -72,15 +72,15 @@ def test_formats_without_a_robots_name_are_joined(tmp_path, capsys, name):
     )
 
 
-def test_recordings_of_one_robot_are_one_embodiment(monday, friday, tmp_path):
+def test_recordings_of_one_robot_are_joined(monday, friday, tmp_path):
     run = train(first(steps=1), data=[monday, friday], output=tmp_path / "run", device="cpu")
     assert names(run) == [("monday", False)]
-    (body,) = load_info(resolve(run)).embodiments
-    assert [(task.name, task.instruction) for task in body.tasks] == [
+    (embodiment,) = load_info(resolve(run)).embodiments
+    assert [(task.name, task.instruction) for task in embodiment.tasks] == [
         ("unknown/0", "push it"),
         ("unknown/1", "pull it"),
     ]
-    assert max(body.spec.action.high) > 1.5  # of both
+    assert max(embodiment.spec.action.high) > 1.5  # of both
 
 
 def test_another_recording_is_tuned_on(monday, friday, tmp_path, capsys):
@@ -95,7 +95,8 @@ def test_another_recording_is_tuned_on(monday, friday, tmp_path, capsys):
         )
         assert names(tuned)[0][0] == "monday"
         assert (
-            f"{friday} does not name its robot: it is taken for 'monday'" in capsys.readouterr().err
+            f"{friday} does not name its robot: it is taken to be 'monday'"
+            in capsys.readouterr().err
         )
         as_written_before(run)
 
@@ -110,20 +111,20 @@ def test_a_dataset_that_was_moved_resumes(monday, tmp_path):
         train(first(steps=1), data=other, output=run, resume=True, device="cpu")
 
 
-def test_names_that_are_given_part_and_join(monday, friday, tmp_path):
-    given = {"data": [monday, friday], "device": "cpu"}
-    two = train(first(steps=1), **given, embodiment=["left", "right"], output=tmp_path / "two")
+def test_names_separate_and_join_datasets(monday, friday, tmp_path):
+    options = {"data": [monday, friday], "device": "cpu"}
+    two = train(first(steps=1), **options, embodiment=["left", "right"], output=tmp_path / "two")
     assert names(two) == [("left", True), ("right", True)]
-    one = train(first(steps=1), **given, embodiment="arm", output=tmp_path / "one")
+    one = train(first(steps=1), **options, embodiment="arm", output=tmp_path / "one")
     assert (
         names(one) == [("arm", True)]
         and load(train_second(one, friday, tmp_path, "arm")).spec.named
     )
-    train(first(steps=1), **given, output=two, resume=True)
+    train(first(steps=1), **options, output=two, resume=True)
     with pytest.raises(
         UserError, match=r"embodiment was \['left', 'right'\], is \['left', 'other'\]"
     ):
-        train(first(steps=1), **given, embodiment=["left", "other"], output=two, resume=True)
+        train(first(steps=1), **options, embodiment=["left", "other"], output=two, resume=True)
     with pytest.raises(
         UserError,
         match=r"may be left or right; if it is one of these, say so with --embodiment NAME",
@@ -179,7 +180,7 @@ def test_robots_that_differ_are_not_joined(monday, tmp_path):
             Sources.open([monday, other], embodiment=wrong)
 
 
-def test_what_is_written_down_is_no_guess(tmp_path):
+def test_names_in_files_are_no_guess(tmp_path):
     data = write(tmp_path / "data", [make_episode(0, 6)])
     assert data.spec.named and "named" not in data.spec.to_dict()
     assert EpisodeDataset.open(foreign.robomimic(tmp_path / "r.hdf5")).spec.named

@@ -1,5 +1,4 @@
-"""Tokens of frozen encoders on disk are those that the encoders give, and are named by what decides
-them."""
+"""Tokens on disk are those that frozen encoders compute, named by what they depend on."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ def compute(system: System, data: Path, tmp_path: Path, encoder: str = "conv") -
     return frozen_features(system, dataset, cache, encoder=encoder, cache_dir=tmp_path)["front"]
 
 
-def test_features_are_the_tokens_of_every_frame(system, data, tmp_path):
+def test_features_are_tokens_of_every_frame(system, data, tmp_path):
     features = compute(system, data, tmp_path)
     cache = FrameCache.open(EpisodeDataset.open(data))
     assert (
@@ -52,7 +51,7 @@ def test_features_are_the_tokens_of_every_frame(system, data, tmp_path):
     )
 
 
-def test_features_are_computed_once_and_nothing_is_left_beside_them(system, data, tmp_path):
+def test_features_are_computed_only_once(system, data, tmp_path):
     first = compute(system, data, tmp_path)
     (folder,) = (tmp_path / "features").iterdir()
     written = (folder / "0.npy").stat().st_mtime_ns
@@ -61,7 +60,7 @@ def test_features_are_computed_once_and_nothing_is_left_beside_them(system, data
     assert [path.name for path in (tmp_path / "features").iterdir()] == [folder.name]
 
 
-def test_other_encoders_and_configs_have_other_names_and_other_parts_do_not(system):
+def test_only_encoders_decide_the_hash(system):
     before = encoder_hash(system, "conv", "fp32")
     with torch.no_grad():
         system.model.blocks[0].attention.query.weight += 1
@@ -83,15 +82,15 @@ def test_encoders_that_train_have_no_features(data, tmp_path):
         compute(make_system(), data, tmp_path)
 
 
-def test_tokens_too_large_for_float16_are_an_error_and_leave_nothing(system, data, tmp_path):
+def test_tokens_beyond_float16_are_refused(system, data, tmp_path):
     with torch.no_grad():
         system.model.embedding.projections["front"].bias += 1e6
-    with pytest.raises(UserError, match="camera front, frames 0-256 do not fit float16"):
+    with pytest.raises(UserError, match="camera front, frames 0 to 255, do not fit float16"):
         compute(system, data, tmp_path)
     assert not list((tmp_path / "features").iterdir())
 
 
-def test_training_on_features_is_training_on_images(first_run, data, tmp_path):
+def test_features_train_as_images_do(first_run, data, tmp_path):
     runs = [
         train(
             second(cache_features=cached),
@@ -107,7 +106,7 @@ def test_training_on_features_is_training_on_images(first_run, data, tmp_path):
     assert weights(runs[0]).keys() == weights(runs[1]).keys()
 
 
-def test_the_user_is_told_that_augmentation_is_off(first_run, data, tmp_path, capsys):
+def test_disabled_augmentation_is_printed(first_run, data, tmp_path, capsys):
     plain = train(
         second(), data=data, output=tmp_path / "plain", start_from=first_run, device="cpu"
     )

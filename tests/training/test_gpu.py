@@ -34,19 +34,19 @@ PHASE_1 = {
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_training_in_bf16_learns_and_is_near_the_cpu(data, tmp_path, compiled):
-    ours = train(
+def test_bf16_on_gpu_is_near_cpu(data, tmp_path, compiled):
+    on_gpu = train(
         first(precision="bf16", compile=compiled), data=data, output=tmp_path / "gpu", device="cuda"
     )
-    theirs = train(first(), data=data, output=tmp_path / "cpu", device="cpu")
-    assert rows(ours)[0]["loss"] == pytest.approx(rows(theirs)[0]["loss"], rel=0.02)
+    on_cpu = train(first(), data=data, output=tmp_path / "cpu", device="cpu")
+    assert rows(on_gpu)[0]["loss"] == pytest.approx(rows(on_cpu)[0]["loss"], rel=0.02)
     assert (
-        all(math.isfinite(row["loss"]) for row in rows(ours))
-        and rows(ours)[-1]["loss"] < rows(ours)[0]["loss"]
+        all(math.isfinite(row["loss"]) for row in rows(on_gpu))
+        and rows(on_gpu)[-1]["loss"] < rows(on_gpu)[0]["loss"]
     )
 
 
-def test_a_step_of_phase_1_waits_for_the_device_once():
+def test_phase_1_steps_wait_once():
     config = replace(first(), objectives=PHASE_1)
     learner = Learner(
         make_system(objectives=PHASE_1, prompt=None), config, Ranks(), torch.device("cuda")
@@ -64,7 +64,7 @@ def test_a_step_of_phase_1_waits_for_the_device_once():
     assert len(waits) == 1, waits
 
 
-def test_the_benchmark_stays_below_the_matrix_peak():
+def test_benchmarks_stay_below_the_matrix_peak():
     measured = list(benchmarks.measure("gpu"))
     assert [row.name for row in measured] == [
         "gpu-phase1",
@@ -75,7 +75,7 @@ def test_the_benchmark_stays_below_the_matrix_peak():
     assert all(0 < row.ratio < 1 for row in measured)
 
 
-def test_frames_in_a_gpus_memory_are_those_of_the_disk_and_shifted_alike(data, tmp_path):
+def test_gpu_frames_equal_those_on_disk(data, tmp_path):
     dataset = EpisodeDataset.open(data)
     cache, config = FrameCache.open(dataset, tmp_path), WindowConfig(steps=2, chunk=1)
     held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cuda"))).batch(
@@ -98,30 +98,30 @@ def _augmented(batch: Batch, change: AugmentationConfig) -> Batch:
     return augment(batch, change, torch.Generator().manual_seed(3))
 
 
-def test_planning_on_a_gpu_finds_the_processors_rewards():
+def test_gpu_plans_have_the_cpus_rewards():
     model = make_model("parallel")
-    observation, action, reward, plans = given = random_context(model)
-    ours = imagine(model.cuda(), (observation.cuda(), action.cuda(), reward.cuda(), plans.cuda()))
-    assert torch.allclose(ours.cpu(), imagine(model.cpu(), given), atol=1e-3)
+    observation, action, reward, plans = inputs = random_context(model)
+    on_gpu = imagine(model.cuda(), (observation.cuda(), action.cuda(), reward.cuda(), plans.cuda()))
+    assert torch.allclose(on_gpu.cpu(), imagine(model.cpu(), inputs), atol=1e-3)
 
 
 @pytest.mark.parametrize("decoding", ["parallel", "sequential"])
-def test_a_replayed_plan_is_the_one_launched_kernel_by_kernel(decoding):
+def test_replayed_graphs_equal_launched_kernels(decoding):
     model = make_model(decoding).cuda()
     observation, action, reward, plans = (each.cuda() for each in random_context(model))
     context = model.encode(observation, action, reward)
-    for moved in range(
+    for round_ in range(
         3
     ):  # the graph is recorded in the first round and replayed with other contexts after it
-        there, launched = (
+        replayed, launched = (
             context.imagined(plans[:, :5]),
             step_by_step(context.imagine(len(plans)), plans[:, :5]),
         )
         assert all(
             torch.allclose(one, other, atol=1e-4)
-            for one, other in zip(there, launched, strict=True)
+            for one, other in zip(replayed, launched, strict=True)
         )
         context, plans = (
-            context.extended(plans[moved, 0], launched.reward[moved, 0], observation[moved]),
+            context.extended(plans[round_, 0], launched.reward[round_, 0], observation[round_]),
             plans.flip(0),
         )

@@ -1,5 +1,5 @@
-"""Two recordings of one robot whose actions' bounds nobody wrote down: neither reaches as far as
-the other."""
+"""Two recordings of one robot with measured bounds of actions: neither reaches as far as the
+other."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def measured(low: tuple[float, float], high: tuple[float, float]) -> Spec:
 
 def record(path: Path, spec: Spec, *, seed: int, inside: Spec | None = None) -> EpisodeDataset:
     """Actions that fill the bounds of `inside`."""
-    known = (inside or spec).action
+    contract = (inside or spec).action
     drawn = [make_episode(seed + number, 12, spec) for number in range(8)]
-    return write(path, [replace(each, action=each.action * known.high) for each in drawn], spec)
+    return write(path, [replace(each, action=each.action * contract.high) for each in drawn], spec)
 
 
 @pytest.fixture
@@ -52,21 +52,21 @@ def wide(tmp_path: Path) -> EpisodeDataset:
     return record(tmp_path / "wide", measured(*WIDE), seed=100)
 
 
-def test_a_mixture_has_the_bounds_of_all(narrow, wide, tmp_path):
+def test_mixtures_have_the_bounds_of_all(narrow, wide, tmp_path):
     run = train(
         first(steps=1), data=[narrow.path, wide.path], output=tmp_path / "run", device="cpu"
     )
-    (body,) = load_info(resolve(run)).embodiments
-    assert (body.spec.action.low, body.spec.action.high) == ((-1.0, -0.75), (1.0, 0.75))
+    (embodiment,) = load_info(resolve(run)).embodiments
+    assert (embodiment.spec.action.low, embodiment.spec.action.high) == ((-1.0, -0.75), (1.0, 0.75))
 
 
-def test_an_agents_bounds_hold_for_what_it_is_tuned_on(narrow, wide, tmp_path):
+def test_agents_bounds_hold_while_tuning(narrow, wide, tmp_path):
     run = train(first(steps=1), data=narrow.path, output=tmp_path / "first", device="cpu")
     tuned = train(
         second(steps=1), data=wide.path, output=tmp_path / "tuned", start_from=run, device="cpu"
     )
-    (body,) = load_info(resolve(tuned)).embodiments
-    assert body.spec == narrow.spec and body.tasks == wide.tasks
+    (embodiment,) = load_info(resolve(tuned)).embodiments
+    assert embodiment.spec == narrow.spec and embodiment.tasks == wide.tasks
     same = record(tmp_path / "same", narrow.spec, seed=100, inside=wide.spec)
     again = train(
         second(steps=1), data=same.path, output=tmp_path / "again", start_from=run, device="cpu"
@@ -74,14 +74,14 @@ def test_an_agents_bounds_hold_for_what_it_is_tuned_on(narrow, wide, tmp_path):
     assert rows(tuned)[0]["loss"] == rows(again)[0]["loss"]
 
 
-def test_windows_are_scaled_by_the_agents_bounds(narrow, wide, tmp_path):
-    (body,) = Sources.open([narrow.path, wide.path]).embodiments()
+def test_windows_are_scaled_by_agents_bounds(narrow, wide, tmp_path):
+    (embodiment,) = Sources.open([narrow.path, wide.path]).embodiments()
     config = WindowConfig(steps=2, chunk=1)
     whole = Windows(
-        wide.bounded_as(body.spec), FrameCache.open(wide, tmp_path / "cache"), config, seed=0
+        wide.bounded_as(embodiment.spec), FrameCache.open(wide, tmp_path / "cache"), config, seed=0
     )
     streamed = StreamedWindows(
-        str(wide.path), config, seed=0, spec=body.spec, cache_dir=tmp_path / "streamed"
+        str(wide.path), config, seed=0, spec=embodiment.spec, cache_dir=tmp_path / "streamed"
     )
     for windows in (whole, streamed):
         batch = windows.batch(0, 32)
@@ -94,7 +94,7 @@ def test_windows_are_scaled_by_the_agents_bounds(narrow, wide, tmp_path):
         windows.close()
 
 
-def test_dynamics_models_predict_another_recording_each_in_its_own_bounds(narrow, wide, tmp_path):
+def test_dynamics_models_predict_within_own_bounds(narrow, wide, tmp_path):
     runs = [
         train(
             preset("dynamics/mlp-debug"),
@@ -105,21 +105,25 @@ def test_dynamics_models_predict_another_recording_each_in_its_own_bounds(narrow
         for data in (narrow, wide)
     ]
     small = record(tmp_path / "small", measured(*SMALL), seed=100)
-    found = open_loop(runs, small.path, horizons=(1, 3), windows=4)
-    for forecast, data in zip(found, (narrow, wide), strict=True):
+    forecasts = open_loop(runs, small.path, horizons=(1, 3), windows=4)
+    for forecast, data in zip(forecasts, (narrow, wide), strict=True):
         same = record(tmp_path / f"as-{data.path.name}", data.spec, seed=100, inside=small.spec)
         expected = open_loop([runs[0], forecast.run], same.path, horizons=(1, 3), windows=4)[1]
         assert forecast.horizons == expected.horizons
 
 
-def test_what_was_written_down_is_held_to(narrow, tmp_path):
+def test_written_bounds_are_kept(narrow, tmp_path):
     spec = replace(narrow.spec, action=replace(narrow.spec.action, measured=False))
-    told = record(tmp_path / "told", spec, seed=3)
+    written = record(tmp_path / "written", spec, seed=3)
     further = replace(spec, action=replace(spec.action, high=(0.5, 0.8)))
     other = record(tmp_path / "other", further, seed=4, inside=spec)
     with pytest.raises(
         UserError, match=r"both have the embodiment 'toy', but differ \(action.high"
     ):
-        train(first(steps=1), data=[told.path, other.path], output=tmp_path / "run", device="cpu")
+        train(
+            first(steps=1), data=[written.path, other.path], output=tmp_path / "run", device="cpu"
+        )
     with pytest.raises(UserError, match=r"differ \(action.measured: True, False\)"):
-        train(first(steps=1), data=[narrow.path, told.path], output=tmp_path / "run", device="cpu")
+        train(
+            first(steps=1), data=[narrow.path, written.path], output=tmp_path / "run", device="cpu"
+        )

@@ -14,7 +14,7 @@ from manyparts.core.errors import SurroundingsWarning, UserError
 from manyparts.training.metrics import Meter, Metrics
 
 
-def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):
+def test_resuming_cuts_later_rows_off(tmp_path):
     with Metrics(tmp_path, 0) as metrics:
         for step in (2, 4, 6):
             metrics.write({"step": step, "loss": step / 8})
@@ -24,13 +24,13 @@ def test_rows_are_appended_and_those_of_later_steps_cut_off_on_resume(tmp_path):
     assert rows == [{"step": 2, "loss": 0.25}, {"step": 4, "loss": 0.5}, {"step": 6, "loss": 1.5}]
 
 
-def test_a_row_torn_by_a_kill_is_cut_off(tmp_path):
+def test_half_written_rows_are_cut_off(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "lo')
     Metrics(tmp_path, 4).close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 2, "loss": 0.5}\n'
 
 
-def test_rows_go_to_tensorboard_where_it_is_installed(tmp_path):
+def test_rows_go_to_an_installed_tensorboard(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with Metrics(tmp_path, 0) as metrics:
         metrics.write({"step": 2, "loss/cloning": 0.5})
@@ -46,10 +46,10 @@ class BrokenModule(ModuleType):
 
 
 class BrokenWriter:
-    def __init__(self, folder: str, **given: object) -> None:
+    def __init__(self, folder: str, **options: object) -> None:
         pass
 
-    def add_scalar(self, *given: object) -> None:
+    def add_scalar(self, *values: object) -> None:
         raise AttributeError("module 'numpy' has no attribute 'bool'")
 
 
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_line(tmp_path):
         metrics.write({"step": 1})
 
 
-def test_the_meter_averages_what_it_was_given_and_begins_anew():
+def test_meters_average_and_start_again():
     meter = Meter()
     meter.add({"loss": 1.0, "norm": 2.0})
     meter = Meter(meter.sums)

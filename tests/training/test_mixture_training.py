@@ -1,5 +1,4 @@
-"""Training on a mixture of two bodies: one run, one checkpoint, resumed to the bit; refused where
-it does not fit."""
+"""Training on a mixture of two embodiments: one run, one checkpoint, resumed to the bit."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ ARM_WEIGHT = 2 / 3
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("bodies")
+    folder = tmp_path_factory.mktemp("embodiments")
     return [write_arm(folder / "arm").path, write_crawler(folder / "crawler").path]
 
 
@@ -46,33 +45,35 @@ def first_phase(both: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def prompted(**changes) -> TrainConfig:
-    """Phase II with cached features, told by instructions and pictures."""
+    """Phase II with cached features, prompted by instructions and images."""
     return replace(
         preset("dualmind/phase2-prompts-debug"), **{"steps": 4, "log_every_steps": 1} | changes
     )
 
 
-def test_a_mixture_tells_its_shares_and_the_losses_of_each_body(first_phase, both):
-    found = rows(first_phase)
+def test_mixtures_log_fractions_and_own_losses(first_phase, both):
+    logged = rows(first_phase)
     assert all(
         row["fraction/arm"] == pytest.approx(ARM_WEIGHT) and row["fraction/crawler"] < 0.5
-        for row in found
+        for row in logged
     )
     own = {
-        f"validation/{loss}/{body}" for loss in first().objectives for body in ("arm", "crawler")
+        f"validation/{loss}/{embodiment}"
+        for loss in first().objectives
+        for embodiment in ("arm", "crawler")
     }
-    assert own <= found[-1].keys() and all(np.isfinite(found[-1][name]) for name in own)
+    assert own <= logged[-1].keys() and all(np.isfinite(logged[-1][name]) for name in own)
     _, facts = read_config(first_phase)
     assert facts["data"] == [str(path) for path in both] and facts["weights"] == [2.0, 1.0]
 
 
-def test_a_checkpoint_holds_every_body(first_phase, both):
+def test_checkpoints_hold_every_embodiment(first_phase, both):
     info = load_info(resolve(first_phase))
     assert info.embodiment_set.specs == (ARM, CRAWLER)
-    for body, path in zip(info.embodiments, both, strict=True):
+    for embodiment, path in zip(info.embodiments, both, strict=True):
         dataset = EpisodeDataset.open(path)
-        assert body.statistics == dataset.statistics and body.tasks == dataset.tasks
-        assert body.environment == ENVIRONMENT
+        assert embodiment.statistics == dataset.statistics and embodiment.tasks == dataset.tasks
+        assert embodiment.environment == ENVIRONMENT
 
 
 def test_a_mixture_resumes_to_the_bit(first_phase, both, tmp_path):
@@ -88,22 +89,24 @@ def test_a_mixture_resumes_to_the_bit(first_phase, both, tmp_path):
         train(config, data=both[:1], output=tmp_path / "run", resume=True, device="cpu")
 
 
-def test_two_processes_give_the_losses_of_one(both, tmp_path):
+def test_two_processes_give_ones_losses(both, tmp_path):
     config = second(train_only=(), cache_features=False, steps=4)
     one = train(config, data=both, output=tmp_path / "one", device="cpu")
     two = train(replace(config, processes=2), data=both, output=tmp_path / "two", device="cpu")
     for name in ("loss", "gradient_norm", "validation/behaviour_cloning/crawler"):
-        ours, theirs = ([row[name] for row in rows(run) if name in row] for run in (one, two))
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+        one_process, two_processes = (
+            [row[name] for row in rows(run) if name in row] for run in (one, two)
+        )
+        np.testing.assert_allclose(one_process, two_processes, rtol=1e-3)
 
 
-def test_all_losses_train_at_once_on_images(both, tmp_path):
+def test_all_losses_train_together_on_images(both, tmp_path):
     config = prompted(objectives=OBJECTIVES, train_only=(), cache_features=False, new_parameters=())
     run = train(config, data=both, output=tmp_path / "run", device="cpu")
     assert all(np.isfinite(row["loss"]) for row in rows(run))
 
 
-def test_a_second_phase_trains_on_features_of_both_as_on_images(first_phase, both, tmp_path):
+def test_both_embodiments_train_on_features(first_phase, both, tmp_path):
     runs = [
         train(
             prompted(cache_features=cached),
@@ -122,14 +125,12 @@ def test_a_second_phase_trains_on_features_of_both_as_on_images(first_phase, bot
     }
 
 
-def test_a_second_phase_may_be_of_one_body_which_the_agent_then_acts_for(
-    first_phase, both, tmp_path
-):
+def test_tuning_on_one_embodiment_acts_there(first_phase, both, tmp_path):
     run = train(
         prompted(), data=both[1], output=tmp_path / "run", start_from=first_phase, device="cpu"
     )
     info = load_info(resolve(run))
-    assert [len(body.tasks) for body in info.embodiments] == [
+    assert [len(embodiment.tasks) for embodiment in info.embodiments] == [
         0,
         1,
     ] and info.embodiment_set.specs == (ARM, CRAWLER)
@@ -146,7 +147,7 @@ def test_a_second_phase_may_be_of_one_body_which_the_agent_then_acts_for(
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_a_body_that_the_first_phase_did_not_see_is_refused(both, tmp_path):
+def test_unseen_embodiments_are_refused_in_tuning(both, tmp_path):
     alone = train(first(steps=1), data=both[0], output=tmp_path / "alone", device="cpu")
     with pytest.raises(
         UserError, match=r"another embodiment than .*embodiment: arm, crawler.*known: arm"
@@ -155,10 +156,10 @@ def test_a_body_that_the_first_phase_did_not_see_is_refused(both, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_datasets_of_one_body_are_mixed_with_their_common_statistics(both, tmp_path):
+def test_mixtures_pool_statistics_of_one_embodiment(both, tmp_path):
     other = write_arm(tmp_path / "other", 4, seed=50)
     run = train(first(steps=1), data=[both[0], other.path], output=tmp_path / "run", device="cpu")
-    (body,) = load_info(resolve(run)).embodiments
+    (embodiment,) = load_info(resolve(run)).embodiments
     states = np.concatenate(
         [
             dataset.columns(index)["observation.state"]
@@ -166,16 +167,16 @@ def test_datasets_of_one_body_are_mixed_with_their_common_statistics(both, tmp_p
             for index in range(dataset.num_episodes)
         ]
     )
-    found = body.statistics["observation.state"]
-    np.testing.assert_allclose(found.mean, states.mean(axis=0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.std, states.std(axis=0), rtol=1e-4)
-    assert found.count == len(states) and rows(run)[0]["fraction/arm-2"] == 0.5
+    statistics = embodiment.statistics["observation.state"]
+    np.testing.assert_allclose(statistics.mean, states.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(statistics.std, states.std(axis=0), rtol=1e-4)
+    assert statistics.count == len(states) and rows(run)[0]["fraction/arm-2"] == 0.5
 
 
-def test_datasets_that_do_not_go_together_are_refused_and_nothing_written(both, tmp_path):
+def test_incompatible_datasets_are_refused_without_writing(both, tmp_path):
     hidden = write_arm(tmp_path / "hidden", 3, environment=ENVIRONMENT | {"goal": "hidden"})
     large = write_arm(tmp_path / "large", 3, size=24)
-    for data, given, message in (
+    for data, ratio, message in (
         (
             [both[0], hidden.path],
             (),
@@ -188,15 +189,15 @@ def test_datasets_that_do_not_go_together_are_refused_and_nothing_written(both, 
             r"share an image encoder, but have 24x24 pixels and 16x16 pixels",
         ),
         (both, (1,), "1 weights for 2 datasets"),
-        (both, (1, 0), "weight 0 of a dataset; expected a number above 0"),
+        (both, (1, 0), "weight 0 of a dataset; expected a finite number above 0"),
         ([], (), "no dataset is given"),
     ):
         with pytest.raises(UserError, match=message):
-            train(first(steps=1), data=data, weights=given, output=tmp_path / "run", device="cpu")
+            train(first(steps=1), data=data, weights=ratio, output=tmp_path / "run", device="cpu")
         assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_of_one_body_from_before_mixtures_is_read(both, tmp_path):
+def test_checkpoints_from_before_mixtures_load(both, tmp_path):
     run = train(
         second(steps=1, train_only=(), cache_features=False),
         data=both[0],
@@ -205,7 +206,7 @@ def test_a_checkpoint_of_one_body_from_before_mixtures_is_read(both, tmp_path):
     )
     path = resolve(run) / "config.json"
     values = json.loads(path.read_text())
-    (body,) = values.pop("embodiments")
+    (embodiment,) = values.pop("embodiments")
     before = load_info(resolve(run))
-    path.write_text(json.dumps(body | values))
+    path.write_text(json.dumps(embodiment | values))
     assert load_info(resolve(run)) == before and load(run).spec == ARM

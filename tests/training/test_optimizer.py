@@ -21,7 +21,7 @@ from manyparts.training.optimizer import (
 )
 
 
-def test_matrices_decay_and_norms_biases_and_embeddings_do_not():
+def test_only_matrices_have_weight_decay():
     vit = ViTConfig(width=8, patch=8, layers=1, heads=2)
     system = make_system(encoder=vit, action=BinnedActionConfig(bins=8))
     names = decayed(system)
@@ -69,27 +69,27 @@ def test_patterns_choose_what_is_trained():
     )
 
 
-def test_without_patterns_all_is_trained_but_what_froze_itself():
+def test_without_patterns_frozen_modules_stay_frozen():
     system = make_system()
     train_only(system, [])
     frozen = {name for name, parameter in system.named_parameters() if not parameter.requires_grad}
     assert frozen and all(name.startswith("objectives.forward_dynamics.target.") for name in frozen)
 
 
-def test_a_pattern_does_not_thaw_what_froze_itself():
+def test_patterns_do_not_train_frozen_modules():
     system = make_system()
     train_only(system, ["objectives.forward_dynamics.*"])
     assert not any(".target." in name for name in trained(system))
 
 
-def test_a_pattern_that_fits_nothing_is_an_error_that_names_it():
+def test_patterns_without_match_are_named():
     with pytest.raises(
         UserError, match=r"pattern 'model\.vision\.\*' fits no parameter.*model\.blocks"
     ):
         train_only(make_system(), ["model.blocks.*", "model.vision.*"])
 
 
-def test_frozen_modules_are_in_evaluation_mode_and_the_others_train():
+def test_frozen_modules_are_in_evaluation_mode():
     system = make_system(dropout=0.5)
     train_only(system, ["model.blocks.1.*"])
     set_training_mode(system)
@@ -97,7 +97,7 @@ def test_frozen_modules_are_in_evaluation_mode_and_the_others_train():
     assert system.model.blocks[1].training and system.model.blocks[1].dropout.training
 
 
-def test_the_gradient_norm_is_that_of_all_gradients_together():
+def test_gradient_norm_is_over_all_gradients():
     layers = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     layers(torch.ones(1, 3)).sum().backward()
     joined = torch.cat([parameter.grad.flatten() for parameter in layers.parameters()])

@@ -1,5 +1,5 @@
 """What is refused or said before a run begins: tasks that read the same, random frozen parts, data
-without pictures."""
+without images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from manyparts.data.dataset import DatasetWriter
 from manyparts.methods import preset
 from manyparts.training.train import train
 
-PICTURES = {
+CAMERAS = {
     "none": {},
     "tiny": {"front": (7, 7)},
     "row": {"front": (1, 40)},
@@ -63,20 +63,20 @@ LONG = " ".join(["push"] * 30)
         (("?!", "--"), True),
     ],
 )
-def test_two_tasks_must_not_read_the_same(tmp_path, instructions, refused):
+def test_tasks_must_not_read_as_equal(tmp_path, instructions, refused):
     data = record(tmp_path / "data", instructions)
-    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    options = {"data": data, "output": tmp_path / "run", "device": "cpu"}
     if not refused:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DatasetWarning)
-            train(prompted(), **given)
+            train(prompted(), **options)
         return
     with pytest.raises(
         UserError, match=r"would read .* \(task toy/0\) and .* \(task toy/1\) as the same words"
     ):
-        train(prompted(), **given)
+        train(prompted(), **options)
     assert not (tmp_path / "run").exists()
-    train(first(steps=1), **given)  # it reads no instructions
+    train(first(steps=1), **options)  # it reads no instructions
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_two_tasks_must_not_read_the_same(tmp_path, instructions, refused):
         (("push it", ""), r"task 'toy/1' has an instruction without a word \(''\)"),
     ],
 )
-def test_shared_or_empty_instructions_are_warned_of(tmp_path, instructions, says):
+def test_shared_or_empty_instructions_give_warnings(tmp_path, instructions, says):
     with pytest.warns(DatasetWarning, match=says):
         train(
             prompted(),
@@ -132,14 +132,14 @@ def test_parts_new_to_a_run_train(first_run, data, tmp_path):
 
 
 def test_a_run_on_random_parts_resumes(data, tmp_path):
-    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
-    run = train(second(steps=1, freeze_untrained=True), **given)
+    options = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    run = train(second(steps=1, freeze_untrained=True), **options)
     before = weights(run)
-    assert weights(train(second(steps=1, freeze_untrained=True), **given, resume=True)) == before
+    assert weights(train(second(steps=1, freeze_untrained=True), **options, resume=True)) == before
 
 
 @pytest.mark.parametrize(
-    ("name", "pictures", "says"),
+    ("name", "cameras", "says"),
     [
         ("dualmind/phase1-debug", "none", NO_CAMERA),
         ("dualmind/phase1-debug", "tiny", TOO_SMALL),
@@ -152,18 +152,18 @@ def test_a_run_on_random_parts_resumes(data, tmp_path):
     ],
 )
 @pytest.mark.parametrize("buffer_frames", [0, 12])
-def test_missing_or_tiny_pictures_are_refused(tmp_path, name, pictures, says, buffer_frames):
-    spec = replace(make_spec(), cameras=PICTURES[pictures])
+def test_missing_or_tiny_images_are_refused(tmp_path, name, cameras, says, buffer_frames):
+    spec = replace(make_spec(), cameras=CAMERAS[cameras])
     data = record(tmp_path / "data", ["push it", "turn it"], spec)
     config = replace(preset(name), steps=1, batch_size=2)
     if buffer_frames:
         config = replace(config, cache_features=False, buffer_frames=buffer_frames)
-    given = {"data": data, "output": tmp_path / "run", "device": "cpu"}
+    options = {"data": data, "output": tmp_path / "run", "device": "cpu"}
     if says is None:
-        train(config, **given)
+        train(config, **options)
         return
     with pytest.raises(UserError, match=says):
-        train(config, **given)
+        train(config, **options)
     assert not (tmp_path / "run").exists()
 
 

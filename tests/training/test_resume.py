@@ -6,7 +6,6 @@ import json
 import random
 import shlex
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,7 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class StopAt(Exception):
-    """Stands for a kill, at a place that the test chooses."""
+    """Stands for a kill, in a step that the test chooses."""
 
 
 def stop_after(step: int, config: TrainConfig, **arguments) -> None:
@@ -67,7 +66,7 @@ def same_training(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [3, 5, 7, 31, 59])
-def test_resuming_gives_the_same_losses_and_weights_to_the_bit(whole, data, tmp_path, step):
+def test_resumed_runs_are_equal_to_bits(whole, data, tmp_path, step):
     """Checkpoints fall between rows, rows between validations, and dropout, masks and averages take
     part."""
     arguments = {"data": data, "output": tmp_path / "run"}
@@ -76,9 +75,7 @@ def test_resuming_gives_the_same_losses_and_weights_to_the_bit(whole, data, tmp_
     same_training(whole, tmp_path / "run")
 
 
-def test_a_second_phase_on_features_resumes_without_the_run_it_started_from(
-    first_run, data, tmp_path
-):
+def test_tuning_resumes_without_its_first_run(first_run, data, tmp_path):
     config = second(steps=6, checkpoint_every_steps=2)
     started = tmp_path / "first"
     shutil.copytree(first_run, started, symlinks=True)
@@ -89,13 +86,13 @@ def test_a_second_phase_on_features_resumes_without_the_run_it_started_from(
     assert rows(tmp_path / "run") == rows(whole) and weights(tmp_path / "run") == weights(whole)
 
 
-def test_a_finished_run_is_left_as_it_is(whole, data, tmp_path):
+def test_finished_runs_are_left_unchanged(whole, data, tmp_path):
     shutil.copytree(whole, tmp_path / "run", symlinks=True)
     train(config_named("killed"), data=data, output=tmp_path / "run", resume=True, device="cpu")
     same_training(whole, tmp_path / "run")
 
 
-def test_resuming_nothing_trains_from_the_start_and_says_so(data, tmp_path, capsys):
+def test_resuming_nothing_trains_from_the_start(data, tmp_path, capsys):
     run = train(first(steps=2), data=data, output=tmp_path / "run", resume=True, device="cpu")
     assert "nothing to resume" in capsys.readouterr().err and len(rows(run)) == 2
 
@@ -110,16 +107,18 @@ def test_other_settings_are_refused_by_name(first_run, data):
         train(first(seed=3, steps=13), data=data, output=first_run, resume=True, device="cpu")
 
 
-def test_more_steps_name_the_call_that_trains_on(first_run, data, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["pytest"])
+def test_more_steps_name_the_next_call(first_run, data):
     with pytest.raises(
         UserError,
-        match=r"was begun with 12 steps, .* cannot be resumed with 20; train on in a run of",
+        match=r"was begun with 12 steps, .* cannot be resumed with 20; continue in a new run",
     ):
         train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
     with pytest.raises(UserError) as caught:
         train(first(steps=20), data=data, output=first_run, resume=True, device="cpu")
-    call = f"train(dataclasses.replace(config, steps=8), data='{data}', start_from='{first_run}', output='NEW')"
+    call = (
+        f"train(dataclasses.replace(config, steps=8), data='{data}', "
+        f"start_from='{first_run}', output='NEW')"
+    )
     assert str(caught.value).endswith(call)
     with pytest.raises(
         UserError, match="begun with other settings: steps was 12, is 5; resume it with its own"
@@ -127,9 +126,9 @@ def test_more_steps_name_the_call_that_trains_on(first_run, data, monkeypatch):
         train(first(steps=5), data=data, output=first_run, resume=True, device="cpu")
 
 
-def test_more_steps_name_the_command_that_trains_on(data, tmp_path, capsys):
+def test_more_steps_name_the_next_command(data, tmp_path, capsys):
     run, other = tmp_path / "a run", tmp_path / "new"
-    given = [
+    arguments = [
         "train",
         "dualmind/phase1-debug",
         "--data",
@@ -139,10 +138,19 @@ def test_more_steps_name_the_command_that_trains_on(data, tmp_path, capsys):
         "--log-every-steps",
         "1",
     ]
-    assert main([*given, "--output", str(run), "--steps", "2"]) == 0
-    assert main([*given, f"--output={run}", "--steps=5", "--resume"]) == 2
-    command = shlex.split(capsys.readouterr().err.rpartition("train on in a run of its own: ")[2])
-    assert command == ["manyparts", *given, "--from", str(run), "--output", "NEW", "--steps", "3"]
+    assert main([*arguments, "--output", str(run), "--steps", "2"]) == 0
+    assert main([*arguments, f"--output={run}", "--steps=5", "--resume"]) == 2
+    command = shlex.split(capsys.readouterr().err.rpartition("a new run that starts from it: ")[2])
+    assert command == [
+        "manyparts",
+        *arguments,
+        "--from",
+        str(run),
+        "--output",
+        "NEW",
+        "--steps",
+        "3",
+    ]
     assert main([str(other) if word == "NEW" else word for word in command[1:]]) == 0
     assert len(rows(other)) == 3
 
@@ -158,7 +166,7 @@ def test_other_data_is_refused(first_run, tmp_path):
         train(first(), data=other.path, output=first_run, resume=True, device="cpu")
 
 
-def test_a_folder_that_is_no_run_is_not_resumed(data, tmp_path):
+def test_folders_without_runs_are_not_resumed(data, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="holds no run to resume"):
         train(first(), data=data, output=tmp_path, resume=True, device="cpu")
@@ -166,7 +174,7 @@ def test_a_folder_that_is_no_run_is_not_resumed(data, tmp_path):
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1000])
-def test_a_torn_training_state_is_an_error_that_names_it(first_run, data, tmp_path, kept_bytes):
+def test_torn_training_states_are_named(first_run, data, tmp_path, kept_bytes):
     shutil.copytree(first_run, tmp_path / "run", symlinks=True)
     state = tmp_path / "run/checkpoints/last/training_state.pt"
     state.write_bytes(state.read_bytes()[:kept_bytes])
@@ -175,15 +183,15 @@ def test_a_torn_training_state_is_an_error_that_names_it(first_run, data, tmp_pa
 
 
 def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
-    """SIGKILL a run that many times, each a random while after it began to train or soon after its
-    start; look at what is left each time; then let it end. Returns how many kills hit a run that
-    was still going."""
+    """SIGKILL a run that many times, at random moments after its config is
+    written, and check what is left each time; then let it end. Returns how many kills hit a run
+    that had not ended."""
     moment, hits = random.Random(seed), 0
     for _ in range(kills):
         process = start("killed", data, run, resume=run.exists())
-        began = time.monotonic()
+        started = time.monotonic()
         while not (run / "config.json").exists() and process.poll() is None:
-            assert time.monotonic() - began < 300
+            assert time.monotonic() - started < 300
             time.sleep(0.005)
         time.sleep(moment.uniform(0, 4))
         hits += process.poll() is None
@@ -191,8 +199,8 @@ def kill_at_random_moments(kills: int, data: Path, run: Path, seed: int) -> int:
         process.communicate()
         require_whole(run)
     process = start("killed", data, run, resume=True)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     return hits
 
 
@@ -214,21 +222,21 @@ def require_whole(run: Path) -> None:
         )
 
 
-def test_a_run_killed_twice_ends_as_if_it_had_not_been(whole, data, tmp_path):
+def test_two_kills_leave_results_equal(whole, data, tmp_path):
     kill_at_random_moments(2, data, tmp_path / "run", seed=0)
     same_training(whole, tmp_path / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(whole, data, tmp_path, seed):
+def test_twenty_kills_leave_results_equal(whole, data, tmp_path, seed):
     """Four runs of five kills, so that every part of a run is hit."""
     hits = kill_at_random_moments(5, data, tmp_path / "run", seed=10 + seed)
     assert hits
     same_training(whole, tmp_path / "run")
 
 
-def test_warm_up_and_cosine_go_on_where_they_were(data, tmp_path):
+def test_learning_rates_resume_where_they_were(data, tmp_path):
     config = first(steps=8, checkpoint_every_steps=3, optimizer=OptimizerConfig(warmup_steps=4))
     whole = train(config, data=data, output=tmp_path / "whole", device="cpu")
     stop_after(5, config, data=data, output=tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A run begun on data in which a gripper never moved goes on with data in which it does, by every
+"""A run begun on data in which a gripper never moved continues with data in which it does, by every
 method."""
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def test_numbers_that_begin_to_move_rescale(tmp_path, name):
         "action action_2",
     }
     assert max(row["loss"] for row in rows(run)) < 50
-    (body,) = load_info(resolve(run)).embodiments
-    assert (body.spec.action.low[2], body.spec.action.high[2]) == (0.0, 800.0)
-    assert body.statistics["observation.state"].std[2] > 100
+    (embodiment,) = load_info(resolve(run)).embodiments
+    assert (embodiment.spec.action.low[2], embodiment.spec.action.high[2]) == (0.0, 800.0)
+    assert embodiment.statistics["observation.state"].std[2] > 100
 
 
 def test_errors_of_held_numbers_are_true(tmp_path):
@@ -89,7 +89,7 @@ def test_errors_of_held_numbers_are_true(tmp_path):
 @pytest.mark.parametrize(
     ("reach", "words"), [(0.9, "its scale is taken from this data"), (0.25, "is clipped")]
 )
-def test_actions_beyond_measured_bounds_are_told(tmp_path, reach, words):
+def test_actions_beyond_measured_bounds_give_warnings(tmp_path, reach, words):
     """Data beyond the bounds that the run's data set: the agent could not do what it is shown."""
     before, data = record(tmp_path / "narrow", 0.2), record(tmp_path / "wide", reach)
     run = train(
@@ -105,5 +105,5 @@ def test_actions_beyond_measured_bounds_are_told(tmp_path, reach, words):
             output=tmp_path / "t",
             start_from=run,
         )
-    (body,) = load_info(resolve(tuned)).embodiments
-    assert body.spec.action.high[2] == pytest.approx(max(reach, 0.2) if reach > 0.5 else 0.2)
+    (embodiment,) = load_info(resolve(tuned)).embodiments
+    assert embodiment.spec.action.high[2] == pytest.approx(max(reach, 0.2) if reach > 0.5 else 0.2)

@@ -1,5 +1,5 @@
 """Training under torchrun: the same losses from any number of processes, whole checkpoints, one
-voice, a safe end."""
+rank that prints, a safe end."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def torchrun(
 
 def finished(process: subprocess.Popen[str]) -> str:
     """What a run that went well printed."""
-    printed, said = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, said
+    printed, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, errors
     return printed
 
 
-def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
+def test_one_process_resumes_sharded_ones(data, tmp_path):
     config = second(steps=STEPS, checkpoint_every_steps=3, freeze_untrained=True)
     alone = train(config, data=data, output=tmp_path / "alone", device="cpu")
     with torchrun(data, tmp_path / "run", "--steps", str(STEPS), "--sharding", "fsdp") as process:
@@ -93,18 +93,18 @@ def test_two_sharded_processes_are_one_which_goes_on_from_them(data, tmp_path):
     same_losses(alone, tmp_path / "run", since=3)
 
 
-def test_an_interrupt_ends_all_processes_with_a_checkpoint(data, tmp_path):
+def test_interrupts_end_all_processes_with_checkpoints(data, tmp_path):
     endless = ("--steps", "1000000", "--checkpoint-every-steps", "1000000")
     with torchrun(data, tmp_path / "run", *endless) as process:
         wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=SECONDS)
-    assert process.returncode != 0 and said.count("--resume continues from") == 1
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode != 0 and errors.count("--resume continues from") == 1
     done = int(resolve(tmp_path / "run").name)
     assert done == rows(tmp_path / "run")[-1]["step"]
 
 
-def test_a_process_that_is_killed_ends_the_others_with_a_line(data, tmp_path):
+def test_killed_processes_end_the_others(data, tmp_path):
     with torchrun(data, tmp_path / "run", "--steps", "1000000") as process:
         wait_for_rows(tmp_path / "run", 3, seconds=SECONDS)
         ranks = {
@@ -112,12 +112,12 @@ def test_a_process_that_is_killed_ends_the_others_with_a_line(data, tmp_path):
             for child in children(process.pid)
         }
         os.kill(ranks["1"], signal.SIGKILL)
-        _, said = process.communicate(timeout=SECONDS)
-    assert process.returncode != 0 and said.count("error: another training process has died") == 1
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode != 0 and errors.count("error: another training process has died") == 1
 
 
-def test_bad_input_is_told_once(data, tmp_path):
+def test_bad_input_is_printed_once(data, tmp_path):
     with torchrun(data, tmp_path / "run", "--batch-size", "7") as process:
-        _, said = process.communicate(timeout=SECONDS)
+        _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode != 0 and not (tmp_path / "run").exists()
-    assert said.count("batch_size is 7; expected a multiple of processes x accumulation = 2") == 1
+    assert errors.count("batch_size is 7; expected a multiple of processes x accumulation = 2") == 1

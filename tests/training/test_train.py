@@ -37,7 +37,7 @@ from manyparts.training.run_folder import read_config
 from manyparts.training.train import train
 
 
-def test_a_run_leaves_its_config_metrics_and_checkpoints(first_run, data):
+def test_runs_leave_config_metrics_and_checkpoints(first_run, data):
     config, facts = read_config(first_run)
     assert config == first()
     assert facts["data"] == str(data) and facts["start_from"] is None
@@ -69,7 +69,7 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
-def test_the_second_phase_starts_from_the_first_and_trains_its_parts(first_run, data, tmp_path):
+def test_trap_frozen_weights_keep_their_bits(first_run, data, tmp_path):
     """Trap: frozen weights do not change by a bit."""
     config = second(cache_features=False)
     run = train(config, data=data, output=tmp_path / "second", start_from=first_run, device="cpu")
@@ -95,9 +95,7 @@ def test_the_second_phase_starts_from_the_first_and_trains_its_parts(first_run, 
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_an_agent_that_learned_from_pictures_in_prompts_acts_on_them(
-    first_run, data, tmp_path, cached
-):
+def test_agents_act_on_goal_images(first_run, data, tmp_path, cached):
     whole = (
         {}
         if cached
@@ -120,9 +118,7 @@ def test_an_agent_that_learned_from_pictures_in_prompts_acts_on_them(
 @pytest.mark.parametrize(
     "augmentation", [AugmentationConfig(1, (0.8, 1.0), 0.2), AugmentationConfig()]
 )
-def test_the_same_config_gives_the_same_run_whatever_the_callers_random_state(
-    data, tmp_path, augmentation
-):
+def test_runs_ignore_the_callers_random_state(data, tmp_path, augmentation):
     config = first(steps=4, augmentation=augmentation)
     runs = []
     for number in range(2):
@@ -139,7 +135,7 @@ def test_another_seed_gives_another_run(first_run, data, tmp_path):
     assert rows(run)[0]["loss"] != rows(first_run)[0]["loss"]
 
 
-def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(data, tmp_path):
+def test_newest_checkpoints_hold_averaged_weights(data, tmp_path):
     config = first(steps=8, checkpoint_every_steps=2, ema_decay=0.5)
     run = train(config, data=data, output=tmp_path / "run", device="cpu")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
@@ -152,7 +148,7 @@ def test_checkpoints_hold_the_averaged_weights_and_only_the_last_few_are_kept(da
     assert any(not torch.equal(averaged[name], value) for name, value in state["weights"].items())
 
 
-def test_statistics_are_those_of_the_run_it_starts_from(first_run, tmp_path):
+def test_statistics_of_the_first_run_stay(first_run, tmp_path):
     other = write(
         tmp_path / "data",
         [replace(make_episode(i, 20), state=make_episode(i, 20).state * 5) for i in range(4)],
@@ -164,11 +160,11 @@ def test_statistics_are_those_of_the_run_it_starts_from(first_run, tmp_path):
         start_from=first_run,
         device="cpu",
     )
-    ours, theirs = (load_info(resolve(each)).embodiments[0].statistics for each in (run, first_run))
-    assert ours == theirs
+    statistics = [load_info(resolve(each)).embodiments[0].statistics for each in (run, first_run)]
+    assert statistics[0] == statistics[1]
 
 
-def test_episodes_are_held_out_of_every_task_that_has_enough():
+def test_large_tasks_have_held_out_episodes():
     task = np.asarray([0] * 40 + [1] * 10 + [2] * 3)
     training, held_out = split_episodes(task, 0.05, seed=0)
     assert sorted([*training, *held_out]) == list(range(53))
@@ -180,7 +176,7 @@ def test_episodes_are_held_out_of_every_task_that_has_enough():
     assert len(split_episodes(task, 0.0, seed=0)[1]) == 0
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_episode(tmp_path):
+def test_losses_not_finite_name_the_episode(tmp_path):
     episodes = [make_episode(seed, 20) for seed in range(6)]
     episodes[3] = with_bad_action(episodes[3], frame=10)
     data = write(tmp_path / "data", episodes)
@@ -228,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_episode(tmp_path)
         ("next.reward", np.nan, True, None),
     ],
 )
-def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
+def test_unlearnable_data_is_refused_without_writing(
     tmp_path, monkeypatch, column, value, imitation, says
 ):
     """A policy reads no rewards, and takes actions as they are; 1.0001 is rounding."""
@@ -244,29 +240,29 @@ def test_data_that_cannot_be_learned_from_is_refused_with_nothing_written(
     monkeypatch.setattr(EpisodeDataset, "columns", spoilt)
     monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "cache"))
     name = "inverse_dynamics/finetune-states-debug" if imitation else "dynamics/mlp-debug"
-    given = {"data": data.path, "output": tmp_path / "run", "device": "cpu"}
+    options = {"data": data.path, "output": tmp_path / "run", "device": "cpu"}
     if says is None:
-        train(replace(preset(name), steps=1), **given)
+        train(replace(preset(name), steps=1), **options)
         return
     with pytest.raises(UserError, match=rf"data: episode 2, step 7: {says}"):
-        train(replace(preset(name), steps=1), **given)
+        train(replace(preset(name), steps=1), **options)
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_opened_datasets_are_trained_on_as_their_folders(several, data, tmp_path):
+def test_opened_datasets_train_as_their_folders(several, data, tmp_path):
     opened = EpisodeDataset.open(data)
-    for name, given in (("folder", str(data)), ("opened", opened)):
+    for name, dataset in (("folder", str(data)), ("opened", opened)):
         train(
             first(steps=2),
-            data=[given, data] if several else given,
+            data=[dataset, data] if several else dataset,
             output=tmp_path / name,
             device="cpu",
         )
     assert rows(tmp_path / "folder") == rows(tmp_path / "opened")
 
 
-def test_a_dataset_whose_spec_was_changed_is_refused(data, tmp_path):
+def test_datasets_with_changed_specs_are_refused(data, tmp_path):
     opened = EpisodeDataset.open(data)
     opened.spec = replace(opened.spec, embodiment="other")
     with pytest.raises(UserError, match="was changed after it was opened; open it again"):
@@ -274,24 +270,24 @@ def test_a_dataset_whose_spec_was_changed_is_refused(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_windows_longer_than_every_episode_are_trained_on_and_told(data, tmp_path, capsys):
+def test_overlong_windows_train_with_a_note(data, tmp_path, capsys):
     longest = int(np.diff(EpisodeDataset.open(data).starts).max())
     chunk = first().window.chunk
-    for steps, told in ((longest // chunk, False), (longest // chunk + 1, True)):
+    for steps, is_noted in ((longest // chunk, False), (longest // chunk + 1, True)):
         config = first(steps=1, window=WindowConfig(steps=steps, chunk=chunk))
         train(config, data=data, output=tmp_path / str(steps), device="cpu")
-        says = f"windows are of {steps * chunk} frames, but the longest episode has {longest}"
-        assert (says in capsys.readouterr().err) == told
+        note = f"windows are of {steps * chunk} frames, but the longest episode has {longest}"
+        assert (note in capsys.readouterr().err) == is_noted
 
 
-def test_a_folder_in_use_is_refused_and_left_alone(first_run, data):
+def test_folders_in_use_are_left_unchanged(first_run, data):
     before = {path: path.stat().st_mtime_ns for path in first_run.rglob("*")}
     with pytest.raises(UserError, match=r"output .* is in use; choose another, or .*--resume"):
         train(first(), data=data, output=first_run, device="cpu")
     assert {path: path.stat().st_mtime_ns for path in first_run.rglob("*")} == before
 
 
-def test_a_run_that_another_process_trains_is_refused(data, tmp_path):
+def test_a_locked_folder_is_refused(data, tmp_path):
     (tmp_path / "run").mkdir()
     with open(tmp_path / "run" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -311,9 +307,7 @@ def test_a_run_that_another_process_trains_is_refused(data, tmp_path):
         ({"window": WindowConfig(steps=4, chunk=2)}, r"of another shape: model\.step_embedding"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_with_nothing_written(
-    first_run, data, tmp_path, change, message
-):
+def test_unfit_configs_are_refused_without_writing(first_run, data, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         train(
             second(**change), data=data, output=tmp_path / "run", start_from=first_run, device="cpu"
@@ -321,7 +315,7 @@ def test_a_config_that_does_not_fit_is_refused_with_nothing_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_whose_weights_fit_but_mean_something_else_is_refused(first_run, data, tmp_path):
+def test_trap_same_shapes_of_other_models(first_run, data, tmp_path):
     config = second(model=replace(second().model, heads=2))
     with pytest.raises(UserError, match=r"differs from that of .*: model\.heads was 4, is 2"):
         train(config, data=data, output=tmp_path / "run", start_from=first_run, device="cpu")
@@ -344,7 +338,7 @@ def test_data_of_another_embodiment_is_refused(first_run, tmp_path):
         ({"device": "tpu:0"}, "device 'tpu:0' is not there; choices: auto, cpu"),
     ],
 )
-def test_bad_arguments_are_refused_with_nothing_written(data, tmp_path, arguments, message):
+def test_bad_arguments_are_refused_without_writing(data, tmp_path, arguments, message):
     with pytest.raises(UserError, match=message):
         train(first(), **{"data": data, "output": tmp_path / "run", "device": "cpu"} | arguments)
     assert not (tmp_path / "run").exists()
@@ -353,15 +347,15 @@ def test_bad_arguments_are_refused_with_nothing_written(data, tmp_path, argument
 @pytest.mark.parametrize(
     ("name", "number"), [("endless", signal.SIGINT), ("endless-two", signal.SIGTERM)]
 )
-def test_an_interrupted_run_saves_a_checkpoint_and_says_so(data, tmp_path, name, number):
+def test_interrupted_runs_save_a_checkpoint(data, tmp_path, name, number):
     run = tmp_path / "run"
     process = start(name, data, run)
     wait_for_rows(run, 5)
     process.send_signal(number)
-    _, said = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     step = int(resolve(run).name)
-    assert f"stopped after step {step} of 1000000; --resume continues from {run}" in said
+    assert f"stopped after step {step} of 1000000; --resume continues from {run}" in errors
     assert len(rows(run)) == step
 
 
@@ -374,7 +368,7 @@ def test_a_run_in_a_thread_trains(data, tmp_path):
     assert len(rows(tmp_path / "run")) == 1
 
 
-def test_config_json_is_plain_and_flat_for_reports(first_run):
+def test_config_json_holds_plain_flat_values(first_run):
     values = json.loads((first_run / "config.json").read_text())
     assert (
         values["method"] == "dualmind"
@@ -386,11 +380,11 @@ def test_config_json_is_plain_and_flat_for_reports(first_run):
 
 
 @pytest.mark.slow
-def test_compiled_blocks_give_the_losses_of_plain_ones(first_run, data, tmp_path):
+def test_compiled_blocks_give_the_same_losses(first_run, data, tmp_path):
     """In a process of its own: the compiler cannot see through the type checks of the tests."""
     process = start("compiled", data, tmp_path / "run")
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    ours, theirs = ([row["loss"] for row in rows(run)] for run in (tmp_path / "run", first_run))
-    np.testing.assert_allclose(ours, theirs, rtol=1e-2)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    compiled, plain = ([row["loss"] for row in rows(run)] for run in (tmp_path / "run", first_run))
+    np.testing.assert_allclose(compiled, plain, rtol=1e-2)
     assert weights(tmp_path / "run").keys() == weights(first_run).keys()

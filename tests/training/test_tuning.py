@@ -43,13 +43,13 @@ def test_tuning_trains_all_but_the_encoder(agent: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", ["debug", "laptop", "metaworld45"])
-def test_tuning_fits_the_agents_of_its_size(size: str) -> None:
+def test_tuning_fits_agents_of_its_size(size: str) -> None:
     tuned, trained = (methods.preset(f"dualmind/{phase}-{size}") for phase in ("tune", "phase2"))
     assert tuned.model == trained.model and tuned.window == trained.window
     assert tuned.validation_fraction == 0.0 and tuned.new_parameters == ()
 
 
-def test_cameras_that_differ_are_named_with_the_flag(agent: Path, tmp_path: Path) -> None:
+def test_different_cameras_are_named_with_flags(agent: Path, tmp_path: Path) -> None:
     collect(
         ["pointmass/reach-red"],
         episodes=2,

@@ -1,4 +1,4 @@
-"""One optimiser step: what it adds up, what it averages, what it refuses."""
+"""One optimiser step: sums, averages, and what it refuses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in learner.system.state_dict().items()}
 
 
-def test_the_loss_is_the_weighted_sum_of_the_means():
+def test_loss_is_the_weighted_sum():
     objectives = OBJECTIVES | {
         "inverse_dynamics": replace(OBJECTIVES["inverse_dynamics"], weight=0.25)
     }
@@ -63,7 +63,7 @@ def test_the_loss_is_the_weighted_sum_of_the_means():
     assert report.losses["loss"] == pytest.approx(expected)
 
 
-def test_logged_losses_are_the_means_of_the_losses():
+def test_logged_losses_are_means_over_elements():
     learner = make_learner(make_config())
     batch = make_batch(
         mask=torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
@@ -76,7 +76,7 @@ def test_logged_losses_are_the_means_of_the_losses():
     assert report.losses["loss/behaviour_cloning"] == pytest.approx(expected["behaviour_cloning"])
 
 
-def test_a_batch_in_two_parts_moves_the_weights_as_the_whole_does():
+def test_accumulated_parts_equal_whole_batches():
     config = make_config()
     whole, parts = make_learner(config), make_learner(config)
     batch = make_batch(4)
@@ -102,7 +102,7 @@ def test_what_is_frozen_keeps_its_bits():
     )
 
 
-def test_dropout_is_a_pure_function_of_seed_step_and_part():
+def test_dropout_is_a_function_of_step():
     config = make_config()
     one, two, other = make_learner(config, dropout=0.5), make_learner(config, dropout=0.5), None
     torch.manual_seed(1)
@@ -130,7 +130,7 @@ def test_averaged_weights_follow_with_their_decay():
     assert torch.equal(learner.system.state_dict()[name], raw)
 
 
-def test_a_loss_that_is_not_finite_names_its_windows_and_moves_nothing():
+def test_losses_not_finite_name_their_windows():
     learner = make_learner(make_config())
     learner.step(0, {0: make_batch(5)})
     before = weights_of(learner)
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_names_its_windows_and_moves_nothing():
     assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
 
 
-def test_a_gradient_that_is_not_finite_moves_nothing():
+def test_gradients_not_finite_move_nothing():
     learner = make_learner(make_config())
     with torch.no_grad():  # a loss of 0 whose gradient is 0 * inf
         learner.system.objectives["behaviour_cloning"].head.layers[0].weight[:] = 0
@@ -155,25 +155,25 @@ def test_a_gradient_that_is_not_finite_moves_nothing():
     assert all(torch.equal(value, before[name]) for name, value in weights_of(learner).items())
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_bf16_trains_weights_that_stay_float32_where_the_cpu_knows_it(known, monkeypatch):
-    monkeypatch.setattr(precision, "_knows_bf16", lambda device: known)
+@pytest.mark.parametrize("supported", [True, False])
+def test_bf16_keeps_weights_in_float32(supported, monkeypatch):
+    monkeypatch.setattr(precision, "_supports_bf16", lambda device: supported)
     learner = make_learner(make_config(precision="bf16"))
     exact = make_learner(make_config()).step(0, {0: make_batch()})
     report = learner.step(0, {0: make_batch()})
     assert report.losses["loss"] == pytest.approx(exact.losses["loss"], rel=0.05)
-    assert (report.losses["loss"] != exact.losses["loss"]) == known
+    assert (report.losses["loss"] != exact.losses["loss"]) == supported
     assert all(value.dtype == torch.float32 for value in learner.system.parameters())
 
 
-def test_denormal_numbers_count_as_zero_while_training_and_only_then():
+def test_denormals_are_zero_only_in_training():
     small = torch.tensor([1e-39])
     with precision.flushed_denormals(CPU):
         assert (small * 0.5).item() == 0.0
     assert (small * 0.5).item() > 0
 
 
-def test_numpy_does_not_warn_of_flushed_numbers() -> None:
+def test_flushed_numbers_give_no_numpy_warning() -> None:
     program = """
 import numpy, torch
 from manyparts.training.precision import flushed_denormals
@@ -185,7 +185,7 @@ with flushed_denormals(torch.device("cpu")):
     )
 
 
-def test_validation_changes_nothing_and_has_no_dropout():
+def test_validation_has_no_effect_or_dropout():
     learner = make_learner(make_config(), dropout=0.5)
     before = weights_of(learner)
     one, two = (learner.evaluate(0, make_batch())["behaviour_cloning"].mean() for _ in range(2))

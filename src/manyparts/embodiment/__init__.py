@@ -1,1 +1,1 @@
-"""One robot as a model sees it: its spec, statistics, scales, and the room that several share."""
+"""One robot as a model sees it: its spec, statistics, scales; and several in one batch."""

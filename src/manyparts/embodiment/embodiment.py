@@ -1,10 +1,9 @@
-"""One embodiment that weights know: its spec, its environment, its statistics and the tasks that it
-was trained on."""
+"""One embodiment of an agent: its spec, environment, statistics and tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from manyparts.core.printing import shown_short
@@ -16,19 +15,29 @@ from manyparts.embodiment.statistics import Statistics
 @shown_short
 @dataclass(frozen=True)
 class Embodiment:
-    """A body that weights know. environment: its config as plain JSON values. statistics: what its
-    states are normalised by. tasks: those that this run was trained on; none where it only kept the
-    body of an earlier run."""
+    """One robot that a model was trained on."""
 
     spec: Spec
+    """Its cameras, states and actions."""
+
     environment: Mapping[str, Any]
+    """The config of its environment, as JSON values."""
+
     statistics: Statistics
+    """By which its states are normalised."""
+
     tasks: tuple[TaskEntry, ...]
+    """The tasks that this run was trained on; empty if the embodiment was only kept from an earlier
+    run."""
 
     def to_dict(self) -> dict[str, Any]:
-        own = {item.name: getattr(self, item.name) for item in fields(self)}
-        converted = {"spec": self.spec.to_dict(), "statistics": self.statistics.to_dict()}
-        return own | converted | {"tasks": to_jsonable(self.tasks)}
+        """The embodiment as JSON values."""
+        return {
+            "spec": self.spec.to_dict(),
+            "environment": self.environment,
+            "statistics": self.statistics.to_dict(),
+            "tasks": to_jsonable(self.tasks),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Embodiment:

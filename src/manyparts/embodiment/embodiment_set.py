@@ -1,9 +1,10 @@
-"""Several embodiments as one: the room that their states, actions and cameras share in a batch."""
+"""Several embodiments in one batch: padded states and actions, and slots for cameras."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -13,14 +14,18 @@ from manyparts.core.spec import Spec
 
 @dataclass(frozen=True)
 class EmbodimentSet:
-    """The embodiments of one agent; a row of a batch names its own by its place in `specs`.
+    """The embodiments of one agent.
 
-    States and actions are padded to the largest. The i-th camera of every embodiment is in slot i,
-    whose pictures have one size. The slots of a single embodiment are its cameras. Raises UserError
-    where two embodiments share a name, or two cameras a slot but no size.
+    States and actions are padded to the largest embodiment. The i-th camera of every embodiment is
+    in slot i, and all images of a slot have one size. The slots of a single embodiment are its
+    cameras.
+
+    Raises:
+        UserError: two embodiments have one name, or two cameras of a slot different sizes.
     """
 
     specs: tuple[Spec, ...]
+    """Their specs. A row of a batch names its embodiment by its index here."""
 
     def __post_init__(self) -> None:
         names = self.names
@@ -29,20 +34,21 @@ class EmbodimentSet:
         for number in range(max(len(spec.cameras) for spec in self.specs)):
             sizes = self._cameras_in(number)
             first, size = next(iter(sizes.items()))
-            for other, theirs in sizes.items():
-                if theirs != size:
+            for other, other_size in sizes.items():
+                if other_size != size:
                     raise UserError(
-                        f"{first} and {other} share an image encoder, but have {_pixels(size)} and {_pixels(theirs)}; "
-                        "collect both at one image size"
+                        f"{first} and {other} share an image encoder, but have {_pixels(size)} and "
+                        f"{_pixels(other_size)}; collect both at one image size"
                     )
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The names of the embodiments, in the order of `specs`."""
         return tuple(spec.embodiment for spec in self.specs)
 
     @cached_property
     def slots(self) -> dict[str, tuple[int, int]]:
-        """Slot to (height, width) in pixels."""
+        """Slot to the (height, width) of its images in pixels."""
         if len(self.specs) == 1:
             return dict(self.specs[0].cameras)
         largest = max(self.specs, key=lambda spec: len(spec.cameras))
@@ -50,89 +56,101 @@ class EmbodimentSet:
 
     @property
     def state_dimension(self) -> int:
+        """The largest number of state dimensions, to which all are padded."""
         return max(spec.state_dimension for spec in self.specs)
 
     @property
     def action_dimension(self) -> int:
+        """The largest number of action dimensions, to which all are padded."""
         return max(spec.action.dimension for spec in self.specs)
 
     @cached_property
     def present(self) -> np.ndarray:
-        """bool (embodiments, slots + 1): which camera slots, and at last whether a state, each of
-        them has.
+        """bool (embodiments, slots + 1): the camera slots that each embodiment has, and in the last
+        column whether it has a state.
 
-        A single embodiment has all: an empty state is then a token that is always the same.
+        A single embodiment has all of them: an empty state is then a token that is always the same.
         """
         if len(self.specs) == 1:
             return np.ones((1, len(self.slots) + 1), bool)
-        return np.array(
-            [
-                [
-                    *(number < len(spec.cameras) for number in range(len(self.slots))),
-                    spec.state_dimension > 0,
-                ]
-                for spec in self.specs
-            ]
-        )
+        present = np.zeros((len(self.specs), len(self.slots) + 1), bool)
+        for row, spec in enumerate(self.specs):
+            present[row, : len(spec.cameras)] = True
+            present[row, -1] = spec.state_dimension > 0
+        return present
 
     def slot_of(self, spec: Spec) -> dict[str, str]:
-        """Camera to slot, of one of these embodiments."""
+        """Camera to slot, in the order of the cameras. spec: one of these embodiments."""
         return dict(zip(spec.cameras, self.slots, strict=False))
 
     def index(self, spec: Spec, complaint: str, *, advice: str = "") -> int:
-        """The place of an embodiment, wherever its actions end if that is but measured, and
-        whatever it is called if that is but a guess. Raises UserError that begins with `complaint`
-        and says what differs from those that are known, or which of them it may be; it ends with
-        `advice` where only the name is in question."""
-        differences = {
-            ours.embodiment: ours.differences(spec.bounded_as(ours)) for ours in self.specs
-        }
-        equal = [name for name, found in differences.items() if not found]
-        if spec.embodiment in equal or len(equal) == 1:
-            return self.names.index(spec.embodiment if spec.embodiment in equal else equal[0])
+        """The index of an embodiment in `specs`.
+
+        Bounds of actions that were only measured may differ, and so may a name that is only a
+        guess.
+
+        Args:
+            spec: of a dataset or an environment.
+            complaint: the start of the error's message.
+            advice: the end of the error's message if only the name is in question.
+
+        Raises:
+            UserError: it is none of these embodiments, and the message says in what it differs from
+                them; or it has no name, and may be several of them.
+        """
+        differences = {own.embodiment: own.differences(spec.bounded_as(own)) for own in self.specs}
+        equal = [name for name, different in differences.items() if not different]
+        if spec.embodiment in equal:
+            return self.names.index(spec.embodiment)
+        if len(equal) == 1:
+            return self.names.index(equal[0])
         if equal:
             raise UserError(
-                f"{complaint}: it does not name its robot, which may be {' or '.join(equal)}{advice}"
+                f"{complaint}: it does not name its robot, which may be "
+                f"{' or '.join(equal)}{advice}"
             )
-        if not any(_fields(found) == "embodiment" for found in differences.values()):
+        if not any(_fields(different) == "embodiment" for different in differences.values()):
             advice = ""
-        alike = self.names[0] if len(self.names) == 1 else spec.embodiment
-        if alike in differences:
-            mend = _recording_flags(self.specs[self.names.index(alike)], spec)
-            known = f"known: {', '.join(self.names)}"
-            raise UserError(f"{complaint} ({'; '.join(differences[alike])}); {known}{mend}{advice}")
-        told = [f"{name} (not the same: {_fields(found)})" for name, found in differences.items()]
-        raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(told)}{advice}")
+        # The embodiment that is meant: the only one, or the one of this name.
+        meant = self.names[0] if len(self.names) == 1 else spec.embodiment
+        if meant in differences:
+            remedy = _recording_flags(self.specs[self.names.index(meant)], spec)
+            raise UserError(
+                f"{complaint} ({'; '.join(differences[meant])}); known: "
+                f"{', '.join(self.names)}{remedy}{advice}"
+            )
+        choices = [
+            f"{name} (not the same: {_fields(different)})"
+            for name, different in differences.items()
+        ]
+        raise UserError(f"{complaint} ({spec.embodiment}); known: {', '.join(choices)}{advice}")
 
     def _cameras_in(self, number: int) -> dict[str, tuple[int, int]]:
-        """ "camera C of E" to its size, for the cameras in a slot."""
-        found = {
-            spec.embodiment: list(spec.cameras.items())[number : number + 1] for spec in self.specs
-        }
-        return {
-            f"camera {name!r} of {body}": size
-            for body, items in found.items()
-            for name, size in items
-        }
+        """ "camera NAME of EMBODIMENT" to its (height, width), for the cameras in slot `number`."""
+        sizes = {}
+        for spec in self.specs:
+            for name, size in list(spec.cameras.items())[number : number + 1]:
+                sizes[f"camera {name!r} of {spec.embodiment}"] = size
+        return sizes
 
 
-def _recording_flags(ours: Spec, theirs: Spec) -> str:
-    """The flags of `collect` that record the cameras we know; empty where these are the same, or of
-    several sizes."""
-    sides = {side for size in ours.cameras.values() for side in size}
-    if dict(ours.cameras) == dict(theirs.cameras) or len(sides) != 1:
+def _recording_flags(wanted: Spec, recorded: Spec) -> str:
+    """How to record the wanted cameras with `collect`, as the end of a message; empty if they were
+    recorded, or have several sizes, which `collect` does not offer."""
+    sides = _sides(wanted)
+    if dict(wanted.cameras) == dict(recorded.cameras) or len(sides) != 1:
         return ""
-    flags = (
-        ""
-        if ours.cameras.keys() == theirs.cameras.keys()
-        else f" --cameras {' '.join(ours.cameras)}"
-    )
-    flags += (
-        ""
-        if sides == {side for size in theirs.cameras.values() for side in size}
-        else f" --image-size {min(sides)}"
-    )
-    return f"; `manyparts collect` records the cameras of {ours.embodiment} with{flags}"
+    flags = ""
+    if wanted.cameras.keys() != recorded.cameras.keys():
+        flags += f" --cameras {' '.join(wanted.cameras)}"
+    if sides != _sides(recorded):
+        flags += f" --image-size {min(sides)}"
+    return f"; `manyparts collect` records the cameras of {wanted.embodiment} with{flags}"
+
+
+def _sides(spec: Spec) -> set[int]:
+    """The heights and widths of all cameras, in pixels."""
+    return set(chain.from_iterable(spec.cameras.values()))
 
 
 def _pixels(size: tuple[int, int]) -> str:
@@ -140,4 +158,5 @@ def _pixels(size: tuple[int, int]) -> str:
 
 
 def _fields(differences: list[str]) -> str:
+    """The names of the fields that differ, from texts such as "cameras: a, b"."""
     return ", ".join(text.partition(":")[0] for text in differences)

@@ -1,4 +1,4 @@
-"""States of an embodiment to numbers without unit, and back."""
+"""Normalisation of an embodiment's states, and its inverse."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ _MIN_STD = 1e-3
 
 @dataclass(frozen=True)
 class StateNormaliser:
-    """States to mean 0 and std 1 a dimension, and back. A std below 1e-3 counts as 1e-3.
+    """Normalises states to mean 0 and std 1 per dimension. A std below 1e-3 counts as 1e-3.
 
-    A number that never moved in the data tells no scale, and weights know nothing of it: it is held
-    at what it was, whatever it is given as. low, high: (s,), where such numbers are held, infinite
-    for all others; empty if there are none.
+    A number that never moved in the data has no scale, and a model learned nothing of it. It is
+    held at the value that it had there, whatever a state has.
     """
 
     mean: tuple[float, ...]
+    """The mean of each of the s numbers of a state, in the simulator's units."""
+
     std: tuple[float, ...]
+    """The std of each number."""
+
     low: tuple[float, ...] = ()
+    """The lowest value of each number that is held, -inf for all others; empty if none are."""
+
     high: tuple[float, ...] = ()
+    """The highest value of each number that is held, inf for all others; empty if none are."""
 
     @classmethod
     def of(cls, statistics: Statistics, dimension: int) -> StateNormaliser:
-        """From a dataset's statistics; of no dimension where the dataset has no state."""
+        """The normaliser of a dataset with these statistics. dimension: of its states, which may be
+        0."""
         if dimension == 0:
             return cls((), ())
         state = statistics[STATE]
@@ -39,12 +46,11 @@ class StateNormaliser:
         return cls(state.mean, state.std, tuple(low.tolist()), tuple(high.tolist()))
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
-        """(..., s) in the simulator's units to float32 (..., s) without unit, as weights are to see
-        it."""
+        """States (..., s) in the simulator's units as float32 (..., s) for a model."""
         return self.scaled(np.clip(state, self.low, self.high) if self.low else state)
 
     def scaled(self, state: np.ndarray) -> np.ndarray:
-        """As `__call__`, with nothing held: what really happened, for whoever measures errors."""
+        """As `__call__`, without holding numbers, so that errors of predictions can be measured."""
         return ((state - np.asarray(self.mean)) / self.scale).astype(np.float32)
 
     def inverse(self, state: np.ndarray) -> np.ndarray:
@@ -52,15 +58,14 @@ class StateNormaliser:
         return (state * self.scale + np.asarray(self.mean)).astype(np.float32)
 
     def held(self, state: np.ndarray) -> np.ndarray:
-        """bool (..., s): numbers of states (..., s) that are held at another value than they
+        """bool (..., s): the numbers of states (..., s) that are held at another value than they
         have."""
         if not self.low:
             return np.zeros(np.shape(state), bool)
-        return np.abs(state - np.clip(state, self.low, self.high)) > ROUNDING * np.maximum(
-            np.abs(state), 1
-        )
+        change = np.abs(state - np.clip(state, self.low, self.high))
+        return change > ROUNDING * np.maximum(np.abs(state), 1)
 
     @property
     def scale(self) -> np.ndarray:
-        """What a std of 1 is in the simulator's units, (s,)."""
+        """The stds by which states are divided, (s,), in the simulator's units."""
         return np.maximum(np.asarray(self.std), _MIN_STD)

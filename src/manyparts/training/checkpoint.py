@@ -1,4 +1,4 @@
-"""Checkpoints of training: weights to act with, and all that goes on to the same loss sequence."""
+"""Checkpoints of training: weights to act with, and the state from which training resumes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,29 @@ from manyparts.training.optimizer import trained
 from manyparts.training.update import Learner
 
 STATE = "training_state.pt"
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 
 
 def save(run: Path, step: int, learner: Learner, meter: Meter, info: CheckpointInfo) -> Path:
-    """Write checkpoints/{step}, point `last` at it, then remove all but the newest few. A kill at
-    any moment leaves `last` at a whole checkpoint. All ranks call it, and the first writes whole
-    tensors, so that any number of processes can go on from them. Raises UserError if the disk is
-    full.
+    """Write checkpoints/{step}, point `last` at it, then remove all but the newest few.
 
-    model.safetensors holds the averaged weights where there are any; training_state.pt then has the
-    others.
+    A kill at any moment leaves `last` at a whole checkpoint. All ranks call this function, and rank
+    0 writes whole tensors, so that any number of processes can continue from them.
+    model.safetensors holds the averaged weights, if there are any; training_state.pt then holds the
+    trained ones.
+
+    Args:
+        run: the run's folder.
+        step: how many steps are done.
+        learner: the system and its optimiser.
+        meter: the running means.
+        info: the description that the checkpoint carries.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        UserError: the disk is full.
     """
     folder = run / CHECKPOINTS / f"{step:06d}"
     state: dict[str, Any] = {
@@ -62,10 +74,15 @@ def last(run: Path) -> Path | None:
 
 
 def restore(folder: Path, learner: Learner) -> tuple[int, Meter]:
-    """Bring a learner to the state of a checkpoint, whose weights its system was made with. Returns
-    how many steps are done, and the running means."""
+    """Bring a learner to the state of a checkpoint. Its system has the weights already.
+
+    Returns:
+        How many steps are done, and the running means.
+    """
     state = _load_state(folder / STATE)
-    if learner.averages is not None:  # these began as the checkpoint's weights, which are averages
+    # The system was built with the checkpoint's weights, which are the averages if there are any:
+    # `learner.averages` started from them, and the system still needs the trained weights.
+    if learner.averages is not None:
         own = trained(learner.system)
         with torch.no_grad():
             for name in learner.averages.values:
@@ -90,7 +107,7 @@ def _whole_state(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _load_parts(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """The inverse of `_whole_state`."""
+    """Give each process its part of whole optimiser state; the inverse of `_whole_state`."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     entries = {
         number: {
@@ -108,22 +125,22 @@ def _save_state(state: dict[str, Any], path: Path) -> None:
     with path.open("wb") as file:
         try:
             torch.save(state, file)
-        except RuntimeError as error:  # torch wraps what the file raised
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+        except RuntimeError as error:
+            cause = error.__context__  # torch wraps what the file raised, such as a full disk
+            raise (cause if isinstance(cause, OSError) else error) from None
 
 
 def _load_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except Exception as error:  # of a file that is cut off its reader may raise anything
+    except Exception as error:  # reading half a file may raise anything
         raise UserError(
             f"{path} cannot be read: {type(error).__name__}; the run cannot be resumed from it"
         ) from error
 
 
 def _put_aside(last: Path) -> None:
-    """`last` is a folder where a copy of the run has followed the link: let it be the step that it
-    is."""
+    """Rename `last`, which is a folder if a copy of the run followed the link, to its own step."""
     try:
         name = f"{_load_state(last / STATE)['step']:06d}"
     except (UserError, KeyError):
@@ -136,28 +153,28 @@ def _put_aside(last: Path) -> None:
 
 
 def _free(path: Path) -> Path:
-    """The path, or the first one with a number that nothing has yet."""
+    """The path if nothing is there, else the first one with a number where nothing is."""
     names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
     return next(name for name in names if not name.exists())
 
 
 def _prune(folder: Path, newest: Path) -> None:
-    """Remove older checkpoints, and those of later steps that a run resumed from `last` has left
-    behind."""
+    """Remove older checkpoints, and those of later steps: a run that resumed from an earlier `last`
+    leaves them behind."""
     steps = numbered(folder)
-    kept = [path for path in steps if int(path.name) <= int(newest.name)][-KEPT:]
-    for torn in folder.iterdir():
-        if ".partial-" in torn.name:
-            shutil.rmtree(torn, ignore_errors=True)
+    kept = [path for path in steps if int(path.name) <= int(newest.name)][-KEPT_CHECKPOINTS:]
+    for path in folder.iterdir():
+        if ".partial-" in path.name:  # left by a kill
+            shutil.rmtree(path, ignore_errors=True)
     for path in steps:
         if path not in kept:
             _delete(path)
 
 
 def _delete(checkpoint: Path) -> None:
-    """Remove what training wrote, and the folder if nothing else is in it: results may lie
-    there."""
+    """Remove the files that training wrote, and the folder unless there is something else in it,
+    such as results."""
     with contextlib.suppress(OSError):
-        for name in (WEIGHTS, STATE, CONFIG):  # without weights it is no checkpoint any more
+        for name in (WEIGHTS, STATE, CONFIG):  # weights first: without them it is no checkpoint
             (checkpoint / name).unlink(missing_ok=True)
         checkpoint.rmdir()

@@ -1,4 +1,4 @@
-"""What a training run is: one frozen record, which methods compose and the loop reads."""
+"""Configs of a training run, which methods compose and the loop reads."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from manyparts.objectives.system import ModelConfig, sees_images
 @set_by_replace
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW under a warm-up and a cosine."""
+    """AdamW, with a learning rate that rises in a warm-up and falls along half a cosine."""
 
     learning_rate: float = 3e-4
     """The highest learning rate, reached after the warm-up."""
 
     betas: tuple[float, float] = (0.9, 0.95)
-    """Decay of the averages of gradients and of their squares."""
+    """Decay per step of the running means of gradients and of their squares, each in [0, 1)."""
 
     weight_decay: float = 0.1
-    """Of matrices; norms, biases and embeddings have none."""
+    """Weight decay of matrices; norms, biases and embeddings have none."""
 
     clip_norm: float = 1.0
-    """The largest norm of all gradients together."""
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
 
     warmup_steps: int = 100
-    """Steps in which the learning rate rises from zero in a line."""
+    """Steps over which the learning rate rises linearly from zero."""
 
     final_fraction: float = 0.1
-    """The learning rate at the last step, as a part of the highest."""
+    """Learning rate at the last step, as a fraction of the highest, in [0, 1]."""
 
     accumulation: int = 1
-    """Parts into which a batch is cut to save memory; each counts alike."""
+    """Equal parts into which each batch is cut to save memory."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -64,11 +64,11 @@ class CurationConfig:
     """Which demonstrations are left out, by what `manyparts data info --quality` measures."""
 
     measure: Measure = "divergence"
-    """What is bad: others act differently (divergence), all is known already (diversity), nothing
-    moves (idle), the way leads back (extraneous)."""
+    """What makes a demonstration bad: it acts unlike the others (divergence), shows nothing new
+    (diversity), does not move (idle), or takes detours (extraneous)."""
 
     drop: float = 0.0
-    """Share of each task's demonstrations that goes, the worst first."""
+    """Fraction of each task's demonstrations to leave out, the worst first, in [0, 1)."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -78,25 +78,27 @@ class CurationConfig:
 @set_by_replace
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Changes of a window's images and states, the same for all its steps; the defaults change
-    nothing."""
+    """Random changes of a window's images and states, the same for all its steps.
+
+    The defaults change nothing.
+    """
 
     shift_pixels: int = 0
-    """Largest random shift, in pixels."""
+    """Largest random shift of an image along each axis, in pixels."""
 
     resized_crop: tuple[float, float] = (1.0, 1.0)
-    """Smallest and largest part of the side that is kept and stretched back."""
+    """Smallest and largest fraction of an image's side to crop, which is stretched back to full
+    size, in (0, 1]."""
 
     brightness: float = 0.0
-    """Largest relative change of brightness."""
+    """Largest relative change of brightness, in [0, 1)."""
 
     each_step: bool = False
-    """Change the image of every step in its own way, not all of a window alike."""
+    """Change the image of every step in its own way, instead of all images of a window equally."""
 
     state_noise: float = 0.0
-    """Standard std of an offset of the state, in standard deviation of the data. An exact state
-    names the demonstration it comes from, and the policy learns these by heart instead of
-    looking."""
+    """Std of a random offset of the states, in stds of the data. Exact states identify a
+    demonstration, so that a policy learns demonstrations by heart instead of using the images."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -115,6 +117,7 @@ class AugmentationConfig:
 
     @property
     def changes_images(self) -> bool:
+        """Whether any field but `state_noise` is on."""
         return replace(self, state_noise=0.0) != AugmentationConfig()
 
 
@@ -125,77 +128,88 @@ class TrainConfig:
     """One run: a phase of a method."""
 
     method: str
-    """The method's name, for people."""
+    """Name of the method, for people."""
 
     phase: str
-    """The phase's name, for people."""
+    """Name of the method's phase, for people."""
 
     window: WindowConfig
+    """What a model sees of an episode at once."""
+
     model: ModelConfig
+    """The model and its sizes."""
+
     objectives: Mapping[str, ObjectiveConfig]
     """Losses by name, each with its weight."""
 
     train_only: tuple[str, ...] = ()
-    """Patterns of the parameters that are trained; all others are frozen. Empty: all are
-    trained."""
+    """Patterns of the names of parameters that are trained, such as model.blocks.*; all others are
+    frozen. Empty: all are trained."""
 
     freeze_untrained: bool = False
-    """Allow train_only to freeze parameters that nothing has trained: random features, as a
-    baseline."""
+    """Allow train_only to freeze parameters that nothing has trained, as a baseline with random
+    features."""
 
     new_parameters: tuple[str, ...] = ()
-    """Patterns of parameters that the run we start from may lack."""
+    """Patterns of the names of parameters that the run to start from may lack."""
 
     cache_features: bool = False
-    """Compute the visual tokens of frozen encoders once, for the whole dataset, and train on
-    these."""
+    """Compute the visual tokens of frozen encoders once for the whole dataset, and train on these
+    instead of images."""
 
     buffer_frames: int = 0
     """0: decode the whole dataset to the disk once. N: fetch, decode and shuffle about N frames at
-    a time, which suits a dataset that is larger than the disk, or lies elsewhere."""
+    a time, for a dataset that is remote or larger than the disk."""
 
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """AdamW and its schedule."""
+
     steps: int = 1000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
 
     batch_size: int = 64
-    """Windows an optimiser step, whatever the processes and the accumulation."""
+    """Windows per optimiser step, shared by all processes and all parts of the accumulation."""
 
     ema_decay: float = 0.0
-    """Decay a step of the average of weights that is evaluated; 0: the weights themselves are."""
+    """Decay per step of the moving average of weights that is saved and evaluated, in [0, 1); 0:
+    the weights themselves are."""
 
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    """Random changes of images and states."""
+
     curation: CurationConfig = field(default_factory=CurationConfig)
+    """Which demonstrations are left out."""
+
     precision: Precision = "fp32"
-    """bf16: matrix products in bfloat16, weights and losses in float32; all in float32 where a CPU
-    has no instructions for it."""
+    """fp32: float32 throughout. bf16: matrix products in bfloat16, weights and losses in float32; a
+    CPU without instructions for bfloat16 uses fp32."""
 
     compile: bool = False
     """Compile transformer blocks and keypoint encoders with torch.compile; needs a C++ compiler on
     a CPU."""
 
     processes: int = 1
-    """Processes that share each batch, on a CPU; other devices use one. Under torchrun its own
-    number counts."""
+    """Processes that share each batch on a CPU; other devices use one. Under torchrun, its number
+    of processes is used instead."""
 
     sharding: Literal["none", "fsdp"] = "none"
-    """What each process holds where several train: none: all weights; fsdp: its part of weights,
-    gradients and optimiser state."""
+    """What each of several processes holds. none: all weights. fsdp: its part of weights, gradients
+    and optimiser state."""
 
     validation_fraction: float = 0.05
-    """Part of each task's episodes that is held out for the validation loss."""
+    """Fraction of each task's episodes that is held out for the validation loss, in [0, 1)."""
 
     validate_every_steps: int = 200
     """Steps between validation losses."""
 
     checkpoint_every_steps: int = 200
-    """Steps between checkpoints: the most that a kill can cost."""
+    """Steps between checkpoints; a run that is killed loses at most this many."""
 
     log_every_steps: int = 20
-    """Steps between rows of metrics.jsonl, over which losses are averaged."""
+    """Steps between rows of metrics.jsonl; each row has the means over these steps."""
 
     seed: int = 0
-    """Of initial weights, order of windows, dropout, masks and augmentation."""
+    """Seed of initial weights, order of windows, dropout, masks and augmentation."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -205,14 +219,18 @@ class TrainConfig:
         for name in ("validate_every_steps", "checkpoint_every_steps", "log_every_steps"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         _require("buffer_frames", self.buffer_frames, self.buffer_frames >= 0, "at least 0")
-        alone = not (self.buffer_frames and (self.cache_features or self.curation.drop))
+        reads_all_before = self.cache_features or self.curation.drop > 0
+        streams = not (self.buffer_frames and reads_all_before)
         expected = (
             "0 with cache_features or curation, which go through the whole dataset before training"
         )
-        _require("buffer_frames", self.buffer_frames, alone, expected)
-        cached = not (self.cache_features and not sees_images(self.model))
+        _require("buffer_frames", self.buffer_frames, streams, expected)
+        cacheable = not self.cache_features or sees_images(self.model)
         _require(
-            "cache_features", self.cache_features, cached, "False for a model that sees no images"
+            "cache_features",
+            self.cache_features,
+            cacheable,
+            "False for a model that sees no images",
         )
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "in [0, 1)")
         _require(
@@ -221,6 +239,7 @@ class TrainConfig:
             0 <= self.validation_fraction < 1,
             "in [0, 1)",
         )
+        # Every part of every process's batch has the same number of windows.
         parts = self.processes * self.optimizer.accumulation
         expected = f"a multiple of processes x accumulation = {parts}"
         _require("batch_size", self.batch_size, self.batch_size % parts == 0, expected)
@@ -229,10 +248,10 @@ class TrainConfig:
 def require_config(config: object) -> None:
     """Raises UserError for anything but a `TrainConfig`, such as the name of a preset."""
     if not isinstance(config, TrainConfig):
-        name = (
-            f"preset({config!r})" if isinstance(config, str) else 'preset("dualmind/phase1-laptop")'
+        name = repr(config) if isinstance(config, str) else '"dualmind/phase1-laptop"'
+        raise UserError(
+            f"config is {config!r}; expected a TrainConfig, such as manyparts.preset({name})"
         )
-        raise UserError(f"config is {config!r}; expected a TrainConfig, such as manyparts.{name}")
 
 
 def _require(name: str, value: object, holds: bool, expected: str) -> None:

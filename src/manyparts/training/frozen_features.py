@@ -1,5 +1,4 @@
-"""Visual tokens of a whole dataset under frozen encoders, computed once and kept on disk as
-float16."""
+"""Visual tokens of a whole dataset from frozen encoders, computed once and kept as float16."""
 
 from __future__ import annotations
 
@@ -35,11 +34,25 @@ def frozen_features(
     precision: str = "fp32",
     cache_dir: str | Path | None = None,
 ) -> dict[str, np.ndarray]:
-    """Camera to the tokens (num_frames, n, d) of every frame: memory-mapped float16, computed now
-    if they are not there; a camera is seen by the encoder of its slot. They are named by the
-    encoders' weights, `encoder` (their config), the precision and the dataset's content.
+    """The visual tokens of every frame, read from the cache, or computed now and kept there.
 
-    Raises UserError if an encoder is trained, its tokens do not fit float16, or the disk is full.
+    Their folder's name is a hash of the encoders' weights, their config, the precision and the
+    dataset's content.
+
+    Args:
+        system: has the encoders, on the device that computes. Each camera is encoded by that of
+            its slot.
+        dataset: to encode.
+        cache: its decoded frames.
+        encoder: the encoders' config.
+        precision: "fp32" or "bf16".
+        cache_dir: root of the cache; None: $MANYPARTS_CACHE, or ~/.cache/manyparts.
+
+    Returns:
+        Camera to tokens (num_frames, n, d), memory-mapped float16.
+
+    Raises:
+        UserError: an encoder is trained, its tokens do not fit float16, or the disk is full.
     """
     require_frozen(system)
     content = encoder_hash(system, encoder, precision)
@@ -54,47 +67,48 @@ def frozen_features(
 
 
 def require_frozen(system: System) -> None:
-    """Raises UserError if a parameter of the encoders is trained."""
-    moving = [name for name in trained(system) if name.startswith(system.encoder_names)]
-    if moving:
+    """Raise UserError if a parameter of the encoders is trained."""
+    unfrozen = [name for name in trained(system) if name.startswith(system.encoder_names)]
+    if unfrozen:
         raise UserError(
-            f"cache_features needs frozen encoders, but {moving[0]} is trained; change one of the two"
+            f"cache_features needs frozen encoders, but {unfrozen[0]} is trained; freeze it with "
+            "train_only, or turn cache_features off"
         )
 
 
 def encoder_hash(system: System, encoder: Any, precision: str) -> str:
-    """A name of what decides the tokens: the encoders' weights to the bit, their config, the
-    precision."""
-    whole = hashlib.sha256(f"{content_hash(encoder)} {precision}".encode())
+    """A hash of all that tokens depend on: the encoders' weights, their config, the precision."""
+    digest = hashlib.sha256(f"{content_hash(encoder)} {precision}".encode())
     for name, tensor in sorted(system.state_dict().items()):
         if name.startswith(system.encoder_names):
-            whole.update(f"{name} {tuple(tensor.shape)}".encode())
-            whole.update(tensor.detach().cpu().float().contiguous().numpy())
-    return whole.hexdigest()[:32]
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().float().contiguous().numpy())
+    return digest.hexdigest()[:32]
 
 
 def _build(
     system: System, cache: FrameCache, slots: Mapping[str, str], folder: Path, precision: str
 ) -> None:
-    """slots: camera to slot."""
-    fresh = temporary_folder(folder)
+    """Write each camera's tokens to `folder`. slots: camera to slot."""
+    temporary = temporary_folder(folder)
     try:
         for number, (camera, slot) in enumerate(slots.items()):
-            _encode(system, cache, camera, slot, fresh / f"{number}.npy", precision)
-        rename_into_place(fresh, folder)
+            _encode(system, cache, camera, slot, temporary / f"{number}.npy", precision)
+        rename_into_place(temporary, folder)
     except OSError as error:
         raise disk_error(error, folder) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _encode(
     system: System, cache: FrameCache, camera: str, slot: str, path: Path, precision: str
 ) -> None:
-    began = time.monotonic()
+    """Write the tokens of one camera to `path`, as numpy stores an array."""
+    started = time.monotonic()
     with progress_bar(f"encoding {camera}", cache.num_frames) as bar, path.open("wb") as file:
         for done, tokens in _tokens(system, cache, camera, slot, precision):
-            if done == len(tokens):
+            if done == len(tokens):  # the first ones, which tell the shape
                 header: Mapping[str, Any] = {
                     "descr": "<f2",
                     "fortran_order": False,
@@ -103,7 +117,7 @@ def _encode(
                 np.lib.format.write_array_header_1_0(file, dict(header))
             file.write(tokens.tobytes())
             bar.show(done, "")
-        rate = cache.num_frames / (time.monotonic() - began)
+        rate = cache.num_frames / (time.monotonic() - started)
         bar.summary = (
             f"encoded {cache.num_frames} frames of camera {camera} once ({rate:.0f} frames/s)"
         )
@@ -113,7 +127,7 @@ def _encode(
 def _tokens(
     system: System, cache: FrameCache, camera: str, slot: str, precision: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames done so far and the tokens (n, tokens, d) of the latest, float16."""
+    """Yield how many frames are done, and the tokens (frames, n, d) of the latest: float16."""
     device = next(system.parameters()).device
     training = system.training
     system.eval()
@@ -124,8 +138,10 @@ def _tokens(
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 tokens = system.model.visual_features(frames, slot).half()
             if not tokens.isfinite().all():
-                where = f"camera {camera}, frames {start}-{stop}"
-                raise UserError(f"tokens of {where} do not fit float16; turn cache_features off")
+                raise UserError(
+                    f"tokens of camera {camera}, frames {start} to {stop - 1}, do not fit float16; "
+                    "turn cache_features off"
+                )
             yield stop, tokens.cpu().numpy()
     finally:
         system.train(training)

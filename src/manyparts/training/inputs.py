@@ -1,5 +1,4 @@
-"""What a run is trained on: datasets, how much of every batch each gives, and the embodiments that
-they show."""
+"""What a run is trained on: datasets with their weights, and the embodiments in them."""
 
 from __future__ import annotations
 
@@ -28,19 +27,24 @@ from manyparts.embodiment.statistics import pooled
 from manyparts.models.checkpoint import load_info
 
 Data = str | Path | EpisodeDataset
-_ONE_ROBOT = "; if it is one of these, say so with --embodiment NAME"
+_NAME_IT = "; if it is one of these, say so with --embodiment NAME"
 K = TypeVar("K", bound=Hashable)
 
 
 @shown_short
 @dataclass(frozen=True)
 class Sources:
-    """One dataset or several. weights: in proportion to the windows that each gives. embodiment:
-    what the user calls the robot of all, or of each; empty: what the datasets say."""
+    """The datasets of a run: one, or a mixture of several."""
 
     datasets: tuple[EpisodeDataset, ...]
+    """The datasets, opened."""
+
     weights: tuple[float, ...] = (1.0,)
+    """For each dataset, a number in proportion to how many windows of a batch it gives."""
+
     embodiment: tuple[str, ...] = ()
+    """The name that the user gives to the robot of all datasets, or to that of each; empty: the
+    names in the datasets."""
 
     @classmethod
     def open(
@@ -51,22 +55,29 @@ class Sources:
         temperature: float | None = None,
         embodiment: str | Sequence[str] = (),
     ) -> Sources:
-        """Of one dataset or several, or their locations; without weights each counts as much.
+        """Open one dataset or several.
 
-        temperature: weights are multiplied by frames^(1 / temperature), so that 1 draws every frame
-        as often as any other, and large ones every dataset as often as any other. embodiment: the
-        robot's name, one for all datasets or one for each; none: what the datasets say. Those that
-        say nothing are of one robot where their specs are equal. Raises UserError where a dataset
-        cannot be read, or weights or names do not fit.
+        Args:
+            data: a dataset or its location, or several of them.
+            weights: for each dataset, a positive number; empty: equal weights.
+            temperature: weights are multiplied by frames^(1 / temperature). 1 draws every frame
+                with equal probability, a large number every dataset.
+            embodiment: the robot's name, one for all datasets or one for each; empty: the names in
+                the datasets. Datasets without a name are of one robot if their specs are equal.
+
+        Raises:
+            UserError: a dataset cannot be read, or weights or names do not fit the datasets.
         """
         locations = [data] if isinstance(data, str | os.PathLike | EpisodeDataset) else data
         if not isinstance(locations, Sequence):
             raise UserError(
-                f"data is of type {type(data).__name__}; expected a dataset or its location, or several"
+                f"data is of type {type(data).__name__}; expected a dataset or its location, or "
+                "several of them"
             )
         if not locations:
             raise UserError("no dataset is given to train on")
-        require_weights(weights or [1.0] * len(locations), len(locations))
+        weights = weights or [1.0] * len(locations)
+        require_weights(weights, len(locations))
         if temperature is not None and not (
             isinstance(temperature, numbers.Real) and temperature > 0
         ):
@@ -75,67 +86,73 @@ class Sources:
         _require_names(embodiment, len(locations))
         opened = list(map(EpisodeDataset.open, locations))
         for dataset in opened:
-            if (
-                dataset.spec != dataset.reader.contents.spec
-            ):  # other processes and --resume open it again
+            # Other processes and --resume open it again, and would see the spec in its files.
+            if dataset.spec != dataset.reader.contents.spec:
                 raise UserError(
                     f"the spec of {dataset.location} was changed after it was opened; open it again"
                 )
         datasets = _named(opened, embodiment)
-        given = np.asarray(weights or [1.0] * len(locations), dtype=np.float64)
+        scaled = np.asarray(weights, dtype=np.float64)
         if temperature is not None:
             sizes = np.asarray([dataset.num_frames for dataset in datasets])
-            given = given * (sizes / sizes.max()) ** (1 / temperature)
-        return cls(tuple(datasets), tuple(given.tolist()), tuple(embodiment))
+            scaled = scaled * (sizes / sizes.max()) ** (1 / temperature)
+        return cls(tuple(datasets), tuple(scaled.tolist()), tuple(embodiment))
 
     @property
     def locations(self) -> list[str]:
-        """What `open` finds the datasets by."""
+        """Paths or URLs, from which `open` opens the datasets again."""
         return [dataset.location for dataset in self.datasets]
 
     @property
     def fingerprint(self) -> str:
-        """A name of the content of all datasets."""
-        prints = [dataset.fingerprint for dataset in self.datasets]
-        return prints[0] if len(prints) == 1 else content_hash(prints)
+        """A hash of the content of all datasets."""
+        fingerprints = [dataset.fingerprint for dataset in self.datasets]
+        return fingerprints[0] if len(fingerprints) == 1 else content_hash(fingerprints)
 
     def require_rewards(self, limit: float) -> None:
-        """Raises UserError naming the first dataset with a reward beyond -limit to limit, and the
-        reward. One that lies elsewhere is known by its statistics alone."""
+        """Raise UserError naming the first dataset with a reward beyond -limit to limit, and the
+        reward. Of a remote dataset only the statistics are looked at."""
         for dataset in self.datasets:
             for reward in _extreme_rewards(dataset):
                 if not abs(reward) <= limit:
                     raise UserError(
-                        f"{dataset.path} has a reward of {reward:g}; this model tells rewards from {-limit:g} to "
-                        f"{limit:g} apart: scale the rewards, or choose another model.tokeniser"
+                        f"{dataset.path} has a reward of {reward:g}; this model tells rewards from "
+                        f"{-limit:g} to {limit:g} apart: scale the rewards, or choose another "
+                        "model.tokeniser"
                     )
 
     def require_rewards_of_all_or_none(self) -> None:
-        """Raises UserError naming two datasets of which one has rewards and the other none, which
-        would be learned as rewards of 0."""
-        found = {dataset.has_rewards: dataset.path for dataset in self.datasets}
-        if len(found) == 2:
+        """Raise UserError if one dataset has rewards and another has none, which would be learned
+        as rewards of 0; it names two such datasets."""
+        paths = {dataset.has_rewards: dataset.path for dataset in self.datasets}
+        if len(paths) == 2:
             raise UserError(
-                f"{found[True]} has rewards and {found[False]} has none, which a dynamics model would learn as rewards "
-                "of 0; choices: datasets that all have rewards, or none of which has any"
+                f"{paths[True]} has rewards and {paths[False]} has none, which a dynamics model "
+                "would learn as rewards of 0; choices: datasets that all have rewards, or none of "
+                "which has any"
             )
 
     def embodiments(self) -> tuple[Embodiment, ...]:
         """The embodiments in the order of their first datasets, see `grouped`. Datasets that do not
-        name their robot are of one where their specs are equal."""
-        found = self.grouped(_robots(self.datasets))
-        named = {own.spec.embodiment for own in self.datasets if own.spec.named}
+        name their robot are of one embodiment if their specs are equal."""
+        by_name = self.grouped(_robots(self.datasets))
+        named = {dataset.spec.embodiment for dataset in self.datasets if dataset.spec.named}
         return tuple(
             replace(each, spec=replace(each.spec, embodiment=name, named=name in named))
-            for name, each in found.items()
+            for name, each in by_name.items()
         )
 
     def grouped(self, keys: Sequence[K]) -> dict[K, Embodiment]:
-        """The embodiment of all datasets of one key, with the statistics of all their frames. keys:
-        one a dataset.
+        """The embodiment of the datasets under each key, with the statistics of all their frames.
 
-        Bounds of actions that are but measured are those of all frames. Raises UserError where
-        datasets of one embodiment otherwise differ in its spec, or in its environment.
+        Bounds of actions that were only measured become those of all frames.
+
+        Args:
+            keys: one for each dataset; datasets with equal keys are of one embodiment.
+
+        Raises:
+            UserError: datasets of one embodiment differ otherwise in its spec, or in its
+                environment.
         """
         groups: dict[K, list[EpisodeDataset]] = {}
         for key, dataset in zip(keys, self.datasets, strict=True):
@@ -143,52 +160,63 @@ class Sources:
         return {key: _together(group) for key, group in groups.items()}
 
     def joined_lines(self) -> Iterator[str]:
-        """A line for each robot of several datasets that not all name it."""
-        names = _robots(self.datasets)
-        for name in dict.fromkeys(names):
-            group = [
-                dataset for dataset, own in zip(self.datasets, names, strict=True) if own == name
-            ]
+        """A line for each robot of several datasets, not all of which name it."""
+        groups: dict[str, list[EpisodeDataset]] = {}
+        for name, dataset in zip(_robots(self.datasets), self.datasets, strict=True):
+            groups.setdefault(name, []).append(dataset)
+        for name, group in groups.items():
             if len(group) > 1 and not all(dataset.spec.named for dataset in group):
                 paths = ", ".join(str(dataset.path) for dataset in group)
                 yield (
-                    f"not all of {paths} name their robot; they are equal in cameras, state and actions, and are taken "
-                    f"for one, {name!r}: --embodiment gives one name, or one for each"
+                    f"not all of {paths} name their robot; they are equal in cameras, state and "
+                    f"actions, and are taken to be one robot, {name!r}: --embodiment gives one "
+                    "name, or one for each"
                 )
 
 
-def known_embodiments(
+def joint_embodiments(
     sources: Sources, origin: Path | None
 ) -> tuple[tuple[Embodiment, ...], list[str]]:
-    """All embodiments of a checkpoint, with its scales, since its weights expect them; and a line
-    for each number whose scale is taken from our data, see `fitted_to_data`. Without a checkpoint,
-    those of our data.
+    """The embodiments of a run: those of its data, and those of the checkpoint it starts from.
 
-    Those that we have no data of are kept, but have no tasks. Raises UserError for one of ours that
-    the checkpoint does not know.
+    A checkpoint's embodiments come first, in their order and with their scales, since its weights
+    expect these. Those without data here are kept, but have no tasks.
+
+    Args:
+        sources: the datasets.
+        origin: the checkpoint; None: only the embodiments of the data.
+
+    Returns:
+        The embodiments, and a line for each number that is scaled by the data instead of the
+        checkpoint, see `fitted_to_data`.
+
+    Raises:
+        UserError: a dataset is of an embodiment that the checkpoint does not have.
     """
     if origin is None:
         return sources.embodiments(), []
     info = load_info(origin)
-    known, lines = [replace(embodiment, tasks=()) for embodiment in info.embodiments], list[str]()
+    embodiments = [replace(embodiment, tasks=()) for embodiment in info.embodiments]
+    lines: list[str] = []
     complaint = f"the dataset is of another embodiment than {origin}"
-    places = [
-        info.embodiment_set.index(dataset.spec, complaint, advice=_ONE_ROBOT)
+    indices = [
+        info.embodiment_set.index(dataset.spec, complaint, advice=_NAME_IT)
         for dataset in sources.datasets
     ]
-    for place, ours in sources.grouped(places).items():
-        frozen = Scale(known[place].spec, known[place].statistics)
-        scale, taken = fitted_to_data(frozen, Scale(ours.spec, ours.statistics), origin)
-        spec = scale.spec.called_as(ours.spec) if ours.spec.named else scale.spec
-        known[place] = replace(ours, spec=spec, statistics=scale.statistics)
-        lines += taken
-    return tuple(known), lines
+    for index, current in sources.grouped(indices).items():
+        frozen = Scale(embodiments[index].spec, embodiments[index].statistics)
+        scale, changed = fitted_to_data(frozen, Scale(current.spec, current.statistics), origin)
+        spec = scale.spec.called_as(current.spec) if current.spec.named else scale.spec
+        embodiments[index] = replace(current, spec=spec, statistics=scale.statistics)
+        lines += changed
+    return tuple(embodiments), lines
 
 
 def _require_names(names: Sequence[str], datasets: int) -> None:
     if len(names) not in (0, 1, datasets):
         raise UserError(
-            f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one for each"
+            f"embodiment has {len(names)} names for {datasets} datasets; give one for all, or one "
+            "for each"
         )
     for name in names:
         if not name.strip():
@@ -196,17 +224,18 @@ def _require_names(names: Sequence[str], datasets: int) -> None:
 
 
 def _named(datasets: Sequence[EpisodeDataset], names: Sequence[str]) -> list[EpisodeDataset]:
-    """The datasets by the names that the user gives them."""
+    """The datasets with the names that the user gives to their robots: one, or one for each."""
     if not names:
         return list(datasets)
-    each = names if len(names) == len(datasets) else list(names) * len(datasets)
-    return [dataset.of_embodiment(name) for dataset, name in zip(datasets, each, strict=True)]
+    if len(names) == 1:
+        names = list(names) * len(datasets)
+    return [dataset.of_embodiment(name) for dataset, name in zip(datasets, names, strict=True)]
 
 
 def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
-    """What the robot of each dataset is called: of one that does not name it, as in another one of
-    equal spec."""
-    found: list[str] = []
+    """The name of each dataset's robot. A dataset that does not name it takes the name from another
+    one of equal spec; if none of these has a name, from the first of them."""
+    robots: list[str] = []
     for dataset in datasets:
         equal = [other.spec for other in datasets if _of_one_robot(dataset, other)]
         names = list(dict.fromkeys(spec.embodiment for spec in equal if spec.named))
@@ -214,11 +243,11 @@ def _robots(datasets: Sequence[EpisodeDataset]) -> list[str]:
             names = [dataset.spec.embodiment]
         elif len(names) > 1:
             raise UserError(
-                f"{dataset.path} does not name its robot, which may be {' or '.join(names)}; say which it is with "
-                "--embodiment, a name for each dataset"
+                f"{dataset.path} does not name its robot, which may be {' or '.join(names)}; say "
+                "which it is with --embodiment, a name for each dataset"
             )
-        found.append(names[0] if names else equal[0].embodiment)
-    return found
+        robots.append(names[0] if names else equal[0].embodiment)
+    return robots
 
 
 def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:
@@ -228,59 +257,60 @@ def _of_one_robot(one: EpisodeDataset, other: EpisodeDataset) -> bool:
 
 
 def _extreme_rewards(dataset: EpisodeDataset) -> Iterator[float]:
-    """The least and the greatest of each episode, or of a dataset that lies elsewhere what its
-    statistics say."""
-    known = dataset.statistics.features.get(REWARD)
+    """The smallest and the largest reward of each episode; of a remote dataset, those of its
+    statistics."""
     if dataset.is_remote:
-        yield from (*known.min, *known.max) if known is not None else ()
-    else:
-        for index in range(dataset.num_episodes):
-            found = dataset.columns(index).get(REWARD)
-            if found is not None and found.size:
-                yield from (float(found.min()), float(found.max()))
+        statistics = dataset.statistics.features.get(REWARD)
+        if statistics is not None:
+            yield from (*statistics.min, *statistics.max)
+        return
+    for index in range(dataset.num_episodes):
+        rewards = dataset.columns(index).get(REWARD)
+        if rewards is not None and rewards.size:
+            yield from (float(rewards.min()), float(rewards.max()))
 
 
 def _together(datasets: Sequence[EpisodeDataset]) -> Embodiment:
+    """The embodiment that datasets share. Raises UserError naming what they differ in."""
     first = datasets[0]
     for other in datasets[1:]:
         different = first.spec.differences(other.spec.bounded_as(first.spec))
-        if first.environment != other.environment:
-            ours, theirs = first.environment, other.environment
-            keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
-            different += [
-                f"environment.{key}: {ours.get(key)}, {theirs.get(key)}" for key in sorted(keys)
-            ]
+        for key in sorted(first.environment.keys() | other.environment.keys()):
+            value, other_value = first.environment.get(key), other.environment.get(key)
+            if value != other_value:
+                different.append(f"environment.{key}: {value}, {other_value}")
         if different:
-            guessed = not (first.spec.named and other.spec.named)
-            remedy = (
-                "of two robots? name them with --embodiment, a name for each dataset"
-                if guessed
-                else ""
-            )
+            remedy = "collect both with the same settings"
+            if not (first.spec.named and other.spec.named):  # the name was a guess
+                remedy = "of two robots? name them with --embodiment, a name for each dataset"
             raise UserError(
-                f"{first.path} and {other.path} both have the embodiment {first.spec.embodiment!r}, but differ "
-                f"({'; '.join(different)}); {remedy or 'collect them alike'}"
+                f"{first.path} and {other.path} both have the embodiment "
+                f"{first.spec.embodiment!r}, but differ ({'; '.join(different)}); {remedy}"
             )
     statistics = pooled([dataset.statistics for dataset in datasets])
     return Embodiment(_widest(datasets), first.environment, statistics, _tasks(datasets))
 
 
 def _tasks(datasets: Sequence[EpisodeDataset]) -> tuple[TaskEntry, ...]:
-    """Each task once. Tasks without a name of their own, which are only numbered, go on being
-    counted."""
-    found: dict[str, TaskEntry] = {}
-    for task in (task for dataset in datasets for task in dataset.tasks):
-        nameless = task.name.startswith(f"{UNKNOWN}/")
-        if task.name not in found:
-            found[task.name] = task
-        elif nameless and all(task.instruction != other.instruction for other in found.values()):
-            free = next(name for number in count() if (name := f"{UNKNOWN}/{number}") not in found)
-            found[free] = replace(task, name=free)
-    return tuple(found.values())
+    """Each task once. Tasks without a name of their own are numbered through all datasets."""
+    tasks: dict[str, TaskEntry] = {}
+    for dataset in datasets:
+        for task in dataset.tasks:
+            is_numbered = task.name.startswith(f"{UNKNOWN}/")
+            instructions = {other.instruction for other in tasks.values()}
+            if task.name not in tasks:
+                tasks[task.name] = task
+            elif is_numbered and task.instruction not in instructions:
+                name = next(
+                    name for number in count() if (name := f"{UNKNOWN}/{number}") not in tasks
+                )
+                tasks[name] = replace(task, name=name)
+    return tuple(tasks.values())
 
 
 def _widest(datasets: Sequence[EpisodeDataset]) -> Spec:
-    """The spec of all; where the bounds of actions are but measured, those of all measurements."""
+    """The spec that contains those of all datasets, which differ at most in measured bounds of
+    actions."""
     specs = [dataset.spec for dataset in datasets]
     low = np.min([spec.action.low for spec in specs], axis=0).tolist()
     high = np.max([spec.action.high for spec in specs], axis=0).tolist()

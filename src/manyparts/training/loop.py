@@ -1,4 +1,4 @@
-"""THE training loop, for every method: draw, step, log, validate, save."""
+"""The training loop of every method: draw, step, log, validate, save."""
 
 from __future__ import annotations
 
@@ -31,29 +31,50 @@ from manyparts.training.metrics import Meter, Metrics
 from manyparts.training.update import Learner, NonFiniteError, StepReport
 
 VALIDATION_BATCHES = 8
+_SHOWN_WINDOWS = 4
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class TrainContext:
-    """All that a process trains with. validation: windows of held-out episodes; None where this
-    process does not validate, or there are none. output: the run's folder."""
+    """All that a process trains with."""
 
     config: TrainConfig
+    """The run's config."""
+
     learner: Learner
+    """The system, with its optimiser."""
+
     windows: WindowSource
+    """The windows that batches are drawn from."""
+
     validation: WindowSource | None
+    """Windows of held-out episodes; None if this process does not validate, or none are held
+    out."""
+
     info: CheckpointInfo
+    """The description that checkpoints carry."""
+
     output: Path
+    """The run's folder."""
+
     ranks: Ranks
+    """This process's rank among those that share each batch."""
 
 
 def fit(context: TrainContext, start: int, meter: Meter) -> None:
     """Train from step `start` to the last. Only rank 0 logs, validates and writes.
 
-    SIGINT, SIGTERM or SIGUSR1 ends the run after the step under way with a checkpoint and
-    KeyboardInterrupt. A loss that is not finite raises UserError naming the step, the loss and the
-    windows; the state before it is kept.
+    Args:
+        context: what is trained, on what.
+        start: how many steps are done.
+        meter: the running means after these steps.
+
+    Raises:
+        KeyboardInterrupt: one of `STOP_SIGNALS` came. The current step was finished, and a
+            checkpoint written.
+        UserError: a loss is not finite; the message names the step, the loss and the windows. The
+            state before the step is saved.
     """
     if not context.ranks.first:
         _follow(context, start)
@@ -61,22 +82,13 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
     config, pace = context.config, _Pace(context.config.batch_size)
     with (
         Metrics(context.output, start) as metrics,
-        interruption() as asked,
+        interruption() as is_interrupted,
         progress_bar(f"{config.method} {config.phase}", config.steps) as bar,
     ):
         for step, parts in drawn_ahead(context, start):
-            report = _step_or_explain(context, step, parts, stop=asked(), meter=meter)
-            done, last = step + 1, step + 1 == config.steps
-            fractions = {
-                f"fraction/{name}": part
-                for name, part in context.windows.fractions(step, config.batch_size).items()
-            }
-            meter.add(
-                dict(report.losses)
-                | dict(report.metrics)
-                | fractions
-                | {"gradient_norm": report.gradient_norm}
-            )
+            report = _step_or_explain(context, step, parts, stop=is_interrupted(), meter=meter)
+            done = step + 1
+            meter.add(_numbers_of(context, step, report))
             pace.tick()
             bar.show(done, _note(report, pace))
             row = _row(context, report, done, meter, pace)
@@ -84,15 +96,15 @@ def fit(context: TrainContext, start: int, meter: Meter) -> None:
                 metrics.write({"step": done} | row)
             if _is_saved(context, done, report):
                 checkpoint.save(context.output, done, context.learner, meter, context.info)
-            if report.stop and not last:
+            if report.stop and done < config.steps:
                 raise _interrupted(context, done)
             pace.resume()
         bar.summary = _summary(context, start, pace)
 
 
 def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[int, Batch]]]:
-    """Each step with this rank's parts of its batch; the next step's are drawn by a thread
-    meanwhile."""
+    """Yield each step with this rank's parts of its batch, see `draw`. While a step trains, a
+    thread draws the next one's parts."""
     steps = range(start, context.config.steps)
     with ThreadPoolExecutor(1) as thread:
         ahead = [thread.submit(draw, context, step) for step in steps[:1]]
@@ -104,11 +116,16 @@ def drawn_ahead(context: TrainContext, start: int) -> Iterator[tuple[int, dict[i
 
 
 def draw(context: TrainContext, step: int) -> dict[int, Batch]:
-    """This rank's parts of a step's batch, by their number among all parts: a pure function of
-    (seed, step). A GPU augments what it trains on, which takes a processor longer than the step."""
+    """This rank's parts of a step's batch, by their index among all parts of all ranks.
+
+    They are a pure function of (seed, step). Images are augmented on the GPU, since a CPU would
+    take longer to augment them than the GPU to train on them.
+    """
     config, ranks, device = context.config, context.ranks, context.learner.device
     parts = config.optimizer.accumulation
     drawn = {}
+    # Rank r has parts r * accumulation and following, so that a batch is cut into the same parts
+    # whether they are computed by ranks at once, or one after the other.
     for number in range(ranks.rank * parts, (ranks.rank + 1) * parts):
         batch = context.windows.batch(
             step, config.batch_size, rank=number, world_size=ranks.world * parts
@@ -123,36 +140,42 @@ def draw(context: TrainContext, step: int) -> dict[int, Batch]:
 
 
 def validate(context: TrainContext) -> dict[str, float]:
-    """Mean losses of held-out windows, always the same ones, under the weights that a checkpoint is
-    evaluated by; of several embodiments also each one's."""
+    """Mean losses of held-out windows, by names such as validation/loss.
+
+    The windows are always the same, and the weights are those that a checkpoint holds: the averaged
+    ones, if there are any. Of several embodiments, each one's losses are added, under names such as
+    validation/loss/arm.
+    """
     assert context.validation is not None
     size = min(context.config.batch_size, context.validation.num_windows)
     batches = min(VALIDATION_BATCHES, math.ceil(context.validation.num_windows / size))
     averages = context.learner.averages
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, tuple[float, float]] = {}  # of each loss: its sum, and the sum of its mask
     with averages.applied() if averages is not None else contextlib.nullcontext():
         for number in range(batches):
             batch = context.validation.batch(number, size)
             for name, loss in context.learner.evaluate(number, batch).items():
                 weight = loss.mask.float()
                 value = loss.value.float() * weight
-                for whose, rows in _rows_by_embodiment(context, batch).items():
-                    total, count = sums.setdefault(name + whose, [0.0, 0.0])
-                    sums[name + whose] = [
+                for suffix, rows in _rows_by_embodiment(context, batch).items():
+                    total, count = sums.get(name + suffix, (0.0, 0.0))
+                    sums[name + suffix] = (
                         total + float(value[rows].sum()),
                         count + float(weight[rows].sum()),
-                    ]
+                    )
     return {f"validation/{name}": total / max(count, 1.0) for name, (total, count) in sums.items()}
 
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether one of `STOP_SIGNALS` came; a second one acts as without
-    us.
+    """Yield a function that returns whether one of `STOP_SIGNALS` came.
 
-    Slurm warns with SIGUSR1 before the time of a job is over (`sbatch --signal=USR1@120`). A
-    terminal that is closed sends SIGHUP, unless nohup ignores it. A shell lets its background jobs
-    ignore SIGINT; here it counts all the same.
+    A second signal of the same kind is handled as it was before this block. In a thread other than
+    the main one, no signal is seen.
+
+    Slurm warns with SIGUSR1 before a job runs out of time (`sbatch --signal=USR1@120`). A terminal
+    that is closed sends SIGHUP, which nohup makes processes ignore, so it is then left alone. A
+    shell makes its background jobs ignore SIGINT; here it stops them too.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -176,8 +199,8 @@ def interruption() -> Iterator[Callable[[], bool]]:
 
 
 class _Pace:
-    """Windows a second, of training alone: time between `tick` and `resume` (validating, saving)
-    does not count."""
+    """Windows per second of training alone: time between `tick` and `resume`, in which the run is
+    validated and saved, does not count."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size, self.seconds, self.steps = batch_size, 0.0, 0
@@ -185,31 +208,34 @@ class _Pace:
         self._marked = (0, 0.0)
 
     def tick(self) -> None:
+        """Count a step, which has ended now."""
         self.seconds += time.monotonic() - self._since
         self.steps += 1
 
     def resume(self) -> None:
+        """Start the time of the next step."""
         self._since = time.monotonic()
 
     def rate(self) -> float:
-        """Since the last `mark`."""
+        """Windows per second since the last `mark`."""
         steps, seconds = self.steps - self._marked[0], self.seconds - self._marked[1]
         return steps * self.batch_size / max(seconds, 1e-9)
 
     def mark(self) -> None:
+        """Let `rate` count from now on."""
         self._marked = (self.steps, self.seconds)
 
 
 def _follow(context: TrainContext, start: int) -> None:
-    """The part of ranks other than 0: step, until the last or until rank 0 was asked to stop; where
-    weights are shared out, also take part in validating and saving."""
-    with interruption():  # rank 0 tells when to stop
+    """The loop of ranks other than 0: step until the last, or until rank 0 stops. Where weights are
+    sharded, these ranks also take part in validating and saving."""
+    with interruption():  # rank 0 decides when to stop, and sends it with the losses
         for step, parts in drawn_ahead(context, start):
             try:
                 report = context.learner.step(step, parts)
             except NonFiniteError:
                 checkpoint.save(context.output, step, context.learner, Meter(), context.info)
-                return  # rank 0 tells of it
+                return  # rank 0 reports the error
             if _is_validated(context, step + 1):
                 validate(context)
             if _is_saved(context, step + 1, report):
@@ -218,36 +244,39 @@ def _follow(context: TrainContext, start: int) -> None:
                 return
 
 
+def _is_due(context: TrainContext, done: int, every_steps: int) -> bool:
+    """Whether something that is done every so many steps, and at last, is done now."""
+    return done == context.config.steps or done % every_steps == 0
+
+
 def _is_validated(context: TrainContext, done: int) -> bool:
-    last = done == context.config.steps
-    return context.validation is not None and (
-        last or done % context.config.validate_every_steps == 0
-    )
+    is_due = _is_due(context, done, context.config.validate_every_steps)
+    return context.validation is not None and is_due
 
 
 def _is_saved(context: TrainContext, done: int, report: StepReport) -> bool:
-    return (
-        done == context.config.steps
-        or report.stop
-        or done % context.config.checkpoint_every_steps == 0
-    )
+    return report.stop or _is_due(context, done, context.config.checkpoint_every_steps)
+
+
+def _numbers_of(context: TrainContext, step: int, report: StepReport) -> dict[str, float]:
+    """What one step adds to the running means."""
+    numbers = {**report.losses, **report.metrics}
+    for name, fraction in context.windows.fractions(step, context.config.batch_size).items():
+        numbers[f"fraction/{name}"] = fraction
+    return numbers | {"gradient_norm": report.gradient_norm}
 
 
 def _row(
     context: TrainContext, report: StepReport, done: int, meter: Meter, pace: _Pace
 ) -> dict[str, float]:
-    """What is to be logged now, if anything."""
+    """What is logged after this step; empty if nothing is."""
     config, row = context.config, {}
-    last = done == config.steps
-    if last or done % config.log_every_steps == 0:
-        row = meter.take() | {
-            "learning_rate": report.learning_rate,
-            "samples_per_second": pace.rate(),
-        }
-        row |= {
-            f"epoch{whose}": count
-            for whose, count in context.windows.epochs(done * config.batch_size).items()
-        }
+    if _is_due(context, done, config.log_every_steps):
+        row = meter.take()
+        row["learning_rate"] = report.learning_rate
+        row["samples_per_second"] = pace.rate()
+        for suffix, count in context.windows.epochs(done * config.batch_size).items():
+            row[f"epoch{suffix}"] = count
         pace.mark()
     if _is_validated(context, done):
         row |= validate(context)
@@ -257,27 +286,28 @@ def _row(
 def _step_or_explain(
     context: TrainContext, step: int, parts: Mapping[int, Batch], *, stop: bool, meter: Meter
 ) -> StepReport:
+    """Train one step. If a loss is not finite, save the state before it and raise UserError."""
     try:
         return context.learner.step(step, parts, stop=stop)
     except NonFiniteError as error:
-        kept = checkpoint.save(context.output, step, context.learner, meter, context.info)
+        saved = checkpoint.save(context.output, step, context.learner, meter, context.info)
         windows = [context.windows.describe(window) for window in error.windows]
-        more = f" and {len(windows) - 4} more windows" if len(windows) > 4 else ""
+        shown = "; ".join(windows[:_SHOWN_WINDOWS])
+        if len(windows) > _SHOWN_WINDOWS:
+            shown += f" and {len(windows) - _SHOWN_WINDOWS} more windows"
         raise UserError(
-            f"step {step}: {error} in {'; '.join(windows[:4])}{more}. The state before this step is kept in {kept}; "
+            f"step {step}: {error} in {shown}. The state before this step is saved in {saved}; "
             "look at this data, lower the learning rate, or use precision fp32"
         ) from error
 
 
 def _rows_by_embodiment(context: TrainContext, batch: Batch) -> dict[str, slice | Tensor]:
-    """All rows of a batch as "", and those of each of several embodiments as "/name"."""
-    everyone: dict[str, slice | Tensor] = {"": slice(None)}
-    if batch.embodiment is None:
-        return everyone
-    return everyone | {
-        f"/{name}": batch.embodiment == number
-        for number, name in enumerate(context.info.embodiment_set.names)
-    }
+    """All rows of a batch under "", and those of each of several embodiments under "/name"."""
+    rows: dict[str, slice | Tensor] = {"": slice(None)}
+    if batch.embodiment is not None:
+        for number, name in enumerate(context.info.embodiment_set.names):
+            rows[f"/{name}"] = batch.embodiment == number
+    return rows
 
 
 def _note(report: StepReport, pace: _Pace) -> str:
@@ -287,16 +317,18 @@ def _note(report: StepReport, pace: _Pace) -> str:
 
 def _summary(context: TrainContext, start: int, pace: _Pace) -> str:
     config = context.config
+    name = f"{config.method} {config.phase}"
     if start >= config.steps:
-        return f"{config.method} {config.phase}: all {config.steps} steps were done before"
+        return f"{name}: all {config.steps} steps were done before"
     rate = pace.steps * config.batch_size / max(pace.seconds, 1e-9)
-    return f"{config.method} {config.phase}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
+    return f"{name}: {pace.steps} steps in {pace.seconds:.0f} s ({rate:.0f} samples/s)"
 
 
 def _interrupted(context: TrainContext, done: int) -> KeyboardInterrupt:
     print(file=sys.stderr)
     say(
-        f"stopped after step {done} of {context.config.steps}; --resume continues from {context.output}",
+        f"stopped after step {done} of {context.config.steps}; --resume continues from "
+        f"{context.output}",
         error=True,
     )
     return KeyboardInterrupt()

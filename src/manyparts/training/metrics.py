@@ -1,5 +1,4 @@
-"""metrics.jsonl and TensorBoard: one row now and then, cut back to the checkpoint when a run
-resumes."""
+"""metrics.jsonl and TensorBoard: a row every few steps, cut back to the checkpoint on resuming."""
 
 from __future__ import annotations
 
@@ -17,30 +16,40 @@ from manyparts.core.storage.atomic import write_atomically
 
 
 class Metrics:
-    """Rows of a run's folder. step: how many steps are done; rows of later ones, left by a kill,
-    are removed."""
+    """Writes the metrics of a run, as a context manager.
+
+    Attributes:
+        path: of metrics.jsonl.
+    """
 
     def __init__(self, run: Path, step: int) -> None:
+        """Open the metrics in the folder `run`, of which `step` steps are done. Rows of later
+        steps, left by a run that was killed, are removed."""
         self.path = run / "metrics.jsonl"
         _cut_back(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(run / "tensorboard", step)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append a row, which has a `step`. Raises UserError if the disk is full."""
+        """Append a row, which has a `step`.
+
+        Raises:
+            UserError: the disk is full.
+        """
         with self._explained():
             self._file.write(json.dumps(dict(row)) + "\n")
             self._file.flush()
-        with self._explained(), self._without_a_broken_board():
+        with self._explained(), self._surviving_tensorboard():
             if self._board is not None:
                 for name, value in row.items():
                     if name != "step":
                         self._board.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
+        """Write what is buffered, and close the files."""
         with self._explained():
             self._file.close()
-        with self._explained(), self._without_a_broken_board():
+        with self._explained(), self._surviving_tensorboard():
             if self._board is not None:
                 self._board.close()
 
@@ -51,48 +60,55 @@ class Metrics:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if error is None:
             self.close()
-        else:  # a disk that is full now was told of already
+        else:  # the error that ends the block matters more than one of closing, such as a full disk
             with contextlib.suppress(UserError):
                 self.close()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
+        """Errors of the disk as UserError."""
         try:
             yield
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
 
     @contextlib.contextmanager
-    def _without_a_broken_board(self) -> Iterator[None]:
-        """TensorBoard is an extra: if it fails, the run goes on without it. A full disk is no
-        failure of its own."""
+    def _surviving_tensorboard(self) -> Iterator[None]:
+        """Continue without TensorBoard, an optional extra, if it fails. A full disk is not its
+        failure."""
         try:
             yield
         except OSError:
             raise
         except Exception as error:
             self._board = None
-            _tell_of_broken_board(error)
+            _warn_of_tensorboard(error)
 
 
 class Meter:
-    """Means of numbers over the steps since the last row; part of a checkpoint, so that a resumed
-    run's rows are the same."""
+    """Means of numbers over the steps since the last row.
+
+    It is part of a checkpoint, so that a resumed run writes the rows of one that never stopped.
+
+    Attributes:
+        sums: name to the sum of its values and their count.
+    """
 
     def __init__(self, sums: Mapping[str, tuple[float, int]] | None = None) -> None:
         self.sums = dict(sums or {})
 
     def add(self, values: Mapping[str, float]) -> None:
+        """Count one step's values."""
         for name, value in values.items():
             total, count = self.sums.get(name, (0.0, 0))
             self.sums[name] = (total + value, count + 1)
 
     def take(self) -> dict[str, float]:
-        """The means, after which counting begins anew."""
+        """The means so far; counting then starts again from zero."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         return means
@@ -107,7 +123,7 @@ def _cut_back(path: Path, step: int) -> None:
         try:
             row = json.loads(line)
         except ValueError:
-            break  # torn by a kill; it was the last
+            break  # half a row, left by a kill, is always the last
         if row["step"] <= step:
             kept.append(line + "\n")
     write_atomically(path, "".join(kept).encode())
@@ -124,13 +140,14 @@ def _tensorboard(folder: Path, step: int) -> Any:
     except OSError:  # the disk
         raise
     except Exception as error:  # an installed package may raise anything when it is imported
-        _tell_of_broken_board(error)
+        _warn_of_tensorboard(error)
         return None
 
 
-def _tell_of_broken_board(error: Exception) -> None:
+def _warn_of_tensorboard(error: Exception) -> None:
     warnings.warn(
-        f"TensorBoard is installed but does not work ({in_a_line(error)}): curves are in metrics.jsonl alone",
+        f"TensorBoard is installed but does not work ({in_a_line(error)}): curves are in "
+        "metrics.jsonl alone",
         SurroundingsWarning,
         stacklevel=2,
     )

@@ -1,5 +1,5 @@
-"""What is trained, and how: frozen parts, decay groups, AdamW, and the gradients of all processes
-together."""
+"""What is trained and how: frozen parameters, weight decay, AdamW, and gradients summed over
+processes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase
 
 
 def train_only(system: nn.Module, patterns: Sequence[str]) -> None:
-    """Freeze every parameter whose name fits none of `patterns`; without patterns, none. What a
-    module froze by itself stays frozen. Raises UserError for a pattern that fits no parameter, or
-    if nothing is left to train.
+    """Freeze every parameter with a name that matches none of the patterns.
+
+    Args:
+        system: what a module froze by itself stays frozen.
+        patterns: see `models.checkpoint.matches`; empty: nothing is frozen.
+
+    Raises:
+        UserError: a pattern matches no parameter, or nothing is left to train.
     """
     names = [name for name, _ in system.named_parameters()]
     for pattern in patterns:
         if not any(matches(name, [pattern]) for name in names):
             tops = sorted({".".join(name.split(".")[:2]) for name in names})
             raise UserError(
-                f"train_only pattern {pattern!r} fits no parameter; they begin with {', '.join(tops)}"
+                f"train_only pattern {pattern!r} fits no parameter; their names begin with "
+                f"{', '.join(tops)}"
             )
     for name, parameter in system.named_parameters():
         parameter.requires_grad_(
@@ -38,15 +44,15 @@ def train_only(system: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def trained(system: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that take gradient, by name."""
+    """The parameters that take a gradient, by name."""
     return {
         name: parameter for name, parameter in system.named_parameters() if parameter.requires_grad
     }
 
 
 def set_training_mode(system: nn.Module) -> None:
-    """Training mode for modules that learn; evaluation mode, without dropout, for those that are
-    frozen whole."""
+    """Set modules that learn to training mode, and those without a trained parameter to evaluation
+    mode, without dropout."""
     system.train()
     for module in system.modules():
         parameters = list(module.parameters())
@@ -55,8 +61,10 @@ def set_training_mode(system: nn.Module) -> None:
 
 
 def decayed(system: nn.Module) -> set[str]:
-    """Names of the parameters that decay: the matrices of linear maps and convolutions. Norms,
-    biases, embeddings and lone parameters (learned tokens, tables) do not."""
+    """Names of the parameters with weight decay: matrices of linear maps and convolutions.
+
+    Norms, biases, embeddings and parameters of no such layer (learned tokens, tables) have none.
+    """
     names = set()
     for prefix, module in system.named_modules():
         if isinstance(module, (nn.Embedding, *_NORMS)):
@@ -68,17 +76,13 @@ def decayed(system: nn.Module) -> set[str]:
 
 
 def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, in two groups: with and without decay."""
-    matrices = decayed(system)
-    parameters = trained(system)
+    """AdamW over what is trained, in two groups: with and without weight decay."""
+    matrices, parameters = decayed(system), trained(system)
+    with_decay = [parameter for name, parameter in parameters.items() if name in matrices]
+    without = [parameter for name, parameter in parameters.items() if name not in matrices]
     groups = [
-        {
-            "params": [
-                parameter for name, parameter in parameters.items() if (name in matrices) == decays
-            ],
-            "weight_decay": config.weight_decay if decays else 0.0,
-        }
-        for decays in (True, False)
+        {"params": with_decay, "weight_decay": config.weight_decay},
+        {"params": without, "weight_decay": 0.0},
     ]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters.values())
     groups = [group for group in groups if group["params"]]
@@ -86,27 +90,28 @@ def build_optimizer(system: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 
 def complete_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Give a gradient of zero to each parameter that took no part in the step, so that all decay
-    alike."""
+    """Give a gradient of zero to each parameter that took no part in the step, since AdamW neither
+    decays nor moves parameters without a gradient."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
 
 
 def add_up_gradients(parameters: Sequence[nn.Parameter], ranks: Ranks) -> None:
-    """Replace every gradient by its sum over all ranks, exchanged as one vector."""
+    """Replace every gradient by its sum over all ranks. All are exchanged as one vector, which is
+    faster than one exchange each. Every parameter has a gradient, see `complete_gradients`."""
     if ranks.world == 1:
         return
     flat = torch.cat(
         [parameter.grad.flatten() for parameter in parameters if parameter.grad is not None]
     )
     ranks.add(flat)
-    for parameter, total in zip(
-        parameters, flat.split([p.numel() for p in parameters]), strict=True
-    ):
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, total in zip(parameters, flat.split(sizes), strict=True):
         parameter.grad = total.view_as(parameter)
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together, ()."""
-    return whole(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+    """The Euclidean norm of all gradients together, a tensor ()."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return whole(nn.utils.get_total_norm(gradients))

@@ -1,5 +1,4 @@
-"""What must hold before a run begins, and what its user must know: checked by the process that
-leads."""
+"""Checks before a run starts, and warnings that its user needs; made by rank 0."""
 
 from __future__ import annotations
 
@@ -30,22 +29,29 @@ _SHOWN = 3
 
 
 def require_compiler(device: torch.device) -> None:
-    """Raises UserError where blocks are to be compiled on a CPU and there is no compiler."""
-    found = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if device.type == "cpu" and not shutil.which(found):
+    """Raise UserError if blocks are to be compiled on a CPU and there is no C++ compiler."""
+    usual = "clang++" if sys.platform == "darwin" else "g++"
+    compiler = os.environ.get("CXX") or usual
+    if device.type == "cpu" and not shutil.which(compiler):
         raise UserError(
-            f"this config compiles its blocks, which on a CPU needs a C++ compiler, and {found!r} is not there: "
-            "sudo apt-get install -y g++, or train with --no-compile"
+            "this config compiles its blocks, which on a CPU needs a C++ compiler, and "
+            f"{compiler!r} is not installed: sudo apt-get install -y g++, or train with "
+            "--no-compile"
         )
 
 
 def require_data(config: TrainConfig, sources: Sources, device: torch.device) -> None:
-    """Print what a user must know of this data under this config. Raises UserError where it cannot
-    be learned from."""
+    """Check that a model can learn from the data, and print what its user should know.
+
+    Raises:
+        UserError: a dataset is remote and not streamed, its rewards are not those of the others, or
+            its numbers are not finite or beyond their bounds.
+    """
     for dataset in sources.datasets:
         if dataset.is_remote and not config.buffer_frames:
             raise UserError(
-                f"{dataset.location} lies elsewhere: --buffer-frames 20000 streams it; or copy it to this disk"
+                f"{dataset.location} is remote: stream it with --buffer-frames 20000, or download "
+                "it first"
             )
     dynamics = isinstance(config.model, DynamicsConfig)
     if dynamics:
@@ -55,91 +61,116 @@ def require_data(config: TrainConfig, sources: Sources, device: torch.device) ->
     _report_long_windows(config, sources)
     if computed_precision(config.precision, device) != config.precision:
         print(
-            "this processor has no instructions for bfloat16: computing in float32, which is faster",
+            "this processor has no instructions for bfloat16: computing in float32, which is "
+            "faster",
             file=sys.stderr,
         )
 
 
 def report_embodiments(sources: Sources, info: CheckpointInfo, run: Path | None) -> None:
-    """Say what robot data is of that does not name its own. run: where training goes on; None: it
-    begins."""
-    for line in sources.joined_lines() if run is None else ():
-        print(line, file=sys.stderr)
-    for dataset in sources.datasets if run is not None else ():
-        name = info.embodiment_of(
-            dataset.spec, f"{dataset.path} is of another embodiment than {run}"
-        ).spec.embodiment
+    """Print which robot each dataset is taken to be of, if it does not name its robot.
+
+    Args:
+        sources: the datasets.
+        info: the embodiments of the agent.
+        run: the run or checkpoint that training continues from; None if it starts from nothing.
+    """
+    if run is None:
+        for line in sources.joined_lines():
+            print(line, file=sys.stderr)
+        return
+    for dataset in sources.datasets:
+        complaint = f"{dataset.path} is of another embodiment than {run}"
+        name = info.embodiment_of(dataset.spec, complaint).spec.embodiment
         if name != dataset.spec.embodiment and not dataset.spec.named:
             print(
-                f"{dataset.path} does not name its robot: it is taken for {name!r} of {run}",
+                f"{dataset.path} does not name its robot: it is taken to be {name!r} of {run}",
                 file=sys.stderr,
             )
 
 
-def report_scales(info: CheckpointInfo, taken: Sequence[str]) -> None:
-    """Warn of numbers that tell no scale. taken: lines of those whose scale is not that of the run
-    before."""
-    still = [
-        line for each in info.trained for line in still_actions(Scale(each.spec, each.statistics))
-    ]
-    for line in [*taken, *still]:
+def report_scales(info: CheckpointInfo, changed: Sequence[str]) -> None:
+    """Warn of numbers from which no scale can be estimated.
+
+    Args:
+        info: the embodiments of the agent.
+        changed: lines on numbers that are not scaled as in the run that training starts from.
+    """
+    lines = list(changed)
+    for embodiment in info.trained:
+        lines += still_actions(Scale(embodiment.spec, embodiment.statistics))
+    for line in lines:
         warnings.warn(line, DatasetWarning, stacklevel=2)
 
 
 def require_distinct_tasks(config: TrainConfig, system: System, info: CheckpointInfo) -> None:
-    """Warn of tasks of one embodiment that share an instruction, or have none. Raises UserError for
-    two tasks whose instructions differ, but not for the agent's text encoder. A model that reads no
-    prompts is left alone."""
+    """Check that the agent can tell tasks apart by their instructions, if it reads prompts.
+
+    Tasks of one embodiment that share an instruction, or have none, are warned of.
+
+    Raises:
+        UserError: two tasks have different instructions that the text encoder reads as equal.
+    """
     encoder = system.model.prompt_encoder
     if encoder is None:
         return
     for embodiment in info.trained:
         paraphrased = config.window.paraphrases
-        said = {
+        texts = {
             task.name: [task.instruction, *(task.paraphrases if paraphrased else ())]
             for task in embodiment.tasks
         }
-        for (one, ours), (other, theirs) in taken_for_equal(said, encoder.tokens):
+        for (task, text), (other_task, other_text) in taken_for_equal(texts, encoder.tokens):
             remedy = "reword one of them in the dataset"
-            if words(ours) != words(theirs):
-                remedy += ", or read more words apart by the flags --model.prompt.text (see --help)"
+            if words(text) != words(other_text):
+                remedy += (
+                    ", or let the encoder distinguish more words with the flags "
+                    "--model.prompt.text (see --help)"
+                )
             raise UserError(
-                f"the agent would read {ours!r} (task {one}) and {theirs!r} (task {other}) as the same words: {remedy}"
+                f"the agent would read {text!r} (task {task}) and {other_text!r} (task "
+                f"{other_task}) as the same words: {remedy}"
             )
-        for line in instruction_warnings(said, encoder.tokens):
+        for line in instruction_warnings(texts, encoder.tokens):
             warnings.warn(line, DatasetWarning, stacklevel=2)
 
 
 def require_nothing_left_random(
-    system: nn.Module, learnable: Collection[str], known: Collection[str], origin: Path | None
+    system: nn.Module, learnable: Collection[str], has_values: Collection[str], origin: Path | None
 ) -> None:
-    """Raises UserError if `train_only` froze a parameter that nothing has trained.
+    """Check that `train_only` froze no parameter that nothing has trained.
 
     Args:
         system: after `train_only`.
-        learnable: the parameters that were not frozen before it.
-        known: the parameters that the run we start from, or a pretrained source, has set.
-        origin: the run we start from.
+        learnable: names of the parameters that were not frozen before it.
+        has_values: names of the parameters that the run to start from, or a pretrained source, has
+            set.
+        origin: the run to start from.
+
+    Raises:
+        UserError: a parameter is frozen at its random initial value.
     """
-    random = [name for name in learnable if name not in trained(system) and name not in known]
+    trainable = trained(system)
+    random = [name for name in learnable if name not in trainable and name not in has_values]
     if not random:
         return
     shown = first_of(random, _SHOWN)
-    trained_there = f", and {origin} lacks" if origin else ""
+    lacking = f", and {origin} lacks" if origin else ""
     raise UserError(
-        f"train_only freezes parameters that nothing has trained{trained_there} ({shown}): start from the run that "
-        "trained them with --from RUN, train them too with --train-only --no-cache-features, or keep them random with "
-        "--freeze-untrained"
+        f"train_only freezes parameters that nothing has trained{lacking} ({shown}): start from "
+        "the run that trained them with --from RUN, train them too with --train-only "
+        "--no-cache-features, or keep them random with --freeze-untrained"
     )
 
 
 def _report_long_windows(config: TrainConfig, sources: Sources) -> None:
-    """Positions that no episode reaches are never learned, and a model may later be asked to act
-    there."""
+    """Print that windows are longer than every episode: steps that no episode reaches are never
+    learned, and a model may later be asked to act in them."""
     frames = config.window.steps * config.window.chunk
     longest = max(int(np.diff(dataset.starts).max()) for dataset in sources.datasets)
     if frames > longest:
         print(
-            f"windows are of {frames} frames, but the longest episode has {longest}: what lies beyond is not learned",
+            f"windows are of {frames} frames, but the longest episode has {longest}: what lies "
+            "beyond is not learned",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""The system that a run trains, before its next step, and what checkpoints say of it."""
+"""Build the system that a run trains, with the weights that it has before its next step."""
 
 from __future__ import annotations
 
@@ -18,18 +18,28 @@ from manyparts.objectives.system import System
 from manyparts.training import preconditions
 from manyparts.training.config import TrainConfig
 from manyparts.training.frozen_features import require_frozen
-from manyparts.training.inputs import Sources, known_embodiments
+from manyparts.training.inputs import Sources, joint_embodiments
 from manyparts.training.optimizer import train_only, trained
 
-_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}  # no weight depends on these
+_MAY_DIFFER = {"prompt", "dropout", "pretrained", "next"}  # weights do not depend on these
 
 
 def prepare(
     config: TrainConfig, sources: Sources, origin: Path | None, last: Path | None
 ) -> tuple[System, CheckpointInfo]:
-    """The system before its next step, and what checkpoints say of it. origin: another run's
-    checkpoint to begin with. last: this run's own, to go on from. Raises UserError where config,
-    datasets and origin do not fit.
+    """Build a system, and load the weights that it has before its next step.
+
+    Args:
+        config: the model, the objectives and what is trained.
+        sources: the datasets.
+        origin: another run's checkpoint, with the weights that training starts from.
+        last: this run's own last checkpoint, which training continues from.
+
+    Returns:
+        The system, on the CPU, and the description that its checkpoints carry.
+
+    Raises:
+        UserError: config, datasets and origin do not fit each other.
     """
     info = load_info(last) if last is not None else describe(config, sources, origin)
     torch.manual_seed(derive_seed("weights", config.seed))
@@ -39,24 +49,24 @@ def prepare(
     learnable = set(trained(system))
     if last is not None:
         load_weights(system, last)
-        known = learnable
+        has_values = learnable
     elif origin is not None:
-        known = _begin_with(origin, system, config, info)
+        has_values = _load_origin(origin, system, config, info)
     else:
         loaded = [f"model.{part}*" for part in system.model.load_pretrained()]
-        known = {name for name in learnable if matches(name, loaded)}
+        has_values = {name for name in learnable if matches(name, loaded)}
     train_only(system, config.train_only)
     if not config.freeze_untrained:
-        preconditions.require_nothing_left_random(system, sorted(learnable), known, origin)
+        preconditions.require_nothing_left_random(system, sorted(learnable), has_values, origin)
     if config.cache_features:
         require_frozen(system)
     return system, info
 
 
 def describe(config: TrainConfig, sources: Sources, origin: Path | None) -> CheckpointInfo:
-    """What a checkpoint of this run says of itself."""
+    """The description that this run's checkpoints carry: embodiments, configs and provenance."""
     return CheckpointInfo(
-        embodiments=known_embodiments(sources, origin)[0],
+        embodiments=joint_embodiments(sources, origin)[0],
         model=to_jsonable(config.model),
         objectives=to_jsonable(config.objectives),
         window=to_jsonable(config.window),
@@ -81,33 +91,33 @@ def provenance(config: TrainConfig, sources: Sources, origin: Path | None) -> di
     }
 
 
-def _begin_with(
+def _load_origin(
     origin: Path, system: System, config: TrainConfig, info: CheckpointInfo
 ) -> set[str]:
-    """Load the weights of a checkpoint; the names of those that it has. Raises UserError where the
-    models differ."""
-    theirs = load_info(origin)
-    differences = _model_differences(dict(theirs.model), dict(info.model))
+    """Load another run's weights, and return the names of those that it has. Raises UserError where
+    the models differ."""
+    earlier = load_info(origin)
+    differences = _model_differences(dict(earlier.model), dict(info.model))
     if differences:
         raise UserError(f"the model differs from that of {origin}: {'; '.join(differences)}")
-    begins_prompts = theirs.model.get("prompt") is None and info.model.get("prompt") is not None
-    if begins_prompts and not any("prompt_encoder" in name for name in config.new_parameters):
+    adds_prompts = earlier.model.get("prompt") is None and info.model.get("prompt") is not None
+    if adds_prompts and not any("prompt_encoder" in name for name in config.new_parameters):
         raise UserError(
-            f"{origin} reads no prompts, and this config tunes an agent that does; start from phase II"
+            f"{origin} reads no prompts, and this config tunes an agent that does; start from a "
+            "run of phase II"
         )
     dropped = [
-        f"objectives.{name}.*" for name in theirs.objectives if name not in config.objectives
+        f"objectives.{name}.*" for name in earlier.objectives if name not in config.objectives
     ]
     return load_weights(system, origin, may_miss=config.new_parameters, ignore=dropped)
 
 
-def _model_differences(theirs: Any, ours: Any, where: str = "model") -> list[str]:
-    """What two models' configs disagree in, beside what weights do not depend on."""
-    if not (isinstance(theirs, dict) and isinstance(ours, dict)):
-        return [] if theirs == ours else [f"{where} was {theirs!r}, is {ours!r}"]
-    keys = sorted((theirs.keys() | ours.keys()) - _MAY_DIFFER)
-    return [
-        text
-        for key in keys
-        for text in _model_differences(theirs.get(key), ours.get(key), f"{where}.{key}")
-    ]
+def _model_differences(earlier: Any, now: Any, name: str = "model") -> list[str]:
+    """A text for each setting that two models' configs disagree in, except those that weights do
+    not depend on. name: of the setting, with dots."""
+    if not (isinstance(earlier, dict) and isinstance(now, dict)):
+        return [] if earlier == now else [f"{name} was {earlier!r}, is {now!r}"]
+    different = []
+    for key in sorted((earlier.keys() | now.keys()) - _MAY_DIFFER):
+        different += _model_differences(earlier.get(key), now.get(key), f"{name}.{key}")
+    return different

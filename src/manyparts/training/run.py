@@ -21,25 +21,25 @@ class Run:
     """What is trained, on what data, where, from which weights and among how many processes."""
 
     config: TrainConfig
-    """The preset, with what the user changed."""
+    """The preset, with the user's changes."""
 
     sources: Sources
-    """The datasets, and how much of every batch each gives."""
+    """The datasets, with their weights."""
 
     output: Path
     """The run's folder."""
 
     origin: Path | None
-    """The checkpoint of another run whose weights this one starts from."""
+    """The checkpoint of another run that this one starts from; None for its own initial weights."""
 
     device: torch.device
-    """Where this process computes."""
+    """What this process computes on."""
 
     ranks: Ranks
     """This process's rank among those that share each batch."""
 
     def last_checkpoint(self) -> Path | None:
-        """Where to resume from; None before the first checkpoint."""
+        """The checkpoint to resume from; None before the first."""
         return checkpoint.last(self.output)
 
     def assignment(self) -> dict[str, Any]:

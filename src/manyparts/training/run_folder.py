@@ -1,4 +1,4 @@
-"""A run's folder: free or to be continued, held by one process, described by config.json."""
+"""A run's folder: new or resumed, locked by one process, described by config.json."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from manyparts.core.serialisation import flatten, from_jsonable, to_jsonable
 from manyparts.core.storage.atomic import is_temporary_file, write_atomically
 from manyparts.core.storage.locked_folder import held_folder
 from manyparts.core.storage.locks import LOCK_FILES
+from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.training.config import TrainConfig
 from manyparts.training.inputs import Sources
 
@@ -29,10 +30,16 @@ _MAY_CHANGE = {
     "processes",
     "sharding",
 }
+_SHOWN_DIFFERENCES = 5
 
 
 def require_free(run: Path, *, resume: bool) -> None:
-    """Raises UserError if the folder holds something and the run is not resumed. Writes nothing."""
+    """Raise unless a run may write to the folder. Writes nothing.
+
+    Raises:
+        UserError: the path is a file; the folder is not empty and the run is not resumed; or what
+            is to be resumed is no run.
+    """
     if run.exists() and not run.is_dir():
         raise UserError(f"output {run} is a file; choose a folder")
     content = _content(run)
@@ -50,22 +57,40 @@ def require_free(run: Path, *, resume: bool) -> None:
 
 @contextlib.contextmanager
 def hold(run: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out. If the block fails before it wrote anything,
-    the folder goes."""
-    made = not run.exists()
-    with held_folder(run, what=f"output {run}", is_empty=lambda: made and not _content(run)):
+    """Make the folder and lock it against other processes while the block runs. If the block fails
+    before it wrote anything, the folder is removed."""
+    is_new = not run.exists()
+    with held_folder(run, what=f"output {run}", is_empty=lambda: is_new and not _content(run)):
         yield
 
 
 def write_config(run: Path, config: TrainConfig, facts: Mapping[str, Any]) -> None:
-    """config.json: the fields of `config`, then `facts` (data, weights, start_from, provenance)."""
+    """Write config.json: the fields of `config`, then `facts`, see `facts_of`."""
     values = to_jsonable(config) | dict(facts)
     write_atomically(run / CONFIG, json.dumps(values, indent=1).encode())
 
 
+def facts_of(
+    sources: Sources, start_from: str | Path | None, info: CheckpointInfo
+) -> dict[str, Any]:
+    """What config.json holds next to the config, as JSON values: data, weights of a mixture, names
+    that the user gave to robots, start_from and provenance."""
+    paths = sources.locations
+    facts: dict[str, Any] = {"data": paths[0] if len(paths) == 1 else paths}
+    if len(paths) > 1:
+        facts["weights"] = list(sources.weights)
+    if sources.embodiment:
+        facts["embodiment"] = list(sources.embodiment)
+    facts["start_from"] = None if start_from is None else str(Path(start_from).resolve())
+    return facts | {"provenance": dict(info.provenance)}
+
+
 def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """A run's config and the facts beside it. Raises UserError if config.json is missing or does
-    not fit."""
+    """The config of a run, and the facts that `facts_of` wrote next to it.
+
+    Raises:
+        UserError: config.json is missing, is not JSON, or has unknown fields.
+    """
     path = run / CONFIG
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -73,28 +98,33 @@ def read_config(run: Path) -> tuple[TrainConfig, dict[str, Any]]:
         raise UserError(f"cannot read {path}: {error}") from error
     names = {item.name for item in fields(TrainConfig)} | {"type"}
     own = {name: value for name, value in values.items() if name in names}
-    return from_jsonable(TrainConfig, own), {
-        name: value for name, value in values.items() if name not in names
-    }
+    facts = {name: value for name, value in values.items() if name not in names}
+    return from_jsonable(TrainConfig, own), facts
 
 
 def named_embodiment(run: Path) -> list[str]:
-    """What the run there was told to call its robots; nothing if it was told nothing, or there is
-    no run."""
-    return list(read_config(run)[1].get("embodiment", [])) if (run / CONFIG).exists() else []
+    """The names that the user gave to the robots of the run in this folder; empty if there are
+    none, or no run."""
+    if not (run / CONFIG).exists():
+        return []
+    return list(read_config(run)[1].get("embodiment", []))
 
 
 def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, Any]:
-    """The facts of the run to resume. Raises UserError naming what differs from how it was
-    begun."""
-    begun, facts = read_config(run)
-    there, now = flatten(to_jsonable(begun)), flatten(to_jsonable(config))
+    """The facts of the run to resume, see `facts_of`.
+
+    Raises:
+        UserError: config or data differ from those that the run was begun with; it names up to
+            five differences.
+    """
+    earlier, facts = read_config(run)
+    before, now = flatten(to_jsonable(earlier)), flatten(to_jsonable(config))
     keys = sorted(
         key
-        for key in there.keys() | now.keys()
-        if key not in _MAY_CHANGE and there.get(key) != now.get(key)
+        for key in before.keys() | now.keys()
+        if key not in _MAY_CHANGE and before.get(key) != now.get(key)
     )
-    different = [f"{key} was {there.get(key)!r}, is {now.get(key)!r}" for key in keys]
+    different = [f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in keys]
     weights = facts.get("weights", [1.0])
     if len(sources.datasets) > 1 and weights != list(sources.weights):
         different.append(f"weights was {weights!r}, is {list(sources.weights)!r}")
@@ -103,19 +133,20 @@ def require_same(run: Path, config: TrainConfig, sources: Sources) -> dict[str, 
         different.append(f"embodiment was {named!r}, is {list(sources.embodiment)!r}")
     if facts["provenance"]["dataset_fingerprint"] != sources.fingerprint:
         different.append(f"the dataset's content is no longer that of {facts['data']}")
-    if keys == ["steps"] and len(different) == 1 and config.steps > begun.steps:
-        raise UserError(_how_to_train_on(run, begun.steps, config.steps, sources.locations))
+    if keys == ["steps"] and len(different) == 1 and config.steps > earlier.steps:
+        raise UserError(_how_to_train_on(run, earlier.steps, config.steps, sources.locations))
     if different:
+        shown = "; ".join(different[:_SHOWN_DIFFERENCES])
         raise UserError(
-            f"{run} was begun with other settings: {'; '.join(different[:5])}; resume it with its own"
+            f"{run} was begun with other settings: {shown}; resume it with its own settings"
         )
     return facts
 
 
-def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str:
-    """Why a run cannot be resumed for more steps, and the command or call that does what is
-    wanted."""
-    more = wanted - begun
+def _how_to_train_on(run: Path, steps: int, wanted: int, data: list[str]) -> str:
+    """Why a run of `steps` steps cannot be resumed for `wanted`, and the command or call that
+    trains it for longer."""
+    more = wanted - steps
     command = command_line() or []
     if command[1:2] == ["train"]:
         words = _without(
@@ -126,18 +157,17 @@ def _how_to_train_on(run: Path, begun: int, wanted: int, data: list[str]) -> str
             [NAME, *words, "--from", str(run), "--output", "NEW", "--steps", str(more)]
         )
     else:
-        arguments = (
-            f"data={(data[0] if len(data) == 1 else data)!r}, start_from={str(run)!r}, output='NEW'"
-        )
+        location = data[0] if len(data) == 1 else data
+        arguments = f"data={location!r}, start_from={str(run)!r}, output='NEW'"
         command = f"train(dataclasses.replace(config, steps={more}), {arguments})"
     return (
-        f"{run} was begun with {begun} steps, over which its learning rate falls, and cannot be resumed with {wanted}; "
-        f"train on in a run of its own: {command}"
+        f"{run} was begun with {steps} steps, over which its learning rate falls, and cannot be "
+        f"resumed with {wanted}; continue in a new run that starts from it: {command}"
     )
 
 
 def _without(words: Sequence[str], flags: Mapping[str, int]) -> list[str]:
-    """Words of a command line but for some flags, each with so many values."""
+    """The words of a command line without some flags, each mapped to how many values follow it."""
     kept: list[str] = []
     skipped = 0
     for word in words:
@@ -151,7 +181,7 @@ def _without(words: Sequence[str], flags: Mapping[str, int]) -> list[str]:
 
 
 def _content(run: Path) -> set[str]:
-    """Names of what lies in a run's folder, but for its lock and a config that a kill left
+    """Names of the files in a run's folder, except for its lock and a config that a kill left
     half-written."""
     names = {path.name for path in run.iterdir()} if run.exists() else set()
     return {name for name in names - LOCK_FILES if not is_temporary_file(name, of=CONFIG)}

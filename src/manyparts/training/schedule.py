@@ -8,8 +8,16 @@ from manyparts.training.config import OptimizerConfig
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The rate of step `step` (from 0) of `steps`: up in a line during the warm-up, then down half
-    a cosine to `final_fraction` of its height at the last step."""
+    """The learning rate of one step.
+
+    It rises linearly during the warm-up, then falls along half a cosine to `final_fraction` of the
+    highest rate at the last step.
+
+    Args:
+        config: the highest rate, the warm-up and the final fraction.
+        step: counted from 0.
+        steps: of the whole run.
+    """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(steps - 1 - config.warmup_steps, 1)

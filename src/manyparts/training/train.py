@@ -13,7 +13,6 @@ import torch
 from manyparts.core.arguments import explained, path_of
 from manyparts.core.devices import choose_device
 from manyparts.core.host.launchers import launched_with_others
-from manyparts.data.sampling.splits import split_episodes
 from manyparts.models.checkpoint import CheckpointInfo, resolve
 from manyparts.objectives.system import System
 from manyparts.training import checkpoint, preconditions, run_folder
@@ -26,14 +25,14 @@ from manyparts.training.distributed.ranks import (
     threads_for,
     torchrun_ranks,
 )
-from manyparts.training.inputs import Data, Sources, known_embodiments
+from manyparts.training.inputs import Data, Sources, joint_embodiments
 from manyparts.training.loop import TrainContext, fit
 from manyparts.training.metrics import Meter
 from manyparts.training.precision import reproducible
 from manyparts.training.preparation import prepare
 from manyparts.training.run import Run
 from manyparts.training.update import Learner
-from manyparts.training.windows import curated, features_of, fill_caches, fit_on, windows_of
+from manyparts.training.windows import features_of, fill_caches, open_windows
 
 
 @explained(config=TrainConfig)
@@ -49,18 +48,27 @@ def train(
     resume: bool = False,
     device: str | torch.device = "auto",
 ) -> Path:
-    """Train `config` on the dataset at `data`, or a mixture of several; the run's folder `output`
-    is returned.
+    """Train `config` on one dataset, or on a mixture of several.
 
-    data: a dataset, or what `EpisodeDataset.open` takes. weights: how much of every batch each
-    dataset gives; none: each as much. temperature, embodiment: see `Sources.open`. start_from: a
-    run or checkpoint whose weights this one begins with, whose embodiments and scales of states and
-    actions it keeps, but for numbers that never moved there. resume: continue the run in `output`
-    from its last checkpoint; on a CPU its losses are those of a run that was never stopped, to the
-    bit. device: "auto" (cuda, else mps, else cpu) or a torch device.
+    Args:
+        config: a preset, or one that you changed.
+        data: a dataset or several, each as `EpisodeDataset.open` takes it.
+        output: the run's folder, new or empty unless `resume` is set.
+        weights: how much of every batch each dataset gives; empty: equal parts.
+        temperature: see `Sources.open`.
+        embodiment: the robot's name, or one for each dataset; see `Sources.open`.
+        start_from: a run or checkpoint that training starts from. Its embodiments and the
+            scales of its states and actions are kept, except for numbers that never moved there.
+        resume: continue the run in `output` from its last checkpoint. On a CPU its losses equal
+            those of a run that was never stopped, to the bit.
+        device: "auto" (cuda, else mps, else cpu) or a torch device.
 
-    Raises UserError, with nothing written, for bad input; KeyboardInterrupt after SIGINT, with a
-    checkpoint written.
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: for bad input, with nothing written.
+        KeyboardInterrupt: after SIGINT, with a checkpoint written.
     """
     require_config(config)
     output = path_of(output, "output")
@@ -80,67 +88,51 @@ def train(
             config = replace(config, processes=ranks.world)
         preconditions.require_data(config, sources, device)
         with run_folder.hold(output):
-            run = _begin(Run(config, sources, output, None, device, ranks), start_from)
-            system, info = prepare(run.config, run.sources, run.origin, run.last_checkpoint())
-            _record(run, system, info, start_from)
-            fill_caches(run.config, run.sources, system.to(device))
+            run = _with_origin(Run(config, sources, output, None, device, ranks), start_from)
+            system, info = prepare(config, sources, run.origin, run.last_checkpoint())
+            _report_and_record(run, system, info, start_from)
+            fill_caches(config, sources, system.to(device))
             with _all_processes(run) as ranks:
                 train_system(replace(run, ranks=ranks), system, info)
     return output
+
+
+def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
+    """Train a prepared system from its last checkpoint, or the start, to the last step."""
+    system.to(run.device)
+    features = None
+    if run.config.cache_features:
+        features = features_of(run.config, run.sources, system)
+        # Encoded frames cannot be augmented.
+        states_only = AugmentationConfig(state_noise=run.config.augmentation.state_noise)
+        run = replace(run, config=replace(run.config, augmentation=states_only))
+    for tensor in system.state_dict().values():
+        run.ranks.broadcast(tensor)
+    learner = Learner(system, run.config, run.ranks, run.device)
+    last = run.last_checkpoint()
+    start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
+    validates = run.ranks.first or learner.sharded  # a sharded loss needs every rank's weights
+    training, validation = open_windows(run, info, features, validates=validates)
+    context = TrainContext(run.config, learner, training, validation, info, run.output, run.ranks)
+    try:
+        fit(context, start, meter)
+    finally:
+        training.close()
+        if validation is not None:
+            validation.close()
 
 
 def train_as_worker(assignment: Mapping[str, Any]) -> None:
     """Be one of the processes that rank 0 launched; see `distributed.ranks.launch`."""
     device = torch.device("cpu")
     with reproducible(device), threads_for(assignment["world"]):
-        run = Run.assigned(
-            assignment, device, Ranks()
-        )  # what cannot be read ends us before we join
+        # Data that cannot be read ends this process before it joins, and rank 0 notices.
+        run = Run.assigned(assignment, device, Ranks())
         ranks = join(assignment["rank"], assignment["world"], assignment["port"])
         _train_assigned(replace(run, ranks=ranks))
 
 
-def train_system(run: Run, system: System, info: CheckpointInfo) -> None:
-    """Train a prepared system from its last checkpoint, or the start, to the last step."""
-    config, sources, ranks = run.config, run.sources, run.ranks
-    system.to(run.device)
-    features = features_of(config, sources, system) if config.cache_features else None
-    if config.cache_features:  # encoded frames cannot be augmented
-        config = replace(
-            config, augmentation=AugmentationConfig(state_noise=config.augmentation.state_noise)
-        )
-    for tensor in system.state_dict().values():
-        ranks.broadcast(tensor)
-    learner = Learner(system, config, ranks, run.device)
-    last = run.last_checkpoint()
-    start, meter = checkpoint.restore(last, learner) if last else (0, Meter())
-    splits = [
-        split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
-        for dataset in sources.datasets
-    ]
-    chosen = [
-        curated(dataset, episodes, config.curation)
-        for dataset, (episodes, _) in zip(sources.datasets, splits, strict=True)
-    ]
-    hold = run.device if not config.buffer_frames and fit_on(run.device, sources) else None
-    training = windows_of(config, sources, info, features, chosen, ranks, hold=hold)
-    held_out = [episodes for _, episodes in splits]
-    validates = (ranks.first or learner.sharded) and any(map(len, held_out))
-    validation = (
-        windows_of(config, sources, info, features, held_out, Ranks()) if validates else None
-    )
-    try:
-        fit(
-            TrainContext(config, learner, training, validation, info, run.output, ranks),
-            start,
-            meter,
-        )
-    finally:
-        for windows in filter(None, (training, validation)):
-            windows.close()
-
-
-def _begin(run: Run, start_from: str | Path | None) -> Run:
+def _with_origin(run: Run, start_from: str | Path | None) -> Run:
     """The run with the checkpoint that it starts from, if it has none of its own. Raises UserError
     where the folder's run has other settings."""
     if (run.output / run_folder.CONFIG).exists():
@@ -150,33 +142,24 @@ def _begin(run: Run, start_from: str | Path | None) -> Run:
     return replace(run, origin=resolve(start_from))
 
 
-def _record(run: Run, system: System, info: CheckpointInfo, start_from: str | Path | None) -> None:
-    """Say what the user must know of the run, and write down what it is, unless it resumes."""
-    earlier = run.origin or (run.output if run.last_checkpoint() is not None else None)
-    preconditions.report_embodiments(run.sources, info, earlier)
+def _report_and_record(
+    run: Run, system: System, info: CheckpointInfo, start_from: str | Path | None
+) -> None:
+    """Print what the user must know of the run and, unless it resumes, write config.json."""
+    earlier = run.output if run.last_checkpoint() is not None else None
+    preconditions.report_embodiments(run.sources, info, run.origin or earlier)
     if (run.output / run_folder.CONFIG).exists():
         return
     preconditions.require_distinct_tasks(run.config, system, info)
-    preconditions.report_scales(info, known_embodiments(run.sources, run.origin)[1])
-    run_folder.write_config(run.output, run.config, _facts(run.sources, start_from, info))
-
-
-def _facts(sources: Sources, start_from: str | Path | None, info: CheckpointInfo) -> dict[str, Any]:
-    """What config.json holds beside the config: a mixture's datasets have weights."""
-    paths = sources.locations
-    facts: dict[str, Any] = {"data": paths[0] if len(paths) == 1 else paths}
-    if len(paths) > 1:
-        facts["weights"] = list(sources.weights)
-    if sources.embodiment:
-        facts["embodiment"] = list(sources.embodiment)
-    facts["start_from"] = None if start_from is None else str(Path(start_from).resolve())
-    return facts | {"provenance": dict(info.provenance)}
+    preconditions.report_scales(info, joint_embodiments(run.sources, run.origin)[1])
+    facts = run_folder.facts_of(run.sources, start_from, info)
+    run_folder.write_config(run.output, run.config, facts)
 
 
 @contextlib.contextmanager
 def _all_processes(run: Run) -> Iterator[Ranks]:
-    """Rank 0 among all processes while the block runs: those of torchrun, which wait to be told
-    what to train, or on a CPU as many workers as the config asks for."""
+    """Rank 0 among all processes while the block runs: torchrun's, which wait for the assignment,
+    or on a CPU as many workers as the config asks for."""
     if run.ranks.world > 1:
         run.ranks.broadcast_object(run.assignment())
         yield run.ranks
@@ -187,8 +170,7 @@ def _all_processes(run: Run) -> Iterator[Ranks]:
 
 
 def _follow(ranks: Ranks, device: torch.device) -> None:
-    """Be another process of torchrun: rank 0 says what to train, and tells people if one is
-    lost."""
+    """Be another process of torchrun: rank 0 says what to train, and reports a lost process."""
     try:
         _train_assigned(Run.assigned(ranks.broadcast_object(), device, ranks))
     except LostPeerError:

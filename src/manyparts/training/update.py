@@ -1,4 +1,4 @@
-"""One optimiser step: losses of every part of a batch, one weighted sum, one update."""
+"""One optimiser step: the losses of every part of a batch, their weighted sum, one update."""
 
 from __future__ import annotations
 
@@ -33,22 +33,32 @@ from manyparts.training.schedule import learning_rate
 
 @dataclass(frozen=True)
 class StepReport:
-    """losses: each loss's mean over the whole batch, and their weighted sum as "loss". metrics:
-    what objectives log.
-
-    gradient_norm: before clipping. stop: whether rank 0 was asked to stop.
-    """
+    """The numbers of one optimiser step."""
 
     losses: Mapping[str, float]
+    """The weighted sum as "loss", then the mean over the batch of each objective, as
+    "loss/NAME"."""
+
     metrics: Mapping[str, float]
+    """What objectives log, as "NAME/METRIC"."""
+
     gradient_norm: float
+    """The norm of all gradients together before they were clipped."""
+
     learning_rate: float
+    """Of this step."""
+
     stop: bool
+    """Whether rank 0 was asked to stop."""
 
 
 class NonFiniteError(UserError):
-    """A loss or its gradient is not a number; nothing was updated. windows: those of the batch that
-    it came from."""
+    """A loss or a gradient is not finite; nothing was updated.
+
+    Attributes:
+        names: the losses, such as "loss behaviour_cloning", or "the gradient".
+        windows: those of the batch that it came from, as in `Batch.window`.
+    """
 
     def __init__(self, names: Iterable[str], windows: Iterable[int]) -> None:
         self.names, self.windows = tuple(names), tuple(windows)
@@ -56,19 +66,32 @@ class NonFiniteError(UserError):
 
 
 class Learner:
-    """A system and what moves it. All randomness of a step is a pure function of (seed, step, part
-    of the batch)."""
+    """A system with its optimiser.
+
+    All randomness of a step is a pure function of (seed, step, part of the batch).
+
+    Attributes:
+        system: on `device`.
+        config: the run's.
+        ranks: the processes that share each batch.
+        device: of this process.
+        sharded: whether each rank holds only its part of the weights.
+        optimizer: of the trained parameters.
+        parameters: those that are trained.
+        averages: the moving average of weights; None if there is none.
+    """
 
     def __init__(
         self, system: System, config: TrainConfig, ranks: Ranks, device: torch.device
     ) -> None:
-        """Moves the system to `device`, freezes what `config` does not train, and shares weights
-        out among the ranks where `config` says so; the ranks' systems have to be alike."""
+        """Move the system to `device`, freeze what `config` does not train, and shard weights if
+        `config` says so. The systems of all ranks must have equal weights."""
         assert set(system.weights) == set(config.objectives), (
             set(system.weights),
             set(config.objectives),
         )
-        self.system, self.config, self.ranks, self.device = system.to(device), config, ranks, device
+        self.system = system.to(device)
+        self.config, self.ranks, self.device = config, ranks, device
         self._bf16 = computed_precision(config.precision, device) == "bf16"
         train_only(system, config.train_only)
         set_training_mode(system)
@@ -82,12 +105,18 @@ class Learner:
         self.averages = AveragedWeights(system, config.ema_decay) if config.ema_decay else None
 
     def step(self, step: int, parts: Mapping[int, Batch], *, stop: bool = False) -> StepReport:
-        """Train on this rank's parts of a batch, by their number in it; each part counts alike, and
-        within a part each loss is a mean over the elements of all ranks together. stop: a wish that
-        is told to all ranks.
+        """Train on this rank's parts of a batch.
 
-        Raises NonFiniteError, before anything moves. The host waits for the device once, when all
-        is computed but the update.
+        The host waits for the device only once, when all but the update is computed.
+
+        Args:
+            step: counted from 0.
+            parts: by their index in the batch. Every part has the same weight; within a part, each
+                loss is a mean over the elements of all ranks together.
+            stop: whether this rank was asked to stop, which all ranks then report.
+
+        Raises:
+            NonFiniteError: before any weight changes.
         """
         self.system.set_progress(step / self.config.steps)
         self.optimizer.zero_grad()
@@ -97,15 +126,17 @@ class Learner:
         complete_gradients(self.parameters)
         if not self.sharded:
             add_up_gradients(self.parameters, self.ranks)
-        norms = gradient_norm(self.parameters)
-        numbers = torch.cat([*(part.numbers for part in done), norms[None]]).cpu()
-        *rows, (norm,) = (
-            row.tolist() for row in numbers.split([*(len(part.numbers) for part in done), 1])
-        )
+        norm_on_device = gradient_norm(self.parameters)
+        # Everything that the host needs comes in one transfer, which is the only wait.
+        numbers = torch.cat([*(part.numbers for part in done), norm_on_device[None]]).cpu()
+        sizes = [*(len(part.numbers) for part in done), 1]
+        *rows, (norm,) = (row.tolist() for row in numbers.split(sizes))
         tallies = [part.tally(row, self.ranks.world) for part, row in zip(done, rows, strict=True)]
         self._require_finite(done, tallies, norm)
         if norm > self.config.optimizer.clip_norm:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.config.optimizer.clip_norm, norms)
+            nn.utils.clip_grads_with_norm_(
+                self.parameters, self.config.optimizer.clip_norm, norm_on_device
+            )
         rate = learning_rate(self.config.optimizer, step, self.config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -113,22 +144,20 @@ class Learner:
         self.system.after_step()
         if self.averages is not None:
             self.averages.update(step)
-        means = {
-            name: sum(tally.means[name] for tally in tallies) / len(tallies)
-            for name in tallies[0].means
-        }
-        metrics = {
-            name: sum(tally.metrics[name] for tally in tallies) / len(tallies)
-            for name in tallies[0].metrics
-        }
-        losses = {"loss": self._weighted(means)} | {
-            f"loss/{name}": value for name, value in means.items()
-        }
-        return StepReport(losses, metrics, norm, rate, any(tally.stop for tally in tallies))
+        means = _mean([tally.means for tally in tallies])
+        losses = {"loss": self._weighted(means)}
+        losses |= {f"loss/{name}": value for name, value in means.items()}
+        return StepReport(
+            losses=losses,
+            metrics=_mean([tally.metrics for tally in tallies]),
+            gradient_norm=norm,
+            learning_rate=rate,
+            stop=any(tally.stop for tally in tallies),
+        )
 
     @torch.no_grad()
     def evaluate(self, number: int, batch: Batch) -> dict[str, Loss]:
-        """The losses of a validation batch, in evaluation mode."""
+        """The losses of validation batch `number`, in evaluation mode."""
         self.system.eval()
         try:
             return self._losses(batch, derive_seed("validation", self.config.seed, number))
@@ -136,6 +165,7 @@ class Learner:
             set_training_mode(self.system)
 
     def _losses(self, batch: Batch, seed: int) -> dict[str, Loss]:
+        """The losses of a batch; `seed` draws masks and the like."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             losses = self.system.losses(
                 batch.to(self.device, non_blocking=True), torch.Generator().manual_seed(seed)
@@ -144,13 +174,14 @@ class Learner:
         return losses
 
     def _seed(self, seed: int) -> None:
-        """As `torch.manual_seed`, but of the devices that draw here alone: for GPUs that nobody has
-        used, that writes down the caller's stack, which takes a millisecond."""
+        """As `torch.manual_seed`, but only for the devices that draw here: for GPUs that are not
+        used yet, that function records the caller's stack, which takes a millisecond."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
 
     def _backward(self, step: int, number: int, batch: Batch, stop: bool, parts: int) -> Part:
+        """Add the gradients of one of this rank's `parts` parts, which has index `number`."""
         self._seed(derive_seed("dropout", self.config.seed, step, number))
         losses = self._losses(batch, derive_seed("masks", self.config.seed, step, number))
         sums = torch.stack([(loss.value.float() * loss.mask).sum() for loss in losses.values()])
@@ -158,14 +189,16 @@ class Learner:
         weights = torch.tensor([self.system.weights[name] for name in losses]).to(
             self.device, non_blocking=True
         )
+        # `sums` are this rank's alone, but `part.counts` are of all ranks: the gradients of all
+        # ranks add up to those of means over all. Sharding averages them instead of adding up.
         total = (weights * sums / part.counts).sum()
-        means_over_ranks = self.ranks.world if self.sharded else 1  # where a sum is wanted
-        (total * means_over_ranks / parts).backward()
+        correction = self.ranks.world if self.sharded else 1
+        (total * correction / parts).backward()
         return part
 
     def _require_finite(self, done: Sequence[Part], tallies: Sequence[Tally], norm: float) -> None:
-        """Raises NonFiniteError with the windows, of all ranks, whose rows are bad; with all if no
-        row is to blame."""
+        """Raise NonFiniteError if a loss or the gradient norm is not finite, with the windows of
+        all ranks in which a loss is not; with all windows if there are none."""
         losses = list(self.system.weights)
         bad = [
             name
@@ -178,11 +211,11 @@ class Learner:
         rows = torch.cat(
             [_bad_rows([part.losses[name] for name in bad], part.batch) for part in done]
         )
-        blamed = torch.where(rows.to(self.device), windows, -1)
-        everyone = self.ranks.gather(torch.stack([blamed, windows], dim=1))
-        named = [window for window in everyone[:, 0].tolist() if window >= 0]
+        bad_windows = torch.where(rows.to(self.device), windows, -1)
+        of_all_ranks = self.ranks.gather(torch.stack([bad_windows, windows], dim=1))
+        bad_of_all = [window for window in of_all_ranks[:, 0].tolist() if window >= 0]
         names = [f"loss {name}" for name in bad] or ["the gradient"]
-        raise NonFiniteError(names, named or everyone[:, 1].tolist())
+        raise NonFiniteError(names, bad_of_all or of_all_ranks[:, 1].tolist())
 
     def _weighted(self, means: Mapping[str, float]) -> float:
         return sum(self.system.weights[name] * mean for name, mean in means.items())
@@ -190,50 +223,58 @@ class Learner:
 
 @dataclass(frozen=True)
 class Tally:
-    """Of one part of the batch, over all ranks."""
+    """The numbers of one part of a batch over all ranks, on the host."""
 
     means: Mapping[str, float]
+    """Loss to its mean over elements."""
+
     metrics: Mapping[str, float]
+    """Metric, as "LOSS/METRIC", to its mean over ranks."""
+
     stop: bool
+    """Whether a rank was asked to stop."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the batch, computed. losses: without gradient. numbers: sums of the losses, how
-    many elements each has, metrics and the wish to stop, in one vector that all ranks have added
-    up; it is on the device still."""
+    """One part of a batch, after its losses were computed."""
 
     losses: Mapping[str, Loss]
+    """Losses without gradient."""
+
     batch: Batch
+    """The windows of this part."""
+
     numbers: Tensor
+    """The sums of the losses, the number of elements of each, metrics, and 1 for each rank that was
+    asked to stop. It is one vector on the device, so that ranks add it up in one exchange."""
 
     @classmethod
     def of(
         cls, losses: Mapping[str, Loss], sums: Tensor, batch: Batch, stop: bool, ranks: Ranks
     ) -> Part:
+        """Exchange the numbers of a part with all ranks. sums: of each loss over its elements."""
         counts = torch.stack([loss.mask.sum() for loss in losses.values()])
         metrics = [
             value.detach().float() for loss in losses.values() for value in loss.metrics.values()
         ]
-        wish = torch.full((1,), float(stop), device=sums.device)
+        stops = torch.full((1,), float(stop), device=sums.device)
         numbers = torch.cat(
-            [sums.detach(), counts.float(), *(value[None] for value in metrics), wish]
+            [sums.detach(), counts.float(), *(value[None] for value in metrics), stops]
         )
         ranks.add(numbers)
-        return cls(
-            {name: replace(loss, value=loss.value.detach()) for name, loss in losses.items()},
-            batch,
-            numbers,
-        )
+        detached = {name: replace(loss, value=loss.value.detach()) for name, loss in losses.items()}
+        return cls(detached, batch, numbers)
 
     @property
     def counts(self) -> Tensor:
-        """How many elements each loss has, at least 1."""
+        """How many elements each loss has on all ranks, at least 1: a tensor (losses,)."""
         return self.numbers[len(self.losses) : 2 * len(self.losses)].clamp(min=1)
 
     def tally(self, numbers: Sequence[float], world: int) -> Tally:
-        """What `numbers`, read from the device, say. world: how many ranks have added theirs."""
-        values = iter(numbers)
+        """The tally in `numbers`, read from the device. world: how many ranks have added
+        theirs."""
+        values = iter(numbers)  # in the order of `of`
         totals = {name: next(values) for name in self.losses}
         means = {name: total / max(next(values), 1.0) for name, total in totals.items()}
         metrics = [f"{name}/{key}" for name, loss in self.losses.items() for key in loss.metrics]
@@ -241,9 +282,11 @@ class Part:
 
 
 def compile_blocks(system: nn.Module) -> None:
-    """Compile the members of every list of modules, which are the repeated blocks: one short
-    compilation for all; and convolutions with their keypoints, whose maps are then read and written
-    once."""
+    """Compile the members of every list of modules, and keypoint encoders.
+
+    Lists hold the repeated blocks, which share one short compilation. A compiled keypoint encoder
+    reads and writes its feature maps only once.
+    """
     for module in system.modules():
         if isinstance(module, KeypointEncoder):
             module.compile()
@@ -252,8 +295,13 @@ def compile_blocks(system: nn.Module) -> None:
                 block.compile()
 
 
+def _mean(records: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of several records with equal names."""
+    return {name: sum(each[name] for each in records) / len(records) for name in records[0]}
+
+
 def _bad_rows(losses: Iterable[Loss], batch: Batch) -> Tensor:
-    """bool (b,): windows whose sum is not finite, in losses that have one row a window."""
+    """bool (b,): windows with a sum that is not finite, in losses that have one row per window."""
     bad = torch.zeros(len(batch), dtype=torch.bool)
     for loss in losses:
         if loss.value.ndim and len(loss.value) == len(batch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.base import WindowSource
 from manyparts.data.sampling.frames import FrameCache
 from manyparts.data.sampling.mixture import Mixture
+from manyparts.data.sampling.splits import split_episodes
 from manyparts.data.sampling.stream import StreamedWindows
 from manyparts.data.sampling.windows import Windows
 from manyparts.data.tools.quality import best_episodes
+from manyparts.embodiment.statistics import Statistics
 from manyparts.models.checkpoint import CheckpointInfo
 from manyparts.objectives.system import DynamicsConfig, System, sees_images
 from manyparts.training.config import CurationConfig, TrainConfig
@@ -23,15 +25,24 @@ from manyparts.training.distributed.ranks import Ranks
 from manyparts.training.frozen_features import frozen_features
 from manyparts.training.inputs import Sources
 from manyparts.training.precision import computed_precision
+from manyparts.training.run import Run
 
-_HELD_PART = 0.25  # of a GPU's free memory
+Features = Mapping[str, np.ndarray]  # camera to the visual tokens (num_frames, n, d)
+
+_MAX_MEMORY_FRACTION = 0.25  # of a GPU's free memory, for frames that stay there
 
 
 def fill_caches(config: TrainConfig, sources: Sources, system: System) -> None:
-    """Decode frames and encode them before other processes look for them. system: on the device
-    that encodes."""
-    for dataset in sources.datasets if not config.buffer_frames else ():
-        FrameCache.open(dataset)
+    """Decode frames and encode them before other processes look for them.
+
+    Args:
+        config: says which caches are used.
+        sources: the datasets that are decoded.
+        system: on the device that encodes.
+    """
+    if not config.buffer_frames:
+        for dataset in sources.datasets:
+            FrameCache.open(dataset)
     if not config.cache_features:
         return
     if config.augmentation.changes_images:
@@ -43,6 +54,55 @@ def fill_caches(config: TrainConfig, sources: Sources, system: System) -> None:
     features_of(config, sources, system)
 
 
+def features_of(config: TrainConfig, sources: Sources, system: System) -> list[Features]:
+    """The visual tokens of every frame of each dataset, read from the cache or encoded now."""
+    assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
+    device = next(system.parameters()).device
+    precision = computed_precision(config.precision, device)
+    return [
+        frozen_features(
+            system,
+            dataset,
+            FrameCache.open(dataset),
+            encoder=config.model.encoder,
+            precision=precision,
+        )
+        for dataset in sources.datasets
+    ]
+
+
+def open_windows(
+    run: Run, info: CheckpointInfo, features: Sequence[Features] | None, *, validates: bool
+) -> tuple[WindowSource, WindowSource | None]:
+    """The windows that a run trains on, and those of held-out episodes.
+
+    Args:
+        run: its config says how episodes are split, and its ranks who reads what.
+        info: the embodiments, with the statistics that normalise states.
+        features: of each dataset, in place of its images.
+        validates: whether this process validates.
+
+    Returns:
+        Windows to train on, and windows to validate on; None where this process does not validate,
+        or no episode is held out.
+    """
+    config, datasets = run.config, run.sources.datasets
+    trained, held_out = [], []
+    for dataset in datasets:
+        rest, kept = split_episodes(dataset.episode_task, config.validation_fraction, config.seed)
+        trained.append(curated(dataset, rest, config.curation))
+        held_out.append(kept)
+    in_memory = not config.buffer_frames and fits_in_memory(run.device, run.sources)
+    training = windows_of(
+        run, info, trained, features=features, device=run.device if in_memory else None
+    )
+    if not validates or not any(map(len, held_out)):
+        return training, None
+    # Every validating process reads all validation windows, hence as if it were alone.
+    alone = replace(run, ranks=Ranks())
+    return training, windows_of(alone, info, held_out, features=features)
+
+
 def curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationConfig) -> np.ndarray:
     """The episodes to train on that are left when the worst ones go."""
     if not curation.drop:
@@ -51,70 +111,83 @@ def curated(dataset: EpisodeDataset, episodes: np.ndarray, curation: CurationCon
 
 
 def windows_of(
-    config: TrainConfig,
-    sources: Sources,
+    run: Run,
     info: CheckpointInfo,
-    features: Sequence[Mapping[str, np.ndarray]] | None,
     episodes: Sequence[np.ndarray],
-    ranks: Ranks,
     *,
-    hold: torch.device | None = None,
+    features: Sequence[Features] | None = None,
+    device: torch.device | None = None,
 ) -> WindowSource:
-    """Windows of the chosen episodes of each dataset; of one dataset of an agent with one
-    embodiment, as they are. Of one that is streamed, each rank reads its own files. hold: a device
-    in whose memory all frames are held."""
-    embodiments, parts, weights = info.embodiment_set, [], []
+    """The windows of some episodes of each dataset.
+
+    One dataset of an agent with one embodiment comes as it is, all else as a `Mixture`. If it is
+    streamed, each rank reads its own files.
+
+    Args:
+        run: its sources are drawn from.
+        info: the embodiments of the agent.
+        episodes: for each dataset, the indices of its episodes; a dataset without any is left out.
+        features: for each dataset, visual tokens in place of images.
+        device: keeps all frames in its memory; None leaves them on the disk.
+    """
+    config, sources, embodiments = run.config, run.sources, info.embodiment_set
+    parts: list[Windows | StreamedWindows] = []
+    weights = []
     alone = len(sources.datasets) == len(embodiments.specs) == 1
     for number, (dataset, chosen) in enumerate(zip(sources.datasets, episodes, strict=True)):
         if not len(chosen):
             continue
         embodiment = info.embodiment_of(dataset.spec, f"{dataset.path} is of another embodiment")
-        dataset = dataset.bounded_as(embodiment.spec)
         weights.append(sources.weights[number])
-        given: dict[str, Any] = {
-            "seed": config.seed,
-            "episodes": chosen.tolist(),
-            "statistics": embodiment.statistics,
-        }
+        dataset = dataset.bounded_as(embodiment.spec)
         if config.buffer_frames:
-            given |= {"spec": embodiment.spec} | (
-                {"reader": ranks.rank, "readers": ranks.world} if alone else {}
-            )
             streamed = StreamedWindows(
-                dataset.location, config.window, buffer_frames=config.buffer_frames, **given
+                dataset.location,
+                config.window,
+                seed=config.seed,
+                reader=run.ranks.rank if alone else 0,
+                readers=run.ranks.world if alone else 1,
+                buffer_frames=config.buffer_frames,
+                episodes=chosen.tolist(),
+                statistics=embodiment.statistics,
+                spec=embodiment.spec,
             )
             parts.append(streamed)
-            continue
-        own = (
-            features[number] if features is not None else None if sees_images(config.model) else {}
-        )
-        cache = FrameCache.open(dataset)
-        if hold is not None and own is None:
-            given["frames"] = cache.on(hold)
-        parts.append(Windows(dataset, cache, config.window, features=own, **given))
+        else:
+            own = None if features is None else features[number]
+            parts.append(_decoded(config, dataset, chosen, embodiment.statistics, own, device))
     return parts[0] if alone else Mixture(parts, weights, embodiments, seed=config.seed)
 
 
-def fit_on(device: torch.device, sources: Sources) -> bool:
-    """Whether the frames of all datasets together take no more than a part of what is free of a
-    GPU's memory."""
+def _decoded(
+    config: TrainConfig,
+    dataset: EpisodeDataset,
+    episodes: np.ndarray,
+    statistics: Statistics,
+    features: Features | None,
+    device: torch.device | None,
+) -> Windows:
+    """The windows of a dataset that is decoded on the disk."""
+    cache = FrameCache.open(dataset)
+    if features is None and not sees_images(config.model):
+        features = {}  # in place of images: nothing is read
+    in_memory = cache.on(device) if device is not None and features is None else None
+    return Windows(
+        dataset,
+        cache,
+        config.window,
+        seed=config.seed,
+        episodes=episodes.tolist(),
+        features=features,
+        frames=in_memory,
+        statistics=statistics,
+    )
+
+
+def fits_in_memory(device: torch.device, sources: Sources) -> bool:
+    """Whether the frames of all datasets take at most a quarter of a GPU's free memory; never on
+    other devices."""
     if device.type != "cuda":
         return False
     size = sum(FrameCache.open(dataset).image_bytes for dataset in sources.datasets)
-    return size <= _HELD_PART * torch.cuda.mem_get_info(device)[0]
-
-
-def features_of(
-    config: TrainConfig, sources: Sources, system: System
-) -> list[dict[str, np.ndarray]]:
-    """Of each dataset, by camera."""
-    assert not isinstance(config.model, DynamicsConfig), "its config does not allow features"
-    device = next(system.parameters()).device
-    given: dict[str, Any] = {
-        "encoder": config.model.encoder,
-        "precision": computed_precision(config.precision, device),
-    }
-    return [
-        frozen_features(system, dataset, FrameCache.open(dataset), **given)
-        for dataset in sources.datasets
-    ]
+    return size <= _MAX_MEMORY_FRACTION * torch.cuda.mem_get_info(device)[0]

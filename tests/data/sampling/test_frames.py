@@ -38,7 +38,7 @@ def test_rows_are_the_datasets_frames(dataset: EpisodeDataset, tmp_path: Path) -
         np.testing.assert_array_equal(numbers[:, cache.columns[name]].squeeze(), expected)
 
 
-def test_built_once_and_found_again_wherever_the_dataset_lies(
+def test_moved_datasets_keep_their_cache(
     dataset: EpisodeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = FrameCache.open(dataset, tmp_path / "cache")
@@ -52,7 +52,7 @@ def test_built_once_and_found_again_wherever_the_dataset_lies(
 
 
 @pytest.mark.parametrize("name", ["images-1.u8", "numbers.f32", "complete.json"])
-def test_a_torn_cache_is_built_anew(dataset: EpisodeDataset, tmp_path: Path, name: str) -> None:
+def test_torn_caches_are_built_again(dataset: EpisodeDataset, tmp_path: Path, name: str) -> None:
     cache = FrameCache.open(dataset, tmp_path / "cache")
     whole = cache.frames("wrist", 0, cache.num_frames)
     file = cache.folder / name
@@ -71,7 +71,7 @@ def test_another_content_has_another_cache(dataset: EpisodeDataset, tmp_path: Pa
     assert one.folder != two.folder and two.num_frames == 9
 
 
-def test_the_root_is_told_or_in_the_environment(
+def test_the_root_follows_argument_or_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MANYPARTS_CACHE", str(tmp_path / "here"))

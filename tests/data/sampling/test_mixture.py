@@ -1,4 +1,4 @@
-"""A mixture draws exact shares, shows every source's windows in their epochs, and pads with
+"""A mixture draws exact fractions, shows every source's windows in their epochs, and pads with
 masks."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (2, 1), (0.5, 0.01), (1, 1000), (1e-9, 1)])
-def test_shares_are_exact_at_every_step(sources, weights):
+def test_fractions_are_exact_at_every_step(sources, weights):
     mixture = Mixture(sources, weights, BOTH, seed=0)
     drawn = np.array([mixture.drawn(count) for count in range(2000)])
     assert (drawn.sum(axis=1) == np.arange(2000)).all() and (np.diff(drawn, axis=0) >= 0).all()
@@ -52,27 +52,27 @@ def test_shares_are_exact_at_every_step(sources, weights):
     }
 
 
-def test_three_sources_never_stray_far_from_their_shares(sources):
+def test_three_sources_keep_near_their_fractions(sources):
     mixture = Mixture([*sources, sources[0]], (0.01, 0.6, 0.39), BOTH, seed=0)
     drawn = np.array([mixture.drawn(count) for count in range(2000)])
     assert (drawn.sum(axis=1) == np.arange(2000)).all() and (np.diff(drawn, axis=0) >= 0).all()
     assert np.abs(drawn - np.arange(2000)[:, None] * np.array([0.01, 0.6, 0.39])).max() < 2
 
 
-def test_batches_have_their_shares_and_are_shuffled(mixture):
+def test_batches_keep_fractions_in_random_order(mixture):
     batches = [mixture.batch(step, 12) for step in range(4)]
     assert [int((batch.embodiment == 1).sum()) for batch in batches] == [4, 4, 4, 4]
     assert len({tuple(batch.embodiment.tolist()) for batch in batches}) > 1
 
 
-def test_a_batch_is_a_pure_function_of_seed_and_step(sources, mixture):
+def test_batches_are_functions_of_the_step(sources, mixture):
     again = Mixture(sources, (2, 1), BOTH, seed=3)
     assert same(mixture.batch(7, 12), again.batch(7, 12))
     assert not same(mixture.batch(7, 12), mixture.batch(8, 12))
 
 
 @pytest.mark.parametrize("world", [2, 3, 6])
-def test_ranks_share_what_one_alone_would_draw(mixture, world):
+def test_ranks_share_one_processs_batch(mixture, world):
     whole = mixture.batch(5, 12)
     parts = [mixture.batch(5, 12, rank=rank, world_size=world) for rank in range(world)]
     for name in ("window", "embodiment", "state", "action", "state_mask"):
@@ -82,11 +82,11 @@ def test_ranks_share_what_one_alone_would_draw(mixture, world):
         mixture.batch(0, 12, rank=0, world_size=5)
 
 
-def test_every_source_shows_each_window_once_an_epoch(sources, mixture):
+def test_sources_show_windows_once_per_epoch(sources, mixture):
     windows = torch.cat([mixture.batch(step, 12).window for step in range(12)])
-    whose = torch.cat([mixture.batch(step, 12).embodiment for step in range(12)])
+    embodiments = torch.cat([mixture.batch(step, 12).embodiment for step in range(12)])
     for number, source in enumerate(sources):
-        own = windows[whose == number]
+        own = windows[embodiments == number]
         for epoch in range(len(own) // source.num_windows):
             assert (
                 len(own[epoch * source.num_windows : (epoch + 1) * source.num_windows].unique())
@@ -94,7 +94,7 @@ def test_every_source_shows_each_window_once_an_epoch(sources, mixture):
             )
 
 
-def test_rows_are_the_sources_own_in_the_room_of_all(sources, mixture):
+def test_rows_are_padded_sources_rows(sources, mixture):
     batch = mixture.batch(2, 12)
     first = [0, sources[0].num_windows]
     for number, (source, spec) in enumerate(zip(sources, BOTH.specs, strict=True)):
@@ -102,12 +102,12 @@ def test_rows_are_the_sources_own_in_the_room_of_all(sources, mixture):
             int(window): row
             for row, window in enumerate(source.batch(0, source.num_windows).window)
         }
-        theirs = source.batch(0, source.num_windows)
+        drawn = source.batch(0, source.num_windows)
         s, a = spec.state_dimension, spec.action.dimension
         for row in torch.nonzero(batch.embodiment == number)[:, 0].tolist():
             other = alone[int(batch.window[row]) - first[number]]
-            assert torch.equal(batch.state[row, :, :s], theirs.state[other])
-            assert torch.equal(batch.action[row, ..., :a], theirs.action[other])
+            assert torch.equal(batch.state[row, :, :s], drawn.state[other])
+            assert torch.equal(batch.action[row, ..., :a], drawn.action[other])
             assert not batch.state[row, :, s:].any() and not batch.action[row, ..., a:].any()
             assert batch.state_mask[row].tolist() == [True] * s + [False] * (
                 BOTH.state_dimension - s
@@ -116,27 +116,27 @@ def test_rows_are_the_sources_own_in_the_room_of_all(sources, mixture):
                 BOTH.action_dimension - a
             )
             for camera, slot in BOTH.slot_of(spec).items():
-                assert torch.equal(batch.images[slot][row], theirs.images[camera][other])
+                assert torch.equal(batch.images[slot][row], drawn.images[camera][other])
             assert number == 1 or not batch.images["slot1"][row].any()
 
 
-def test_pictures_of_prompts_are_padded_alike(mixture):
-    pictures = mixture.batch(0, 12).prompt_images
+def test_prompt_images_are_padded_too(mixture):
+    images = mixture.batch(0, 12).prompt_images
     assert (
-        pictures is not None
-        and set(pictures.images) == {"slot0", "slot1"}
-        and pictures.action.shape[-1] == 2
+        images is not None
+        and set(images.images) == {"slot0", "slot1"}
+        and images.action.shape[-1] == 2
     )
 
 
-def test_a_window_is_described_by_its_own_dataset(sources, mixture):
+def test_windows_are_described_by_their_dataset(sources, mixture):
     assert mixture.describe(3).endswith("arm: episode 0 (toy/reach), frames 3-9")
     assert mixture.describe(sources[0].num_windows + 21).endswith(
         "crawler: episode 1 (toy/crawl), frames 1-7"
     )
 
 
-def test_datasets_of_one_embodiment_need_no_room(sources):
+def test_datasets_of_one_embodiment_keep_cameras(sources):
     mixture = Mixture([sources[0], sources[0]], (1, 1), EmbodimentSet((ARM,)), seed=0)
     batch = mixture.batch(0, 8)
     assert batch.embodiment is None and set(batch.images) == {"front"}

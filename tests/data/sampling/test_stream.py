@@ -1,5 +1,4 @@
-"""Streaming: every window once an epoch and reader, none of two readers, the same after a kill, on
-a bounded disk."""
+"""Streaming draws every window once, the same after a kill, and keeps little on the disk."""
 
 from __future__ import annotations
 
@@ -29,23 +28,23 @@ CONFIG = WindowConfig(steps=2, chunk=2)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> EpisodeDataset:
-    """An episode a file."""
+    """One episode per file."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "DATA_FILE_MEGABYTES", 0)
         return write(tmp_path_factory.mktemp("stream") / "set", EPISODES)
 
 
 def sizes_of(folder: Path, *endings: str) -> list[int]:
-    """Bytes of the files of frames and rows below a folder, from which a thread takes some while we
-    look."""
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in names if "meta" not in Path(place).parts else ():
+    """Bytes of the files of frames and rows below a folder, from which a thread may remove some
+    meanwhile."""
+    sizes = []
+    for path, _, names in os.walk(folder):
+        for name in names if "meta" not in Path(path).parts else ():
             with contextlib.suppress(FileNotFoundError):
-                found += (
-                    [os.path.getsize(os.path.join(place, name))] if name.endswith(endings) else []
+                sizes += (
+                    [os.path.getsize(os.path.join(path, name))] if name.endswith(endings) else []
                 )
-    return found
+    return sizes
 
 
 @pytest.fixture
@@ -53,18 +52,20 @@ def url(dataset: EpisodeDataset) -> str:
     return f"file://{dataset.path}"
 
 
-def stream(url: str, folder: Path, **given: int) -> StreamedWindows:
-    return StreamedWindows(url, CONFIG, seed=3, cache_dir=folder, **{"buffer_frames": 10} | given)
+def stream(url: str, folder: Path, **options: int) -> StreamedWindows:
+    return StreamedWindows(url, CONFIG, seed=3, cache_dir=folder, **{"buffer_frames": 10} | options)
 
 
-def drawn(windows: StreamedWindows, steps: range, batch_size: int, **given: int) -> list[int]:
+def drawn(windows: StreamedWindows, steps: range, batch_size: int, **options: int) -> list[int]:
     return [
-        each for step in steps for each in windows.batch(step, batch_size, **given).window.tolist()
+        each
+        for step in steps
+        for each in windows.batch(step, batch_size, **options).window.tolist()
     ]
 
 
 @pytest.mark.parametrize("readers", [1, 2, 4])
-def test_readers_share_every_window_and_none_twice(
+def test_readers_draw_every_window_once(
     readers: int, url: str, dataset: EpisodeDataset, tmp_path: Path
 ) -> None:
     own = []
@@ -89,12 +90,12 @@ def test_windows_are_those_of_the_dataset(
         Windows(dataset, FrameCache.open(dataset, tmp_path), CONFIG, seed=0),
     )
     batch = windows.batch(1, 8)
-    places = whole.order(np.arange(whole.num_windows)).tolist()
-    theirs = {window: whole.at(np.asarray([place])) for place, window in enumerate(places)}
+    order = whole.order(np.arange(whole.num_windows)).tolist()
+    expected = {window: whole.at(np.asarray([position])) for position, window in enumerate(order)}
     for row, window in enumerate(batch.window.tolist()):
         for name in ("state", "action", "expert_action", "mask", "chunk_mask", "timestep"):
-            assert torch.equal(getattr(batch, name)[row], getattr(theirs[window], name)[0]), name
-        assert torch.equal(batch.images["front"][row], theirs[window].images["front"][0])
+            assert torch.equal(getattr(batch, name)[row], getattr(expected[window], name)[0]), name
+        assert torch.equal(batch.images["front"][row], expected[window].images["front"][0])
     assert windows.describe(int(dataset.starts[4]) + 1).startswith("episode 4 (")
     windows.close()
 
@@ -121,27 +122,27 @@ def test_ranks_take_their_parts(url: str, tmp_path: Path) -> None:
         windows.close()
 
 
-def test_the_disk_holds_a_few_pools_and_nothing_in_the_end(url: str, tmp_path: Path) -> None:
-    windows, most = stream(url, tmp_path, buffer_frames=1), 0
+def test_disk_use_is_bounded_and_cleared(url: str, tmp_path: Path) -> None:
+    windows, max_files = stream(url, tmp_path, buffer_frames=1), 0
     for step in range(20):
         windows.batch(step, 4)
-        most = max(most, len(sizes_of(tmp_path, ".u8", ".parquet")))
-    assert 1 <= most <= 8
+        max_files = max(max_files, len(sizes_of(tmp_path, ".u8", ".parquet")))
+    assert 1 <= max_files <= 8
     windows.close()
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("images", ["png", "video"])
-def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
-    """All in one file: fetched once, decoded a few episodes at a time, shared out by episodes."""
+def test_large_files_are_decoded_in_parts(images: Any, tmp_path: Path) -> None:
+    """All in one file: fetched once, decoded a few episodes at a time, divided by episodes."""
     dataset = write(tmp_path / "set", EPISODES, images=images)
     windows, seen = (
         [stream(str(dataset.path), tmp_path, reader=reader, readers=2) for reader in range(2)],
         [],
     )
     for each in windows:
-        for place in range(each.num_windows):
-            seen += each.at(np.asarray([place])).window.tolist()
+        for position in range(each.num_windows):
+            seen += each.at(np.asarray([position])).window.tolist()
             assert (
                 sum(sizes_of(each._folder, ".u8")) <= 3 * 17 * 3 * 16 * 16
             )  # at most three pools while the oldest one goes
@@ -150,13 +151,13 @@ def test_a_large_file_is_decoded_in_parts(images: Any, tmp_path: Path) -> None:
         each.close()
 
 
-def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None:
+def test_killed_readers_resume_to_the_sample(url: str, tmp_path: Path) -> None:
     script = (
         "import sys, os\n"
         "from manyparts.data.sampling.stream import StreamedWindows\n"
         "from manyparts.data.sampling.windows import WindowConfig\n"
-        f"given = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
-        f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **given)\n"
+        f"options = dict(seed=3, buffer_frames=10, cache_dir={str(tmp_path)!r})\n"
+        f"windows = StreamedWindows({url!r}, WindowConfig(steps=2, chunk=2), **options)\n"
         "for step in range(int(sys.argv[1]), 10):\n"
         "    print(*windows.batch(step, 6).window.tolist(), flush=True)\n"
         "    if step == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
@@ -174,7 +175,7 @@ def test_a_killed_reader_goes_on_to_the_sample(url: str, tmp_path: Path) -> None
     assert not list(tmp_path.rglob("pool-*"))
 
 
-def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path: Path) -> None:
+def test_missing_parts_of_stores_are_named(dataset: EpisodeDataset, tmp_path: Path) -> None:
     store = fsspec.filesystem("memory")
     store.put(str(dataset.path), "/bucket/set", recursive=True)
     windows = stream("memory://bucket/set", tmp_path)
@@ -191,14 +192,14 @@ def test_a_store_in_memory_and_what_is_missing(dataset: EpisodeDataset, tmp_path
         stream("memory://bucket/set", tmp_path).batch(0, 4)
 
 
-def test_a_store_that_names_a_file_outside_is_refused(
+def test_trap_stores_naming_outside_files(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = fsspec.filesystem("file")
     find = type(local).find
 
-    def lying(self: Any, path: str, **given: Any) -> list[str]:
-        return [*find(self, path, **given), f"{path}/../../../outside.json"]
+    def lying(self: Any, path: str, **options: Any) -> list[str]:
+        return [*find(self, path, **options), f"{path}/../../../outside.json"]
 
     monkeypatch.setattr(type(local), "find", lying)
     with pytest.raises(UserError, match="names a file outside of itself"):

@@ -54,7 +54,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 @settings(max_examples=30)
 @given(steps=st.integers(1, 5), chunk=st.integers(1, 7), seed=st.integers(0, 5))
-def test_a_window_is_its_piece_of_the_episode(
+def test_windows_are_pieces_of_their_episodes(
     dataset: EpisodeDataset, cache: FrameCache, steps: int, chunk: int, seed: int
 ) -> None:
     batch = Windows(dataset, cache, WindowConfig(steps, chunk), seed=seed).batch(0, NUM_FRAMES)
@@ -113,7 +113,7 @@ def test_each_epoch_draws_every_window_once(
         ) or (len(order) < (epoch + 1) * NUM_FRAMES)
 
 
-def test_order_depends_on_seed_and_step_alone(dataset: EpisodeDataset, cache: FrameCache) -> None:
+def test_order_depends_on_seed_and_step(dataset: EpisodeDataset, cache: FrameCache) -> None:
     one, other = (Windows(dataset, cache, WindowConfig(), seed=3) for _ in range(2))
     for step in (5, 0, 7):
         one.batch(step, 8)
@@ -127,7 +127,7 @@ def test_order_depends_on_seed_and_step_alone(dataset: EpisodeDataset, cache: Fr
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
-def test_ranks_draw_disjoint_parts_of_one_batch(
+def test_ranks_draw_parts_of_one_batch(
     dataset: EpisodeDataset, cache: FrameCache, world_size: int
 ) -> None:
     windows = Windows(dataset, cache, WindowConfig(), seed=0)
@@ -140,7 +140,7 @@ def test_ranks_draw_disjoint_parts_of_one_batch(
         windows.batch(0, 15, world_size=2)
 
 
-def test_a_subset_of_episodes_yields_only_its_windows(
+def test_chosen_episodes_give_only_their_windows(
     dataset: EpisodeDataset, cache: FrameCache
 ) -> None:
     windows = Windows(dataset, cache, WindowConfig(), seed=0, episodes=[3, 1])
@@ -164,9 +164,7 @@ def test_states_may_keep_another_datasets_statistics(
     np.testing.assert_allclose(batch.state[:, 0], states / [1, 2, 4], rtol=1e-5)
 
 
-def test_prompts_vary_and_can_be_held_to_the_instruction(
-    dataset: EpisodeDataset, cache: FrameCache
-) -> None:
+def test_paraphrases_can_be_switched_off(dataset: EpisodeDataset, cache: FrameCache) -> None:
     drawn = {
         prompt.instruction
         for step in range(20)
@@ -185,8 +183,8 @@ def test_features_stand_in_for_images(
 ) -> None:
     tokens = np.arange(NUM_FRAMES * 6, dtype=np.float16).reshape(NUM_FRAMES, 2, 3)
     np.save(tmp_path / "tokens.npy", tokens)
-    given_tokens = np.load(tmp_path / "tokens.npy", mmap_mode="r") if mapped else tokens
-    windows = Windows(dataset, cache, WindowConfig(3, 2), seed=0, features={"front": given_tokens})
+    features = np.load(tmp_path / "tokens.npy", mmap_mode="r") if mapped else tokens
+    windows = Windows(dataset, cache, WindowConfig(3, 2), seed=0, features={"front": features})
     batch = windows.batch(0, NUM_FRAMES)
     assert batch.images == {} and batch.features["front"].dtype == torch.float16
     for row, window in enumerate(batch.window.tolist()):
@@ -195,16 +193,14 @@ def test_features_stand_in_for_images(
             np.testing.assert_array_equal(batch.features["front"][row, t], expected)
 
 
-def test_frames_held_in_memory_are_those_of_the_files(
-    dataset: EpisodeDataset, cache: FrameCache
-) -> None:
+def test_frames_in_memory_equal_the_files(dataset: EpisodeDataset, cache: FrameCache) -> None:
     config = WindowConfig(3, 2)
     read = Windows(dataset, cache, config, seed=0)
-    held = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cpu")))
-    assert same(held.batch(0, NUM_FRAMES), read.batch(0, NUM_FRAMES))
+    in_memory = Windows(dataset, cache, config, seed=0, frames=cache.on(torch.device("cpu")))
+    assert same(in_memory.batch(0, NUM_FRAMES), read.batch(0, NUM_FRAMES))
 
 
-def test_a_view_of_a_mapped_array_is_read_right(
+def test_views_of_mapped_arrays_are_read(
     dataset: EpisodeDataset, cache: FrameCache, tmp_path: Path
 ) -> None:
     np.save(
@@ -219,7 +215,7 @@ def test_a_view_of_a_mapped_array_is_read_right(
     ]
 
 
-def test_description_names_the_place(dataset: EpisodeDataset, cache: FrameCache) -> None:
+def test_descriptions_name_episode_and_frames(dataset: EpisodeDataset, cache: FrameCache) -> None:
     windows = Windows(dataset, cache, WindowConfig(2, 4), seed=0)
     assert windows.describe(10) == "episode 2 (toy/reach), frames 0-8"
     assert windows.describe(32) == "episode 2 (toy/reach), frames 22-23"

@@ -1,4 +1,4 @@
-"""What training draws batches from, whatever lies behind: one dataset, a stream, or a mixture."""
+"""The interface that training draws batches from: one dataset, a stream, or a mixture."""
 
 from __future__ import annotations
 
@@ -17,24 +17,31 @@ class WindowSource(Protocol):
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
         """The part of training step `step`'s batch that this rank trains on.
 
+        Args:
+            step: counted from 0.
+            batch_size: windows of all ranks together.
+            rank: in [0, world_size).
+            world_size: how many ranks share the batch.
+
         Raises:
             UserError: the ranks cannot share a batch equally.
         """
         ...
 
     def fractions(self, step: int, batch_size: int) -> Mapping[str, float]:
-        """The part of a step's batch that each of several datasets gives, by its name."""
+        """The fraction of a step's batch that each of several datasets gives, by the name of its
+        embodiment; empty for one dataset."""
         ...
 
     def epochs(self, drawn: int) -> Mapping[str, float]:
-        """How often the windows were gone through once so many are drawn; of several datasets, each
-        one's under its name."""
+        """How many times the first `drawn` windows go through all. For one dataset its name is
+        empty; for several, each has "/" and the name of its embodiment."""
         ...
 
     def describe(self, window: int) -> str:
-        """Where a window, named as in `Batch.window`, comes from, for people."""
+        """The episode and frames of a window, for people. window: as in `Batch.window`."""
         ...
 
     def close(self) -> None:
-        """Let go of files and threads."""
+        """Release files and threads."""
         ...

@@ -1,9 +1,10 @@
-"""Batches put together from parts."""
+"""Joining of batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,28 +12,40 @@ from torch import Tensor
 
 
 def join_batches(parts: Sequence[Any], order: Tensor) -> Any:
-    """Batches, or the records in them, one after the other and then in `order`. A camera that some
-    lack is zeros there."""
+    """Concatenate batches, or records within them, and then put the rows in `order`.
+
+    Args:
+        parts: records of one class. A camera that some of them lack is zeros there.
+        order: int64 (rows of all parts,), for each row of the result its index in the
+            concatenation.
+    """
     joined: dict[str, Any] = {}
     for item in fields(parts[0]):
         values = [getattr(part, item.name) for part in parts]
         if isinstance(values[0], Tensor):
             joined[item.name] = torch.cat(values)[order]
         elif isinstance(values[0], Mapping):
-            like = {name: tensor for value in values for name, tensor in value.items()}
-            counts = [len(part.mask) for part in parts]
-            joined[item.name] = {
-                name: torch.cat(
-                    [
-                        value[name] if name in value else tensor.new_zeros(count, *tensor.shape[1:])
-                        for value, count in zip(values, counts, strict=True)
-                    ]
-                )[order]
-                for name, tensor in sorted(like.items())
-            }
+            joined[item.name] = _join_cameras(values, [len(part.mask) for part in parts], order)
         elif isinstance(values[0], tuple):
-            flat = [each for value in values for each in value]
-            joined[item.name] = tuple(flat[place] for place in order.tolist())
+            rows = list(chain.from_iterable(values))
+            joined[item.name] = tuple(rows[index] for index in order.tolist())
         else:
             joined[item.name] = None if values[0] is None else join_batches(values, order)
     return type(parts[0])(**joined)
+
+
+def _join_cameras(
+    parts: Sequence[Mapping[str, Tensor]], counts: Sequence[int], order: Tensor
+) -> dict[str, Tensor]:
+    """Cameras of several parts, which have `counts` rows."""
+    examples: dict[str, Tensor] = {}
+    for part in parts:
+        examples.update(part)
+    joined = {}
+    for name, example in sorted(examples.items()):
+        tensors = [
+            part[name] if name in part else example.new_zeros(count, *example.shape[1:])
+            for part, count in zip(parts, counts, strict=True)
+        ]
+        joined[name] = torch.cat(tensors)[order]
+    return joined

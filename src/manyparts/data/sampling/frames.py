@@ -1,5 +1,4 @@
-"""A dataset decoded once into flat files: uint8 frames and float32 numbers, one row a frame, read
-by position."""
+"""A dataset decoded once into flat files: uint8 frames and float32 numbers, one row per frame."""
 
 from __future__ import annotations
 
@@ -26,14 +25,21 @@ _ROWS_AT_ONCE = 1024
 
 
 class FrameCache:
-    """The decoded frames of a dataset, keyed by its fingerprint. `FrameCache.open(dataset)`.
+    """The decoded frames of a dataset, in a folder named by its fingerprint. Make it with `open`.
 
-    images: camera to rows of uint8 (3, h, w). numbers: rows of float32 (state, action,
-    expert_action, reward, success), whose parts `columns` names as slices. Row i is frame i of the
-    dataset.
+    Row i of each file is frame i of the dataset.
+
+    Attributes:
+        folder: of the files.
+        num_frames: of the dataset.
+        images: camera to rows of uint8 (3, h, w).
+        numbers: rows of float32, with state, action, expert_action, reward and success after each
+            other.
+        columns: name to the slice of a row of `numbers` that it takes.
     """
 
     def __init__(self, folder: Path, dataset: EpisodeDataset) -> None:
+        """Describe the files, which may not be there yet."""
         self.folder = folder
         count = dataset.num_frames
         self.num_frames = count
@@ -48,11 +54,17 @@ class FrameCache:
 
     @classmethod
     def open(cls, dataset: EpisodeDataset, cache_dir: str | Path | None = None) -> FrameCache:
-        """The cache of a dataset, decoded now if it is not there. Several processes may call this
-        at once.
+        """The cache of a dataset, decoded now if it is not there.
 
-        cache_dir: its root; by default $MANYPARTS_CACHE, or ~/.cache/manyparts. Raises UserError if
-        a picture is torn, naming its file, or the disk is full.
+        Several processes may call this at once.
+
+        Args:
+            dataset: the frames.
+            cache_dir: root of all caches; None: $MANYPARTS_CACHE, or ~/.cache/manyparts.
+
+        Raises:
+            UserError: an image cannot be decoded (the message names its file), or the disk is
+                full.
         """
         folder = cache_root(cache_dir) / "frames" / f"{dataset.fingerprint[:32]}-{FORMAT}"
         cache = cls(folder, dataset)
@@ -66,11 +78,11 @@ class FrameCache:
 
     @property
     def image_bytes(self) -> int:
-        """Of all frames of all cameras."""
+        """The size in bytes of all frames of all cameras."""
         return sum(rows.count * rows.row_bytes for rows in self.images.values())
 
     def on(self, device: torch.device) -> dict[str, Tensor]:
-        """All frames in a device's memory, by camera: uint8 (num_frames, 3, h, w)."""
+        """Camera to all frames in a device's memory: uint8 (num_frames, 3, h, w)."""
         return {name: _copied(rows, device) for name, rows in self.images.items()}
 
     def _is_whole(self) -> bool:
@@ -83,7 +95,7 @@ class FrameCache:
 
 
 def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
-    """Decode a dataset into a new folder, which nobody else uses."""
+    """Decode a dataset into a new folder, which no other process uses."""
     folder.mkdir(parents=True)
     cache = FrameCache(folder, dataset)
     try:
@@ -94,6 +106,7 @@ def decode_into(dataset: EpisodeDataset, folder: Path) -> FrameCache:
 
 
 def _copied(rows: RowFile, device: torch.device) -> Tensor:
+    """All rows of a file on a device, read a few at a time."""
     whole = torch.empty(rows.count, *rows.shape, dtype=torch.uint8, device=device)
     for start in range(0, rows.count, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, rows.count)
@@ -102,6 +115,7 @@ def _copied(rows: RowFile, device: torch.device) -> Tensor:
 
 
 def _columns(state: int, action: int) -> dict[str, slice]:
+    """See `FrameCache.columns`. state, action: their numbers of dimensions."""
     widths = {"state": state, "action": action, "expert_action": action, "reward": 1, "success": 1}
     ends = np.cumsum(list(widths.values())).tolist()
     return {
@@ -111,21 +125,21 @@ def _columns(state: int, action: int) -> dict[str, slice]:
 
 
 def _build(dataset: EpisodeDataset, folder: Path) -> None:
-    """Decode into a folder beside `folder`, then take its name; whoever comes second keeps the
-    first's."""
-    fresh = temporary_folder(folder)
-    began = time.monotonic()
+    """Decode into a temporary folder, then rename it to `folder`. If another process was faster,
+    its folder is kept."""
+    temporary = temporary_folder(folder)
+    started = time.monotonic()
     try:
-        _decode_all(dataset, FrameCache(fresh, dataset))
-        (fresh / "complete.json").write_text(json.dumps({"path": str(dataset.path.resolve())}))
+        _decode_all(dataset, FrameCache(temporary, dataset))
+        (temporary / "complete.json").write_text(json.dumps({"path": str(dataset.path.resolve())}))
         if folder.exists() and not FrameCache(folder, dataset)._is_whole():
             shutil.rmtree(folder, ignore_errors=True)
-        rename_into_place(fresh, folder)
+        rename_into_place(temporary, folder)
     except OSError as error:
         raise disk_error(error, folder) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    seconds = time.monotonic() - began
+        shutil.rmtree(temporary, ignore_errors=True)
+    seconds = time.monotonic() - started
     say(f"decoded {dataset.num_frames} frames of {dataset.path} in {seconds:.1f} s", error=True)
 
 

@@ -1,5 +1,4 @@
-"""Several datasets by weight, of one embodiment or more, drawn into one batch: a pure function of
-(seed, step)."""
+"""Windows of several datasets in one batch, by weight: a pure function of (seed, step)."""
 
 from __future__ import annotations
 
@@ -21,17 +20,22 @@ from manyparts.data.sampling.windows import Windows
 from manyparts.embodiment.codec import padded
 from manyparts.embodiment.embodiment_set import EmbodimentSet
 
-_TO_STATES, _TO_ACTIONS = ("state", "state_mask"), ("action", "expert_action", "action_mask")
-
 
 class Mixture:
-    """Draws from several `Windows` by weight and stands in for one of them.
+    """Windows of several datasets, of one embodiment or more.
 
-    Of the first n windows drawn, each source gives its weight's part of n, up to rounding, whatever
-    n is; each walks through its own windows, epoch by epoch. A batch is shuffled before ranks take
-    their shares, so that every rank has a mix. States and actions are padded with zeros to the
-    largest embodiment of `joint`, cameras go by slot, and a slot that a row's embodiment lacks is
-    zeros. `Batch.window` counts frames through all datasets, one after the other.
+    For every n, the first n windows have each source's part by weight, up to rounding. Each source
+    walks through its own windows, epoch by epoch. A batch is shuffled before it is cut into the
+    ranks' parts, so that every rank has windows of all sources. States and actions are padded with
+    zeros to the largest embodiment. Cameras are renamed to their slots, and a slot that a row's
+    embodiment lacks is zeros. `Batch.window` counts frames through all datasets, one after the
+    other.
+
+    Attributes:
+        sources: the windows of each dataset.
+        embodiments: all embodiments of the agent.
+        seed: of the shuffling.
+        num_windows: of all sources together.
     """
 
     def __init__(
@@ -42,6 +46,17 @@ class Mixture:
         *,
         seed: int,
     ) -> None:
+        """Set up the order.
+
+        Args:
+            sources: the windows of each dataset.
+            weights: for each source, a positive number.
+            embodiments: among them those of the sources.
+            seed: of the shuffling.
+
+        Raises:
+            UserError: weights do not fit, or an embodiment is not among `embodiments`.
+        """
         require_weights(weights, len(sources))
         self.sources, self.embodiments, self.seed = list(sources), embodiments, seed
         self._weights = [Fraction(weight) for weight in weights]
@@ -55,110 +70,119 @@ class Mixture:
         self.num_windows = sum(source.num_windows for source in sources)
 
     def drawn(self, count: int) -> list[int]:
-        """How many of the first `count` windows each source gives; none of them ever falls.
+        """How many of the first `count` windows each source gives.
 
-        The first source takes its part of all, the second its part of what is left, and so on.
+        The first source takes its part of all, the second its part of what is left, and so on. With
+        fractions instead of floats, no source's number ever falls as `count` grows.
         """
-        found, left, weight = [], count, sum(self._weights)
-        for own in self._weights:
-            found.append(int(left * own / weight))
-            left, weight = left - found[-1], weight - own
-        return found
+        counts, left, weight_left = [], count, sum(self._weights)
+        for weight in self._weights:
+            counts.append(int(left * weight / weight_left))
+            left, weight_left = left - counts[-1], weight_left - weight
+        return counts
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch of training step `step`, of which this rank draws its equal share. Raises
-        UserError if the ranks cannot share a batch equally."""
+        """This rank's equal part of training step `step`'s batch. Raises UserError if the ranks
+        cannot share a batch equally."""
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
-        share = batch_size // world_size
+        size = batch_size // world_size
         key = int(mix(np.asarray([step]), ~self.seed)[0])
-        mine = permute(np.arange(rank * share, (rank + 1) * share), batch_size, key)
-        before, after = (np.asarray(self.drawn((step + extra) * batch_size)) for extra in (0, 1))
-        ends = (after - before).cumsum()
-        source = np.searchsorted(ends, mine, side="right")
-        places = mine - (ends - (after - before))[source] + before[source]
+        # Before it is shuffled, a batch has the first source's windows, then the second's, and so
+        # on. `indices` are where this rank's windows are in it.
+        indices = permute(np.arange(rank * size, (rank + 1) * size), batch_size, key)
+        before = np.asarray(self.drawn(step * batch_size))
+        counts = np.asarray(self.drawn((step + 1) * batch_size)) - before
+        ends = counts.cumsum()
+        source = np.searchsorted(ends, indices, side="right")
+        positions = indices - (ends - counts)[source] + before[source]
         rows = [np.flatnonzero(source == number) for number in range(len(self.sources))]
-        parts = [self._part(number, places[own]) for number, own in enumerate(rows) if len(own)]
+        parts = [self._part(number, positions[own]) for number, own in enumerate(rows) if len(own)]
+        # The parts are joined source by source; the inverse of `rows` brings them back in order.
         return join_batches(parts, torch.from_numpy(np.concatenate(rows).argsort()))
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:
-        """The part of a step's batch that each source gives, by the name of its embodiment."""
+        """The fraction of a step's batch that each source gives, by the name of its embodiment."""
         before, after = self.drawn(step * batch_size), self.drawn((step + 1) * batch_size)
-        counts = [end - begin for begin, end in zip(before, after, strict=True)]
-        return {name: count / batch_size for name, count in zip(self._names, counts, strict=True)}
+        return {
+            name: (end - start) / batch_size
+            for name, start, end in zip(self._names, before, after, strict=True)
+        }
 
     def epochs(self, drawn: int) -> dict[str, float]:
-        """How often each source's windows were gone through once so many are drawn, by the name of
+        """How many times the first `drawn` windows go through each source's, by "/" and the name of
         its embodiment."""
         counts = zip(self._names, self.drawn(drawn), self.sources, strict=True)
         return {f"/{name}": count / source.num_windows for name, count, source in counts}
 
     def close(self) -> None:
-        """Let go of what the sources hold."""
+        """Release what the sources hold."""
         for source in self.sources:
             source.close()
 
     def describe(self, window: int) -> str:
-        """Where a window, named as in `Batch.window`, comes from."""
+        """The dataset, episode and frames of a window. window: as in `Batch.window`."""
         source = int(np.searchsorted(self._first_windows, window, side="right")) - 1
         windows = self.sources[source]
-        return (
-            f"{windows.dataset.path}: {windows.describe(window - int(self._first_windows[source]))}"
-        )
+        within = window - int(self._first_windows[source])
+        return f"{windows.dataset.path}: {windows.describe(within)}"
 
-    def _part(self, number: int, places: np.ndarray) -> Batch:
-        """Windows of one source in the room of all."""
+    def _part(self, number: int, positions: np.ndarray) -> Batch:
+        """Windows of one source, padded and renamed as all sources' are."""
         windows, embodiments = self.sources[number], self.embodiments
-        batch, slots = windows.at(places), embodiments.slot_of(windows.dataset.spec)
-        pictures = batch.prompt_images
-        if pictures is not None:
-            pictures = replace(
-                pictures,
-                images=_renamed(pictures.images, slots),
-                features=_renamed(pictures.features, slots),
-                action=padded(pictures.action, embodiments.action_dimension),
+        batch, slots = windows.at(positions), embodiments.slot_of(windows.dataset.spec)
+        states, actions = embodiments.state_dimension, embodiments.action_dimension
+        prompt_images = batch.prompt_images
+        if prompt_images is not None:
+            prompt_images = replace(
+                prompt_images,
+                images=_renamed(prompt_images.images, slots),
+                features=_renamed(prompt_images.features, slots),
+                action=padded(prompt_images.action, actions),
             )
-        widened = {
-            name: padded(getattr(batch, name), embodiments.state_dimension) for name in _TO_STATES
-        }
-        widened |= {
-            name: padded(getattr(batch, name), embodiments.action_dimension) for name in _TO_ACTIONS
-        }
+        embodiment = None
+        if len(embodiments.specs) > 1:
+            embodiment = torch.full((len(positions),), self._embodiments[number])
         return replace(
             batch,
             images=_renamed(batch.images, slots),
             features=_renamed(batch.features, slots),
+            state=padded(batch.state, states),
+            state_mask=padded(batch.state_mask, states),
+            action=padded(batch.action, actions),
+            expert_action=padded(batch.expert_action, actions),
+            action_mask=padded(batch.action_mask, actions),
             window=batch.window + int(self._first_windows[number]),
-            prompt_images=pictures,
-            embodiment=torch.full((len(places),), self._embodiments[number])
-            if len(embodiments.specs) > 1
-            else None,
-            **widened,
+            prompt_images=prompt_images,
+            embodiment=embodiment,
         )
 
 
 def require_weights(weights: Sequence[float], datasets: int) -> None:
-    """Raises UserError unless there is a positive weight for each dataset."""
+    """Raise UserError unless there is a positive finite weight for each dataset."""
     if not isinstance(weights, Sequence) or not all(
         isinstance(weight, numbers.Real) for weight in weights
     ):
         raise UserError(f"weights is {weights!r}; expected a list of numbers, one for each dataset")
     if len(weights) != datasets:
         raise UserError(
-            f"{len(weights)} weights for {datasets} datasets; give one for each, or none for equal parts"
+            f"{len(weights)} weights for {datasets} datasets; give one for each, or none for equal "
+            "parts"
         )
     for weight in weights:
         if not (np.isfinite(weight) and weight > 0):
-            raise UserError(f"weight {weight} of a dataset; expected a number above 0")
+            raise UserError(f"weight {weight} of a dataset; expected a finite number above 0")
 
 
 def _renamed(cameras: Mapping[str, Tensor], slots: Mapping[str, str]) -> dict[str, Tensor]:
+    """Tensors by slot instead of camera."""
     return {slots[name]: tensor for name, tensor in cameras.items()}
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """Names, the repeated ones with a number: arm, arm-2."""
-    earlier = [names[:place].count(name) for place, name in enumerate(names)]
-    return [
-        f"{name}-{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)
-    ]
+    """Names, with a number from the second time on: arm, arm-2."""
+    numbered = []
+    for index, name in enumerate(names):
+        earlier = names[:index].count(name)
+        numbered.append(f"{name}-{earlier + 1}" if earlier else name)
+    return numbered

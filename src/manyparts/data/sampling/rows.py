@@ -1,5 +1,7 @@
-"""Rows of equal size in a binary file, read by position: nothing is mapped, so nothing stays
-resident."""
+"""Rows of equal size in a binary file, which are read without memory-mapping it.
+
+Pages of a mapped file count as memory of the process for as long as they are mapped.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +20,52 @@ from manyparts.core.errors import UserError
 
 
 class RowFile:
-    """`count` rows of one shape and dtype, from byte `offset` of a file on. Safe across threads and
-    processes."""
+    """`count` rows of one shape and dtype, from byte `offset` of a file on.
+
+    Threads and processes may share one.
+
+    Attributes:
+        path: the file.
+        shape: of a row.
+        dtype: of its numbers.
+        count: how many rows there are.
+        offset: of the first row, in bytes.
+        row_bytes: the size of a row.
+    """
 
     _file: int | None = None
 
     def __init__(
         self, path: str | Path, shape: Sequence[int], dtype: DTypeLike, count: int, offset: int = 0
     ) -> None:
-        self.path, self.shape, self.dtype, self.count, self.offset = (
-            Path(path),
-            tuple(shape),
-            np.dtype(dtype),
-            count,
-            offset,
-        )
+        self.path, self.shape, self.dtype = Path(path), tuple(shape), np.dtype(dtype)
+        self.count, self.offset = count, offset
         self.row_bytes = math.prod(self.shape) * self.dtype.itemsize
 
     @classmethod
     def of(cls, array: np.ndarray) -> RowFile | None:
         """The file behind a whole memory-mapped array; None for any other array, and for a view of
         one."""
-        if (
-            not isinstance(array, np.memmap)
-            or not isinstance(array.base, mmap.mmap)
-            or array.filename is None
-        ):
+        if not isinstance(array, np.memmap) or array.filename is None:
             return None
-        if not array.flags.c_contiguous:
+        is_whole = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
+        if not is_whole:
             return None
         return cls(array.filename, array.shape[1:], array.dtype, len(array), array.offset)
 
-    def gather(self, rows: np.ndarray, out: np.ndarray, slots: np.ndarray, length: int = 1) -> None:
-        """Read runs of `length` rows that start at `rows` into out[slots], each slot being such a
-        run.
+    def gather(
+        self, rows: np.ndarray, out: np.ndarray, targets: np.ndarray, length: int = 1
+    ) -> None:
+        """Read runs of rows: the run from rows[i] on into out[targets[i]].
 
-        out: C-contiguous, (slots, length, *shape) or, for length 1, (slots, *shape).
+        Args:
+            rows: int64 (n,), first row of each run.
+            out: C-contiguous, (runs, length, *shape) or, for length 1, (runs, *shape).
+            targets: int64 (n,), the index in `out` of each run.
+            length: of each run, in rows.
+
+        Raises:
+            UserError: the file is too short.
         """
         size = self.row_bytes * length
         assert (
@@ -63,21 +75,21 @@ class RowFile:
             return
         view = out.data.cast("B")
         file, preadv = self._open(), getattr(os, "preadv", _preadv)
-        # runs that follow each other in the file and in `out` are read at once
-        first = np.flatnonzero(
-            np.concatenate([[True], (np.diff(rows) != length) | (np.diff(slots) != 1)])
-        )
-        begins = (slots[first] * size).tolist()
-        places = (rows[first] * self.row_bytes + self.offset).tolist()
+        # Runs that follow each other both in the file and in `out` are read by one call.
+        is_apart = (np.diff(rows) != length) | (np.diff(targets) != 1)
+        first = np.flatnonzero(np.concatenate([[True], is_apart]))
+        starts = (targets[first] * size).tolist()
+        offsets = (rows[first] * self.row_bytes + self.offset).tolist()
         sizes = (np.diff(first, append=len(rows)) * size).tolist()
-        for begin, place, size in zip(begins, places, sizes, strict=True):
-            if preadv(file, (view[begin : begin + size],), place) != size:
+        for start, offset, size in zip(starts, offsets, sizes, strict=True):
+            if preadv(file, (view[start : start + size],), offset) != size:
                 raise UserError(
-                    f"{self.path} is shorter than {self.count} rows; delete its folder to build it anew"
+                    f"{self.path} is shorter than {self.count} rows; delete its folder, and it is "
+                    "built again"
                 )
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop (exclusive) as a fresh array."""
+        """Rows start to stop (exclusive) as a new array (stop - start, *shape)."""
         assert 0 <= start <= stop <= self.count, (start, stop, self.count)
         out = np.empty((1, stop - start, *self.shape), self.dtype)
         if stop > start:
@@ -85,17 +97,18 @@ class RowFile:
         return out[0]
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Put rows in place, into a file opened for writing by `create`."""
+        """Write rows (n, *shape) from row `start` on, into a file opened for writing by
+        `create`."""
         assert values.dtype == self.dtype and values.shape[1:] == self.shape, (
             values.dtype,
             values.shape,
         )
         assert self._file is not None
         content = np.ascontiguousarray(values).data.cast("B")
-        place = self.offset + start * self.row_bytes
+        offset = self.offset + start * self.row_bytes
         while content:
-            written = os.pwrite(self._file, content, place)
-            content, place = content[written:], place + written
+            written = os.pwrite(self._file, content, offset)
+            content, offset = content[written:], offset + written
 
     def create(self) -> None:
         """Make the file at its full size, so that a full disk shows at once, and open it for
@@ -105,16 +118,15 @@ class RowFile:
             _reserve(self._file, size)
 
     def close(self) -> None:
+        """Close the file; the next `gather` or `read` opens it again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def is_whole(self) -> bool:
         """Whether the file is there at its full size."""
-        return (
-            self.path.is_file()
-            and self.path.stat().st_size == self.offset + self.count * self.row_bytes
-        )
+        size = self.offset + self.count * self.row_bytes
+        return self.path.is_file() and self.path.stat().st_size == size
 
     def _open(self) -> int:
         if self._file is None:
@@ -128,15 +140,16 @@ class RowFile:
         self.close()
 
 
-def _preadv(file: int, views: Sequence[memoryview], place: int) -> int:
+def _preadv(file: int, views: Sequence[memoryview], offset: int) -> int:
     """As `os.preadv` with one view, which some builds of Python for macOS lack."""
     (view,) = views
-    content = os.pread(file, len(view), place)
+    content = os.pread(file, len(view), offset)
     view[: len(content)] = content
     return len(content)
 
 
 def _reserve(file: int, size: int) -> None:
+    """Give a file its size, and its blocks on the disk where the system can."""
     try:
         os.posix_fallocate(file, 0, size)
     except (AttributeError, OSError) as error:  # not on this system, or not on this disk

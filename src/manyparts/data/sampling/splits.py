@@ -1,4 +1,4 @@
-"""Which episodes of a dataset a run holds out, and which of them a model has learned from."""
+"""Which episodes of a dataset a run holds out, and which a model was trained on."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ import numpy as np
 from manyparts.core.randomness import derive_seed
 from manyparts.data.dataset import EpisodeDataset
 
-_ENOUGH_EPISODES = 10
+_MIN_EPISODES = 10  # of a task, for any to be held out
 
 
 def split_episodes(
     episode_task: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Episodes to train on and episodes held out: of each task `fraction`, at least one if it has
-    ten, none if it has fewer. A pure function of its arguments."""
+    """Split a dataset's episodes, as a pure function of the arguments.
+
+    Args:
+        episode_task: int (episodes,), the index of each episode's task.
+        fraction: of each task's episodes that is held out: at least one episode of a task with ten
+            or more, none of a task with fewer.
+        seed: of the choice.
+
+    Returns:
+        Indices of the episodes to train on, and of those held out: int64, ascending.
+    """
     held_out: list[int] = []
     for task in np.unique(episode_task):
         episodes = np.flatnonzero(episode_task == task)
-        count = (
-            max(1, round(fraction * len(episodes)))
-            if fraction and len(episodes) >= _ENOUGH_EPISODES
-            else 0
-        )
-        order = np.random.default_rng(derive_seed("validation", seed, int(task))).permutation(
-            len(episodes)
-        )
+        count = 0
+        if fraction and len(episodes) >= _MIN_EPISODES:
+            count = max(1, round(fraction * len(episodes)))
+        rng = np.random.default_rng(derive_seed("validation", seed, int(task)))
+        order = rng.permutation(len(episodes))
         held_out += episodes[order[:count]].tolist()
     everything = np.arange(len(episode_task))
     return np.setdiff1d(everything, held_out), np.asarray(sorted(held_out), dtype=np.int64)
@@ -37,17 +43,24 @@ def split_episodes(
 def seen_episodes(
     provenance: Mapping[str, Any] | None, dataset: EpisodeDataset
 ) -> np.ndarray | None:
-    """The episodes that a model, or one that it started from, was trained on, by what its
-    checkpoint says: int64, ascending; None if it was trained on other datasets. Datasets are the
-    same if their files are, to the bit.
+    """The episodes that a model, or one that it started from, was trained on.
 
-    All of them where the checkpoint is older than this record of how many were held out; one that
-    was trained on a mixture, and is as old, does not tell which datasets these were: None.
+    Datasets are the same if their files are equal to the bit.
+
+    Args:
+        provenance: of the model's checkpoint. A checkpoint of an early version does not say how
+            many episodes were held out, which then counts as none; nor, after training on a
+            mixture, on which datasets.
+        dataset: with the episodes to choose from.
+
+    Returns:
+        Indices of episodes, int64, ascending; None if the model was trained on other datasets.
     """
     seen: np.ndarray | None = None
     while provenance:
-        known = provenance.get("dataset_fingerprints") or [provenance.get("dataset_fingerprint")]
-        if dataset.fingerprint in known:
+        fingerprints = provenance.get("dataset_fingerprints")
+        fingerprints = fingerprints or [provenance.get("dataset_fingerprint")]
+        if dataset.fingerprint in fingerprints:
             fraction = provenance.get("validation_fraction") or 0.0
             own, _ = split_episodes(dataset.episode_task, fraction, provenance.get("seed", 0))
             seen = own if seen is None else np.union1d(seen, own)

@@ -12,33 +12,43 @@ from manyparts.data.formats.reader import Reader
 
 
 class SubsetReader:
-    """See `formats.reader.Reader`. episodes: of `reader`, in the order in which they are counted
-    here."""
+    """A `formats.reader.Reader` of some episodes of another one.
+
+    Attributes:
+        path: of the other reader.
+        contents: its contents, for the chosen episodes.
+    """
 
     def __init__(self, reader: Reader, episodes: Sequence[int] | np.ndarray) -> None:
-        self.path, self._reader, self._episodes = (
-            reader.path,
-            reader,
-            np.asarray(episodes, dtype=np.int64),
+        """Choose episodes of `reader` by index; episode i here is its episode `episodes[i]`."""
+        self.path, self._reader = reader.path, reader
+        self._episodes = np.asarray(episodes, dtype=np.int64)
+        contents = reader.contents
+        names: tuple[str, ...] = ()
+        if contents.episode_names:
+            names = tuple(contents.episode_names[index] for index in self._episodes)
+        self.contents = replace(
+            contents,
+            episode_names=names,
+            lengths=contents.lengths[self._episodes],
+            episode_task=contents.episode_task[self._episodes],
+            seeds=self._chosen(contents.seeds),
+            noisy=self._chosen(contents.noisy),
+            succeeded=self._chosen(contents.succeeded),
         )
-        known = reader.contents
-        per_episode = ("lengths", "episode_task", "seeds", "noisy", "succeeded")
-        values = {name: getattr(known, name) for name in per_episode}
-        kept = {
-            name: None if array is None else array[self._episodes] for name, array in values.items()
-        }
-        names = (
-            tuple(known.episode_names[index] for index in self._episodes)
-            if known.episode_names
-            else ()
-        )
-        self.contents = replace(known, episode_names=names, **kept)
+
+    def _chosen(self, values: np.ndarray | None) -> np.ndarray | None:
+        """The chosen episodes' values (episodes,), where these are recorded."""
+        return None if values is None else values[self._episodes]
 
     def columns(self, index: int) -> dict[str, np.ndarray]:
+        """See `Reader.columns`."""
         return self._reader.columns(int(self._episodes[index]))
 
     def frames(self, index: int, camera: str, rows: np.ndarray) -> np.ndarray:
+        """See `Reader.frames`."""
         return self._reader.frames(int(self._episodes[index]), camera, rows)
 
     def files(self) -> Sequence[Path]:
+        """All files of the other reader."""
         return list(self._reader.files())

@@ -15,33 +15,41 @@ from manyparts.core.randomness import mix, permute
 from manyparts.core.records import Batch, PromptImages
 from manyparts.data.dataset import EpisodeDataset
 from manyparts.data.sampling.frames import FrameCache
-from manyparts.data.sampling.prompts import KINDS, Drawn, PromptDrawer, evenly_spaced
+from manyparts.data.sampling.prompts import KINDS, DrawnPrompts, PromptDrawer, evenly_spaced
 from manyparts.data.sampling.rows import RowFile
 from manyparts.embodiment.codec import GOAL, Codec, prompt_image_count, prompt_image_mask
 from manyparts.embodiment.statistics import Statistics
 
-_BLOCK, _KEPT_BLOCKS = 4096, 3
+_BLOCK = 4096  # positions that are drawn at once
+_KEPT_BLOCKS = 3
 
 
 @set_by_replace
 @dataclass(frozen=True)
 class WindowConfig:
-    """steps: observations a window. chunk: actions after each, so observations are `chunk` frames
-    apart.
+    """What a model sees of an episode at once, and which prompts it gets.
 
-    paraphrases: prompts are drawn from a task's instruction and training paraphrases, instead of
-    its instruction. goal_image: prompts may show the last frame of the window's episode; where the
-    dataset has a goal camera (`Spec.goal_camera`), its picture in every camera's place.
-    demonstration_frames: prompts may show so many frames of another episode of the task, half of
-    them with their actions. Where one of the two is on, a prompt is one or two of instruction, goal
-    image and demonstration, drawn alike, so that an agent learns to take any.
+    With `goal_image` or `demonstration_frames`, a prompt is one or two of instruction, goal image
+    and demonstration, each choice with equal probability, so that an agent learns to take any.
     """
 
     steps: int = 4
+    """Observations per window."""
+
     chunk: int = 4
+    """Actions after each observation; observations are as many frames apart."""
+
     paraphrases: bool = True
+    """Draw instructions from a task's instruction and its training paraphrases, instead of always
+    its instruction."""
+
     goal_image: bool = False
+    """Show the last frame of the window's episode in some prompts; if the dataset has a goal camera
+    (`Spec.goal_camera`), its image stands for every camera's."""
+
     demonstration_frames: int = 0
+    """Number of frames of another episode of the task to show in some prompts, half of the time
+    with their actions; 0: none."""
 
     def __post_init__(self) -> None:
         for name, value in (("steps", self.steps), ("chunk", self.chunk)):
@@ -61,15 +69,17 @@ class WindowConfig:
 
 
 class Windows:
-    """Every frame of the chosen episodes begins one window; steps beyond the episode's end are
-    masked and zero.
+    """The windows of a dataset: every frame of the chosen episodes starts one.
 
-    features: camera to the visual tokens (num_frames, n, d) of a frozen encoder, a memory-mapped
-    array that is read by position; they then stand in for images. frames: `FrameCache.on` of a
-    device, whose memory images then come from and lie in; without, they are read from the cache's
-    files. statistics: those that normalise states, by default the dataset's own; a run that starts
-    from another keeps the other's. Nothing else here grows with the dataset but two integers an
-    episode. Raises UserError if an episode is not in the dataset.
+    Steps beyond the episode's end are masked and zero. In memory, only two integers per episode
+    grow with the dataset.
+
+    Attributes:
+        dataset: that the windows are of.
+        cache: its decoded frames.
+        config: length of windows, and prompts.
+        seed: of the order and of prompts.
+        num_windows: how many windows there are.
     """
 
     def __init__(
@@ -84,108 +94,138 @@ class Windows:
         frames: Mapping[str, Tensor] | None = None,
         statistics: Statistics | None = None,
     ) -> None:
+        """Set up the order, without reading frames.
+
+        Args:
+            dataset: that the windows are of.
+            cache: its decoded frames.
+            config: length of windows, and prompts.
+            seed: of the order and of prompts.
+            episodes: indices of the episodes to draw from; None: all.
+            features: camera to the visual tokens (num_frames, n, d) of a frozen encoder, in place
+                of images. A memory-mapped array is read row by row.
+            frames: all frames in a device's memory, see `FrameCache.on`; images then come from
+                there and stay there. None: they are read from the cache's files.
+            statistics: by which states are normalised; None: the dataset's own. A run that starts
+                from another one keeps the other's.
+
+        Raises:
+            UserError: no episode is chosen, or one that is not in the dataset.
+        """
         self.dataset, self.cache, self.config, self.seed = dataset, cache, config, seed
-        chosen = (
-            np.arange(dataset.num_episodes)
-            if episodes is None
-            else np.asarray(episodes, dtype=np.int64)
-        )
-        if not len(chosen) or chosen.min() < 0 or chosen.max() >= dataset.num_episodes:
+        chosen = np.arange(dataset.num_episodes)
+        if episodes is not None:
+            chosen = np.asarray(episodes, dtype=np.int64)
+        if not len(chosen):
+            raise UserError("no episode is chosen; expected at least one")
+        outside = chosen[(chosen < 0) | (chosen >= dataset.num_episodes)]
+        if len(outside):
             raise UserError(
-                f"episodes are to be chosen from 0 to {dataset.num_episodes - 1}; got {list(chosen)}"
+                f"episode {outside[0]} is not in the dataset; expected 0 to "
+                f"{dataset.num_episodes - 1}"
             )
         self._first_frames = dataset.starts[chosen]
         lengths = dataset.starts[chosen + 1] - self._first_frames
         self._window_starts = np.concatenate([[0], lengths.cumsum()])
         self.num_windows = int(self._window_starts[-1])
         self._blocks: dict[int, np.ndarray] = {}
-        self._features = (
-            None if features is None else {name: _rows(array) for name, array in features.items()}
-        )
+        self._features = None
+        if features is not None:
+            self._features = {name: _rows(array) for name, array in features.items()}
         self._frames = cache.images if frames is None else frames
-        switched_on = (True, config.goal_image, config.demonstration_frames > 0)
-        kinds = [kind for kind, on in zip(KINDS, switched_on, strict=True) if on]
+        is_on = (True, config.goal_image, config.demonstration_frames > 0)  # in the order of KINDS
+        kinds = [kind for kind, on in zip(KINDS, is_on, strict=True) if on]
         self._draw_prompts = PromptDrawer(
             dataset, chosen, seed=seed, kinds=kinds, paraphrases=config.paraphrases
         )
         self._codec = Codec.of(dataset.spec, statistics or dataset.statistics)
 
     def batch(self, step: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> Batch:
-        """The batch of training step `step`: `batch_size` windows, of which this rank draws its
-        equal share.
+        """This rank's equal part of the `batch_size` windows of training step `step`.
 
-        Steps walk through a permutation of all windows, another one each epoch. Raises UserError if
-        the ranks cannot share a batch equally.
+        Steps walk through a permutation of all windows, another one in each epoch.
+
+        Raises:
+            UserError: the ranks cannot share a batch equally.
         """
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} processes")
-        share = batch_size // world_size
-        return self.at(np.arange(rank * share, (rank + 1) * share) + step * batch_size)
+        count = batch_size // world_size
+        return self.at(np.arange(rank * count, (rank + 1) * count) + step * batch_size)
 
-    def at(self, places: np.ndarray) -> Batch:
-        """The windows drawn at `places`; see `order`."""
-        windows = self.order(places)
+    def at(self, positions: np.ndarray) -> Batch:
+        """The windows at these positions of the order of training; see `order`."""
+        windows = self.order(positions)
         episodes = np.searchsorted(self.dataset.starts, windows, side="right") - 1
-        return self._assemble(windows, episodes, self._draw_prompts(places, episodes))
+        return self._assemble(windows, episodes, self._draw_prompts(positions, episodes))
 
     def fractions(self, step: int, batch_size: int) -> dict[str, float]:
-        """Parts of a batch by where they come from, for logs: nothing to tell of one dataset."""
+        """Empty, since all windows are of one dataset."""
         return {}
 
     def epochs(self, drawn: int) -> dict[str, float]:
-        """How often all windows were gone through once so many are drawn."""
+        """How many times the first `drawn` windows go through all."""
         return {"": drawn / self.num_windows}
 
-    def order(self, places: np.ndarray) -> np.ndarray:
-        """The windows drawn at places 0, 1, 2, ... since training began, each named by its first
-        frame: int64."""
-        drawn, blocks = np.empty(len(places), np.int64), places // _BLOCK
+    def order(self, positions: np.ndarray) -> np.ndarray:
+        """The windows at positions 0, 1, 2, ... since training started.
+
+        Returns:
+            int64, as long as `positions`: the first frame of each window, counted through the whole
+            dataset.
+        """
+        windows, blocks = np.empty(len(positions), np.int64), positions // _BLOCK
         for block in np.unique(blocks).tolist():
-            here = blocks == block
-            drawn[here] = self._block(block)[places[here] - block * _BLOCK]
-        return drawn
+            inside = blocks == block
+            windows[inside] = self._block(block)[positions[inside] - block * _BLOCK]
+        return windows
 
     def _block(self, number: int) -> np.ndarray:
-        """The windows at `_BLOCK` places in a row; the last few blocks are kept, as few places cost
-        what many do."""
+        """The windows at `_BLOCK` consecutive positions. The last few blocks are kept, since
+        drawing a few positions takes as long as drawing many."""
         if number not in self._blocks:
             for old in list(self._blocks)[:-_KEPT_BLOCKS]:
                 del self._blocks[old]
-            self._blocks[number] = self._drawn(np.arange(number * _BLOCK, (number + 1) * _BLOCK))
+            positions = np.arange(number * _BLOCK, (number + 1) * _BLOCK)
+            self._blocks[number] = self._permuted(positions)
         return self._blocks[number]
 
-    def _drawn(self, places: np.ndarray) -> np.ndarray:
-        epochs, within = np.divmod(places, self.num_windows)
-        drawn = np.empty(len(places), np.int64)
+    def _permuted(self, positions: np.ndarray) -> np.ndarray:
+        """As `order`, without blocks."""
+        epochs, within = np.divmod(positions, self.num_windows)
+        drawn = np.empty(len(positions), np.int64)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
+            inside = epochs == epoch
             key = int(mix(np.asarray([epoch]), self.seed)[0])
-            drawn[here] = permute(within[here], self.num_windows, key)
+            drawn[inside] = permute(within[inside], self.num_windows, key)
+        # `drawn` counts the windows of the chosen episodes alone; the dataset may have others
+        # between them.
         episodes = np.searchsorted(self._window_starts, drawn, side="right") - 1
         return self._first_frames[episodes] + drawn - self._window_starts[episodes]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: files are closed with their `RowFile`."""
 
     def describe(self, window: int) -> str:
-        """Where a window, named as in `Batch.window`, comes from; frames count within the episode,
-        end excluded."""
+        """The episode, task and frames of a window, for people. window: as in `Batch.window`.
+        Frames are counted within the episode, end excluded."""
         episode = int(np.searchsorted(self.dataset.starts, window, side="right")) - 1
         first = int(window - self.dataset.starts[episode])
         last = min(first + self.config.steps * self.config.chunk, self.dataset.length(episode))
         task = self.dataset.tasks[self.dataset.episode_task[episode]]
         return f"episode {episode} ({task.name}), frames {first}-{last}"
 
-    def _assemble(self, windows: np.ndarray, episodes: np.ndarray, drawn: Drawn) -> Batch:
+    def _assemble(self, windows: np.ndarray, episodes: np.ndarray, prompts: DrawnPrompts) -> Batch:
+        """Read windows that start at frames `windows` (b,) of `episodes` (b,)."""
         steps, chunk, codec = self.config.steps, self.config.chunk, self._codec
-        begins, ends = self.dataset.starts[episodes], self.dataset.starts[episodes + 1]
+        starts, ends = self.dataset.starts[episodes], self.dataset.starts[episodes + 1]
         frames = windows[:, None] + np.arange(steps * chunk)
         chunk_mask = (frames < ends[:, None]).reshape(-1, steps, chunk)
-        mask = chunk_mask[:, :, 0]
+        mask = chunk_mask[:, :, 0]  # a step is there if its first frame is
         numbers = self._read_numbers(windows, chunk_mask)
         parts = {name: numbers[..., columns] for name, columns in self.cache.columns.items()}
         real = chunk_mask[..., None]
-        timestep = np.minimum(frames[:, ::chunk], ends[:, None] - 1) - begins[:, None]
+        timestep = np.minimum(frames[:, ::chunk], ends[:, None] - 1) - starts[:, None]
         images, features = self._read_visual(np.ascontiguousarray(frames[:, ::chunk]), mask)
         return Batch(
             images=images,
@@ -199,70 +239,75 @@ class Windows:
             chunk_mask=_tensor(chunk_mask),
             state_mask=torch.ones(len(windows), codec.spec.state_dimension, dtype=torch.bool),
             action_mask=torch.ones(len(windows), codec.spec.action.dimension, dtype=torch.bool),
-            prompt=drawn.prompts,
+            prompt=prompts.prompts,
             window=_tensor(windows),
-            prompt_images=self._pictures(episodes, drawn) if self.config.prompt_images else None,
+            prompt_images=(
+                self._prompt_images(episodes, prompts) if self.config.prompt_images else None
+            ),
         )
 
-    def _pictures(self, episodes: np.ndarray, drawn: Drawn) -> PromptImages:
-        """The goal of each window's episode, and evenly spaced frames of the one that is
-        demonstrated."""
-        starts, places = self.dataset.starts, self.config.demonstration_frames
-        shown = np.maximum(drawn.shown, 0)
-        begins, ends = starts[shown][:, None], starts[shown + 1][:, None]
-        shown_frames = begins + evenly_spaced(ends - begins, places)
-        frames = np.concatenate([starts[episodes + 1][:, None] - 1, shown_frames], axis=1)
-        there = prompt_image_mask(drawn.goal, drawn.shown >= 0, 1 + places)
-        told = there & drawn.told[:, None]
-        told[:, GOAL] = False
+    def _prompt_images(self, episodes: np.ndarray, prompts: DrawnPrompts) -> PromptImages:
+        """The goal image of each window's episode, and evenly spaced frames of the episode that is
+        demonstrated; zero where a prompt has none."""
+        starts, count = self.dataset.starts, self.config.demonstration_frames
+        demonstrated = np.maximum(prompts.demonstrated, 0)  # any episode where there is none
+        first, end = starts[demonstrated][:, None], starts[demonstrated + 1][:, None]
+        own_end = starts[episodes + 1][:, None]
+        # One row per prompt: the goal's frame, then the demonstration's; and where the episode of
+        # each of them ends.
+        frames = np.concatenate([own_end - 1, first + evenly_spaced(end - first, count)], axis=1)
+        ends = np.concatenate([own_end, np.repeat(end, count, axis=1)], axis=1)
+        mask = prompt_image_mask(prompts.goal, prompts.demonstrated >= 0, 1 + count)
+        action_mask = mask & prompts.with_actions[:, None]
+        action_mask[:, GOAL] = False
         chunk = np.arange(self.config.chunk)
-        last = np.concatenate(
-            [starts[episodes + 1][:, None], np.repeat(ends, places, axis=1)], axis=1
-        )
-        real = (frames[..., None] + chunk < last[..., None]) & told[..., None]
+        real = (frames[..., None] + chunk < ends[..., None]) & action_mask[..., None]
         numbers = self._read_numbers(frames.reshape(-1), real.reshape(-1, 1, len(chunk)))
         action = numbers[..., self.cache.columns["action"]].reshape(*frames.shape, len(chunk), -1)
-        images, features = self._read_pictures(np.ascontiguousarray(frames), there)
+        images, features = self._read_prompt_images(np.ascontiguousarray(frames), mask)
         return PromptImages(
             images=images,
             features=features,
             action=_tensor(self._codec.encode_action(action) * real[..., None]),
-            mask=_tensor(there),
-            action_mask=_tensor(told),
+            mask=_tensor(mask),
+            action_mask=_tensor(action_mask),
         )
 
-    def _read_pictures(
-        self, frames: np.ndarray, there: np.ndarray
+    def _read_prompt_images(
+        self, frames: np.ndarray, mask: np.ndarray
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """As `_read_visual`, with the goal's picture for every camera where there is a camera of
-        it. These are pixels then, although features may be at hand: those of one camera's encoder
-        say nothing to another's."""
+        """As `_read_visual`, with the goal camera's image for every camera, if there is one. Then
+        images are read even if features are there: tokens of one camera's encoder mean nothing to
+        another's."""
         goal_camera = self.dataset.spec.goal_camera
         if goal_camera is None or not self.config.goal_image:
-            return self._read_visual(frames, there)
-        images = {name: _gather(rows, frames, there) for name, rows in self._frames.items()}
-        for picture in images.values():
-            picture[:, GOAL] = images[goal_camera][:, GOAL]
+            return self._read_visual(frames, mask)
+        images = {name: _gather(rows, frames, mask) for name, rows in self._frames.items()}
+        for image in images.values():
+            image[:, GOAL] = images[goal_camera][:, GOAL]
         return images, {}
 
     def _read_numbers(self, windows: np.ndarray, chunk_mask: np.ndarray) -> np.ndarray:
-        """float32 (b, t, k, columns), zero beyond the episode's end."""
+        """float32 (b, t, k, columns): the numbers of frames from `windows` (b,) on, zero where
+        `chunk_mask` (b, t, k) is false."""
         file, (count, steps, chunk) = self.cache.numbers, chunk_mask.shape
         span = min(steps * chunk, file.count)
-        begins = np.minimum(
-            windows, file.count - span
-        )  # a run that would leave the file begins earlier
+        # Each window is one run of rows in the file. A run that would leave the file starts
+        # earlier, and is then shifted back; what is beyond the file's end is masked.
+        first_rows = np.minimum(windows, file.count - span)
         runs = np.empty((count, span, *file.shape), file.dtype)
-        file.gather(begins, runs, np.arange(count), length=span)
-        wanted = np.minimum((windows - begins)[:, None] + np.arange(steps * chunk), span - 1)
-        aligned = np.take_along_axis(runs, wanted[..., None], axis=1).reshape(
-            count, steps, chunk, -1
-        )
+        file.gather(first_rows, runs, np.arange(count), length=span)
+        shift = (windows - first_rows)[:, None]
+        rows = np.minimum(shift + np.arange(steps * chunk), span - 1)
+        aligned = np.take_along_axis(runs, rows[..., None], axis=1)
+        aligned = aligned.reshape(count, steps, chunk, -1)
         return np.where(chunk_mask[..., None], aligned, np.float32(0))
 
     def _read_visual(
         self, frames: np.ndarray, mask: np.ndarray
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Images and features of frames (b, t), by camera, zero where `mask` is false; one of the
+        two is empty."""
         if self._features is not None:
             return {}, {name: _gather(rows, frames, mask) for name, rows in self._features.items()}
         return {name: _gather(rows, frames, mask) for name, rows in self._frames.items()}, {}
@@ -272,24 +317,26 @@ def _gather(rows: RowFile | np.ndarray | Tensor, frames: np.ndarray, mask: np.nd
     """Rows of `frames` (b, t) as a tensor (b, t, ...), zero where `mask` is false; on the device of
     `rows`."""
     if isinstance(rows, Tensor):
-        wanted, real = (
-            torch.from_numpy(array).to(rows.device) for array in (np.where(mask, frames, 0), mask)
-        )
-        found = rows[wanted]
-        return found.masked_fill_(~real.view(*real.shape, *[1] * (found.ndim - 2)), 0)
+        indices = torch.from_numpy(np.where(mask, frames, 0)).to(rows.device)
+        is_missing = ~torch.from_numpy(mask).to(rows.device)
+        gathered = rows[indices]
+        ones = [1] * (gathered.ndim - 2)
+        return gathered.masked_fill_(is_missing.view(*mask.shape, *ones), 0)
+    # Only rows that are there are read, straight to their index in `out`.
     shape = rows.shape if isinstance(rows, RowFile) else rows.shape[1:]
     out = np.empty((frames.size, *shape), rows.dtype)
-    slots = np.flatnonzero(mask)
-    wanted = frames.reshape(-1)[slots]
+    targets = np.flatnonzero(mask)
+    indices = frames.reshape(-1)[targets]
     if isinstance(rows, RowFile):
-        rows.gather(wanted, out, slots)
+        rows.gather(indices, out, targets)
     else:
-        out[slots] = rows[wanted]
+        out[targets] = rows[indices]
     out[~mask.reshape(-1)] = 0
     return torch.from_numpy(out).view(*frames.shape, *shape)
 
 
 def _rows(array: np.ndarray) -> RowFile | np.ndarray:
+    """The file behind a memory-mapped array; any other array as it is."""
     file = RowFile.of(array)
     return array if file is None else file
 

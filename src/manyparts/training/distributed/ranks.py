@@ -1,4 +1,4 @@
-"""Processes that share each batch, our own or torchrun's: join them, add their numbers up, end
+"""Processes that share each batch, launched here or by torchrun: join them, sum their numbers, end
 them."""
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ from manyparts.core.host.processes import ending
 from manyparts.core.storage.caches import CACHE_VARIABLES, cache_root
 
 WORKER = "manyparts.training.distributed.worker"
-_PATIENCE = timedelta(
-    hours=12
-)  # rank 0 may validate for long; a process that dies is noticed at once
-_SILENT_SECONDS = 5.0
+# Rank 0 may validate for long. A process that dies is noticed at once, without a timeout.
+_TIMEOUT = timedelta(hours=12)
+_SILENT_SECONDS = 5.0  # of waiting for other processes, before it is printed
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process's place among those that train together; alone, every exchange is free."""
+    """This process among those that train together. If it is alone, every exchange is free."""
 
     rank: int = 0
+    """The index of this process, in [0, world)."""
+
     world: int = 1
+    """How many processes train together."""
 
     @property
     def first(self) -> bool:
@@ -49,8 +51,8 @@ class Ranks:
         return self.rank == 0
 
     def add(self, tensor: Tensor) -> None:
-        """Replace the tensor by its sum over all ranks. Raises UserError if another process has
-        died."""
+        """Replace the tensor by its sum over all ranks. Raises `LostPeerError` if another process
+        has died, as all exchanges do."""
         if self.world > 1:
             with _peers():
                 torch.distributed.all_reduce(tensor)
@@ -62,18 +64,19 @@ class Ranks:
                 torch.distributed.broadcast(tensor, src=0)
 
     def broadcast_object(self, message: Any = None) -> Any:
-        """What rank 0 says, on every rank: JSON values. The other ranks wait for it."""
+        """Send JSON values from rank 0 to all ranks, which wait for them. Returns them on every
+        rank."""
         if self.world == 1:
             return message
         text = torch.frombuffer(bytearray(json.dumps(message).encode()), dtype=torch.uint8)
         length = torch.tensor([len(text)])
-        self.broadcast(length)
+        self.broadcast(length)  # first, so that the other ranks can make room
         text = text if self.first else torch.empty(int(length), dtype=torch.uint8)
         self.broadcast(text)
         return json.loads(bytes(text.tolist()))
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The ranks' tensors (n, ...), joined: (world * n, ...)."""
+        """The tensors (n, ...) of all ranks in their order, as one (world * n, ...)."""
         if self.world == 1:
             return tensor
         parts = [torch.empty_like(tensor) for _ in range(self.world)]
@@ -87,21 +90,26 @@ class LostPeerError(UserError):
 
     def __init__(self) -> None:
         super().__init__(
-            "another training process has died (killed, or out of memory?); --resume continues from the last checkpoint"
+            "another training process has died (killed, or out of memory?); --resume continues "
+            "from the last checkpoint"
         )
 
 
 def first_process() -> bool:
-    """Whether this process is the one that speaks: rank 0 of those launched together, or a process
-    of its own."""
+    """Whether this process prints and writes: rank 0 of those launched together, or the only
+    process."""
     launched = launched_with_others()
     return launched is None or launched.rank == 0
 
 
 @contextlib.contextmanager
 def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
-    """This process's place among those of torchrun while the block runs, nccl between GPUs and gloo
-    between CPUs; a process of its own elsewhere. Raises UserError if the others do not come."""
+    """This process's rank among those of torchrun while the block runs, or `Ranks()` outside of
+    torchrun. GPUs exchange numbers by nccl, CPUs by gloo.
+
+    Raises:
+        UserError: the other processes do not come in time.
+    """
     launched = launched_with_others()
     if launched is None:
         with threads(default_threads()):
@@ -118,7 +126,7 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
                 store=store,
                 rank=launched.rank,
                 world_size=launched.world,
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
             )
         try:
             yield Ranks(launched.rank, launched.world)
@@ -127,43 +135,47 @@ def torchrun_ranks(device: torch.device) -> Iterator[Ranks]:
 
 
 def _meet(launched: Launch) -> Store:
-    """The store of all processes, once they are there. Raises UserError if they do not come in
+    """The store of all processes, once all have come. Raises UserError if they do not come in
     time."""
     announced = threading.Timer(_SILENT_SECONDS, print, [launched.waiting()], {"file": sys.stderr})
     announced.daemon = True
     announced.start()
     try:
         launched.await_first()
-        patience = timedelta(seconds=launched.patience_seconds)
-        store, _, _ = next(
-            iter(rendezvous("env://", launched.rank, launched.world, timeout=patience))
-        )
+        timeout = timedelta(seconds=launched.patience_seconds)
+        meetings = rendezvous("env://", launched.rank, launched.world, timeout=timeout)
+        store, _, _ = next(iter(meetings))
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"{launched.missing()} ({(str(error).splitlines() or [''])[0]})") from error
     finally:
         announced.cancel()
-    store.set_timeout(_PATIENCE)
+    store.set_timeout(_TIMEOUT)
     return store
 
 
 @contextlib.contextmanager
 def launch(world: int, assignment: Mapping[str, Any]) -> Iterator[Ranks]:
-    """Be rank 0 of `world` processes while the block runs; the others run
-    `manyparts.training.distributed.worker`.
+    """Be rank 0 of `world` processes while the block runs; it starts the others, and ends them.
 
-    assignment: JSON values that tell a worker what to train; it also gets `rank`, `world` and
-    `port`. Workers are processes of their own program, so that a script without a main guard can
-    train. They end with the block.
+    They run `manyparts.training.distributed.worker`, not the caller's script, so that a script
+    without a main guard can train.
+
+    Args:
+        world: how many processes train together; 1 starts none.
+        assignment: JSON values from which a worker reads what to train, see `Run.assignment`. It
+            also gets `rank`, `world` and `port`.
     """
     if world == 1:
         yield Ranks()
         return
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    place = {"world": world, "port": store.port}
-    workers = [_start(dict(assignment) | place | {"rank": rank}) for rank in range(1, world)]
+    workers = [
+        _start({**assignment, "world": world, "port": store.port, "rank": rank})
+        for rank in range(1, world)
+    ]
     try:
         with threads_for(world):
-            _await(store, workers)
+            _await_workers(store, workers)
             yield _join(store, 0, world)
     finally:
         _end(workers)
@@ -179,19 +191,20 @@ def join(rank: int, world: int, port: int) -> Ranks:
 
 
 def threads_for(world: int) -> AbstractContextManager[None]:
-    """While the block runs, torch uses this process's share of the cores."""
+    """While the block runs, torch uses this process's part of the cores."""
     return threads(max(1, cores() // world))
 
 
 def _join(store: Store, rank: int, world: int) -> Ranks:
     with _peers():
         torch.distributed.init_process_group(
-            "gloo", store=store, rank=rank, world_size=world, timeout=_PATIENCE
+            "gloo", store=store, rank=rank, world_size=world, timeout=_TIMEOUT
         )
     return Ranks(rank, world)
 
 
 def _start(assignment: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """A worker with an assignment, on this package and this cache."""
     home = str(Path(__file__).parents[3])
     paths = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     shared = {"PYTHONPATH": paths, CACHE_VARIABLES[0]: str(cache_root())}
@@ -204,19 +217,20 @@ def _start(assignment: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     return worker
 
 
-def _await(store: Store, workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until every worker has come up. Raises UserError if one ends instead."""
+def _await_workers(store: Store, workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until every worker is ready. Raises UserError if one ends instead."""
     while not store.check([f"ready-{rank}" for rank in range(1, len(workers) + 1)]):
         for worker in workers:
             if worker.poll() is not None:
                 raise UserError(
-                    f"a training process ended before it began: {ending(worker.returncode)}"
+                    "a training process ended before it started to train: "
+                    f"{ending(worker.returncode)}"
                 )
         time.sleep(0.02)
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Workers that are done end by themselves; the others are stopped."""
+    """Close the workers' standard input, at which they end, and kill those that do not."""
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.close()
@@ -230,6 +244,7 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 @contextlib.contextmanager
 def _peers() -> Iterator[None]:
+    """Errors of an exchange as `LostPeerError`."""
     try:
         yield
     except RuntimeError as error:

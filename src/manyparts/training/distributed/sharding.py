@@ -1,8 +1,7 @@
-"""Weights shared out among the processes that train together (FSDP2), and gathered again to be
-saved.
+"""Sharding of weights among the processes that train together (FSDP2), and gathering to save them.
 
-Each process keeps its part of every parameter, of its gradient and of its optimiser state; a
-block's weights are gathered while it computes, which overlaps with the block before it.
+Each process keeps its part of every parameter, of its gradient and of its optimiser state. The
+whole weights of a block are gathered while the block before it computes.
 """
 
 from __future__ import annotations
@@ -18,15 +17,23 @@ from manyparts.objectives.system import System
 
 
 def shard(system: System, world: int, device: torch.device) -> None:
-    """Leave this process its part of every parameter of `system`, whose values are the same on all
-    `world` of them.
+    """Leave this process only its part of every parameter.
 
-    Gradients then come back as means over the processes; a parameter may take part in some
-    processes alone. Raises UserError under an older PyTorch.
+    Gradients are then means over the processes. A parameter may take part in a loss on some
+    processes only.
+
+    Args:
+        system: with equal values on all processes.
+        world: how many processes there are.
+        device: of this process.
+
+    Raises:
+        UserError: PyTorch is too old.
     """
     if not hasattr(FSDPModule, "set_reduce_scatter_unused_params"):
         raise UserError(
-            f"sharding 'fsdp' needs a newer PyTorch than {torch.__version__}; it is tested with 2.13"
+            f"sharding 'fsdp' needs a newer PyTorch than {torch.__version__}; it is tested with "
+            "2.13: upgrade PyTorch, or set sharding to none"
         )
     mesh = init_device_mesh(device.type, (world,))
     for module in list(system.modules()):
@@ -39,13 +46,14 @@ def shard(system: System, world: int, device: torch.device) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor of which every process has a part; any other as it is. All processes have to call
-    it alike."""
+    """The whole tensor of which every process has a part; any other tensor as it is. All processes
+    have to call this in the same order."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def part(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """This process's part of a whole tensor, shared out as `parameter` is, if it is."""
+    """This process's part of a whole tensor, cut as `parameter` is; the whole tensor if that is not
+    sharded."""
     if not isinstance(parameter, DTensor):
         return tensor
     return distribute_tensor(
