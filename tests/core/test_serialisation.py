@@ -97,6 +97,13 @@ def test_errors_use_names_of_today() -> None:
         from_jsonable(Disturbance, {"sigma": 0.2})
 
 
+@pytest.mark.usefixtures("renamed")
+def test_former_names_compare_as_equal() -> None:
+    old, new = to_jsonable(Old(Noise(0.2))), to_jsonable(New(Disturbance(0.2)))
+    assert old != new
+    assert naming.names_of_today({"config": [old]}) == {"config": [new]}
+
+
 def test_flatten_gives_dotted_keys() -> None:
     nested = {"a": 1, "b": {"c": 2, "d": {"e": [3]}}, "f": {}}
     assert flatten(nested) == {"a": 1, "b.c": 2, "b.d.e": [3]}

@@ -105,6 +105,24 @@ def fields_of_today(class_name: str, values: Mapping[str, T]) -> dict[str, T]:
     return {current.get(name, name): value for name, value in values.items()}
 
 
+def names_of_today(values: Any) -> Any:
+    """Return JSON values that `to_jsonable` wrote, with classes and fields by their names of today.
+
+    For values that are compared rather than read into their classes.
+    """
+    if isinstance(values, list):
+        return [names_of_today(value) for value in values]
+    if not isinstance(values, Mapping):
+        return values
+    entries = {key: names_of_today(value) for key, value in values.items()}
+    if not isinstance(values.get("type"), str):
+        return entries
+    classes = {former: name for name, former in FORMER_CLASSES.items()}
+    class_name = classes.get(values["type"], values["type"])
+    fields = fields_of_today(class_name, entries | {"type": class_name})
+    return {name: value_of_today(class_name, name, value) for name, value in fields.items()}
+
+
 def former_value(class_name: str, field: str, value: T) -> T | str:
     """Return a value's former name in files, for fields that hold one of several words.
 

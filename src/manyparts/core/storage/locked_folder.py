@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyparts.core.errors import UserError
+from manyparts.core.naming import names_of_today
 from manyparts.core.printing import say
 from manyparts.core.storage.atomic import write_atomically
 from manyparts.core.storage.locks import LOCK, LOCK_FILES, hold
@@ -80,7 +81,7 @@ def locked_folder(
 def holds(folder: Path, manifest: Mapping[str, Any]) -> bool:
     """Return whether the folder was started with these settings."""
     path = folder / MANIFEST
-    return path.exists() and json.loads(path.read_text()) == _plain(manifest)
+    return path.exists() and _read(path) == _plain(manifest)
 
 
 def _empty_if_outdated(
@@ -88,7 +89,7 @@ def _empty_if_outdated(
 ) -> None:
     """Empty a folder whose manifest differs in resettable settings alone, and say so."""
     path = folder / MANIFEST
-    keys = _different(json.loads(path.read_text()), _plain(manifest)) if path.exists() else []
+    keys = _different(_read(path), _plain(manifest)) if path.exists() else []
     if not keys or not resettable.keys() >= set(keys):
         return
     say(f"{folder} is started again: {'; '.join(resettable[key] for key in keys)}", error=True)
@@ -105,7 +106,7 @@ def _require_same(folder: Path, manifest: Mapping[str, Any], way_out: str) -> No
     path = folder / MANIFEST
     if not path.exists():
         write_atomically(path, json.dumps(manifest, indent=1).encode())
-    before, now = json.loads(path.read_text()), _plain(manifest)
+    before, now = _read(path), _plain(manifest)
     different = [
         f"{key}: {_short(before.get(key))}, {_short(now.get(key))}"
         for key in _different(before, now)
@@ -125,6 +126,11 @@ def _short(value: Any) -> str:
     if len(text) == _HASH_CHARACTERS and text.isalnum():
         return text[:_SHOWN_HASH_CHARACTERS]
     return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a manifest, which an earlier version may have written under former names."""
+    return names_of_today(json.loads(path.read_text()))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
