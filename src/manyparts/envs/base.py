@@ -27,26 +27,33 @@ StateKind = Literal["proprioception", "full", "shared"]
 @set_by_replace
 @dataclass(frozen=True)
 class EnvConfig:
-    """What an environment shows.
-
-    image_size: pixels a side of every camera's square picture. cameras: names; empty for the
-    suite's default. goal: "hidden" zeroes the goal in the state and removes its marker from the
-    pictures. state: "proprioception" is the robot's own body only, "full" is everything the
-    simulator observes, "shared" the same in places that all bodies of a suite have in common, for
-    suites of many bodies. faithful_rendering: the simulator's own picture (shadows, reflections,
-    full meshes) instead of the fast one. max_steps: None for the suite's horizon. context: a seed;
-    all episodes have the goal that it draws, and only where things begin varies. It is one of
-    evaluation's goals, whatever the split, so that episodes of training without a context never had
-    it. None: another goal each episode.
-    """
+    """What an environment shows, and how long its episodes are."""
 
     image_size: int = 64
+    """Side of every camera's square image in pixels, 8 to 2048."""
+
     cameras: tuple[str, ...] = ()
+    """Names of the cameras; empty for the suite's default."""
+
     goal: Literal["visible", "hidden"] = "visible"
+    """Whether the goal is shown; "hidden" zeroes it in the state and removes its marker from
+    images."""
+
     state: StateKind = "proprioception"
+    """What the state holds: "proprioception" for the robot alone, "full" for all that the simulator
+    observes, "shared" for "full" in one layout that all embodiments of a suite have in common."""
+
     faithful_rendering: bool = False
+    """Whether to use the simulator's own renderer (shadows, reflections, full meshes) instead of
+    the fast one."""
+
     max_steps: int | None = None
+    """Steps per episode; none for the suite's horizon."""
+
     context: int | None = None
+    """Seed of one goal that all episodes share, so that only their start varies; none for another
+    goal each episode. The goal is one of the evaluation split's, whatever the split, so that
+    training without a context never meets it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", names_of(self.cameras, "cameras"))
@@ -77,45 +84,48 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class Instructions:
-    """How a task is put into words.
-
-    instruction: the standard one. paraphrases: others to train on. held_out: at least two, for
-    evaluation only.
-    """
+    """How a task is put into words."""
 
     instruction: str
+    """The standard instruction."""
+
     paraphrases: tuple[str, ...]
+    """Other instructions to train on, at least three."""
+
     held_out: tuple[str, ...]
+    """Other instructions for evaluation only, at least two."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a file in `envs/suites/` declares as `SUITE`: its tasks and how to make them. Naming its
-    tasks needs no simulator."""
+    """What a file in `envs/suites/` declares as `SUITE`: its tasks and how to make them.
+
+    Naming its tasks needs no simulator.
+    """
 
     make: Callable[[str, EnvConfig, Split], Environment]
-    """The environment of a task, by its name without the suite's, with goals of one split."""
+    """Makes a task's environment from its name without the suite's, a config and a goal split."""
 
     instructions: Mapping[str, Instructions]
-    """Task to its instructions; it may know more tasks than `tasks` lists."""
+    """Task to its instructions, for every task that can be made, also those not in `tasks`."""
 
     tasks: tuple[str, ...]
-    """The tasks that are listed."""
+    """The tasks that are listed, without the suite's name."""
 
     renderer: Callable[[], str]
-    """What draws images, for provenance. Raises UserError where nothing can."""
+    """Names what draws the images, for provenance; raises UserError if nothing can."""
 
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names for several tasks, such as "mt10"."""
+    """Names for several tasks, such as "mt10", to these tasks."""
 
     packages: tuple[str, ...] = ()
-    """Distributions of the simulator, whose versions are recorded."""
+    """The simulator's Python packages; their versions are recorded with the data."""
 
     extra: str = ""
-    """The extra of this package that installs them."""
+    """The extra of manyparts that installs `packages`."""
 
     steps_after_success: int = 20
-    """Steps that a demonstration goes on after its first solved one."""
+    """Steps that a demonstration goes on after its first success."""
 
     many_embodiments: bool = False
     """Whether tasks differ in their embodiment."""

@@ -69,10 +69,10 @@ class Passes:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Settings of one objective. Each stands in one file with the `Objective` that it configures."""
+    """Settings of one objective, in one file with the `Objective` that it configures."""
 
     weight: float = 1.0
-    """How much the loss counts in the sum that is minimised."""
+    """Factor of this loss in the sum that training minimises."""
 
     @classmethod
     def declared_kinds(cls) -> tuple[type[ObjectiveConfig], ...]:

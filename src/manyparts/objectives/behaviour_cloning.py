@@ -24,15 +24,18 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class BehaviourCloningConfig(ObjectiveConfig):
-    """Imitation of `expert_action`, which under noise is not the action that was executed.
+    """Imitation of `expert_action`, which differs from the executed action where noise was added.
 
-    attention: "causal" shows the policy the past of its window; "present" the present alone. The
-    past tells the expert's direction so well that a small goal in the image need not be looked at;
-    acting, the agent then follows itself.
+    Past observations reveal the expert's direction so well that a policy need not look at a small
+    goal in the image. When it acts, such a policy follows its own motion instead of the goal, which
+    is why `attention` can hide the past.
     """
 
     attention: Literal["causal", "present"] = "causal"
+    """What the policy sees: "causal" for its window so far, "present" for the current step only."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):

@@ -21,18 +21,21 @@ from manyparts.objectives.base import Objective, ObjectiveConfig, Passes
 
 @dataclass(frozen=True)
 class ForwardDynamicsConfig(ObjectiveConfig):
-    """target_rate: what the target encoder moves towards the encoder each step. attention: whose
-    pass is shared.
-
-    target: "ema", a separate averaged encoder; "online" reproduces the released code, where the
-    target is the encoder itself and takes gradient, so that constant tokens minimise the loss (kept
-    to be measured).
-    """
+    """Settings of `ForwardDynamics`."""
 
     target_rate: float = 0.005
+    """Fraction of the way that the target encoder moves towards the encoder per optimiser step."""
+
     target: str = "ema"
+    """What encodes the targets: "ema" for a moving average of the encoder, without gradient;
+    "online" for the encoder itself, with gradient, as in the released code. With "online", constant
+    tokens minimise the loss; it is kept so that this can be measured."""
+
     hidden: int | None = None
+    """Width of the head's hidden layer; none for a linear head."""
+
     attention: AttentionPattern = "visual"
+    """Attention pattern of the decoder; objectives with the same pattern share one pass."""
 
 
 class ForwardDynamics(Objective, config=ForwardDynamicsConfig, model=ControlTransformer):

@@ -24,11 +24,15 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig(ObjectiveConfig):
-    """attention "visual": only pixels tell the action, since from proprioception it is trivial (the
-    hand's displacement); "inverse": visual and state tokens tell it, as in the paper."""
+    """Settings of `InverseDynamics`."""
 
     attention: AttentionPattern = "visual"
+    """What the action is predicted from: "visual" for image tokens only, because proprioception
+    makes it trivial (the hand's displacement); "inverse" for image and state tokens, as in the
+    paper."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class InverseDynamics(Objective, config=InverseDynamicsConfig, model=ControlTransformer):

@@ -19,13 +19,16 @@ from manyparts.objectives.steps import StepPasses
 
 @dataclass(frozen=True)
 class LatentStateConfig(ObjectiveConfig):
-    """std: of observations (in their own) and rewards around what is told. divergence: weight of
-    the Kullback-Leibler divergence; balance: how much of it moves the prior, the rest moves the
-    posterior."""
+    """Settings of `LatentState`."""
 
     std: float = 0.1
+    """Standard deviation of normalised observations and rewards around their prediction."""
+
     divergence: float = 1.0
+    """Weight of the Kullback-Leibler divergence between posterior and prior."""
+
     balance: float = 0.8
+    """Fraction of the divergence that trains the prior, in [0, 1]; the rest trains the posterior."""
 
     def __post_init__(self) -> None:
         if self.std <= 0:

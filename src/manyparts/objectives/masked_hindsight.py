@@ -23,14 +23,19 @@ from manyparts.objectives.base import (
 
 @dataclass(frozen=True)
 class MaskedHindsightConfig(ObjectiveConfig):
-    """hidden_from, hidden_to: the part of a window's actions that is hidden, at the start and at
-    the end of training (at least one action); observations: how many observations are hidden for
-    each hidden action."""
+    """Settings of `MaskedHindsight`."""
 
     hidden_from: float = 0.0
+    """Fraction of a window's actions that is hidden at the start of training, at least one."""
+
     hidden_to: float = 1.0
+    """Fraction of a window's actions that is hidden at the end of training, at least one."""
+
     observations: float = 0.5
+    """Observations hidden per hidden action."""
+
     hidden: int = 256
+    """Width of the action head's hidden layer."""
 
 
 class MaskedHindsight(Objective, config=MaskedHindsightConfig, model=ControlTransformer):

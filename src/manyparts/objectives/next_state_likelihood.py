@@ -22,11 +22,13 @@ _MOST = 12  # a step is there more often once in 10^10
 
 @dataclass(frozen=True)
 class NextStateLikelihoodConfig(ObjectiveConfig):
-    """bound: weight of the distance between the bounds of log variances, which draws them together.
-    memory: decay a step of members' held-out errors."""
+    """Settings of `NextStateLikelihood`."""
 
     bound: float = 0.01
+    """Weight of the distance between the bounds of log variances, which pulls them together."""
+
     memory: float = 0.99
+    """Decay of members' held-out errors per optimiser step, in [0, 1)."""
 
     def __post_init__(self) -> None:
         if self.bound < 0:

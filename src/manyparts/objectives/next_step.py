@@ -23,9 +23,11 @@ _ASIDE = 0.01
 
 @dataclass(frozen=True)
 class NextStepConfig(ObjectiveConfig):
-    """std: of targets that are spread over neighbouring bins, in bins, where the model is soft."""
+    """Settings of `NextStep`."""
 
     std: float = 1.0
+    """Standard deviation, in bins, of targets spread over neighbouring bins; used if the model is
+    soft."""
 
     def __post_init__(self) -> None:
         if self.std <= 0:

@@ -17,10 +17,10 @@ from manyparts.objectives.representations.base import FramePasses, action_dimens
 
 @dataclass(frozen=True)
 class ContrastiveDynamicsConfig(ObjectiveConfig):
-    """temperature: of InfoNCE. 1 is the paper's, at which the loss can hardly fall; 0.1 is what
-    others tune it to."""
+    """Settings of `ContrastiveDynamics`."""
 
     temperature: float = 1.0
+    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveDynamics(Objective, config=ContrastiveDynamicsConfig, model=Representation):

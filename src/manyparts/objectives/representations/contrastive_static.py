@@ -19,11 +19,13 @@ from manyparts.objectives.representations.base import FramePasses, head, info_nc
 
 @dataclass(frozen=True)
 class ContrastiveStaticConfig(ObjectiveConfig):
-    """shift_pixels: of either crop, drawn apart from frames that are not shifted before.
-    temperature: see `ContrastiveDynamicsConfig`."""
+    """Settings of `ContrastiveStatic`."""
 
     shift_pixels: int = 8
+    """Largest shift of each crop in pixels; the data should not be shifted before."""
+
     temperature: float = 1.0
+    """Temperature of InfoNCE; 1 is the paper's, at which the loss can hardly fall, 0.1 is usual."""
 
 
 class ContrastiveStatic(Objective, config=ContrastiveStaticConfig, model=Representation):

@@ -25,9 +25,10 @@ _START = 8
 
 @dataclass(frozen=True)
 class PixelDynamicsConfig(ObjectiveConfig):
-    """channels: of the decoder's maps, from the coarsest on; each next one has twice the side."""
+    """Settings of `PixelDynamics`."""
 
     channels: tuple[int, ...] = (64, 32, 16)
+    """Channels of the decoder's maps, coarsest first; each map has twice the side of the last."""
 
 
 class PixelDynamics(Objective, config=PixelDynamicsConfig, model=Representation):
