@@ -39,22 +39,21 @@ class BehaviourCloningConfig(ObjectiveConfig):
 
 
 class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTransformer):
-    """The expert's actions of step t from the observation outputs at t.
+    """The expert's actions at step t from the observation's outputs at t.
 
-    These see the prompt and, if `attention` lets them, the past.
+    The outputs depend on the prompt and, with "causal" attention, on earlier steps.
     """
 
     def __init__(self, config: BehaviourCloningConfig, model: ControlTransformer):
         super().__init__()
         self.config = config
-        self.history = (
-            0 if config.attention == "present" else model.steps - 1
-        )  # steps before the present that it sees
+        # How many steps before the current one an acting agent must keep.
+        self.history = 0 if config.attention == "present" else model.steps - 1
         width = (model.visual_tokens + 1) * model.config.width
         self.head = action_head(model, width, config.hidden)
 
     def predict(self, passes: Passes) -> Float[Tensor, "b t k a v"]:
-        """Parameters of the actions of every step."""
+        """Parameters of the actions at every step."""
         if self.config.attention == "present":
             return self._read(passes.decoded_present(), passes.batch.embodiment)
         outputs = passes.decoded(self.config.attention, prompted=True).observation
@@ -67,7 +66,8 @@ class BehaviourCloning(Objective, config=BehaviourCloningConfig, model=ControlTr
         prompt: PromptTokens | None,
         embodiment: Int[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b 1 k a v"]:
-        """Parameters of the actions of a window's last step, for an agent that acts."""
+        """Parameters of the actions at a window's last step, for an agent that acts."""
+        # The same computation as `predict`, but only for the last step.
         if self.config.attention == "present":
             outputs = model.decode_present(
                 window.observation[:, -1:], prompt=prompt, embodiment=embodiment

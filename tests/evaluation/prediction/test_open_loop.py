@@ -377,7 +377,7 @@ def test_a_policy_predicts_nothing(data: EpisodeDataset, tmp_path: Path, capsys:
         (["--cache-features"], "sees no images"),
         (
             ["--model.policy"],
-            "no objective teaches the policy what to do; choices: a preset that has one",
+            "no objective trains the policy; add the objective NextActionConfig",
         ),
     ],
 )
