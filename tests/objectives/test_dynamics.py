@@ -274,7 +274,7 @@ def test_the_step_whose_distribution_is_learned_is_any_that_there_is() -> None:
             tuple(
                 TransformerPasses(
                     system.model, batch, torch.Generator().manual_seed(seed)
-                ).step.tolist()
+                ).drawn_step.tolist()
             )
         )
     assert drawn == {(0, 0), (0, 1), (0, 2)}
@@ -362,7 +362,7 @@ def test_the_elites_are_those_that_know_what_they_were_not_trained_on() -> None:
 
 def test_an_objective_of_another_dynamics_model_is_refused() -> None:
     window = WindowConfig(steps=STEPS, chunk=1)
-    with pytest.raises(UserError, match="not for a MlpDynamics; choices: NextStateConfig"):
+    with pytest.raises(UserError, match="does not train a MlpDynamics; choices: NextStateConfig"):
         System.build(
             MlpDynamicsConfig(),
             {"loss": NextStateLikelihoodConfig()},
@@ -372,7 +372,7 @@ def test_an_objective_of_another_dynamics_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory 1.0")]
+    ("changes", "says"), [({"bound": -1.0}, "-1.0"), ({"memory": 1.0}, "memory is 1.0")]
 )
 def test_bad_settings_are_named(changes: dict[str, float], says: str) -> None:
     with pytest.raises(UserError, match=says):

@@ -105,9 +105,7 @@ class Renderer:
         _open.add(self)
         _close_at_exit()
 
-    def picture(
-        self, data: Any, camera: Any, size: int, *, fovy: float | None = None
-    ) -> np.ndarray:
+    def image(self, data: Any, camera: Any, size: int, *, fovy: float | None = None) -> np.ndarray:
         """What a camera sees: uint8 (size, size, 3). fovy: degrees, for free cameras."""
         mujoco = load_mujoco()
         rectangle = mujoco.MjrRect(0, 0, size, size)

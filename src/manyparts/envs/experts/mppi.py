@@ -55,11 +55,11 @@ class Mppi:
         self._kind = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
         self._horizon = max(2, round(config.seconds / (model.opt.timestep * substeps)))
         self._low, self._high = low, high
-        places = np.linspace(0, config.knots - 1, self._horizon)
-        whole = np.minimum(places.astype(int), config.knots - 2)
+        knot_positions = np.linspace(0, config.knots - 1, self._horizon)
+        knot_before = np.minimum(knot_positions.astype(int), config.knots - 2)
         self._between = np.zeros((self._horizon, config.knots))  # controls are this times the knots
-        self._between[np.arange(self._horizon), whole] = 1 - (places - whole)
-        self._between[np.arange(self._horizon), whole + 1] = places - whole
+        self._between[np.arange(self._horizon), knot_before] = 1 - (knot_positions - knot_before)
+        self._between[np.arange(self._horizon), knot_before + 1] = knot_positions - knot_before
         self.begin(0)
 
     def begin(self, seed: int) -> None:
@@ -69,8 +69,8 @@ class Mppi:
     def action(self, data: Any) -> np.ndarray:
         """The control for the state in `data` (`mujoco.MjData`), (nu,); the plan is moved on by a
         step."""
-        plans = self._drawn()
-        returns = self._earned(data, plans).sum(axis=1)
+        plans = self._draw_plans()
+        returns = self._step_rewards(data, plans).sum(axis=1)
         weights = np.exp(
             self.config.sharpness * (returns - returns.max()) / max(float(returns.std()), 1e-6)
         )
@@ -79,7 +79,7 @@ class Mppi:
         self._plan = np.concatenate([self._plan[1:], self._plan[-1:]])
         return action
 
-    def _drawn(self) -> np.ndarray:
+    def _draw_plans(self) -> np.ndarray:
         """Plans around the last one, which is the first of them: (n, t, nu)."""
         config, half = self.config, (self._high - self._low) / 2
         noise = self._generator.normal(
@@ -88,7 +88,7 @@ class Mppi:
         noise[0] = 0
         return np.clip(self._plan + (self._between @ noise) * half, self._low, self._high)
 
-    def _earned(self, data: Any, plans: np.ndarray) -> np.ndarray:
+    def _step_rewards(self, data: Any, plans: np.ndarray) -> np.ndarray:
         """The reward of each step of plans (n, t, nu) from the state in `data`, (n, t).
 
         A step of the simulator reads its sensors before it moves, so what they say of a state is

@@ -14,7 +14,7 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Instructions, Split, Suite
-from manyparts.envs.cameras import Pictures
+from manyparts.envs.cameras import CameraImages
 from manyparts.envs.experts.mppi import Mppi
 from manyparts.envs.goals import episode_generator
 from manyparts.envs.rendering import load_mujoco
@@ -28,7 +28,7 @@ DEFAULT_CAMERA = "default"
 # told; what is felt, and tells none; and how often to try.
 _NEARNESS = 1e-2
 _FELT = ("imu", "force_torque", "touch", "foot_forces", "inertial_sensors")
-_MOST_TRIALS = 30
+_MAX_TRIALS = 30
 
 _TASKS: Mapping[str, tuple[str, ...]] = {
     "acrobot": ("swingup", "swingup_sparse"),
@@ -122,12 +122,11 @@ class ControlSuite(Environment):
         self._planner: Mppi | None = None
         self._planned: np.ndarray | None = None
         self._seed = 0
-        self._pictures = Pictures(self._model, config, {})
+        self._camera_images = CameraImages(self._model, config, {})
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {
             "images": images,
@@ -144,7 +143,7 @@ class ControlSuite(Environment):
         return np.clip(self._planned, contract.low, contract.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(DEFAULT_CAMERA, 256)
+        return self._image(DEFAULT_CAMERA, 256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The pose whose observation is nearest, each sought from the one before."""
@@ -163,12 +162,12 @@ class ControlSuite(Environment):
             return np.concatenate([(observed - state)[told], _NEARNESS * (physical - before)])
 
         for state in states:
-            found = least_squares(amiss, found, args=(state, found), max_nfev=_MOST_TRIALS).x
+            found = least_squares(amiss, found, args=(state, found), max_nfev=_MAX_TRIALS).x
             amiss(found, state, found)
-            yield self._picture(DEFAULT_CAMERA, 256, scene)
+            yield self._image(DEFAULT_CAMERA, 256, scene)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     @property
     def _model(self) -> Any:
@@ -244,13 +243,13 @@ class ControlSuite(Environment):
             substeps=self._substeps,
         )
 
-    def _picture(self, name: str, size: int, physics: Any = None) -> np.ndarray:
+    def _image(self, name: str, size: int, physics: Any = None) -> np.ndarray:
         """physics: None: the episode's."""
         first, data = (
             name == DEFAULT_CAMERA and self._model.ncam,
             (physics or self._suite.physics).data.ptr,
         )
-        return self._pictures.picture(data, self._model.camera(0).name if first else name, size)
+        return self._camera_images.image(data, self._model.camera(0).name if first else name, size)
 
 
 _VERBS: Mapping[str, str] = {

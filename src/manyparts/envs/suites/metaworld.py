@@ -14,7 +14,7 @@ from manyparts.core.host.renderer import choose_backend
 from manyparts.core.records import Observation
 from manyparts.core.spec import ActionContract, Spec
 from manyparts.envs.base import EnvConfig, Environment, Split, Suite
-from manyparts.envs.cameras import FreeCamera, Pictures
+from manyparts.envs.cameras import FreeCamera, CameraImages
 from manyparts.envs.experts.metaworld import expert
 from manyparts.envs.goals import episode_generator, split_of
 from manyparts.envs.rendering import load_mujoco
@@ -130,7 +130,7 @@ class MetaWorld(Environment):
             self._context = self.goal.copy()
         self._expert = expert(name)
         self._observation = np.zeros(len(FULL))
-        self._pictures = Pictures(self._simulator.model, config, FREE_CAMERAS)
+        self._camera_images = CameraImages(self._simulator.model, config, FREE_CAMERAS)
 
     @property
     def goal(self) -> np.ndarray:
@@ -139,8 +139,7 @@ class MetaWorld(Environment):
 
     def observe(self) -> Observation:
         images = {
-            name: self._picture(name, size[0])
-            for name, size in self.embodiment_spec.cameras.items()
+            name: self._image(name, size[0]) for name, size in self.embodiment_spec.cameras.items()
         }
         return {"images": images, "state": self._state()}
 
@@ -149,10 +148,10 @@ class MetaWorld(Environment):
         return np.clip(action, ACTION.low, ACTION.high).astype(np.float32)
 
     def render(self) -> np.ndarray:
-        return self._picture(DEFAULT_CAMERA, 256)
+        return self._image(DEFAULT_CAMERA, 256)
 
     def close(self) -> None:
-        self._pictures.close()
+        self._camera_images.close()
 
     def _state(self) -> np.ndarray:
         state = self._observation[: len(self.embodiment_spec.state_names)].astype(np.float32)
@@ -200,8 +199,8 @@ class MetaWorld(Environment):
                 return vector
         raise RuntimeError(f"no goal of {self.task} found for split {split} in {DRAWS} draws")
 
-    def _picture(self, name: str, size: int) -> np.ndarray:
-        return self._pictures.picture(self._simulator.data, name, size)
+    def _image(self, name: str, size: int) -> np.ndarray:
+        return self._camera_images.image(self._simulator.data, name, size)
 
 
 class _Pristine:
