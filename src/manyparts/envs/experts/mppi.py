@@ -36,7 +36,7 @@ class MppiConfig:
 
 
 class Mppi:
-    """Plans from a simulator's current state, starting from its last plan (Williams et al. 2017)."""
+    """Plans from a simulator's current state, around its last plan (Williams et al. 2017)."""
 
     def __init__(
         self,
