@@ -1,7 +1,7 @@
-"""Point mass: a disc pushed about a table seen from above, in numpy only, for tests and first
+"""Point mass: a disc that is pushed over a table, seen from above; numpy only, for tests and first
 tries.
 
-Several tasks show the same pictures, so that only the instruction tells which target is meant.
+Several tasks show the same images, so that only the instruction says which target is meant.
 """
 
 from __future__ import annotations
@@ -72,16 +72,15 @@ def make(task: str, config: EnvConfig, split: Split) -> PointMass:
 
 
 def renderer() -> str:
-    """What renders this suite."""
+    """The name of what renders this suite."""
     return "numpy"
 
 
 class PointMass(Environment):
-    """A disc of unit mass with friction. action: force in [-1, 1] along x (right) and y (up in the
-    picture).
+    """A disc of 1 kg with friction, which succeeds within 0.1 m of the goal.
 
-    state: position in metres within [-1, 1]; full: also velocity and goal. Success: centre within
-    0.1 m of the goal's.
+    Action: force in [-1, 1] along x (right) and y (up in the image). State: position in metres,
+    within [-1, 1]; with "full" also velocity and goal.
     """
 
     def __init__(self, name: str, config: EnvConfig, split: Split) -> None:
@@ -130,7 +129,7 @@ class PointMass(Environment):
         return self._image(256)
 
     def depict(self, states: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The targets stay where they are."""
+        """Draw the disc where states say; targets stay where they are."""
         return (self._image(256, state[:2]) for state in states)
 
     def _begin(self, seed: int) -> None:
@@ -140,8 +139,11 @@ class PointMass(Environment):
         self._velocity = np.zeros(2)
 
     def _lay_out(self, generator: np.random.Generator, split: Split) -> bool:
-        """Draw the disc and its targets; False where they are too close or the goal belongs to
-        another split."""
+        """Draw positions of the disc and its targets.
+
+        Returns:
+            False if they are too close together, or the goal belongs to another split.
+        """
         colours = _target_colours(self._name)
         positions = generator.uniform(-REACH, REACH, (1 + len(colours), 2))
         if self._fixed is not None:
@@ -150,6 +152,7 @@ class PointMass(Environment):
             len(positions)
         )
         targets = positions[1:]
+        # The goal is the first target, unless the task asks for the leftmost or rightmost one.
         sideways = targets[np.argsort(targets[:, 0])]
         self.goal = sideways[-1] if self._name == "reach-right" else targets[0]
         if self._name == "reach-left":
@@ -166,12 +169,13 @@ class PointMass(Environment):
         )
         moved = self._position + SECONDS_PER_STEP * self._velocity
         self._position = np.clip(moved, -HALF_TABLE, HALF_TABLE)
+        # A disc that hit the table's edge stops along that axis.
         self._velocity = np.where(moved == self._position, self._velocity, 0.0)
         distance = float(np.linalg.norm(self._position - self.goal))
         return math.exp(-2 * distance), distance <= SUCCESS_DISTANCE
 
     def _image(self, size: int, position: np.ndarray | None = None) -> np.ndarray:
-        """position: None: the disc's present one."""
+        """An image of the table with the disc at `position`, its current one if None."""
         pixels = np.broadcast_to(np.asarray(TABLE, np.float64), (size, size, 3)).copy()
         if self.config.goal == "visible":
             for centre, colour in self._targets:
@@ -181,7 +185,7 @@ class PointMass(Environment):
 
 
 def _target_colours(name: str) -> tuple[str, ...]:
-    """Colours of the targets shown, the meant one first; two grey ones where the side decides."""
+    """Colours of a task's targets, the goal's first; two grey ones if the side decides."""
     if name in ("reach-left", "reach-right"):
         return ("grey", "grey")
     meant = name.removeprefix("reach-")
@@ -195,8 +199,14 @@ def _target_colours(name: str) -> tuple[str, ...]:
 def _paint_disc(
     pixels: np.ndarray, centre: np.ndarray, radius: float, colour: tuple[int, int, int]
 ) -> None:
-    """Blend a disc into a picture in place, its edge one pixel soft. pixels: float (size, size, 3),
-    y up."""
+    """Blend a disc with an edge of one pixel into float pixels (size, size, 3), in place.
+
+    Args:
+        pixels: the image, whose upper edge is y = 1.
+        centre: of the disc, metres.
+        radius: metres.
+        colour: RGB, 0 to 255.
+    """
     size = len(pixels)
     metres_per_pixel = 2 * HALF_TABLE / size
     centres = (np.arange(size) + 0.5) * metres_per_pixel - HALF_TABLE
